@@ -1,0 +1,155 @@
+package db
+
+import (
+	"context"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// A Channel as one user stands to it.
+type Channel struct {
+	events.Channel
+	ArchivedSeq *int64
+	MemberCount int
+	CreatorIn   bool   // its creator is still a member
+	JoinedSeq   *int64 // since when the user is a member; nil: is none
+	LeftSeq     *int64 // where the user's latest membership ended, of those that ended
+}
+
+const selectChannel = `
+	SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
+		c.archived_seq, c.member_count,
+		EXISTS (SELECT FROM members m
+			WHERE m.channel_id = c.id AND m.user_id = c.created_by AND m.left_seq IS NULL) AS creator_in,
+		(SELECT m.joined_seq FROM members m
+			WHERE m.channel_id = c.id AND m.user_id = $2 AND m.left_seq IS NULL) AS joined_seq,
+		(SELECT max(m.left_seq) FROM members m WHERE m.channel_id = c.id AND m.user_id = $2) AS left_seq
+	FROM channels c WHERE c.id = $1`
+
+// Channel returns a channel as user stands to it, whether or not the user may know of it; ErrNotFound.
+func (q Queries) Channel(ctx context.Context, id uuid.UUID, user string) (Channel, error) {
+	rows, err := q.conn.Query(ctx, selectChannel, id, user)
+	if err != nil {
+		return Channel{}, sentinel(err)
+	}
+	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Channel])
+	return c, sentinel(err)
+}
+
+// A ChannelQuery says which channels are to be listed.
+type ChannelQuery struct {
+	User     string
+	GuildID  string   // empty: of all guilds
+	Guilds   []string // those that the user may see; nil: all
+	Joinable bool     // also those that the user could join
+	Archived bool     // the archived ones instead
+	After    uuid.UUID
+	Limit    int
+}
+
+// ListChannels returns channels in the order of their creation.
+func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.Channel, error) {
+	const query = `
+		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at
+		FROM channels c
+		WHERE ($1 = '' OR c.guild_id = $1) AND ($2::text[] IS NULL OR c.guild_id = ANY ($2))
+			AND (c.archived_seq IS NOT NULL) = $3 AND c.id > $4
+			AND (EXISTS (SELECT FROM members m WHERE m.channel_id = c.id AND m.user_id = $5 AND m.left_seq IS NULL)
+				OR $6 AND NOT c.private AND c.x_type <> 'dm')
+		ORDER BY c.id LIMIT $7`
+	rows, err := q.conn.Query(ctx, query,
+		list.GuildID, list.Guilds, list.Archived, list.After, list.User, list.Joinable, list.Limit)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[events.Channel])
+	return found, sentinel(err)
+}
+
+// CreateChannel stores c with its first members, in this order, as one event: all their intervals start at
+// its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
+// false where there is one already, and c becomes that one.
+func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members []string) (at events.Cursor, created bool, err error) {
+	const insert = `
+		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (guild_id, dm_pair) WHERE dm_pair IS NOT NULL DO NOTHING
+		RETURNING created_at`
+	// A later statement: what the insert ran into is invisible to its own.
+	const existing = `
+		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, m.joined_seq,
+			(SELECT epoch FROM epochs WHERE key = log_key())
+		FROM channels c JOIN members m ON m.channel_id = c.id AND m.user_id = $3 AND m.left_seq IS NULL
+		WHERE c.guild_id = $1 AND c.dm_pair = $2`
+	const appendEvent = `
+		WITH e AS (
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.created', $1, $2)
+			RETURNING seq, occurred_at
+		), m AS (
+			INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
+			SELECT $1, u.id, e.seq, u.position, e.occurred_at
+			FROM e, unnest($3::text[]) WITH ORDINALITY AS u (id, position)
+		)
+		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq FROM e`
+	var pair *string
+	if c.XType == events.DM {
+		p := min(members[0], members[1]) + " " + max(members[0], members[1])
+		pair = &p
+	}
+	rows, err := q.conn.Query(ctx, insert, c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
+	if err != nil {
+		return at, false, err
+	}
+	created = true
+	c.CreatedAt, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[events.Time])
+	if err == pgx.ErrNoRows {
+		row := q.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy)
+		return at, false, row.Scan(&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &at.Seq, &at.Epoch)
+	}
+	if err != nil {
+		return at, false, err
+	}
+	err = q.conn.QueryRow(ctx, appendEvent, c.ID, c.CreatedBy, members).Scan(&at.Epoch, &at.Seq)
+	return at, true, err
+}
+
+// RenameChannel sets the name of a channel that is locked, and tells of it.
+func (q Queries) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (events.Cursor, error) {
+	const update = `UPDATE channels SET name = $2 WHERE id = $1`
+	if _, err := q.conn.Exec(ctx, update, id, name); err != nil {
+		return events.Cursor{}, err
+	}
+	return q.appendEvent(ctx, events.ChannelUpdated, id, by)
+}
+
+// ArchiveChannel closes a channel that is locked, and tells of it.
+func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (at events.Cursor, archivedAt events.Time, err error) {
+	const query = `
+		WITH e AS (
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.archived', $1, $2)
+			RETURNING seq, occurred_at
+		), c AS (
+			UPDATE channels SET archived_seq = e.seq, archived_at = e.occurred_at FROM e WHERE id = $1
+		)
+		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq, occurred_at FROM e`
+	err = q.conn.QueryRow(ctx, query, id, by).Scan(&at.Epoch, &at.Seq, &archivedAt)
+	return at, archivedAt, err
+}
+
+func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user string) (at events.Cursor, err error) {
+	const insert = `
+		INSERT INTO events (kind, channel_id, user_id) VALUES ($1, $2, $3)
+		RETURNING (SELECT epoch FROM epochs WHERE key = log_key()), seq`
+	err = q.conn.QueryRow(ctx, insert, kind, channel, user).Scan(&at.Epoch, &at.Seq)
+	return at, err
+}
+
+// Epoch is the current one.
+func (q Queries) Epoch(ctx context.Context) (epoch, base int64, err error) {
+	const query = `SELECT epoch, base FROM epochs WHERE key = log_key()`
+	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &base)
+	return epoch, base, sentinel(err)
+}

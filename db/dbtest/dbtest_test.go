@@ -1,0 +1,204 @@
+package dbtest_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"fabric-guild/db/dbtest"
+)
+
+// asChild names the test that the test binary runs as a child of itself.
+const asChild = "DBTEST_CHILD"
+
+func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
+
+func TestDatabasesAreSeparateAndMigrated(t *testing.T) {
+	t.Parallel()
+	for n := range 20 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, dbtest.New(t))
+			var migrated bool
+			if err := conn.QueryRow(t.Context(), `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&migrated); err != nil {
+				t.Fatal(err)
+			}
+			if !migrated {
+				t.Error("got no table of migrations, want one")
+			}
+			if _, err := conn.Exec(t.Context(), `CREATE TABLE mine (n int)`); err != nil {
+				t.Errorf("got %v, want a table that no other test has made", err)
+			}
+		})
+	}
+}
+
+func TestDatabaseIsDroppedWithItsConnections(t *testing.T) {
+	t.Parallel()
+	var url string
+	var conn *pgx.Conn
+	t.Run("user", func(t *testing.T) {
+		url = dbtest.New(t)
+		var err error
+		if conn, err = pgx.Connect(t.Context(), url); err != nil { // never closed
+			t.Fatal(err)
+		}
+	})
+	if err := conn.Ping(t.Context()); err == nil {
+		t.Error("got a connection that works, want it ended with its database")
+	}
+	if _, err := pgx.Connect(t.Context(), url); err == nil || !strings.Contains(err.Error(), "3D000") {
+		t.Errorf("got %v, want no such database", err)
+	}
+}
+
+func TestClusterOfOneTestSurvivesAKill(t *testing.T) {
+	t.Parallel()
+	pg := dbtest.NewCluster(t)
+	pool, err := pgxpool.New(t.Context(), pg.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	before := pg.Pid()
+	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the pool recovers", func() bool {
+		_, err := pool.Exec(t.Context(), `SELECT FROM goose_db_version`)
+		return err == nil && pg.Pid() != before
+	})
+}
+
+func TestFailedTestKeepsItsDatabase(t *testing.T) {
+	if os.Getenv(asChild) == t.Name() {
+		conn := connect(t, dbtest.New(t))
+		if _, err := conn.Exec(t.Context(), `CREATE TABLE proof AS SELECT 42`); err != nil {
+			t.Fatal(err)
+		}
+		t.Fatal("on purpose")
+	}
+	t.Parallel()
+	out, err := child(t).CombinedOutput()
+	if err == nil {
+		t.Fatalf("got success, want a failure: %s", out)
+	}
+	match := regexp.MustCompile(`to look at it: (.*)\n`).FindSubmatch(out)
+	if match == nil {
+		t.Fatalf("got no command in %s", out)
+	}
+	command := string(match[1])
+	dir := regexp.MustCompile(regexp.QuoteMeta(os.TempDir()) + `/fabric-dbtest-\d+`).FindString(command)
+	if dir == "" {
+		t.Fatalf("got no directory in %s", command)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	dbtest.NewCluster(t) // whoever cleans up leaves it alone
+
+	shell := exec.CommandContext(t.Context(), "sh", "-c", command+` -Atc 'TABLE proof'`)
+	shell.Dir = "/"
+	log, err := os.Create(filepath.Join(t.TempDir(), "out")) // a pipe would wait for the server too
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell.Stdout, shell.Stderr = log, log
+	err = shell.Run()
+	got, _ := os.ReadFile(log.Name())
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(got)), "\n42") {
+		t.Errorf("got %s and %v, want 42 from: %s", got, err, command)
+	}
+	if err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(strings.Split(command, " && ")[0], " start", " stop", 1)).Run(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKilledBinaryIsCleanedUpAfter(t *testing.T) {
+	if os.Getenv(asChild) == t.Name() {
+		fmt.Printf("url: %s\n", dbtest.New(t))
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	t.Parallel()
+	cmd := child(t)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stdin.Close() }()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var url string
+	if _, err := fmt.Fscanf(stdout, "url: %s\n", &url); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(cfg.Host)
+	dbtest.NewCluster(t)
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("got %v, want the directory of a binary at work left alone", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	eventually(t, "the next cluster finds the killed one's directory free", func() bool {
+		dbtest.NewCluster(t)
+		_, err := os.Stat(dir)
+		return os.IsNotExist(err)
+	})
+}
+
+// child prepares this test to run alone in another process.
+func child(t *testing.T) *exec.Cmd {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), asChild+"="+t.Name())
+	return cmd
+}
+
+func connect(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("waited in vain: ", what)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package dbtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"fabric-guild/db/pgrun"
+)
+
+// host is a cluster in a temporary directory of its own.
+type host struct {
+	pg  *pgrun.Postgres
+	dir string
+	// use is locked while the directory is in use, also by a test binary that
+	// hangs; a killed one leaves it unlocked.
+	use *os.File
+}
+
+const (
+	dirPrefix = "fabric-dbtest-"
+	stateName = "state"
+	useName   = "in-use"
+	keptName  = "kept"
+)
+
+func newHost(ctx context.Context, log io.Writer) (_ *host, err error) {
+	removeAbandoned()
+	h := &host{}
+	if h.dir, err = os.MkdirTemp("", dirPrefix); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(h.dir)
+		}
+	}()
+	// The user who runs Postgres in place of root must pass through.
+	if err := os.Chmod(h.dir, 0o711); err != nil {
+		return nil, err
+	}
+	if h.use, err = createLocked(filepath.Join(h.dir, useName)); err != nil {
+		return nil, err
+	}
+	h.pg, err = pgrun.Start(ctx, pgrun.Config{
+		Dir:      h.state(),
+		RunDir:   h.dir,
+		Settings: map[string]string{"max_connections": "300"},
+		Logger:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return nil, errors.Join(err, h.use.Close())
+	}
+	return h, nil
+}
+
+// close stops the cluster and removes it, or marks it as kept.
+func (h *host) close(keep bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := h.pg.Stop(ctx); err != nil {
+		return err
+	}
+	if keep {
+		return errors.Join(os.WriteFile(filepath.Join(h.dir, keptName), nil, 0o600), h.use.Close())
+	}
+	return errors.Join(os.RemoveAll(h.dir), h.use.Close())
+}
+
+func (h *host) state() string { return filepath.Join(h.dir, stateName) }
+
+// byHand is a shell command that opens a database of the cluster once the test
+// binary has ended. The server that it starts goes on until "pg_ctl stop".
+func (h *host) byHand(database string) string {
+	home := filepath.Join(h.state(), "postgres")
+	data := filepath.Join(home, "data")
+	// The first word is the path of the server that ran last.
+	opts, err := os.ReadFile(filepath.Join(data, "postmaster.opts"))
+	if err != nil {
+		return err.Error()
+	}
+	server, _, _ := strings.Cut(string(opts), ` "`)
+	bin := filepath.Dir(server)
+	start := fmt.Sprintf("%s -D %s -l %s -w -o %s start", quote(filepath.Join(bin, "pg_ctl")), quote(data),
+		quote(filepath.Join(home, "by-hand.log")), quote("-c listen_addresses= -k "+quote(home)))
+	if owner := ownerOf(data); os.Geteuid() == 0 {
+		start = "su -s /bin/sh -c " + quote(start) + " " + owner
+	}
+	return fmt.Sprintf("%s && %s -h %s -U %s %s", start, quote(filepath.Join(bin, "psql")), quote(home), pgrun.Superuser, database)
+}
+
+// createLocked makes a file that nobody ever sees unlocked.
+func createLocked(path string) (*os.File, error) {
+	f, err := os.Create(path + ".new")
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// removeAbandoned removes the directories of test binaries that were killed.
+func removeAbandoned() {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range dirs {
+		if _, err := os.Lstat(filepath.Join(dir, keptName)); err == nil {
+			continue
+		}
+		// One that has no such file yet is being made.
+		use, err := os.OpenFile(filepath.Join(dir, useName), os.O_RDWR|syscall.O_NOFOLLOW, 0)
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(use.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			// The lock file goes last: its server may be dying, and get in the way this time.
+			if os.RemoveAll(filepath.Join(dir, stateName)) == nil {
+				_ = os.RemoveAll(dir)
+			}
+		}
+		_ = use.Close()
+	}
+}
+
+func ownerOf(path string) string {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return "postgres"
+	}
+	id := strconv.FormatUint(uint64(fi.Sys().(*syscall.Stat_t).Uid), 10)
+	u, err := user.LookupId(id)
+	if err != nil {
+		return id
+	}
+	return u.Username
+}
+
+// quote quotes for a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

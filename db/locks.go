@@ -1,0 +1,23 @@
+package db
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// Classes of advisory locks in the two-number key space, where the log's own keys are not.
+const (
+	lockEpoch   int32 = 0x46470001 // beginning an epoch
+	lockChannel int32 = 0x46470002 // a channel's roster, name and state
+)
+
+// LockChannel waits until no other transaction decides on the channel's roster or posts to it, and holds
+// that until the transaction ends. It comes before the first read: what is read after it stands at the
+// event's place in the log. Posts share their side of the lock (PostMessage). Two channels may fall on one
+// key, which only makes them wait for each other.
+func (q Queries) LockChannel(ctx context.Context, channel uuid.UUID) error {
+	const lock = `SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))`
+	_, err := q.conn.Exec(ctx, lock, lockChannel, channel)
+	return err
+}

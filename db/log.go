@@ -1,0 +1,179 @@
+package db
+
+import (
+	"context"
+	"errors"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// replayWalk bounds a page by the numbers that it walks, and replayEvents by what it finds.
+const (
+	replayWalk   = 20000
+	replayEvents = 500
+)
+
+// eventRow is a row of event_rows.
+type eventRow struct {
+	Seq            int64
+	Kind           events.Kind
+	UserID         string
+	OccurredAt     events.Time
+	ChannelID      uuid.UUID
+	GuildID        string
+	Name           string
+	XType          events.XType
+	Joined         []string
+	MessageID      *uuid.UUID
+	Content        *string
+	MentionUserIDs []string `db:"mention_user_ids"`
+	ReplyTo        *uuid.UUID
+	CreatedAt      *events.Time
+}
+
+func (r *eventRow) event(epoch int64) *events.Event {
+	e := &events.Event{
+		Cursor: events.Cursor{Epoch: epoch, Seq: r.Seq}, Kind: r.Kind, UserID: r.UserID, OccurredAt: r.OccurredAt,
+		ChannelID: r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType, Joined: r.Joined,
+	}
+	if r.MessageID != nil && r.Content != nil {
+		e.Message = &events.Message{
+			ID: *r.MessageID, ChannelID: r.ChannelID, GuildID: r.GuildID, XType: r.XType, AuthorUserID: r.UserID,
+			Content: *r.Content, MentionUserIDs: r.MentionUserIDs, ReplyTo: r.ReplyTo, CreatedAt: *r.CreatedAt,
+		}
+	}
+	return e
+}
+
+// horizon is what log_horizon answers; epoch and base are nil in a life of the database without an epoch.
+type horizon struct {
+	last, horizon int64
+	epoch, base   *int64
+}
+
+const selectHorizon = `SELECT last, horizon, epoch, base FROM log_horizon()`
+
+func (h *horizon) scan() []any { return []any{&h.last, &h.horizon, &h.epoch, &h.base} }
+
+// Tail implements events.Log. The horizon and the rows are two statements of one round trip, each with a
+// snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided.
+func (d *DB) Tail(ctx context.Context, after int64, limit int) (events.Tail, error) {
+	const rows = `
+		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, joined,
+			message_id, content, mention_user_ids, reply_to, created_at
+		FROM event_rows WHERE seq > $1 ORDER BY seq LIMIT $2`
+	var h horizon
+	var found []*eventRow
+	var b pgx.Batch
+	b.Queue(selectHorizon).QueryRow(func(row pgx.Row) error { return row.Scan(h.scan()...) })
+	b.Queue(rows, after, limit).Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[eventRow])
+		return err
+	})
+	if err := d.conn.SendBatch(ctx, &b).Close(); err != nil {
+		return events.Tail{}, sentinel(err)
+	}
+	if h.epoch == nil {
+		if err := d.beginEpoch(ctx); err != nil {
+			return events.Tail{}, sentinel(err)
+		}
+		return d.Tail(ctx, after, limit)
+	}
+	t := events.Tail{Epoch: *h.epoch, Base: *h.base, Pending: h.horizon < h.last}
+	for _, r := range found {
+		if r.Seq > h.horizon {
+			break
+		}
+		t.Events = append(t.Events, r.event(t.Epoch))
+	}
+	return t, nil
+}
+
+// Head is the position of the log's last decided event: where a reader begins that wants only what is new.
+func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
+	const last = `SELECT coalesce(max(seq), 0) FROM events WHERE seq <= $1`
+	for {
+		var h horizon
+		if err := d.conn.QueryRow(ctx, selectHorizon).Scan(h.scan()...); err != nil {
+			return events.Cursor{}, sentinel(err)
+		}
+		if h.epoch == nil {
+			if err := d.beginEpoch(ctx); err != nil {
+				return events.Cursor{}, sentinel(err)
+			}
+			continue
+		}
+		c := events.Cursor{Epoch: *h.epoch}
+		err := d.conn.QueryRow(ctx, last, h.horizon).Scan(&c.Seq)
+		c.Seq = max(c.Seq, *h.base) // a bare horizon is never handed out: after a crash it may be given again
+		return c, sentinel(err)
+	}
+}
+
+// Replay implements events.Log. Which events are the user's is a join with its intervals: at or below upTo
+// everything is decided, so they are exact.
+func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error) {
+	const rows = `
+		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.joined,
+			r.message_id, r.content, r.mention_user_ids, r.reply_to, r.created_at
+		FROM event_rows r
+		JOIN members i ON i.user_id = $1 AND i.channel_id = r.channel_id
+			AND r.seq >= i.joined_seq AND (i.left_seq IS NULL OR r.seq <= i.left_seq)
+		WHERE r.seq > $2 AND r.seq <= $3
+		ORDER BY r.seq LIMIT $4`
+	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
+	// its rows sees its floor.
+	const floorAndEpoch = `
+		SELECT f.seq, (SELECT epoch FROM epochs WHERE key = log_key()) FROM log_floor f`
+	upTo = min(upTo, after+replayWalk)
+	var found []*eventRow
+	var floor int64
+	var epoch *int64
+	var b pgx.Batch
+	b.Queue(rows, user, after, upTo, replayEvents).Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[eventRow])
+		return err
+	})
+	b.Queue(floorAndEpoch).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &epoch) })
+	if err := d.conn.SendBatch(ctx, &b).Close(); err != nil {
+		return events.Page{}, sentinel(err)
+	}
+	switch {
+	case after < floor:
+		return events.Page{}, events.ErrExpired
+	case epoch == nil:
+		return events.Page{}, errors.New("the tailer has not begun this epoch yet")
+	}
+	p := events.Page{Reached: upTo, Epoch: *epoch}
+	for _, r := range found {
+		p.Events = append(p.Events, r.event(*epoch))
+	}
+	if len(found) == replayEvents {
+		p.Reached = found[len(found)-1].Seq
+	}
+	return p, nil
+}
+
+// Snapshot implements events.Log.
+func (d *DB) Snapshot(ctx context.Context, user string, asOf, closedAfter int64) ([]events.Membership, error) {
+	const query = `
+		SELECT i.channel_id, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq,
+			c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at,
+			CASE WHEN c.archived_seq <= $2 THEN c.archived_at END AS archived_at
+		FROM members i JOIN channels c ON c.id = i.channel_id
+		WHERE i.user_id = $1 AND i.joined_seq <= $2 AND (i.left_seq IS NULL OR i.left_seq > $3)
+		ORDER BY c.id, i.joined_seq`
+	rows, err := d.conn.Query(ctx, query, user, asOf, closedAfter)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m events.Membership, err error) {
+		c := &m.Channel
+		return m, row.Scan(&m.ChannelID, &m.Joined, &m.Left,
+			&c.ID, &c.GuildID, &c.Name, &c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt)
+	})
+	return found, sentinel(err)
+}

@@ -1,0 +1,60 @@
+package db_test
+
+import (
+	"testing"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// open returns a fresh database, opened.
+func open(t *testing.T) *db.DB {
+	t.Helper()
+	return openURL(t, dbtest.New(t))
+}
+
+func openURL(t *testing.T, url string) *db.DB {
+	t.Helper()
+	d, err := db.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	if _, err := d.Head(t.Context()); err != nil { // begins the first epoch
+		t.Fatal(err)
+	}
+	return d
+}
+
+// create makes a channel of general type.
+func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor) {
+	t.Helper()
+	id := uuid.Must(uuid.NewV7())
+	var at events.Cursor
+	err := d.InTx(t.Context(), func(q db.Queries) (err error) {
+		c := events.Channel{ID: id, GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
+		at, _, err = q.CreateChannel(t.Context(), &c, members)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, at
+}
+
+// post stores a message.
+func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, mentioned ...string) db.Post {
+	t.Helper()
+	p, err := d.PostMessage(t.Context(), events.Message{
+		ID: uuid.Must(uuid.NewV7()), ChannelID: channel, AuthorUserID: author, Content: content,
+	}, nil, mentioned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

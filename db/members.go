@@ -1,0 +1,73 @@
+package db
+
+import (
+	"context"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// A Member of a channel's roster. JoinedSeq and Position order it.
+type Member struct {
+	UserID    string
+	JoinedAt  events.Time
+	JoinedSeq int64
+	Position  int
+}
+
+// ListMembers returns the roster in join order, after a member's place in it.
+func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition, limit int) ([]Member, error) {
+	const query = `
+		SELECT user_id, joined_at, joined_seq, position FROM members
+		WHERE channel_id = $1 AND left_seq IS NULL AND (joined_seq, position) > ($2, $3)
+		ORDER BY joined_seq, position LIMIT $4`
+	rows, err := q.conn.Query(ctx, query, channel, afterSeq, afterPosition, limit)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Member])
+	return found, sentinel(err)
+}
+
+// IsMember reports whether user is in a channel now.
+func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (is bool, err error) {
+	const query = `SELECT EXISTS (SELECT FROM members WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL)`
+	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&is)
+	return is, err
+}
+
+// AddMember begins an interval of a user who is not in the channel, which is locked.
+func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
+	const query = `
+		WITH c AS (
+			UPDATE channels SET member_count = member_count + 1 WHERE id = $1
+		), e AS (
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('member.joined', $1, $2)
+			RETURNING seq, occurred_at
+		), m AS (
+			INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
+			SELECT $1, $2, seq, 0, occurred_at FROM e
+		)
+		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq FROM e`
+	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
+	return at, err
+}
+
+// RemoveMember ends the interval of a user who is in the channel, which is locked.
+func (q Queries) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
+	const query = `
+		WITH c AS (
+			UPDATE channels SET member_count = member_count - 1 WHERE id = $1
+		), e AS (
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('member.left', $1, $2)
+			RETURNING seq
+		), m AS (
+			UPDATE members SET left_seq = e.seq FROM e
+			WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL
+		)
+		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq FROM e`
+	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
+	return at, err
+}

@@ -1,0 +1,130 @@
+package pgrun
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+)
+
+// binaries is a directory that holds postgres and initdb.
+type binaries struct {
+	dir   string
+	major int
+}
+
+func (b binaries) path(name string) string { return filepath.Join(b.dir, name) }
+
+// usualPlaces are patterns of where distributions keep the server's binaries.
+func usualPlaces() []string {
+	return []string{
+		"/usr/lib/postgresql/*/bin", // Debian, Ubuntu
+		"/usr/pgsql-*/bin",          // PostgreSQL's own packages for Red Hat
+		"/usr/bin",                  // Fedora, Arch
+		"/usr/libexec/postgresql*",  // Alpine
+		"/usr/local/pgsql/bin",      // from source
+		"/opt/homebrew/opt/postgresql@*/bin",
+		"/usr/local/opt/postgresql@*/bin",
+	}
+}
+
+const howToInstall = `install it (Debian, Ubuntu: "apt install postgresql"; Fedora, RHEL: "dnf install postgresql-server") or pass -database-url`
+
+// findBinaries looks in override alone when that is given, else in places and
+// then along PATH. want is the major version of an existing cluster, for which
+// no other will do; 0 takes the newest.
+func findBinaries(ctx context.Context, a account, override string, want int, places []string) (binaries, error) {
+	if override != "" {
+		b, err := inspect(ctx, a, override)
+		if err != nil {
+			return b, err
+		}
+		return b, b.match(want)
+	}
+	var found binaries
+	var refused error
+	for _, dir := range candidates(places) {
+		b, err := inspect(ctx, a, dir)
+		if err != nil {
+			refused = cmp.Or(refused, err)
+			continue
+		}
+		if b.major == want {
+			return b, nil
+		}
+		if b.major > found.major {
+			found = b
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return found, ctx.Err()
+	case found.major == 0 && refused != nil:
+		return found, refused
+	case found.major == 0:
+		return found, fmt.Errorf("no Postgres on this machine: %s", howToInstall)
+	}
+	return found, found.match(want)
+}
+
+func (b binaries) match(want int) error {
+	if want == 0 || want == b.major {
+		return nil
+	}
+	return fmt.Errorf("the data was made by Postgres %d, and %s holds %d: install Postgres %d, or move the data over with pg_upgrade or pg_dump",
+		want, b.dir, b.major, want)
+}
+
+// candidates lists the directories that hold both binaries.
+func candidates(places []string) []string {
+	var dirs []string
+	for _, pattern := range places {
+		matches, err := filepath.Glob(pattern)
+		if err == nil {
+			dirs = append(dirs, matches...)
+		}
+	}
+	if path, err := exec.LookPath("postgres"); err == nil {
+		dirs = append(dirs, filepath.Dir(path))
+	}
+	var complete []string
+	for _, dir := range dirs {
+		if exists(filepath.Join(dir, "postgres")) && exists(filepath.Join(dir, "initdb")) {
+			complete = append(complete, dir)
+		}
+	}
+	return complete
+}
+
+var majorVersion = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
+
+// inspect asks the server in dir for its version, as the account that will run it.
+func inspect(ctx context.Context, a account, dir string) (binaries, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return binaries{}, err
+	}
+	b := binaries{dir: dir}
+	if !exists(b.path("postgres")) || !exists(b.path("initdb")) {
+		return b, fmt.Errorf("no Postgres in %s: it must hold postgres and initdb", dir)
+	}
+	out, err := a.command(ctx, "/", b.path("postgres"), "-V").Output()
+	if err != nil {
+		return b, fmt.Errorf("run %s as user %s: %w", b.path("postgres"), a.name, err)
+	}
+	match := majorVersion.FindSubmatch(out)
+	if match == nil {
+		return b, fmt.Errorf("%s tells no version: %q", b.path("postgres"), out)
+	}
+	b.major, err = strconv.Atoi(string(match[1]))
+	return b, err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

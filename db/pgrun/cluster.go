@@ -1,0 +1,184 @@
+package pgrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// cluster is a data directory and who and what serves it.
+type cluster struct {
+	home     string // owned by the account, 0700
+	data     string // in home; complete once it exists
+	account  account
+	binaries binaries
+}
+
+// halfMade begins the name of a data directory under construction.
+const halfMade = "data.new-"
+
+// prepare finds the binaries, makes the data directory when there is none and
+// checks that it can be served. An existing one is never changed or removed.
+func (c *cluster) prepare(ctx context.Context, cfg Config, claim *os.File) error {
+	major, err := dataVersion(c.data)
+	if err != nil {
+		return err
+	}
+	if c.binaries, err = findBinaries(ctx, c.account, cfg.BinDir, major, usualPlaces()); err != nil {
+		return err
+	}
+	if err := c.reachable(ctx); err != nil {
+		return err
+	}
+	c.removeHalfMade()
+	if major != 0 {
+		return c.removeStalePidFile()
+	}
+	cfg.Progress("creating a private Postgres " + strconv.Itoa(c.binaries.major) + " in " + c.data)
+	return c.create(ctx, claim)
+}
+
+// dataVersion is the major version that made the data directory, or 0 when
+// there is none.
+func dataVersion(data string) (int, error) {
+	b, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(data); err == nil {
+			return 0, fmt.Errorf("%s is no Postgres data directory: move it away or choose another -state", data)
+		}
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	major, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0, fmt.Errorf("version of the data directory %s: %w", data, err)
+	}
+	return major, nil
+}
+
+// reachable checks that the account can enter the cluster's home. It tries
+// rather than reads permission bits, which are not all that counts.
+func (c *cluster) reachable(ctx context.Context) error {
+	if !c.account.other || c.enters(ctx, c.home) {
+		return ctx.Err()
+	}
+	blocked := c.home
+	for dir := c.home; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if !c.enters(ctx, dir) {
+			blocked = dir
+		}
+	}
+	return fmt.Errorf("postgres refuses root and runs as user %s, who cannot enter %s: choose another -state, such as /var/lib/fabric-guild, or \"chmod o+x\" that directory, or pass -database-url",
+		c.account.name, blocked)
+}
+
+func (c *cluster) enters(ctx context.Context, dir string) bool {
+	return c.account.command(ctx, dir, c.binaries.path("postgres"), "-V").Run() == nil
+}
+
+// create makes the data directory beside its place, with its role and
+// database, and moves it there when it is complete. A crash on the way leaves
+// a directory that the next start removes.
+func (c *cluster) create(ctx context.Context, claim *os.File) error {
+	next := filepath.Join(c.home, halfMade+strconv.FormatInt(time.Now().UnixNano(), 36))
+	err := c.build(ctx, next, claim)
+	if err == nil {
+		err = os.Rename(next, c.data)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(next))
+	}
+	return syncDir(c.home)
+}
+
+func (c *cluster) build(ctx context.Context, data string, claim *os.File) error {
+	initdb := c.account.command(ctx, c.home, c.binaries.path("initdb"),
+		"--pgdata="+data, "--username="+Superuser, "--encoding=UTF8", "--locale=C",
+		"--data-checksums", "--no-instructions",
+		// The socket's directory decides who may connect.
+		"--auth-local=trust", "--auth-host=reject")
+	if err := runTool(ctx, initdb, claim); err != nil {
+		return err
+	}
+	// The server's single-user mode needs no socket and leaves nothing running.
+	single := c.account.command(ctx, c.home, c.binaries.path("postgres"),
+		"--single", "-D", data, "-c", "exit_on_error=on", "template1")
+	single.Stdin = strings.NewReader("CREATE ROLE " + Owner + " LOGIN;\nCREATE DATABASE " + Owner + " OWNER " + Owner + ";\n")
+	return runTool(ctx, single, claim)
+}
+
+// runTool runs a command that ends by itself and dies with us. Its processes
+// inherit the server lock.
+func runTool(ctx context.Context, cmd *exec.Cmd, claim *os.File) error {
+	runtime.LockOSThread() // the death signal tells of a thread's end
+	defer runtime.UnlockOSThread()
+	setDeathSignal(cmd.SysProcAttr)
+	cmd.ExtraFiles = []*os.File{claim}
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(cmd.Path), ctx.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, lastLines(string(out), 3))
+	}
+	return nil
+}
+
+// removeHalfMade removes what a crash while creating left. The caller holds
+// the server lock, so nobody works there.
+func (c *cluster) removeHalfMade() {
+	entries, err := os.ReadDir(c.home)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), halfMade) {
+			_ = os.RemoveAll(filepath.Join(c.home, e.Name()))
+		}
+	}
+}
+
+// removeStalePidFile removes the pid file of a server that was killed when its
+// number now belongs to a zombie or to a stranger, which Postgres takes for a
+// running server. Where the number is free Postgres sees that itself.
+func (c *cluster) removeStalePidFile() error {
+	path := filepath.Join(c.data, "postmaster.pid")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || pid <= 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return nil
+	}
+	switch serves(pid, c.data) {
+	case yes:
+		return fmt.Errorf("%s is served by process %d, which was not started from here: stop it first", c.data, pid)
+	case no:
+		return os.Remove(path)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,89 @@
+package pgrun
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestHalfMadeClusterIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	pg := start(t, dir)
+	stop(t, pg)
+	// As if the program had been killed just before the rename.
+	left := filepath.Join(pg.cluster.home, halfMade+"x")
+	if err := os.Rename(pg.cluster.data, left); err != nil {
+		t.Fatal(err)
+	}
+	pg = start(t, dir)
+	connect(t, pg.URL())
+	if exists(left) {
+		t.Errorf("got %s still there, want it removed", left)
+	}
+}
+
+func TestInterruptedCreationLeavesNothing(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := Start(ctx, Config{Dir: dir, Progress: func(string) { cancel() }})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "postgres"))
+	if err != nil || len(entries) > 0 {
+		t.Errorf("got %v and %v, want an empty directory", entries, err)
+	}
+	connect(t, start(t, dir).URL())
+}
+
+func TestForeignDirectoryIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	pg := start(t, dir)
+	stop(t, pg)
+	if err := os.Rename(pg.cluster.data, pg.cluster.data+".away"); err != nil {
+		t.Fatal(err)
+	}
+	precious := filepath.Join(pg.cluster.data, "precious")
+	if err := os.MkdirAll(precious, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Start(t.Context(), Config{Dir: dir})
+	wantError(t, err, pg.cluster.data, "no Postgres data directory")
+	if !exists(precious) {
+		t.Error("got the directory removed, want it left alone")
+	}
+}
+
+func TestOtherMajorVersionIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	pg := start(t, dir)
+	exec1(t, connect(t, pg.URL()), `CREATE TABLE kept AS SELECT 1`)
+	stop(t, pg)
+	file := filepath.Join(pg.cluster.data, "PG_VERSION")
+	real, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("9\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Start(t.Context(), Config{Dir: dir})
+	wantError(t, err, "made by Postgres 9", "install Postgres 9", "pg_upgrade")
+
+	if err := os.WriteFile(file, real, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	query[int](t, connect(t, start(t, dir).URL()), `SELECT * FROM kept`)
+}
+
+func TestFailedStartTellsWhatPostgresSaid(t *testing.T) {
+	t.Parallel()
+	_, err := Start(t.Context(), Config{Dir: stateDir(t), Settings: map[string]string{"shared_buffers": "nonsense"}})
+	wantError(t, err, "postgres ended", "shared_buffers", "nonsense")
+}

@@ -1,0 +1,211 @@
+package pgrun
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
+	t.Parallel()
+	pg := start(t, stateDir(t))
+	pool, err := pgxpool.New(t.Context(), pg.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(t.Context(), `CREATE TABLE kept AS SELECT 42 AS n`); err != nil {
+		t.Fatal(err)
+	}
+	before := pg.Pid()
+	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	var got int
+	eventually(t, "the pool recovers", func() bool {
+		return pg.Pid() != before && pool.QueryRow(t.Context(), `SELECT n FROM kept`).Scan(&got) == nil
+	})
+	if want := 42; got != want {
+		t.Errorf("got %d, want %d", got, want)
+	}
+	pool.Close()
+	stop(t, pg)
+	verifyChecksums(t, pg.cluster)
+}
+
+func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	found, err := findBinaries(t.Context(), accountOfTest(t), "", 0, usualPlaces())
+	if err != nil {
+		t.Skip(err)
+	}
+	bin := filepath.Join(filepath.Dir(dir), "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"postgres", "initdb"} {
+		if err := os.Symlink(found.path(name), filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pg := startWith(t, Config{Dir: dir, BinDir: bin, restarts: restartPolicy{
+		firstPause: time.Millisecond, longestPause: 2 * time.Millisecond, youngAge: time.Minute, youngDeaths: 3,
+	}})
+	if err := os.Remove(filepath.Join(bin, "postgres")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pg.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-pg.Done():
+	case <-time.After(30 * time.Second):
+		t.Fatal("got no end, want the server given up")
+	}
+	wantError(t, pg.Err(), "given up after 3 attempts", bin)
+	wantError(t, pg.Stop(t.Context()), "given up")
+	start(t, dir)
+}
+
+func TestKilledProgramLeavesACleanCluster(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	h := startHelper(t, dir, self(t), nil)
+	conn := connect(t, h.line)
+	exec1(t, conn, `CREATE TABLE kept (n int)`)
+	// Commit without a pause until the connection breaks.
+	committed := make(chan int)
+	began := make(chan struct{})
+	go func() {
+		n := 0
+		for {
+			if _, err := conn.Exec(context.WithoutCancel(t.Context()), `INSERT INTO kept VALUES ($1)`, n+1); err != nil {
+				committed <- n
+				return
+			}
+			if n++; n == 100 {
+				close(began)
+			}
+		}
+	}()
+	<-began
+	sockets := conn.Config().Host
+	if err := h.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.cmd.Wait()
+
+	pg := start(t, dir) // at once, with the orphaned server still shutting down
+	want := <-committed
+	conn = connect(t, pg.URL())
+	// An insert that was cut off before its answer may have committed.
+	if got := query[int](t, conn, `SELECT count(*) FROM kept`); got < want || got > want+1 {
+		t.Errorf("got %d rows, want the %d that were committed", got, want)
+	}
+	if exists(sockets) {
+		t.Errorf("got %s of the killed program, want it removed", sockets)
+	}
+	_ = conn.Close(t.Context())
+	stop(t, pg)
+	verifyChecksums(t, pg.cluster)
+}
+
+func TestStalePidFile(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	pg := start(t, dir)
+	stop(t, pg)
+	c := pg.cluster
+	pidFile := filepath.Join(c.data, "postmaster.pid")
+	// All run as the server's user: others' processes Postgres itself ignores.
+	leave := func(t *testing.T, pid int) {
+		t.Helper()
+		content := strconv.Itoa(pid) + "\n" + c.data + "\n1\n5432\n/nowhere\n\n  1 1\nready\n"
+		if err := os.WriteFile(pidFile, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.account.own(pidFile); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(t *testing.T, name string, args ...string) *exec.Cmd {
+		t.Helper()
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := c.account.command(t.Context(), "/", path, args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		return cmd
+	}
+
+	t.Run("of a stranger", func(t *testing.T) {
+		leave(t, run(t, "sleep", "600").Process.Pid)
+		stop(t, start(t, dir))
+	})
+	t.Run("of a zombie", func(t *testing.T) {
+		pid := run(t, "true").Process.Pid
+		eventually(t, "the process is a zombie", func() bool {
+			stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+			return err == nil && strings.Contains(string(stat), ") Z ")
+		})
+		leave(t, pid)
+		stop(t, start(t, dir))
+	})
+	t.Run("of a server started by hand", func(t *testing.T) {
+		server := c.account.command(t.Context(), c.home, c.binaries.path("postgres"), "-D", c.data,
+			"-c", "listen_addresses=", "-c", "unix_socket_directories="+c.home)
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = server.Process.Signal(syscall.SIGINT)
+			_ = server.Wait()
+		}()
+		eventually(t, "it is ready", func() bool {
+			b, err := os.ReadFile(pidFile)
+			return err == nil && strings.Contains(string(b), "ready")
+		})
+		_, err := Start(t.Context(), Config{Dir: dir})
+		wantError(t, err, c.data, "is served by process "+strconv.Itoa(server.Process.Pid))
+		if !exists(pidFile) {
+			t.Error("got no pid file, want that of a living server left alone")
+		}
+	})
+}
+
+// verifyChecksums reads every page of a cluster that was shut down cleanly.
+func verifyChecksums(t *testing.T, c cluster) {
+	t.Helper()
+	tool := c.binaries.path("pg_checksums")
+	if !exists(tool) {
+		t.Skip("no pg_checksums")
+	}
+	if out, err := c.account.command(t.Context(), c.home, tool, "--check", "-D", c.data).CombinedOutput(); err != nil {
+		t.Errorf("got %v: %s, want sound pages", err, out)
+	}
+}
+
+func accountOfTest(t *testing.T) account {
+	t.Helper()
+	a, err := accountFor(filepath.Join(t.TempDir(), "none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}

@@ -1,0 +1,88 @@
+package events
+
+import (
+	"slices"
+)
+
+type attachment uint8
+
+const (
+	attached attachment = iota // the session is live, and what it still lacked is in its queue
+	fromRing                   // frames are the next part of the ring, up to upTo
+	fromLog                    // the ring does not reach back: read the log up to upTo
+)
+
+// attach makes s live if the ring holds the little that it lacks; otherwise it says what comes first.
+func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rest, covered := r.ring.after(s.at, queueFrames)
+	if !covered {
+		return nil, r.at.Seq, fromLog
+	}
+	for _, e := range rest {
+		if !slices.ContainsFunc(s.user.intervals, func(i Interval) bool { return i.covers(e) }) {
+			continue
+		}
+		if f := e.frameFor(s.opts.User, &s.opts.Filter); f != nil {
+			frames = append(frames, f)
+		}
+	}
+	if len(rest) > 0 {
+		if upTo = rest[len(rest)-1].Cursor.Seq; upTo < r.at.Seq {
+			return frames, upTo, fromRing
+		}
+	}
+	if s.resumed {
+		s.resumed = false
+		at := r.at
+		at.Seq = max(at.Seq, s.at)
+		frames = append(frames, newFrame("stream.live", position{at}, at))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == catchingUp {
+		s.phase = live
+		s.user.live = append(s.user.live, s)
+		s.enqueue(frames...)
+	}
+	return nil, 0, attached
+}
+
+// covers reports whether the ring reaches back to seq, and the router's position.
+func (r *Router) covers(seq int64) (position int64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at.Seq, seq >= r.ring.floor
+}
+
+// overflow takes a session out of the live ones; it catches up from the last number that it wrote. Both
+// locks are held.
+func (r *Router) overflow(s *Session) {
+	s.queue, s.bytes = nil, 0
+	s.phase = catchingUp
+	r.detach(s)
+	r.logger.Debug("a stream lags and goes back to the log", "user_id", s.opts.User)
+}
+
+func (r *Router) detach(s *Session) {
+	s.user.live = slices.DeleteFunc(s.user.live, func(o *Session) bool { return o == s })
+}
+
+// forget removes an ended session, and with its last one the user.
+func (r *Router) forget(s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, s)
+	u := s.user
+	r.detach(s)
+	if u.streams--; u.streams == 0 && r.users[u.id] == u {
+		delete(r.users, u.id)
+		for _, i := range u.intervals {
+			if i.Left == 0 {
+				r.unroute(u, i.ChannelID)
+			}
+		}
+	}
+	r.ended.Done()
+}

@@ -1,0 +1,143 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/google/uuid"
+)
+
+// A Frame is one event of a stream in its encoded form. The bytes are shared between sessions and are
+// never written to. Fields follow WHATWG HTML 9.2.5; the id comes last, so that a client which reads a
+// truncated frame has not moved its cursor yet.
+type Frame struct {
+	Event string // empty: a comment, which is Data
+	ID    string // empty: the frame does not move a client's cursor
+	Data  []byte // one line
+	sse   []byte // the frame as it goes over the wire
+	seq   int64  // of ID, 0 without one
+}
+
+// SSE is the whole frame as text/event-stream.
+func (f *Frame) SSE() []byte { return f.sse }
+
+func newFrame(event string, data any, id Cursor) *Frame {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false) // a mention is to be read as it was written
+	if err := enc.Encode(data); err != nil {
+		panic("events: encode a frame: " + err.Error()) // our own types, which always encode
+	}
+	return rawFrame(event, bytes.TrimSuffix(line.Bytes(), []byte("\n")), id)
+}
+
+// rawFrame takes data that is one line of JSON already.
+func rawFrame(event string, data []byte, id Cursor) *Frame {
+	f := &Frame{Event: event, seq: id.Seq}
+	b := make([]byte, 0, len(event)+len(data)+64)
+	b = append(append(append(b, "event: "...), event...), "\ndata: "...)
+	at := len(b)
+	b = append(append(b, data...), '\n')
+	f.Data = b[at : at+len(data) : at+len(data)]
+	if id != (Cursor{}) {
+		f.ID = id.String()
+		b = append(append(append(b, "id: "...), f.ID...), '\n')
+	}
+	f.sse = append(b, '\n')
+	return f
+}
+
+// comment is a line that clients pass over (WHATWG HTML 9.2.6): it keeps idle connections open.
+func comment(text string) *Frame {
+	return &Frame{Data: []byte(text), sse: []byte(": " + text + "\n\n")}
+}
+
+// membership is what a change of a channel or of its members looks like.
+type membership struct {
+	ChannelID  uuid.UUID `json:"channelId"`
+	UserID     string    `json:"userId"`
+	XType      XType     `json:"xType"`
+	OccurredAt Time      `json:"occurredAt"`
+	GuildID    string    `json:"guildId"`
+	Name       string    `json:"name"`
+}
+
+// frameFor is how a member with the given id hears e: the one place where live delivery, the ring and the
+// log's pages decide. nil: not at all.
+func (e *Event) frameFor(user string, f *Filter) *Frame {
+	if !f.inGuild(e.GuildID) {
+		return nil
+	}
+	switch e.Kind {
+	case MessageCreated:
+		reason := e.Message.Facts().Decide(user)
+		if reason == Author && !f.Echo {
+			return nil
+		}
+		if f.Wakeup && !reason.Wakes() || !f.passes(string(e.Kind), e.ChannelID) {
+			return nil
+		}
+		return e.cached(reason, func() *Frame { return e.messageFrame(reason) })
+	case ChannelCreated:
+		return e.own(user, channelJoined, f)
+	case MemberJoined:
+		if user == e.UserID {
+			return e.own(user, channelJoined, f)
+		}
+	case MemberLeft:
+		if user == e.UserID {
+			return e.own(user, channelLeft, f)
+		}
+	case ChannelUpdated, ChannelArchived:
+	default:
+		return nil // written by a newer version: not ours to tell
+	}
+	if !f.passes(string(e.Kind), e.ChannelID) {
+		return nil
+	}
+	return e.cached(Skipped, func() *Frame { return newFrame(string(e.Kind), e.membership(e.UserID), e.Cursor) })
+}
+
+func (e *Event) own(user, name string, f *Filter) *Frame {
+	if !f.passesOwn(name) {
+		return nil
+	}
+	return newFrame(name, e.membership(user), e.Cursor)
+}
+
+func (e *Event) membership(user string) membership {
+	return membership{e.ChannelID, user, e.XType, e.OccurredAt, e.GuildID, e.Name}
+}
+
+// cached encodes a variant once. Two sessions may both find it missing; either result will do.
+func (e *Event) cached(variant Reason, encode func() *Frame) *Frame {
+	if f := e.frames[variant].Load(); f != nil {
+		return f
+	}
+	f := encode()
+	e.frames[variant].Store(f)
+	return f
+}
+
+func (e *Event) messageFrame(reason Reason) *Frame {
+	return newFrame(string(e.Kind), struct {
+		*Message
+		Wakeup     bool   `json:"wakeup"`
+		WakeReason string `json:"wakeReason"`
+	}{e.Message, reason.Wakes(), reason.String()}, e.Cursor)
+}
+
+// size is about how much memory the event holds, for the ring's bound.
+func (e *Event) size() int {
+	n := 512 + len(e.Joined)*32
+	if e.Message != nil {
+		n += 3 * len(e.Message.Content) // as it is, and in two or so variants
+	}
+	return n
+}
+
+func heartbeat(c Cursor) *Frame { return comment("hb " + c.String()) }
+
+// preamble opens a stream: a first byte for those who wait for one, and how many milliseconds a client is to
+// wait before it comes back.
+const preamble = ": ok\nretry: 2000\n\n"

@@ -1,0 +1,44 @@
+package events
+
+import (
+	"context"
+	"errors"
+)
+
+// A Log is what the readers need of the log; package db implements it. Every method may be called at any
+// time from any goroutine, and an error means "try again", unless it is ErrExpired.
+type Log interface {
+	// Tail returns the events after a position in order, up to the safe horizon, at most limit. Every
+	// number at or below the position of the last one is committed or gone for good.
+	Tail(ctx context.Context, after int64, limit int) (Tail, error)
+	// Replay returns the part of (after, upTo] that user is entitled to, in order. upTo must be at or below
+	// a position that Tail has reached. ErrExpired: events after the position are gone.
+	Replay(ctx context.Context, user string, after, upTo int64) (Page, error)
+	// Snapshot returns user's channels as of asOf, a position that Tail has reached; and, for routing, also
+	// the intervals that ended after closedAfter.
+	Snapshot(ctx context.Context, user string, asOf, closedAfter int64) ([]Membership, error)
+}
+
+// ErrExpired says that retention has taken events which a reader would need.
+var ErrExpired = errors.New("the log no longer reaches back to this position")
+
+// A Tail is the end of the log. Epoch and base belong to the life of the database that answered.
+type Tail struct {
+	Events  []*Event
+	Pending bool // a number beyond the horizon is still undecided
+	Epoch   int64
+	Base    int64
+}
+
+// A Page is a part of what one user missed.
+type Page struct {
+	Events  []*Event
+	Reached int64 // all up to here has been looked at
+	Epoch   int64 // of the life of the database that answered
+}
+
+// A Membership is one interval of a user with its channel.
+type Membership struct {
+	Interval
+	Channel Channel
+}

@@ -1,0 +1,112 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// WriteTimeout is how long a client may take no byte at all before its stream is cut; it may resume.
+const WriteTimeout = 30 * time.Second
+
+// gatherBytes is about how much goes out in one write.
+const gatherBytes = 64 << 10
+
+// raw writes frames straight to a connection that was taken over from net/http, which saves its buffers and
+// its goroutines. The body has no length and ends with the connection (RFC 9112 §6.3), so HTTP/1.0 proxies
+// read it like everyone else.
+type raw struct{ conn net.Conn }
+
+// ServeRaw takes over the connection of an HTTP/1 request, answers it, and starts s on it. It returns at
+// once; the connection lives as long as the session. With an error nothing has been written, and s has been
+// aborted.
+func ServeRaw(w http.ResponseWriter, s *Session) error {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.Abort()
+		return fmt.Errorf("take over the connection: %w", err)
+	}
+	t := &raw{conn}
+	_ = conn.SetDeadline(time.Time{}) // the server's own; the write below tells of any error
+	head := make([]byte, 0, 512)
+	head = append(head, "HTTP/1.1 200 OK\r\nConnection: close\r\nDate: "...)
+	head = time.Now().UTC().AppendFormat(head, http.TimeFormat)
+	head = append(head, "\r\n"...)
+	for name, values := range w.Header() {
+		head = append(head, name+": "+strings.Join(values, ", ")+"\r\n"...)
+	}
+	head = append(head, "\r\n"...)
+	if err := t.write(append(head, preamble...)); err != nil {
+		s.Abort()
+		t.Close()
+		return nil // the client is gone
+	}
+	s.Start(t)
+	s.router.ended.Go(func() { t.watch(s) })
+	return nil
+}
+
+// watch notices that the client hangs up. What it sends is of no use here; it is read and dropped, for a
+// close with unread bytes would reset the connection and take the last frames with it.
+func (t *raw) watch(s *Session) {
+	b := make([]byte, 64)
+	for {
+		if _, err := t.conn.Read(b); err != nil {
+			s.Abort()
+			return
+		}
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, gatherBytes); return &b }}
+
+// Send writes all that is queued in as few writes as it takes: the price of a delivery is that of a write.
+func (t *raw) Send(frames []*Frame) error {
+	if len(frames) == 1 {
+		return t.write(frames[0].sse)
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	b := (*buf)[:0]
+	for _, f := range frames {
+		if len(b) > 0 && len(b)+len(f.sse) > gatherBytes {
+			if err := t.write(b); err != nil {
+				return err
+			}
+			b = b[:0]
+		}
+		if len(f.sse) > gatherBytes {
+			if err := t.write(f.sse); err != nil {
+				return err
+			}
+			continue
+		}
+		b = append(b, f.sse...)
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	return t.write(b)
+}
+
+// write gives up when nothing at all was taken for WriteTimeout; a slow reader gets all the time it needs.
+func (t *raw) write(b []byte) error {
+	for {
+		if err := t.conn.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
+			return err
+		}
+		n, err := t.conn.Write(b)
+		if err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		b = b[n:]
+	}
+}
+
+// Close may block no one: what the system has not sent yet is still sent.
+func (t *raw) Close() { _ = t.conn.Close() }

@@ -1,0 +1,216 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// Errors of Router.Open.
+var (
+	// ErrTooManyStreams: the user holds MaxStreams already.
+	ErrTooManyStreams = errors.New("too many streams of this user")
+	// ErrClosed: the router is closing; another node, or this one after its restart, will serve.
+	ErrClosed = errors.New("no new streams: shutting down")
+)
+
+// MaxStreams is how many connections of one user a node holds at once.
+const MaxStreams = 16
+
+// A Router knows the users who are connected here, their channels, and the most recent events. The tailer
+// publishes to it; sessions attach to it. Nothing that it does waits for a client or for the database.
+//
+// Locks go router before session, and neither is held over I/O.
+type Router struct {
+	log    Log
+	logger *slog.Logger
+	replay chan struct{} // bounds how many sessions read the log at once
+
+	mu     sync.Mutex
+	at     Cursor // everything up to here has been routed
+	ring   ring
+	users  map[string]*user
+	routes map[uuid.UUID]*route
+	all    map[*Session]struct{}
+	closed bool
+	ended  sync.WaitGroup // one for each of all
+}
+
+// A user has at least one session here. Its intervals are those that last, and those that the ring may
+// still tell of: exact for every number that the ring covers.
+type user struct {
+	id        string
+	intervals []Interval
+	live      []*Session // those attached: their catch-up is done
+	streams   int        // all of them
+	state     userState
+	loaded    chan struct{} // closed at the end of loading, well or not
+	missed    []*Event      // its own membership events while loading
+}
+
+type userState uint8
+
+const (
+	unknown userState = iota
+	loading
+	ready
+)
+
+// A route is a channel and its members who are connected here.
+type route struct{ users []*user }
+
+// concurrentReplays bounds the sessions that read the log at once, so that a storm of resumes leaves
+// connections of the pool to those who post.
+const concurrentReplays = 6
+
+// NewRouter returns a router that stands at a position of the log: the next event that is published to it
+// is the first one after it.
+func NewRouter(log Log, at Cursor, logger *slog.Logger) *Router {
+	return &Router{
+		log: log, logger: logger, replay: make(chan struct{}, concurrentReplays),
+		at: at, ring: ring{floor: at.Seq},
+		users: map[string]*user{}, routes: map[uuid.UUID]*route{}, all: map[*Session]struct{}{},
+	}
+}
+
+// Position is how far the log has been routed.
+func (r *Router) Position() Cursor {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at
+}
+
+// Streams is how many connections are open.
+func (r *Router) Streams() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.all)
+}
+
+// publish routes the next event.
+func (r *Router) publish(e *Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ring.push(e)
+	r.at = e.Cursor
+	for _, id := range e.joined() {
+		if u := r.concerned(id, e); u != nil {
+			r.join(u, Interval{ChannelID: e.ChannelID, Joined: e.Cursor.Seq})
+		}
+	}
+	if rt := r.routes[e.ChannelID]; rt != nil {
+		for _, u := range rt.users {
+			for i := len(u.live) - 1; i >= 0; i-- { // an overflow takes the session out
+				u.live[i].offer(e)
+			}
+		}
+	}
+	if e.Kind == MemberLeft {
+		if u := r.concerned(e.UserID, e); u != nil {
+			r.leave(u, e)
+		}
+	}
+}
+
+// joined are the users whose interval starts with e.
+func (e *Event) joined() []string {
+	switch e.Kind {
+	case ChannelCreated:
+		return e.Joined
+	case MemberJoined:
+		return []string{e.UserID}
+	}
+	return nil
+}
+
+// concerned returns a user whose intervals e changes now; while they are being loaded e waits.
+func (r *Router) concerned(id string, e *Event) *user {
+	u := r.users[id]
+	if u == nil || u.state == unknown {
+		return nil
+	}
+	if u.state == loading {
+		u.missed = append(u.missed, e)
+		return nil
+	}
+	return u
+}
+
+func (r *Router) join(u *user, i Interval) {
+	u.intervals = append(u.intervals, i)
+	rt := r.routes[i.ChannelID]
+	if rt == nil {
+		rt = &route{}
+		r.routes[i.ChannelID] = rt
+	}
+	rt.users = append(rt.users, u)
+}
+
+func (r *Router) leave(u *user, e *Event) {
+	u.intervals = slices.DeleteFunc(u.intervals, func(i Interval) bool { return i.Left != 0 && i.Left <= r.ring.floor })
+	for i := range u.intervals {
+		if u.intervals[i].ChannelID == e.ChannelID && u.intervals[i].Left == 0 {
+			u.intervals[i].Left = e.Cursor.Seq
+			r.unroute(u, e.ChannelID)
+		}
+	}
+}
+
+func (r *Router) unroute(u *user, channel uuid.UUID) {
+	rt := r.routes[channel]
+	if i := slices.Index(rt.users, u); i >= 0 {
+		last := len(rt.users) - 1
+		rt.users[i], rt.users[last] = rt.users[last], nil
+		rt.users = rt.users[:last]
+	}
+	if len(rt.users) == 0 {
+		delete(r.routes, channel)
+	}
+}
+
+// enter tells the router which life of the database the log was read from. It answers false when the
+// router stood beyond that life's base: what it knew is gone, all sessions end, and it starts at the base.
+func (r *Router) enter(epoch, base int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if epoch == r.at.Epoch {
+		return true
+	}
+	lost := r.at.Seq > base
+	r.at.Epoch = epoch
+	if !lost {
+		return true // a restart: numbers go on, ids carry the new epoch from here on
+	}
+	r.at.Seq = base
+	r.ring.reset(base)
+	for s := range r.all {
+		s.Close("reset", true)
+	}
+	clear(r.users)
+	clear(r.routes)
+	return false
+}
+
+// Close ends every stream with stream.closing and waits for them; at the end of ctx it cuts those that
+// still write. No stream can be opened any more.
+func (r *Router) Close(ctx context.Context) {
+	r.mu.Lock()
+	r.closed = true
+	for s := range r.all {
+		s.Close("drain", true)
+	}
+	r.mu.Unlock()
+	cut := context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for s := range r.all {
+			s.Abort()
+		}
+	})
+	defer cut()
+	r.ended.Wait()
+}

@@ -1,0 +1,310 @@
+package events
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Bounds of a session's queue. A reader that falls further behind goes back to the log.
+const (
+	queueFrames = 256
+	queueBytes  = 1 << 20
+)
+
+const (
+	heartbeatInterval = 15 * time.Second
+	// A stream whose position is this far past the last id that it showed is told the new position, so that
+	// a later resume need not walk what was not meant for it.
+	cursorLag = 1000
+)
+
+// A Transport carries whole frames to one client. Send blocks until the system has taken them all, and is
+// never called twice at a time; it gives up on a client that takes nothing for WriteTimeout. Close makes
+// Send fail, and may be called at any time and more than once.
+type Transport interface {
+	Send(frames []*Frame) error
+	Close()
+}
+
+// Options are what a stream is opened with.
+type Options struct {
+	User   string
+	Filter Filter
+	// Resume is the position that the client has reached, checked by whoever opened the stream; nil: none,
+	// so the stream begins with a snapshot.
+	Resume *Cursor
+	// Reset says why the client's cursor could not be honoured. The stream begins with a snapshot.
+	Reset string
+	// Snapshot asks for the snapshot on a resume as well.
+	Snapshot bool
+	// Expires ends the stream at that time; zero: never.
+	Expires time.Time
+	// Revoked is asked at every heartbeat and ends the stream when it answers yes; it may take its time.
+	Revoked func() bool
+}
+
+// A Session is one stream: a position in the log, and while it is live a short queue. At most one goroutine
+// works for it at a time, started when there is something to do: an idle stream has none.
+type Session struct {
+	router *Router
+	opts   Options
+	user   *user // set by Open, guarded by router.mu from then on
+	to     Transport
+
+	mu      sync.Mutex
+	phase   phase
+	working bool     // a worker runs, and will see any change
+	queue   []*Frame // in order, after what the worker writes now
+	bytes   int      // of queue
+	beat    bool     // a heartbeat is due; while live it goes through the queue
+	bye     *Frame   // the last frame, once the stream is to end
+	stop    func()   // interrupts a catch-up
+	timer   *time.Timer
+	onEnd   func()
+	shown   int64 // the last number that was sent as an id
+
+	// The worker's own.
+	opened  bool // stream.ready is out
+	resumed bool // stream.live is still owed
+	at      int64
+}
+
+type phase uint8
+
+const (
+	catchingUp phase = iota
+	live             // attached to the router
+	ended            // nothing is written any more
+)
+
+// Open reserves a stream. The caller must start it, or abort it. ErrTooManyStreams and ErrClosed tell that
+// there is none.
+func (r *Router) Open(opts Options) (*Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, ErrClosed
+	}
+	u := r.users[opts.User]
+	if u == nil {
+		u = &user{id: opts.User}
+		r.users[opts.User] = u
+	}
+	if u.streams == MaxStreams {
+		return nil, ErrTooManyStreams
+	}
+	u.streams++
+	s := &Session{router: r, opts: opts, user: u}
+	r.all[s] = struct{}{}
+	r.ended.Add(1)
+	return s, nil
+}
+
+// Start begins to serve. It returns at once.
+func (s *Session) Start(to Transport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == ended {
+		to.Close()
+		return
+	}
+	s.to = to
+	s.timer = time.AfterFunc(s.untilTick(), s.tick)
+	s.kick()
+}
+
+// OnEnd has f called once the stream is over. It is set before Start.
+func (s *Session) OnEnd(f func()) { s.onEnd = f }
+
+// Close ends the stream after what is queued, with a stream.closing that says why and whether to come back.
+func (s *Session) Close(reason string, reconnect bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bye != nil || s.phase == ended {
+		return
+	}
+	s.bye = newFrame("stream.closing", struct {
+		Reason    string `json:"reason"`
+		Reconnect bool   `json:"reconnect"`
+	}{reason, reconnect}, Cursor{})
+	s.interrupt()
+}
+
+// Abort ends the stream at once: the client is gone or takes nothing.
+func (s *Session) Abort() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == ended {
+		return
+	}
+	s.phase = ended
+	if s.to != nil {
+		s.to.Close()
+	}
+	s.interrupt()
+}
+
+func (s *Session) interrupt() {
+	if s.stop != nil {
+		s.stop()
+	}
+	s.kick()
+}
+
+// kick sees to it that a worker runs, unless the stream has not started. s.mu is held.
+func (s *Session) kick() {
+	if !s.working && (s.to != nil || s.phase == ended) {
+		s.working = true
+		go s.work()
+	}
+}
+
+// offer queues e if it is for this stream. It never blocks. The router calls it with its lock held, for
+// attached sessions, in the log's order.
+func (s *Session) offer(e *Event) {
+	f := e.frameFor(s.opts.User, &s.opts.Filter)
+	if f == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != live || s.bye != nil || s.opts.Resume != nil && e.Cursor.Seq <= s.opts.Resume.Seq {
+		return // the last: a client that was ahead of this node has seen it
+	}
+	if len(s.queue) >= queueFrames || s.bytes+len(f.sse) > queueBytes && len(s.queue) > 0 {
+		s.router.overflow(s)
+		return
+	}
+	s.enqueue(f)
+}
+
+func (s *Session) enqueue(frames ...*Frame) {
+	s.queue = append(s.queue, frames...)
+	for _, f := range frames {
+		s.bytes += len(f.sse)
+	}
+	s.kick()
+}
+
+// work is the stream's worker: it does what there is to do and leaves.
+func (s *Session) work() {
+	var batch []*Frame
+	for {
+		s.mu.Lock()
+		if len(s.queue) == 0 && s.bye == nil && s.phase == live {
+			s.working = false
+			s.mu.Unlock()
+			return
+		}
+		phase, bye := s.phase, s.bye
+		batch, s.queue, s.bytes = s.queue, nil, 0
+		s.mu.Unlock()
+
+		switch {
+		case phase == ended:
+			s.end()
+			return
+		case len(batch) > 0:
+			s.send(batch)
+		case bye != nil:
+			s.send([]*Frame{bye})
+			s.Abort()
+		default:
+			s.catchUp()
+		}
+	}
+}
+
+// send writes frames, and notes how far the stream has come. It answers false when the stream is over.
+func (s *Session) send(frames []*Frame) bool {
+	if len(frames) == 0 {
+		return true
+	}
+	if err := s.to.Send(frames); err != nil {
+		s.Abort()
+		return false
+	}
+	for i := len(frames) - 1; i >= 0; i-- {
+		if seq := frames[i].seq; seq > 0 {
+			s.at = max(s.at, seq)
+			s.mu.Lock()
+			s.shown = seq
+			s.mu.Unlock()
+			break
+		}
+	}
+	return true
+}
+
+// end takes the stream out of the router.
+func (s *Session) end() {
+	if s.to != nil {
+		s.to.Close()
+	}
+	s.mu.Lock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	s.router.forget(s)
+	if s.onEnd != nil {
+		s.onEnd()
+	}
+}
+
+// tick is the stream's clock: heartbeats, the position of a quiet stream, the end of a token.
+func (s *Session) tick() {
+	if !s.opts.Expires.IsZero() && !time.Now().Before(s.opts.Expires) {
+		s.Close("token_expired", false)
+		return
+	}
+	if s.opts.Revoked != nil && s.opts.Revoked() {
+		s.Close("token_revoked", false)
+		return
+	}
+	s.router.mu.Lock() // the position stands still, so what is queued is all up to it
+	defer s.router.mu.Unlock()
+	at := s.router.at
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == ended || s.bye != nil {
+		return
+	}
+	switch {
+	case s.phase == catchingUp:
+		s.beat = true
+	case len(s.queue) > 0: // it will not get any better by more bytes
+	case at.Seq-s.shown >= cursorLag:
+		s.enqueue(newFrame("stream.cursor", position{at}, at))
+	default:
+		s.enqueue(heartbeat(at))
+	}
+	s.timer.Reset(s.untilTick())
+}
+
+// untilTick is the time to the next tick: a heartbeat, or the token's end if that comes first.
+func (s *Session) untilTick() time.Duration {
+	if s.opts.Expires.IsZero() {
+		return heartbeatInterval
+	}
+	return max(0, min(heartbeatInterval, time.Until(s.opts.Expires)))
+}
+
+// pause waits, and sends the heartbeat that fell due. It answers false when the catch-up is over.
+func (s *Session) pause(ctx context.Context, d time.Duration) bool {
+	sleep(ctx, d, nil)
+	return ctx.Err() == nil && s.sendBeat()
+}
+
+func (s *Session) sendBeat() bool {
+	s.mu.Lock()
+	due := s.beat
+	s.beat = false
+	s.mu.Unlock()
+	return !due || s.send([]*Frame{heartbeat(s.router.Position())})
+}
+
+type position struct {
+	Cursor Cursor `json:"cursor"`
+}

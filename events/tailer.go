@@ -1,0 +1,98 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	tailLimit    = 1000                   // events a read
+	pollInterval = 250 * time.Millisecond // behind the doorbell: a lost ring costs this much, never an event
+	tailTimeout  = 5 * time.Second
+	// How soon to look again while a number is undecided: a writer that gave up rings no doorbell.
+	pendingMin, pendingMax = time.Millisecond, 5 * time.Millisecond
+	retryMin, retryMax     = 50 * time.Millisecond, 2 * time.Second
+)
+
+// A Tailer reads the log in order and hands it to the router, one per node.
+type Tailer struct {
+	log    Log
+	router *Router
+	logger *slog.Logger
+	bell   <-chan struct{}
+	read   atomic.Int64 // when the log was last read, Unix nanoseconds
+}
+
+// NewTailer returns a tailer that goes on from the router's position. It looks when the bell says that
+// something may have been committed or rolled back, and now and then without.
+func NewTailer(log Log, router *Router, bell <-chan struct{}, logger *slog.Logger) *Tailer {
+	return &Tailer{log: log, router: router, logger: logger, bell: bell}
+}
+
+// Age is how long ago the log was last read.
+func (t *Tailer) Age() time.Duration { return time.Since(time.Unix(0, t.read.Load())) }
+
+// Run reads until ctx ends. Errors of the log are told once and retried for ever.
+func (t *Tailer) Run(ctx context.Context) {
+	var retry, pending time.Duration
+	for ctx.Err() == nil {
+		tail, err := t.next(ctx)
+		switch {
+		case err != nil:
+			if retry == 0 && !errors.Is(err, context.Canceled) {
+				t.logger.Error("the log cannot be read, streams wait; is Postgres up?", "error", err)
+			}
+			retry = min(max(2*retry, retryMin), retryMax)
+			sleep(ctx, retry, nil)
+			continue
+		case retry > 0:
+			t.logger.Info("the log is read again")
+			retry = 0
+		}
+		switch {
+		case len(tail.Events) == tailLimit:
+			pending = 0
+		case tail.Pending:
+			pending = min(max(2*pending, pendingMin), pendingMax)
+			sleep(ctx, pending, t.bell)
+		default:
+			pending = 0
+			sleep(ctx, pollInterval, t.bell)
+		}
+	}
+}
+
+func (t *Tailer) next(ctx context.Context) (Tail, error) {
+	ctx, cancel := context.WithTimeout(ctx, tailTimeout)
+	defer cancel()
+	tail, err := t.log.Tail(ctx, t.router.Position().Seq, tailLimit)
+	if err != nil {
+		return Tail{}, err
+	}
+	t.read.Store(time.Now().UnixNano())
+	if !t.router.enter(tail.Epoch, tail.Base) {
+		// The position was beyond what this life of the database begins with: what was read after it is
+		// not what follows the base. Read again from there.
+		t.logger.Warn("the database is back without its latest events; streams beyond them are reset",
+			"epoch", tail.Epoch, "base", tail.Base)
+		return t.next(ctx)
+	}
+	for _, e := range tail.Events {
+		t.router.publish(e)
+	}
+	return tail, nil
+}
+
+// sleep waits for d, the bell, or the end of ctx.
+func sleep(ctx context.Context, d time.Duration, bell <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-bell:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,99 @@
+package handlers
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// cookieName is the browser's session: the bearer token itself, out of reach for scripts.
+const cookieName = "fabric_session"
+
+// caller is who a request comes from: its bearer token (RFC 6750 §2.1) or else its cookie.
+func (s *Server) caller(r *http.Request) (Identity, error) {
+	token, err := bearer(r)
+	if err != nil {
+		return Identity{}, err
+	}
+	if token == "" {
+		if c, err := r.Cookie(cookieName); err == nil {
+			token = c.Value
+		}
+	}
+	if token == "" {
+		return Identity{}, newProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
+	}
+	return s.tokens.Check(token)
+}
+
+// bearer is the token of the Authorization header, empty without the header.
+func bearer(r *http.Request) (string, error) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return "", nil
+	}
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") || strings.TrimSpace(token) == "" {
+		return "", newProblem(http.StatusUnauthorized, "token_invalid", "the Authorization header is to be Bearer and a token")
+	}
+	return strings.TrimSpace(token), nil
+}
+
+type meAnswer struct {
+	UserID    string    `json:"userId"`
+	GuildIDs  []string  `json:"guildIds,omitempty"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+func (id Identity) answer() meAnswer {
+	return meAnswer{id.UserID, id.Guilds, id.Expires.UTC()}
+}
+
+// me tells who the caller is.
+func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.caller(r)
+	if err != nil {
+		return err
+	}
+	if _, err := query(r); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, id.answer())
+}
+
+// openSession gives a browser a cookie for its bearer token.
+func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
+	token, err := bearer(r)
+	if err != nil {
+		return err
+	}
+	if token == "" {
+		return newProblem(http.StatusUnauthorized, "token_missing", "send the token to sign in with as Authorization: Bearer TOKEN")
+	}
+	id, err := s.tokens.Check(token)
+	if err != nil {
+		return err
+	}
+	if _, err := query(r); err != nil {
+		return err
+	}
+	http.SetCookie(w, s.cookie(r, token, int(time.Until(id.Expires).Seconds())))
+	return writeJSON(w, http.StatusOK, id.answer())
+}
+
+// closeSession takes the cookie back; without one it does nothing.
+func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	http.SetCookie(w, s.cookie(r, "", -1))
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) cookie(r *http.Request, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: cookieName, Value: value, Path: s.basePath + "/", MaxAge: maxAge,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+	}
+}

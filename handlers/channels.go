@@ -1,0 +1,225 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+	"fabric-guild/handlers/chat"
+
+	"github.com/google/uuid"
+)
+
+// maxFirstMembers bounds the members that a channel is created with, beside its creator.
+const maxFirstMembers = 1000
+
+type channelAnswer struct {
+	Channel events.Channel `json:"channel"`
+	Cursor  events.Cursor  `json:"cursor"`
+}
+
+type createChannelBody struct {
+	GuildID       string   `json:"guildId"`
+	Name          *string  `json:"name"`
+	XType         string   `json:"xType"`
+	MemberUserIDs []string `json:"memberUserIds"`
+	Private       bool     `json:"private"`
+	History       *string  `json:"history"`
+}
+
+func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.caller(r)
+	if err != nil {
+		return err
+	}
+	if _, err := query(r); err != nil {
+		return err
+	}
+	body, err := decode[createChannelBody](w, r)
+	if err != nil {
+		return err
+	}
+	c, members, err := body.channel(id)
+	if err != nil {
+		return err
+	}
+	var at events.Cursor
+	var created bool
+	err = s.db.InTx(r.Context(), func(q db.Queries) (err error) {
+		at, created, err = q.CreateChannel(r.Context(), &c, members)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusCreated
+	if !created {
+		status = http.StatusOK
+	}
+	return writeJSON(w, status, channelAnswer{c, at})
+}
+
+// channel checks what is asked for. The members are the creator, then the listed, each once.
+func (b createChannelBody) channel(id Identity) (c events.Channel, members []string, err error) {
+	c = events.Channel{
+		ID: uuid.Must(uuid.NewV7()), GuildID: b.GuildID, XType: events.XType(b.XType),
+		Private: b.Private, History: "joined", CreatedBy: id.UserID,
+	}
+	wrong := checkID("guildId", b.GuildID)
+	if !slices.Contains(events.XTypes, c.XType) {
+		wrong = append(wrong, fieldError{"xType", "is to be one of general, report, triage, custom, dm, discuss, work"})
+	}
+	if b.History != nil {
+		if c.History = *b.History; c.History != "joined" && c.History != "all" {
+			wrong = append(wrong, fieldError{"history", "is to be joined or all"})
+		}
+	}
+	members = append(members, id.UserID)
+	known := map[string]bool{id.UserID: true}
+	for _, m := range b.MemberUserIDs {
+		if wrong = append(wrong, checkID("memberUserIds", m)...); len(wrong) > 0 {
+			break
+		}
+		if !known[m] {
+			known[m] = true
+			members = append(members, m)
+		}
+	}
+	switch {
+	case c.XType != events.DM:
+		if b.Name != nil {
+			c.Name = *b.Name
+		}
+		wrong = append(wrong, checkName(c.Name)...)
+		if len(members) > maxFirstMembers+1 {
+			wrong = append(wrong, fieldError{"memberUserIds", "lists more than 1,000; add the rest one by one"})
+		}
+	case len(members) != 2:
+		wrong = append(wrong, fieldError{"memberUserIds", "is to name the one other member of a dm"})
+	case b.Name != nil && *b.Name != "":
+		wrong = append(wrong, fieldError{"name", "is not for a dm"})
+	}
+	if len(wrong) > 0 {
+		return c, nil, refused(wrong...)
+	}
+	if !id.MayEnter(c.GuildID) {
+		return c, nil, newProblem(http.StatusForbidden, "guild_forbidden", "your token is not for this guild")
+	}
+	return c, members, nil
+}
+
+func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.caller(r)
+	if err != nil {
+		return err
+	}
+	q, err := query(r, "guildId", "member", "archived", "limit", "after")
+	if err != nil {
+		return err
+	}
+	list := db.ChannelQuery{User: id.UserID, Guilds: id.Guilds, GuildID: q.Get("guildId")}
+	if list.Limit, err = limit(q); err != nil {
+		return err
+	}
+	if list.Archived, err = flag(q, "archived"); err != nil {
+		return err
+	}
+	switch q.Get("member") {
+	case "", "me":
+	case "any":
+		list.Joinable = true
+	default:
+		return malformed(fieldError{"member", "is to be me or any"})
+	}
+	if list.GuildID != "" && !chat.ValidID(list.GuildID) {
+		return malformed(checkID("guildId", list.GuildID)...)
+	}
+	if after := q.Get("after"); after != "" {
+		var ok bool
+		if list.After, ok = parseID(after); !ok {
+			return malformed(fieldError{"after", "is to be what an earlier answer gave as next"})
+		}
+	}
+	asked := list.Limit
+	list.Limit++
+	found, err := s.db.ListChannels(r.Context(), list)
+	if err != nil {
+		return err
+	}
+	items, next := page(found, asked, func(c events.Channel) string { return c.ID.String() })
+	return writeJSON(w, http.StatusOK, listAnswer[events.Channel]{items, next})
+}
+
+func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	c, err := visible(r.Context(), s.db.Queries, id, channel)
+	if err != nil {
+		return err
+	}
+	members, err := s.db.ListMembers(r.Context(), channel, 0, 0, maxLimit)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Channel     events.Channel `json:"channel"`
+		Members     []memberItem   `json:"members"` // the first 200; the roster has the rest
+		MemberCount int            `json:"memberCount"`
+	}{c.Channel, memberItems(members), c.MemberCount})
+}
+
+func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		Name string `json:"name"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if wrong := checkName(body.Name); wrong != nil {
+		return refused(wrong...)
+	}
+	c, at, err := s.changeChannel(r.Context(), id, channel, func(q db.Queries, c *db.Channel) (events.Cursor, error) {
+		if err := errors.Join(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+			return events.Cursor{}, err
+		}
+		if c.Name == body.Name {
+			return unchanged(r.Context(), q, *c)
+		}
+		c.Name = body.Name
+		return q.RenameChannel(r.Context(), c.ID, id.UserID, c.Name)
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, channelAnswer{c.Channel, at})
+}
+
+func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	c, at, err := s.changeChannel(r.Context(), id, channel, func(q db.Queries, c *db.Channel) (events.Cursor, error) {
+		if err := errors.Join(notDM(*c), maySteer(*c, id)); err != nil {
+			return events.Cursor{}, err
+		}
+		if c.ArchivedSeq != nil {
+			return unchanged(r.Context(), q, *c)
+		}
+		at, archivedAt, err := q.ArchiveChannel(r.Context(), c.ID, id.UserID)
+		c.ArchivedAt = &archivedAt
+		return at, err
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, channelAnswer{c.Channel, at})
+}

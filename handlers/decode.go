@@ -1,0 +1,144 @@
+package handlers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 64 << 10
+
+// decode reads a request's JSON object into T, a struct whose fields are all plain values. Names are exact:
+// unknown ones, doubled ones and other spellings are refused, as is anything behind the object. A field
+// that may be absent is a pointer, a slice or a bool.
+func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
+	var v T
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset := params["charset"]; err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return v, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return v, newProblem(http.StatusRequestEntityTooLarge, "body_too_large", "a body holds at most %d bytes", maxBody)
+	}
+	if err != nil {
+		return v, newProblem(http.StatusBadRequest, "malformed", "the body did not arrive whole")
+	}
+	return v, decodeObject(body, reflect.ValueOf(&v).Elem())
+}
+
+func decodeObject(body []byte, v reflect.Value) error {
+	if !utf8.Valid(body) {
+		return newProblem(http.StatusBadRequest, "malformed", "the body is not UTF-8")
+	}
+	members, err := objectMembers(body)
+	if err != nil {
+		return err
+	}
+	var wrong []fieldError
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		field := v.Field(i)
+		optional := slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Bool}, field.Kind())
+		raw, given := members[name]
+		delete(members, name)
+		switch {
+		case !given && optional, given && field.Kind() == reflect.Pointer && string(raw) == "null":
+		case !given:
+			wrong = append(wrong, fieldError{name, "is missing"})
+		case string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil:
+			wrong = append(wrong, fieldError{name, "is to be " + describe(field.Type())})
+		}
+	}
+	for name := range members {
+		wrong = append(wrong, fieldError{name, "is not known here"})
+	}
+	if len(wrong) > 0 {
+		slices.SortFunc(wrong, func(a, b fieldError) int { return strings.Compare(a.Field, b.Field) })
+		return malformed(wrong...)
+	}
+	return nil
+}
+
+// objectMembers splits an object into its members, and refuses anything else.
+func objectMembers(body []byte) (map[string]json.RawMessage, error) {
+	bad := newProblem(http.StatusBadRequest, "malformed", "the body is not one JSON object")
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, bad
+	}
+	members := map[string]json.RawMessage{}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil, bad
+		}
+		name := key.(string) // the decoder has seen to that
+		if _, twice := members[name]; twice {
+			return nil, malformed(fieldError{name, "is given twice"})
+		}
+		var raw json.RawMessage
+		if dec.Decode(&raw) != nil {
+			return nil, bad
+		}
+		members[name] = raw
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, bad
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, bad
+	}
+	return members, nil
+}
+
+func describe(t reflect.Type) string {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return describe(t.Elem())
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.Slice:
+		return "a list of strings"
+	}
+	return "a string"
+}
+
+// query returns a request's parameters, each given once at most, and refuses those that are not allowed.
+// "_" is let through: scripts add it to get around caches.
+func query(r *http.Request, allowed ...string) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "malformed", "the query string cannot be read")
+	}
+	for name, given := range values {
+		switch {
+		case name == "_":
+		case slices.Contains([]string{"token", "access_token", "authorization"}, strings.ToLower(name)):
+			return nil, newProblem(http.StatusBadRequest, "token_in_query",
+				"a token in a URL ends up in logs: send it as Authorization: Bearer, and make a new one")
+		case !slices.Contains(allowed, name):
+			return nil, malformed(fieldError{name, "is not a parameter here"})
+		case len(given) > 1:
+			return nil, malformed(fieldError{name, "is given twice"})
+		}
+	}
+	return values, nil
+}
+
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}

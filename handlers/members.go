@@ -1,0 +1,166 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+	"fabric-guild/handlers/chat"
+
+	"github.com/google/uuid"
+	"github.com/julienschmidt/httprouter"
+)
+
+type memberItem struct {
+	UserID   string      `json:"userId"`
+	JoinedAt events.Time `json:"joinedAt"`
+}
+
+func memberItems(members []db.Member) []memberItem {
+	out := make([]memberItem, len(members))
+	for i, m := range members {
+		out[i] = memberItem{m.UserID, m.JoinedAt}
+	}
+	return out
+}
+
+// changedAnswer says whether a row really changed; where none did, no event was written.
+type changedAnswer struct {
+	Changed bool          `json:"changed"`
+	Cursor  events.Cursor `json:"cursor"`
+}
+
+func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	return s.answerChange(w, r, id, channel, visible, func(q db.Queries, c *db.Channel) (bool, error) {
+		if c.JoinedSeq != nil {
+			return false, nil
+		}
+		return true, notArchived(*c)
+	}, func(q db.Queries) (events.Cursor, error) { return q.AddMember(r.Context(), channel, id.UserID) })
+}
+
+func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	return s.removeFrom(w, r, id, channel, id.UserID)
+}
+
+func (s *Server) addMember(w http.ResponseWriter, r *http.Request) error {
+	id, channel, user, err := s.beginMember(r)
+	if err != nil {
+		return err
+	}
+	return s.answerChange(w, r, id, channel, ofMember, func(q db.Queries, c *db.Channel) (bool, error) {
+		if err := notDM(*c); err != nil {
+			return false, err
+		}
+		is, err := q.IsMember(r.Context(), channel, user)
+		if err != nil || is {
+			return false, err
+		}
+		return true, notArchived(*c)
+	}, func(q db.Queries) (events.Cursor, error) { return q.AddMember(r.Context(), channel, user) })
+}
+
+func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
+	id, channel, user, err := s.beginMember(r)
+	if err != nil {
+		return err
+	}
+	return s.removeFrom(w, r, id, channel, user)
+}
+
+// removeFrom ends a membership: one's own, or by whom the channel is steered.
+func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, user string) error {
+	stand := ofMember
+	if user == id.UserID {
+		stand = onceMember
+	}
+	return s.answerChange(w, r, id, channel, stand, func(q db.Queries, c *db.Channel) (bool, error) {
+		if err := notDM(*c); err != nil {
+			return false, err
+		}
+		if user == id.UserID {
+			return c.JoinedSeq != nil, nil
+		}
+		if err := maySteer(*c, id); err != nil {
+			return false, err
+		}
+		return q.IsMember(r.Context(), channel, user)
+	}, func(q db.Queries) (events.Cursor, error) { return q.RemoveMember(r.Context(), channel, user) })
+}
+
+// onceMember is for those who leave: who has left, a private channel too, is told so again.
+func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
+	c, err := q.Channel(ctx, channel, id.UserID)
+	if err == nil && c.LeftSeq != nil && id.MayEnter(c.GuildID) {
+		return c, nil
+	}
+	return visible(ctx, q, id, channel)
+}
+
+// answerChange makes a change of the roster, if due says so, and answers whether it did.
+func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, stand standing,
+	due func(db.Queries, *db.Channel) (bool, error), do func(db.Queries) (events.Cursor, error),
+) error {
+	var changed bool
+	_, at, err := s.changeAs(r.Context(), id, channel, stand, func(q db.Queries, c *db.Channel) (at events.Cursor, err error) {
+		if changed, err = due(q, c); err != nil {
+			return at, err
+		}
+		if !changed {
+			return unchanged(r.Context(), q, *c)
+		}
+		return do(q)
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, changedAnswer{changed, at})
+}
+
+func (s *Server) beginMember(r *http.Request) (id Identity, channel uuid.UUID, user string, err error) {
+	if id, channel, _, err = s.begin(r); err != nil {
+		return id, channel, "", err
+	}
+	user = httprouter.ParamsFromContext(r.Context()).ByName("userId")
+	if !chat.ValidID(user) {
+		return id, channel, "", refused(checkID("userId", user)...)
+	}
+	return id, channel, user, nil
+}
+
+func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
+	id, channel, q, err := s.begin(r, "limit", "after")
+	if err != nil {
+		return err
+	}
+	asked, err := limit(q)
+	if err != nil {
+		return err
+	}
+	var seq int64
+	var position int
+	if after := q.Get("after"); after != "" {
+		if _, err := fmt.Sscanf(after, "%d-%d", &seq, &position); err != nil || fmt.Sprintf("%d-%d", seq, position) != after {
+			return malformed(fieldError{"after", "is to be what an earlier answer gave as next"})
+		}
+	}
+	if _, err := visible(r.Context(), s.db.Queries, id, channel); err != nil {
+		return err
+	}
+	found, err := s.db.ListMembers(r.Context(), channel, seq, position, asked+1)
+	if err != nil {
+		return err
+	}
+	items, next := page(found, asked, func(m db.Member) string { return fmt.Sprintf("%d-%d", m.JoinedSeq, m.Position) })
+	return writeJSON(w, http.StatusOK, listAnswer[memberItem]{memberItems(items), next})
+}

@@ -1,0 +1,119 @@
+package handlers
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const requestIDHeader = "X-Request-Id"
+
+// logRequests gives each request an id and writes one line at its end; a stream on a taken-over connection
+// writes its own. Paths hold ids; queries, headers and bodies stay out of the log.
+func (s *Server) logRequests(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := r.Header.Get(requestIDHeader)
+		if !validRequestID(id) {
+			id = uuid.NewString()
+		}
+		w.Header().Set(requestIDHeader, id)
+		rec := &recorder{ResponseWriter: w}
+		next.ServeHTTP(rec, r)
+		if rec.hijacked {
+			return
+		}
+		level := s.logger.InfoContext
+		status := rec.status
+		if r.Context().Err() != nil && status == 0 {
+			level, status = s.logger.DebugContext, 499 // the client is gone
+		}
+		level(r.Context(), "request", "request_id", id, "method", r.Method, "path", r.URL.Path,
+			"status", status, "duration_ms", time.Since(start).Milliseconds())
+	})
+}
+
+func validRequestID(id string) bool {
+	return id != "" && len(id) <= 64 && !strings.ContainsFunc(id, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._-", c)
+	})
+}
+
+// A recorder remembers how a request was answered.
+type recorder struct {
+	http.ResponseWriter
+	status   int
+	hijacked bool
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Hijack is what http.ResponseController looks for.
+func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buf, err := http.NewResponseController(r.ResponseWriter).Hijack()
+	r.hijacked = err == nil
+	return conn, buf, err
+}
+
+// Unwrap is what http.ResponseController looks for.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// recoverPanics turns a panic into a 500, with its stack in the log; never its request.
+func (s *Server) recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v)
+			default:
+				s.logger.ErrorContext(r.Context(), "panic", "request_id", w.Header().Get(requestIDHeader),
+					"panic", v, "stack", string(debug.Stack()))
+				p, _ := asProblem(nil)
+				writeProblem(w, p)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuseCrossOrigin refuses mutations that a foreign page makes a browser send along with its cookie.
+func (s *Server) refuseCrossOrigin(next http.Handler) http.Handler {
+	check := http.NewCrossOriginProtection()
+	check.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, newProblem(http.StatusForbidden, "cross_origin", "a page of another origin may not do this"))
+	}))
+	return check.Handler(next)
+}
+
+// belowBasePath serves next below the configured prefix, and nothing elsewhere.
+func (s *Server) belowBasePath(next http.Handler) http.Handler {
+	if s.basePath == "" {
+		return next
+	}
+	inside := http.StripPrefix(s.basePath, next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, s.basePath+"/") {
+			s.notFound(w, r)
+			return
+		}
+		inside.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,110 @@
+package handlers
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"fabric-guild/handlers/chat"
+
+	"github.com/google/uuid"
+	"github.com/julienschmidt/httprouter"
+)
+
+const (
+	defaultLimit = 50
+	maxLimit     = 200
+	maxName      = 100      // characters of a channel's name
+	maxContent   = 16 << 10 // bytes of a message
+)
+
+// channelID is the path's; what cannot be an id is the id of nothing.
+func channelID(r *http.Request) (uuid.UUID, error) {
+	id, ok := parseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
+	if !ok {
+		return uuid.UUID{}, channelNotFound()
+	}
+	return id, nil
+}
+
+// parseID takes the canonical form only.
+func parseID(s string) (uuid.UUID, bool) {
+	id, err := uuid.Parse(s)
+	return id, err == nil && id.String() == strings.ToLower(s)
+}
+
+func limit(q url.Values) (int, error) {
+	s := q.Get("limit")
+	if s == "" {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, malformed(fieldError{"limit", "is to be a number from 1 to 200"})
+	}
+	return n, nil
+}
+
+// flag reads a parameter that is true or false; absent is false.
+func flag(q url.Values, name string) (bool, error) {
+	switch q.Get(name) {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	}
+	return false, malformed(fieldError{name, "is to be true or false"})
+}
+
+// list reads a parameter of values with commas between.
+func list(q url.Values, name string) []string {
+	if q.Get(name) == "" {
+		return nil
+	}
+	return strings.Split(q.Get(name), ",")
+}
+
+// page cuts what was asked for with one more than the limit, and says where the next page begins.
+func page[T any](found []T, limit int, next func(T) string) (items []T, after *string) {
+	if len(found) <= limit {
+		return slices.Concat([]T{}, found), nil
+	}
+	s := next(found[limit-1])
+	return found[:limit], &s
+}
+
+// listAnswer is every list's: next goes back in as after, in a history as before.
+type listAnswer[T any] struct {
+	Items []T     `json:"items"`
+	Next  *string `json:"next"`
+}
+
+func checkID(field, s string) []fieldError {
+	if chat.ValidID(s) {
+		return nil
+	}
+	return []fieldError{{field, "is to be 1 to 128 of letters, digits and . _ @ -"}}
+}
+
+func checkName(s string) []fieldError {
+	if strings.TrimSpace(s) == "" || utf8.RuneCountInString(s) > maxName || strings.ContainsFunc(s, unicode.IsControl) {
+		return []fieldError{{"name", "is to be 1 to 100 characters, none of them a control character"}}
+	}
+	return nil
+}
+
+func checkContent(s string) *problem {
+	switch {
+	case strings.TrimSpace(s) == "":
+		return refused(fieldError{"content", "is empty"})
+	case len(s) > maxContent:
+		return newProblem(http.StatusUnprocessableEntity, "content_too_long", "a message holds at most %d bytes, this one has %d", maxContent, len(s))
+	case strings.ContainsRune(s, 0):
+		return refused(fieldError{"content", "holds a NUL, which cannot be stored"})
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package handlers
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/julienschmidt/httprouter"
+)
+
+// routes is the whole API.
+func (s *Server) routes() http.Handler {
+	r := httprouter.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath = false, false // no redirects: a stream's client would follow, or fail
+	r.HandleOPTIONS = false
+	r.NotFound = http.HandlerFunc(s.notFound)
+	r.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
+	on := func(method, path string, h handler) { r.Handler(method, path, s.adapt(h)) }
+
+	on("POST", "/api/channels", s.createChannel)
+	on("GET", "/api/channels", s.listChannels)
+	on("GET", "/api/channels/:id", s.channel)
+	on("PATCH", "/api/channels/:id", s.renameChannel)
+	on("DELETE", "/api/channels/:id", s.archiveChannel)
+	on("POST", "/api/channels/:id/join", s.join)
+	on("POST", "/api/channels/:id/leave", s.leave)
+	on("GET", "/api/channels/:id/members", s.listMembers)
+	on("PUT", "/api/channels/:id/members/:userId", s.addMember)
+	on("DELETE", "/api/channels/:id/members/:userId", s.removeMember)
+	on("POST", "/api/channels/:id/messages", s.postMessage)
+	on("GET", "/api/channels/:id/messages", s.history)
+	on("GET", "/api/stream", s.stream)
+	on("GET", "/api/sync", s.sync)
+	on("GET", "/api/me", s.me)
+	on("POST", "/api/session", s.openSession)
+	on("DELETE", "/api/session", s.closeSession)
+	on("GET", "/healthz", s.healthz)
+	on("GET", "/readyz", s.readyz)
+	return r
+}
+
+// A handler answers a request, or returns why it does not: then nothing has been written.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// adapt turns a handler's error into a problem. What is not for its client goes to the log.
+func (s *Server) adapt(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := h(w, r)
+		if err == nil {
+			return
+		}
+		if r.Context().Err() != nil {
+			return // the client is gone
+		}
+		p, told := asProblem(err)
+		if !told {
+			s.logger.ErrorContext(r.Context(), "request failed", "request_id", w.Header().Get(requestIDHeader), "error", err)
+		}
+		writeProblem(w, p)
+	})
+}
+
+func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
+	writeProblem(w, newProblem(http.StatusNotFound, "not_found", "there is nothing at this path"))
+}
+
+func (s *Server) methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
+	allow := strings.TrimSuffix(w.Header().Get("Allow"), ", OPTIONS") // httprouter adds it unasked
+	w.Header().Set("Allow", allow)
+	writeProblem(w, newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", allow))
+}

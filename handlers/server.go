@@ -1,0 +1,53 @@
+// Package handlers is the guild's HTTP: who may do what, and the wire of requests and answers.
+package handlers
+
+import (
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+)
+
+// A Server answers requests. Its fields do not change once it serves.
+type Server struct {
+	logger   *slog.Logger
+	db       *db.DB
+	router   *events.Router
+	tailer   *events.Tailer
+	tokens   *Tokens
+	r3labs   *events.R3labs
+	basePath string
+	raw      bool // HTTP/1 streams on taken-over connections
+	draining atomic.Bool
+}
+
+// Config is what a Server is made of.
+type Config struct {
+	Logger   *slog.Logger
+	DB       *db.DB
+	Router   *events.Router
+	Tailer   *events.Tailer
+	Tokens   *Tokens
+	BasePath string // "" or "/chat"
+	// R3labsOnly serves HTTP/1 streams by r3labs' Server too.
+	R3labsOnly bool
+}
+
+// New returns a server and the handler that it serves with.
+func New(c Config) (*Server, http.Handler) {
+	s := &Server{
+		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, tokens: c.Tokens,
+		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly,
+	}
+	h := http.Handler(s.routes())
+	h = s.belowBasePath(h)
+	h = s.refuseCrossOrigin(h)
+	h = s.recoverPanics(h)
+	h = s.logRequests(h)
+	return s, h
+}
+
+// Drain makes /readyz say that no more requests are welcome.
+func (s *Server) Drain() { s.draining.Store(true) }

@@ -1,0 +1,386 @@
+// Command fabric-guild is the guild backend of Fabric: HTTP for every mutation, and one Server-Sent Events
+// stream per user. This file has the flags, the wiring, and the order of start and stop.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"fabric-guild/db"
+	"fabric-guild/db/pgrun"
+	"fabric-guild/events"
+	"fabric-guild/handlers"
+)
+
+const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream per user out.
+
+  fabric-guild [serve]                     run the server
+  fabric-guild token [-ttl 24h] USER...    print a token for each user
+  fabric-guild token -rotate               make a new key: all older tokens end within a minute
+  fabric-guild migrate [up|status]         bring the database's schema up to date, or show its state
+  fabric-guild version
+
+Each command lists its flags with -h. Every flag has an environment twin: -database-url is
+FABRIC_BACKEND_GUILD_DATABASE_URL.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
+		os.Exit(1)
+	}
+}
+
+var errUsage = errors.New("see fabric-guild -h")
+
+// run is the program: it returns when its command is done, or after ctx has ended and all is stopped.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	command := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	if command == "serve" && len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
+		_, _ = io.WriteString(stdout, usage+"\nThe flags of serve:\n\n")
+	}
+	switch command {
+	case "serve":
+		return serve(ctx, args, getenv, stderr)
+	case "token":
+		return token(args, getenv, stdout, stderr)
+	case "migrate":
+		return migrate(ctx, args, getenv, stdout, stderr)
+	case "version":
+		_, err := fmt.Fprintln(stdout, version())
+		return err
+	case "help":
+		_, err := io.WriteString(stdout, usage)
+		return err
+	}
+	return fmt.Errorf("there is no command %q: %w", command, errUsage)
+}
+
+// config is everything that flags and environment set. Packages get its values, never the environment.
+type config struct {
+	addr, basePath, transport   string
+	state, databaseURL, pgBin   string
+	logLevel                    slog.Level
+	ttl                         time.Duration
+	guilds                      []string
+	rotate                      bool
+	drainStreams, drainRequests time.Duration
+}
+
+const envPrefix = "FABRIC_BACKEND_GUILD_"
+
+// parse reads the flags of one command; what no flag sets comes from the flag's environment twin.
+func (c *config) parse(name string, args []string, getenv func(string) string, stderr io.Writer, define func(*flag.FlagSet)) (rest []string, err error) {
+	f := flag.NewFlagSet("fabric-guild "+name, flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&c.state, "state", defaultState(getenv), "`directory` of the token key and, without a database URL, of the private Postgres")
+	define(f)
+	f.VisitAll(func(fl *flag.Flag) {
+		env := envPrefix + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+		value := getenv(env)
+		if value == "" && fl.Name == "database-url" {
+			env, value = "DATABASE_URL", getenv("DATABASE_URL")
+		}
+		if value == "" || err != nil {
+			return
+		}
+		if e := fl.Value.Set(value); e != nil {
+			err = fmt.Errorf("environment variable %s: %w", env, e)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", err, errUsage)
+	}
+	return f.Args(), nil
+}
+
+func (c *config) database(f *flag.FlagSet) {
+	f.StringVar(&c.databaseURL, "database-url", "", "`URL` of Postgres; empty: a private one in the state directory")
+	f.StringVar(&c.pgBin, "postgres-bin", "", "`directory` of the Postgres binaries; empty: they are searched for")
+}
+
+func defaultState(getenv func(string) string) string {
+	if os.Getuid() == 0 {
+		return "/var/lib/fabric-guild"
+	}
+	if dir := getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "fabric-guild")
+	}
+	return filepath.Join(getenv("HOME"), ".local", "state", "fabric-guild")
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "fabric-guild (unknown build)"
+	}
+	return "fabric-guild " + info.Main.Version + " " + info.GoVersion
+}
+
+func token(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var c config
+	users, err := c.parse("token", args, getenv, stderr, func(f *flag.FlagSet) {
+		f.DurationVar(&c.ttl, "ttl", 24*time.Hour, "how long the tokens are valid")
+		f.Func("guild", "a `guild` that the tokens are for, repeatable; none: all", func(g string) error {
+			c.guilds = append(c.guilds, g)
+			return nil
+		})
+		f.BoolVar(&c.rotate, "rotate", false, "make a new key first: all older tokens end within a minute")
+	})
+	if err != nil {
+		return err
+	}
+	if len(users) == 0 && !c.rotate {
+		return fmt.Errorf("token needs the id of a user: %w", errUsage)
+	}
+	if c.ttl <= 0 {
+		return fmt.Errorf("-ttl is to be more than nothing: %w", errUsage)
+	}
+	tokens, err := openTokens(c.state)
+	if err != nil {
+		return err
+	}
+	if c.rotate {
+		if err := tokens.Rotate(); err != nil {
+			return err
+		}
+	}
+	for _, user := range users {
+		t, err := tokens.Sign(user, c.guilds, c.ttl)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(stdout, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func openTokens(state string) (*handlers.Tokens, error) {
+	if err := os.MkdirAll(state, 0o711); err != nil { // Postgres' own user passes through
+		return nil, fmt.Errorf("the state directory (choose another with -state): %w", err)
+	}
+	return handlers.OpenTokens(state)
+}
+
+func migrate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var c config
+	rest, err := c.parse("migrate", args, getenv, stderr, c.database)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		rest = []string{"up"}
+	}
+	if len(rest) > 1 || rest[0] != "up" && rest[0] != "status" {
+		return fmt.Errorf("migrate takes up or status: %w", errUsage)
+	}
+	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	stopPostgres, _, err := c.openPostgres(ctx, logger, stderr)
+	if err != nil {
+		return err
+	}
+	defer stopPostgres()
+	if rest[0] == "up" {
+		if err := db.Migrate(ctx, c.databaseURL); err != nil {
+			return err
+		}
+	}
+	migrations, err := db.Migrations(ctx, c.databaseURL)
+	if err != nil {
+		return err
+	}
+	for _, m := range migrations {
+		state := "pending"
+		if m.Applied {
+			state = "applied"
+		}
+		if _, err := fmt.Fprintf(stdout, "%-8s %s\n", state, m.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openPostgres sees to it that databaseURL leads to a Postgres: without one it starts the private one. gone
+// is closed when that has ended for good.
+func (c *config) openPostgres(ctx context.Context, logger *slog.Logger, stderr io.Writer) (stop func(), gone <-chan struct{}, err error) {
+	if c.databaseURL != "" {
+		return func() {}, nil, nil
+	}
+	pg, err := pgrun.Start(ctx, pgrun.Config{
+		Dir: c.state, BinDir: c.pgBin, Logger: logger,
+		Progress: func(line string) { _, _ = fmt.Fprintln(stderr, line) },
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	c.databaseURL = pg.URL()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := pg.Stop(ctx); err != nil {
+			logger.Error("the private Postgres did not stop cleanly", "error", err)
+		}
+	}, pg.Done(), nil
+}
+
+func (c *config) serveFlags(f *flag.FlagSet) {
+	c.database(f)
+	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 picks one")
+	f.StringVar(&c.basePath, "base-path", "", "serve below this `prefix`, such as /chat")
+	f.StringVar(&c.transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
+	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	f.DurationVar(&c.drainStreams, "drain-streams", 5*time.Second, "how long streams may take to end when the server stops")
+	f.DurationVar(&c.drainRequests, "drain-requests", 15*time.Second, "how long requests may take then")
+}
+
+func (c *config) check() error {
+	if c.basePath = strings.TrimSuffix(c.basePath, "/"); c.basePath != "" && !strings.HasPrefix(c.basePath, "/") {
+		return fmt.Errorf("-base-path is to begin with a slash: %w", errUsage)
+	}
+	if c.transport != "auto" && c.transport != "r3labs" {
+		return fmt.Errorf("-transport is to be auto or r3labs: %w", errUsage)
+	}
+	return nil
+}
+
+func serve(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) (err error) {
+	var c config
+	rest, err := c.parse("serve", args, getenv, stderr, c.serveFlags)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("serve takes no %q: %w", rest[0], errUsage)
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	tokens, err := openTokens(c.state)
+	if err != nil {
+		return err
+	}
+	// First the port: a second server is to fail before it touches the database.
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.addr)
+	if err != nil {
+		return fmt.Errorf("listen (choose another address with -addr): %w", err)
+	}
+	defer func() { _ = listener.Close() }() // once more is no harm
+	stopPostgres, postgresGone, err := c.openPostgres(ctx, logger, stderr)
+	if err != nil {
+		return err
+	}
+	defer stopPostgres()
+	if err := db.Migrate(ctx, c.databaseURL); err != nil {
+		return err
+	}
+	database, err := db.Open(ctx, c.databaseURL)
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	head, err := database.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("find the end of the log: %w", err)
+	}
+	router := events.NewRouter(database, head, logger)
+	tailer := events.NewTailer(database, router, database.C(), logger)
+	server, handler := handlers.New(handlers.Config{
+		Logger: logger, DB: database, Router: router, Tailer: tailer, Tokens: tokens,
+		BasePath: c.basePath, R3labsOnly: c.transport == "r3labs",
+	})
+
+	var background sync.WaitGroup
+	reading, stopReading := context.WithCancel(context.Background())
+	background.Go(func() { tailer.Run(reading) })
+	background.Go(func() { database.RunDoorbell(reading, c.databaseURL, logger) })
+	web := &http.Server{
+		Handler: handler, Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	web.Protocols.SetHTTP1(true)
+	web.Protocols.SetUnencryptedHTTP2(true)
+	failed := make(chan error, 1)
+	background.Go(func() { failed <- web.Serve(listener) })
+	_, _ = io.WriteString(stderr, greeting(c, listener.Addr().String()))
+
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	case <-postgresGone:
+		err = errors.New("the private Postgres has ended and does not start again; its log is in the state directory")
+	}
+	// Streams first, so that their users come back elsewhere; then requests; then what both of them need.
+	logger.Info("stopping: streams end, requests finish")
+	server.Drain()
+	within(c.drainStreams, router.Close)
+	within(c.drainRequests, func(ctx context.Context) { err = errors.Join(err, web.Shutdown(ctx)) })
+	stopReading()
+	background.Wait()
+	return err
+}
+
+func within(d time.Duration, do func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	do(ctx)
+}
+
+// greeting tells where the server is, and how to try it.
+func greeting(c config, addr string) string {
+	self := os.Args[0]
+	if strings.Contains(self, "go-build") {
+		self = "go run ."
+	}
+	state := ""
+	if c.state != defaultState(os.Getenv) {
+		state = " -state '" + c.state + "'"
+	}
+	base := url.URL{Scheme: "http", Host: addr, Path: c.basePath}
+	return fmt.Sprintf(`fabric-guild is ready on %[1]s
+
+  a token:    TOKEN=$(%[2]s token%[3]s alice)
+  a stream:   curl -N -H "Authorization: Bearer $TOKEN" %[1]s/api/stream
+  a channel:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels \
+                -d '{"guildId":"g1","name":"ops","xType":"general","memberUserIds":["bob"]}'
+  a message:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels/CHANNEL_ID/messages \
+                -d '{"content":"hi <@bob>"}'
+
+`, base.String(), self, state)
+}
