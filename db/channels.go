@@ -81,7 +81,7 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members [
 	// A later statement: what the insert ran into is invisible to its own.
 	const existing = `
 		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, m.joined_seq,
-			(SELECT epoch FROM epochs WHERE key = log_key())
+			log_epoch()
 		FROM channels c JOIN members m ON m.channel_id = c.id AND m.user_id = $3 AND m.left_seq IS NULL
 		WHERE c.guild_id = $1 AND c.dm_pair = $2`
 	const appendEvent = `
@@ -93,7 +93,7 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members [
 			SELECT $1, u.id, e.seq, u.position, e.occurred_at
 			FROM e, unnest($3::text[]) WITH ORDINALITY AS u (id, position)
 		)
-		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq FROM e`
+		SELECT log_epoch(), seq FROM e`
 	var pair *string
 	if c.XType == events.DM {
 		p := min(members[0], members[1]) + " " + max(members[0], members[1])
@@ -134,7 +134,7 @@ func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (a
 		), c AS (
 			UPDATE channels SET archived_seq = e.seq, archived_at = e.occurred_at FROM e WHERE id = $1
 		)
-		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq, occurred_at FROM e`
+		SELECT log_epoch(), seq, occurred_at FROM e`
 	err = q.conn.QueryRow(ctx, query, id, by).Scan(&at.Epoch, &at.Seq, &archivedAt)
 	return at, archivedAt, err
 }
@@ -142,7 +142,7 @@ func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (a
 func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const insert = `
 		INSERT INTO events (kind, channel_id, user_id) VALUES ($1, $2, $3)
-		RETURNING (SELECT epoch FROM epochs WHERE key = log_key()), seq`
+		RETURNING log_epoch(), seq`
 	err = q.conn.QueryRow(ctx, insert, kind, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }

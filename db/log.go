@@ -127,7 +127,7 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
 	// its rows sees its floor.
 	const floorAndEpoch = `
-		SELECT f.seq, (SELECT epoch FROM epochs WHERE key = log_key()) FROM log_floor f`
+		SELECT f.seq, log_epoch() FROM log_floor f`
 	upTo = min(upTo, after+replayWalk)
 	var found []*eventRow
 	var floor int64

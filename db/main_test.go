@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"log/slog"
 	"testing"
 
 	"fabric-guild/db"
@@ -58,3 +59,5 @@ func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, men
 	}
 	return p
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -50,7 +50,7 @@ func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) 
 			INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
 			SELECT $1, $2, seq, 0, occurred_at FROM e
 		)
-		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq FROM e`
+		SELECT log_epoch(), seq FROM e`
 	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
@@ -67,7 +67,7 @@ func (q Queries) RemoveMember(ctx context.Context, channel uuid.UUID, user strin
 			UPDATE members SET left_seq = e.seq FROM e
 			WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL
 		)
-		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), seq FROM e`
+		SELECT log_epoch(), seq FROM e`
 	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }

@@ -65,7 +65,7 @@ func (d *DB) postMessage(ctx context.Context, m events.Message, guilds, mentione
 			INSERT INTO messages (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at)
 			SELECT $1, $2, e.seq, $3, $4, at_list.ids, $6, e.occurred_at FROM e, at_list
 		)
-		SELECT (SELECT epoch FROM epochs WHERE key = log_key()), e.seq, e.occurred_at,
+		SELECT log_epoch(), e.seq, e.occurred_at,
 			c.guild_id, c.x_type, c.member_count, at_list.ids,
 			ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = $2 AND r.left_seq IS NULL
 				ORDER BY r.joined_seq, r.position LIMIT $7)

@@ -43,6 +43,15 @@ CREATE TABLE epochs (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- VOLATILE, so that it sees what was written down after the calling statement began, as draw_seq does.
+-- +goose StatementBegin
+CREATE FUNCTION log_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN (SELECT epoch FROM epochs WHERE key = log_key());
+END
+$$;
+-- +goose StatementEnd
+
 -- draw_seq takes the lock that holds the horizon down, then the number, in this order: the lock's key
 -- is the last number given out, so it is below every number that is drawn from here on. The lock is
 -- shared: writers never wait for one another. pg_sequence_last_value reads under the buffer's lock;
@@ -51,8 +60,7 @@ CREATE TABLE epochs (
 -- +goose StatementBegin
 CREATE FUNCTION draw_seq() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    PERFORM 1 FROM epochs WHERE key = log_key();
-    IF NOT FOUND THEN
+    IF log_epoch() IS NULL THEN
         RAISE EXCEPTION 'this life of the database has no epoch yet' USING ERRCODE = 'FG001';
     END IF;
     PERFORM pg_advisory_xact_lock_shared((log_tag() << 47) | pg_sequence_last_value('events_seq'::regclass));

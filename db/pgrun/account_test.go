@@ -31,8 +31,10 @@ func TestClosedDirectoryIsExplained(t *testing.T) {
 	if err := os.Mkdir(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Start(t.Context(), Config{Dir: filepath.Join(closed, "state")})
-	wantError(t, err, "cannot enter "+closed+":", "-state", "-database-url")
+	for _, dir := range []string{filepath.Join(closed, "state"), closed} {
+		_, err := Start(t.Context(), Config{Dir: dir})
+		wantError(t, err, "cannot enter "+closed+":", "-state", "-database-url")
+	}
 	fi, err := os.Stat(closed)
 	if err != nil {
 		t.Fatal(err)

@@ -88,16 +88,15 @@ func (c *cluster) enters(ctx context.Context, dir string) bool {
 }
 
 // create makes the data directory beside its place, with its role and
-// database, and moves it there when it is complete. A crash on the way leaves
-// a directory that the next start removes.
+// database, and moves it there when it is complete. What a crash or an error on
+// the way leaves, the next start removes.
 func (c *cluster) create(ctx context.Context, claim *os.File) error {
 	next := filepath.Join(c.home, halfMade+strconv.FormatInt(time.Now().UnixNano(), 36))
-	err := c.build(ctx, next, claim)
-	if err == nil {
-		err = os.Rename(next, c.data)
+	if err := c.build(ctx, next, claim); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(next))
+	if err := os.Rename(next, c.data); err != nil {
+		return err
 	}
 	return syncDir(c.home)
 }

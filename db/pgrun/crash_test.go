@@ -2,6 +2,7 @@ package pgrun
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,11 @@ func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
 	}
 	defer pool.Close()
 	if _, err := pool.Exec(t.Context(), `CREATE TABLE kept AS SELECT 42 AS n`); err != nil {
+		t.Fatal(err)
+	}
+	// As if a stranger had got the killed server's number.
+	lock := filepath.Join(pg.sockets, socketName+".lock")
+	if err := os.WriteFile(lock, fmt.Appendln(nil, stranger(t, pg.cluster, "sleep", "600")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := pg.Pid()
@@ -119,6 +125,34 @@ func TestKilledProgramLeavesACleanCluster(t *testing.T) {
 	verifyChecksums(t, pg.cluster)
 }
 
+func TestStartWaitsForAnOrphanedServer(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	h := startHelper(t, dir, self(t), nil)
+	conn := connect(t, h.line)
+	exec1(t, conn, `CREATE TABLE kept AS SELECT 1`)
+	resume := suspend(t, conn) // the shutdown waits for it
+	if err := h.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.cmd.Wait()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := Start(ctx, Config{Dir: dir})
+	wantError(t, err, "an earlier Postgres in "+dir+" has not ended")
+
+	var told []string
+	pg := startWith(t, Config{Dir: dir, Progress: func(line string) {
+		told = append(told, line)
+		resume()
+	}})
+	if len(told) != 1 || !strings.Contains(told[0], "waiting") {
+		t.Errorf("got %q, want to hear of the wait", told)
+	}
+	query[int](t, connect(t, pg.URL()), `SELECT * FROM kept`)
+}
+
 func TestStalePidFile(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
@@ -137,29 +171,13 @@ func TestStalePidFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run := func(t *testing.T, name string, args ...string) *exec.Cmd {
-		t.Helper()
-		path, err := exec.LookPath(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := c.account.command(t.Context(), "/", path, args...)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		})
-		return cmd
-	}
 
 	t.Run("of a stranger", func(t *testing.T) {
-		leave(t, run(t, "sleep", "600").Process.Pid)
+		leave(t, stranger(t, c, "sleep", "600"))
 		stop(t, start(t, dir))
 	})
 	t.Run("of a zombie", func(t *testing.T) {
-		pid := run(t, "true").Process.Pid
+		pid := stranger(t, c, "true")
 		eventually(t, "the process is a zombie", func() bool {
 			stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 			return err == nil && strings.Contains(string(stat), ") Z ")
@@ -187,6 +205,24 @@ func TestStalePidFile(t *testing.T) {
 			t.Error("got no pid file, want that of a living server left alone")
 		}
 	})
+}
+
+// stranger runs a program as the server's user and returns its process id.
+func stranger(t *testing.T, c cluster, name string, args ...string) int {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := c.account.command(t.Context(), "/", path, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid
 }
 
 // verifyChecksums reads every page of a cluster that was shut down cleanly.

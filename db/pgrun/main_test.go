@@ -142,6 +142,21 @@ func connect(t *testing.T, connString string) *pgx.Conn {
 	return conn
 }
 
+// suspend stops the connection's server process where it is, and returns what
+// lets it go on.
+func suspend(t *testing.T, conn *pgx.Conn) (resume func()) {
+	t.Helper()
+	pid := int(conn.PgConn().PID())
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func exec1(t *testing.T, conn *pgx.Conn, sql string) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), sql); err != nil {

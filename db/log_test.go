@@ -1,0 +1,426 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// connect opens a plain connection, for what the test does behind the program's back.
+func connect(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return c
+}
+
+func exec(t *testing.T, c *pgx.Conn, sql string, args ...any) {
+	t.Helper()
+	if _, err := c.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func seqs(events []*events.Event) []int64 {
+	out := []int64{}
+	for _, e := range events {
+		out = append(out, e.Cursor.Seq)
+	}
+	return out
+}
+
+func tail(t *testing.T, d *db.DB, after int64) events.Tail {
+	t.Helper()
+	got, err := d.Tail(t.Context(), after, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// LOG rules 1, 8: a number that is drawn and not yet decided holds the horizon.
+func TestALateCommitIsNeverSkipped(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"COMMIT", "ROLLBACK"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			url := dbtest.New(t)
+			d := openURL(t, url)
+			channel, created := create(t, d, "alice", "bob")
+			late := connect(t, url)
+			exec(t, late, `BEGIN`)
+			exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+			p := post(t, d, channel, "alice", "committed first, drawn last")
+
+			if got := tail(t, d, created.Seq); len(got.Events) != 0 || !got.Pending {
+				t.Fatalf("while a smaller number is undecided: got %v, pending %v; want nothing, pending", seqs(got.Events), got.Pending)
+			}
+			if head, err := d.Head(t.Context()); err != nil || head != created {
+				t.Errorf("a snapshot's cursor: got %v, %v; want %v, below what is undecided", head, err, created)
+			}
+			exec(t, late, end)
+			want := []int64{p.Cursor.Seq}
+			if end == "COMMIT" {
+				want = []int64{p.Cursor.Seq - 1, p.Cursor.Seq}
+			}
+			if got := tail(t, d, created.Seq); !slices.Equal(seqs(got.Events), want) || got.Pending {
+				t.Errorf("once it is decided: got %v, pending %v; want %v", seqs(got.Events), got.Pending, want)
+			}
+		})
+	}
+}
+
+// LOG rule 3: only this log's own locks hold the horizon.
+func TestLocksOfOthersDoNotHoldTheHorizon(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, created := create(t, d, "alice")
+	other := connect(t, url)
+	exec(t, other, `SELECT pg_advisory_lock(1), pg_advisory_lock(0, 1), pg_advisory_lock(((log_tag() + 1) << 47) | 1)`)
+	p := post(t, d, channel, "alice", "hi")
+	if got := tail(t, d, created.Seq); !slices.Equal(seqs(got.Events), []int64{p.Cursor.Seq}) || got.Pending {
+		t.Errorf("got %v, pending %v; want %v", seqs(got.Events), got.Pending, p.Cursor.Seq)
+	}
+}
+
+// DESIGN §2: a long transaction elsewhere in the cluster delays nobody.
+func TestALongTransactionInAnotherDatabaseDelaysNobody(t *testing.T) {
+	t.Parallel()
+	elsewhere := connect(t, dbtest.New(t))
+	exec(t, elsewhere, `BEGIN`)
+	exec(t, elsewhere, `CREATE TABLE busy (n int)`)
+	exec(t, elsewhere, `SELECT pg_advisory_xact_lock_shared((log_tag() << 47) | 1)`) // as a writer there would hold
+	d := open(t)
+	channel, created := create(t, d, "alice")
+	p := post(t, d, channel, "alice", "hi")
+	if got := tail(t, d, created.Seq); !slices.Equal(seqs(got.Events), []int64{p.Cursor.Seq}) || got.Pending {
+		t.Errorf("got %v, pending %v; want %v", seqs(got.Events), got.Pending, p.Cursor.Seq)
+	}
+}
+
+// LOG rules 1 to 9 together: writers that stall, roll back and draw several numbers, and readers that
+// follow. The order that a reader sees is final: nothing appears later below what it has passed.
+func TestReadersLoseNothingAmongConcurrentWriters(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, created := create(t, d, "alice")
+	const writers, rounds = 8, 60
+	var wg sync.WaitGroup
+	for w := range writers {
+		c := connect(t, url)
+		rng := rand.New(rand.NewPCG(1, uint64(w)))
+		wg.Go(func() {
+			for range rounds {
+				if err := stallingWriter(t.Context(), c, channel, rng); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	var seen []int64
+	at := created.Seq
+	for finished := false; ; {
+		got := tail(t, d, at)
+		seen = append(seen, seqs(got.Events)...)
+		if len(got.Events) > 0 {
+			at = seen[len(seen)-1]
+		}
+		if finished && len(got.Events) == 0 {
+			break
+		}
+		select {
+		case <-done:
+			finished = true
+		default:
+		}
+	}
+	rows, err := connect(t, url).Query(t.Context(), `SELECT seq FROM events WHERE seq > $1 ORDER BY seq`, created.Seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(seen, want) {
+		t.Errorf("the reader saw %d events, the log holds %d; first difference around %d", len(seen), len(want), firstDifference(seen, want))
+	}
+	if len(want) < writers*rounds/2 {
+		t.Errorf("only %d events were committed: the test has lost its point", len(want))
+	}
+}
+
+// stallingWriter appends one to three events with pauses, and takes one transaction in four back.
+func stallingWriter(ctx context.Context, c *pgx.Conn, channel uuid.UUID, rng *rand.Rand) error {
+	_, err := c.Exec(ctx, `BEGIN`)
+	for range 1 + rng.IntN(3) {
+		if err == nil {
+			_, err = c.Exec(ctx, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+		}
+		if err == nil {
+			_, err = c.Exec(ctx, `SELECT pg_sleep($1)`, float64(rng.IntN(3))/1000)
+		}
+	}
+	end := `COMMIT`
+	if rng.IntN(4) == 0 {
+		end = `ROLLBACK`
+	}
+	if err == nil {
+		_, err = c.Exec(ctx, end)
+	}
+	return err
+}
+
+func firstDifference(a, b []int64) int64 {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return a[i]
+		}
+	}
+	return -1
+}
+
+// LOG rule 13: a new life of the database begins an epoch before its first append.
+func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, _ := create(t, d, "alice")
+	before := post(t, d, channel, "alice", "before").Cursor
+	exec(t, connect(t, url), `UPDATE epochs SET key = 'an earlier life'`) // as if this were another one
+
+	after := post(t, d, channel, "alice", "after").Cursor
+	if after.Epoch <= before.Epoch || after.Seq <= before.Seq {
+		t.Errorf("got %v after %v, want a later epoch and number", after, before)
+	}
+	got := tail(t, d, before.Seq)
+	if got.Epoch != after.Epoch || got.Base != before.Seq {
+		t.Errorf("got epoch %d with base %d, want %d with %d", got.Epoch, got.Base, after.Epoch, before.Seq)
+	}
+	for _, tt := range []struct {
+		cursor events.Cursor
+		want   string
+	}{
+		{before, ""},
+		{events.Cursor{Epoch: before.Epoch, Seq: before.Seq + 1}, db.ResetLostTail},
+		{events.Cursor{Epoch: before.Epoch - 1, Seq: 1}, db.ResetUnknownEpoch},
+		{events.Cursor{Epoch: after.Epoch + 1, Seq: 1}, db.ResetUnknownEpoch},
+		{after, ""},
+		{events.Cursor{Epoch: after.Epoch, Seq: after.Seq + 1}, db.ResetBeyond},
+	} {
+		if reset, err := d.CheckCursor(t.Context(), tt.cursor, before); reset != tt.want || err != nil {
+			t.Errorf("%v: got %q, %v; want %q", tt.cursor, reset, err, tt.want)
+		}
+	}
+}
+
+// Sixteen nodes that notice a new life together agree on one epoch.
+func TestOneEpochForAllWhoNotice(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, _ := create(t, d, "alice")
+	exec(t, connect(t, url), `UPDATE epochs SET key = 'an earlier life'`)
+	var mu sync.Mutex
+	epochs := map[int64]bool{}
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			p, err := d.PostMessage(t.Context(), events.Message{
+				ID: uuid.Must(uuid.NewV7()), ChannelID: channel, AuthorUserID: "alice", Content: "hi",
+			}, nil, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			epochs[p.Cursor.Epoch] = true
+		})
+	}
+	wg.Wait()
+	if len(epochs) != 1 {
+		t.Errorf("got %d epochs, want 1", len(epochs))
+	}
+}
+
+// DESIGN §2: a member hears [joined, left], and rejoining starts anew.
+func TestReplayGoesByIntervals(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, created := create(t, d, "alice")
+	change := func(do func(db.Queries) (events.Cursor, error)) (at events.Cursor) {
+		t.Helper()
+		err := d.InTx(t.Context(), func(q db.Queries) (err error) {
+			at, err = do(q)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	join := func(q db.Queries) (events.Cursor, error) { return q.AddMember(t.Context(), channel, "bob") }
+	leave := func(q db.Queries) (events.Cursor, error) { return q.RemoveMember(t.Context(), channel, "bob") }
+	post(t, d, channel, "alice", "too early")
+	var want []int64
+	for range 2 {
+		want = append(want, change(join).Seq, post(t, d, channel, "alice", "while in").Cursor.Seq, change(leave).Seq)
+		post(t, d, channel, "alice", "while out")
+	}
+	end := post(t, d, channel, "alice", "the end").Cursor
+	page, err := d.Replay(t.Context(), "bob", created.Seq, end.Seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(seqs(page.Events), want) || page.Reached != end.Seq {
+		t.Errorf("got %v up to %d, want %v up to %d", seqs(page.Events), page.Reached, want, end.Seq)
+	}
+	for i, seq := range want { // from any position on, the rest
+		page, err := d.Replay(t.Context(), "bob", seq, end.Seq)
+		if err != nil || !slices.Equal(seqs(page.Events), want[i+1:]) {
+			t.Errorf("after %d: got %v, %v; want %v", seq, seqs(page.Events), err, want[i+1:])
+		}
+	}
+	for i, wantIn := range []bool{true, true, false, true, true, false} {
+		got, err := d.Snapshot(t.Context(), "bob", want[i], want[i])
+		if err != nil || len(got) > 0 != wantIn {
+			t.Errorf("as of %d: got %v, %v; want membership %v", want[i], got, err, wantIn)
+		}
+	}
+}
+
+// LOG rule 16: a page that begins below the floor is no page.
+func TestReplayBelowTheFloorHasExpired(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, created := create(t, d, "alice", "bob")
+	first := post(t, d, channel, "alice", "1").Cursor.Seq
+	last := post(t, d, channel, "alice", "2").Cursor.Seq
+	exec(t, connect(t, url), `UPDATE log_floor SET seq = $1`, first)
+	if _, err := d.Replay(t.Context(), "bob", created.Seq, last); !errors.Is(err, events.ErrExpired) {
+		t.Errorf("below the floor: got %v, want %v", err, events.ErrExpired)
+	}
+	if page, err := d.Replay(t.Context(), "bob", first, last); err != nil || len(page.Events) != 1 {
+		t.Errorf("at the floor: got %v, %v; want the rest", seqs(page.Events), err)
+	}
+}
+
+// DESIGN §2: NOTIFY rings on other nodes.
+func TestTheDoorbellRingsOnOtherNodes(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	here, there := openURL(t, url), openURL(t, url)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	for _, d := range []*db.DB{here, there} {
+		wg.Go(func() { d.RunDoorbell(ctx, url, discard()) })
+	}
+	channel, _ := create(t, here, "alice")
+	await(t, there) // listening has begun, or the commit was heard
+	drain(there)
+	post(t, here, channel, "alice", "hi")
+	await(t, there)
+}
+
+func await(t *testing.T, d *db.DB) {
+	t.Helper()
+	select {
+	case <-d.C():
+	case <-time.After(5 * time.Second):
+		t.Fatal("no ring within 5 s")
+	}
+}
+
+func drain(d *db.DB) {
+	select {
+	case <-d.C():
+	default:
+	}
+}
+
+func TestAMutationRollsBackWhole(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, created := create(t, d, "alice")
+	oops := errors.New("oops")
+	err := d.InTx(t.Context(), func(q db.Queries) error {
+		if _, err := q.AddMember(t.Context(), channel, "bob"); err != nil {
+			return err
+		}
+		return oops
+	})
+	if !errors.Is(err, oops) {
+		t.Errorf("got %v, want %v", err, oops)
+	}
+	c, err := d.Channel(t.Context(), channel, "bob")
+	if err != nil || c.JoinedSeq != nil || c.MemberCount != 1 {
+		t.Errorf("got %+v, %v; want no trace of bob", c, err)
+	}
+	if got := tail(t, d, created.Seq); len(got.Events) != 0 || got.Pending {
+		t.Errorf("got %v, pending %v; want nothing", seqs(got.Events), got.Pending)
+	}
+	if _, err := d.Channel(t.Context(), uuid.New(), "bob"); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("an unknown channel: got %v, want %v", err, db.ErrNotFound)
+	}
+}
+
+// LOG rule 1: the lock comes before the number. A writer that waits for the lock has not drawn.
+func TestTheLockComesBeforeTheNumber(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, _ := create(t, d, "alice")
+	holder, writer, watcher := connect(t, url), connect(t, url), connect(t, url)
+	last := func() (n int64) {
+		t.Helper()
+		if err := watcher.QueryRow(t.Context(), `SELECT pg_sequence_last_value('events_seq'::regclass)`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := last()
+	exec(t, holder, `SELECT pg_advisory_lock((log_tag() << 47) | $1)`, before)
+	done := make(chan error, 1)
+	go func() {
+		_, err := writer.Exec(t.Context(), `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+		done <- err
+	}()
+	const waiting = `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = $1)`
+	for is, deadline := false, time.Now().Add(10*time.Second); !is; {
+		if err := watcher.QueryRow(t.Context(), waiting, writer.PgConn().PID()).Scan(&is); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the writer took no lock")
+		}
+	}
+	if got := last(); got != before {
+		t.Errorf("a writer without its lock has drawn %d", got)
+	}
+	exec(t, holder, `SELECT pg_advisory_unlock((log_tag() << 47) | $1)`, before)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
