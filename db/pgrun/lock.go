@@ -94,6 +94,8 @@ func (l *stateLock) claimServer(ctx context.Context, progress func(string)) (*os
 // would let two instances lock two files of one name.
 func (l *stateLock) release() {
 	_ = l.instance.Truncate(0)
+	// Closing alone would leave the lock to a child that is between fork and exec.
+	_ = syscall.Flock(int(l.instance.Fd()), syscall.LOCK_UN)
 	_ = l.instance.Close()
 }
 

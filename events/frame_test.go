@@ -1,0 +1,131 @@
+package events
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+)
+
+func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
+	t.Parallel()
+	at := Time{time.Date(2026, 11, 22, 8, 7, 46, 123456789, time.UTC)}
+	e := &Event{
+		Cursor: Cursor{1795305600, 1043}, Kind: MessageCreated, UserID: "bob", OccurredAt: at, ChannelID: ops, GuildID: "g1", XType: General,
+		Message: &Message{
+			ID: channelNamed(9), ChannelID: ops, GuildID: "g1", XType: General, AuthorUserID: "bob",
+			Content: "hi <@alice>\r\n\u2028id: 7\n\n:", MentionUserIDs: []string{"alice"}, CreatedAt: at,
+		},
+	}
+	want := "event: message.created\n" +
+		`data: {"id":"00000000-0000-7000-8000-000000000009","channelId":"00000000-0000-7000-8000-000000000001","guildId":"g1",` +
+		`"xType":"general","authorUserId":"bob","content":"hi <@alice>\r\n\u2028id: 7\n\n:","mentionUserIds":["alice"],` +
+		`"createdAt":"2026-11-22T08:07:46.123Z","wakeup":true,"wakeReason":"mention"}` + "\n" +
+		"id: 1795305600.1043\n\n"
+	if diff := cmp.Diff(want, string(e.frameFor("alice", &Filter{}).SSE())); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// One encoding per variant, and none per recipient.
+func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts allocations
+	e := &Event{
+		Cursor: Cursor{1, 2}, Kind: MessageCreated, ChannelID: ops,
+		Message: &Message{XType: General, AuthorUserID: "bob", MentionUserIDs: []string{"alice"}},
+	}
+	f := &Filter{}
+	if e.frameFor("carol", f) != e.frameFor("dave", f) {
+		t.Error("two recipients of one variant got two encodings")
+	}
+	if e.frameFor("alice", f) == e.frameFor("dave", f) {
+		t.Error("two variants share an encoding")
+	}
+	if n := testing.AllocsPerRun(100, func() { e.frameFor("carol", f) }); n != 0 {
+		t.Errorf("a further recipient costs %v allocations, want 0", n)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	t.Parallel()
+	message := &Event{Kind: MessageCreated, ChannelID: ops, GuildID: "g1", Message: &Message{XType: Report, AuthorUserID: "bob"}}
+	joined := &Event{Kind: MemberJoined, UserID: "alice", ChannelID: ops, GuildID: "g1"}
+	for _, tt := range []struct {
+		name   string
+		event  *Event
+		filter Filter
+		want   bool
+	}{
+		{"everything", message, Filter{}, true},
+		{"another guild", message, Filter{Guilds: []string{"g2"}}, false},
+		{"this guild", message, Filter{Guilds: []string{"g2", "g1"}}, true},
+		{"only what wakes", message, Filter{Wakeup: true}, false},
+		{"another type", message, Filter{Types: []string{"channel.joined"}}, false},
+		{"this type", message, Filter{Types: []string{"message.created"}}, true},
+		{"another channel", message, Filter{Channels: []uuid.UUID{channelNamed(2)}}, false},
+		{"this channel", message, Filter{Channels: []uuid.UUID{ops}}, true},
+		{"both, one of which fails", message, Filter{Types: []string{"message.created"}, Channels: []uuid.UUID{channelNamed(2)}}, false},
+		{"my own, of another channel", joined, Filter{Channels: []uuid.UUID{channelNamed(2)}}, true},
+		{"my own, of another type", joined, Filter{Types: []string{"message.created"}}, false},
+		{"my own, of another guild", joined, Filter{Guilds: []string{"g2"}}, false},
+		{"my own, only what wakes", joined, Filter{Wakeup: true}, true},
+	} {
+		if got := tt.event.frameFor("alice", &tt.filter) != nil; got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestALongSnapshotHasItsIDAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		channels, frames int
+	}{{0, 1}, {1, 1}, {snapshotFrame, 1}, {snapshotFrame + 1, 2}, {2*snapshotFrame + 1, 3}} {
+		frames := readyFrame{Cursor: Cursor{1, 5}, UserID: "alice"}.frames("stream.ready", make([]Channel, tt.channels))
+		if len(frames) != tt.frames {
+			t.Errorf("%d channels: got %d frames, want %d", tt.channels, len(frames), tt.frames)
+		}
+		n := 0
+		for i, f := range frames {
+			n += strings.Count(string(f.Data), `"xType"`)
+			if last := i == len(frames)-1; (f.ID == "1.5") != last {
+				t.Errorf("%d channels: frame %d of %d has id %q", tt.channels, i, len(frames), f.ID)
+			}
+		}
+		if n != tt.channels {
+			t.Errorf("%d channels: the frames hold %d", tt.channels, n)
+		}
+	}
+}
+
+func TestRing(t *testing.T) {
+	t.Parallel()
+	r := ring{floor: 10}
+	for seq := int64(12); seq < 12+2*(ringEvents+5); seq += 2 { // with gaps
+		r.push(&Event{Cursor: Cursor{1, seq}})
+	}
+	if len(r.events) != ringEvents || r.floor != 12+2*4 {
+		t.Errorf("got %d events above %d, want %d above %d", len(r.events), r.floor, ringEvents, 12+2*4)
+	}
+	if _, ok := r.after(r.floor-1, 5); ok {
+		t.Error("it claims to cover what it has dropped")
+	}
+	for _, at := range []int64{r.floor, r.floor + 1} {
+		got, ok := r.after(at, 2)
+		if !ok || len(got) != 2 || got[0].Cursor.Seq != r.floor+2 || got[1].Cursor.Seq != r.floor+4 {
+			t.Errorf("after %d: got %v, %v", at, got, ok)
+		}
+	}
+	last := r.events[len(r.events)-1].Cursor.Seq
+	if got, ok := r.after(last, 5); !ok || len(got) != 0 {
+		t.Errorf("after the last: got %v, %v; want nothing", got, ok)
+	}
+	large := ring{}
+	for range 100 {
+		large.push(&Event{Message: &Message{Content: strings.Repeat("x", 1<<20)}})
+	}
+	if large.size > ringBytes || len(large.events) == 0 {
+		t.Errorf("it holds %d bytes in %d events, want at most %d", large.size, len(large.events), ringBytes)
+	}
+}

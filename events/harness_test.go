@@ -1,0 +1,269 @@
+package events
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// memLog is a log in memory, for what needs a clock that stands still: Postgres cannot be in a bubble.
+// Memberships are what its events say.
+type memLog struct {
+	mu     sync.Mutex
+	events []*Event
+	epoch  int64
+	base   int64
+	floor  int64
+	down   bool          // everything fails
+	blind  bool          // Tail fails
+	stall  chan struct{} // Snapshot waits for it, when it is set
+	rung   chan struct{}
+	reads  int // of Replay
+}
+
+func newMemLog() *memLog { return &memLog{epoch: 7, rung: make(chan struct{}, 1)} }
+
+func (l *memLog) append(e *Event) Cursor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.Cursor = Cursor{l.epoch, l.last() + 1}
+	e.GuildID = "g1"
+	l.events = append(l.events, e)
+	select {
+	case l.rung <- struct{}{}:
+	default:
+	}
+	return e.Cursor
+}
+
+// last is the number of the last event; they have no gaps.
+func (l *memLog) last() int64 {
+	if n := len(l.events); n > 0 {
+		return l.events[n-1].Cursor.Seq
+	}
+	return l.base
+}
+
+var errDown = errors.New("the log is down")
+
+func (l *memLog) Tail(_ context.Context, after int64, limit int) (Tail, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down || l.blind {
+		return Tail{}, errDown
+	}
+	t := Tail{Epoch: l.epoch, Base: l.base}
+	from := max(0, len(l.events)-int(l.last()-after))
+	t.Events = slices.Clone(l.events[from:min(len(l.events), from+limit)])
+	return t, nil
+}
+
+func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads++
+	if l.down {
+		return Page{}, errDown
+	}
+	if after < l.floor {
+		return Page{}, ErrExpired
+	}
+	upTo = min(upTo, after+50)
+	p := Page{Reached: upTo, Epoch: l.epoch}
+	all := l.memberships(user)
+	for _, e := range l.events {
+		in := slices.ContainsFunc(all, func(m Membership) bool { return m.covers(e) })
+		if in && e.Cursor.Seq > after && e.Cursor.Seq <= upTo {
+			p.Events = append(p.Events, e)
+		}
+	}
+	return p, nil
+}
+
+func (l *memLog) Snapshot(ctx context.Context, user string, asOf, closedAfter int64) ([]Membership, error) {
+	l.mu.Lock()
+	stall := l.stall
+	l.mu.Unlock()
+	if stall != nil {
+		select {
+		case <-stall:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down {
+		return nil, errDown
+	}
+	out := []Membership{}
+	for _, m := range l.memberships(user) {
+		if m.Joined <= asOf && (m.Left == 0 || m.Left > closedAfter) {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+func (l *memLog) memberships(user string) []Membership {
+	var out []Membership
+	for _, e := range l.events {
+		switch {
+		case slices.Contains(e.joined(), user):
+			out = append(out, Membership{
+				Interval{ChannelID: e.ChannelID, Joined: e.Cursor.Seq},
+				Channel{ID: e.ChannelID, GuildID: "g1", XType: e.XType},
+			})
+		case e.Kind == MemberLeft && e.UserID == user:
+			for i := range out {
+				if out[i].ChannelID == e.ChannelID && out[i].Left == 0 {
+					out[i].Left = e.Cursor.Seq
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (l *memLog) set(change func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change()
+}
+
+// What happens in a channel.
+func (l *memLog) create(channel uuid.UUID, members ...string) Cursor {
+	return l.append(&Event{Kind: ChannelCreated, ChannelID: channel, UserID: members[0], XType: General, Joined: members})
+}
+
+func (l *memLog) join(channel uuid.UUID, user string) Cursor {
+	return l.append(&Event{Kind: MemberJoined, ChannelID: channel, UserID: user, XType: General})
+}
+
+func (l *memLog) leave(channel uuid.UUID, user string) Cursor {
+	return l.append(&Event{Kind: MemberLeft, ChannelID: channel, UserID: user, XType: General})
+}
+
+func (l *memLog) post(channel uuid.UUID, author, content string) Cursor {
+	return l.append(&Event{Kind: MessageCreated, ChannelID: channel, UserID: author, XType: General, Message: &Message{
+		ID: uuid.New(), ChannelID: channel, GuildID: "g1", XType: General, AuthorUserID: author, Content: content,
+	}})
+}
+
+// A node reads a memLog. Its goroutines end with the test.
+type node struct {
+	*Router
+	log    *memLog
+	tailer *Tailer
+}
+
+func newNode(t *testing.T, l *memLog) *node {
+	t.Helper()
+	at := Cursor{l.epoch, l.last()}
+	logger := slog.New(slog.DiscardHandler)
+	r := NewRouter(l, at, logger)
+	n := &node{r, l, NewTailer(l, r, l.rung, logger)}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { n.tailer.Run(ctx) })
+	t.Cleanup(func() {
+		done, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		r.Close(done)
+		stop()
+		wg.Wait()
+	})
+	return n
+}
+
+// A client reads a stream over a pipe, which holds nothing back: what it has not read is not written.
+type client struct {
+	t    *testing.T
+	conn net.Conn
+	in   *bufio.Reader
+	s    *Session
+}
+
+// got is a frame as a client sees it.
+type got struct{ event, data, id, comment string }
+
+func (n *node) open(t *testing.T, opts Options) *client {
+	t.Helper()
+	s, err := n.Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	to := &raw{ours}
+	s.Start(to)
+	n.ended.Go(func() { to.watch(s) })
+	t.Cleanup(func() { _ = theirs.Close() })
+	return &client{t, theirs, bufio.NewReader(theirs), s}
+}
+
+// next reads a frame; false at the end of the stream.
+func (c *client) next() (f got, ok bool) {
+	for {
+		line, err := c.in.ReadString('\n')
+		if err != nil {
+			return got{}, false
+		}
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch name {
+		case "event":
+			f.event = value
+		case "data":
+			f.data = value
+		case "id":
+			f.id = value
+		case "":
+			if value == "" {
+				return f, true
+			}
+			f.comment = value
+		}
+	}
+}
+
+// expect reads a frame and compares what want has set.
+func (c *client) expect(want got) got {
+	c.t.Helper()
+	f, ok := c.next()
+	if !ok {
+		c.t.Fatalf("the stream ended, want %v", want)
+	}
+	if f.event != want.event || want.id != "" && f.id != want.id || want.comment != "" && f.comment != want.comment ||
+		want.data != "" && !strings.Contains(f.data, want.data) {
+		c.t.Fatalf("got %v, want %v", f, want)
+	}
+	return f
+}
+
+func (c *client) expectEnd() {
+	c.t.Helper()
+	if f, ok := c.next(); ok {
+		c.t.Fatalf("got %v, want the end of the stream", f)
+	}
+}
+
+// bubble runs a test whose clock moves only when everyone waits.
+func bubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, test)
+}
+
+func channelNamed(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("00000000-0000-7000-8000-%012d", n))
+}

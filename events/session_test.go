@@ -1,0 +1,267 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var ops = channelNamed(1)
+
+func TestAFreshStreamIsItsSnapshotThenWhatComes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		created := l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "bob"})
+		c.expect(got{event: "stream.ready", id: created.String(), data: `"resumed":false,"channels":[{`})
+		c.expect(got{event: "message.created", id: l.post(ops, "alice", "hi").String(), data: `"wakeup":true,"wakeReason":"everyone"`})
+		l.post(ops, "bob", "mine")
+		c.expect(got{event: "message.created", id: l.post(ops, "alice", "again").String(), data: "again"})
+	})
+}
+
+func TestHeartbeatsCarryThePosition(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		at := l.create(ops, "alice")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "alice"})
+		c.expect(got{event: "stream.ready"})
+		start := time.Now()
+		for i := range 3 {
+			c.expect(got{comment: "hb " + at.String()})
+			if d, want := time.Since(start), time.Duration(i+1)*heartbeatInterval; d != want {
+				t.Errorf("heartbeat %d after %v, want %v", i, d, want)
+			}
+		}
+		at = l.post(ops, "alice", "skipped by its author")
+		c.expect(got{comment: "hb " + at.String()})
+	})
+}
+
+// LOG rule 17: a stream that is skipped moves on unseen, and is told so at a heartbeat.
+func TestAQuietStreamIsToldItsPosition(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "alice"})
+		c.expect(got{event: "stream.ready"})
+		var at Cursor
+		for range cursorLag - 1 {
+			at = l.post(ops, "alice", "skipped")
+		}
+		c.expect(got{comment: "hb " + at.String()})
+		at = l.post(ops, "alice", "skipped")
+		c.expect(got{event: "stream.cursor", id: at.String(), data: at.String()})
+		c.expect(got{comment: "hb " + at.String()})
+	})
+}
+
+func TestTheStreamEndsWithItsToken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNode(t, newMemLog())
+		start := time.Now()
+		c := n.open(t, Options{User: "alice", Expires: start.Add(20 * time.Second)})
+		c.expect(got{event: "stream.ready"})
+		c.expect(got{comment: "hb 7.0"})
+		c.expect(got{event: "stream.closing", data: `{"reason":"token_expired","reconnect":false}`})
+		if d := time.Since(start); d != 20*time.Second {
+			t.Errorf("it ended after %v, want 20 s", d)
+		}
+		c.expectEnd()
+	})
+}
+
+func TestTheStreamEndsWhenItsTokenIsRevoked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNode(t, newMemLog())
+		revokedAt := time.Now().Add(20 * time.Second)
+		c := n.open(t, Options{User: "alice", Revoked: func() bool { return time.Now().After(revokedAt) }})
+		c.expect(got{event: "stream.ready"})
+		c.expect(got{comment: "hb 7.0"})
+		c.expect(got{event: "stream.closing", data: `{"reason":"token_revoked","reconnect":false}`})
+		if late := time.Since(revokedAt); late > time.Minute {
+			t.Errorf("it ended %v after the revocation, want a minute at most", late)
+		}
+		c.expectEnd()
+	})
+}
+
+func TestDrainEndsEveryStreamAndRefusesNewOnes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		n := newNode(t, l)
+		a, b := n.open(t, Options{User: "alice"}), n.open(t, Options{User: "bob"})
+		a.expect(got{event: "stream.ready"})
+		b.expect(got{event: "stream.ready"})
+		closed := make(chan struct{})
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			n.Close(ctx)
+			close(closed)
+		}()
+		a.expect(got{event: "stream.closing", data: `{"reason":"drain","reconnect":true}`})
+		a.expectEnd()
+		start := time.Now()
+		<-closed // bob reads nothing: he is cut
+		if d := time.Since(start); d != 5*time.Second {
+			t.Errorf("it closed after %v, want when its context ended", d)
+		}
+		if _, err := n.Open(Options{User: "carol"}); !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v, want %v", err, ErrClosed)
+		}
+	})
+}
+
+// DESIGN §2: only a reader that takes no byte within the deadline is cut.
+func TestAReaderThatTakesNothingIsCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "bob"})
+		c.expect(got{event: "stream.ready"})
+		l.post(ops, "alice", "not taken")
+		time.Sleep(WriteTimeout - time.Second)
+		synctest.Wait()
+		if n.Streams() != 1 {
+			t.Fatal("it was cut before the deadline")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n.Streams() != 0 {
+			t.Fatal("it was not cut at the deadline")
+		}
+	})
+}
+
+func TestASlowReaderIsNotCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "bob"})
+		c.expect(got{event: "stream.ready"})
+		at := l.post(ops, "alice", "taken byte by byte")
+		for range 100 { // several deadlines long
+			time.Sleep(time.Second)
+			b, err := c.in.Peek(c.in.Buffered() + 1)
+			if err != nil {
+				t.Fatalf("it was cut after %d bytes: %v", len(b), err)
+			}
+		}
+		c.expect(got{event: "message.created", id: at.String()})
+	})
+}
+
+// A reader that falls behind its queue goes back to the log; it loses nothing, and nobody waits for it.
+func TestOverflowGoesBackToTheLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob", "carol")
+		n := newNode(t, l)
+		slow, quick := n.open(t, Options{User: "bob"}), n.open(t, Options{User: "carol"})
+		slow.expect(got{event: "stream.ready"})
+		quick.expect(got{event: "stream.ready"})
+		const posts = 3 * queueFrames
+		for i := range posts {
+			at := l.post(ops, "alice", fmt.Sprint("message ", i))
+			quick.expect(got{event: "message.created", id: at.String()})
+		}
+		synctest.Wait()
+		n.mu.Lock()
+		attached := len(n.users["bob"].live)
+		n.mu.Unlock()
+		if attached != 0 {
+			t.Error("the slow stream is still attached: its queue did not overflow")
+		}
+		for i := range posts {
+			slow.expect(got{event: "message.created", data: fmt.Sprintf("message %d\"", i)})
+		}
+		at := l.post(ops, "alice", "live again")
+		slow.expect(got{event: "message.created", id: at.String()})
+	})
+}
+
+func TestALargeMessageFitsAnyQueue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "bob"})
+		c.expect(got{event: "stream.ready"})
+		large := make([]byte, queueBytes+1)
+		for i := range large {
+			large[i] = 'x'
+		}
+		for range 3 {
+			at := l.post(ops, "alice", string(large))
+			c.expect(got{event: "message.created", id: at.String()})
+		}
+	})
+}
+
+// While the log cannot be read a stream that catches up stays open, and shows it by its heartbeats.
+func TestCatchingUpOutlivesTheLogsAbsence(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob")
+		missed := l.post(ops, "alice", "missed")
+		n := newNode(t, l)
+		l.set(func() { l.down = true })
+		c := n.open(t, Options{User: "bob", Resume: &from})
+		for range 4 {
+			c.expect(got{comment: "hb " + missed.String()})
+		}
+		l.set(func() { l.down = false })
+		c.expect(got{event: "stream.ready", id: from.String(), data: `"resumed":true}`})
+		c.expect(got{event: "message.created", id: missed.String()})
+		c.expect(got{event: "stream.live", id: missed.String()})
+	})
+}
+
+func TestAnExpiredPositionIsAReset(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob")
+		at := l.post(ops, "alice", "gone")
+		n := newNode(t, l)
+		l.set(func() { l.floor = at.Seq })
+		c := n.open(t, Options{User: "bob", Resume: &from})
+		c.expect(got{event: "stream.reset", id: at.String(), data: `"reason":"expired","resumed":false,"channels":[{`})
+		c.expect(got{event: "message.created", id: l.post(ops, "alice", "new").String()})
+	})
+}
+
+func TestTheSeventeenthStreamIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newNode(t, newMemLog())
+		var last *Session
+		for range MaxStreams {
+			s, err := n.Open(Options{User: "alice"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = s
+		}
+		if _, err := n.Open(Options{User: "alice"}); !errors.Is(err, ErrTooManyStreams) {
+			t.Errorf("got %v, want %v", err, ErrTooManyStreams)
+		}
+		last.Abort()
+		synctest.Wait()
+		if _, err := n.Open(Options{User: "alice"}); err != nil {
+			t.Errorf("after one has ended: got %v", err)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for s := range n.all {
+			s.Abort()
+		}
+	})
+}
