@@ -151,6 +151,9 @@ func TestStartWaitsForAnOrphanedServer(t *testing.T) {
 		t.Errorf("got %q, want to hear of the wait", told)
 	}
 	query[int](t, connect(t, pg.URL()), `SELECT * FROM kept`)
+	if exists(conn.Config().Host) {
+		t.Errorf("got %s of the killed program, want it removed", conn.Config().Host)
+	}
 }
 
 func TestStalePidFile(t *testing.T) {

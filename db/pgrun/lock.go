@@ -49,7 +49,14 @@ func lockState(dir string) (*stateLock, error) {
 		}
 		return nil, fmt.Errorf("state directory %s is in use by %s: stop it or choose another -state", dir, holder)
 	}
-	return &stateLock{dir: dir, instance: f}, nil
+	l := &stateLock{dir: dir, instance: f}
+	// Our number in place of the last holder's; its sockets are still to be removed.
+	_, sockets := readLock(f)
+	if err := l.record(sockets); err != nil {
+		l.release()
+		return nil, err
+	}
+	return l, nil
 }
 
 // record notes who holds the lock, and the socket directory to clean up if
@@ -62,12 +69,14 @@ func (l *stateLock) record(sockets string) error {
 	return err
 }
 
-// removeStaleSockets removes the socket directory of an earlier instance that
-// was killed. Callers hold the server lock: nothing listens there.
-func (l *stateLock) removeStaleSockets() {
+// removeSockets removes the recorded socket directory: at the end our own, at
+// the start that of an instance that was killed. Callers know that no server
+// listens there.
+func (l *stateLock) removeSockets() error {
 	if _, sockets := readLock(l.instance); sockets != "" {
 		removeSocketDir(sockets)
 	}
+	return l.record("")
 }
 
 // claimServer waits until no process of an earlier server is left, and returns
@@ -93,7 +102,6 @@ func (l *stateLock) claimServer(ctx context.Context, progress func(string)) (*os
 // release frees the state directory. The files stay: removing a lock file
 // would let two instances lock two files of one name.
 func (l *stateLock) release() {
-	_ = l.instance.Truncate(0)
 	// Closing alone would leave the lock to a child that is between fork and exec.
 	_ = syscall.Flock(int(l.instance.Fd()), syscall.LOCK_UN)
 	_ = l.instance.Close()

@@ -124,8 +124,9 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 	if err := p.awaitConnections(ctx); err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 		defer cancel()
-		if stopErr := p.Stop(ctx); stopErr != nil {
-			err = stopErr
+		_ = p.Stop(ctx)
+		if cause := p.Err(); cause != nil {
+			err = cause
 		}
 		return nil, fmt.Errorf("start the private Postgres in %s: %w", p.cluster.data, err)
 	}
@@ -244,7 +245,9 @@ func openState(ctx context.Context, cfg Config) (_ cluster, _ *stateLock, err er
 		return c, nil, err
 	}
 	defer func() { _ = claim.Close() }()
-	lock.removeStaleSockets()
+	if err := lock.removeSockets(); err != nil {
+		return c, nil, err
+	}
 	if err := c.prepare(ctx, cfg, claim); err != nil {
 		return c, nil, err
 	}

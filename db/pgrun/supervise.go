@@ -37,7 +37,7 @@ func (p *Postgres) supervise(ctx context.Context) {
 	defer close(p.done)
 	p.err = p.serve(ctx)
 	p.stop()
-	removeSocketDir(p.sockets)
+	p.err = errors.Join(p.err, p.lock.removeSockets())
 	p.lock.release()
 }
 
