@@ -42,6 +42,7 @@ FABRIC_BACKEND_GUILD_DATABASE_URL.
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	switch {
@@ -297,7 +298,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		return err
 	}
 	// First the port: a second server is to fail before it touches the database.
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.addr)
+	listener, err := (&net.ListenConfig{Control: boundUnacknowledged}).Listen(ctx, "tcp", c.addr)
 	if err != nil {
 		return fmt.Errorf("listen (choose another address with -addr): %w", err)
 	}
@@ -319,8 +320,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
-	router := events.NewRouter(database, head, logger)
-	tailer := events.NewTailer(database, router, database.C(), logger)
+	router := events.NewRouter(database, head)
+	tailer := events.NewTailer(database, router, database.Bell(), logger)
 	server, handler := handlers.New(handlers.Config{
 		Logger: logger, DB: database, Router: router, Tailer: tailer, Tokens: tokens,
 		BasePath: c.basePath, R3labsOnly: c.transport == "r3labs",
@@ -344,15 +345,32 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	case <-ctx.Done():
 	case err = <-failed:
 	case <-postgresGone:
-		err = errors.New("the private Postgres has ended and does not start again; its log is in the state directory")
+		err = errors.New("the private Postgres has ended and does not start again; the log above says why")
 	}
 	// Streams first, so that their users come back elsewhere; then requests; then what both of them need.
 	logger.Info("stopping: streams end, requests finish")
 	server.Drain()
 	within(c.drainStreams, router.Close)
-	within(c.drainRequests, func(ctx context.Context) { err = errors.Join(err, web.Shutdown(ctx)) })
+	within(c.drainRequests, func(ctx context.Context) {
+		if web.Shutdown(ctx) != nil {
+			logger.Warn("some requests did not finish in time and are cut")
+			err = errors.Join(err, web.Close())
+		}
+	})
 	stopReading()
 	background.Wait()
+	return err
+}
+
+// boundUnacknowledged ends connections whose peer is gone without a word: what has been written is to be
+// acknowledged within a minute, not within the quarter of an hour that the system gives it (tcp(7),
+// TCP_USER_TIMEOUT). Accepted connections take it over from the listener.
+func boundUnacknowledged(_, _ string, c syscall.RawConn) error {
+	const userTimeout, millis = 18, 60_000
+	var err error
+	if e := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, millis) }); e != nil {
+		return e
+	}
 	return err
 }
 

@@ -106,8 +106,9 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members [
 	created = true
 	c.CreatedAt, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[events.Time])
 	if err == pgx.ErrNoRows {
-		row := q.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy)
-		return at, false, row.Scan(&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &at.Seq, &at.Epoch)
+		err = q.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy).Scan(
+			&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &at.Seq, &at.Epoch)
+		return at, false, err
 	}
 	if err != nil {
 		return at, false, err
@@ -149,7 +150,7 @@ func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid
 
 // Epoch is the current one.
 func (q Queries) Epoch(ctx context.Context) (epoch, base int64, err error) {
-	const query = `SELECT epoch, base FROM epochs WHERE key = log_key()`
+	const query = `SELECT epoch, base FROM epochs WHERE epoch = log_epoch()`
 	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &base)
 	return epoch, base, sentinel(err)
 }

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/puddle/v2"
 )
 
 // Errors that callers tell apart. Whatever else a method returns is a fault of ours.
@@ -32,6 +34,8 @@ const errNoEpoch = "FG001"
 type DB struct {
 	Queries
 	pool *pgxpool.Pool
+	// tailer is apart, so that streams do not queue behind posts for a connection.
+	tailer *pgxpool.Pool
 	// Doorbell is rung after every transaction that may have drawn a number, committed or not.
 	*Doorbell
 }
@@ -50,9 +54,42 @@ type conn interface {
 // do not commit faster, and five nodes fit into Postgres' default of 100.
 const poolSize = 20
 
+// tailerPoolSize is one for the tailer, and one for who asks whether Postgres answers.
+const tailerPoolSize = 2
+
 // Open connects to a database whose schema is up to date. A server that does not sync its commits is
 // refused: an event that was seen and then vanishes takes its number with it, for another event to get.
 func Open(ctx context.Context, url string) (*DB, error) {
+	config, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	own := config.Copy()
+	own.MaxConns, own.MinConns = tailerPoolSize, 0
+	tailer, err := pgxpool.NewWithConfig(ctx, own)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, Doorbell: newDoorbell()}
+	var fsync string
+	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("reach the database: %w", err)
+	}
+	if fsync != "on" {
+		d.Close()
+		return nil, errors.New("this Postgres runs with fsync=off and can lose what it has acknowledged; set fsync=on")
+	}
+	return d, nil
+}
+
+// parse reads a URL, in which the pool's settings may stand too.
+func parse(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("the database URL: %w", err)
@@ -63,27 +100,17 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
-	var fsync string
-	if err := pool.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("reach the database: %w", err)
-	}
-	if fsync != "on" {
-		pool.Close()
-		return nil, errors.New("this Postgres runs with fsync=off and can lose what it has acknowledged; set fsync=on")
-	}
-	return &DB{Queries: Queries{pool}, pool: pool, Doorbell: newDoorbell()}, nil
+	return config, nil
 }
 
 // Close waits for the connections that are in use and closes them all.
-func (d *DB) Close() { d.pool.Close() }
+func (d *DB) Close() {
+	d.pool.Close()
+	d.tailer.Close()
+}
 
 // Ping reports whether Postgres answers.
-func (d *DB) Ping(ctx context.Context) error { return sentinel(d.pool.Ping(ctx)) }
+func (d *DB) Ping(ctx context.Context) error { return sentinel(d.tailer.Ping(ctx)) }
 
 // begin opens a transaction with what every mutation needs, in one round trip: a commit that was
 // acknowledged is on disk, whatever the server's default is, and a transaction that hangs, which would hold
@@ -97,29 +124,37 @@ const begin = `BEGIN ISOLATION LEVEL READ COMMITTED;
 // InTx runs do in a transaction: its changes and their event are committed together or not at all. The
 // append must be the last statement that can wait. do may run twice: in a new life of the database the
 // first append fails, and is tried again once the epoch has been written down.
-func (d *DB) InTx(ctx context.Context, do func(Queries) error) error {
-	err := d.inTx(ctx, do)
+//
+// A mutation that has begun comes to its end, whether or not its client still waits, so do gets a context of
+// its own: to cancel a statement would cost the connection.
+func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
+	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })
+}
+
+// inEpoch tries a second time where the database turns out to be in a life without an epoch.
+func (d *DB) inEpoch(ctx context.Context, do func() error) error {
+	err := do()
 	if code(err) == errNoEpoch {
 		if err = d.beginEpoch(ctx); err == nil {
-			err = d.inTx(ctx, do)
+			err = do()
 		}
 	}
 	return sentinel(err)
 }
 
-func (d *DB) inTx(ctx context.Context, do func(Queries) error) error {
+func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Queries) error) error {
+	c, err := acquire(ctx, pool)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := finish(ctx)
 	defer cancel()
-	c, err := d.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 	defer d.ring()
 	defer c.Release() // destroys a connection that is still in a transaction
 	if _, err := c.Conn().PgConn().Exec(ctx, begin).ReadAll(); err != nil {
 		return err
 	}
-	if err := do(Queries{c}); err != nil {
+	if err := do(ctx, Queries{c}); err != nil {
 		_, _ = c.Exec(ctx, `ROLLBACK`) // the first error is the one to tell
 		return err
 	}
@@ -127,13 +162,26 @@ func (d *DB) inTx(ctx context.Context, do func(Queries) error) error {
 	return err
 }
 
-// finish lets a mutation that has begun come to its end, whether or not its client still waits: to cancel
-// one costs its connection.
+// acquire waits for a connection as long as the caller does, within bounds.
+func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	c, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return c, nil
+}
+
+// finish is the context of what has begun and is to come to its end.
 func finish(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), mutationTimeout)
 }
 
-const mutationTimeout = 15 * time.Second
+const (
+	acquireTimeout  = 5 * time.Second
+	mutationTimeout = 15 * time.Second
+)
 
 func code(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -155,8 +203,9 @@ func sentinel(err error) error {
 	return err
 }
 
-// unavailable goes by SQLSTATE classes (Postgres, Appendix A): 08 connection, 53 resources, 57 operator
-// intervention and shutdown, 55P03 and 40 locks that were not had. Without a code it is the connection.
+// unavailable goes by SQLSTATE (Postgres, Appendix A), mostly by its classes: 08 connection, 40 and 55P03
+// locks that were not had, 53 resources, 57 operator intervention and shutdown, 58 the system; 25006 and 55000
+// come from a standby, 0A000 from a plan that a migration made stale. Without a code it is the connection.
 func unavailable(err error) bool {
 	c := code(err)
 	if c == "" {
@@ -164,15 +213,15 @@ func unavailable(err error) bool {
 		return connect || pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || broken(err)
 	}
 	switch c[:2] {
-	case "08", "53", "57", "40":
+	case "08", "40", "53", "57", "58":
 		return true
 	}
-	return c == "55P03" || c == "25P03"
+	return slices.Contains([]string{"0A000", "25006", "25P03", "55000", "55P03"}, c)
 }
 
-// broken reports a connection that ended under us: its error has no type of its own.
+// broken reports a connection that ended under us, or a pool that has been closed.
 func broken(err error) bool {
 	_, op := errors.AsType[*net.OpError](err)
-	return op || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		err.Error() == "conn closed"
+	return op || slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool},
+		func(e error) bool { return errors.Is(err, e) })
 }

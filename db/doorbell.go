@@ -21,8 +21,8 @@ func newDoorbell() *Doorbell {
 	return &Doorbell{here: make(chan struct{}, 1), there: make(chan struct{}, 1)}
 }
 
-// C receives after rings, any number of them together.
-func (b *Doorbell) C() <-chan struct{} { return b.here }
+// Bell receives after rings, any number of them together.
+func (b *Doorbell) Bell() <-chan struct{} { return b.here }
 
 // ring never blocks.
 func (b *Doorbell) ring() {
@@ -75,7 +75,11 @@ func (d *DB) notifyOthers(ctx context.Context) {
 
 // listen rings here for every notification, until the connection ends.
 func (d *DB) listen(ctx context.Context, url string, connected func()) error {
-	conn, err := pgx.Connect(ctx, url)
+	config, err := parse(url)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (d *DB) beginEpoch(ctx context.Context) error {
 		INSERT INTO epochs (epoch, key, base)
 		SELECT greatest($1, (SELECT max(epoch) + 1 FROM epochs)), log_key(), (SELECT coalesce(max(seq), 0) FROM events)
 		ON CONFLICT ON CONSTRAINT epochs_key_unique DO NOTHING`
-	return d.inTx(ctx, func(q Queries) error {
+	return d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
 		if _, err := q.conn.Exec(ctx, lock, lockEpoch); err != nil {
 			return err
 		}

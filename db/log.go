@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"fabric-guild/events"
 
@@ -58,9 +59,12 @@ const selectHorizon = `SELECT last, horizon, epoch, base FROM log_horizon()`
 
 func (h *horizon) scan() []any { return []any{&h.last, &h.horizon, &h.epoch, &h.base} }
 
+// errOlderLife is what a connection to a primary that has been replaced leads to.
+var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the database", ErrUnavailable)
+
 // Tail implements events.Log. The horizon and the rows are two statements of one round trip, each with a
 // snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided.
-func (d *DB) Tail(ctx context.Context, after int64, limit int) (events.Tail, error) {
+func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
 	const rows = `
 		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, joined,
 			message_id, content, mention_user_ids, reply_to, created_at
@@ -69,11 +73,11 @@ func (d *DB) Tail(ctx context.Context, after int64, limit int) (events.Tail, err
 	var found []*eventRow
 	var b pgx.Batch
 	b.Queue(selectHorizon).QueryRow(func(row pgx.Row) error { return row.Scan(h.scan()...) })
-	b.Queue(rows, after, limit).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(rows, after.Seq, limit).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[eventRow])
 		return err
 	})
-	if err := d.conn.SendBatch(ctx, &b).Close(); err != nil {
+	if err := d.tailer.SendBatch(ctx, &b).Close(); err != nil {
 		return events.Tail{}, sentinel(err)
 	}
 	if h.epoch == nil {
@@ -82,7 +86,17 @@ func (d *DB) Tail(ctx context.Context, after int64, limit int) (events.Tail, err
 		}
 		return d.Tail(ctx, after, limit)
 	}
+	if *h.epoch < after.Epoch {
+		return events.Tail{}, errOlderLife
+	}
 	t := events.Tail{Epoch: *h.epoch, Base: *h.base, Pending: h.horizon < h.last}
+	if t.Epoch != after.Epoch {
+		// Of all the lives since: one that this node never saw may have begun with less than the latest.
+		const base = `SELECT min(base) FROM epochs WHERE epoch > $1`
+		if err := d.tailer.QueryRow(ctx, base, after.Epoch).Scan(&t.Base); err != nil {
+			return events.Tail{}, sentinel(err)
+		}
+	}
 	for _, r := range found {
 		if r.Seq > h.horizon {
 			break
@@ -172,8 +186,9 @@ func (d *DB) Snapshot(ctx context.Context, user string, asOf, closedAfter int64)
 	}
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m events.Membership, err error) {
 		c := &m.Channel
-		return m, row.Scan(&m.ChannelID, &m.Joined, &m.Left,
+		err = row.Scan(&m.ChannelID, &m.Joined, &m.Left,
 			&c.ID, &c.GuildID, &c.Name, &c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt)
+		return m, err
 	})
 	return found, sentinel(err)
 }

@@ -45,7 +45,7 @@ func seqs(events []*events.Event) []int64 {
 
 func tail(t *testing.T, d *db.DB, after int64) events.Tail {
 	t.Helper()
-	got, err := d.Tail(t.Context(), after, 1000)
+	got, err := d.Tail(t.Context(), events.Cursor{Seq: after}, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,9 +212,9 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 	if after.Epoch <= before.Epoch || after.Seq <= before.Seq {
 		t.Errorf("got %v after %v, want a later epoch and number", after, before)
 	}
-	got := tail(t, d, before.Seq)
-	if got.Epoch != after.Epoch || got.Base != before.Seq {
-		t.Errorf("got epoch %d with base %d, want %d with %d", got.Epoch, got.Base, after.Epoch, before.Seq)
+	got, err := d.Tail(t.Context(), before, 10)
+	if err != nil || got.Epoch != after.Epoch || got.Base != before.Seq {
+		t.Errorf("got epoch %d with base %d, %v; want %d with %d", got.Epoch, got.Base, err, after.Epoch, before.Seq)
 	}
 	for _, tt := range []struct {
 		cursor events.Cursor
@@ -230,6 +230,30 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 		if reset, err := d.CheckCursor(t.Context(), tt.cursor, before); reset != tt.want || err != nil {
 			t.Errorf("%v: got %q, %v; want %q", tt.cursor, reset, err, tt.want)
 		}
+	}
+}
+
+// A node that slept through a life which began with less than it had read is told what has survived of its
+// own, not what the latest life began with; and one whose connection leads to a life that is over reads nothing.
+func TestALifeThatANodeNeverSawCounts(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, _ := create(t, d, "alice")
+	var at []events.Cursor
+	for range 3 {
+		at = append(at, post(t, d, channel, "alice", "hi").Cursor)
+		exec(t, connect(t, url), `UPDATE epochs SET key = epoch::text`)
+	}
+	// As if the second life had been that of a copy which lacked the first post.
+	exec(t, connect(t, url), `UPDATE epochs SET base = $1 WHERE epoch = $2`, at[0].Seq-1, at[1].Epoch)
+	post(t, d, channel, "alice", "in the fourth life")
+	got, err := d.Tail(t.Context(), at[0], 10)
+	if err != nil || got.Base != at[0].Seq-1 {
+		t.Errorf("got base %d, %v; want %d", got.Base, err, at[0].Seq-1)
+	}
+	if _, err := d.Tail(t.Context(), events.Cursor{Epoch: got.Epoch + 1, Seq: at[0].Seq}, 10); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("from a later life: got %v, want %v", err, db.ErrUnavailable)
 	}
 }
 
@@ -269,7 +293,7 @@ func TestReplayGoesByIntervals(t *testing.T) {
 	channel, created := create(t, d, "alice")
 	change := func(do func(db.Queries) (events.Cursor, error)) (at events.Cursor) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(q db.Queries) (err error) {
+		err := d.InTx(t.Context(), func(_ context.Context, q db.Queries) (err error) {
 			at, err = do(q)
 			return err
 		})
@@ -347,7 +371,7 @@ func TestTheDoorbellRingsOnOtherNodes(t *testing.T) {
 func await(t *testing.T, d *db.DB) {
 	t.Helper()
 	select {
-	case <-d.C():
+	case <-d.Bell():
 	case <-time.After(5 * time.Second):
 		t.Fatal("no ring within 5 s")
 	}
@@ -355,7 +379,7 @@ func await(t *testing.T, d *db.DB) {
 
 func drain(d *db.DB) {
 	select {
-	case <-d.C():
+	case <-d.Bell():
 	default:
 	}
 }
@@ -365,7 +389,7 @@ func TestAMutationRollsBackWhole(t *testing.T) {
 	d := open(t)
 	channel, created := create(t, d, "alice")
 	oops := errors.New("oops")
-	err := d.InTx(t.Context(), func(q db.Queries) error {
+	err := d.InTx(t.Context(), func(_ context.Context, q db.Queries) error {
 		if _, err := q.AddMember(t.Context(), channel, "bob"); err != nil {
 			return err
 		}

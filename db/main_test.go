@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 
@@ -37,9 +38,9 @@ func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor
 	t.Helper()
 	id := uuid.Must(uuid.NewV7())
 	var at events.Cursor
-	err := d.InTx(t.Context(), func(q db.Queries) (err error) {
+	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
 		c := events.Channel{ID: id, GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
-		at, _, err = q.CreateChannel(t.Context(), &c, members)
+		at, _, err = q.CreateChannel(ctx, &c, members)
 		return err
 	})
 	if err != nil {

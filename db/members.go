@@ -14,11 +14,11 @@ type Member struct {
 	UserID    string
 	JoinedAt  events.Time
 	JoinedSeq int64
-	Position  int
+	Position  int32
 }
 
 // ListMembers returns the roster in join order, after a member's place in it.
-func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition, limit int) ([]Member, error) {
+func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
 	const query = `
 		SELECT user_id, joined_at, joined_seq, position FROM members
 		WHERE channel_id = $1 AND left_seq IS NULL AND (joined_seq, position) > ($2, $3)

@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"fabric-guild/events"
 
@@ -32,13 +31,12 @@ type Post struct {
 // what the text mentions; who of them is a member is decided here. guilds are those that the author's token
 // is for, nil: all. ErrRefused.
 func (d *DB) PostMessage(ctx context.Context, m events.Message, guilds, mentioned []string) (Post, error) {
-	p, err := d.postMessage(ctx, m, guilds, mentioned)
-	if code(err) == errNoEpoch {
-		if err = d.beginEpoch(ctx); err == nil {
-			p, err = d.postMessage(ctx, m, guilds, mentioned)
-		}
-	}
-	return p, sentinel(err)
+	var p Post
+	err := d.inEpoch(ctx, func() (err error) {
+		p, err = d.postMessage(ctx, m, guilds, mentioned)
+		return err
+	})
+	return p, err
 }
 
 func (d *DB) postMessage(ctx context.Context, m events.Message, guilds, mentioned []string) (Post, error) {
@@ -80,12 +78,12 @@ func (d *DB) postMessage(ctx context.Context, m events.Message, guilds, mentione
 	})
 	b.Queue(`COMMIT`)
 
+	c, err := acquire(ctx, d.pool)
+	if err != nil {
+		return Post{}, err
+	}
 	ctx, cancel := finish(ctx)
 	defer cancel()
-	c, err := d.pool.Acquire(ctx)
-	if err != nil {
-		return Post{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 	defer d.ring()
 	defer c.Release()
 	err = c.SendBatch(ctx, &b).Close()
@@ -110,7 +108,7 @@ func (q Queries) ListMessages(ctx context.Context, h History) ([]events.Message,
 		SELECT m.id, m.channel_id, c.guild_id, c.x_type, m.author_user_id, m.content, m.mention_user_ids,
 			m.reply_to, m.created_at
 		FROM messages m JOIN channels c ON c.id = m.channel_id
-		WHERE m.channel_id = $1 AND m.seq > $2 AND ($3 = 0 OR m.seq < $3)
+		WHERE m.channel_id = $1 AND m.seq > $2 AND ($3::bigint = 0 OR m.seq < $3)
 			AND ($4 OR EXISTS (SELECT FROM members i WHERE i.channel_id = $1 AND i.user_id = $5
 				AND i.joined_seq <= m.seq AND (i.left_seq IS NULL OR m.seq < i.left_seq)))
 		ORDER BY m.seq DESC LIMIT $6`

@@ -23,7 +23,7 @@ func TestAPostIsInTheLogOnceWithItsMessage(t *testing.T) {
 	if diff := cmp.Diff([]string{"alice", "bob", "carol"}, p.Roster); diff != "" {
 		t.Errorf("the roster (-want +got):\n%s", diff)
 	}
-	tail, err := d.Tail(t.Context(), created.Seq, 10)
+	tail, err := d.Tail(t.Context(), created, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestAStrangersPostIsRefusedAndLeavesNothing(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, db.ErrRefused)
 		}
 	}
-	tail, err := d.Tail(t.Context(), created.Seq, 10)
+	tail, err := d.Tail(t.Context(), created, 10)
 	if err != nil || len(tail.Events) != 0 {
 		t.Errorf("got %d events and error %v, want none", len(tail.Events), err)
 	}

@@ -2,12 +2,11 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"fabric-guild/migrations"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver, which goose runs on
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -47,10 +46,11 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 }
 
 func withProvider(url string, use func(*goose.Provider) error) (err error) {
-	conn, err := sql.Open("pgx", url)
+	config, err := parse(url)
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
+	conn := stdlib.OpenDB(*config.ConnConfig)
 	defer func() {
 		if e := conn.Close(); err == nil {
 			err = e

@@ -4,6 +4,8 @@ import (
 	"slices"
 )
 
+const streamLive = "stream.live"
+
 type attachment uint8
 
 const (
@@ -16,12 +18,17 @@ const (
 func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != catchingUp || s.bye != nil {
+		return nil, 0, attached // to nothing any more
+	}
 	rest, covered := r.ring.after(s.at, queueFrames)
 	if !covered {
 		return nil, r.at.Seq, fromLog
 	}
 	for _, e := range rest {
-		if !slices.ContainsFunc(s.user.intervals, func(i Interval) bool { return i.covers(e) }) {
+		if !s.user.hears(e) {
 			continue
 		}
 		if f := e.frameFor(s.opts.User, &s.opts.Filter); f != nil {
@@ -34,18 +41,13 @@ func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment
 		}
 	}
 	if s.resumed {
-		s.resumed = false
 		at := r.at
 		at.Seq = max(at.Seq, s.at)
-		frames = append(frames, newFrame("stream.live", position{at}, at))
+		frames = append(frames, newFrame(streamLive, position{at}, at))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase == catchingUp {
-		s.phase = live
-		s.user.live = append(s.user.live, s)
-		s.enqueue(frames...)
-	}
+	s.phase = live
+	s.user.live = append(s.user.live, s)
+	s.enqueue(frames...)
 	return nil, 0, attached
 }
 
@@ -62,7 +64,6 @@ func (r *Router) overflow(s *Session) {
 	s.queue, s.bytes = nil, 0
 	s.phase = catchingUp
 	r.detach(s)
-	r.logger.Debug("a stream lags and goes back to the log", "user_id", s.opts.User)
 }
 
 func (r *Router) detach(s *Session) {

@@ -21,17 +21,17 @@ func (s *Session) catchUp() {
 		s.mu.Unlock()
 		return
 	}
-	s.stop = cancel
+	s.stop, s.beats = cancel, make(chan struct{}, 1)
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.stop = nil
+		s.stop, s.beats = nil, nil
 		s.mu.Unlock()
 	}()
 	if !s.opened && !s.open(ctx) {
 		return
 	}
-	for ctx.Err() == nil && s.sendBeat() {
+	for ctx.Err() == nil {
 		frames, upTo, how := s.router.attach(s)
 		switch how {
 		case attached:
@@ -90,38 +90,77 @@ func (s *Session) open(ctx context.Context) bool {
 	return s.sendPage(first)
 }
 
-// page reads the next part of the log up to upTo, trying until it succeeds, the part has expired, or ctx ends.
-func (s *Session) page(ctx context.Context, upTo int64) (Page, error) {
-	for {
-		page, err := s.router.readPage(ctx, s.opts.User, s.at, upTo)
-		if err == nil || errors.Is(err, ErrExpired) {
-			return page, err
-		}
-		if !s.pause(ctx, replayRetry) {
-			return Page{}, context.Canceled
-		}
-	}
-}
-
-func (r *Router) readPage(ctx context.Context, user string, after, upTo int64) (Page, error) {
-	select {
-	case r.replay <- struct{}{}:
-	case <-ctx.Done():
-		return Page{}, ctx.Err()
-	}
-	defer func() { <-r.replay }()
-	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
-	defer cancel()
-	page, err := r.log.Replay(ctx, user, after, upTo)
-	if err == nil && page.Epoch != r.Position().Epoch {
+// page reads the next part of the log up to upTo, trying until it succeeds, the part has expired, or the
+// stream is to end.
+func (s *Session) page(ctx context.Context, upTo int64) (page Page, err error) {
+	err = s.try(ctx, func(ctx context.Context) (err error) {
+		page, err = s.router.log.Replay(ctx, s.opts.User, s.at, upTo)
+		return err
+	})
+	if err == nil && page.Epoch != s.router.Position().Epoch {
 		// The tailer has not noticed yet that the database is in a new life, which may lack what this
-		// stream has shown: then it ends with a reset, and must not show what took its place.
-		return Page{}, errNewEpoch
+		// stream has shown: then the stream ends with a reset, and must not show what took its place.
+		if !s.pause(ctx) {
+			return Page{}, ctx.Err()
+		}
+		return s.page(ctx, upTo)
+	}
+	if ctx.Err() != nil { // the epoch may have changed behind the page's back, and ended the stream
+		return Page{}, ctx.Err()
 	}
 	return page, err
 }
 
-var errNewEpoch = errors.New("the database is in another epoch")
+// try reads the log, within a bounded number of readers and a bounded time, again and again until it
+// succeeds or the position has expired. It returns the error of ctx when the stream is to end.
+func (s *Session) try(ctx context.Context, read func(context.Context) error) error {
+	for {
+		done := make(chan error, 1)
+		go func() { done <- s.router.read(ctx, read) }()
+		err := s.await(done)
+		if err == nil || errors.Is(err, ErrExpired) {
+			return err
+		}
+		if !s.pause(ctx) {
+			return ctx.Err()
+		}
+	}
+}
+
+// await sends heartbeats until there is an answer: whoever waits for long is still there.
+func (s *Session) await(done <-chan error) error {
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-s.beats:
+			s.send([]*Frame{comment("hb")}) // it shows no position, for there is a backlog before it
+		}
+	}
+}
+
+// pause waits before the next try. It answers false when the stream is to end.
+func (s *Session) pause(ctx context.Context) bool {
+	done := make(chan error, 1)
+	go func() {
+		sleep(ctx, replayRetry, nil)
+		done <- nil
+	}()
+	_ = s.await(done)
+	return ctx.Err() == nil
+}
+
+func (r *Router) read(ctx context.Context, read func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
+	select {
+	case r.slot <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.slot }()
+	return read(ctx)
+}
 
 func (s *Session) sendPage(page Page) bool {
 	frames := make([]*Frame, 0, len(page.Events))

@@ -9,7 +9,7 @@ import (
 // A Filter is what one connection asks for. Its parts are ANDed; what a user may hear is decided before it.
 // The stream's own frames always pass.
 type Filter struct {
-	Guilds   []string    // empty: all; others do not exist for this connection
+	Guilds   []string    // nil: all; others do not exist for this connection
 	Echo     bool        // my own messages too
 	Wakeup   bool        // of the messages only those that wake me
 	Types    []string    // empty: all of Kinds
@@ -26,5 +26,5 @@ func (f *Filter) passesOwn(name string) bool {
 }
 
 func (f *Filter) inGuild(guild string) bool {
-	return len(f.Guilds) == 0 || slices.Contains(f.Guilds, guild)
+	return f.Guilds == nil || slices.Contains(f.Guilds, guild)
 }

@@ -70,6 +70,9 @@ func (e *Event) frameFor(user string, f *Filter) *Frame {
 	}
 	switch e.Kind {
 	case MessageCreated:
+		if e.Message == nil {
+			return nil // retention of messages, some day: there is nothing to show
+		}
 		reason := e.Message.Facts().Decide(user)
 		if reason == Author && !f.Echo {
 			return nil

@@ -57,13 +57,14 @@ func (l *memLog) last() int64 {
 
 var errDown = errors.New("the log is down")
 
-func (l *memLog) Tail(_ context.Context, after int64, limit int) (Tail, error) {
+func (l *memLog) Tail(_ context.Context, at Cursor, limit int) (Tail, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down || l.blind {
 		return Tail{}, errDown
 	}
 	t := Tail{Epoch: l.epoch, Base: l.base}
+	after := at.Seq
 	from := max(0, len(l.events)-int(l.last()-after))
 	t.Events = slices.Clone(l.events[from:min(len(l.events), from+limit)])
 	return t, nil
@@ -172,7 +173,7 @@ func newNode(t *testing.T, l *memLog) *node {
 	t.Helper()
 	at := Cursor{l.epoch, l.last()}
 	logger := slog.New(slog.DiscardHandler)
-	r := NewRouter(l, at, logger)
+	r := NewRouter(l, at)
 	n := &node{r, l, NewTailer(l, r, l.rung, logger)}
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -200,14 +201,13 @@ type got struct{ event, data, id, comment string }
 
 func (n *node) open(t *testing.T, opts Options) *client {
 	t.Helper()
+	opts.Checked = n.Position().Epoch
 	s, err := n.Open(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ours, theirs := net.Pipe()
-	to := &raw{ours}
-	s.Start(to)
-	n.ended.Go(func() { to.watch(s) })
+	(&raw{ours}).run(s)
 	t.Cleanup(func() { _ = theirs.Close() })
 	return &client{t, theirs, bufio.NewReader(theirs), s}
 }

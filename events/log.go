@@ -10,7 +10,7 @@ import (
 type Log interface {
 	// Tail returns the events after a position in order, up to the safe horizon, at most limit. Every
 	// number at or below the position of the last one is committed or gone for good.
-	Tail(ctx context.Context, after int64, limit int) (Tail, error)
+	Tail(ctx context.Context, after Cursor, limit int) (Tail, error)
 	// Replay returns the part of (after, upTo] that user is entitled to, in order. upTo must be at or below
 	// a position that Tail has reached. ErrExpired: events after the position are gone.
 	Replay(ctx context.Context, user string, after, upTo int64) (Page, error)
@@ -22,12 +22,12 @@ type Log interface {
 // ErrExpired says that retention has taken events which a reader would need.
 var ErrExpired = errors.New("the log no longer reaches back to this position")
 
-// A Tail is the end of the log. Epoch and base belong to the life of the database that answered.
+// A Tail is the end of the log.
 type Tail struct {
 	Events  []*Event
-	Pending bool // a number beyond the horizon is still undecided
-	Epoch   int64
-	Base    int64
+	Pending bool  // a number beyond the horizon is still undecided
+	Epoch   int64 // of the life of the database that answered
+	Base    int64 // what has survived since the epoch of the position: the smallest base of those after it
 }
 
 // A Page is a part of what one user missed.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,6 +65,9 @@ type viaR3labs struct {
 	frame   int    // where in buf the frame begins that is being written
 	waiting int    // frames of the batch that are still to come
 	written chan error
+
+	mu     sync.Mutex // guards the deadline
+	closed bool
 }
 
 var errStreamGone = errors.New("the stream is gone")
@@ -95,8 +99,24 @@ func (t *viaR3labs) Send(frames []*Frame) error {
 	return nil
 }
 
-// Close ends r3labs' handler, and with it the request.
-func (t *viaR3labs) Close() { t.cancel() }
+// Close ends r3labs' handler, and with it the request, also where that is stuck in a write.
+func (t *viaR3labs) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	t.cancel()
+	_ = t.ctl.SetWriteDeadline(time.Now()) // of a connection that may be gone
+}
+
+// deadline sets or, with the zero time, clears the deadline of writes; not any more once it is closed.
+func (t *viaR3labs) deadline(at time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errStreamGone
+	}
+	return t.ctl.SetWriteDeadline(at)
+}
 
 // Header is what r3labs overwrites as it likes: ours are set by then.
 func (t *viaR3labs) Header() http.Header { return http.Header{} }
@@ -148,18 +168,25 @@ func (t *viaR3labs) Flush() {
 	t.written <- t.flush()
 }
 
-// flush writes under a deadline, and clears it: on HTTP/2 one that is left set resets an idle stream.
-func (t *viaR3labs) flush() error {
-	err := t.ctl.SetWriteDeadline(time.Now().Add(WriteTimeout))
-	if err == nil {
-		_, err = t.w.Write(t.buf)
+// pieceBytes is how much is written under one deadline: a slow reader takes that much in time.
+const pieceBytes = 16 << 10
+
+// flush writes under deadlines, and clears the last: on HTTP/2 one that is left set resets an idle stream.
+func (t *viaR3labs) flush() (err error) {
+	for piece := range slices.Chunk(t.buf, pieceBytes) {
+		if err = t.deadline(time.Now().Add(WriteTimeout)); err != nil {
+			break
+		}
+		if _, err = t.w.Write(piece); err != nil {
+			break
+		}
+		if err = t.ctl.Flush(); err != nil {
+			break
+		}
 	}
 	t.buf, t.frame = t.buf[:0], 0
-	if err == nil {
-		err = t.ctl.Flush()
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = t.ctl.SetWriteDeadline(time.Time{})
-	}
-	return err
+	return t.deadline(time.Time{})
 }

@@ -46,9 +46,22 @@ func ServeRaw(w http.ResponseWriter, s *Session) error {
 		t.Close()
 		return nil // the client is gone
 	}
-	s.Start(t)
-	s.router.ended.Go(func() { t.watch(s) })
+	t.run(s)
 	return nil
+}
+
+// run starts s on the connection, and watches it.
+func (t *raw) run(s *Session) {
+	done, ok := s.watched()
+	if !ok {
+		t.Close()
+		return
+	}
+	s.Start(t)
+	go func() {
+		defer done()
+		t.watch(s)
+	}()
 }
 
 // watch notices that the client hangs up. What it sends is of no use here; it is read and dropped, for a

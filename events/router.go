@@ -1,10 +1,11 @@
 package events
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/google/uuid"
@@ -16,6 +17,8 @@ var (
 	ErrTooManyStreams = errors.New("too many streams of this user")
 	// ErrClosed: the router is closing; another node, or this one after its restart, will serve.
 	ErrClosed = errors.New("no new streams: shutting down")
+	// ErrNewEpoch: the cursor was checked in an epoch that has ended meanwhile; check it again.
+	ErrNewEpoch = errors.New("the database is in another epoch")
 )
 
 // MaxStreams is how many connections of one user a node holds at once.
@@ -26,9 +29,8 @@ const MaxStreams = 16
 //
 // Locks go router before session, and neither is held over I/O.
 type Router struct {
-	log    Log
-	logger *slog.Logger
-	replay chan struct{} // bounds how many sessions read the log at once
+	log  Log
+	slot chan struct{} // bounds how many sessions read the log at once
 
 	mu     sync.Mutex
 	at     Cursor // everything up to here has been routed
@@ -63,15 +65,15 @@ const (
 // A route is a channel and its members who are connected here.
 type route struct{ users []*user }
 
-// concurrentReplays bounds the sessions that read the log at once, so that a storm of resumes leaves
-// connections of the pool to those who post.
-const concurrentReplays = 6
+// concurrentReads bounds the sessions that read the log at once, so that a storm of them leaves connections
+// of the pool to those who post.
+const concurrentReads = 6
 
 // NewRouter returns a router that stands at a position of the log: the next event that is published to it
 // is the first one after it.
-func NewRouter(log Log, at Cursor, logger *slog.Logger) *Router {
+func NewRouter(log Log, at Cursor) *Router {
 	return &Router{
-		log: log, logger: logger, replay: make(chan struct{}, concurrentReplays),
+		log: log, slot: make(chan struct{}, concurrentReads),
 		at: at, ring: ring{floor: at.Seq},
 		users: map[string]*user{}, routes: map[uuid.UUID]*route{}, all: map[*Session]struct{}{},
 	}
@@ -141,7 +143,7 @@ func (r *Router) concerned(id string, e *Event) *user {
 }
 
 func (r *Router) join(u *user, i Interval) {
-	u.intervals = append(u.intervals, i)
+	u.insert(i)
 	rt := r.routes[i.ChannelID]
 	if rt == nil {
 		rt = &route{}
@@ -152,12 +154,32 @@ func (r *Router) join(u *user, i Interval) {
 
 func (r *Router) leave(u *user, e *Event) {
 	u.intervals = slices.DeleteFunc(u.intervals, func(i Interval) bool { return i.Left != 0 && i.Left <= r.ring.floor })
-	for i := range u.intervals {
-		if u.intervals[i].ChannelID == e.ChannelID && u.intervals[i].Left == 0 {
+	for i := u.first(e.ChannelID); i < len(u.intervals) && u.intervals[i].ChannelID == e.ChannelID; i++ {
+		if u.intervals[i].Left == 0 {
 			u.intervals[i].Left = e.Cursor.Seq
 			r.unroute(u, e.ChannelID)
 		}
 	}
+}
+
+// insert keeps the intervals in the order of their channels.
+func (u *user) insert(i Interval) {
+	u.intervals = slices.Insert(u.intervals, u.first(i.ChannelID), i)
+}
+
+// first is where the intervals in a channel begin.
+func (u *user) first(channel uuid.UUID) int {
+	return sort.Search(len(u.intervals), func(i int) bool { return bytes.Compare(u.intervals[i].ChannelID[:], channel[:]) >= 0 })
+}
+
+// hears reports whether u hears e as a member.
+func (u *user) hears(e *Event) bool {
+	for i := u.first(e.ChannelID); i < len(u.intervals) && u.intervals[i].ChannelID == e.ChannelID; i++ {
+		if u.intervals[i].covers(e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Router) unroute(u *user, channel uuid.UUID) {
@@ -172,8 +194,9 @@ func (r *Router) unroute(u *user, channel uuid.UUID) {
 	}
 }
 
-// enter tells the router which life of the database the log was read from. It answers false when the
-// router stood beyond that life's base: what it knew is gone, all sessions end, and it starts at the base.
+// enter tells the router which life of the database the log was read from, and what has survived from the
+// one that it knew. Sessions that are beyond it end. It answers false when the router itself was: then what
+// it knew is gone, all sessions end, and it starts at the base.
 func (r *Router) enter(epoch, base int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,14 +205,16 @@ func (r *Router) enter(epoch, base int64) bool {
 	}
 	lost := r.at.Seq > base
 	r.at.Epoch = epoch
+	for s := range r.all {
+		if lost || s.from > base { // another node may have served it further than this one had read
+			s.Close("reset", true)
+		}
+	}
 	if !lost {
 		return true // a restart: numbers go on, ids carry the new epoch from here on
 	}
 	r.at.Seq = base
 	r.ring.reset(base)
-	for s := range r.all {
-		s.Close("reset", true)
-	}
 	clear(r.users)
 	clear(r.routes)
 	return false

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -108,10 +109,49 @@ func TestCatchingUpDoesNotRunIntoAnotherEpoch(t *testing.T) {
 		})
 		l.post(ops, "alice", "took its number")
 		c := n.open(t, Options{User: "bob", Resume: &from})
-		c.expect(got{comment: "hb 7.2"})
+		c.expect(got{comment: "hb"})
 		l.set(func() { l.blind = false })
 		c.expect(got{event: "stream.closing", data: `"reconnect":true`})
 		c.expectEnd()
+	})
+}
+
+// LOG rule 14: what another node had served further than this one had read is lost as well.
+func TestALostTailEndsStreamsThatAreAheadOfThisNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		l.set(func() { l.blind = true })
+		kept := l.post(ops, "alice", "kept")
+		l.post(ops, "alice", "lost")
+		ahead := l.post(ops, "alice", "lost too")
+		c := n.open(t, Options{User: "bob", Resume: &ahead})
+		c.expect(got{event: "stream.ready"})
+		c.expect(got{event: "stream.live"})
+		l.set(func() { l.events, l.epoch, l.base, l.blind = l.events[:2], 8, kept.Seq, false })
+		l.post(ops, "alice", "took its number")
+		c.expect(got{event: "stream.closing", data: `{"reason":"reset","reconnect":true}`})
+		c.expectEnd()
+		if _, err := n.Open(Options{User: "bob", Resume: &ahead, Checked: 7}); !errors.Is(err, ErrNewEpoch) {
+			t.Errorf("a cursor that was checked before: got %v, want %v", err, ErrNewEpoch)
+		}
+	})
+}
+
+// LOG rule 12: a snapshot is as of the cursor under which it is sent.
+func TestASnapshotAheadOfThisNodeWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice")
+		n := newNode(t, l)
+		l.set(func() { l.blind = true })
+		ahead := l.join(ops, "bob")
+		c := n.open(t, Options{User: "bob", Resume: &ahead, Snapshot: true})
+		c.expect(got{comment: "hb"})
+		l.set(func() { l.blind = false })
+		c.expect(got{event: "stream.ready", id: ahead.String(), data: `"channels":[{"id":"` + ops.String()})
+		c.expect(got{event: "stream.live", id: ahead.String()})
 	})
 }
 

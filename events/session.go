@@ -1,7 +1,6 @@
 package events
 
 import (
-	"context"
 	"sync"
 	"time"
 )
@@ -31,9 +30,10 @@ type Transport interface {
 type Options struct {
 	User   string
 	Filter Filter
-	// Resume is the position that the client has reached, checked by whoever opened the stream; nil: none,
-	// so the stream begins with a snapshot.
-	Resume *Cursor
+	// Resume is the position that the client has reached, checked by whoever opened the stream while the
+	// router was in the epoch Checked; nil: none, so the stream begins with a snapshot.
+	Resume  *Cursor
+	Checked int64
 	// Reset says why the client's cursor could not be honoured. The stream begins with a snapshot.
 	Reset string
 	// Snapshot asks for the snapshot on a resume as well.
@@ -42,14 +42,17 @@ type Options struct {
 	Expires time.Time
 	// Revoked is asked at every heartbeat and ends the stream when it answers yes; it may take its time.
 	Revoked func() bool
+	// Ended is called once the stream is over; nil: nobody asks.
+	Ended func()
 }
 
 // A Session is one stream: a position in the log, and while it is live a short queue. At most one goroutine
-// works for it at a time, started when there is something to do: an idle stream has none.
+// works for it at a time, started when there is something to do and gone when it is done.
 type Session struct {
 	router *Router
-	opts   Options
-	user   *user // set by Open, guarded by router.mu from then on
+	opts   Options // Resume and Reset are the worker's own once it has started
+	from   int64   // what the client has seen when it opened the stream; never changes
+	user   *user   // set by Open, guarded by router.mu from then on
 	to     Transport
 
 	mu      sync.Mutex
@@ -57,16 +60,15 @@ type Session struct {
 	working bool     // a worker runs, and will see any change
 	queue   []*Frame // in order, after what the worker writes now
 	bytes   int      // of queue
-	beat    bool     // a heartbeat is due; while live it goes through the queue
 	bye     *Frame   // the last frame, once the stream is to end
 	stop    func()   // interrupts a catch-up
 	timer   *time.Timer
-	onEnd   func()
-	shown   int64 // the last number that was sent as an id
+	shown   int64         // the last number that was sent as an id
+	beats   chan struct{} // of a catch-up: a heartbeat is due; while live it goes through the queue
 
 	// The worker's own.
 	opened  bool // stream.ready is out
-	resumed bool // stream.live is still owed
+	resumed bool // stream.live is still to be sent
 	at      int64
 }
 
@@ -86,6 +88,9 @@ func (r *Router) Open(opts Options) (*Session, error) {
 	if r.closed {
 		return nil, ErrClosed
 	}
+	if opts.Resume != nil && opts.Checked != r.at.Epoch {
+		return nil, ErrNewEpoch
+	}
 	u := r.users[opts.User]
 	if u == nil {
 		u = &user{id: opts.User}
@@ -96,6 +101,9 @@ func (r *Router) Open(opts Options) (*Session, error) {
 	}
 	u.streams++
 	s := &Session{router: r, opts: opts, user: u}
+	if opts.Resume != nil {
+		s.from = opts.Resume.Seq
+	}
 	r.all[s] = struct{}{}
 	r.ended.Add(1)
 	return s, nil
@@ -114,8 +122,17 @@ func (s *Session) Start(to Transport) {
 	s.kick()
 }
 
-// OnEnd has f called once the stream is over. It is set before Start.
-func (s *Session) OnEnd(f func()) { s.onEnd = f }
+// watched lets the router wait for one more goroutine of the stream, until it calls done. It answers false
+// when the stream is over already.
+func (s *Session) watched() (done func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == ended {
+		return nil, false
+	}
+	s.router.ended.Add(1) // on top of the session's own, which is still out
+	return s.router.ended.Done, true
+}
 
 // Close ends the stream after what is queued, with a stream.closing that says why and whether to come back.
 func (s *Session) Close(reason string, reconnect bool) {
@@ -169,7 +186,7 @@ func (s *Session) offer(e *Event) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase != live || s.bye != nil || s.opts.Resume != nil && e.Cursor.Seq <= s.opts.Resume.Seq {
+	if s.phase != live || s.bye != nil || e.Cursor.Seq <= s.from {
 		return // the last: a client that was ahead of this node has seen it
 	}
 	if len(s.queue) >= queueFrames || s.bytes+len(f.sse) > queueBytes && len(s.queue) > 0 {
@@ -225,14 +242,18 @@ func (s *Session) send(frames []*Frame) bool {
 		s.Abort()
 		return false
 	}
-	for i := len(frames) - 1; i >= 0; i-- {
-		if seq := frames[i].seq; seq > 0 {
-			s.at = max(s.at, seq)
-			s.mu.Lock()
-			s.shown = seq
-			s.mu.Unlock()
-			break
+	var shown int64
+	for _, f := range frames {
+		shown = max(shown, f.seq)
+		if f.Event == streamLive {
+			s.resumed = false
 		}
+	}
+	if shown > 0 {
+		s.at = max(s.at, shown)
+		s.mu.Lock()
+		s.shown = shown
+		s.mu.Unlock()
 	}
 	return true
 }
@@ -248,8 +269,8 @@ func (s *Session) end() {
 	}
 	s.mu.Unlock()
 	s.router.forget(s)
-	if s.onEnd != nil {
-		s.onEnd()
+	if s.opts.Ended != nil {
+		s.opts.Ended()
 	}
 }
 
@@ -273,7 +294,10 @@ func (s *Session) tick() {
 	}
 	switch {
 	case s.phase == catchingUp:
-		s.beat = true
+		select {
+		case s.beats <- struct{}{}:
+		default:
+		}
 	case len(s.queue) > 0: // it will not get any better by more bytes
 	case at.Seq-s.shown >= cursorLag:
 		s.enqueue(newFrame("stream.cursor", position{at}, at))
@@ -289,20 +313,6 @@ func (s *Session) untilTick() time.Duration {
 		return heartbeatInterval
 	}
 	return max(0, min(heartbeatInterval, time.Until(s.opts.Expires)))
-}
-
-// pause waits, and sends the heartbeat that fell due. It answers false when the catch-up is over.
-func (s *Session) pause(ctx context.Context, d time.Duration) bool {
-	sleep(ctx, d, nil)
-	return ctx.Err() == nil && s.sendBeat()
-}
-
-func (s *Session) sendBeat() bool {
-	s.mu.Lock()
-	due := s.beat
-	s.beat = false
-	s.mu.Unlock()
-	return !due || s.send([]*Frame{heartbeat(s.router.Position())})
 }
 
 type position struct {

@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"errors"
 	"slices"
 )
 
@@ -10,28 +11,27 @@ const snapshotFrame = 200
 
 // enter makes sure that the router knows the user's intervals, and takes the snapshot where one is due: of a
 // resumed stream as of the cursor that it asked for, else as of the router's position. Without one channels
-// is nil. It tries until it succeeds; ok is false when the stream is to end.
+// is nil. ok is false when the stream is to end.
 func (s *Session) enter(ctx context.Context) (channels []Channel, asOf Cursor, ok bool) {
-	for {
-		channels, asOf, err := s.tryEnter(ctx)
-		if err == nil {
-			return channels, asOf, true
-		}
-		if !s.pause(ctx, replayRetry) {
-			return nil, Cursor{}, false
-		}
-	}
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		channels, asOf, err = s.tryEnter(ctx)
+		return err
+	})
+	return channels, asOf, err == nil
 }
 
+var errAhead = errors.New("this node has not read the log up to the cursor")
+
 func (s *Session) tryEnter(ctx context.Context) ([]Channel, Cursor, error) {
-	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
-	defer cancel()
 	memberships, asOf, loaded, err := s.router.load(ctx, s.user)
 	if err != nil || s.opts.Resume != nil && !s.opts.Snapshot {
 		return nil, asOf, err
 	}
 	if s.opts.Resume != nil {
-		asOf = Cursor{asOf.Epoch, min(asOf.Seq, s.opts.Resume.Seq)}
+		if asOf.Seq < s.from {
+			return nil, asOf, errAhead
+		}
+		asOf = *s.opts.Resume
 	}
 	if !loaded || s.opts.Resume != nil {
 		memberships, err = s.router.log.Snapshot(ctx, s.opts.User, asOf.Seq, asOf.Seq)
@@ -92,7 +92,7 @@ func (r *Router) finishLoading(u *user, read []Membership, asOf int64, err error
 	u.state = ready
 	for _, m := range read {
 		if m.Left != 0 && m.Left <= asOf {
-			u.intervals = append(u.intervals, m.Interval) // for the ring only
+			u.insert(m.Interval) // for the ring only
 			continue
 		}
 		r.join(u, Interval{ChannelID: m.ChannelID, Joined: m.Joined}) // its end, if there is one, is yet to be routed

@@ -68,7 +68,7 @@ func (t *Tailer) Run(ctx context.Context) {
 func (t *Tailer) next(ctx context.Context) (Tail, error) {
 	ctx, cancel := context.WithTimeout(ctx, tailTimeout)
 	defer cancel()
-	tail, err := t.log.Tail(ctx, t.router.Position().Seq, tailLimit)
+	tail, err := t.log.Tail(ctx, t.router.Position(), tailLimit)
 	if err != nil {
 		return Tail{}, err
 	}

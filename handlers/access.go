@@ -26,7 +26,7 @@ func (s *Server) begin(r *http.Request, params ...string) (id Identity, channel 
 
 // A change of a channel: what it does with the channel as the caller stands to it, in a transaction that
 // holds the channel. It may run twice.
-type change func(q db.Queries, c *db.Channel) (events.Cursor, error)
+type change func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error)
 
 // changeChannel lets a member change a channel, and returns how it then is.
 func (s *Server) changeChannel(ctx context.Context, id Identity, channel uuid.UUID, do change) (db.Channel, events.Cursor, error) {
@@ -35,14 +35,17 @@ func (s *Server) changeChannel(ctx context.Context, id Identity, channel uuid.UU
 
 // changeAs is changeChannel for those whom stand lets through.
 func (s *Server) changeAs(ctx context.Context, id Identity, channel uuid.UUID, stand standing, do change) (c db.Channel, at events.Cursor, err error) {
-	err = s.db.InTx(ctx, func(q db.Queries) error {
+	err = s.db.InTx(ctx, func(ctx context.Context, q db.Queries) error {
+		if _, err := stand(ctx, q, id, channel); err != nil { // a stranger holds nobody up
+			return err
+		}
 		if err := q.LockChannel(ctx, channel); err != nil {
 			return err
 		}
 		if c, err = stand(ctx, q, id, channel); err != nil {
 			return err
 		}
-		at, err = do(q, &c)
+		at, err = do(ctx, q, &c)
 		return err
 	})
 	return c, at, err

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"fabric-guild/events"
 )
 
 // cookieName is the browser's session: the bearer token itself, out of reach for scripts.
@@ -11,6 +13,9 @@ const cookieName = "fabric_session"
 
 // caller is who a request comes from: its bearer token (RFC 6750 §2.1) or else its cookie.
 func (s *Server) caller(r *http.Request) (Identity, error) {
+	if err := noTokenInQuery(r); err != nil {
+		return Identity{}, err
+	}
 	token, err := bearer(r)
 	if err != nil {
 		return Identity{}, err
@@ -40,13 +45,13 @@ func bearer(r *http.Request) (string, error) {
 }
 
 type meAnswer struct {
-	UserID    string    `json:"userId"`
-	GuildIDs  []string  `json:"guildIds,omitempty"`
-	ExpiresAt time.Time `json:"expiresAt"`
+	UserID    string      `json:"userId"`
+	GuildIDs  []string    `json:"guildIds,omitempty"`
+	ExpiresAt events.Time `json:"expiresAt"`
 }
 
 func (id Identity) answer() meAnswer {
-	return meAnswer{id.UserID, id.Guilds, id.Expires.UTC()}
+	return meAnswer{id.UserID, id.Guilds, events.Time{Time: id.Expires}}
 }
 
 // me tells who the caller is.
@@ -94,6 +99,8 @@ func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) cookie(r *http.Request, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
 		Name: cookieName, Value: value, Path: s.basePath + "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		// Whoever claims TLS that is not there deprives but themselves of the cookie.
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}
 }

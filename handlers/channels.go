@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -47,8 +48,8 @@ func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
 	}
 	var at events.Cursor
 	var created bool
-	err = s.db.InTx(r.Context(), func(q db.Queries) (err error) {
-		at, created, err = q.CreateChannel(r.Context(), &c, members)
+	err = s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) (err error) {
+		at, created, err = q.CreateChannel(ctx, &c, members)
 		return err
 	})
 	if err != nil {
@@ -186,15 +187,15 @@ func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
 	if wrong := checkName(body.Name); wrong != nil {
 		return refused(wrong...)
 	}
-	c, at, err := s.changeChannel(r.Context(), id, channel, func(q db.Queries, c *db.Channel) (events.Cursor, error) {
+	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
 		if err := errors.Join(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
 			return events.Cursor{}, err
 		}
 		if c.Name == body.Name {
-			return unchanged(r.Context(), q, *c)
+			return unchanged(ctx, q, *c)
 		}
 		c.Name = body.Name
-		return q.RenameChannel(r.Context(), c.ID, id.UserID, c.Name)
+		return q.RenameChannel(ctx, c.ID, id.UserID, c.Name)
 	})
 	if err != nil {
 		return err
@@ -207,14 +208,14 @@ func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, at, err := s.changeChannel(r.Context(), id, channel, func(q db.Queries, c *db.Channel) (events.Cursor, error) {
+	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
 		if err := errors.Join(notDM(*c), maySteer(*c, id)); err != nil {
 			return events.Cursor{}, err
 		}
 		if c.ArchivedSeq != nil {
-			return unchanged(r.Context(), q, *c)
+			return unchanged(ctx, q, *c)
 		}
-		at, archivedAt, err := q.ArchiveChannel(r.Context(), c.ID, id.UserID)
+		at, archivedAt, err := q.ArchiveChannel(ctx, c.ID, id.UserID)
 		c.ArchivedAt = &archivedAt
 		return at, err
 	})

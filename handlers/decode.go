@@ -11,11 +11,15 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
 // maxBody bounds a request's body, in bytes.
 const maxBody = 64 << 10
+
+// bodyTimeout is how long a body may take to arrive.
+const bodyTimeout = 10 * time.Second
 
 // decode reads a request's JSON object into T, a struct whose fields are all plain values. Names are exact:
 // unknown ones, doubled ones and other spellings are refused, as is anything behind the object. A field
@@ -26,6 +30,9 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	if charset := params["charset"]; err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return v, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json")
 	}
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout)) // a connection that has none has its own bounds
+	defer func() { _ = deadline.SetReadDeadline(time.Time{}) }()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return v, newProblem(http.StatusRequestEntityTooLarge, "body_too_large", "a body holds at most %d bytes", maxBody)
@@ -33,7 +40,8 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	if err != nil {
 		return v, newProblem(http.StatusBadRequest, "malformed", "the body did not arrive whole")
 	}
-	return v, decodeObject(body, reflect.ValueOf(&v).Elem())
+	err = decodeObject(body, reflect.ValueOf(&v).Elem())
+	return v, err
 }
 
 func decodeObject(body []byte, v reflect.Value) error {
@@ -63,8 +71,7 @@ func decodeObject(body []byte, v reflect.Value) error {
 		wrong = append(wrong, fieldError{name, "is not known here"})
 	}
 	if len(wrong) > 0 {
-		slices.SortFunc(wrong, func(a, b fieldError) int { return strings.Compare(a.Field, b.Field) })
-		return malformed(wrong...)
+		return malformed(sorted(wrong)...)
 	}
 	return nil
 }
@@ -120,19 +127,40 @@ func query(r *http.Request, allowed ...string) (url.Values, error) {
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "malformed", "the query string cannot be read")
 	}
+	var wrong []fieldError
 	for name, given := range values {
 		switch {
 		case name == "_":
-		case slices.Contains([]string{"token", "access_token", "authorization"}, strings.ToLower(name)):
-			return nil, newProblem(http.StatusBadRequest, "token_in_query",
-				"a token in a URL ends up in logs: send it as Authorization: Bearer, and make a new one")
 		case !slices.Contains(allowed, name):
-			return nil, malformed(fieldError{name, "is not a parameter here"})
+			wrong = append(wrong, fieldError{name, "is not a parameter here"})
 		case len(given) > 1:
-			return nil, malformed(fieldError{name, "is given twice"})
+			wrong = append(wrong, fieldError{name, "is given twice"})
 		}
 	}
+	if len(wrong) > 0 {
+		return nil, malformed(sorted(wrong)...)
+	}
 	return values, nil
+}
+
+// noTokenInQuery refuses a token in a URL, whatever else is wrong.
+func noTokenInQuery(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	values, _ := url.ParseQuery(r.URL.RawQuery) // what can be read of it
+	for name := range values {
+		if slices.Contains([]string{"token", "access_token", "authorization"}, strings.ToLower(name)) {
+			return newProblem(http.StatusBadRequest, "token_in_query",
+				"a token in a URL ends up in logs: send it as Authorization: Bearer, and make a new one")
+		}
+	}
+	return nil
+}
+
+func sorted(wrong []fieldError) []fieldError {
+	slices.SortFunc(wrong, func(a, b fieldError) int { return strings.Compare(a.Field, b.Field) })
+	return wrong
 }
 
 func encode(v any) ([]byte, error) {

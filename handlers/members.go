@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -37,12 +38,14 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerChange(w, r, id, channel, visible, func(q db.Queries, c *db.Channel) (bool, error) {
+	return s.answerChange(w, r, id, channel, visible, func(_ context.Context, _ db.Queries, c *db.Channel) (bool, error) {
 		if c.JoinedSeq != nil {
 			return false, nil
 		}
 		return true, notArchived(*c)
-	}, func(q db.Queries) (events.Cursor, error) { return q.AddMember(r.Context(), channel, id.UserID) })
+	}, func(ctx context.Context, q db.Queries) (events.Cursor, error) {
+		return q.AddMember(ctx, channel, id.UserID)
+	})
 }
 
 func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
@@ -58,16 +61,16 @@ func (s *Server) addMember(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerChange(w, r, id, channel, ofMember, func(q db.Queries, c *db.Channel) (bool, error) {
+	return s.answerChange(w, r, id, channel, ofMember, func(ctx context.Context, q db.Queries, c *db.Channel) (bool, error) {
 		if err := notDM(*c); err != nil {
 			return false, err
 		}
-		is, err := q.IsMember(r.Context(), channel, user)
+		is, err := q.IsMember(ctx, channel, user)
 		if err != nil || is {
 			return false, err
 		}
 		return true, notArchived(*c)
-	}, func(q db.Queries) (events.Cursor, error) { return q.AddMember(r.Context(), channel, user) })
+	}, func(ctx context.Context, q db.Queries) (events.Cursor, error) { return q.AddMember(ctx, channel, user) })
 }
 
 func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
@@ -84,7 +87,7 @@ func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity,
 	if user == id.UserID {
 		stand = onceMember
 	}
-	return s.answerChange(w, r, id, channel, stand, func(q db.Queries, c *db.Channel) (bool, error) {
+	return s.answerChange(w, r, id, channel, stand, func(ctx context.Context, q db.Queries, c *db.Channel) (bool, error) {
 		if err := notDM(*c); err != nil {
 			return false, err
 		}
@@ -94,8 +97,10 @@ func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity,
 		if err := maySteer(*c, id); err != nil {
 			return false, err
 		}
-		return q.IsMember(r.Context(), channel, user)
-	}, func(q db.Queries) (events.Cursor, error) { return q.RemoveMember(r.Context(), channel, user) })
+		return q.IsMember(ctx, channel, user)
+	}, func(ctx context.Context, q db.Queries) (events.Cursor, error) {
+		return q.RemoveMember(ctx, channel, user)
+	})
 }
 
 // onceMember is for those who leave: who has left, a private channel too, is told so again.
@@ -109,17 +114,17 @@ func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUI
 
 // answerChange makes a change of the roster, if due says so, and answers whether it did.
 func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, stand standing,
-	due func(db.Queries, *db.Channel) (bool, error), do func(db.Queries) (events.Cursor, error),
+	due func(context.Context, db.Queries, *db.Channel) (bool, error), do func(context.Context, db.Queries) (events.Cursor, error),
 ) error {
 	var changed bool
-	_, at, err := s.changeAs(r.Context(), id, channel, stand, func(q db.Queries, c *db.Channel) (at events.Cursor, err error) {
-		if changed, err = due(q, c); err != nil {
+	_, at, err := s.changeAs(r.Context(), id, channel, stand, func(ctx context.Context, q db.Queries, c *db.Channel) (at events.Cursor, err error) {
+		if changed, err = due(ctx, q, c); err != nil {
 			return at, err
 		}
 		if !changed {
-			return unchanged(r.Context(), q, *c)
+			return unchanged(ctx, q, *c)
 		}
-		return do(q)
+		return do(ctx, q)
 	})
 	if err != nil {
 		return err
@@ -147,20 +152,31 @@ func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var seq int64
-	var position int
-	if after := q.Get("after"); after != "" {
-		if _, err := fmt.Sscanf(after, "%d-%d", &seq, &position); err != nil || fmt.Sprintf("%d-%d", seq, position) != after {
-			return malformed(fieldError{"after", "is to be what an earlier answer gave as next"})
-		}
+	after, err := rosterPlace(q)
+	if err != nil {
+		return err
 	}
 	if _, err := visible(r.Context(), s.db.Queries, id, channel); err != nil {
 		return err
 	}
-	found, err := s.db.ListMembers(r.Context(), channel, seq, position, asked+1)
+	found, err := s.db.ListMembers(r.Context(), channel, after.JoinedSeq, after.Position, asked+1)
 	if err != nil {
 		return err
 	}
-	items, next := page(found, asked, func(m db.Member) string { return fmt.Sprintf("%d-%d", m.JoinedSeq, m.Position) })
+	items, next := page(found, asked, nextInRoster)
 	return writeJSON(w, http.StatusOK, listAnswer[memberItem]{memberItems(items), next})
 }
+
+// rosterPlace reads what nextInRoster wrote.
+func rosterPlace(q url.Values) (m db.Member, err error) {
+	after := q.Get("after")
+	if after == "" {
+		return m, nil
+	}
+	if _, err := fmt.Sscanf(after, "%d-%d", &m.JoinedSeq, &m.Position); err != nil || nextInRoster(m) != after {
+		return m, malformed(fieldError{"after", "is to be what an earlier answer gave as next"})
+	}
+	return m, nil
+}
+
+func nextInRoster(m db.Member) string { return fmt.Sprintf("%d-%d", m.JoinedSeq, m.Position) }

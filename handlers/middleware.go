@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -108,12 +109,14 @@ func (s *Server) belowBasePath(next http.Handler) http.Handler {
 	if s.basePath == "" {
 		return next
 	}
-	inside := http.StripPrefix(s.basePath, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, s.basePath+"/") {
+		path, below := strings.CutPrefix(r.URL.Path, s.basePath)
+		if !below || !strings.HasPrefix(path, "/") {
 			s.notFound(w, r)
 			return
 		}
-		inside.ServeHTTP(w, r)
+		inside := r.WithContext(r.Context())
+		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+		next.ServeHTTP(w, inside)
 	})
 }

@@ -65,6 +65,10 @@ func asProblem(err error) (p *problem, ok bool) {
 			"the database cannot be reached; whether the change was made is not known, so look before you repeat it")
 		p.retryAfter = 1
 		return p, false
+	case errors.Is(err, events.ErrNewEpoch):
+		p = newProblem(http.StatusServiceUnavailable, "unavailable", "the database has just come back; try again")
+		p.retryAfter = 1
+		return p, true
 	case errors.Is(err, events.ErrClosed):
 		p = newProblem(http.StatusServiceUnavailable, "shutting_down", "this server is about to stop; come back to another")
 		p.retryAfter = 1

@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/julienschmidt/httprouter"
 )
@@ -14,7 +16,12 @@ func (s *Server) routes() http.Handler {
 	r.HandleOPTIONS = false
 	r.NotFound = http.HandlerFunc(s.notFound)
 	r.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
-	on := func(method, path string, h handler) { r.Handler(method, path, s.adapt(h)) }
+	on := func(method, path string, h handler) {
+		r.Handler(method, path, s.adapt(inTime(h)))
+		if method == http.MethodGet {
+			r.Handler(http.MethodHead, path, s.adapt(inTime(h))) // RFC 9110 §9.1; net/http drops the body
+		}
+	}
 
 	on("POST", "/api/channels", s.createChannel)
 	on("GET", "/api/channels", s.listChannels)
@@ -28,7 +35,7 @@ func (s *Server) routes() http.Handler {
 	on("DELETE", "/api/channels/:id/members/:userId", s.removeMember)
 	on("POST", "/api/channels/:id/messages", s.postMessage)
 	on("GET", "/api/channels/:id/messages", s.history)
-	on("GET", "/api/stream", s.stream)
+	r.Handler("GET", "/api/stream", s.adapt(s.stream)) // as long as it takes
 	on("GET", "/api/sync", s.sync)
 	on("GET", "/api/me", s.me)
 	on("POST", "/api/session", s.openSession)
@@ -40,6 +47,17 @@ func (s *Server) routes() http.Handler {
 
 // A handler answers a request, or returns why it does not: then nothing has been written.
 type handler func(w http.ResponseWriter, r *http.Request) error
+
+// inTime bounds how long a request may wait for the database.
+func inTime(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		return h(w, r.WithContext(ctx))
+	}
+}
+
+const requestTimeout = 20 * time.Second
 
 // adapt turns a handler's error into a problem. What is not for its client goes to the log.
 func (s *Server) adapt(h handler) http.Handler {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -27,28 +28,43 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if opts.Filter, err = filter(q, id); err != nil {
 		return err
 	}
-	if err := s.resume(r, q.Get("lastEventId"), &opts); err != nil {
-		return err
+	h := w.Header()
+	raw := s.raw && r.ProtoMajor == 1
+	if raw {
+		opts.Ended = s.streamEnded(r, h.Get(requestIDHeader))
 	}
-	session, err := s.router.Open(opts)
+	session, err := s.open(r, q.Get("lastEventId"), opts)
 	if err != nil {
 		return err
 	}
-	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold everything back
-	if s.raw && r.ProtoMajor == 1 {
-		s.logStream(r, h.Get(requestIDHeader), session)
+	if raw {
 		return events.ServeRaw(w, session)
 	}
 	s.r3labs.Serve(w, r, session)
 	return nil
 }
 
+// open reserves a stream that begins where the client asks for. A cursor that was checked while the database
+// came back in another epoch is checked again.
+func (s *Server) open(r *http.Request, param string, opts events.Options) (session *events.Session, err error) {
+	for range 3 {
+		if err := s.resume(r, param, &opts); err != nil {
+			return nil, err
+		}
+		if session, err = s.router.Open(opts); !errors.Is(err, events.ErrNewEpoch) {
+			return session, err
+		}
+	}
+	return nil, err
+}
+
 // resume decides where the stream begins. The header wins: a browser that comes back sends it along with
 // the URL that it was first given.
 func (s *Server) resume(r *http.Request, param string, opts *events.Options) error {
+	opts.Resume, opts.Reset = nil, ""
 	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
 	if last == "" {
 		name, last = "lastEventId", param
@@ -62,9 +78,11 @@ func (s *Server) resume(r *http.Request, param string, opts *events.Options) err
 		p.Code = "cursor_malformed"
 		return p
 	}
-	if opts.Reset, err = s.db.CheckCursor(r.Context(), c, s.router.Position()); err != nil {
+	position := s.router.Position()
+	if opts.Reset, err = s.db.CheckCursor(r.Context(), c, position); err != nil {
 		return err
 	}
+	opts.Checked = position.Epoch
 	if opts.Reset == "" {
 		opts.Resume = &c
 	}
@@ -95,13 +113,13 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 	return f, nil
 }
 
-// logStream writes the line of a request whose stream lives on after its handler.
-func (s *Server) logStream(r *http.Request, requestID string, session *events.Session) {
-	start, path := time.Now(), r.URL.Path
-	session.OnEnd(func() {
+// streamEnded writes the line of a request whose stream lives on after its handler.
+func (s *Server) streamEnded(r *http.Request, requestID string) func() {
+	start, path := time.Now(), s.basePath+r.URL.Path
+	return func() {
 		s.logger.Info("request", "request_id", requestID, "method", http.MethodGet, "path", path,
 			"status", http.StatusOK, "duration_ms", time.Since(start).Milliseconds())
-	})
+	}
 }
 
 // sync answers the caller's channels, exact as of the cursor: a stream that resumes there misses nothing.

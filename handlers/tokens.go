@@ -23,10 +23,10 @@ import (
 type Tokens struct {
 	path string
 
-	mu      sync.Mutex
-	key     []byte
-	looked  time.Time // when the file was last looked at
-	changed time.Time // its time of change then
+	mu     sync.Mutex
+	key    []byte
+	looked time.Time   // when the file was last looked at
+	file   os.FileInfo // what it was then
 }
 
 // keyCheck is how often the file is looked at: a new key ends all older tokens within a minute.
@@ -72,10 +72,13 @@ func OpenTokens(dir string) (*Tokens, error) {
 // Rotate makes a new key. Tokens that were signed with the old one end within a minute, here and in every
 // process on the same directory.
 func (t *Tokens) Rotate() error {
+	if err := t.make(true); err != nil {
+		return err
+	}
 	t.mu.Lock()
-	t.looked = time.Time{}
-	t.mu.Unlock()
-	return t.make(true)
+	defer t.mu.Unlock()
+	t.key = nil
+	return nil
 }
 
 // make writes a key beside its place and moves it there. Unless it is to replace, a key that another
@@ -118,7 +121,8 @@ func (t *Tokens) signingKey() ([]byte, error) {
 		return nil, fmt.Errorf("the token key %s can be read by others (mode %04o): chmod 600 it, and rotate it if it may have been read", t.path, info.Mode().Perm())
 	}
 	t.looked = time.Now()
-	if t.key != nil && info.ModTime().Equal(t.changed) {
+	// A rotation puts another file in its place; times of change may be the same.
+	if t.key != nil && os.SameFile(info, t.file) && info.ModTime().Equal(t.file.ModTime()) {
 		return t.key, nil
 	}
 	b, err := os.ReadFile(t.path)
@@ -129,7 +133,7 @@ func (t *Tokens) signingKey() ([]byte, error) {
 	if err != nil || len(key) != keyBytes {
 		return nil, fmt.Errorf("the token key %s is damaged: remove it to get a new one", t.path)
 	}
-	t.key, t.changed = key, info.ModTime()
+	t.key, t.file = key, info
 	return key, nil
 }
 

@@ -1,0 +1,328 @@
+package handlers_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+	"fabric-guild/events"
+	"fabric-guild/handlers"
+)
+
+func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+// A transport is a way in which streams are served.
+type transport struct {
+	name   string
+	r3labs bool // the node serves HTTP/1 by r3labs too
+	h2c    bool // the client speaks HTTP/2 with prior knowledge
+}
+
+var (
+	raw        = transport{name: "raw"}
+	transports = []transport{raw, {name: "h2c", h2c: true}, {name: "r3labs", r3labs: true}}
+)
+
+// overTransports runs a test once for each transport, on a node of its own.
+func overTransports(t *testing.T, test func(t *testing.T, n *node, over transport)) {
+	t.Helper()
+	for _, over := range transports {
+		t.Run(over.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t, setup{r3labs: over.r3labs}), over)
+		})
+	}
+}
+
+// setup is what a node is started with. What is empty is made for it.
+type setup struct {
+	database   string // URL
+	state      string // directory of the token key
+	basePath   string
+	r3labs     bool
+	logger     *slog.Logger
+	sendBuffer int // of accepted connections, in bytes
+}
+
+// A node is one server process, as main.go puts it together.
+type node struct {
+	setup
+	t      *testing.T
+	url    string // up to the base path
+	db     *db.DB
+	router *events.Router
+	server *handlers.Server
+	tokens *handlers.Tokens
+	client *http.Client
+	label  string
+	stop   func() // streams, requests, readers, pool; may be called more than once
+}
+
+var nodes atomic.Int64
+
+// start starts a node and stops it at the test's end. A goroutine that outlives it is an error.
+func start(t *testing.T, s setup) *node {
+	t.Helper()
+	if s.database == "" {
+		s.database = dbtest.New(t)
+	}
+	if s.state == "" {
+		s.state = t.TempDir()
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
+	}
+	n := &node{setup: s, t: t, label: fmt.Sprint("node", nodes.Add(1)), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	var err error
+	if n.tokens, err = handlers.OpenTokens(s.state); err != nil {
+		t.Fatal(err)
+	}
+	// The label is inherited by every goroutine of the node, which tells them from the client's and from
+	// those of tests that run beside this one.
+	pprof.Do(t.Context(), pprof.Labels("node", n.label), func(ctx context.Context) { n.run(ctx) })
+	t.Cleanup(n.stop)
+	return n
+}
+
+func (n *node) run(ctx context.Context) {
+	n.t.Helper()
+	var err error
+	if n.db, err = db.Open(ctx, n.database); err != nil {
+		n.t.Fatal(err)
+	}
+	head, err := n.db.Head(ctx)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.router = events.NewRouter(n.db, head)
+	tailer := events.NewTailer(n.db, n.router, n.db.Bell(), n.logger)
+	var handler http.Handler
+	n.server, handler = handlers.New(handlers.Config{
+		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
+		BasePath: n.basePath, R3labsOnly: n.r3labs,
+	})
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.url = "http://" + listener.Addr().String() + n.basePath
+	web := &http.Server{
+		Handler: handler, Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
+	}
+	web.Protocols.SetHTTP1(true)
+	web.Protocols.SetUnencryptedHTTP2(true)
+	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	background.Go(func() { tailer.Run(reading) })
+	background.Go(func() { n.db.RunDoorbell(reading, n.database, n.logger) })
+	background.Go(func() { _ = web.Serve(narrow{listener, n.sendBuffer}) })
+
+	n.stop = sync.OnceFunc(func() {
+		defer n.db.Close()
+		defer background.Wait()
+		defer stopReading()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		n.server.Drain()
+		n.router.Close(ctx)
+		if ctx.Err() != nil {
+			n.t.Error("streams do not end")
+		}
+		n.client.CloseIdleConnections()
+		if err := web.Shutdown(ctx); err != nil {
+			n.t.Error("requests do not end:", err)
+		}
+	})
+	stop := n.stop
+	n.stop = func() {
+		stop()
+		n.wantGoroutines(n.t, 0)
+	}
+}
+
+// narrow sets the send buffer of what it accepts, so that a client which takes no bytes is felt soon.
+type narrow struct {
+	net.Listener
+	sendBuffer int
+}
+
+func (l narrow) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil && l.sendBuffer > 0 {
+		err = conn.(*net.TCPConn).SetWriteBuffer(l.sendBuffer)
+	}
+	return conn, err
+}
+
+// goroutines are the node's, as stacks of which each stands for one or more, and how many they are.
+func (n *node) goroutines() (count int, stacks string) {
+	var all, ours bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&all, 1) // a buffer takes everything
+	for block := range strings.SplitSeq(all.String(), "\n\n") {
+		if strings.Contains(block, fmt.Sprintf(`"node":%q`, n.label)) {
+			var same int
+			_, _ = fmt.Sscanf(block, "%d @", &same)
+			count += same
+			ours.WriteString(block + "\n\n")
+		}
+	}
+	return count, ours.String()
+}
+
+// wantGoroutines waits until the node has no more than want.
+func (n *node) wantGoroutines(t *testing.T, want int) {
+	t.Helper()
+	var got int
+	var stacks string
+	if !eventually(func() bool {
+		got, stacks = n.goroutines()
+		return got <= want
+	}) {
+		t.Errorf("got %d goroutines, want %d at most:\n%s", got, want, stacks)
+	}
+}
+
+// settle waits until the node has read the log up to where it now ends.
+func (n *node) settle(t *testing.T) {
+	t.Helper()
+	head, err := n.db.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool { return n.router.Position().Seq >= head.Seq }) {
+		t.Fatalf("got position %v, want %v at least", n.router.Position(), head)
+	}
+}
+
+// eventually waits for a condition, and reports whether it came.
+func eventually(condition func() bool) bool {
+	deadline := time.After(patience)
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if condition() {
+			return true
+		}
+		select {
+		case <-again.C:
+		case <-deadline:
+			return false
+		}
+	}
+}
+
+// A user is someone with a token, and the node that they speak to.
+type user struct {
+	n         *node
+	id, token string
+}
+
+func (n *node) user(id string, guilds ...string) *user {
+	n.t.Helper()
+	token, err := n.tokens.Sign(id, guilds, time.Hour)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return &user{n, id, token}
+}
+
+// at is the same user at another node.
+func (u *user) at(n *node) *user { return &user{n, u.id, u.token} }
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) }
+
+// do sends a request as JSON; a string goes as it is. headers are names and values by turns.
+func (u *user) do(method, path string, body any, headers ...string) (answer, error) {
+	var content io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		content = strings.NewReader(b)
+	default:
+		encoded, err := json.Marshal(b)
+		if err != nil {
+			return answer{}, err
+		}
+		content = bytes.NewReader(encoded)
+	}
+	ctx, cancel := context.WithTimeout(u.n.t.Context(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, u.n.url+path, content)
+	if err != nil {
+		return answer{}, err
+	}
+	if u.token != "" {
+		r.Header.Set("Authorization", "Bearer "+u.token)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if r.Header.Set(headers[i], headers[i+1]); headers[i+1] == "" {
+			r.Header.Del(headers[i])
+		}
+	}
+	resp, err := u.n.client.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, b}, err
+}
+
+// ask is do for a status and a shape: an answer that differs in either is an error.
+func ask[T any](u *user, status int, method, path string, body any) (v T, err error) {
+	a, err := u.do(method, path, body)
+	if err != nil {
+		return v, err
+	}
+	if a.status != status {
+		return v, fmt.Errorf("%s: %s %s: got %v, want status %d", u.id, method, path, a, status)
+	}
+	if err := strictly(a.body, &v); err != nil {
+		return v, fmt.Errorf("%s: %s %s: %w: %v", u.id, method, path, err, a)
+	}
+	return v, nil
+}
+
+// call is ask on the test's own goroutine.
+func call[T any](t *testing.T, u *user, status int, method, path string, body any) T {
+	t.Helper()
+	v, err := ask[T](u, status, method, path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// strictly decodes JSON whose every member is known.
+func strictly(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}

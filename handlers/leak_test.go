@@ -1,0 +1,78 @@
+package handlers_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// After 200 streams were opened, used and closed by their clients no goroutine is left of them.
+func TestNoGoroutineIsLeftOf200Streams(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, n *node, over transport) {
+		alice := n.user("alice")
+		ops := alice.general(t, "ops").Channel.ID
+		use := func(i, streams int) {
+			u := n.user(fmt.Sprint("user", i))
+			if _, err := ask[changed](u, 200, "POST", "/api/channels/"+ops+"/join", nil); err != nil {
+				t.Error(err)
+				return
+			}
+			shared := newLine(over, 0)
+			defer shared.hangUp()
+			var open []*stream
+			for k := range streams {
+				l := shared
+				if k%2 == 0 {
+					l = newLine(over, 0)
+					defer l.hangUp()
+				}
+				s, err := u.dial(l, "")
+				if err == nil {
+					err = s.begin()
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				open = append(open, s)
+			}
+			if _, err := ask[posted](alice, 201, "POST", "/api/channels/"+ops+"/messages", body{"content": "hi"}); err != nil {
+				t.Error(err)
+			}
+			for k, s := range open {
+				for range k % 4 { // some are closed with frames unread, some before their first
+					if _, err := s.read(); err != nil {
+						t.Error(err)
+					}
+					if k%4 == 3 {
+						break
+					}
+				}
+				s.close()
+			}
+		}
+		quiet := func() int {
+			n.client.CloseIdleConnections()
+			got, _ := n.goroutines()
+			return got
+		}
+		use(0, 2)
+		// What the node keeps for itself: its listener, its readers, its pool.
+		if !eventually(func() bool { return n.router.Streams() == 0 && quiet() < 16 }) {
+			_, stacks := n.goroutines()
+			t.Fatalf("got %d goroutines before any stream, want a few:\n%s", quiet(), stacks)
+		}
+		before := quiet()
+		var users sync.WaitGroup
+		for i := range 20 {
+			users.Go(func() { use(i+1, 10) })
+		}
+		users.Wait()
+		n.client.CloseIdleConnections()
+		n.wantGoroutines(t, before)
+		if got := n.router.Streams(); got != 0 {
+			t.Errorf("got %d streams that are counted as open, want 0", got)
+		}
+	})
+}
