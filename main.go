@@ -51,9 +51,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
 		os.Exit(2)
 	default:
-		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
+		fmt.Fprintln(os.Stderr, "fabric-guild:", oneLine(err))
 		os.Exit(1)
 	}
+}
+
+// oneLine is what an error says, in one line: the driver's may have several, and twice the same.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
 }
 
 var errUsage = errors.New("see fabric-guild -h")
@@ -103,7 +114,18 @@ func (c *config) parse(name string, args []string, getenv func(string) string, s
 	f.SetOutput(stderr)
 	f.StringVar(&c.state, "state", defaultState(getenv), "`directory` of the token key and, without a database URL, of the private Postgres")
 	define(f)
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", err, errUsage)
+	}
+	given := map[string]bool{}
+	f.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
 	f.VisitAll(func(fl *flag.Flag) {
+		if given[fl.Name] {
+			return
+		}
 		env := envPrefix + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
 		value := getenv(env)
 		if value == "" && fl.Name == "database-url" {
@@ -113,17 +135,11 @@ func (c *config) parse(name string, args []string, getenv func(string) string, s
 			return
 		}
 		if e := fl.Value.Set(value); e != nil {
-			err = fmt.Errorf("environment variable %s: %w", env, e)
+			err = fmt.Errorf("environment variable %s: %w: %w", env, e, errUsage)
 		}
 	})
 	if err != nil {
 		return nil, err
-	}
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: %w", err, errUsage)
 	}
 	return f.Args(), nil
 }
@@ -169,6 +185,11 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	}
 	if c.ttl <= 0 {
 		return fmt.Errorf("-ttl is to be more than nothing: %w", errUsage)
+	}
+	for _, user := range users {
+		if strings.HasPrefix(user, "-") {
+			return fmt.Errorf("flags go before the users, %s came after: %w", user, errUsage)
+		}
 	}
 	tokens, err := openTokens(c.state)
 	if err != nil {
@@ -382,13 +403,17 @@ func within(d time.Duration, do func(context.Context)) {
 
 // greeting tells where the server is, and how to try it.
 func greeting(c config, addr string) string {
-	self := os.Args[0]
-	if strings.Contains(self, "go-build") {
-		self = "go run ."
+	self := "go run ."
+	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
+		self = quote(path)
 	}
 	state := ""
 	if c.state != defaultState(os.Getenv) {
-		state = " -state '" + c.state + "'"
+		path, err := filepath.Abs(c.state)
+		if err != nil {
+			path = c.state
+		}
+		state = " -state " + quote(path)
 	}
 	base := url.URL{Scheme: "http", Host: addr, Path: c.basePath}
 	return fmt.Sprintf(`fabric-guild is ready on %[1]s
@@ -401,4 +426,12 @@ func greeting(c config, addr string) string {
                 -d '{"content":"hi <@bob>"}'
 
 `, base.String(), self, state)
+}
+
+// quote quotes for a shell what needs it.
+func quote(s string) string {
+	if !strings.ContainsAny(s, " \t\n\"'`$&|;<>()*?[]{}~#!\\") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

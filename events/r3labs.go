@@ -66,8 +66,9 @@ type viaR3labs struct {
 	waiting int    // frames of the batch that are still to come
 	written chan error
 
-	mu     sync.Mutex // guards the deadline
-	closed bool
+	mu      sync.Mutex // guards the deadline
+	writing bool       // under one
+	closed  bool
 }
 
 var errStreamGone = errors.New("the stream is gone")
@@ -105,16 +106,19 @@ func (t *viaR3labs) Close() {
 	defer t.mu.Unlock()
 	t.closed = true
 	t.cancel()
-	_ = t.ctl.SetWriteDeadline(time.Now()) // of a connection that may be gone
+	if t.writing { // otherwise it would cut off the end of the body, which is still to be written
+		_ = t.ctl.SetWriteDeadline(time.Now()) // of a connection that may be gone
+	}
 }
 
 // deadline sets or, with the zero time, clears the deadline of writes; not any more once it is closed.
 func (t *viaR3labs) deadline(at time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
+	if t.closed && !at.IsZero() {
 		return errStreamGone
 	}
+	t.writing = !at.IsZero()
 	return t.ctl.SetWriteDeadline(at)
 }
 

@@ -29,7 +29,9 @@ type Tailer struct {
 // NewTailer returns a tailer that goes on from the router's position. It looks when the bell says that
 // something may have been committed or rolled back, and now and then without.
 func NewTailer(log Log, router *Router, bell <-chan struct{}, logger *slog.Logger) *Tailer {
-	return &Tailer{log: log, router: router, logger: logger, bell: bell}
+	t := &Tailer{log: log, router: router, logger: logger, bell: bell}
+	t.read.Store(time.Now().UnixNano()) // whoever knows the position has just read it
+	return t
 }
 
 // Age is how long ago the log was last read.

@@ -43,11 +43,17 @@ CREATE TABLE epochs (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
--- VOLATILE, so that it sees what was written down after the calling statement began, as draw_seq does.
+-- A new life of the database must be written down before its first append; FG001 says that it is not yet.
+-- VOLATILE, so that it sees what was written down after the calling statement began.
 -- +goose StatementBegin
 CREATE FUNCTION log_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    e bigint := (SELECT epoch FROM epochs WHERE key = log_key());
 BEGIN
-    RETURN (SELECT epoch FROM epochs WHERE key = log_key());
+    IF e IS NULL THEN
+        RAISE EXCEPTION 'this life of the database has no epoch yet' USING ERRCODE = 'FG001';
+    END IF;
+    RETURN e;
 END
 $$;
 -- +goose StatementEnd
@@ -56,13 +62,10 @@ $$;
 -- is the last number given out, so it is below every number that is drawn from here on. The lock is
 -- shared: writers never wait for one another. pg_sequence_last_value reads under the buffer's lock;
 -- selecting last_value from the sequence can show the pre-logged value, up to 32 in the future.
--- A new life of the database must be written down before its first append.
 -- +goose StatementBegin
 CREATE FUNCTION draw_seq() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF log_epoch() IS NULL THEN
-        RAISE EXCEPTION 'this life of the database has no epoch yet' USING ERRCODE = 'FG001';
-    END IF;
+    PERFORM log_epoch();
     PERFORM pg_advisory_xact_lock_shared((log_tag() << 47) | pg_sequence_last_value('events_seq'::regclass));
     RETURN nextval('events_seq');
 END
