@@ -45,6 +45,7 @@ func (x *R3labs) Serve(w http.ResponseWriter, r *http.Request, s *Session) {
 	// client's own must not reach it.
 	sub := (&http.Request{Method: http.MethodGet, URL: &url.URL{RawQuery: "stream=" + t.stream}}).WithContext(ctx)
 	x.server.ServeHTTP(t, sub)
+	t.leave()
 	x.server.RemoveStream(t.stream) // before its subscriber is gone this would leak a goroutine
 	s.Abort()
 }
@@ -109,6 +110,13 @@ func (t *viaR3labs) Close() {
 	if t.writing { // otherwise it would cut off the end of the body, which is still to be written
 		_ = t.ctl.SetWriteDeadline(time.Now()) // of a connection that may be gone
 	}
+}
+
+// leave notes that the handler is through: the connection is not ours any more.
+func (t *viaR3labs) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed, t.writing = true, false
 }
 
 // deadline sets or, with the zero time, clears the deadline of writes; not any more once it is closed.

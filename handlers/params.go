@@ -3,7 +3,6 @@ package handlers
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -71,7 +70,7 @@ func list(q url.Values, name string) []string {
 // page cuts what was asked for with one more than the limit, and says where the next page begins.
 func page[T any](found []T, limit int, next func(T) string) (items []T, after *string) {
 	if len(found) <= limit {
-		return slices.Concat([]T{}, found), nil
+		return append([]T{}, found...), nil // never null
 	}
 	s := next(found[limit-1])
 	return found[:limit], &s

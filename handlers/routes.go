@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,7 +83,9 @@ func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
-	allow := strings.TrimSuffix(w.Header().Get("Allow"), ", OPTIONS") // httprouter adds it unasked
+	methods := strings.Split(w.Header().Get("Allow"), ", ")
+	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions }) // httprouter adds it unasked
+	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
 	writeProblem(w, newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", allow))
 }

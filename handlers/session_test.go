@@ -1,0 +1,161 @@
+package handlers_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"fabric-guild/db/dbtest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type meData struct {
+	UserID    string   `json:"userId"`
+	GuildIDs  []string `json:"guildIds"`
+	ExpiresAt string   `json:"expiresAt"`
+}
+
+func TestMe(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	for _, guilds := range [][]string{nil, {"g1", "g2"}} {
+		got := call[meData](t, n.user("alice@example.org", guilds...), 200, "GET", "/api/me", nil)
+		at, err := time.Parse("2006-01-02T15:04:05.000Z", got.ExpiresAt)
+		if err != nil || time.Until(at) < 58*time.Minute || time.Until(at) > time.Hour {
+			t.Errorf("got expiresAt %q, want one in an hour, in UTC with milliseconds", got.ExpiresAt)
+		}
+		got.ExpiresAt = ""
+		if diff := cmp.Diff(meData{"alice@example.org", guilds, ""}, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestASessionIsACookie(t *testing.T) {
+	t.Parallel()
+	for _, basePath := range []string{"", "/chat"} {
+		n := start(t, setup{basePath: basePath})
+		alice := n.user("alice")
+		alice.general(t, "ops")
+		a, err := alice.do("POST", "/api/session", nil)
+		if err != nil || a.status != 200 {
+			t.Fatalf("got %v and error %v, want 200", a, err)
+		}
+		var me meData
+		if err := strictly(a.body, &me); err != nil || me.UserID != "alice" {
+			t.Errorf("got %v and error %v, want who signed in", a, err)
+		}
+		c := cookieOf(t, a)
+		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != basePath+"/" || c.Domain != "" || c.MaxAge < 3500 || c.MaxAge > 3600 || c.Secure {
+			t.Errorf("got %v, want a cookie of this site and path alone that no script sees, for as long as the token", c)
+		}
+		browser := &user{n, "alice", ""}
+		cookie := []string{"Cookie", c.Name + "=" + c.Value}
+		if a, err := browser.do("GET", "/api/me", nil, cookie...); err != nil || a.status != 200 {
+			t.Errorf("got %v and error %v, want 200", a, err)
+		}
+		for _, over := range transports[:2] {
+			s := browser.open(t, over, "", cookie...)
+			if ready := data[readyData](t, s.next(t), "stream.ready"); ready.UserID != "alice" || len(*ready.Channels) != 1 {
+				t.Errorf("%s: got %+v, want alice's stream", over.name, ready)
+			}
+		}
+		browser.refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Cookie", c.Name+"=x")
+		browser.refused(t, 401, "token_missing", "POST", "/api/session", nil, cookie...) // a cookie makes no cookie
+		a, err = browser.do("DELETE", "/api/session", nil, cookie...)
+		if gone := cookieOf(t, a); err != nil || a.status != 204 || gone.MaxAge >= 0 || gone.Value != "" || gone.Path != c.Path || len(a.body) != 0 {
+			t.Errorf("got %v with %v and error %v, want 204 and the cookie taken back", a, gone, err)
+		}
+		if a, err := alice.do("POST", "/api/session", nil, "X-Forwarded-Proto", "https"); err != nil || !cookieOf(t, a).Secure {
+			t.Errorf("got %v and error %v behind TLS, want a secure cookie", a, err)
+		}
+	}
+}
+
+func cookieOf(t *testing.T, a answer) *http.Cookie {
+	t.Helper()
+	cookies := (&http.Response{Header: a.header}).Cookies()
+	if len(cookies) != 1 {
+		t.Fatalf("got cookies %v, want one", cookies)
+	}
+	return cookies[0]
+}
+
+// A page of another origin cannot use a browser's cookie.
+func TestOtherOriginsMayNotMutate(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	c := newChannel{GuildID: "g1", Name: "x", XType: "general"}
+	alice.refused(t, 403, "cross_origin", "POST", "/api/channels", c, "Sec-Fetch-Site", "cross-site")
+	alice.refused(t, 403, "cross_origin", "POST", "/api/channels", c, "Origin", "https://evil.example")
+	for _, site := range []string{"same-origin", "none"} {
+		if a, err := alice.do("POST", "/api/channels", c, "Sec-Fetch-Site", site); err != nil || a.status != 201 {
+			t.Errorf("%s: got %v and error %v, want 201", site, a, err)
+		}
+	}
+}
+
+func TestBasePath(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{basePath: "/chat"})
+	alice := n.user("alice")
+	c := alice.general(t, "ops")
+	s, ready := alice.fresh(t, raw, "")
+	if len(*ready.Channels) != 1 {
+		t.Errorf("got %+v, want one channel", ready)
+	}
+	if p := alice.post(t, c.Channel.ID, "hi"); p.Message.Content != "hi" {
+		t.Errorf("got %+v, want the message", p)
+	}
+	s.close()
+	n.url = strings.TrimSuffix(n.url, "/chat")
+	for _, path := range []string{"/api/me", "/", "/chat", "/chatapi/me", "/chats/api/me", "/healthz", "/chat/chat/api/me", "/chat/", "/chat/api/none", "/Chat/api/me"} {
+		alice.refused(t, 404, "not_found", "GET", path, nil)
+	}
+	for _, path := range []string{"/chat/api/me", "/%63hat/api/me", "/chat/api/%6de", "/chat/healthz"} { // the same paths, escaped
+		if a, err := alice.do("GET", path, nil); err != nil || a.status != 200 {
+			t.Errorf("%s: got %v and error %v, want 200", path, a, err)
+		}
+	}
+	alice.refused(t, 405, "method_not_allowed", "PUT", "/chat/api/me", nil)
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	pg := dbtest.NewCluster(t)
+	n := start(t, setup{database: pg.URL()})
+	nobody := &user{n, "", ""}
+	type health struct {
+		Status string `json:"status"`
+	}
+	ready := func() bool {
+		a, err := nobody.do("GET", "/readyz", nil)
+		return err == nil && a.status == 200
+	}
+	if !eventually(ready) {
+		t.Fatal("it is not getting ready")
+	}
+	if got := call[health](t, nobody, 200, "GET", "/readyz", nil); got.Status != "ready" {
+		t.Errorf("got %+v, want ready", got)
+	}
+	if got := call[health](t, nobody, 200, "GET", "/healthz", nil); got.Status != "ok" {
+		t.Errorf("got %+v, want ok", got)
+	}
+	alice := n.user("alice")
+	id := alice.general(t, "ops").Channel.ID
+	if err := pg.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nobody.refused(t, 503, "database_unavailable", "GET", "/readyz", nil)
+	call[health](t, nobody, 200, "GET", "/healthz", nil)
+	alice.refused(t, 503, "unavailable", "POST", "/api/channels/"+id+"/messages", body{"content": "hi"})
+	alice.refused(t, 503, "unavailable", "POST", "/api/channels", newChannel{GuildID: "g1", Name: "x", XType: "general"})
+	alice.refused(t, 503, "unavailable", "GET", "/api/channels", nil)
+	alice.refused(t, 503, "unavailable", "GET", "/api/sync", nil)
+	n.server.Drain()
+	nobody.refused(t, 503, "draining", "GET", "/readyz", nil)
+	call[health](t, nobody, 200, "GET", "/healthz", nil)
+}
