@@ -1,0 +1,124 @@
+package center_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/center/centertest"
+)
+
+func TestOneFlight(t *testing.T) {
+	bubble(t, func(t *testing.T, g *guild) {
+		g.SetToken("t", centertest.Token{UserID: "alice"})
+		release := g.Hang()
+		var callers sync.WaitGroup
+		for range 50 {
+			callers.Go(func() {
+				if id, err := g.client.Introspect(t.Context(), "t"); err != nil || id.UserID != "alice" {
+					t.Errorf("got %v, %v, want alice", id, err)
+				}
+			})
+		}
+		callers.Go(func() { g.refused("other", center.ErrInactive) })
+		synctest.Wait()
+		g.wantCalls(centertest.Introspect, 2)
+		release()
+		callers.Wait()
+		g.wantCalls(centertest.Introspect, 2)
+	})
+}
+
+// The first caller goes: the call that they began goes on for the rest.
+func TestCallerGoes(t *testing.T) {
+	bubble(t, func(t *testing.T, g *guild) {
+		g.SetToken("t", centertest.Token{UserID: "alice"})
+		release := g.Hang()
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var callers sync.WaitGroup
+		callers.Go(func() {
+			if _, err := g.client.Introspect(ctx, "t"); !errors.Is(err, gone) {
+				t.Errorf("got %v, want %v", err, gone)
+			}
+		})
+		synctest.Wait()
+		callers.Go(func() { g.user("t") })
+		synctest.Wait()
+		start := time.Now()
+		cancel(gone)
+		synctest.Wait()
+		if got := time.Since(start); got != 0 {
+			t.Errorf("got an answer after %v, want it at once", got)
+		}
+		release()
+		callers.Wait()
+		g.user("t")
+		g.wantCalls(centertest.Introspect, 1)
+	})
+}
+
+// Nobody waits any more: what comes is kept all the same.
+func TestAllCallersGo(t *testing.T) {
+	bubble(t, func(t *testing.T, g *guild) {
+		g.SetToken("t", centertest.Token{UserID: "alice"})
+		release := g.Hang()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := g.client.Introspect(ctx, "t"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
+		}
+		release()
+		synctest.Wait()
+		g.user("t")
+		g.wantCalls(centertest.Introspect, 1)
+		if got := g.client.Counts()["introspect"].Failures["timeout"]; got != 0 {
+			t.Errorf("got %d failures, want none: it was the caller who went", got)
+		}
+	})
+}
+
+// Two seconds count from the call, not from each caller.
+func TestFlightIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, g *guild) {
+		g.Hang()
+		start := time.Now()
+		var callers sync.WaitGroup
+		for n := range 4 {
+			callers.Go(func() {
+				time.Sleep(time.Duration(n) * 500 * time.Millisecond)
+				g.refused("t", center.ErrUnavailable)
+				if got, want := time.Since(start), 2*time.Second; got != want {
+					t.Errorf("caller %d: got an answer after %v, want %v", n, got, want)
+				}
+			})
+		}
+		callers.Wait()
+		g.wantCalls(centertest.Introspect, 1)
+	})
+}
+
+func TestClose(t *testing.T) {
+	bubble(t, func(t *testing.T, g *guild) {
+		g.Hang()
+		var callers sync.WaitGroup
+		callers.Go(func() { g.refused("t", center.ErrUnavailable) })
+		synctest.Wait()
+		start := time.Now()
+		g.client.Close()
+		callers.Wait()
+		g.refused("t", center.ErrUnavailable)
+		g.client.Close()
+		if got := time.Since(start); got != 0 {
+			t.Errorf("got an end after %v, want it at once", got)
+		}
+		g.wantCalls(centertest.Introspect, 1)
+		if got := g.logs.String(); got != "" {
+			t.Errorf("got %q, want no word of it", got)
+		}
+	})
+}
