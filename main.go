@@ -4,14 +4,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,6 +24,7 @@ import (
 	"fabric-guild/db/pgrun"
 	"fabric-guild/events"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/center"
 )
 
 const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream per user out.
@@ -33,6 +32,7 @@ const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream p
   fabric-guild [serve]                     run the server
   fabric-guild token [-ttl 24h] USER...    print a token for each user
   fabric-guild token -rotate               make a new key: all older tokens end within a minute
+  fabric-guild admin refresh               have the running server ask Center anew who the admin is
   fabric-guild migrate [up|status]         bring the database's schema up to date, or show its state
   fabric-guild version
 
@@ -47,6 +47,8 @@ func main() {
 	stop()
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errTold):
+		os.Exit(1)
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
 		os.Exit(2)
@@ -83,6 +85,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return serve(ctx, args, getenv, stderr)
 	case "token":
 		return token(args, getenv, stdout, stderr)
+	case "admin":
+		return admin(ctx, args, getenv, stdout, stderr)
 	case "migrate":
 		return migrate(ctx, args, getenv, stdout, stderr)
 	case "version":
@@ -98,6 +102,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 // config is everything that flags and environment set. Packages get its values, never the environment.
 type config struct {
 	addr, basePath, transport   string
+	delivery, adminUser         string
+	centerURL, centerKey        string
 	state, databaseURL, pgBin   string
 	logLevel                    slog.Level
 	ttl                         time.Duration
@@ -219,6 +225,25 @@ func openTokens(state string) (*handlers.Tokens, error) {
 	return handlers.OpenTokens(state)
 }
 
+// admin has the running server refresh its admin. Whether there is one, or Center answers, is no error.
+func admin(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) == 0 || args[0] != "refresh" {
+		return fmt.Errorf("admin takes refresh: %w", errUsage)
+	}
+	var c config
+	if _, err := c.parse("admin refresh", args[1:], getenv, stderr, c.address); err != nil {
+		return err
+	}
+	answer, err := handlers.RequestRefresh(ctx, c.state, c.addr, c.basePath)
+	if err != nil {
+		return errors.Join(errTold, json.NewEncoder(stderr).Encode(map[string]any{"ok": false, "error": err.Error()}))
+	}
+	return json.NewEncoder(stdout).Encode(answer)
+}
+
+// errTold is an error that has been written where it belongs.
+var errTold = errors.New("")
+
 func migrate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var c config
 	rest, err := c.parse("migrate", args, getenv, stderr, c.database)
@@ -281,10 +306,18 @@ func (c *config) openPostgres(ctx context.Context, logger *slog.Logger, stderr i
 	}, pg.Done(), nil
 }
 
+func (c *config) address(f *flag.FlagSet) {
+	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`address` of the server; port 0 picks one")
+	f.StringVar(&c.basePath, "base-path", "", "the server's `prefix`, such as /chat")
+}
+
 func (c *config) serveFlags(f *flag.FlagSet) {
 	c.database(f)
-	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 picks one")
-	f.StringVar(&c.basePath, "base-path", "", "serve below this `prefix`, such as /chat")
+	c.address(f)
+	f.StringVar(&c.delivery, "delivery", "three-state", "three-state: who is not concerned gets no message; two-state: everyone gets it, as before")
+	f.StringVar(&c.centerURL, "center-base-url", "", "`URL` of Center; empty: the program is its own authority")
+	f.StringVar(&c.centerKey, "center-api-key", "", "`key` for Center; better in the environment than on the command line")
+	f.StringVar(&c.adminUser, "admin-user", "", "without Center, the `id` of the admin, who hears what happens in triage")
 	f.StringVar(&c.transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	f.DurationVar(&c.drainStreams, "drain-streams", 5*time.Second, "how long streams may take to end when the server stops")
@@ -295,10 +328,34 @@ func (c *config) check() error {
 	if c.basePath = strings.TrimSuffix(c.basePath, "/"); c.basePath != "" && !strings.HasPrefix(c.basePath, "/") {
 		return fmt.Errorf("-base-path is to begin with a slash: %w", errUsage)
 	}
+	if c.delivery != "three-state" && c.delivery != "two-state" {
+		return fmt.Errorf("-delivery is to be three-state or two-state: %w", errUsage)
+	}
+	if (c.centerURL == "") != (c.centerKey == "") {
+		return fmt.Errorf("-center-base-url and -center-api-key go together: %w", errUsage)
+	}
+	if c.centerURL != "" && c.adminUser != "" {
+		return fmt.Errorf("-admin-user is for a server without Center: %w", errUsage)
+	}
 	if c.transport != "auto" && c.transport != "r3labs" {
 		return fmt.Errorf("-transport is to be auto or r3labs: %w", errUsage)
 	}
 	return nil
+}
+
+// center is the authority and the admin, of Center or without it.
+func (c *config) center(logger *slog.Logger) (*center.Client, *center.AdminCache, error) {
+	if c.centerURL == "" {
+		if c.adminUser == "" {
+			return nil, center.FixedAdmin(nil), nil
+		}
+		return nil, center.FixedAdmin(&center.Admin{UserID: c.adminUser}), nil
+	}
+	client, err := center.New(c.centerURL, c.centerKey, logger)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client, center.NewAdminCache(client, logger), nil
 }
 
 func serve(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) (err error) {
@@ -318,8 +375,20 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	if err != nil {
 		return err
 	}
+	operator, err := handlers.OpenOperatorKey(c.state)
+	if err != nil {
+		return err
+	}
+	authority, adminCache, err := c.center(logger)
+	if err != nil {
+		return err
+	}
+	if authority != nil {
+		defer authority.Close()
+	}
+	defer adminCache.Close()
 	// First the port: a second server is to fail before it touches the database.
-	listener, err := (&net.ListenConfig{Control: boundUnacknowledged}).Listen(ctx, "tcp", c.addr)
+	listener, err := handlers.Listen(ctx, c.addr)
 	if err != nil {
 		return fmt.Errorf("listen (choose another address with -addr): %w", err)
 	}
@@ -344,23 +413,20 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	router := events.NewRouter(database, head)
 	tailer := events.NewTailer(database, router, database.Bell(), logger)
 	server, handler := handlers.New(handlers.Config{
-		Logger: logger, DB: database, Router: router, Tailer: tailer, Tokens: tokens,
-		BasePath: c.basePath, R3labsOnly: c.transport == "r3labs",
+		Logger: logger, DB: database, Router: router, Tailer: tailer,
+		Tokens: tokens, Center: authority, Admin: adminCache, Operator: operator,
+		BasePath: c.basePath, R3labsOnly: c.transport == "r3labs", TwoState: c.delivery == "two-state",
 	})
 
 	var background sync.WaitGroup
 	reading, stopReading := context.WithCancel(context.Background())
 	background.Go(func() { tailer.Run(reading) })
+	background.Go(func() { database.RunSweeper(reading, logger) })
 	background.Go(func() { database.RunDoorbell(reading, c.databaseURL, logger) })
-	web := &http.Server{
-		Handler: handler, Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
-	web.Protocols.SetHTTP1(true)
-	web.Protocols.SetUnencryptedHTTP2(true)
+	web := handlers.NewHTTPServer(handler, logger)
 	failed := make(chan error, 1)
 	background.Go(func() { failed <- web.Serve(listener) })
-	_, _ = io.WriteString(stderr, greeting(c, listener.Addr().String()))
+	_, _ = io.WriteString(stderr, handlers.Greeting(listener.Addr().String(), c.basePath, c.stateFlag()))
 
 	select {
 	case <-ctx.Done():
@@ -383,55 +449,20 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	return err
 }
 
-// boundUnacknowledged ends connections whose peer is gone without a word: what has been written is to be
-// acknowledged within a minute, not within the quarter of an hour that the system gives it (tcp(7),
-// TCP_USER_TIMEOUT). Accepted connections take it over from the listener.
-func boundUnacknowledged(_, _ string, c syscall.RawConn) error {
-	const userTimeout, millis = 18, 60_000
-	var err error
-	if e := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, millis) }); e != nil {
-		return e
-	}
-	return err
-}
-
 func within(d time.Duration, do func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	do(ctx)
 }
 
-// greeting tells where the server is, and how to try it.
-func greeting(c config, addr string) string {
-	self := "go run ."
-	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
-		self = quote(path)
+// stateFlag is what a command needs to find the state directory, from any other one.
+func (c *config) stateFlag() string {
+	if c.state == defaultState(os.Getenv) {
+		return ""
 	}
-	state := ""
-	if c.state != defaultState(os.Getenv) {
-		path, err := filepath.Abs(c.state)
-		if err != nil {
-			path = c.state
-		}
-		state = " -state " + quote(path)
+	path, err := filepath.Abs(c.state)
+	if err != nil {
+		return c.state
 	}
-	base := url.URL{Scheme: "http", Host: addr, Path: c.basePath}
-	return fmt.Sprintf(`fabric-guild is ready on %[1]s
-
-  a token:    TOKEN=$(%[2]s token%[3]s alice)
-  a stream:   curl -N -H "Authorization: Bearer $TOKEN" %[1]s/api/stream
-  a channel:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels \
-                -d '{"guildId":"g1","name":"ops","xType":"general","memberUserIds":["bob"]}'
-  a message:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels/CHANNEL_ID/messages \
-                -d '{"content":"hi <@bob>"}'
-
-`, base.String(), self, state)
-}
-
-// quote quotes for a shell what needs it.
-func quote(s string) string {
-	if !strings.ContainsAny(s, " \t\n\"'`$&|;<>()*?[]{}~#!\\") {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	return path
 }

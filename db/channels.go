@@ -17,11 +17,14 @@ type Channel struct {
 	CreatorIn   bool   // its creator is still a member
 	JoinedSeq   *int64 // since when the user is a member; nil: is none
 	LeftSeq     *int64 // where the user's latest membership ended, of those that ended
+	WakeVersion int
+	TurnUserID  *string // discuss, work: whose turn it is; nil: nobody is left
+	TurnPaused  bool
 }
 
 const selectChannel = `
 	SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
-		c.archived_seq, c.member_count,
+		c.archived_seq, c.member_count, c.wake_version, c.turn_user_id, c.turn_paused,
 		EXISTS (SELECT FROM members m
 			WHERE m.channel_id = c.id AND m.user_id = c.created_by AND m.left_seq IS NULL) AS creator_in,
 		(SELECT m.joined_seq FROM members m
@@ -69,13 +72,13 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 	return found, sentinel(err)
 }
 
-// CreateChannel stores c with its first members, in this order, as one event: all their intervals start at
-// its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
+// CreateChannel stores c with its first members, in this order, and its wake list, as one event: all their
+// intervals start at its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
 // false where there is one already, and c becomes that one.
-func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members []string) (at events.Cursor, created bool, err error) {
+func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
 	const insert = `
-		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END)
 		ON CONFLICT (guild_id, dm_pair) WHERE dm_pair IS NOT NULL DO NOTHING
 		RETURNING created_at`
 	// A later statement: what the insert ran into is invisible to its own.
@@ -113,6 +116,11 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members [
 	if err != nil {
 		return at, false, err
 	}
+	if len(wake) > 0 {
+		if err := q.newWakeList(ctx, c.ID, wake); err != nil {
+			return at, false, err
+		}
+	}
 	err = q.conn.QueryRow(ctx, appendEvent, c.ID, c.CreatedBy, members).Scan(&at.Epoch, &at.Seq)
 	return at, true, err
 }
@@ -123,7 +131,7 @@ func (q Queries) RenameChannel(ctx context.Context, id uuid.UUID, by, name strin
 	if _, err := q.conn.Exec(ctx, update, id, name); err != nil {
 		return events.Cursor{}, err
 	}
-	return q.appendEvent(ctx, events.ChannelUpdated, id, by)
+	return q.appendEvent(ctx, events.ChannelUpdated, id, by, "")
 }
 
 // ArchiveChannel closes a channel that is locked, and tells of it.
@@ -140,11 +148,11 @@ func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (a
 	return at, archivedAt, err
 }
 
-func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user string) (at events.Cursor, err error) {
+func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string) (at events.Cursor, err error) {
 	const insert = `
-		INSERT INTO events (kind, channel_id, user_id) VALUES ($1, $2, $3)
+		INSERT INTO events (kind, channel_id, user_id, reason) VALUES ($1, $2, $3, $4)
 		RETURNING log_epoch(), seq`
-	err = q.conn.QueryRow(ctx, insert, kind, channel, user).Scan(&at.Epoch, &at.Seq)
+	err = q.conn.QueryRow(ctx, insert, kind, channel, user, optional(reason)).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
 

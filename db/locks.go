@@ -21,3 +21,10 @@ func (q Queries) LockChannel(ctx context.Context, channel uuid.UUID) error {
 	_, err := q.conn.Exec(ctx, lock, lockChannel, channel)
 	return err
 }
+
+// ShareChannel is the side of the channel's lock that posts take.
+func (q Queries) ShareChannel(ctx context.Context, channel uuid.UUID) error {
+	const lock = `SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))`
+	_, err := q.conn.Exec(ctx, lock, lockChannel, channel)
+	return err
+}

@@ -27,26 +27,53 @@ type eventRow struct {
 	GuildID        string
 	Name           string
 	XType          events.XType
+	Reason         *string
 	Joined         []string
 	MessageID      *uuid.UUID
+	MessageSeq     *int64
+	AuthorUserID   *string
 	Content        *string
 	MentionUserIDs []string `db:"mention_user_ids"`
 	ReplyTo        *uuid.UUID
 	CreatedAt      *events.Time
+	EditedAt       *events.Time
+	EditedSeq      *int64
+	DeletedAt      *events.Time
+	TurnUserID     *string
+	AdminUserID    *string
+	TwoState       bool
+	WakeUserIDs    []string `db:"wake_user_ids"`
+}
+
+// heardRow is one with the interval by which it is heard.
+type heardRow struct {
+	eventRow
+	JoinedSeq int64
+	LeftSeq   int64
 }
 
 func (r *eventRow) event(epoch int64) *events.Event {
 	e := &events.Event{
 		Cursor: events.Cursor{Epoch: epoch, Seq: r.Seq}, Kind: r.Kind, UserID: r.UserID, OccurredAt: r.OccurredAt,
-		ChannelID: r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType, Joined: r.Joined,
+		ChannelID: r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType, Joined: r.Joined, Reason: value(r.Reason),
 	}
-	if r.MessageID != nil && r.Content != nil {
+	if r.MessageID != nil && r.MessageSeq != nil {
 		e.Message = &events.Message{
-			ID: *r.MessageID, ChannelID: r.ChannelID, GuildID: r.GuildID, XType: r.XType, AuthorUserID: r.UserID,
-			Content: *r.Content, MentionUserIDs: r.MentionUserIDs, ReplyTo: r.ReplyTo, CreatedAt: *r.CreatedAt,
+			ID: *r.MessageID, ChannelID: r.ChannelID, GuildID: r.GuildID, XType: r.XType, AuthorUserID: value(r.AuthorUserID),
+			Content: value(r.Content), MentionUserIDs: r.MentionUserIDs, ReplyTo: r.ReplyTo, CreatedAt: *r.CreatedAt,
+			EditedAt: r.EditedAt, Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID),
+			Seq: *r.MessageSeq, EditedSeq: value(r.EditedSeq), WakeList: r.WakeUserIDs, Admin: value(r.AdminUserID), TwoState: r.TwoState,
 		}
 	}
 	return e
+}
+
+// value is what p points to, or nothing.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 // horizon is what log_horizon answers; epoch and base are nil in a life of the database without an epoch.
@@ -66,8 +93,9 @@ var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the
 // snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided.
 func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
 	const rows = `
-		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, joined,
-			message_id, content, mention_user_ids, reply_to, created_at
+		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, reason, joined,
+			message_id, message_seq, author_user_id, content, mention_user_ids, reply_to, created_at,
+			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_user_ids
 		FROM event_rows WHERE seq > $1 ORDER BY seq LIMIT $2`
 	var h horizon
 	var found []*eventRow
@@ -128,27 +156,39 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 }
 
 // Replay implements events.Log. Which events are the user's is a join with its intervals: at or below upTo
-// everything is decided, so they are exact.
+// everything is decided, so they are exact. An admin hears what was recorded for them also as no member.
+// The page is found in the log alone; only its own rows are joined with what they refer to.
 func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error) {
 	const rows = `
-		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.joined,
-			r.message_id, r.content, r.mention_user_ids, r.reply_to, r.created_at
-		FROM event_rows r
-		JOIN members i ON i.user_id = $1 AND i.channel_id = r.channel_id
-			AND r.seq >= i.joined_seq AND (i.left_seq IS NULL OR r.seq <= i.left_seq)
-		WHERE r.seq > $2 AND r.seq <= $3
-		ORDER BY r.seq LIMIT $4`
+		WITH page AS (
+			SELECT e.seq, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
+			FROM events e
+			JOIN members i ON i.user_id = $1 AND i.channel_id = e.channel_id
+				AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq)
+			WHERE e.seq > $2 AND e.seq <= $3
+			UNION ALL
+			SELECT e.seq, 0, 0 FROM events e
+			WHERE e.admin_user_id = $1 AND e.seq > $2 AND e.seq <= $3
+				AND NOT EXISTS (SELECT FROM members i WHERE i.user_id = $1 AND i.channel_id = e.channel_id
+					AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq))
+			ORDER BY seq LIMIT $4
+		)
+		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
+			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
+			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_user_ids,
+			p.joined_seq, p.left_seq
+		FROM page p JOIN event_rows r USING (seq) ORDER BY r.seq`
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
 	// its rows sees its floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
 	upTo = min(upTo, after+replayWalk)
-	var found []*eventRow
+	var found []*heardRow
 	var floor int64
 	var epoch *int64
 	var b pgx.Batch
 	b.Queue(rows, user, after, upTo, replayEvents).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[eventRow])
+		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
 		return err
 	})
 	b.Queue(floorAndEpoch).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &epoch) })
@@ -163,7 +203,8 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	}
 	p := events.Page{Reached: upTo, Epoch: *epoch}
 	for _, r := range found {
-		p.Events = append(p.Events, r.event(*epoch))
+		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
+		p.Events = append(p.Events, events.Heard{Event: r.event(*epoch), In: in})
 	}
 	if len(found) == replayEvents {
 		p.Reached = found[len(found)-1].Seq

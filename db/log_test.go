@@ -35,9 +35,17 @@ func exec(t *testing.T, c *pgx.Conn, sql string, args ...any) {
 	}
 }
 
-func seqs(events []*events.Event) []int64 {
+func seqs(found []*events.Event) []int64 {
 	out := []int64{}
-	for _, e := range events {
+	for _, e := range found {
+		out = append(out, e.Cursor.Seq)
+	}
+	return out
+}
+
+func heard(page events.Page) []int64 {
+	out := []int64{}
+	for _, e := range page.Events {
 		out = append(out, e.Cursor.Seq)
 	}
 	return out
@@ -269,9 +277,7 @@ func TestOneEpochForAllWhoNotice(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			p, err := d.PostMessage(t.Context(), events.Message{
-				ID: uuid.Must(uuid.NewV7()), ChannelID: channel, AuthorUserID: "alice", Content: "hi",
-			}, nil, nil)
+			p, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "hi"))
 			if err != nil {
 				t.Error(err)
 			}
@@ -315,13 +321,13 @@ func TestReplayGoesByIntervals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(seqs(page.Events), want) || page.Reached != end.Seq {
-		t.Errorf("got %v up to %d, want %v up to %d", seqs(page.Events), page.Reached, want, end.Seq)
+	if !slices.Equal(heard(page), want) || page.Reached != end.Seq {
+		t.Errorf("got %v up to %d, want %v up to %d", heard(page), page.Reached, want, end.Seq)
 	}
 	for i, seq := range want { // from any position on, the rest
 		page, err := d.Replay(t.Context(), "bob", seq, end.Seq)
-		if err != nil || !slices.Equal(seqs(page.Events), want[i+1:]) {
-			t.Errorf("after %d: got %v, %v; want %v", seq, seqs(page.Events), err, want[i+1:])
+		if err != nil || !slices.Equal(heard(page), want[i+1:]) {
+			t.Errorf("after %d: got %v, %v; want %v", seq, heard(page), err, want[i+1:])
 		}
 	}
 	for i, wantIn := range []bool{true, true, false, true, true, false} {
@@ -345,7 +351,7 @@ func TestReplayBelowTheFloorHasExpired(t *testing.T) {
 		t.Errorf("below the floor: got %v, want %v", err, events.ErrExpired)
 	}
 	if page, err := d.Replay(t.Context(), "bob", first, last); err != nil || len(page.Events) != 1 {
-		t.Errorf("at the floor: got %v, %v; want the rest", seqs(page.Events), err)
+		t.Errorf("at the floor: got %v, %v; want the rest", heard(page), err)
 	}
 }
 

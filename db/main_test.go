@@ -40,7 +40,7 @@ func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor
 	var at events.Cursor
 	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
 		c := events.Channel{ID: id, GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
-		at, _, err = q.CreateChannel(ctx, &c, members)
+		at, _, err = q.CreateChannel(ctx, &c, members, nil)
 		return err
 	})
 	if err != nil {
@@ -49,12 +49,16 @@ func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor
 	return id, at
 }
 
+func newMessage(channel uuid.UUID, author, content string, mentioned ...string) db.NewMessage {
+	m := db.NewMessage{Mentioned: mentioned}
+	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, author, content
+	return m
+}
+
 // post stores a message.
 func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, mentioned ...string) db.Post {
 	t.Helper()
-	p, err := d.PostMessage(t.Context(), events.Message{
-		ID: uuid.Must(uuid.NewV7()), ChannelID: channel, AuthorUserID: author, Content: content,
-	}, nil, mentioned)
+	p, err := d.PostMessage(t.Context(), newMessage(channel, author, content, mentioned...))
 	if err != nil {
 		t.Fatal(err)
 	}

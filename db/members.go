@@ -31,6 +31,30 @@ func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq in
 	return found, sentinel(err)
 }
 
+// MembersAt returns those who were members at a place in the log, in join order, after a place in it.
+func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
+	const query = `
+		SELECT user_id, joined_at, joined_seq, position FROM members
+		WHERE channel_id = $1 AND joined_seq <= $2 AND (left_seq IS NULL OR left_seq > $2)
+			AND (joined_seq, position) > ($3, $4)
+		ORDER BY joined_seq, position LIMIT $5`
+	rows, err := q.conn.Query(ctx, query, channel, seq, afterSeq, afterPosition, limit)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Member])
+	return found, sentinel(err)
+}
+
+// WasMember reports whether user was in a channel at a place in the log.
+func (q Queries) WasMember(ctx context.Context, channel uuid.UUID, user string, seq int64) (was bool, err error) {
+	const query = `
+		SELECT EXISTS (SELECT FROM members WHERE channel_id = $1 AND user_id = $2
+			AND joined_seq <= $3 AND (left_seq IS NULL OR left_seq > $3))`
+	err = q.conn.QueryRow(ctx, query, channel, user, seq).Scan(&was)
+	return was, sentinel(err)
+}
+
 // IsMember reports whether user is in a channel now.
 func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (is bool, err error) {
 	const query = `SELECT EXISTS (SELECT FROM members WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL)`

@@ -28,10 +28,11 @@ func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment
 		return nil, r.at.Seq, fromLog
 	}
 	for _, e := range rest {
-		if !s.user.hears(e) {
+		in, ok := s.user.interval(e)
+		if !ok && !e.isFor(s.opts.User) {
 			continue
 		}
-		if f := e.frameFor(s.opts.User, &s.opts.Filter); f != nil {
+		if f := e.frameFor(s.opts.User, in, &s.opts.Filter); f != nil {
 			frames = append(frames, f)
 		}
 	}

@@ -165,7 +165,7 @@ func (r *Router) read(ctx context.Context, read func(context.Context) error) err
 func (s *Session) sendPage(page Page) bool {
 	frames := make([]*Frame, 0, len(page.Events))
 	for _, e := range page.Events {
-		if f := e.frameFor(s.opts.User, &s.opts.Filter); f != nil {
+		if f := e.frameFor(s.opts.User, e.In, &s.opts.Filter); f != nil {
 			frames = append(frames, f)
 		}
 	}

@@ -2,58 +2,105 @@ package events
 
 import "slices"
 
-// A Reason says why a recipient is woken by a message or is not. It stands on the wire as wakeReason.
+// An Outcome is what a message is to one of its recipients.
+type Outcome uint8
+
+// The outcomes. In the two-state rule nobody but the author's streams without echo is skipped.
+const (
+	Skip     Outcome = iota // not delivered
+	Observer                // delivered, not to be acted on
+	Wake                    // delivered, and the recipient is to start its model
+)
+
+func (o Outcome) String() string { return [...]string{"skip", "observer", "wake"}[o] }
+
+// A Reason says why. It stands on the wire as wakeReason.
 type Reason uint8
 
-// The reasons. The zero Reason is that of a recipient who gets no frame at all, and, as the index of a
-// cached frame, that of the frame which tells others about a membership.
+// The reasons. noReason is not of a message: as the index of a cached frame it is that of the frame which
+// everyone hears alike.
 const (
-	Skipped Reason = iota
+	noReason Reason = iota
 	Author
 	Everyone
 	Mention
 	NotAddressed
 	Silent
+	OnDuty
+	Admin
+	WakeList
 	Direct
+	Turn
+	NotYourTurn
 	reasons // how many there are
 )
 
 var reasonNames = [reasons]string{
-	"skipped", "author", "everyone", "mention", "not_addressed", "silent", "direct",
+	"", "author", "everyone", "mention", "not_addressed", "silent", "on_duty", "admin", "wake_list", "direct", "turn", "not_your_turn",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
 
-// Wakes reports whether a recipient with this reason is to start its model.
-func (r Reason) Wakes() bool { return r == Everyone || r == Mention || r == Direct }
-
-// Facts are what a message's event recorded when it was committed. Whoever hears it, now or in a replay a
-// day later, is decided from them alone.
+// Facts are what a message recorded when it was committed. Whoever hears it, now or in a replay a day
+// later, is decided from them alone, whatever has changed since.
 type Facts struct {
 	XType     XType
 	Author    string
 	Mentioned []string // the at-list: mentioned members without the author
+	WakeList  []string // triage (on duty), custom
+	Turn      string   // discuss, work: whose turn it is after the message; empty: nobody wakes
+	Admin     string   // triage: the Center admin, member or not; empty: there was none
+	TwoState  bool     // the older rule: nobody is skipped, in triage mentions change nothing and there is no admin
 }
 
-// Decide tells why user, a member at the message's place in the log, hears the message. The author is
-// skipped; a stream that asks for its own messages shows them with the reason Author.
-func (f Facts) Decide(user string) Reason {
+// Decide tells what the message is to user and why. Only those are asked for who were members at the
+// message's place in the log, and the admin.
+func (f *Facts) Decide(user string) (Outcome, Reason) {
 	if user == f.Author {
-		return Author
+		if f.TwoState {
+			return Observer, Author
+		}
+		return Skip, Author
 	}
 	switch f.XType {
 	case General:
 		switch {
 		case len(f.Mentioned) == 0:
-			return Everyone
+			return Wake, Everyone
 		case slices.Contains(f.Mentioned, user):
-			return Mention
+			return Wake, Mention
 		}
-		return NotAddressed
+		return Observer, NotAddressed
 	case Report:
-		return Silent
+		return Observer, Silent
+	case Triage:
+		return f.decideTriage(user)
+	case Custom:
+		if slices.Contains(f.WakeList, user) {
+			return Wake, WakeList
+		}
+		return Observer, NotAddressed
 	case DM:
-		return Direct
+		return Wake, Direct
+	case Discuss, Work:
+		if user == f.Turn {
+			return Wake, Turn
+		}
+		return Observer, NotYourTurn
 	}
-	return NotAddressed
+	return Skip, NotAddressed // an x-type of a newer version
+}
+
+func (f *Facts) decideTriage(user string) (Outcome, Reason) {
+	switch {
+	case slices.Contains(f.WakeList, user):
+		return Wake, OnDuty
+	case f.TwoState:
+		return Observer, NotAddressed
+	case slices.Contains(f.Mentioned, user):
+		return Wake, Mention
+	case user == f.Admin:
+		return Observer, Admin
+	}
+	return Skip, NotAddressed
 }

@@ -37,6 +37,9 @@ const (
 	MemberJoined    Kind = "member.joined"
 	MemberLeft      Kind = "member.left"
 	MessageCreated  Kind = "message.created"
+	MessageUpdated  Kind = "message.updated"
+	MessageDeleted  Kind = "message.deleted"
+	TurnChanged     Kind = "turn.changed"
 )
 
 // What the user concerned hears of ChannelCreated or MemberJoined, and of MemberLeft.
@@ -49,6 +52,7 @@ const (
 var Kinds = []string{
 	channelJoined, channelLeft, string(MemberJoined), string(MemberLeft),
 	string(ChannelUpdated), string(ChannelArchived), string(MessageCreated),
+	string(MessageUpdated), string(MessageDeleted), string(TurnChanged),
 }
 
 // Time is an instant on the wire: RFC 3339 in UTC with milliseconds.
@@ -89,15 +93,37 @@ type Message struct {
 	GuildID        string     `json:"guildId"`
 	XType          XType      `json:"xType"`
 	AuthorUserID   string     `json:"authorUserId"`
-	Content        string     `json:"content"`
+	Content        string     `json:"content,omitempty"` // of a deleted or redacted one there is none
 	MentionUserIDs []string   `json:"mentionUserIds"`
 	ReplyTo        *uuid.UUID `json:"replyTo,omitempty"`
 	CreatedAt      Time       `json:"createdAt"`
+	EditedAt       *Time      `json:"editedAt,omitempty"`
+	Deleted        bool       `json:"deleted,omitempty"`
+	Redacted       bool       `json:"redacted,omitempty"`   // changed after the reader had left
+	TurnUserID     string     `json:"turnUserId,omitempty"` // discuss, work: whose turn it is after it
+
+	Seq       int64    `json:"-"` // of its first event
+	EditedSeq int64    `json:"-"` // of the latest event that changed it; 0: none has
+	WakeList  []string `json:"-"` // as of its post
+	Admin     string   `json:"-"` // as of its post
+	TwoState  bool     `json:"-"`
 }
 
-// Facts are the message's facts that delivery decides by, as they were when it was committed.
-func (m *Message) Facts() Facts {
-	return Facts{XType: m.XType, Author: m.AuthorUserID, Mentioned: m.MentionUserIDs}
+// Facts are what delivery decides by.
+func (m *Message) Facts() *Facts {
+	return &Facts{
+		XType: m.XType, Author: m.AuthorUserID, Mentioned: m.MentionUserIDs,
+		WakeList: m.WakeList, Turn: m.TurnUserID, Admin: m.Admin, TwoState: m.TwoState,
+	}
+}
+
+// For is the message as a member of an interval may see it: without its content, if that has changed since
+// they left.
+func (m Message) For(in Interval) Message {
+	if in.Left != 0 && m.EditedSeq > in.Left {
+		m.Content, m.Redacted = "", true
+	}
+	return m
 }
 
 // An Event is one row of the log with what it refers to. It is immutable once it is read, and shared by
@@ -115,6 +141,7 @@ type Event struct {
 
 	Joined  []string // ChannelCreated: the first members
 	Message *Message // message events
+	Reason  string   // TurnChanged: what changed it
 
 	frames [reasons]atomic.Pointer[Frame] // one encoding per variant, made by the first who needs it
 }
@@ -125,6 +152,12 @@ type Interval struct {
 	ChannelID uuid.UUID
 	Joined    int64
 	Left      int64
+}
+
+// A Heard event is one with the interval by which its hearer hears it; of an admin who is no member it is zero.
+type Heard struct {
+	*Event
+	In Interval
 }
 
 func (i Interval) covers(e *Event) bool {

@@ -60,27 +60,21 @@ type membership struct {
 	OccurredAt Time      `json:"occurredAt"`
 	GuildID    string    `json:"guildId"`
 	Name       string    `json:"name"`
+	Reason     string    `json:"reason,omitempty"` // of a turn's change
 }
 
-// frameFor is how a member with the given id hears e: the one place where live delivery, the ring and the
-// log's pages decide. nil: not at all.
-func (e *Event) frameFor(user string, f *Filter) *Frame {
+// frameFor is how a member of an interval, or the admin, hears e: the one place where live delivery, the
+// ring and the log's pages decide. nil: not at all.
+func (e *Event) frameFor(user string, in Interval, f *Filter) *Frame {
 	if !f.inGuild(e.GuildID) {
 		return nil
 	}
 	switch e.Kind {
-	case MessageCreated:
+	case MessageCreated, MessageUpdated, MessageDeleted:
 		if e.Message == nil {
 			return nil // retention of messages, some day: there is nothing to show
 		}
-		reason := e.Message.Facts().Decide(user)
-		if reason == Author && !f.Echo {
-			return nil
-		}
-		if f.Wakeup && !reason.Wakes() || !f.passes(string(e.Kind), e.ChannelID) {
-			return nil
-		}
-		return e.cached(reason, func() *Frame { return e.messageFrame(reason) })
+		return e.messageFrame(user, in, f)
 	case ChannelCreated:
 		return e.own(user, channelJoined, f)
 	case MemberJoined:
@@ -91,14 +85,14 @@ func (e *Event) frameFor(user string, f *Filter) *Frame {
 		if user == e.UserID {
 			return e.own(user, channelLeft, f)
 		}
-	case ChannelUpdated, ChannelArchived:
+	case ChannelUpdated, ChannelArchived, TurnChanged:
 	default:
 		return nil // written by a newer version: not ours to tell
 	}
 	if !f.passes(string(e.Kind), e.ChannelID) {
 		return nil
 	}
-	return e.cached(Skipped, func() *Frame { return newFrame(string(e.Kind), e.membership(e.UserID), e.Cursor) })
+	return e.cached(noReason, func() *Frame { return newFrame(string(e.Kind), e.membership(e.UserID), e.Cursor) })
 }
 
 func (e *Event) own(user, name string, f *Filter) *Frame {
@@ -109,7 +103,7 @@ func (e *Event) own(user, name string, f *Filter) *Frame {
 }
 
 func (e *Event) membership(user string) membership {
-	return membership{e.ChannelID, user, e.XType, e.OccurredAt, e.GuildID, e.Name}
+	return membership{e.ChannelID, user, e.XType, e.OccurredAt, e.GuildID, e.Name, e.Reason}
 }
 
 // cached encodes a variant once. Two sessions may both find it missing; either result will do.
@@ -122,12 +116,38 @@ func (e *Event) cached(variant Reason, encode func() *Frame) *Frame {
 	return f
 }
 
-func (e *Event) messageFrame(reason Reason) *Frame {
-	return newFrame(string(e.Kind), struct {
-		*Message
-		Wakeup     bool   `json:"wakeup"`
-		WakeReason string `json:"wakeReason"`
-	}{e.Message, reason.Wakes(), reason.String()}, e.Cursor)
+func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
+	m := e.Message
+	outcome, reason := m.Facts().Decide(user)
+	if outcome == Skip && !(reason == Author && f.Echo) || !f.passes(string(e.Kind), e.ChannelID) {
+		return nil
+	}
+	if f.Wakeup && (outcome != Wake || e.Kind != MessageCreated) {
+		return nil
+	}
+	if e.Kind != MessageCreated {
+		// An edit wakes nobody, and goes to those who were in the channel ever since the message came.
+		if in.Joined > m.Seq {
+			return nil
+		}
+		return e.cached(noReason, func() *Frame {
+			return newFrame(string(e.Kind), struct {
+				Message
+				Wakeup bool `json:"wakeup"`
+			}{*m, false}, e.Cursor)
+		})
+	}
+	encode := func() *Frame {
+		return newFrame(string(e.Kind), struct {
+			Message
+			Wakeup     bool   `json:"wakeup"`
+			WakeReason string `json:"wakeReason"`
+		}{m.For(in), outcome == Wake, reason.String()}, e.Cursor)
+	}
+	if in.Left != 0 && m.EditedSeq > in.Left {
+		return encode() // for this reader alone
+	}
+	return e.cached(reason, encode)
 }
 
 // size is about how much memory the event holds, for the ring's bound.

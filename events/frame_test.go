@@ -24,7 +24,7 @@ func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
 		`"xType":"general","authorUserId":"bob","content":"hi <@alice>\r\n\u2028id: 7\n\n:","mentionUserIds":["alice"],` +
 		`"createdAt":"2026-11-22T08:07:46.123Z","wakeup":true,"wakeReason":"mention"}` + "\n" +
 		"id: 1795305600.1043\n\n"
-	if diff := cmp.Diff(want, string(e.frameFor("alice", &Filter{}).SSE())); diff != "" {
+	if diff := cmp.Diff(want, string(e.frameFor("alice", Interval{}, &Filter{}).SSE())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -36,13 +36,13 @@ func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts alloca
 		Message: &Message{XType: General, AuthorUserID: "bob", MentionUserIDs: []string{"alice"}},
 	}
 	f := &Filter{}
-	if e.frameFor("carol", f) != e.frameFor("dave", f) {
+	if e.frameFor("carol", Interval{}, f) != e.frameFor("dave", Interval{}, f) {
 		t.Error("two recipients of one variant got two encodings")
 	}
-	if e.frameFor("alice", f) == e.frameFor("dave", f) {
+	if e.frameFor("alice", Interval{}, f) == e.frameFor("dave", Interval{}, f) {
 		t.Error("two variants share an encoding")
 	}
-	if n := testing.AllocsPerRun(100, func() { e.frameFor("carol", f) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { e.frameFor("carol", Interval{}, f) }); n != 0 {
 		t.Errorf("a further recipient costs %v allocations, want 0", n)
 	}
 }
@@ -71,7 +71,7 @@ func TestFilter(t *testing.T) {
 		{"my own, of another guild", joined, Filter{Guilds: []string{"g2"}}, false},
 		{"my own, only what wakes", joined, Filter{Wakeup: true}, true},
 	} {
-		if got := tt.event.frameFor("alice", &tt.filter) != nil; got != tt.want {
+		if got := tt.event.frameFor("alice", Interval{}, &tt.filter) != nil; got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}

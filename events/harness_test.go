@@ -84,10 +84,15 @@ func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page
 	p := Page{Reached: upTo, Epoch: l.epoch}
 	all := l.memberships(user)
 	for _, e := range l.events {
-		in := slices.ContainsFunc(all, func(m Membership) bool { return m.covers(e) })
-		if in && e.Cursor.Seq > after && e.Cursor.Seq <= upTo {
-			p.Events = append(p.Events, e)
+		i := slices.IndexFunc(all, func(m Membership) bool { return m.covers(e) })
+		if (i < 0 && !e.isFor(user)) || e.Cursor.Seq <= after || e.Cursor.Seq > upTo {
+			continue
 		}
+		h := Heard{Event: e}
+		if i >= 0 {
+			h.In = all[i].Interval
+		}
+		p.Events = append(p.Events, h)
 	}
 	return p, nil
 }

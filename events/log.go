@@ -32,7 +32,7 @@ type Tail struct {
 
 // A Page is a part of what one user missed.
 type Page struct {
-	Events  []*Event
+	Events  []Heard
 	Reached int64 // all up to here has been looked at
 	Epoch   int64 // of the life of the database that answered
 }

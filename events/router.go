@@ -106,9 +106,17 @@ func (r *Router) publish(e *Event) {
 	}
 	if rt := r.routes[e.ChannelID]; rt != nil {
 		for _, u := range rt.users {
-			for i := len(u.live) - 1; i >= 0; i-- { // an overflow takes the session out
-				u.live[i].offer(e)
+			u.offer(e)
+		}
+	}
+	if m := e.Message; m != nil {
+		if u := r.users[m.Admin]; u != nil && m.Admin != "" {
+			if _, member := u.interval(e); !member {
+				u.offer(e)
 			}
+		}
+		if e.Kind != MessageCreated {
+			r.ring.replace(m)
 		}
 	}
 	if e.Kind == MemberLeft {
@@ -117,6 +125,29 @@ func (r *Router) publish(e *Event) {
 		}
 	}
 }
+
+func (u *user) offer(e *Event) {
+	var in Interval // of one that lasts only an edit asks when it began
+	if e.Kind == MessageUpdated || e.Kind == MessageDeleted {
+		in, _ = u.interval(e)
+	}
+	for i := len(u.live) - 1; i >= 0; i-- { // an overflow takes the session out
+		u.live[i].offer(e, in)
+	}
+}
+
+// interval is the one by which u hears e as a member.
+func (u *user) interval(e *Event) (Interval, bool) {
+	for i := u.first(e.ChannelID); i < len(u.intervals) && u.intervals[i].ChannelID == e.ChannelID; i++ {
+		if u.intervals[i].covers(e) {
+			return u.intervals[i], true
+		}
+	}
+	return Interval{}, false
+}
+
+// isFor reports whether user hears e without being a member.
+func (e *Event) isFor(user string) bool { return e.Message != nil && e.Message.Admin == user }
 
 // joined are the users whose interval starts with e.
 func (e *Event) joined() []string {
@@ -170,16 +201,6 @@ func (u *user) insert(i Interval) {
 // first is where the intervals in a channel begin.
 func (u *user) first(channel uuid.UUID) int {
 	return sort.Search(len(u.intervals), func(i int) bool { return bytes.Compare(u.intervals[i].ChannelID[:], channel[:]) >= 0 })
-}
-
-// hears reports whether u hears e as a member.
-func (u *user) hears(e *Event) bool {
-	for i := u.first(e.ChannelID); i < len(u.intervals) && u.intervals[i].ChannelID == e.ChannelID; i++ {
-		if u.intervals[i].covers(e) {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *Router) unroute(u *user, channel uuid.UUID) {

@@ -179,8 +179,8 @@ func (s *Session) kick() {
 
 // offer queues e if it is for this stream. It never blocks. The router calls it with its lock held, for
 // attached sessions, in the log's order.
-func (s *Session) offer(e *Event) {
-	f := e.frameFor(s.opts.User, &s.opts.Filter)
+func (s *Session) offer(e *Event, in Interval) {
+	f := e.frameFor(s.opts.User, in, &s.opts.Filter)
 	if f == nil {
 		return
 	}

@@ -28,7 +28,7 @@ func (s *Server) caller(r *http.Request) (Identity, error) {
 	if token == "" {
 		return Identity{}, newProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
 	}
-	return s.tokens.Check(token)
+	return s.authority.Check(r.Context(), token)
 }
 
 // bearer is the token of the Authorization header, empty without the header.
@@ -45,13 +45,17 @@ func bearer(r *http.Request) (string, error) {
 }
 
 type meAnswer struct {
-	UserID    string      `json:"userId"`
-	GuildIDs  []string    `json:"guildIds,omitempty"`
-	ExpiresAt events.Time `json:"expiresAt"`
+	UserID    string       `json:"userId"`
+	GuildIDs  []string     `json:"guildIds,omitempty"`
+	ExpiresAt *events.Time `json:"expiresAt,omitempty"`
 }
 
 func (id Identity) answer() meAnswer {
-	return meAnswer{id.UserID, id.Guilds, events.Time{Time: id.Expires}}
+	a := meAnswer{UserID: id.UserID, GuildIDs: id.Guilds}
+	if !id.Expires.IsZero() {
+		a.ExpiresAt = &events.Time{Time: id.Expires}
+	}
+	return a
 }
 
 // me tells who the caller is.
@@ -75,14 +79,18 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		return newProblem(http.StatusUnauthorized, "token_missing", "send the token to sign in with as Authorization: Bearer TOKEN")
 	}
-	id, err := s.tokens.Check(token)
+	id, err := s.authority.Check(r.Context(), token)
 	if err != nil {
 		return err
 	}
 	if _, err := query(r); err != nil {
 		return err
 	}
-	http.SetCookie(w, s.cookie(r, token, int(time.Until(id.Expires).Seconds())))
+	var maxAge int // for as long as the browser runs
+	if !id.Expires.IsZero() {
+		maxAge = max(1, int(time.Until(id.Expires).Seconds()))
+	}
+	http.SetCookie(w, s.cookie(r, token, maxAge))
 	return writeJSON(w, http.StatusOK, id.answer())
 }
 

@@ -26,6 +26,7 @@ type createChannelBody struct {
 	Name          *string  `json:"name"`
 	XType         string   `json:"xType"`
 	MemberUserIDs []string `json:"memberUserIds"`
+	WakeUserIDs   []string `json:"wakeUserIds"`
 	Private       bool     `json:"private"`
 	History       *string  `json:"history"`
 }
@@ -42,28 +43,27 @@ func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, members, err := body.channel(id)
+	key, err := requestKey(r, id, body)
 	if err != nil {
 		return err
 	}
-	var at events.Cursor
-	var created bool
-	err = s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) (err error) {
-		at, created, err = q.CreateChannel(ctx, &c, members)
+	c, members, wake, err := body.channel(id)
+	if err != nil {
 		return err
+	}
+	return s.once(w, r, key, func(ctx context.Context, q db.Queries) (int, any, error) {
+		at, created, err := q.CreateChannel(ctx, &c, members, wake)
+		status := http.StatusCreated
+		if !created {
+			status = http.StatusOK
+		}
+		return status, channelAnswer{c, at}, err
 	})
-	if err != nil {
-		return err
-	}
-	status := http.StatusCreated
-	if !created {
-		status = http.StatusOK
-	}
-	return writeJSON(w, status, channelAnswer{c, at})
 }
 
-// channel checks what is asked for. The members are the creator, then the listed, each once.
-func (b createChannelBody) channel(id Identity) (c events.Channel, members []string, err error) {
+// channel checks what is asked for. The members are the creator, then the listed, then in triage those on
+// duty, each once.
+func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake []string, err error) {
 	c = events.Channel{
 		ID: uuid.Must(uuid.NewV7()), GuildID: b.GuildID, XType: events.XType(b.XType),
 		Private: b.Private, History: "joined", CreatedBy: id.UserID,
@@ -77,16 +77,27 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members []str
 			wrong = append(wrong, fieldError{"history", "is to be joined or all"})
 		}
 	}
-	members = append(members, id.UserID)
-	known := map[string]bool{id.UserID: true}
-	for _, m := range b.MemberUserIDs {
-		if wrong = append(wrong, checkID("memberUserIds", m)...); len(wrong) > 0 {
-			break
-		}
-		if !known[m] {
-			known[m] = true
+	listed, bad := distinct("memberUserIds", b.MemberUserIDs)
+	wrong = append(wrong, bad...)
+	wake, bad = distinct("wakeUserIds", b.WakeUserIDs)
+	wrong = append(wrong, bad...)
+	members = []string{id.UserID}
+	for _, m := range listed {
+		if m != id.UserID {
 			members = append(members, m)
 		}
+	}
+	for _, u := range wake {
+		switch {
+		case slices.Contains(members, u):
+		case c.XType == events.Triage:
+			members = append(members, u)
+		default:
+			wrong = append(wrong, fieldError{"wakeUserIds", "names who are not among the members"})
+		}
+	}
+	if len(wake) > 0 && !wakesByList(c.XType) {
+		wrong = append(wrong, fieldError{"wakeUserIds", "is for triage and custom channels only"})
 	}
 	switch {
 	case c.XType != events.DM:
@@ -94,21 +105,18 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members []str
 			c.Name = *b.Name
 		}
 		wrong = append(wrong, checkName(c.Name)...)
-		if len(members) > maxFirstMembers+1 {
-			wrong = append(wrong, fieldError{"memberUserIds", "lists more than 1,000; add the rest one by one"})
-		}
 	case len(members) != 2:
 		wrong = append(wrong, fieldError{"memberUserIds", "is to name the one other member of a dm"})
 	case b.Name != nil && *b.Name != "":
 		wrong = append(wrong, fieldError{"name", "is not for a dm"})
 	}
 	if len(wrong) > 0 {
-		return c, nil, refused(wrong...)
+		return c, nil, nil, refused(wrong...)
 	}
 	if !id.MayEnter(c.GuildID) {
-		return c, nil, newProblem(http.StatusForbidden, "guild_forbidden", "your token is not for this guild")
+		return c, nil, nil, newProblem(http.StatusForbidden, "guild_forbidden", "your token is not for this guild")
 	}
-	return c, members, nil
+	return c, members, wake, nil
 }
 
 func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
@@ -166,11 +174,27 @@ func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Channel     events.Channel `json:"channel"`
-		Members     []memberItem   `json:"members"` // the first 200; the roster has the rest
-		MemberCount int            `json:"memberCount"`
-	}{c.Channel, memberItems(members), c.MemberCount})
+	answer := oneChannel{Channel: c.Channel, Members: memberItems(members), MemberCount: c.MemberCount}
+	if wakesByList(c.XType) {
+		users, err := s.db.WakeList(r.Context(), channel)
+		if err != nil {
+			return err
+		}
+		answer.WakeUserIDs = &users
+	}
+	if takesTurns(c) {
+		turn := asItem(turnOf(c))
+		answer.Turn = &turn
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+type oneChannel struct {
+	Channel     events.Channel `json:"channel"`
+	Members     []memberItem   `json:"members"` // the first 200; the roster has the rest
+	MemberCount int            `json:"memberCount"`
+	WakeUserIDs *[]string      `json:"wakeUserIds,omitempty"` // triage, custom
+	Turn        *turnItem      `json:"turn,omitempty"`        // discuss, work
 }
 
 func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {

@@ -43,9 +43,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 			return false, nil
 		}
 		return true, notArchived(*c)
-	}, func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-		return q.AddMember(ctx, channel, id.UserID)
-	})
+	}, s.adds(channel, id.UserID))
 }
 
 func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
@@ -70,7 +68,7 @@ func (s *Server) addMember(w http.ResponseWriter, r *http.Request) error {
 			return false, err
 		}
 		return true, notArchived(*c)
-	}, func(ctx context.Context, q db.Queries) (events.Cursor, error) { return q.AddMember(ctx, channel, user) })
+	}, s.adds(channel, user))
 }
 
 func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
@@ -98,9 +96,7 @@ func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity,
 			return false, err
 		}
 		return q.IsMember(ctx, channel, user)
-	}, func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-		return q.RemoveMember(ctx, channel, user)
-	})
+	}, s.removes(channel, user))
 }
 
 // onceMember is for those who leave: who has left, a private channel too, is told so again.
@@ -114,7 +110,7 @@ func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUI
 
 // answerChange makes a change of the roster, if due says so, and answers whether it did.
 func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, stand standing,
-	due func(context.Context, db.Queries, *db.Channel) (bool, error), do func(context.Context, db.Queries) (events.Cursor, error),
+	due func(context.Context, db.Queries, *db.Channel) (bool, error), do change,
 ) error {
 	var changed bool
 	_, at, err := s.changeAs(r.Context(), id, channel, stand, func(ctx context.Context, q db.Queries, c *db.Channel) (at events.Cursor, err error) {
@@ -124,12 +120,37 @@ func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identit
 		if !changed {
 			return unchanged(ctx, q, *c)
 		}
-		return do(ctx, q)
+		return do(ctx, q, c)
 	})
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, changedAnswer{changed, at})
+}
+
+// adds begins a membership; in a channel that was empty the turn comes with it.
+func (s *Server) adds(channel uuid.UUID, user string) change {
+	return func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
+		if err := joinTurn(ctx, q, *c, user); err != nil {
+			return events.Cursor{}, err
+		}
+		return q.AddMember(ctx, channel, user)
+	}
+}
+
+// removes ends a membership; who had the turn passes it on.
+func (s *Server) removes(channel uuid.UUID, user string) change {
+	return func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
+		holder, err := leaveTurn(ctx, q, *c, user)
+		if err != nil {
+			return events.Cursor{}, err
+		}
+		at, err := q.RemoveMember(ctx, channel, user)
+		if err == nil && holder != "" {
+			_, err = q.TellTurn(ctx, channel, holder, string(chat.Leave))
+		}
+		return at, err
+	}
 }
 
 func (s *Server) beginMember(r *http.Request) (id Identity, channel uuid.UUID, user string, err error) {

@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -24,6 +26,13 @@ type wakeup struct {
 	Reason string `json:"reason"`
 }
 
+type postAnswer struct {
+	Message     events.Message `json:"message"`
+	Cursor      events.Cursor  `json:"cursor"`
+	Wakeups     []wakeup       `json:"wakeups"` // 50 at most
+	WakeupCount int            `json:"wakeupCount"`
+}
+
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	id, channel, _, err := s.begin(r)
 	if err != nil {
@@ -33,10 +42,19 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if p := checkContent(body.Content); p != nil {
-		return p
+	key, err := requestKey(r, id, body)
+	if err != nil {
+		return err
 	}
-	m := events.Message{ID: uuid.Must(uuid.NewV7()), ChannelID: channel, AuthorUserID: id.UserID, Content: body.Content}
+	command, err := s.understand(r.Context(), body.Content)
+	if err != nil {
+		return err
+	}
+	if command.Content == "" {
+		return s.carryOut(w, r, id, channel, key, command)
+	}
+	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content)}
+	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
 	if body.ReplyTo != nil {
 		reply, ok := parseID(*body.ReplyTo)
 		if !ok {
@@ -44,53 +62,117 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 		m.ReplyTo = &reply
 	}
-	post, err := s.db.PostMessage(r.Context(), m, id.Guilds, chat.Mentions(body.Content))
-	if errors.Is(err, db.ErrRefused) {
-		return s.whyRefused(r, id, channel)
+	if m.TwoState = s.twoState; !m.TwoState {
+		if m.Admin, err = s.adminFor(r.Context(), id, channel); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	if key == nil {
+		post, err := s.db.PostMessage(r.Context(), m)
+		if err == nil {
+			return writeJSON(w, http.StatusCreated, answerTo(post))
+		}
+		if !errors.Is(err, db.ErrRefused) {
+			return err
+		}
 	}
-	wakeups, count := woken(post)
-	return writeJSON(w, http.StatusCreated, struct {
-		Message     events.Message `json:"message"`
-		Cursor      events.Cursor  `json:"cursor"`
-		Wakeups     []wakeup       `json:"wakeups"` // 50 at most
-		WakeupCount int            `json:"wakeupCount"`
-	}{post.Message, post.Cursor, wakeups, count})
+	return s.once(w, r, key, func(ctx context.Context, q db.Queries) (int, any, error) {
+		post, err := s.postIn(ctx, q, id, m)
+		return http.StatusCreated, answerTo(post), err
+	})
 }
 
-// whyRefused tells what stood in the way of a post: after the fact, so that the others need not ask.
-func (s *Server) whyRefused(r *http.Request, id Identity, channel uuid.UUID) error {
-	c, err := ofMember(r.Context(), s.db.Queries, id, channel)
+// understand resolves the names in a text and tells what it asks for.
+func (s *Server) understand(ctx context.Context, text string) (chat.Command, error) {
+	text, err := s.rewritten(ctx, text)
 	if err != nil {
-		return err
+		return chat.Command{}, err
+	}
+	command, err := chat.Parse(text)
+	if err != nil {
+		p := refused(fieldError{"content", err.Error()})
+		p.Code = "command_invalid"
+		return command, p
+	}
+	return command, nil
+}
+
+// rewritten is a text that may be stored, with its mentions by name resolved.
+func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
+	if p := checkContent(text); p != nil {
+		return "", p
+	}
+	var ids map[string]string
+	if names := chat.Names(text); len(names) > 0 {
+		ids = s.resolve(ctx, names)
+	}
+	text = chat.Rewrite(text, ids)
+	if p := checkContent(text); p != nil { // an id may be longer than a name
+		return "", p
+	}
+	return text, nil
+}
+
+// postIn posts in a transaction: where turns are taken, where a key is to be kept, and to find out why a
+// post was refused.
+func (s *Server) postIn(ctx context.Context, q db.Queries, id Identity, m db.NewMessage) (db.Post, error) {
+	c, err := ofMember(ctx, q, id, m.ChannelID) // for its x-type, which never changes
+	if err != nil {
+		return db.Post{}, err
+	}
+	lock := q.ShareChannel
+	if takesTurns(c) {
+		lock = q.LockChannel
+	}
+	if err := lock(ctx, m.ChannelID); err != nil {
+		return db.Post{}, err
+	}
+	if c, err = ofMember(ctx, q, id, m.ChannelID); err != nil {
+		return db.Post{}, err
 	}
 	if err := notArchived(c); err != nil {
-		return err
+		return db.Post{}, err
 	}
-	return refused(fieldError{"replyTo", "is no message of this channel"})
+	if takesTurns(c) {
+		if m.TurnUserID, err = handOver(ctx, q, c, m); err != nil {
+			return db.Post{}, err
+		}
+	}
+	post, err := q.PostMessage(ctx, m)
+	if errors.Is(err, db.ErrRefused) {
+		err = refused(fieldError{"replyTo", "is no message of this channel"})
+	}
+	return post, err
+}
+
+func answerTo(p db.Post) postAnswer {
+	wakeups, count := woken(p)
+	return postAnswer{p.Message, p.Cursor, wakeups, count}
 }
 
 // woken are those whom a post wakes, by the rule that its delivery goes by, and how many there are.
 func woken(p db.Post) (named []wakeup, count int) {
 	facts := p.Facts()
 	named = []wakeup{}
-	candidates := p.Roster
-	if len(p.MentionUserIDs) > 0 {
-		candidates = p.MentionUserIDs
+	candidates := slices.Concat(p.MentionUserIDs, p.Woken, p.Roster)
+	if p.TurnUserID != "" {
+		candidates = append(candidates, p.TurnUserID)
 	}
+	seen := make(map[string]bool, len(candidates))
+	everyone := false
 	for _, user := range candidates {
-		reason := facts.Decide(user)
-		if !reason.Wakes() {
+		outcome, reason := facts.Decide(user)
+		if outcome != events.Wake || seen[user] {
 			continue
 		}
+		seen[user] = true
+		everyone = everyone || reason == events.Everyone
 		if count++; len(named) < maxWakeups {
 			named = append(named, wakeup{user, reason.String()})
 		}
-		if reason == events.Everyone {
-			count = p.MemberCount - 1
-		}
+	}
+	if everyone {
+		count = p.MemberCount - 1
 	}
 	return named, count
 }
@@ -109,17 +191,30 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h := db.History{Channel: channel, User: id.UserID, All: c.History == "all", Limit: asked + 1}
-	for name, at := range map[string]*int64{"before": &h.Before, "after": &h.After} {
-		if *at, err = s.placeOf(r, channel, name, q.Get(name)); err != nil {
-			return err
-		}
+	if h.Before, err = s.placeOf(r, channel, "before", q.Get("before")); err != nil {
+		return err
+	}
+	if h.After, err = s.placeOf(r, channel, "after", q.Get("after")); err != nil {
+		return err
 	}
 	found, err := s.db.ListMessages(r.Context(), h)
 	if err != nil {
 		return err
 	}
-	items, next := page(found, asked, func(m events.Message) string { return m.ID.String() })
+	shown := make([]events.Message, len(found))
+	for i, m := range found {
+		shown[i] = asSeen(m, c)
+	}
+	items, next := page(shown, asked, func(m events.Message) string { return m.ID.String() })
 	return writeJSON(w, http.StatusOK, listAnswer[events.Message]{items, next})
+}
+
+// asSeen is a message as a member of its channel may see it.
+func asSeen(m db.StoredMessage, c db.Channel) events.Message {
+	if m.In == nil || c.History == "all" {
+		return m.Message
+	}
+	return m.For(*m.In)
 }
 
 // placeOf is where in the log the message is that a parameter names.

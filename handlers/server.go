@@ -8,19 +8,24 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/center"
 )
 
 // A Server answers requests. Its fields do not change once it serves.
 type Server struct {
-	logger   *slog.Logger
-	db       *db.DB
-	router   *events.Router
-	tailer   *events.Tailer
-	tokens   *Tokens
-	r3labs   *events.R3labs
-	basePath string
-	raw      bool // HTTP/1 streams on taken-over connections
-	draining atomic.Bool
+	logger    *slog.Logger
+	db        *db.DB
+	router    *events.Router
+	tailer    *events.Tailer
+	authority authority
+	center    *center.Client // nil: the program is its own authority
+	admin     *center.AdminCache
+	operator  *OperatorKey
+	twoState  bool // the older delivery rule
+	r3labs    *events.R3labs
+	basePath  string
+	raw       bool // HTTP/1 streams on taken-over connections
+	draining  atomic.Bool
 }
 
 // Config is what a Server is made of.
@@ -30,7 +35,11 @@ type Config struct {
 	Router   *events.Router
 	Tailer   *events.Tailer
 	Tokens   *Tokens
-	BasePath string // "" or "/chat"
+	Center   *center.Client     // nil: Tokens is the authority
+	Admin    *center.AdminCache // nil: there is none
+	Operator *OperatorKey       // nil: nobody operates the server from outside
+	TwoState bool               // deliver by the older rule
+	BasePath string             // "" or "/chat"
 	// R3labsOnly serves HTTP/1 streams by r3labs' Server too.
 	R3labsOnly bool
 }
@@ -38,8 +47,15 @@ type Config struct {
 // New returns a server and the handler that it serves with.
 func New(c Config) (*Server, http.Handler) {
 	s := &Server{
-		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, tokens: c.Tokens,
+		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
+		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly,
+	}
+	if c.Center != nil {
+		s.authority = byCenter{c.Center}
+	}
+	if s.admin == nil {
+		s.admin = center.FixedAdmin(nil)
 	}
 	h := http.Handler(s.routes())
 	h = s.belowBasePath(h)

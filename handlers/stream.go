@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -21,7 +22,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	opts := events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.tokens.Revoked(id) }}
+	opts := events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.authority.Revoked(context.Background(), id) }}
 	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
 		return err
 	}

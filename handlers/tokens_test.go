@@ -164,7 +164,7 @@ func TestANewKeyEndsOlderTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Check(old.token); err == nil {
+	if _, err := other.Check(t.Context(), old.token); err == nil {
 		t.Error("got no error from another process, want one")
 	}
 }
@@ -239,7 +239,7 @@ func TestRacingProcessesAgreeOnOneKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k, checker := range all {
-			if id, err := checker.Check(token); err != nil || id.UserID != "alice" {
+			if id, err := checker.Check(t.Context(), token); err != nil || id.UserID != "alice" {
 				t.Errorf("signed by %d, checked by %d: got %+v and error %v", i, k, id, err)
 			}
 		}

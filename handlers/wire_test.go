@@ -84,9 +84,11 @@ type member struct {
 }
 
 type roomy struct {
-	Channel     channel  `json:"channel"`
-	Members     []member `json:"members"`
-	MemberCount int      `json:"memberCount"`
+	Channel     channel    `json:"channel"`
+	Members     []member   `json:"members"`
+	MemberCount int        `json:"memberCount"`
+	Turn        *turnState `json:"turn"`
+	WakeUserIDs []string   `json:"wakeUserIds"`
 }
 
 type list[T any] struct {
@@ -182,4 +184,9 @@ func seq(cursor string) int64 {
 	_, digits, _ := strings.Cut(cursor, ".")
 	n, _ := strconv.ParseInt(digits, 10, 64)
 	return n
+}
+
+type turnState struct {
+	UserID *string `json:"userId"`
+	Paused bool    `json:"paused"`
 }

@@ -1,0 +1,52 @@
+package db
+
+import (
+	"context"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// NextAfter returns the member whose turn comes after user's: the next in join order, after the last the
+// first; user, if there is nobody else; and "" in a channel without members. The channel is locked.
+func (q Queries) NextAfter(ctx context.Context, channel uuid.UUID, user string) (next string, err error) {
+	const query = `
+		SELECT coalesce(
+			(SELECT n.user_id FROM members n
+				WHERE n.channel_id = $1 AND n.left_seq IS NULL AND (n.joined_seq, n.position) > (
+					SELECT m.joined_seq, m.position FROM members m
+					WHERE m.channel_id = $1 AND m.user_id = $2 ORDER BY m.joined_seq DESC LIMIT 1)
+				ORDER BY n.joined_seq, n.position LIMIT 1),
+			(SELECT f.user_id FROM members f WHERE f.channel_id = $1 AND f.left_seq IS NULL
+				ORDER BY f.joined_seq, f.position LIMIT 1),
+			'')`
+	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&next)
+	return next, err
+}
+
+// FirstMember returns the first of users, in their order, who is a member and not except; "" if none is.
+func (q Queries) FirstMember(ctx context.Context, channel uuid.UUID, users []string, except string) (first string, err error) {
+	const query = `
+		SELECT u.id FROM unnest($2::text[]) WITH ORDINALITY AS u (id, position)
+		JOIN members m ON m.channel_id = $1 AND m.user_id = u.id AND m.left_seq IS NULL
+		WHERE u.id <> $3 ORDER BY u.position LIMIT 1`
+	err = q.conn.QueryRow(ctx, query, channel, users, except).Scan(&first)
+	if err == pgx.ErrNoRows {
+		err = nil
+	}
+	return first, err
+}
+
+// SetTurn stores whose turn it is in a channel that is locked; "" is nobody's.
+func (q Queries) SetTurn(ctx context.Context, channel uuid.UUID, holder string, paused bool) error {
+	const update = `UPDATE channels SET turn_user_id = $2, turn_paused = $3 WHERE id = $1`
+	_, err := q.conn.Exec(ctx, update, channel, optional(holder), paused)
+	return err
+}
+
+// TellTurn appends that the turn is holder's now, and why.
+func (q Queries) TellTurn(ctx context.Context, channel uuid.UUID, holder, reason string) (events.Cursor, error) {
+	return q.appendEvent(ctx, events.TurnChanged, channel, holder, reason)
+}

@@ -1,0 +1,132 @@
+package handlers
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"fabric-guild/events"
+	"fabric-guild/handlers/center"
+
+	"github.com/google/uuid"
+)
+
+// An OperatorKey is what a person on the server's machine proves themselves with: who can read the state
+// directory may operate the server.
+type OperatorKey struct{ key *keyFile }
+
+// OpenOperatorKey uses the key in dir, and makes one if there is none.
+func OpenOperatorKey(dir string) (*OperatorKey, error) {
+	key, err := openKeyFile(filepath.Join(dir, "operator.key"))
+	if err != nil {
+		return nil, fmt.Errorf("operator: %w", err)
+	}
+	return &OperatorKey{key}, nil
+}
+
+// Token is the key as a bearer token.
+func (o *OperatorKey) Token() (string, error) {
+	key, err := o.key.current()
+	return hex.EncodeToString(key), err
+}
+
+func (o *OperatorKey) matches(token string) bool {
+	if o == nil {
+		return false
+	}
+	want, err := o.Token()
+	return err == nil && subtle.ConstantTimeCompare([]byte(token), []byte(want)) == 1
+}
+
+// RefreshAnswer is what POST /api/admin/refresh says, and the command that calls it.
+type RefreshAnswer struct {
+	OK      bool          `json:"ok"`
+	Before  *center.Admin `json:"before"`
+	After   *center.Admin `json:"after"`
+	Changed bool          `json:"changed"`
+}
+
+// refreshAdmin fetches the admin now, for the operator.
+func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
+	if err := noTokenInQuery(r); err != nil {
+		return err
+	}
+	token, err := bearer(r)
+	if err != nil {
+		return err
+	}
+	if !s.operator.matches(token) {
+		return newProblem(http.StatusUnauthorized, "operator_only", "this takes the operator key of the server's state directory")
+	}
+	if _, err := query(r); err != nil {
+		return err
+	}
+	before, after, changed := s.admin.Refresh(r.Context())
+	return writeJSON(w, http.StatusOK, RefreshAnswer{true, before, after, changed})
+}
+
+// adminFor is who hears a message as the admin, if its channel is one of triage. Only there, and only while
+// the very first fetch is under way, it waits: before the message's transaction.
+func (s *Server) adminFor(ctx context.Context, id Identity, channel uuid.UUID) (string, error) {
+	admin, filled := s.admin.Snapshot()
+	if !filled {
+		c, err := visible(ctx, s.db.Queries, id, channel)
+		if err != nil {
+			return "", err
+		}
+		if c.XType == events.Triage {
+			admin, _ = s.admin.Await(ctx)
+		}
+	}
+	if admin == nil {
+		return "", nil
+	}
+	return admin.UserID, nil
+}
+
+// RequestRefresh asks the server at addr for it, with the key in dir.
+func RequestRefresh(ctx context.Context, dir, addr, basePath string) (a RefreshAnswer, err error) {
+	key, err := OpenOperatorKey(dir)
+	if err != nil {
+		return a, err
+	}
+	token, err := key.Token()
+	if err != nil {
+		return a, err
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return a, fmt.Errorf("the server's address: %w", err)
+	}
+	if host == "" || net.ParseIP(host).IsUnspecified() { // where it listens; this is the same machine
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+net.JoinHostPort(host, port)+basePath+"/api/admin/refresh", nil)
+	if err != nil {
+		return a, err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return a, fmt.Errorf("reach the server: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return a, fmt.Errorf("the server answered %s; is its -state %s?", resp.Status, dir)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&a); err != nil {
+		return a, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return a, nil
+}
+
+const refreshTimeout = 10 * time.Second

@@ -1,0 +1,180 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/julienschmidt/httprouter"
+)
+
+type messageAnswer struct {
+	Message events.Message `json:"message"`
+	Cursor  events.Cursor  `json:"cursor"`
+}
+
+func messageNotFound() *problem {
+	return newProblem(http.StatusNotFound, "message_not_found", "there is no such message, or none that you may see")
+}
+
+// beginMessage is what every request about one message begins with.
+func (s *Server) beginMessage(r *http.Request, params ...string) (id Identity, message uuid.UUID, err error) {
+	if id, err = s.caller(r); err != nil {
+		return id, message, err
+	}
+	if _, err = query(r, params...); err != nil {
+		return id, message, err
+	}
+	message, ok := parseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
+	if !ok {
+		return id, message, messageNotFound()
+	}
+	return id, message, nil
+}
+
+// seen returns a message with its channel for a member who may see it.
+func seen(ctx context.Context, q db.Queries, id Identity, message uuid.UUID) (db.StoredMessage, db.Channel, error) {
+	m, err := q.Message(ctx, message, id.UserID)
+	if errors.Is(err, db.ErrNotFound) {
+		return m, db.Channel{}, messageNotFound()
+	}
+	if err != nil {
+		return m, db.Channel{}, err
+	}
+	c, err := ofMember(ctx, q, id, m.ChannelID)
+	var p *problem
+	if errors.As(err, &p) || err == nil && m.In == nil && c.History != "all" {
+		return m, c, messageNotFound()
+	}
+	return m, c, err
+}
+
+func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
+	id, message, err := s.beginMessage(r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		Content string `json:"content"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	content, err := s.rewritten(r.Context(), body.Content)
+	if err != nil {
+		return err
+	}
+	return s.changeMessage(w, r, id, message, func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error) {
+		switch {
+		case m.AuthorUserID != id.UserID:
+			return events.Cursor{}, newProblem(http.StatusForbidden, "not_author", "only its author may edit a message")
+		case m.Deleted:
+			return events.Cursor{}, newProblem(http.StatusConflict, "message_deleted", "this message has been deleted")
+		case m.Content == content:
+			return unchanged(ctx, q, c)
+		}
+		return q.EditMessage(ctx, m, id.UserID, content, false)
+	})
+}
+
+func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
+	id, message, err := s.beginMessage(r)
+	if err != nil {
+		return err
+	}
+	return s.changeMessage(w, r, id, message, func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error) {
+		switch {
+		case m.AuthorUserID != id.UserID && c.CreatedBy != id.UserID:
+			return events.Cursor{}, newProblem(http.StatusForbidden, "not_author", "only its author, or the channel's creator, may delete a message")
+		case m.Deleted:
+			return unchanged(ctx, q, c)
+		}
+		return q.EditMessage(ctx, m, id.UserID, "", true)
+	})
+}
+
+// changeMessage changes a message in a transaction that holds its channel: so what it was is what the log's
+// readers know.
+func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identity, message uuid.UUID,
+	do func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error),
+) error {
+	var m db.StoredMessage
+	var at events.Cursor
+	err := s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) (err error) {
+		var c db.Channel
+		if m, _, err = seen(ctx, q, id, message); err != nil {
+			return err
+		}
+		if err := q.LockChannel(ctx, m.ChannelID); err != nil {
+			return err
+		}
+		if m, c, err = seen(ctx, q, id, message); err != nil {
+			return err
+		}
+		if err := notArchived(c); err != nil {
+			return err
+		}
+		at, err = do(ctx, q, &m.Message, c)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, messageAnswer{m.Message, at})
+}
+
+type delivery struct {
+	UserID  string `json:"userId"`
+	Outcome string `json:"outcome"`
+	Reason  string `json:"reason"`
+}
+
+// deliveries explains a message: for each who was a member at its place in the log, in join order, and
+// then the admin, what it was to them.
+func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
+	id, message, err := s.beginMessage(r, "limit", "after")
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	asked, err := limit(q)
+	if err != nil {
+		return err
+	}
+	after, err := rosterPlace(q)
+	if err != nil {
+		return err
+	}
+	m, _, err := seen(r.Context(), s.db.Queries, id, message)
+	if err != nil {
+		return err
+	}
+	found, err := s.db.MembersAt(r.Context(), m.ChannelID, m.Seq, after.JoinedSeq, after.Position, asked+1)
+	if err != nil {
+		return err
+	}
+	members, next := page(found, asked, nextInRoster)
+	facts := m.Facts()
+	items := make([]delivery, 0, len(members)+1)
+	explain := func(user string) {
+		outcome, reason := facts.Decide(user)
+		items = append(items, delivery{user, outcome.String(), reason.String()})
+	}
+	for _, u := range members {
+		explain(u.UserID)
+	}
+	if next == nil && facts.Admin != "" {
+		member, err := s.db.WasMember(r.Context(), m.ChannelID, facts.Admin, m.Seq)
+		if err != nil {
+			return err
+		}
+		if !member {
+			explain(facts.Admin)
+		}
+	}
+	return writeJSON(w, http.StatusOK, listAnswer[delivery]{items, next})
+}

@@ -1,0 +1,110 @@
+package handlers
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A keyFile is a secret key in the state directory, readable by its owner alone, which any number of
+// processes use and which one may replace.
+type keyFile struct {
+	path string
+
+	mu     sync.Mutex
+	key    []byte
+	looked time.Time   // when the file was last looked at
+	file   os.FileInfo // what it was then
+}
+
+const (
+	keyCheck  = 10 * time.Second // how often the file is looked at
+	keyBytes  = 32
+	keyForbid = 0o077 // no one else may read it
+)
+
+// openKeyFile uses the key at path, and makes one if there is none.
+func openKeyFile(path string) (*keyFile, error) {
+	k := &keyFile{path: path}
+	if _, err := k.current(); errors.Is(err, fs.ErrNotExist) {
+		if err := k.make(false); err != nil {
+			return nil, err
+		}
+	}
+	_, err := k.current()
+	return k, err
+}
+
+// replace puts a new key in place; every process uses it within keyCheck.
+func (k *keyFile) replace() error {
+	if err := k.make(true); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.key = nil
+	return nil
+}
+
+// make writes a key beside its place and moves it there. Unless it is to replace, a key that another
+// process has put there meanwhile stays.
+func (k *keyFile) make(replace bool) error {
+	key := make([]byte, keyBytes)
+	rand.Read(key)                                                            // never fails
+	f, err := os.CreateTemp(filepath.Dir(k.path), filepath.Base(k.path)+".*") // 0600
+	if err != nil {
+		return fmt.Errorf("make a key: %w", err)
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = fmt.Fprintln(f, hex.EncodeToString(key))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write a key: %w", err)
+	}
+	if replace {
+		err = os.Rename(f.Name(), k.path)
+	} else if err = os.Link(f.Name(), k.path); errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("put a key in place: %w", err)
+	}
+	return nil
+}
+
+// current is the key.
+func (k *keyFile) current() ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.key != nil && time.Since(k.looked) < keyCheck {
+		return k.key, nil
+	}
+	info, err := os.Stat(k.path)
+	if err != nil {
+		return nil, fmt.Errorf("the key: %w", err)
+	}
+	if info.Mode().Perm()&keyForbid != 0 {
+		return nil, fmt.Errorf("the key %s can be read by others (mode %04o): chmod 600 it, and rotate it if it may have been read", k.path, info.Mode().Perm())
+	}
+	k.looked = time.Now()
+	// A rotation puts another file in its place; times of change may be the same.
+	if k.key != nil && os.SameFile(info, k.file) && info.ModTime().Equal(k.file.ModTime()) {
+		return k.key, nil
+	}
+	b, err := os.ReadFile(k.path)
+	if err != nil {
+		return nil, fmt.Errorf("the key: %w", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(key) != keyBytes {
+		return nil, fmt.Errorf("the key %s is damaged: remove it to get a new one", k.path)
+	}
+	k.key, k.file = key, info
+	return key, nil
+}

@@ -1,0 +1,89 @@
+package handlers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"fabric-guild/db"
+)
+
+// once answers a creating request. One that carries an Idempotency-Key
+// (draft-ietf-httpapi-idempotency-key-header-07) is carried out once: the answer is kept in the transaction
+// that does what it tells of, and given again to whoever sends the same. Errors are not kept: a request that
+// was refused has done nothing, and may be sent again.
+func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey, do func(ctx context.Context, q db.Queries) (status int, answer any, err error)) error {
+	var a db.Answer
+	var replayed bool
+	err := s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) error {
+		replayed = false
+		if key != nil {
+			earlier, err := q.Recall(ctx, *key)
+			if err != nil {
+				return err
+			}
+			if earlier != nil {
+				a, replayed = *earlier, true
+				return nil
+			}
+		}
+		status, v, err := do(ctx, q)
+		if err != nil {
+			return err
+		}
+		body, err := encode(v)
+		if err != nil {
+			return err
+		}
+		a = db.Answer{Status: status, Body: body}
+		if key == nil {
+			return nil
+		}
+		return q.Remember(ctx, *key, a)
+	})
+	switch {
+	case errors.Is(err, db.ErrInFlight):
+		p := newProblem(http.StatusConflict, "idempotency_in_flight", "a request with this Idempotency-Key is being answered; send it again for its answer")
+		p.retryAfter = 1
+		return p
+	case errors.Is(err, db.ErrOtherBody):
+		return newProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "this Idempotency-Key came with another body before: use a new key for a new request")
+	case err != nil:
+		return err
+	}
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	return write(w, a.Status, a.Body)
+}
+
+// requestKey is the request's Idempotency-Key: a string of structured fields (RFC 8941 §3.3.3), or bare. nil:
+// it has none. The key counts for its user and route, and stands for the body as it was understood.
+func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) {
+	values := r.Header.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return nil, nil
+	}
+	key := values[0]
+	if quoted, ok := strings.CutPrefix(key, `"`); ok {
+		if key, ok = strings.CutSuffix(quoted, `"`); !ok {
+			key = ""
+		}
+	}
+	bad := func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
+	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, bad) {
+		p := malformed(fieldError{"Idempotency-Key", "is to be given once, 1 to 255 printable ASCII characters, with or without double quotes around"})
+		p.Code = "idempotency_key_malformed"
+		return nil, p
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode a body again: %w", err)
+	}
+	hash := sha256.Sum256(b)
+	return &db.RequestKey{User: id.UserID, Route: r.Method + " " + r.URL.Path, Key: key, BodyHash: hash[:]}, nil
+}

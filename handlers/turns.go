@@ -1,0 +1,200 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+	"fabric-guild/handlers/chat"
+
+	"github.com/google/uuid"
+)
+
+type turnItem struct {
+	UserID *string `json:"userId"` // null: nobody is left
+	Paused bool    `json:"paused"`
+}
+
+type turnAnswer struct {
+	Turn   turnItem      `json:"turn"`
+	Cursor events.Cursor `json:"cursor"`
+}
+
+func takesTurns(c db.Channel) bool { return c.XType == events.Discuss || c.XType == events.Work }
+
+func turnOf(c db.Channel) chat.Turn {
+	t := chat.Turn{Paused: c.TurnPaused}
+	if c.TurnUserID != nil {
+		t.Holder = *c.TurnUserID
+	}
+	return t
+}
+
+func asItem(t chat.Turn) turnItem {
+	item := turnItem{Paused: t.Paused}
+	if t.Holder != "" {
+		item.UserID = &t.Holder
+	}
+	return item
+}
+
+func needsTurns(c db.Channel) error {
+	if !takesTurns(c) {
+		return newProblem(http.StatusUnprocessableEntity, "no_turns", "turns are taken in discuss and work channels only")
+	}
+	return nil
+}
+
+func (s *Server) turn(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	c, err := visible(r.Context(), s.db.Queries, id, channel)
+	if err != nil {
+		return err
+	}
+	if err := needsTurns(c); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Turn turnItem `json:"turn"`
+	}{asItem(turnOf(c))})
+}
+
+func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		Action string  `json:"action"`
+		UserID *string `json:"userId"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	action, ok := chat.ParseAction(body.Action)
+	switch {
+	case !ok:
+		return refused(fieldError{"action", "is to be pass, take, give, pause or resume"})
+	case action == chat.Give && body.UserID == nil:
+		return refused(fieldError{"userId", "is to say whom the turn is given to"})
+	case action != chat.Give && body.UserID != nil:
+		return refused(fieldError{"userId", "goes with give only"})
+	}
+	var target string
+	if body.UserID != nil {
+		target = *body.UserID
+	}
+	var answer turnAnswer
+	err = s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) (err error) {
+		answer, err = s.moveTurn(ctx, q, id, channel, action, target)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+type commandAnswer struct {
+	Command string         `json:"command"`
+	Help    string         `json:"help,omitempty"`
+	Turn    *turnItem      `json:"turn,omitempty"`
+	Cursor  *events.Cursor `json:"cursor,omitempty"`
+}
+
+// carryOut does what a message that is a command asks for, as the endpoint for it does.
+func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, key *db.RequestKey, command chat.Command) error {
+	return s.once(w, r, key, func(ctx context.Context, q db.Queries) (int, any, error) {
+		if command.Help {
+			_, err := ofMember(ctx, q, id, channel)
+			return http.StatusOK, commandAnswer{Command: "help", Help: chat.Help()}, err
+		}
+		a, err := s.moveTurn(ctx, q, id, channel, command.Action, command.UserID)
+		return http.StatusOK, commandAnswer{Command: string(command.Action), Turn: &a.Turn, Cursor: &a.Cursor}, err
+	})
+}
+
+// moveTurn applies an action that a member asks for.
+func (s *Server) moveTurn(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID, action chat.Action, target string) (turnAnswer, error) {
+	if _, err := ofMember(ctx, q, id, channel); err != nil { // a stranger holds nobody up
+		return turnAnswer{}, err
+	}
+	if err := q.LockChannel(ctx, channel); err != nil {
+		return turnAnswer{}, err
+	}
+	c, err := ofMember(ctx, q, id, channel)
+	if err != nil {
+		return turnAnswer{}, err
+	}
+	if err := errors.Join(needsTurns(c), notArchived(c)); err != nil {
+		return turnAnswer{}, err
+	}
+	if action == chat.Give {
+		is, err := q.IsMember(ctx, channel, target)
+		if err != nil {
+			return turnAnswer{}, err
+		}
+		if !is {
+			return turnAnswer{}, refused(fieldError{"userId", "is not a member of this channel"})
+		}
+	}
+	turn := turnOf(c)
+	next, err := q.NextAfter(ctx, channel, turn.Holder)
+	if err != nil {
+		return turnAnswer{}, err
+	}
+	after, changed := turn.Apply(action, id.UserID, target, next)
+	if !changed {
+		at, err := unchanged(ctx, q, c)
+		return turnAnswer{asItem(turn), at}, err
+	}
+	if err := q.SetTurn(ctx, channel, after.Holder, after.Paused); err != nil {
+		return turnAnswer{}, err
+	}
+	at, err := q.TellTurn(ctx, channel, after.Holder, string(action))
+	return turnAnswer{asItem(after), at}, err
+}
+
+// handOver decides whose turn a message makes it; "": it wakes nobody. The channel is held.
+func handOver(ctx context.Context, q db.Queries, c db.Channel, m db.NewMessage) (wakes string, err error) {
+	first, err := q.FirstMember(ctx, c.ID, m.Mentioned, m.AuthorUserID)
+	if err != nil {
+		return "", err
+	}
+	next, err := q.NextAfter(ctx, c.ID, m.AuthorUserID)
+	if err != nil {
+		return "", err
+	}
+	_, wakes = turnOf(c).AfterMessage(m.AuthorUserID, first, next)
+	return wakes, nil
+}
+
+// joinTurn and leaveTurn keep the turn with a member; the channel is held. leaveTurn, which comes before
+// the leave itself, returns the new holder where one is to be told of.
+func joinTurn(ctx context.Context, q db.Queries, c db.Channel, user string) error {
+	if turn := turnOf(c); takesTurns(c) && turn.Join(user) != turn {
+		return q.SetTurn(ctx, c.ID, user, turn.Paused)
+	}
+	return nil
+}
+
+func leaveTurn(ctx context.Context, q db.Queries, c db.Channel, user string) (holder string, err error) {
+	turn := turnOf(c)
+	if !takesTurns(c) {
+		return "", nil
+	}
+	next, err := q.NextAfter(ctx, c.ID, user)
+	if err != nil {
+		return "", err
+	}
+	after, changed := turn.Apply(chat.Leave, user, "", next)
+	if !changed {
+		return "", nil
+	}
+	return after.Holder, q.SetTurn(ctx, c.ID, after.Holder, after.Paused)
+}

@@ -1,0 +1,108 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+)
+
+type wakeAnswer struct {
+	UserIDs []string       `json:"userIds"`
+	Cursor  *events.Cursor `json:"cursor,omitempty"`
+}
+
+func wakesByList(x events.XType) bool { return x == events.Triage || x == events.Custom }
+
+func needsWakeList(c db.Channel) error {
+	if !wakesByList(c.XType) {
+		return newProblem(http.StatusUnprocessableEntity, "no_wake_list", "only triage and custom channels have a wake list")
+	}
+	return nil
+}
+
+func (s *Server) wakeList(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	c, err := visible(r.Context(), s.db.Queries, id, channel)
+	if err != nil {
+		return err
+	}
+	if err := needsWakeList(c); err != nil {
+		return err
+	}
+	users, err := s.db.WakeList(r.Context(), channel)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, wakeAnswer{UserIDs: users})
+}
+
+func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		UserIDs *[]string `json:"userIds"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if body.UserIDs == nil {
+		return malformed(fieldError{"userIds", "is missing"})
+	}
+	users, wrong := distinct("userIds", *body.UserIDs)
+	if wrong != nil {
+		return refused(wrong...)
+	}
+	_, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, q db.Queries, c *db.Channel) (at events.Cursor, err error) {
+		if err := errors.Join(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+			return at, err
+		}
+		strangers, err := q.Strangers(ctx, channel, users)
+		if err != nil {
+			return at, err
+		}
+		if len(strangers) > 0 {
+			return at, refused(fieldError{"userIds", "names who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", ")})
+		}
+		now, err := q.WakeList(ctx, channel)
+		if err != nil {
+			return at, err
+		}
+		if slices.Equal(now, users) {
+			return unchanged(ctx, q, *c)
+		}
+		return q.SetWakeList(ctx, channel, id.UserID, users)
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, wakeAnswer{users, &at})
+}
+
+// distinct checks a list of user ids and drops what comes twice.
+func distinct(field string, ids []string) ([]string, []fieldError) {
+	out := []string{}
+	known := map[string]bool{}
+	for _, id := range ids {
+		if wrong := checkID(field, id); wrong != nil {
+			return nil, wrong
+		}
+		if !known[id] {
+			known[id] = true
+			out = append(out, id)
+		}
+	}
+	if len(out) > maxFirstMembers {
+		return nil, []fieldError{{field, "lists more than 1,000"}}
+	}
+	return out, nil
+}
