@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"testing"
 
 	"fabric-guild/db"
@@ -12,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 
 // open returns a fresh database, opened.
 func open(t *testing.T) *db.DB {

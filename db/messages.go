@@ -91,7 +91,9 @@ func queuePost(b *pgx.Batch, m NewMessage, turns bool, p *Post) {
 			SELECT c.guild_id, c.x_type, c.member_count, c.wake_version FROM channels c
 			WHERE c.id = $2 AND c.archived_seq IS NULL AND ($8::text[] IS NULL OR c.guild_id = ANY ($8))
 				AND EXISTS (SELECT FROM members a WHERE a.channel_id = $2 AND a.user_id = $3 AND a.left_seq IS NULL)
-				AND ($6::uuid IS NULL OR EXISTS (SELECT FROM messages r WHERE r.id = $6 AND r.channel_id = $2))
+				AND ($6::uuid IS NULL OR EXISTS (SELECT FROM messages r WHERE r.id = $6 AND r.channel_id = $2
+					AND (c.history = 'all' OR EXISTS (SELECT FROM members i WHERE i.channel_id = $2 AND i.user_id = $3
+						AND i.joined_seq <= r.seq AND (i.left_seq IS NULL OR r.seq < i.left_seq)))))
 				AND ($9 OR c.x_type NOT IN ('discuss', 'work'))
 		), at_list AS (
 			SELECT coalesce(array_agg(a.user_id ORDER BY u.position), '{}') AS ids
@@ -196,13 +198,6 @@ func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, 
 	}
 	found, err := pgx.CollectRows(rows, scanMessage)
 	return found, sentinel(err)
-}
-
-// MessageSeq is a message's place in the log; ErrNotFound where the channel has no such message.
-func (q Queries) MessageSeq(ctx context.Context, channel, message uuid.UUID) (seq int64, err error) {
-	const query = `SELECT seq FROM messages WHERE id = $2 AND channel_id = $1`
-	err = q.conn.QueryRow(ctx, query, channel, message).Scan(&seq)
-	return seq, sentinel(err)
 }
 
 // EditMessage replaces the text of a message whose channel is locked, or with deleted takes it away, and

@@ -123,6 +123,9 @@ func describe(t reflect.Type) string {
 // query returns a request's parameters, each given once at most, and refuses those that are not allowed.
 // "_" is let through: scripts add it to get around caches.
 func query(r *http.Request, allowed ...string) (url.Values, error) {
+	if err := noTokenInQuery(r); err != nil {
+		return nil, err
+	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "malformed", "the query string cannot be read")

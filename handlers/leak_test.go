@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -73,6 +74,57 @@ func TestNoGoroutineIsLeftOf200Streams(t *testing.T) {
 		n.wantGoroutines(t, before)
 		if got := n.router.Streams(); got != 0 {
 			t.Errorf("got %d streams that are counted as open, want 0", got)
+		}
+	})
+}
+
+// Clients that hang up while the server writes to them, or waits to, harm nobody and leave nothing.
+func TestClientsThatHangUpWhileTheyAreWrittenTo(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, n *node, over transport) {
+		const clients, rounds = 8, 30
+		alice := n.user("alice")
+		c := alice.general(t, "ops", "bob")
+		for range 60 {
+			alice.post(t, c.Channel.ID, strings.Repeat("x", 16<<10))
+		}
+		n.settle(t)
+		before := n.count(t, `SELECT count(*) FROM messages`)
+		var hanging sync.WaitGroup
+		for range clients {
+			hanging.Go(func() {
+				for i := range rounds {
+					l := newLine(over, 32<<10)
+					s, err := n.user("bob").dial(l, "", "Last-Event-ID", c.Cursor)
+					if err == nil {
+						err = s.begin()
+					}
+					if err != nil {
+						l.hangUp()
+						t.Error(err)
+						return
+					}
+					for range i % 8 {
+						if _, err := s.read(); err != nil {
+							t.Error(err)
+						}
+					}
+					if i%2 == 0 { // else the connection just ends
+						s.close()
+					}
+					l.hangUp()
+					s.cancel()
+				}
+			})
+		}
+		hanging.Wait()
+		if !eventually(func() bool { return n.router.Streams() == 0 }) {
+			t.Errorf("got %d open streams, want 0", n.router.Streams())
+		}
+		bob := n.user("bob").resume(t, over, "", c.Cursor)
+		end := alice.post(t, c.Channel.ID, "end")
+		if got := len(bob.until(t, end.Cursor)); got != before+1 {
+			t.Errorf("got %d messages, want %d", got, before+1)
 		}
 	})
 }

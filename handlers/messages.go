@@ -191,10 +191,10 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h := db.History{Channel: channel, User: id.UserID, All: c.History == "all", Limit: asked + 1}
-	if h.Before, err = s.placeOf(r, channel, "before", q.Get("before")); err != nil {
+	if h.Before, err = s.placeOf(r, id, c, "before", q.Get("before")); err != nil {
 		return err
 	}
-	if h.After, err = s.placeOf(r, channel, "after", q.Get("after")); err != nil {
+	if h.After, err = s.placeOf(r, id, c, "after", q.Get("after")); err != nil {
 		return err
 	}
 	found, err := s.db.ListMessages(r.Context(), h)
@@ -218,18 +218,18 @@ func asSeen(m db.StoredMessage, c db.Channel) events.Message {
 }
 
 // placeOf is where in the log the message is that a parameter names.
-func (s *Server) placeOf(r *http.Request, channel uuid.UUID, name, value string) (int64, error) {
+func (s *Server) placeOf(r *http.Request, id Identity, c db.Channel, name, value string) (int64, error) {
 	if value == "" {
 		return 0, nil
 	}
 	wrong := malformed(fieldError{name, "is to be the id of a message of this channel"})
-	id, ok := parseID(value)
+	message, ok := parseID(value)
 	if !ok {
 		return 0, wrong
 	}
-	seq, err := s.db.MessageSeq(r.Context(), channel, id)
-	if errors.Is(err, db.ErrNotFound) {
+	m, err := s.db.Message(r.Context(), message, id.UserID)
+	if errors.Is(err, db.ErrNotFound) || err == nil && (m.ChannelID != c.ID || m.In == nil && c.History != "all") {
 		return 0, wrong
 	}
-	return seq, err
+	return m.Seq, err
 }

@@ -168,7 +168,9 @@ func (s *stream) begin() error {
 		s.close()
 		return fmt.Errorf("got status %d, want 200: %s", s.resp.StatusCode, b)
 	}
-	f, err := s.frame()
+	late := time.AfterFunc(patience, s.cancel)
+	defer late.Stop()
+	f, err := readFrame(s.in)
 	if want := ": ok\nretry: 2000\n\n"; err == nil && f.raw != want {
 		err = fmt.Errorf("got %q, want %q", f.raw, want)
 	}
@@ -209,17 +211,12 @@ func (u *user) resume(t *testing.T, over transport, query, cursor string) *strea
 	return s
 }
 
-// frame reads the next frame, be it a comment.
-func (s *stream) frame() (frame, error) {
+// read reads the next event. Comments, such as heartbeats, do not prolong its time.
+func (s *stream) read() (frame, error) {
 	late := time.AfterFunc(patience, s.cancel)
 	defer late.Stop()
-	return readFrame(s.in)
-}
-
-// read reads the next event.
-func (s *stream) read() (frame, error) {
 	for {
-		if f, err := s.frame(); err != nil || f.event != "" {
+		if f, err := readFrame(s.in); err != nil || f.event != "" {
 			return f, err
 		}
 	}

@@ -44,6 +44,9 @@ func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, 
 			return "", fmt.Errorf("%q is no id: 1 to 128 of letters, digits and . _ @ -", id)
 		}
 	}
+	if guilds != nil && len(guilds) == 0 {
+		return "", errors.New("a token for no guild opens nothing")
+	}
 	key, err := t.key.current()
 	if err != nil {
 		return "", err
