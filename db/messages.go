@@ -30,7 +30,7 @@ type Post struct {
 	events.Message
 	Cursor      events.Cursor
 	MemberCount int
-	Roster      []string // the first members in join order, one more than an answer lists
+	Roster      []string // where it wakes everyone, the first members in join order, one more than an answer lists
 	Woken       []string // of the wake list those who are members
 }
 
@@ -85,6 +85,8 @@ func (q Queries) PostMessage(ctx context.Context, m NewMessage) (p Post, err err
 	return p, err
 }
 
+// queuePost asks for single members by scalar sub-selects: as joins, a planner without statistics reads the
+// whole roster instead.
 func queuePost(b *pgx.Batch, m NewMessage, turns bool, p *Post) {
 	const post = `
 		WITH c AS (
@@ -96,10 +98,10 @@ func queuePost(b *pgx.Batch, m NewMessage, turns bool, p *Post) {
 						AND i.joined_seq <= r.seq AND (i.left_seq IS NULL OR r.seq < i.left_seq)))))
 				AND ($9 OR c.x_type NOT IN ('discuss', 'work'))
 		), at_list AS (
-			SELECT coalesce(array_agg(a.user_id ORDER BY u.position), '{}') AS ids
+			SELECT coalesce(array_agg(u.id ORDER BY u.position), '{}') AS ids
 			FROM unnest($5::text[]) WITH ORDINALITY AS u (id, position)
-			JOIN members a ON a.channel_id = $2 AND a.user_id = u.id AND a.left_seq IS NULL
-			WHERE u.id <> $3
+			WHERE u.id <> $3 AND (
+				SELECT true FROM members a WHERE a.channel_id = $2 AND a.user_id = u.id AND a.left_seq IS NULL)
 		), turn AS (
 			UPDATE channels SET turn_user_id = $10 FROM c WHERE id = $2 AND $10::text IS NOT NULL
 		), e AS (
@@ -113,12 +115,14 @@ func queuePost(b *pgx.Batch, m NewMessage, turns bool, p *Post) {
 				c.wake_version, $10, e.admin_user_id, $12 FROM e, at_list, c
 		)
 		SELECT log_epoch(), e.seq, e.occurred_at, c.guild_id, c.x_type, c.member_count, at_list.ids, e.admin_user_id,
-			ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = $2 AND r.left_seq IS NULL
-				ORDER BY r.joined_seq, r.position LIMIT $7),
-			ARRAY(SELECT u.id FROM wake_lists w, unnest(w.user_ids) WITH ORDINALITY AS u (id, position)
-				WHERE w.channel_id = $2 AND w.version = c.wake_version AND EXISTS (
-					SELECT FROM members r WHERE r.channel_id = $2 AND r.user_id = u.id AND r.left_seq IS NULL)
-				ORDER BY u.position)
+			CASE WHEN c.x_type = 'dm' OR c.x_type = 'general' AND at_list.ids = '{}' THEN
+				ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = $2 AND r.left_seq IS NULL
+					ORDER BY r.joined_seq, r.position LIMIT $7) END,
+			CASE WHEN c.wake_version > 0 THEN
+				ARRAY(SELECT u.id FROM wake_lists w, unnest(w.user_ids) WITH ORDINALITY AS u (id, position)
+					WHERE w.channel_id = $2 AND w.version = c.wake_version AND (
+						SELECT true FROM members r WHERE r.channel_id = $2 AND r.user_id = u.id AND r.left_seq IS NULL)
+					ORDER BY u.position) END
 		FROM e, c, at_list`
 	p.Message = m.Message
 	b.Queue(post, m.ID, m.ChannelID, m.AuthorUserID, m.Content, m.Mentioned, m.ReplyTo, wakeupsListed+1, m.Guilds,

@@ -21,8 +21,8 @@ func TestAPostIsInTheLogOnceWithItsMessage(t *testing.T) {
 	if diff := cmp.Diff([]string{"bob"}, p.MentionUserIDs); diff != "" {
 		t.Errorf("the at-list holds members without the author (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"alice", "bob", "carol"}, p.Roster); diff != "" {
-		t.Errorf("the roster (-want +got):\n%s", diff)
+	if p.Roster != nil {
+		t.Errorf("of a message that wakes who is mentioned: got the roster %v", p.Roster)
 	}
 	tail, err := d.Tail(t.Context(), created, 10)
 	if err != nil {
@@ -37,6 +37,16 @@ func TestAPostIsInTheLogOnceWithItsMessage(t *testing.T) {
 	}
 	if diff := cmp.Diff(p.Message, *e.Message, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the message in the log is not the one answered (-answer +log):\n%s", diff)
+	}
+}
+
+func TestAPostThatWakesEveryoneNamesTheFirst(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, _ := create(t, d, "alice", "bob", "carol")
+	p := post(t, d, channel, "alice", "hi <@mallory>", "mallory")
+	if diff := cmp.Diff([]string{"alice", "bob", "carol"}, p.Roster); diff != "" || p.MemberCount != 3 {
+		t.Errorf("got %d members, first (-want +got):\n%s", p.MemberCount, diff)
 	}
 }
 

@@ -36,7 +36,9 @@ CREATE TABLE members (
     CONSTRAINT members_interval CHECK (left_seq > joined_seq)
 );
 CREATE UNIQUE INDEX members_once ON members (channel_id, user_id) WHERE left_seq IS NULL;
+-- The roster as it was, for what an event told; and as it is, for the many who post.
 CREATE INDEX members_roster ON members (channel_id, joined_seq, position);
+CREATE INDEX members_present ON members (channel_id, joined_seq, position) WHERE left_seq IS NULL;
 CREATE INDEX members_of_user ON members (user_id, channel_id);
 
 -- seq is the number of the message's event: history goes by it. Without foreign keys, for the reason
