@@ -1,0 +1,114 @@
+package guildtest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Post sends a message to the server at base and notes what is known of it. Many may post at the same time.
+func (l *Load) Post(base, channel, content string) (status int, err error) {
+	var answer struct{ Cursor string }
+	content = secret(content)
+	status, err = Call(l.t.Context(), http.MethodPost, base+"/api/channels/"+channel+"/messages", l.alice, map[string]any{"content": content}, &answer)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err != nil:
+		l.counts.Failed++
+	case status == http.StatusServiceUnavailable:
+		l.counts.Refused++
+	case status == http.StatusCreated:
+		l.counts.Acknowledged++
+		l.posted[answer.Cursor] = content
+	default:
+		l.wrong = status
+	}
+	return status, err
+}
+
+// PostSlowly begins a post whose body is not there yet, and returns when the server waits for it; finish
+// sends it and wants it stored.
+func (l *Load) PostSlowly(n *Node, channel, content string) (finish func()) {
+	l.t.Helper()
+	conn, err := net.Dial("tcp", n.Addr())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(Patience))
+	content = secret(content)
+	body := fmt.Sprintf(`{"content":%q}`, content)
+	_, _ = fmt.Fprintf(conn, "POST /api/channels/%s/messages HTTP/1.1\r\nHost: guild\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", channel, l.alice, len(body))
+	answers := bufio.NewReader(conn)
+	if r, err := http.ReadResponse(answers, nil); err != nil || r.StatusCode != http.StatusContinue { // the handler waits for the body now
+		l.t.Fatalf("got %v and %v, want 100", r, err)
+	}
+	return func() {
+		l.t.Helper()
+		_, _ = io.WriteString(conn, body)
+		var answer struct{ Cursor string }
+		r, err := http.ReadResponse(answers, nil)
+		if err == nil {
+			err = json.NewDecoder(r.Body).Decode(&answer)
+		}
+		if err != nil || r.StatusCode != http.StatusCreated {
+			l.t.Fatalf("got %v and %v, want the request in flight finished with 201", r, err)
+		}
+		l.note(answer.Cursor, content)
+	}
+}
+
+// HoldOpen stores a message in a transaction of its own, past the server, that stays open until commit is
+// called.
+func (l *Load) HoldOpen(url, content string) (commit func()) {
+	l.t.Helper()
+	ctx := l.t.Context()
+	const post = `
+		WITH e AS (
+			INSERT INTO events (kind, channel_id, user_id, message_id)
+			VALUES ('message.created', $1, 'alice', gen_random_uuid())
+			RETURNING seq, occurred_at, message_id
+		)
+		INSERT INTO messages (id, channel_id, seq, author_user_id, content, mention_user_ids, created_at)
+		SELECT message_id, $1, seq, 'alice', $2, '{}', occurred_at FROM e
+		RETURNING (SELECT max(epoch) FROM epochs) || '.' || seq`
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var cursor string
+	content = secret(content)
+	if err := tx.QueryRow(ctx, post, l.Channels[0], content).Scan(&cursor); err != nil {
+		l.t.Fatal(err)
+	}
+	return func() {
+		l.t.Helper()
+		if err := tx.Commit(ctx); err != nil {
+			l.t.Fatal(err)
+		}
+		l.note(cursor, content)
+	}
+}
+
+func (l *Load) note(cursor, content string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posted[cursor] = content
+}
+
+// secret is a content that a log must not have.
+func secret(content string) string { return Sesame + " " + content }

@@ -1,0 +1,153 @@
+package guildtest
+
+import (
+	"net/http"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Node is the program at work as a server.
+type Node struct {
+	t       testing.TB
+	program Program
+	cmd     *exec.Cmd
+	state   string
+	stderr  *Text
+	ended   chan struct{}
+	secrets []string // tokens that it was given
+}
+
+// Start runs a server that logs at the debug level, on a port of its own unless args have an -addr, and
+// returns when it is ready. See Launch for its end.
+func (p Program) Start(t testing.TB, state string, args ...string) *Node {
+	t.Helper()
+	if !slices.Contains(args, "-addr") {
+		args = append(args, "-addr", "127.0.0.1:0")
+	}
+	return p.Launch(t, state, nil, exec.Command(p.Path, append(args, "-state", state, "-log-level", "debug")...))
+}
+
+// Launch runs a command that is the server of this state directory, with env on top of the environment, and
+// returns when it is ready. At the end of the test it is stopped if it still runs, and its log is searched
+// for tokens and for Sesame: each is an error.
+func (p Program) Launch(t testing.TB, state string, env []string, cmd *exec.Cmd) *Node {
+	t.Helper()
+	n := &Node{t: t, program: p, cmd: cmd, state: state, stderr: &Text{}, ended: make(chan struct{})}
+	cmd.Env, cmd.Stderr = p.environment(env), n.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(n.ended)
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(n.close)
+	Eventually(t, "the server is ready", Patience, func() bool { return n.Base() != "" || n.Exited() })
+	if n.Exited() {
+		t.Fatalf("got an exit at the start: %s", n.stderr)
+	}
+	return n
+}
+
+func (n *Node) close() {
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-n.ended:
+	case <-time.After(Patience):
+		_ = n.cmd.Process.Kill()
+		<-n.ended
+		n.t.Error("got a server that ignores SIGTERM, want it stopped")
+	}
+	log := n.Log()
+	for _, secret := range append(n.secrets, Sesame) {
+		if strings.Contains(log, secret) {
+			n.t.Errorf("got %q in the log, want neither tokens nor contents", secret)
+		}
+	}
+	if n.t.Failed() {
+		n.t.Logf("the server's own words, the last of them:\n%s", log[max(0, len(log)-4000):])
+	}
+}
+
+// Restart starts a server that has ended once more, with its state directory and at its address, but with no
+// other arguments. The tokens of the first must not be in the second's log either.
+func (n *Node) Restart() *Node {
+	n.t.Helper()
+	again := n.program.Start(n.t, n.state, "-addr", n.Addr())
+	again.secrets = append(again.secrets, n.secrets...)
+	return again
+}
+
+var ready = regexp.MustCompile(`fabric-guild is ready on (http://([^/\s]+)\S*)\n`)
+
+// Base is the server's URL with its prefix, empty as long as it is not ready. It outlives the server.
+func (n *Node) Base() string {
+	if m := ready.FindStringSubmatch(n.Log()); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// Addr is the host and port of a server that was ready once.
+func (n *Node) Addr() string { return ready.FindStringSubmatch(n.Log())[2] }
+
+// Log is what the server has written to stderr so far.
+func (n *Node) Log() string { return n.stderr.String() }
+
+// Pid is the number of the server's process.
+func (n *Node) Pid() int { return n.cmd.Process.Pid }
+
+// Signal sends a signal to the server, which must not have ended.
+func (n *Node) Signal(s syscall.Signal) {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(s); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Stop has the server end in order, and waits for that.
+func (n *Node) Stop() {
+	n.t.Helper()
+	n.Signal(syscall.SIGTERM)
+	n.AwaitExit(0)
+}
+
+// Kill ends the server on the spot, and waits for that.
+func (n *Node) Kill() {
+	n.t.Helper()
+	n.Signal(syscall.SIGKILL)
+	n.AwaitExit(-1)
+}
+
+// AwaitReady waits until the server, which runs, says that it is ready; for Recovery at most.
+func (n *Node) AwaitReady() {
+	n.t.Helper()
+	Eventually(n.t, "the server is ready", Recovery, func() bool {
+		status, err := Call(n.t.Context(), http.MethodGet, n.Base()+"/readyz", "", nil, nil)
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// Exited reports whether the server has ended.
+func (n *Node) Exited() bool {
+	select {
+	case <-n.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// AwaitExit waits for the server's end. Another exit code than this is an error; -1 is an end by a signal.
+func (n *Node) AwaitExit(want int) {
+	n.t.Helper()
+	Eventually(n.t, "the server ends", Patience, n.Exited)
+	if got := n.cmd.ProcessState.ExitCode(); got != want {
+		n.t.Errorf("got exit %d, want %d", got, want)
+	}
+}

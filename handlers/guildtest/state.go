@@ -1,0 +1,60 @@
+package guildtest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// StateDir makes a directory, its name with a space, that the user who runs Postgres in root's place can
+// enter: t.TempDir is closed to them. At the end of the test it is removed when no Postgres is left in it.
+func StateDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fabric guild ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		Eventually(t, "Postgres leaves "+dir, Patience, func() bool { return LockFree(t, dir) })
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// LockFree reports whether no process of a Postgres is left in a state directory: each holds its lock.
+func LockFree(t testing.TB, state string) bool {
+	t.Helper()
+	f, err := os.Open(filepath.Join(state, "postgres-server.lock"))
+	if errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
+
+// Postmaster is the process of the server's private Postgres, which must run.
+func (n *Node) Postmaster() int {
+	n.t.Helper()
+	b, err := os.ReadFile(filepath.Join(n.state, "postgres", "data", "postmaster.pid"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return pid
+}
