@@ -25,6 +25,7 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/chat"
 )
 
 const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream per user out.
@@ -231,7 +232,14 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 		return fmt.Errorf("admin takes refresh: %w", errUsage)
 	}
 	var c config
-	if _, err := c.parse("admin refresh", args[1:], getenv, stderr, c.address); err != nil {
+	rest, err := c.parse("admin refresh", args[1:], getenv, stderr, c.address)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("admin refresh takes no %q: %w", rest[0], errUsage)
+	}
+	if err := c.checkBasePath(); err != nil {
 		return err
 	}
 	answer, err := handlers.RequestRefresh(ctx, c.state, c.addr, c.basePath)
@@ -324,9 +332,19 @@ func (c *config) serveFlags(f *flag.FlagSet) {
 	f.DurationVar(&c.drainRequests, "drain-requests", 15*time.Second, "how long requests may take then")
 }
 
-func (c *config) check() error {
+func (c *config) checkBasePath() error {
 	if c.basePath = strings.TrimSuffix(c.basePath, "/"); c.basePath != "" && !strings.HasPrefix(c.basePath, "/") {
 		return fmt.Errorf("-base-path is to begin with a slash: %w", errUsage)
+	}
+	return nil
+}
+
+func (c *config) check() error {
+	if err := c.checkBasePath(); err != nil {
+		return err
+	}
+	if c.adminUser != "" && !chat.ValidID(c.adminUser) {
+		return fmt.Errorf("-admin-user is to be a user's id: %w", errUsage)
 	}
 	if c.delivery != "three-state" && c.delivery != "two-state" {
 		return fmt.Errorf("-delivery is to be three-state or two-state: %w", errUsage)

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fabric-guild/db/dbtest"
+	"fabric-guild/handlers"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/guildtest"
 )
@@ -358,7 +359,12 @@ func TestAdminRefresh(t *testing.T) {
 	fake.SetAdmin("ada@example.org", "ada")
 	wantAnswer(`{"ok":true,"before":null,"after":{"email":"ada@example.org","userId":"ada"},"changed":true}`)
 	calls := fake.Calls(centertest.AdminEmail)
-	wantError(guildtest.StateDir(t), "401") // another operator's
+	stranger := guildtest.StateDir(t)
+	wantError(stranger, "no such file") // whoever operates no server has no key
+	if _, err := handlers.OpenOperatorKey(stranger); err != nil {
+		t.Fatal(err)
+	}
+	wantError(stranger, "401") // another operator's
 	if got := fake.Calls(centertest.AdminEmail); got != calls {
 		t.Errorf("got %d calls of Center, want no more than %d: a wrong key refreshes nothing", got, calls)
 	}

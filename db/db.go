@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,9 @@ type DB struct {
 	pool *pgxpool.Pool
 	// tailer is apart, so that streams do not queue behind posts for a connection.
 	tailer *pgxpool.Pool
+	mu     sync.Mutex
+	wake   wakeLists // some that were read
+
 	// Doorbell is rung after every transaction that may have drawn a number, committed or not.
 	*Doorbell
 }
@@ -75,7 +79,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, Doorbell: newDoorbell()}
+	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
 		d.Close()

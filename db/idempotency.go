@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -26,8 +27,9 @@ type RequestKey struct {
 
 // An Answer is what a request was answered.
 type Answer struct {
-	Status int
-	Body   []byte
+	Status  int
+	Body    []byte
+	Message *uuid.UUID // that it tells of; nil: none
 }
 
 // keptFor is how long a key is remembered.
@@ -67,10 +69,11 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 // Remember keeps the answer to a request with a key, in the transaction that did what it answers.
 func (q Queries) Remember(ctx context.Context, k RequestKey, a Answer) error {
 	const insert = `
-		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer) VALUES ($1, $2, $3, $4, $5, $6)
+		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO UPDATE
-			SET body_hash = EXCLUDED.body_hash, status = EXCLUDED.status, answer = EXCLUDED.answer, created_at = now()`
-	_, err := q.conn.Exec(ctx, insert, k.User, k.Route, k.Key, k.BodyHash, a.Status, a.Body)
+			SET body_hash = EXCLUDED.body_hash, status = EXCLUDED.status, answer = EXCLUDED.answer,
+				message_id = EXCLUDED.message_id, created_at = now()`
+	_, err := q.conn.Exec(ctx, insert, k.User, k.Route, k.Key, k.BodyHash, a.Status, a.Body, a.Message)
 	return err
 }
 
@@ -93,7 +96,7 @@ const sweepInterval = 10 * time.Minute
 func (q Queries) SweepKeys(ctx context.Context) (int64, error) {
 	const sweep = `
 		DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
-			SELECT ctid FROM idempotency_keys WHERE created_at <= now() - $1::interval LIMIT 1000))`
+			SELECT ctid FROM idempotency_keys WHERE created_at <= now() - $1::interval LIMIT 1000 FOR UPDATE SKIP LOCKED))`
 	tag, err := q.conn.Exec(ctx, sweep, keptFor)
 	return tag.RowsAffected(), sentinel(err)
 }

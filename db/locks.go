@@ -14,7 +14,7 @@ const (
 
 // LockChannel waits until no other transaction decides on the channel's roster or posts to it, and holds
 // that until the transaction ends. It comes before the first read: what is read after it stands at the
-// event's place in the log. Posts share their side of the lock (PostMessage). Two channels may fall on one
+// event's place in the log. Posts and edits share their side of the lock. Two channels may fall on one
 // key, which only makes them wait for each other.
 func (q Queries) LockChannel(ctx context.Context, channel uuid.UUID) error {
 	const lock = `SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))`
@@ -22,7 +22,7 @@ func (q Queries) LockChannel(ctx context.Context, channel uuid.UUID) error {
 	return err
 }
 
-// ShareChannel is the side of the channel's lock that posts take.
+// ShareChannel is the side of the channel's lock that posts and edits take.
 func (q Queries) ShareChannel(ctx context.Context, channel uuid.UUID) error {
 	const lock = `SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))`
 	_, err := q.conn.Exec(ctx, lock, lockChannel, channel)

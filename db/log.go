@@ -42,7 +42,8 @@ type eventRow struct {
 	TurnUserID     *string
 	AdminUserID    *string
 	TwoState       bool
-	WakeUserIDs    []string `db:"wake_user_ids"`
+	WakeVersion    int
+	HeardByAdmin   *string
 }
 
 // heardRow is one with the interval by which it is heard.
@@ -52,18 +53,21 @@ type heardRow struct {
 	LeftSeq   int64
 }
 
-func (r *eventRow) event(epoch int64) *events.Event {
+func (r *eventRow) event(epoch int64, lists wakeLists) *events.Event {
 	e := &events.Event{
 		Cursor: events.Cursor{Epoch: epoch, Seq: r.Seq}, Kind: r.Kind, UserID: r.UserID, OccurredAt: r.OccurredAt,
 		ChannelID: r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType, Joined: r.Joined, Reason: value(r.Reason),
+		Admin: value(r.HeardByAdmin),
 	}
 	if r.MessageID != nil && r.MessageSeq != nil {
 		e.Message = &events.Message{
 			ID: *r.MessageID, ChannelID: r.ChannelID, GuildID: r.GuildID, XType: r.XType, AuthorUserID: value(r.AuthorUserID),
 			Content: value(r.Content), MentionUserIDs: r.MentionUserIDs, ReplyTo: r.ReplyTo, CreatedAt: *r.CreatedAt,
 			EditedAt: r.EditedAt, Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID),
-			Seq: *r.MessageSeq, EditedSeq: value(r.EditedSeq), WakeList: r.WakeUserIDs, Admin: value(r.AdminUserID), TwoState: r.TwoState,
+			Seq: *r.MessageSeq, EditedSeq: value(r.EditedSeq), Admin: value(r.AdminUserID), TwoState: r.TwoState,
+			WakeList: lists[wakeKey{r.ChannelID, r.WakeVersion}],
 		}
+		e.Message.Settle()
 	}
 	return e
 }
@@ -95,7 +99,7 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 	const rows = `
 		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, reason, joined,
 			message_id, message_seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_user_ids
+			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin
 		FROM event_rows WHERE seq > $1 ORDER BY seq LIMIT $2`
 	var h horizon
 	var found []*eventRow
@@ -125,11 +129,15 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 			return events.Tail{}, sentinel(err)
 		}
 	}
+	lists, err := d.wakeListsOf(ctx, Queries{d.tailer}, found)
+	if err != nil {
+		return events.Tail{}, err
+	}
 	for _, r := range found {
 		if r.Seq > h.horizon {
 			break
 		}
-		t.Events = append(t.Events, r.event(t.Epoch))
+		t.Events = append(t.Events, r.event(t.Epoch, lists))
 	}
 	return t, nil
 }
@@ -175,7 +183,7 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 		)
 		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
 			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
-			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_user_ids,
+			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin,
 			p.joined_seq, p.left_seq
 		FROM page p JOIN event_rows r USING (seq) ORDER BY r.seq`
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
@@ -201,10 +209,18 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	case epoch == nil:
 		return events.Page{}, errors.New("the tailer has not begun this epoch yet")
 	}
+	asRows := make([]*eventRow, len(found))
+	for i, r := range found {
+		asRows[i] = &r.eventRow
+	}
+	lists, err := d.wakeListsOf(ctx, d.Queries, asRows)
+	if err != nil {
+		return events.Page{}, err
+	}
 	p := events.Page{Reached: upTo, Epoch: *epoch}
 	for _, r := range found {
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
-		p.Events = append(p.Events, events.Heard{Event: r.event(*epoch), In: in})
+		p.Events = append(p.Events, events.Heard{Event: r.event(*epoch, lists), In: in})
 	}
 	if len(found) == replayEvents {
 		p.Reached = found[len(found)-1].Seq

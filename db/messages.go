@@ -76,7 +76,11 @@ func (d *DB) postMessage(ctx context.Context, m NewMessage) (Post, error) {
 // PostMessage is DB.PostMessage in a transaction that holds the channel: exclusively where turns are taken,
 // with the turn that m hands over.
 func (q Queries) PostMessage(ctx context.Context, m NewMessage) (p Post, err error) {
+	const turn = `UPDATE channels SET turn_user_id = $2 WHERE id = $1`
 	var b pgx.Batch
+	if m.TurnUserID != "" {
+		b.Queue(turn, m.ChannelID, m.TurnUserID) // a post that is refused takes it back
+	}
 	queuePost(&b, m, true, &p)
 	err = q.conn.SendBatch(ctx, &b).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -102,8 +106,6 @@ func queuePost(b *pgx.Batch, m NewMessage, turns bool, p *Post) {
 			FROM unnest($5::text[]) WITH ORDINALITY AS u (id, position)
 			WHERE u.id <> $3 AND (
 				SELECT true FROM members a WHERE a.channel_id = $2 AND a.user_id = u.id AND a.left_seq IS NULL)
-		), turn AS (
-			UPDATE channels SET turn_user_id = $10 FROM c WHERE id = $2 AND $10::text IS NOT NULL
 		), e AS (
 			INSERT INTO events (kind, channel_id, user_id, message_id, admin_user_id)
 			SELECT 'message.created', $2, $3, $1, CASE c.x_type WHEN 'triage' THEN $11 END FROM c
@@ -145,17 +147,17 @@ func optional(s string) *string {
 
 // A StoredMessage is one with what decides who may see and change it.
 type StoredMessage struct {
-	events.Message
-	In *events.Interval // by which the user who asked may see it; nil: none
+	events.Message // without its wake list, which WakeListAt has
+	WakeVersion    int
+	In             *events.Interval // by which the user who asked may see it; nil: none
 }
 
 const selectMessage = `
 	SELECT m.id, m.channel_id, c.guild_id, c.x_type, m.author_user_id, m.content, m.mention_user_ids, m.reply_to,
 		m.created_at, m.edited_at, m.deleted_at, coalesce(m.turn_user_id, ''), m.seq, coalesce(m.edited_seq, 0),
-		w.user_ids, coalesce(m.admin_user_id, ''), m.two_state, i.joined_seq, coalesce(i.left_seq, 0)
+		m.wake_version, coalesce(m.admin_user_id, ''), m.two_state, i.joined_seq, coalesce(i.left_seq, 0)
 	FROM messages m
 	JOIN channels c ON c.id = m.channel_id
-	LEFT JOIN wake_lists w ON w.channel_id = m.channel_id AND w.version = m.wake_version
 	LEFT JOIN members i ON i.channel_id = m.channel_id AND i.user_id = $1
 		AND i.joined_seq <= m.seq AND (i.left_seq IS NULL OR m.seq < i.left_seq)`
 
@@ -165,7 +167,7 @@ func scanMessage(row pgx.CollectableRow) (m StoredMessage, err error) {
 	var left int64
 	err = row.Scan(&m.ID, &m.ChannelID, &m.GuildID, &m.XType, &m.AuthorUserID, &m.Content, &m.MentionUserIDs, &m.ReplyTo,
 		&m.CreatedAt, &m.EditedAt, &deleted, &m.TurnUserID, &m.Seq, &m.EditedSeq,
-		&m.WakeList, &m.Admin, &m.TwoState, &joined, &left)
+		&m.WakeVersion, &m.Admin, &m.TwoState, &joined, &left)
 	m.Deleted = deleted != nil
 	if joined != nil {
 		m.In = &events.Interval{ChannelID: m.ChannelID, Joined: *joined, Left: left}
@@ -181,6 +183,14 @@ func (q Queries) Message(ctx context.Context, id uuid.UUID, user string) (Stored
 	}
 	m, err := pgx.CollectExactlyOneRow(rows, scanMessage)
 	return m, sentinel(err)
+}
+
+// LockMessage waits until nobody else changes a message, and holds that until the transaction ends: so its
+// changes stand in the log in the order in which they were made.
+func (q Queries) LockMessage(ctx context.Context, id uuid.UUID) error {
+	const lock = `SELECT FROM messages WHERE id = $1 FOR UPDATE`
+	_, err := q.conn.Exec(ctx, lock, id)
+	return err
 }
 
 // History is a part of a channel's messages, newest first. Before and After are numbers in the log, 0: none.
@@ -204,9 +214,15 @@ func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, 
 	return found, sentinel(err)
 }
 
-// EditMessage replaces the text of a message whose channel is locked, or with deleted takes it away, and
-// tells of it. m is set to how it then is.
-func (q Queries) EditMessage(ctx context.Context, m *events.Message, by, content string, deleted bool) (at events.Cursor, err error) {
+// EditMessage replaces the text of a message that is locked, or with deleted takes it away, also out of
+// the answers that are kept for its author, and tells of it: to admin too, who may be no member. m is set to
+// how it then is.
+func (q Queries) EditMessage(ctx context.Context, m *events.Message, by, content string, deleted bool, admin string) (at events.Cursor, err error) {
+	const forget = `
+		UPDATE idempotency_keys SET answer = convert_to((
+			CASE WHEN $3 THEN jsonb_set(convert_from(answer, 'UTF8')::jsonb #- '{message,content}', '{message,deleted}', 'true')
+			ELSE jsonb_set(convert_from(answer, 'UTF8')::jsonb, '{message,content}', to_jsonb($2::text)) END)::text, 'UTF8')
+		WHERE message_id = $1`
 	const query = `
 		WITH e AS (
 			INSERT INTO events (kind, channel_id, user_id, message_id, admin_user_id)
@@ -219,8 +235,11 @@ func (q Queries) EditMessage(ctx context.Context, m *events.Message, by, content
 			FROM e WHERE id = $1
 		)
 		SELECT log_epoch(), seq, occurred_at FROM e`
+	if _, err := q.conn.Exec(ctx, forget, m.ID, content, deleted); err != nil {
+		return at, err
+	}
 	var when events.Time
-	err = q.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(m.Admin)).Scan(&at.Epoch, &at.Seq, &when)
+	err = q.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).Scan(&at.Epoch, &at.Seq, &when)
 	m.Content, m.Deleted, m.EditedSeq = content, deleted, at.Seq
 	if !deleted {
 		m.EditedAt = &when

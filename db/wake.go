@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"slices"
 
 	"fabric-guild/events"
 
@@ -22,6 +23,31 @@ func (q Queries) WakeList(ctx context.Context, channel uuid.UUID) ([]string, err
 	return users, sentinel(err)
 }
 
+// WakeListAt is a channel's wake list of an earlier version, sorted; 0 is the one before the first.
+func (q Queries) WakeListAt(ctx context.Context, channel uuid.UUID, version int) ([]string, error) {
+	const query = `
+		SELECT u.id FROM wake_lists w, unnest(w.user_ids) AS u (id)
+		WHERE w.channel_id = $1 AND w.version = $2 ORDER BY u.id COLLATE "C"`
+	rows, err := q.conn.Query(ctx, query, channel, version)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	users, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return users, sentinel(err)
+}
+
+// TakeOffWakeList gives a channel that is locked a wake list without user, if they are on it.
+func (q Queries) TakeOffWakeList(ctx context.Context, channel uuid.UUID, user string) error {
+	users, err := q.WakeList(ctx, channel)
+	if err != nil {
+		return err
+	}
+	if i := slices.Index(users, user); i >= 0 {
+		return q.newWakeList(ctx, channel, slices.Delete(users, i, i+1))
+	}
+	return nil
+}
+
 // SetWakeList gives a channel that is locked a new wake list, and tells of it as an update of the channel.
 // Messages that were posted before keep the list that they were decided by.
 func (q Queries) SetWakeList(ctx context.Context, channel uuid.UUID, by string, users []string) (events.Cursor, error) {
@@ -39,6 +65,61 @@ func (q Queries) newWakeList(ctx context.Context, channel uuid.UUID, users []str
 		INSERT INTO wake_lists (channel_id, version, user_ids) SELECT $1, wake_version, $2 FROM c`
 	_, err := q.conn.Exec(ctx, query, channel, users)
 	return err
+}
+
+// A wakeKey names a wake list, which never changes.
+type wakeKey struct {
+	channel uuid.UUID
+	version int
+}
+
+type wakeLists map[wakeKey][]string
+
+// wakeListsKept bounds how many lists a node remembers.
+const wakeListsKept = 1000
+
+// wakeListsOf are the lists that messages among rows were decided by, sorted: each is read once, and shared
+// by all events that need it.
+func (d *DB) wakeListsOf(ctx context.Context, q Queries, rows []*eventRow) (wakeLists, error) {
+	const query = `
+		SELECT w.channel_id, w.version, ARRAY(SELECT u FROM unnest(w.user_ids) AS u ORDER BY u COLLATE "C")
+		FROM wake_lists w
+		JOIN unnest($1::uuid[], $2::int[]) AS k (channel_id, version) ON w.channel_id = k.channel_id AND w.version = k.version`
+	found := wakeLists{}
+	var channels []uuid.UUID
+	var versions []int
+	d.mu.Lock()
+	for _, r := range rows {
+		k := wakeKey{r.ChannelID, r.WakeVersion}
+		if _, seen := found[k]; seen || r.WakeVersion == 0 {
+			continue
+		}
+		list, known := d.wake[k]
+		if found[k] = list; !known {
+			channels, versions = append(channels, k.channel), append(versions, k.version)
+		}
+	}
+	d.mu.Unlock()
+	if len(channels) == 0 {
+		return found, nil
+	}
+	read, err := q.conn.Query(ctx, query, channels, versions)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	var k wakeKey
+	var list []string
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err = pgx.ForEachRow(read, []any{&k.channel, &k.version, &list}, func() error {
+		if len(d.wake) >= wakeListsKept {
+			clear(d.wake)
+		}
+		found[k], d.wake[k] = list, list
+		list = nil
+		return nil
+	})
+	return found, sentinel(err)
 }
 
 // Strangers are those of users who are not members of a channel.

@@ -5,7 +5,7 @@ import "slices"
 // An Outcome is what a message is to one of its recipients.
 type Outcome uint8
 
-// The outcomes. In the two-state rule nobody but the author's streams without echo is skipped.
+// The outcomes. By the two-state rule nobody is skipped.
 const (
 	Skip     Outcome = iota // not delivered
 	Observer                // delivered, not to be acted on
@@ -46,8 +46,8 @@ func (r Reason) String() string { return reasonNames[r] }
 type Facts struct {
 	XType     XType
 	Author    string
-	Mentioned []string // the at-list: mentioned members without the author
-	WakeList  []string // triage (on duty), custom
+	Mentioned []string // the at-list, sorted: mentioned members without the author
+	WakeList  []string // triage (on duty), custom; sorted
 	Turn      string   // discuss, work: whose turn it is after the message; empty: nobody wakes
 	Admin     string   // triage: the Center admin, member or not; empty: there was none
 	TwoState  bool     // the older rule: nobody is skipped, in triage mentions change nothing and there is no admin
@@ -67,7 +67,7 @@ func (f *Facts) Decide(user string) (Outcome, Reason) {
 		switch {
 		case len(f.Mentioned) == 0:
 			return Wake, Everyone
-		case slices.Contains(f.Mentioned, user):
+		case among(f.Mentioned, user):
 			return Wake, Mention
 		}
 		return Observer, NotAddressed
@@ -76,7 +76,7 @@ func (f *Facts) Decide(user string) (Outcome, Reason) {
 	case Triage:
 		return f.decideTriage(user)
 	case Custom:
-		if slices.Contains(f.WakeList, user) {
+		if among(f.WakeList, user) {
 			return Wake, WakeList
 		}
 		return Observer, NotAddressed
@@ -93,14 +93,20 @@ func (f *Facts) Decide(user string) (Outcome, Reason) {
 
 func (f *Facts) decideTriage(user string) (Outcome, Reason) {
 	switch {
-	case slices.Contains(f.WakeList, user):
+	case among(f.WakeList, user):
 		return Wake, OnDuty
 	case f.TwoState:
 		return Observer, NotAddressed
-	case slices.Contains(f.Mentioned, user):
+	case among(f.Mentioned, user):
 		return Wake, Mention
 	case user == f.Admin:
 		return Observer, Admin
 	}
 	return Skip, NotAddressed
+}
+
+// among looks into a sorted list, which may be long where many are asked for.
+func among(sorted []string, user string) bool {
+	_, found := slices.BinarySearch(sorted, user)
+	return found
 }

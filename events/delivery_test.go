@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -103,6 +104,8 @@ func (w who) facts(xType XType, twoState bool) *Facts {
 	if w.admin {
 		f.Admin = "me"
 	}
+	slices.Sort(f.Mentioned)
+	slices.Sort(f.WakeList)
 	return f
 }
 

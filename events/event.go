@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -104,27 +105,44 @@ type Message struct {
 
 	Seq       int64    `json:"-"` // of its first event
 	EditedSeq int64    `json:"-"` // of the latest event that changed it; 0: none has
-	WakeList  []string `json:"-"` // as of its post
+	WakeList  []string `json:"-"` // as of its post; shared, for lists never change
 	Admin     string   `json:"-"` // as of its post
 	TwoState  bool     `json:"-"`
+	facts     *Facts
 }
 
 // Facts are what delivery decides by.
 func (m *Message) Facts() *Facts {
+	if m.facts != nil {
+		return m.facts
+	}
 	return &Facts{
-		XType: m.XType, Author: m.AuthorUserID, Mentioned: m.MentionUserIDs,
-		WakeList: m.WakeList, Turn: m.TurnUserID, Admin: m.Admin, TwoState: m.TwoState,
+		XType: m.XType, Author: m.AuthorUserID, Mentioned: inOrder(m.MentionUserIDs),
+		WakeList: inOrder(m.WakeList), Turn: m.TurnUserID, Admin: m.Admin, TwoState: m.TwoState,
 	}
 }
+
+// inOrder is ids sorted; itself, where it is so already.
+func inOrder(ids []string) []string {
+	if slices.IsSorted(ids) {
+		return ids
+	}
+	return slices.Sorted(slices.Values(ids))
+}
+
+// Settle works the facts out once and for all, for those who ask often.
+func (m *Message) Settle() { m.facts = m.Facts() }
 
 // For is the message as a member of an interval may see it: without its content, if that has changed since
 // they left.
 func (m Message) For(in Interval) Message {
-	if in.Left != 0 && m.EditedSeq > in.Left {
-		m.Content, m.Redacted = "", true
+	if m.changedAfter(in) {
+		m.Content, m.EditedAt, m.Redacted = "", nil, true
 	}
 	return m
 }
+
+func (m *Message) changedAfter(in Interval) bool { return in.Left != 0 && m.EditedSeq > in.Left }
 
 // An Event is one row of the log with what it refers to. It is immutable once it is read, and shared by
 // every session that hears it, as are its encoded frames.
@@ -141,6 +159,7 @@ type Event struct {
 
 	Joined  []string // ChannelCreated: the first members
 	Message *Message // message events
+	Admin   string   // message events in triage: who hears it as the admin, member or not
 	Reason  string   // TurnChanged: what changed it
 
 	frames [reasons]atomic.Pointer[Frame] // one encoding per variant, made by the first who needs it

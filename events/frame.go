@@ -126,26 +126,31 @@ func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 		return nil
 	}
 	if e.Kind != MessageCreated {
-		// An edit wakes nobody, and goes to those who were in the channel ever since the message came.
-		if in.Joined > m.Seq {
+		// An edit wakes nobody, and goes to those who were in the channel ever since the message came, and
+		// to the admin, who heard it without.
+		if in.Joined > m.Seq && user != e.Admin {
 			return nil
 		}
-		return e.cached(noReason, func() *Frame {
+		return e.variant(noReason, in, func() *Frame {
 			return newFrame(string(e.Kind), struct {
 				Message
 				Wakeup bool `json:"wakeup"`
-			}{*m, false}, e.Cursor)
+			}{m.For(in), false}, e.Cursor)
 		})
 	}
-	encode := func() *Frame {
+	return e.variant(reason, in, func() *Frame {
 		return newFrame(string(e.Kind), struct {
 			Message
 			Wakeup     bool   `json:"wakeup"`
 			WakeReason string `json:"wakeReason"`
 		}{m.For(in), outcome == Wake, reason.String()}, e.Cursor)
-	}
-	if in.Left != 0 && m.EditedSeq > in.Left {
-		return encode() // for this reader alone
+	})
+}
+
+// variant is cached but for a reader who is to see less than the others.
+func (e *Event) variant(reason Reason, in Interval, encode func() *Frame) *Frame {
+	if e.Message.changedAfter(in) {
+		return encode()
 	}
 	return e.cached(reason, encode)
 }
@@ -155,6 +160,9 @@ func (e *Event) size() int {
 	n := 512 + len(e.Joined)*32
 	if e.Message != nil {
 		n += 3 * len(e.Message.Content) // as it is, and in two or so variants
+		for _, id := range e.Message.MentionUserIDs {
+			n += 4 * (len(id) + 16)
+		}
 	}
 	return n
 }

@@ -35,6 +35,7 @@ func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts alloca
 		Cursor: Cursor{1, 2}, Kind: MessageCreated, ChannelID: ops,
 		Message: &Message{XType: General, AuthorUserID: "bob", MentionUserIDs: []string{"alice"}},
 	}
+	e.Message.Settle()
 	f := &Filter{}
 	if e.frameFor("carol", Interval{}, f) != e.frameFor("dave", Interval{}, f) {
 		t.Error("two recipients of one variant got two encodings")

@@ -39,6 +39,10 @@ func (l *memLog) append(e *Event) Cursor {
 	defer l.mu.Unlock()
 	e.Cursor = Cursor{l.epoch, l.last() + 1}
 	e.GuildID = "g1"
+	if e.Message != nil {
+		e.Admin = e.Message.Admin
+		e.Message.Settle()
+	}
 	l.events = append(l.events, e)
 	select {
 	case l.rung <- struct{}{}:

@@ -47,7 +47,7 @@ func (r *ring) replace(m *Message) {
 		if e.Message != nil && e.Message.ID == m.ID {
 			now := &Event{
 				Cursor: e.Cursor, Kind: e.Kind, UserID: e.UserID, OccurredAt: e.OccurredAt,
-				ChannelID: e.ChannelID, GuildID: e.GuildID, Name: e.Name, XType: e.XType, Message: m,
+				ChannelID: e.ChannelID, GuildID: e.GuildID, Name: e.Name, XType: e.XType, Message: m, Admin: e.Admin,
 			}
 			r.size += now.size() - e.size()
 			r.events[from+i] = now

@@ -109,15 +109,13 @@ func (r *Router) publish(e *Event) {
 			u.offer(e)
 		}
 	}
-	if m := e.Message; m != nil {
-		if u := r.users[m.Admin]; u != nil && m.Admin != "" {
-			if _, member := u.interval(e); !member {
-				u.offer(e)
-			}
+	if u := r.users[e.Admin]; u != nil && e.Admin != "" {
+		if _, member := u.interval(e); !member {
+			u.offer(e)
 		}
-		if e.Kind != MessageCreated {
-			r.ring.replace(m)
-		}
+	}
+	if e.Message != nil && e.Kind != MessageCreated {
+		r.ring.replace(e.Message)
 	}
 	if e.Kind == MemberLeft {
 		if u := r.concerned(e.UserID, e); u != nil {
@@ -147,7 +145,7 @@ func (u *user) interval(e *Event) (Interval, bool) {
 }
 
 // isFor reports whether user hears e without being a member.
-func (e *Event) isFor(user string) bool { return e.Message != nil && e.Message.Admin == user }
+func (e *Event) isFor(user string) bool { return e.Admin != "" && e.Admin == user }
 
 // joined are the users whose interval starts with e.
 func (e *Event) joined() []string {

@@ -280,9 +280,10 @@ func (s *Session) tick() {
 		s.Close("token_expired", false)
 		return
 	}
-	if s.opts.Revoked != nil && s.opts.Revoked() {
-		s.Close("token_revoked", false)
-		return
+	if s.opts.Revoked != nil {
+		if done, ok := s.watched(); ok {
+			go s.recheck(done) // apart: it may take its time, and the token's end may come meanwhile
+		}
 	}
 	s.router.mu.Lock() // the position stands still, so what is queued is all up to it
 	defer s.router.mu.Unlock()
@@ -305,6 +306,13 @@ func (s *Session) tick() {
 		s.enqueue(heartbeat(at))
 	}
 	s.timer.Reset(s.untilTick())
+}
+
+func (s *Session) recheck(done func()) {
+	defer done()
+	if s.opts.Revoked() {
+		s.Close("token_revoked", false)
+	}
 }
 
 // untilTick is the time to the next tick: a heartbeat, or the token's end if that comes first.

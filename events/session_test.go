@@ -84,6 +84,7 @@ func TestTheStreamEndsWhenItsTokenIsRevoked(t *testing.T) {
 		c := n.open(t, Options{User: "alice", Revoked: func() bool { return time.Now().After(revokedAt) }})
 		c.expect(got{event: "stream.ready"})
 		c.expect(got{comment: "hb 7.0"})
+		c.expect(got{comment: "hb 7.0"}) // the check goes beside it
 		c.expect(got{event: "stream.closing", data: `{"reason":"token_revoked","reconnect":false}`})
 		if late := time.Since(revokedAt); late > time.Minute {
 			t.Errorf("it ended %v after the revocation, want a minute at most", late)

@@ -22,9 +22,11 @@ import (
 // directory may operate the server.
 type OperatorKey struct{ key *keyFile }
 
+const operatorKeyFile = "operator.key"
+
 // OpenOperatorKey uses the key in dir, and makes one if there is none.
 func OpenOperatorKey(dir string) (*OperatorKey, error) {
-	key, err := openKeyFile(filepath.Join(dir, "operator.key"))
+	key, err := openKeyFile(filepath.Join(dir, operatorKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("operator: %w", err)
 	}
@@ -91,12 +93,17 @@ func (s *Server) adminFor(ctx context.Context, id Identity, channel uuid.UUID) (
 	return admin.UserID, nil
 }
 
+// stillAdmin is who heard m as the admin, if they are the admin still: its edits are for them too.
+func (s *Server) stillAdmin(m *events.Message) string {
+	if admin, _ := s.admin.Snapshot(); admin != nil && admin.UserID == m.Admin {
+		return m.Admin
+	}
+	return ""
+}
+
 // RequestRefresh asks the server at addr for it, with the key in dir.
 func RequestRefresh(ctx context.Context, dir, addr, basePath string) (a RefreshAnswer, err error) {
-	key, err := OpenOperatorKey(dir)
-	if err != nil {
-		return a, err
-	}
+	key := OperatorKey{&keyFile{path: filepath.Join(dir, operatorKeyFile)}} // the server has made it
 	token, err := key.Token()
 	if err != nil {
 		return a, err
@@ -115,7 +122,12 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath string) (a RefreshA
 		return a, err
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	resp, err := http.DefaultClient.Do(r)
+	// Straight to the server: the key is for nobody in between, and for nobody else.
+	straight := http.Client{
+		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := straight.Do(r)
 	if err != nil {
 		return a, fmt.Errorf("reach the server: %w", err)
 	}

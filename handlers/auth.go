@@ -46,12 +46,15 @@ func bearer(r *http.Request) (string, error) {
 
 type meAnswer struct {
 	UserID    string       `json:"userId"`
-	GuildIDs  []string     `json:"guildIds,omitempty"`
+	GuildIDs  *[]string    `json:"guildIds,omitempty"` // absent: all
 	ExpiresAt *events.Time `json:"expiresAt,omitempty"`
 }
 
 func (id Identity) answer() meAnswer {
-	a := meAnswer{UserID: id.UserID, GuildIDs: id.Guilds}
+	a := meAnswer{UserID: id.UserID}
+	if id.Guilds != nil {
+		a.GuildIDs = &id.Guilds
+	}
 	if !id.Expires.IsZero() {
 		a.ExpiresAt = &events.Time{Time: id.Expires}
 	}

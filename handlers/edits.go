@@ -77,7 +77,7 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 		case m.Content == content:
 			return unchanged(ctx, q, c)
 		}
-		return q.EditMessage(ctx, m, id.UserID, content, false)
+		return q.EditMessage(ctx, m, id.UserID, content, false, s.stillAdmin(m))
 	})
 }
 
@@ -88,17 +88,16 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	}
 	return s.changeMessage(w, r, id, message, func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error) {
 		switch {
-		case m.AuthorUserID != id.UserID && c.CreatedBy != id.UserID:
+		case m.AuthorUserID != id.UserID && (c.CreatedBy != id.UserID || c.XType == events.DM):
 			return events.Cursor{}, newProblem(http.StatusForbidden, "not_author", "only its author, or the channel's creator, may delete a message")
 		case m.Deleted:
 			return unchanged(ctx, q, c)
 		}
-		return q.EditMessage(ctx, m, id.UserID, "", true)
+		return q.EditMessage(ctx, m, id.UserID, "", true, s.stillAdmin(m))
 	})
 }
 
-// changeMessage changes a message in a transaction that holds its channel: so what it was is what the log's
-// readers know.
+// changeMessage changes a message in a transaction that holds it, and its channel as a post does.
 func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identity, message uuid.UUID,
 	do func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error),
 ) error {
@@ -109,7 +108,7 @@ func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identi
 		if m, _, err = seen(ctx, q, id, message); err != nil {
 			return err
 		}
-		if err := q.LockChannel(ctx, m.ChannelID); err != nil {
+		if err := errors.Join(q.ShareChannel(ctx, m.ChannelID), q.LockMessage(ctx, message)); err != nil {
 			return err
 		}
 		if m, c, err = seen(ctx, q, id, message); err != nil {
@@ -158,6 +157,9 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	members, next := page(found, asked, nextInRoster)
+	if m.WakeList, err = s.db.WakeListAt(r.Context(), m.ChannelID, m.WakeVersion); err != nil {
+		return err
+	}
 	facts := m.Facts()
 	items := make([]delivery, 0, len(members)+1)
 	explain := func(user string) {

@@ -21,6 +21,8 @@ import (
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/center/centertest"
 )
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
@@ -57,6 +59,9 @@ type setup struct {
 	state      string // directory of the token key
 	basePath   string
 	r3labs     bool
+	center     *centertest.Server // nil: the program is its own authority
+	admin      string             // without Center; empty: there is none
+	twoState   bool
 	logger     *slog.Logger
 	sendBuffer int // of accepted connections, in bytes
 }
@@ -70,6 +75,7 @@ type node struct {
 	router *events.Router
 	server *handlers.Server
 	tokens *handlers.Tokens
+	key    *handlers.OperatorKey
 	client *http.Client
 	label  string
 	stop   func() // streams, requests, readers, pool; may be called more than once
@@ -94,6 +100,9 @@ func start(t *testing.T, s setup) *node {
 	if n.tokens, err = handlers.OpenTokens(s.state); err != nil {
 		t.Fatal(err)
 	}
+	if n.key, err = handlers.OpenOperatorKey(s.state); err != nil {
+		t.Fatal(err)
+	}
 	// The label is inherited by every goroutine of the node, which tells them from the client's and from
 	// those of tests that run beside this one.
 	pprof.Do(t.Context(), pprof.Labels("node", n.label), func(ctx context.Context) { n.run(ctx) })
@@ -113,10 +122,12 @@ func (n *node) run(ctx context.Context) {
 	}
 	n.router = events.NewRouter(n.db, head)
 	tailer := events.NewTailer(n.db, n.router, n.db.Bell(), n.logger)
+	authority, admin := n.authority()
 	var handler http.Handler
 	n.server, handler = handlers.New(handlers.Config{
 		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
-		BasePath: n.basePath, R3labsOnly: n.r3labs,
+		Center: authority, Admin: admin, Operator: n.key,
+		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState,
 	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -136,6 +147,10 @@ func (n *node) run(ctx context.Context) {
 	background.Go(func() { _ = web.Serve(narrow{listener, n.sendBuffer}) })
 
 	n.stop = sync.OnceFunc(func() {
+		if authority != nil {
+			defer authority.Close()
+		}
+		defer admin.Close()
 		defer n.db.Close()
 		defer background.Wait()
 		defer stopReading()
@@ -156,6 +171,22 @@ func (n *node) run(ctx context.Context) {
 		stop()
 		n.wantGoroutines(n.t, 0)
 	}
+}
+
+// authority is the client of Center, nil without it, and the admin.
+func (n *node) authority() (*center.Client, *center.AdminCache) {
+	n.t.Helper()
+	if n.center == nil {
+		if n.admin == "" {
+			return nil, center.FixedAdmin(nil)
+		}
+		return nil, center.FixedAdmin(&center.Admin{Email: n.admin + "@example.org", UserID: n.admin})
+	}
+	client, err := center.New(n.center.URL, n.center.APIKey, n.logger)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return client, center.NewAdminCache(client, n.logger)
 }
 
 // narrow sets the send buffer of what it accepts, so that a client which takes no bytes is felt soon.
@@ -237,6 +268,11 @@ type user struct {
 
 func (n *node) user(id string, guilds ...string) *user {
 	n.t.Helper()
+	if n.center != nil {
+		token := "token-of-" + id
+		n.center.SetToken(token, centertest.Token{UserID: id, Guilds: guilds})
+		return &user{n, id, token}
+	}
 	token, err := n.tokens.Sign(id, guilds, time.Hour)
 	if err != nil {
 		n.t.Fatal(err)

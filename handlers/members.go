@@ -145,6 +145,11 @@ func (s *Server) removes(channel uuid.UUID, user string) change {
 		if err != nil {
 			return events.Cursor{}, err
 		}
+		if wakesByList(c.XType) { // who comes back is not on duty unasked
+			if err := q.TakeOffWakeList(ctx, channel, user); err != nil {
+				return events.Cursor{}, err
+			}
+		}
 		at, err := q.RemoveMember(ctx, channel, user)
 		if err == nil && holder != "" {
 			_, err = q.TellTurn(ctx, channel, holder, string(chat.Leave))

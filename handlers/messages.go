@@ -50,7 +50,15 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if key != nil { // the answer to an earlier request is for who may still see it
+		if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
+			return err
+		}
+	}
 	if command.Content == "" {
+		if body.ReplyTo != nil {
+			return refused(fieldError{"replyTo", "does not go with a command"})
+		}
 		return s.carryOut(w, r, id, channel, key, command)
 	}
 	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content)}
@@ -211,7 +219,8 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 
 // asSeen is a message as a member of its channel may see it.
 func asSeen(m db.StoredMessage, c db.Channel) events.Message {
-	if m.In == nil || c.History == "all" {
+	here := c.JoinedSeq != nil && *c.JoinedSeq <= m.EditedSeq // when it was last changed
+	if m.In == nil || c.History == "all" || here {
 		return m.Message
 	}
 	return m.For(*m.In)

@@ -40,6 +40,9 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey
 			return err
 		}
 		a = db.Answer{Status: status, Body: body}
+		if post, ok := v.(postAnswer); ok {
+			a.Message = &post.Message.ID
+		}
 		if key == nil {
 			return nil
 		}

@@ -88,6 +88,9 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 	var target string
 	if body.UserID != nil {
 		target = *body.UserID
+		if wrong := checkID("userId", target); wrong != nil {
+			return refused(wrong...)
+		}
 	}
 	var answer turnAnswer
 	err = s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) (err error) {

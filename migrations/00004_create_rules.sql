@@ -48,9 +48,11 @@ CREATE TABLE idempotency_keys (
     body_hash  bytea       NOT NULL,
     status     integer     NOT NULL,
     answer     bytea       NOT NULL,
+    message_id uuid, -- that the answer tells of: it is not to outlive the message's text
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, route, key)
 );
+CREATE INDEX idempotency_keys_of_message ON idempotency_keys (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
 DROP VIEW event_rows;
@@ -64,8 +66,8 @@ SELECT e.seq, e.kind, e.user_id, e.occurred_at, e.channel_id, c.guild_id, c.name
     END AS joined,
     e.message_id, m.seq AS message_seq, m.author_user_id, m.content, m.mention_user_ids, m.reply_to, m.created_at,
     m.edited_at, m.edited_seq, m.deleted_at,
-    m.turn_user_id, m.admin_user_id, coalesce(m.two_state, false) AS two_state, w.user_ids AS wake_user_ids
+    m.turn_user_id, m.admin_user_id, coalesce(m.two_state, false) AS two_state, coalesce(m.wake_version, 0) AS wake_version,
+    e.admin_user_id AS heard_by_admin
 FROM events e
 JOIN channels c ON c.id = e.channel_id
-LEFT JOIN messages m ON m.id = e.message_id
-LEFT JOIN wake_lists w ON w.channel_id = m.channel_id AND w.version = m.wake_version;
+LEFT JOIN messages m ON m.id = e.message_id;

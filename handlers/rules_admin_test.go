@@ -1,0 +1,164 @@
+package handlers_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"fabric-guild/handlers/center/centertest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type adminJSON struct {
+	Email  string `json:"email"`
+	UserID string `json:"userId"`
+}
+
+type refreshed struct {
+	OK      bool       `json:"ok"`
+	Before  *adminJSON `json:"before"`
+	After   *adminJSON `json:"after"`
+	Changed bool       `json:"changed"`
+}
+
+// operator is who can read the node's state directory.
+func (n *node) operator(t *testing.T) *user {
+	t.Helper()
+	token, err := n.key.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &user{n, "the operator", token}
+}
+
+func (n *node) operate(t *testing.T, status int) refreshed {
+	t.Helper()
+	return call[refreshed](t, n.operator(t), status, "POST", "/api/admin/refresh", nil)
+}
+
+var discardLogs = slog.New(slog.DiscardHandler)
+
+func TestTheOperatorRefreshesTheAdmin(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	n := start(t, setup{center: fake, basePath: "/chat"})
+	ann := n.user("ann")
+	id := ann.makes(t, "triage", []string{"bob"}, nil).Channel.ID
+	for name, who := range map[string]*user{
+		"nobody": {n, "nobody", ""}, "a user": ann, "another key": {n, "wrong", strings.Repeat("0", 64)},
+		"a part of the key": {n, "part", n.operator(t).token[:63]},
+	} {
+		a, err := who.do("POST", "/api/admin/refresh", nil)
+		if err != nil || a.status != 401 || a.header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: got %v, %v and error %v, want 401", name, a, a.header, err)
+		}
+	}
+	ada, eve := &adminJSON{"ada@example.org", "ada"}, &adminJSON{"eve@example.org", "eve"}
+	for _, step := range []struct {
+		name          string
+		change        func()
+		before, after *adminJSON
+		admin         string // who hears the next message as the admin
+	}{
+		{"none yet", func() {}, nil, nil, ""},
+		{"the first", func() { fake.SetAdmin(ada.Email, "ada") }, nil, ada, "ada"},
+		{"the same", func() {}, ada, ada, "ada"},
+		{"another", func() { fake.SetAdmin(eve.Email, "eve") }, ada, eve, "eve"},
+		{"a half is none", func() { fake.SetAdmin("half@example.org", "") }, eve, nil, ""},
+		{"again", func() { fake.SetAdmin(eve.Email, "eve") }, nil, eve, "eve"},
+		{"a failure is none", func() { fake.Break(centertest.Status(500), centertest.AdminEmail) }, eve, nil, ""},
+		{"mended", func() { fake.Mend() }, nil, eve, "eve"},
+		{"removed", fake.RemoveAdmin, eve, nil, ""},
+	} {
+		step.change()
+		want := refreshed{true, step.before, step.after, !cmp.Equal(step.before, step.after)}
+		if diff := cmp.Diff(want, n.operate(t, 200)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
+		wantOutcomes := map[string]string{"ann": "skip author", "bob": "skip not_addressed"}
+		if step.admin != "" {
+			wantOutcomes[step.admin] = "observer admin"
+		}
+		if diff := cmp.Diff(wantOutcomes, ann.deliveries(t, ann.says(t, id, step.name).Message.ID)); diff != "" {
+			t.Errorf("%s: deliveries (-want +got):\n%s", step.name, diff)
+		}
+	}
+	calls := fake.Calls(centertest.AdminEmail)
+	ann.says(t, id, "once more")
+	if got := fake.Calls(centertest.AdminEmail); got != calls {
+		t.Errorf("got %d questions, want the %d before: also that there is none is kept", got, calls)
+	}
+}
+
+func TestTheAdminWithoutCenter(t *testing.T) {
+	t.Parallel()
+	ada := &adminJSON{"ada@example.org", "ada"}
+	for name, want := range map[string]refreshed{"": {OK: true}, "ada": {OK: true, Before: ada, After: ada}} {
+		if diff := cmp.Diff(want, start(t, setup{admin: name}).operate(t, 200)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A message in triage waits for the very first answer, and none does else.
+func TestWhoWaitsForTheAdmin(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	fake.SetAdmin("ada@example.org", "ada")
+	release := fake.Hang(centertest.AdminEmail)
+	n := start(t, setup{center: fake})
+	ann := n.user("ann")
+	triage := ann.makes(t, "triage", []string{"bob"}, nil).Channel.ID
+	general := ann.general(t, "ops", "bob").Channel.ID
+	waiting := make(chan fullPost, 1)
+	go func() {
+		p, err := ask[fullPost](ann, 201, "POST", "/api/channels/"+triage+"/messages", body{"content": "waits"})
+		if err != nil {
+			t.Error(err)
+		}
+		waiting <- p
+	}()
+	ann.says(t, general, "does not wait")
+	ann.says(t, ann.makes(t, "work", []string{"bob"}, nil).Channel.ID, "does not wait either")
+	select {
+	case p := <-waiting:
+		t.Errorf("got %+v, want that it waits for the admin", p)
+	default:
+	}
+	release()
+	want := map[string]string{"ann": "skip author", "bob": "skip not_addressed", "ada": "observer admin"}
+	if diff := cmp.Diff(want, ann.deliveries(t, (<-waiting).Message.ID)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// It waits for two seconds at most, and once: then there is no admin.
+func TestTheAdminIsNotWaitedForTwice(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	fake.SetAdmin("ada@example.org", "ada")
+	release := fake.Hang(centertest.AdminEmail)
+	n := start(t, setup{center: fake})
+	ann := n.user("ann")
+	id := ann.makes(t, "triage", []string{"bob"}, nil).Channel.ID
+	want := map[string]string{"ann": "skip author", "bob": "skip not_addressed"}
+	for i, most := range []time.Duration{6 * time.Second, 1500 * time.Millisecond} { // what a busy machine adds
+		begin := time.Now()
+		m := ann.says(t, id, "hi").Message.ID
+		if took := time.Since(begin); took > most {
+			t.Errorf("message %d took %v, want about two seconds for the first", i, took)
+		}
+		if diff := cmp.Diff(want, ann.deliveries(t, m)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	if got := fake.Calls(centertest.AdminEmail); got != 1 {
+		t.Errorf("got %d questions, want 1: that it failed is kept", got)
+	}
+	release()
+	if got := n.operate(t, 200); !got.Changed {
+		t.Errorf("got %+v, want an admin from here on", got)
+	}
+}

@@ -1,0 +1,196 @@
+package handlers_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"fabric-guild/handlers"
+	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/center/centertest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestCenterSaysWhoSomebodyIs(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	n := start(t, setup{center: fake})
+	fake.SetToken("good", centertest.Token{UserID: "ann", Expires: time.Now().Add(time.Hour)})
+	fake.SetToken("expired", centertest.Token{UserID: "ann", Expires: time.Now().Add(-time.Second)})
+	fake.SetToken("wrong", centertest.Token{UserID: "no id"})
+	own, err := n.tokens.Sign("ann", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, token string
+		status      int
+		code        string
+	}{
+		{"unknown", "unknown", 401, "token_invalid"},
+		{"expired", "expired", 401, "token_invalid"},
+		{"the program's own", own, 401, "token_invalid"},
+		{"without a valid user", "wrong", 503, "center_unavailable"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := &user{n, tt.name, tt.token}
+			u.wantRefused(t, tt.status, tt.code, "GET", "/api/me", nil)
+			u.wantRefused(t, tt.status, tt.code, "GET", "/api/stream", nil)
+		})
+	}
+	good := &user{n, "ann", "good"}
+	for range 3 {
+		call[struct {
+			UserID    string `json:"userId"`
+			ExpiresAt string `json:"expiresAt"`
+		}](t, good, 200, "GET", "/api/me", nil)
+	}
+	calls := fake.Calls(centertest.Introspect)
+	good.general(t, "ops")
+	if got := fake.Calls(centertest.Introspect); got != calls {
+		t.Errorf("got %d questions, want the %d before: the answer is kept", got, calls)
+	}
+	fake.Revoke("good")
+	(&user{start(t, setup{center: fake, database: n.database}), "ann", "good"}).wantRefused(t, 401, "token_invalid", "GET", "/api/me", nil)
+}
+
+// While Center does not answer nobody new gets in; who is known, and every stream, stays.
+func TestCenterIsDown(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]centertest.Fault{
+		"fails":     centertest.Status(500),
+		"redirects": centertest.Redirect(307, "http://127.0.0.1:1"),
+		"garbage":   centertest.Answer("<html>"),
+		"hangs up":  centertest.Raw("", false),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := centertest.New(t)
+			n := start(t, setup{center: fake})
+			ann, bob := n.user("ann"), n.user("bob")
+			id := ann.general(t, "ops", "bob").Channel.ID
+			live, _ := bob.fresh(t, raw, "")
+			fake.Break(trouble, centertest.Introspect)
+			cyd := n.user("cyd")
+			for range 2 {
+				before := fake.Calls(centertest.Introspect)
+				a, err := cyd.do("GET", "/api/me", nil)
+				if err != nil || a.status != 503 || a.header.Get("Retry-After") != "2" || !strings.Contains(string(a.body), `"center_unavailable"`) {
+					t.Errorf("got %v, %v and error %v, want 503 and when to try again", a, a.header, err)
+				}
+				if got := fake.Calls(centertest.Introspect); got <= before {
+					t.Errorf("got %d questions, want more than %d: a failure is not kept", got, before)
+				}
+			}
+			cyd.wantRefused(t, 503, "center_unavailable", "GET", "/api/stream", nil)
+			on := ann.post(t, id, "on")
+			if f := live.next(t); f.id != on.Cursor {
+				t.Errorf("got %s, want the message", f.raw)
+			}
+			fake.Mend()
+			cyd.join(t, id)
+		})
+	}
+}
+
+// A stream's token is asked about again: revoked, of another user or for fewer guilds ends it; no answer does
+// not. How often, and that it is within a minute, the tests of center and events show by their clocks.
+func TestWhatEndsAStream(t *testing.T) {
+	t.Parallel()
+	later := time.Now().Add(time.Hour)
+	was := centertest.Token{UserID: "ann", Guilds: []string{"g1", "g2"}, Expires: later}
+	for name, tt := range map[string]struct {
+		change  func(*centertest.Server)
+		revoked bool
+	}{
+		"nothing":       {func(*centertest.Server) {}, false},
+		"revoked":       {func(c *centertest.Server) { c.Revoke("t") }, true},
+		"fewer guilds":  {func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "ann", Guilds: []string{"g1"}}) }, true},
+		"more guilds":   {func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "ann"}) }, false},
+		"another user":  {func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "bob"}) }, true},
+		"Center fails":  {func(c *centertest.Server) { c.Break(centertest.Status(502)) }, false},
+		"Center closes": {func(c *centertest.Server) { c.Close() }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := centertest.New(t)
+			fake.SetToken("t", was)
+			client := func() *center.Client {
+				c, err := center.New(fake.URL, fake.APIKey, discardLogs)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(c.Close)
+				return c
+			}
+			id, revoked, err := handlers.CheckByCenter(t.Context(), client(), "t")
+			if err != nil || id.UserID != "ann" || !cmp.Equal(id.Guilds, was.Guilds) || id.Expires.Unix() != later.Unix() {
+				t.Fatalf("got %+v and error %v, want what Center says", id, err)
+			}
+			tt.change(fake)
+			if got := revoked(client()); got != tt.revoked {
+				t.Errorf("got revoked: %v, want %v", got, tt.revoked)
+			}
+		})
+	}
+}
+
+func TestAStreamEndsWithTheTokenOfCenter(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	n := start(t, setup{center: fake})
+	fake.SetToken("short", centertest.Token{UserID: "ann", Expires: time.Now().Add(4 * time.Second)})
+	frames := (&user{n, "ann", "short"}).open(t, raw, "").ended(t)
+	if got := data[closing](t, frames[len(frames)-1], "stream.closing"); got != (closing{"token_expired", false}) {
+		t.Errorf("got %+v, want that the token has expired", got)
+	}
+}
+
+// A token for some guilds sees those alone, wherever it looks.
+func TestGuildsOfCenter(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	n := start(t, setup{center: fake})
+	ann := n.user("ann")
+	one := ann.general(t, "one", "bob").Channel
+	two := ann.create(t, newChannel{GuildID: "g2", Name: "two", XType: "general", Members: []string{"bob"}}).Channel
+	fake.SetToken("some", centertest.Token{UserID: "bob", Guilds: []string{"g1"}})
+	fake.SetToken("none", centertest.Token{UserID: "bob", Guilds: []string{}})
+	for token, want := range map[string][]channel{"some": {one}, "none": {}} {
+		bob := &user{n, "bob", token}
+		live, ready := bob.fresh(t, raw, "")
+		if diff := cmp.Diff(want, *ready.Channels); diff != "" {
+			t.Errorf("%s: the snapshot (-want +got):\n%s", token, diff)
+		}
+		if diff := cmp.Diff(want, bob.sync(t).Channels); diff != "" {
+			t.Errorf("%s: sync (-want +got):\n%s", token, diff)
+		}
+		for _, query := range []string{"", "?member=any"} {
+			if diff := cmp.Diff(want, call[list[channel]](t, bob, 200, "GET", "/api/channels"+query, nil).Items); diff != "" {
+				t.Errorf("%s: list %s (-want +got):\n%s", token, query, diff)
+			}
+		}
+		bob.wantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+two.ID+"/messages", body{"content": "hi"})
+		bob.wantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+two.ID+"/messages", body{"content": "hi"}, "Idempotency-Key", "k")
+		bob.wantRefused(t, 403, "guild_forbidden", "POST", "/api/channels", newChannel{GuildID: "g2", Name: "mine", XType: "general"})
+		hidden := ann.post(t, two.ID, "hidden")
+		bob.wantRefused(t, 404, "message_not_found", "GET", "/api/messages/"+hidden.Message.ID+"/deliveries", nil)
+		shown := ann.post(t, one.ID, "shown")
+		if token == "some" {
+			if f := live.next(t); f.id != shown.Cursor {
+				t.Errorf("got %s, want what is of its guild only", f.raw)
+			}
+		}
+		replay := bob.resume(t, raw, "", ready.Cursor)
+		for f := replay.next(t); f.event != "stream.live"; f = replay.next(t) {
+			if f.id != shown.Cursor || token == "none" {
+				t.Errorf("%s: replay: got %s, want what is of its guilds only", token, f.raw)
+			}
+		}
+		got := call[map[string]any](t, bob, 200, "GET", "/api/me", nil)
+		if guilds, ok := got["guildIds"].([]any); !ok || len(guilds) != len(want) {
+			t.Errorf("%s: /api/me: got %v, want its guilds: without any it would be for all", token, got)
+		}
+	}
+}

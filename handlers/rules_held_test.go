@@ -1,0 +1,28 @@
+package handlers_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"fabric-guild/db"
+
+	"github.com/google/uuid"
+)
+
+// heldBack does something while a number before it is undecided: readers see all of it at once, afterwards.
+func (n *node) heldBack(t *testing.T, do func()) {
+	t.Helper()
+	id := n.user("holder").general(t, "held").Channel.ID
+	undo := errors.New("undo")
+	err := n.db.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
+		if _, err := q.RenameChannel(ctx, uuid.MustParse(id), "holder", "never"); err != nil {
+			return err
+		}
+		do()
+		return undo
+	})
+	if !errors.Is(err, undo) {
+		t.Fatal(err)
+	}
+}
