@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -13,12 +14,13 @@ import (
 // readers poll behind it. This node's own commits ring it in the process; NOTIFY carries the rings between
 // nodes, outside of every mutation's transaction, since it takes a lock of the whole cluster at commit.
 type Doorbell struct {
+	node  string        // tells this node's own rings from the others'
 	here  chan struct{} // for this node's tailer
 	there chan struct{} // for the other nodes
 }
 
 func newDoorbell() *Doorbell {
-	return &Doorbell{here: make(chan struct{}, 1), there: make(chan struct{}, 1)}
+	return &Doorbell{node: uuid.NewString(), here: make(chan struct{}, 1), there: make(chan struct{}, 1)}
 }
 
 // Bell receives after rings, any number of them together.
@@ -38,9 +40,10 @@ func set(c chan struct{}) {
 }
 
 const (
-	listen, notify = `LISTEN fabric_guild`, `SELECT pg_notify('fabric_guild', '')`
+	listen, notify = `LISTEN fabric_guild`, `SELECT pg_notify('fabric_guild', $1)`
 	listenRetry    = time.Second
 	notifyTimeout  = 5 * time.Second
+	notifyPause    = time.Millisecond // commits that come within it share one NOTIFY
 )
 
 // RunDoorbell carries rings to and from other nodes until ctx ends. url must lead to Postgres itself: a
@@ -67,9 +70,10 @@ func (d *DB) notifyOthers(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
-		_, _ = d.conn.Exec(ctx, notify) // lost: the others poll
+		timed, cancel := context.WithTimeout(ctx, notifyTimeout)
+		_, _ = d.conn.Exec(timed, notify, d.node) // lost: the others poll
 		cancel()
+		wait(ctx, notifyPause)
 	}
 }
 
@@ -92,10 +96,14 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 		return err
 	}
 	connected()
+	set(d.here) // for what came before the LISTEN
 	for {
-		set(d.Doorbell.here) // the first: for what came before the LISTEN
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
 			return err
+		}
+		if n.Payload != d.node {
+			set(d.here)
 		}
 	}
 }

@@ -44,6 +44,7 @@ type eventRow struct {
 	TwoState       bool
 	WakeVersion    int
 	HeardByAdmin   *string
+	Gone           []string
 }
 
 // heardRow is one with the interval by which it is heard.
@@ -57,7 +58,7 @@ func (r *eventRow) event(epoch int64, lists wakeLists) *events.Event {
 	e := &events.Event{
 		Cursor: events.Cursor{Epoch: epoch, Seq: r.Seq}, Kind: r.Kind, UserID: r.UserID, OccurredAt: r.OccurredAt,
 		ChannelID: r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType, Joined: r.Joined, Reason: value(r.Reason),
-		Admin: value(r.HeardByAdmin),
+		Admin: value(r.HeardByAdmin), Gone: r.Gone,
 	}
 	if r.MessageID != nil && r.MessageSeq != nil {
 		e.Message = &events.Message{
@@ -99,7 +100,7 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 	const rows = `
 		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, reason, joined,
 			message_id, message_seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin
+			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin, gone
 		FROM event_rows WHERE seq > $1 ORDER BY seq LIMIT $2`
 	var h horizon
 	var found []*eventRow
@@ -183,7 +184,7 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 		)
 		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
 			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
-			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin,
+			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin, NULL::text[] AS gone,
 			p.joined_seq, p.left_seq
 		FROM page p JOIN event_rows r USING (seq) ORDER BY r.seq`
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see

@@ -159,6 +159,7 @@ type Event struct {
 
 	Joined  []string // ChannelCreated: the first members
 	Message *Message // message events
+	Gone    []string // message events: who is a member at the event's place and was none when its text last changed
 	Admin   string   // message events in triage: who hears it as the admin, member or not
 	Reason  string   // TurnChanged: what changed it
 

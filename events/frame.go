@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -118,6 +119,9 @@ func (e *Event) cached(variant Reason, encode func() *Frame) *Frame {
 
 func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 	m := e.Message
+	if in.Left == 0 && slices.Contains(e.Gone, user) {
+		in.Left = e.Cursor.Seq // the router has yet to hear of the leave
+	}
 	outcome, reason := m.Facts().Decide(user)
 	if outcome == Skip && !(reason == Author && f.Echo) || !f.passes(string(e.Kind), e.ChannelID) {
 		return nil

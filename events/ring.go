@@ -40,14 +40,14 @@ func (r *ring) after(at int64, n int) ([]*Event, bool) {
 	return rest[:min(n, len(rest))], true
 }
 
-// replace shows m as it is now in all that the ring tells of it.
-func (r *ring) replace(m *Message) {
+// replace shows m as it is now in all that the ring tells of it, but not to those who are gone.
+func (r *ring) replace(m *Message, gone []string) {
 	from := sort.Search(len(r.events), func(i int) bool { return r.events[i].Cursor.Seq >= m.Seq })
 	for i, e := range r.events[from:] {
 		if e.Message != nil && e.Message.ID == m.ID {
 			now := &Event{
 				Cursor: e.Cursor, Kind: e.Kind, UserID: e.UserID, OccurredAt: e.OccurredAt,
-				ChannelID: e.ChannelID, GuildID: e.GuildID, Name: e.Name, XType: e.XType, Message: m, Admin: e.Admin,
+				ChannelID: e.ChannelID, GuildID: e.GuildID, Name: e.Name, XType: e.XType, Message: m, Admin: e.Admin, Gone: gone,
 			}
 			r.size += now.size() - e.size()
 			r.events[from+i] = now

@@ -115,7 +115,7 @@ func (r *Router) publish(e *Event) {
 		}
 	}
 	if e.Message != nil && e.Kind != MessageCreated {
-		r.ring.replace(e.Message)
+		r.ring.replace(e.Message, e.Gone)
 	}
 	if e.Kind == MemberLeft {
 		if u := r.concerned(e.UserID, e); u != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -108,6 +109,7 @@ func TestAnEditReplacesTheFramesOfTheRing(t *testing.T) {
 		l.change(at, "the second text")
 		l.change(at, strings.Repeat("long ", 1000))
 		size := func() (noted, counted int) {
+			time.Sleep(time.Second) // the log has been read
 			synctest.Wait()
 			n.mu.Lock()
 			defer n.mu.Unlock()

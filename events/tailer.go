@@ -12,6 +12,9 @@ const (
 	tailLimit    = 1000                   // events a read
 	pollInterval = 250 * time.Millisecond // behind the doorbell: a lost ring costs this much, never an event
 	tailTimeout  = 5 * time.Second
+	// tailPause is between two reads, so that what comes close together is read together: under load a read
+	// costs Postgres as much as a post does.
+	tailPause = time.Millisecond
 	// How soon to look again while a number is undecided: a writer that gave up rings no doorbell.
 	pendingMin, pendingMax = time.Millisecond, 5 * time.Millisecond
 	retryMin, retryMax     = 50 * time.Millisecond, 2 * time.Second
@@ -62,6 +65,9 @@ func (t *Tailer) Run(ctx context.Context) {
 			sleep(ctx, pending, t.bell)
 		default:
 			pending = 0
+			if len(tail.Events) > 0 {
+				sleep(ctx, tailPause, nil)
+			}
 			sleep(ctx, pollInterval, t.bell)
 		}
 	}

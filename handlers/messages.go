@@ -46,14 +46,18 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	command, err := s.understand(r.Context(), body.Content)
-	if err != nil {
-		return err
-	}
 	if key != nil { // the answer to an earlier request is for who may still see it
 		if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
 			return err
 		}
+	}
+	command, err := s.understand(r.Context(), body.Content)
+	if err != nil {
+		if key == nil {
+			return err
+		}
+		// What a name meant when the request first came may not be found out any more; its answer stands.
+		return s.once(w, r, key, func(context.Context, db.Queries) (int, any, error) { return 0, nil, err })
 	}
 	if command.Content == "" {
 		if body.ReplyTo != nil {

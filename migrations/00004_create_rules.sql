@@ -67,7 +67,12 @@ SELECT e.seq, e.kind, e.user_id, e.occurred_at, e.channel_id, c.guild_id, c.name
     e.message_id, m.seq AS message_seq, m.author_user_id, m.content, m.mention_user_ids, m.reply_to, m.created_at,
     m.edited_at, m.edited_seq, m.deleted_at,
     m.turn_user_id, m.admin_user_id, coalesce(m.two_state, false) AS two_state, coalesce(m.wake_version, 0) AS wake_version,
-    e.admin_user_id AS heard_by_admin
+    e.admin_user_id AS heard_by_admin,
+    -- Who left between the event and the text's latest change: the change is not for them.
+    CASE WHEN m.edited_seq > e.seq THEN ARRAY(
+        SELECT g.user_id FROM members g
+        WHERE g.channel_id = e.channel_id AND g.left_seq > e.seq AND g.left_seq < m.edited_seq)
+    END AS gone
 FROM events e
 JOIN channels c ON c.id = e.channel_id
 LEFT JOIN messages m ON m.id = e.message_id;
