@@ -188,6 +188,7 @@ func TestResumedStreamsShowNoOldText(t *testing.T) {
 					for range 60 {
 						s.step()
 					}
+					time.Sleep(time.Second) // the node has read them
 					synctest.Wait()
 					for u := range 4 {
 						name := fmt.Sprint("u", u)
