@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -95,7 +94,8 @@ func writeProblem(w http.ResponseWriter, p *problem) {
 	told := *p
 	told.RequestID = h.Get(requestIDHeader)
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(told) // the client may be gone
+	body, _ := encode(told) // of strings, which always encode
+	_, _ = w.Write(body)    // the client may be gone
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {
