@@ -116,14 +116,17 @@ func (d *DB) Close() {
 // Ping reports whether Postgres answers.
 func (d *DB) Ping(ctx context.Context) error { return sentinel(d.tailer.Ping(ctx)) }
 
-// begin opens a transaction with what every mutation needs, in one round trip: a commit that was
-// acknowledged is on disk, whatever the server's default is, and a transaction that hangs, which would hold
-// the horizon for every reader, ends by itself. Session settings would not survive a pooler.
-const begin = `BEGIN ISOLATION LEVEL READ COMMITTED;
-	SET LOCAL synchronous_commit = on;
-	SET LOCAL lock_timeout = '5s';
-	SET LOCAL statement_timeout = '10s';
-	SET LOCAL idle_in_transaction_session_timeout = '5s'`
+// begin and settings open a mutation's transaction. What was acknowledged is on disk, whatever the server's
+// default is; a transaction that hangs, which would hold the horizon for every reader, ends by itself; and no
+// statement is planned anew each time, which for a post costs as much as carrying it out. Settings of the
+// session would not survive a pooler.
+const (
+	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
+	settings = `
+		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
+			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
+			set_config('plan_cache_mode', 'force_generic_plan', true)`
+)
 
 // InTx runs do in a transaction: its changes and their event are committed together or not at all. The
 // append must be the last statement that can wait. do may run twice: in a new life of the database the
@@ -155,7 +158,10 @@ func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Conte
 	defer cancel()
 	defer d.ring()
 	defer c.Release() // destroys a connection that is still in a transaction
-	if _, err := c.Conn().PgConn().Exec(ctx, begin).ReadAll(); err != nil {
+	var b pgx.Batch
+	b.Queue(begin)
+	b.Queue(settings)
+	if err := c.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
 	if err := do(ctx, Queries{c}); err != nil {

@@ -24,7 +24,8 @@ func (q Queries) LockChannel(ctx context.Context, channel uuid.UUID) error {
 
 // ShareChannel is the side of the channel's lock that posts and edits take.
 func (q Queries) ShareChannel(ctx context.Context, channel uuid.UUID) error {
-	const lock = `SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))`
-	_, err := q.conn.Exec(ctx, lock, lockChannel, channel)
+	_, err := q.conn.Exec(ctx, shareChannel, lockChannel, channel)
 	return err
 }
+
+const shareChannel = `SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))`

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"fabric-guild/events"
@@ -194,7 +193,7 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	upTo = min(upTo, after+replayWalk)
 	var found []*heardRow
 	var floor int64
-	var epoch *int64
+	var epoch int64
 	var b pgx.Batch
 	b.Queue(rows, user, after, upTo, replayEvents).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
@@ -204,11 +203,8 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	if err := d.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return events.Page{}, sentinel(err)
 	}
-	switch {
-	case after < floor:
+	if after < floor {
 		return events.Page{}, events.ErrExpired
-	case epoch == nil:
-		return events.Page{}, errors.New("the tailer has not begun this epoch yet")
 	}
 	asRows := make([]*eventRow, len(found))
 	for i, r := range found {
@@ -218,10 +214,10 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	if err != nil {
 		return events.Page{}, err
 	}
-	p := events.Page{Reached: upTo, Epoch: *epoch}
+	p := events.Page{Reached: upTo, Epoch: epoch}
 	for _, r := range found {
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
-		p.Events = append(p.Events, events.Heard{Event: r.event(*epoch, lists), In: in})
+		p.Events = append(p.Events, events.Heard{Event: r.event(epoch, lists), In: in})
 	}
 	if len(found) == replayEvents {
 		p.Reached = found[len(found)-1].Seq

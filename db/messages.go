@@ -14,8 +14,8 @@ import (
 // reply to, or one in which turns are taken. Nothing was stored; reading the channel tells which.
 var ErrRefused = errors.New("the post was refused")
 
-// wakeupsListed is how many of those whom a post wakes its answer names; it counts them all.
-const wakeupsListed = 50
+// WakeupsListed is how many of those whom a post wakes its answer names; it counts them all.
+const WakeupsListed = 50
 
 // A NewMessage is a message to be stored, with what only its author's request knows.
 type NewMessage struct {
@@ -27,11 +27,10 @@ type NewMessage struct {
 
 // A Post is a message with its place in the log and the members that its answer may have to name.
 type Post struct {
-	events.Message
-	Cursor      events.Cursor
-	MemberCount int
-	Roster      []string // where it wakes everyone, the first members in join order, one more than an answer lists
-	Woken       []string // of the wake list those who are members
+	events.Message // its wake list is without who was no member
+	Cursor         events.Cursor
+	MemberCount    int
+	Roster         []string // where it wakes everyone, the first members in join order, one more than an answer lists
 }
 
 // PostMessage stores a message and its event: one row each, however many members the channel has. It is the
@@ -47,15 +46,11 @@ func (d *DB) PostMessage(ctx context.Context, m NewMessage) (Post, error) {
 }
 
 func (d *DB) postMessage(ctx context.Context, m NewMessage) (Post, error) {
-	// Planning the post anew each time, which Postgres would do, costs as much as carrying it out.
-	const settings = `
-		SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
-			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
-			pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))`
 	var p Post
 	var b pgx.Batch
-	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
-	b.Queue(settings, lockChannel, m.ChannelID)
+	b.Queue(begin)
+	b.Queue(settings)
+	b.Queue(shareChannel, lockChannel, m.ChannelID)
 	queuePost(&b, m, false, &p)
 	b.Queue(`COMMIT`)
 
@@ -128,12 +123,12 @@ func queuePost(b *pgx.Batch, m NewMessage, turns bool, p *Post) {
 					ORDER BY u.position) END
 		FROM e, c, at_list`
 	p.Message = m.Message
-	b.Queue(post, m.ID, m.ChannelID, m.AuthorUserID, m.Content, m.Mentioned, m.ReplyTo, wakeupsListed+1, m.Guilds,
+	b.Queue(post, m.ID, m.ChannelID, m.AuthorUserID, m.Content, m.Mentioned, m.ReplyTo, WakeupsListed+1, m.Guilds,
 		turns, optional(m.TurnUserID), optional(m.Admin), m.TwoState).QueryRow(func(row pgx.Row) error {
 		var admin *string
 		err := row.Scan(&p.Cursor.Epoch, &p.Cursor.Seq, &p.CreatedAt, &p.GuildID, &p.XType, &p.MemberCount,
-			&p.MentionUserIDs, &admin, &p.Roster, &p.Woken)
-		p.Seq, p.Admin, p.WakeList = p.Cursor.Seq, value(admin), p.Woken
+			&p.MentionUserIDs, &admin, &p.Roster, &p.WakeList)
+		p.Seq, p.Admin = p.Cursor.Seq, value(admin)
 		return err
 	})
 }

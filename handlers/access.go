@@ -36,19 +36,33 @@ func (s *Server) changeChannel(ctx context.Context, id Identity, channel uuid.UU
 // changeAs is changeChannel for those whom stand lets through.
 func (s *Server) changeAs(ctx context.Context, id Identity, channel uuid.UUID, stand standing, do change) (c db.Channel, at events.Cursor, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, q db.Queries) error {
-		if _, err := stand(ctx, q, id, channel); err != nil { // a stranger holds nobody up
-			return err
-		}
-		if err := q.LockChannel(ctx, channel); err != nil {
-			return err
-		}
-		if c, err = stand(ctx, q, id, channel); err != nil {
+		if c, err = hold(ctx, q, id, channel, stand); err != nil {
 			return err
 		}
 		at, err = do(ctx, q, &c)
 		return err
 	})
 	return c, at, err
+}
+
+// hold locks a channel for those whom stand lets through, also as it is then: a stranger holds nobody up.
+func hold(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID, stand standing) (db.Channel, error) {
+	if c, err := stand(ctx, q, id, channel); err != nil {
+		return c, err
+	}
+	if err := q.LockChannel(ctx, channel); err != nil {
+		return db.Channel{}, err
+	}
+	return stand(ctx, q, id, channel)
+}
+
+// look returns the channel of a request that only reads it.
+func (s *Server) look(r *http.Request) (db.Channel, error) {
+	id, channel, _, err := s.begin(r)
+	if err != nil {
+		return db.Channel{}, err
+	}
+	return visible(r.Context(), s.db.Queries, id, channel)
 }
 
 // A standing decides who gets through, and returns the channel as the caller stands to it.

@@ -162,21 +162,17 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	c, err := s.look(r)
 	if err != nil {
 		return err
 	}
-	c, err := visible(r.Context(), s.db.Queries, id, channel)
-	if err != nil {
-		return err
-	}
-	members, err := s.db.ListMembers(r.Context(), channel, 0, 0, maxLimit)
+	members, err := s.db.ListMembers(r.Context(), c.ID, 0, 0, maxLimit)
 	if err != nil {
 		return err
 	}
 	answer := oneChannel{Channel: c.Channel, Members: memberItems(members), MemberCount: c.MemberCount}
 	if wakesByList(c.XType) {
-		users, err := s.db.WakeList(r.Context(), channel)
+		users, err := s.db.WakeList(r.Context(), c.ID)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -22,18 +23,18 @@ func messageNotFound() *problem {
 }
 
 // beginMessage is what every request about one message begins with.
-func (s *Server) beginMessage(r *http.Request, params ...string) (id Identity, message uuid.UUID, err error) {
+func (s *Server) beginMessage(r *http.Request, params ...string) (id Identity, message uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(r); err != nil {
-		return id, message, err
+		return id, message, nil, err
 	}
-	if _, err = query(r, params...); err != nil {
-		return id, message, err
+	if q, err = query(r, params...); err != nil {
+		return id, message, nil, err
 	}
 	message, ok := parseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
 	if !ok {
-		return id, message, messageNotFound()
+		return id, message, nil, messageNotFound()
 	}
-	return id, message, nil
+	return id, message, q, nil
 }
 
 // seen returns a message with its channel for a member who may see it.
@@ -54,7 +55,7 @@ func seen(ctx context.Context, q db.Queries, id Identity, message uuid.UUID) (db
 }
 
 func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
-	id, message, err := s.beginMessage(r)
+	id, message, _, err := s.beginMessage(r)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
-	id, message, err := s.beginMessage(r)
+	id, message, _, err := s.beginMessage(r)
 	if err != nil {
 		return err
 	}
@@ -135,11 +136,10 @@ type delivery struct {
 // deliveries explains a message: for each who was a member at its place in the log, in join order, and
 // then the admin, what it was to them.
 func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
-	id, message, err := s.beginMessage(r, "limit", "after")
+	id, message, q, err := s.beginMessage(r, "limit", "after")
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
 	asked, err := limit(q)
 	if err != nil {
 		return err

@@ -13,9 +13,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxWakeups is how many of those whom a message wakes its answer names.
-const maxWakeups = 50
-
 type postBody struct {
 	Content string  `json:"content"`
 	ReplyTo *string `json:"replyTo"`
@@ -166,7 +163,7 @@ func answerTo(p db.Post) postAnswer {
 func woken(p db.Post) (named []wakeup, count int) {
 	facts := p.Facts()
 	named = []wakeup{}
-	candidates := slices.Concat(p.MentionUserIDs, p.Woken, p.Roster)
+	candidates := slices.Concat(p.MentionUserIDs, p.WakeList, p.Roster)
 	if p.TurnUserID != "" {
 		candidates = append(candidates, p.TurnUserID)
 	}
@@ -179,7 +176,7 @@ func woken(p db.Post) (named []wakeup, count int) {
 		}
 		seen[user] = true
 		everyone = everyone || reason == events.Everyone
-		if count++; len(named) < maxWakeups {
+		if count++; len(named) < db.WakeupsListed {
 			named = append(named, wakeup{user, reason.String()})
 		}
 	}

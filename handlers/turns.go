@@ -48,11 +48,7 @@ func needsTurns(c db.Channel) error {
 }
 
 func (s *Server) turn(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
-	if err != nil {
-		return err
-	}
-	c, err := visible(r.Context(), s.db.Queries, id, channel)
+	c, err := s.look(r)
 	if err != nil {
 		return err
 	}
@@ -124,13 +120,7 @@ func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id Identity, c
 
 // moveTurn applies an action that a member asks for.
 func (s *Server) moveTurn(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID, action chat.Action, target string) (turnAnswer, error) {
-	if _, err := ofMember(ctx, q, id, channel); err != nil { // a stranger holds nobody up
-		return turnAnswer{}, err
-	}
-	if err := q.LockChannel(ctx, channel); err != nil {
-		return turnAnswer{}, err
-	}
-	c, err := ofMember(ctx, q, id, channel)
+	c, err := hold(ctx, q, id, channel, ofMember)
 	if err != nil {
 		return turnAnswer{}, err
 	}

@@ -26,18 +26,14 @@ func needsWakeList(c db.Channel) error {
 }
 
 func (s *Server) wakeList(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
-	if err != nil {
-		return err
-	}
-	c, err := visible(r.Context(), s.db.Queries, id, channel)
+	c, err := s.look(r)
 	if err != nil {
 		return err
 	}
 	if err := needsWakeList(c); err != nil {
 		return err
 	}
-	users, err := s.db.WakeList(r.Context(), channel)
+	users, err := s.db.WakeList(r.Context(), c.ID)
 	if err != nil {
 		return err
 	}
