@@ -25,7 +25,7 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center"
-	"fabric-guild/handlers/chat"
+	"fabric-guild/handlers/config"
 )
 
 const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream per user out.
@@ -50,7 +50,7 @@ func main() {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errTold):
 		os.Exit(1)
-	case errors.Is(err, errUsage):
+	case errors.Is(err, config.ErrUsage):
 		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
 		os.Exit(2)
 	default:
@@ -69,8 +69,6 @@ func oneLine(err error) string {
 	}
 	return strings.Join(lines, " ")
 }
-
-var errUsage = errors.New("see fabric-guild -h")
 
 // run is the program: it returns when its command is done, or after ctx has ended and all is stopped.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
@@ -97,73 +95,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		_, err := io.WriteString(stdout, usage)
 		return err
 	}
-	return fmt.Errorf("there is no command %q: %w", command, errUsage)
+	return fmt.Errorf("there is no command %q: %w", command, config.ErrUsage)
 }
 
-// config is everything that flags and environment set. Packages get its values, never the environment.
-type config struct {
-	addr, basePath, transport   string
-	delivery, adminUser         string
-	centerURL, centerKey        string
-	state, databaseURL, pgBin   string
-	logLevel                    slog.Level
-	ttl                         time.Duration
-	guilds                      []string
-	rotate                      bool
-	drainStreams, drainRequests time.Duration
-}
-
-const envPrefix = "FABRIC_BACKEND_GUILD_"
-
-// parse reads the flags of one command; what no flag sets comes from the flag's environment twin.
-func (c *config) parse(name string, args []string, getenv func(string) string, stderr io.Writer, define func(*flag.FlagSet)) (rest []string, err error) {
-	f := flag.NewFlagSet("fabric-guild "+name, flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.StringVar(&c.state, "state", defaultState(getenv), "`directory` of the token key and, without a database URL, of the private Postgres")
-	define(f)
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: %w", err, errUsage)
+// state defines the flag of the state directory.
+func state(dir *string, getenv func(string) string) func(*flag.FlagSet) {
+	return func(f *flag.FlagSet) {
+		f.StringVar(dir, "state", config.DefaultState(os.Getuid(), getenv), "`directory` of the token key and, without a database URL, of the private Postgres")
 	}
-	given := map[string]bool{}
-	f.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
-	f.VisitAll(func(fl *flag.Flag) {
-		if given[fl.Name] {
-			return
-		}
-		env := envPrefix + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
-		value := getenv(env)
-		if value == "" && fl.Name == "database-url" {
-			env, value = "DATABASE_URL", getenv("DATABASE_URL")
-		}
-		if value == "" || err != nil {
-			return
-		}
-		if e := fl.Value.Set(value); e != nil {
-			err = fmt.Errorf("environment variable %s: %w: %w", env, e, errUsage)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	return f.Args(), nil
-}
-
-func (c *config) database(f *flag.FlagSet) {
-	f.StringVar(&c.databaseURL, "database-url", "", "`URL` of Postgres; empty: a private one in the state directory")
-	f.StringVar(&c.pgBin, "postgres-bin", "", "`directory` of the Postgres binaries; empty: they are searched for")
-}
-
-func defaultState(getenv func(string) string) string {
-	if os.Getuid() == 0 {
-		return "/var/lib/fabric-guild"
-	}
-	if dir := getenv("XDG_STATE_HOME"); dir != "" {
-		return filepath.Join(dir, "fabric-guild")
-	}
-	return filepath.Join(getenv("HOME"), ".local", "state", "fabric-guild")
 }
 
 func version() string {
@@ -175,40 +114,45 @@ func version() string {
 }
 
 func token(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	var c config
-	users, err := c.parse("token", args, getenv, stderr, func(f *flag.FlagSet) {
-		f.DurationVar(&c.ttl, "ttl", 24*time.Hour, "how long the tokens are valid")
+	var (
+		dir    string
+		ttl    time.Duration
+		guilds []string
+		rotate bool
+	)
+	users, err := config.Parse("token", args, getenv, stderr, state(&dir, getenv), func(f *flag.FlagSet) {
+		f.DurationVar(&ttl, "ttl", 24*time.Hour, "how long the tokens are valid")
 		f.Func("guild", "a `guild` that the tokens are for, repeatable; none: all", func(g string) error {
-			c.guilds = append(c.guilds, g)
+			guilds = append(guilds, g)
 			return nil
 		})
-		f.BoolVar(&c.rotate, "rotate", false, "make a new key first: all older tokens end within a minute")
+		f.BoolVar(&rotate, "rotate", false, "make a new key first: all older tokens end within a minute")
 	})
 	if err != nil {
 		return err
 	}
-	if len(users) == 0 && !c.rotate {
-		return fmt.Errorf("token needs the id of a user: %w", errUsage)
+	if len(users) == 0 && !rotate {
+		return fmt.Errorf("token needs the id of a user: %w", config.ErrUsage)
 	}
-	if c.ttl <= 0 {
-		return fmt.Errorf("-ttl is to be more than nothing: %w", errUsage)
+	if ttl <= 0 {
+		return fmt.Errorf("-ttl is to be more than nothing: %w", config.ErrUsage)
 	}
 	for _, user := range users {
 		if strings.HasPrefix(user, "-") {
-			return fmt.Errorf("flags go before the users, %s came after: %w", user, errUsage)
+			return fmt.Errorf("flags go before the users, %s came after: %w", user, config.ErrUsage)
 		}
 	}
-	tokens, err := openTokens(c.state)
+	tokens, err := openTokens(dir)
 	if err != nil {
 		return err
 	}
-	if c.rotate {
+	if rotate {
 		if err := tokens.Rotate(); err != nil {
 			return err
 		}
 	}
 	for _, user := range users {
-		t, err := tokens.Sign(user, c.guilds, c.ttl)
+		t, err := tokens.Sign(user, guilds, ttl)
 		if err != nil {
 			return err
 		}
@@ -229,20 +173,23 @@ func openTokens(state string) (*handlers.Tokens, error) {
 // admin has the running server refresh its admin. Whether there is one, or Center answers, is no error.
 func admin(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] != "refresh" {
-		return fmt.Errorf("admin takes refresh: %w", errUsage)
+		return fmt.Errorf("admin takes refresh: %w", config.ErrUsage)
 	}
-	var c config
-	rest, err := c.parse("admin refresh", args[1:], getenv, stderr, c.address)
+	var (
+		dir     string
+		address config.Address
+	)
+	rest, err := config.Parse("admin refresh", args[1:], getenv, stderr, state(&dir, getenv), address.Flags)
 	if err != nil {
 		return err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("admin refresh takes no %q: %w", rest[0], errUsage)
+		return fmt.Errorf("admin refresh takes no %q: %w", rest[0], config.ErrUsage)
 	}
-	if err := c.checkBasePath(); err != nil {
+	if err := address.Check(); err != nil {
 		return err
 	}
-	answer, err := handlers.RequestRefresh(ctx, c.state, c.addr, c.basePath)
+	answer, err := handlers.RequestRefresh(ctx, dir, address.Addr, address.BasePath)
 	if err != nil {
 		return errors.Join(errTold, json.NewEncoder(stderr).Encode(map[string]any{"ok": false, "error": err.Error()}))
 	}
@@ -253,8 +200,11 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 var errTold = errors.New("")
 
 func migrate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	var c config
-	rest, err := c.parse("migrate", args, getenv, stderr, c.database)
+	var (
+		dir  string
+		conf config.Database
+	)
+	rest, err := config.Parse("migrate", args, getenv, stderr, state(&dir, getenv), conf.Flags)
 	if err != nil {
 		return err
 	}
@@ -262,20 +212,20 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 		rest = []string{"up"}
 	}
 	if len(rest) > 1 || rest[0] != "up" && rest[0] != "status" {
-		return fmt.Errorf("migrate takes up or status: %w", errUsage)
+		return fmt.Errorf("migrate takes up or status: %w", config.ErrUsage)
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	stopPostgres, _, err := c.openPostgres(ctx, logger, stderr)
+	stopPostgres, _, err := openPostgres(ctx, &conf, dir, logger, stderr)
 	if err != nil {
 		return err
 	}
 	defer stopPostgres()
 	if rest[0] == "up" {
-		if err := db.Migrate(ctx, c.databaseURL); err != nil {
+		if err := db.Migrate(ctx, conf.URL); err != nil {
 			return err
 		}
 	}
-	migrations, err := db.Migrations(ctx, c.databaseURL)
+	migrations, err := db.Migrations(ctx, conf.URL)
 	if err != nil {
 		return err
 	}
@@ -291,20 +241,20 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 	return nil
 }
 
-// openPostgres sees to it that databaseURL leads to a Postgres: without one it starts the private one. gone
+// openPostgres sees to it that the URL leads to a Postgres: without one it starts the private one. gone
 // is closed when that has ended for good.
-func (c *config) openPostgres(ctx context.Context, logger *slog.Logger, stderr io.Writer) (stop func(), gone <-chan struct{}, err error) {
-	if c.databaseURL != "" {
+func openPostgres(ctx context.Context, c *config.Database, dir string, logger *slog.Logger, stderr io.Writer) (stop func(), gone <-chan struct{}, err error) {
+	if c.URL != "" {
 		return func() {}, nil, nil
 	}
 	pg, err := pgrun.Start(ctx, pgrun.Config{
-		Dir: c.state, BinDir: c.pgBin, Logger: logger,
+		Dir: dir, BinDir: c.PGBin, Logger: logger,
 		Progress: func(line string) { _, _ = fmt.Fprintln(stderr, line) },
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	c.databaseURL = pg.URL()
+	c.URL = pg.URL()
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
@@ -314,62 +264,15 @@ func (c *config) openPostgres(ctx context.Context, logger *slog.Logger, stderr i
 	}, pg.Done(), nil
 }
 
-func (c *config) address(f *flag.FlagSet) {
-	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`address` of the server; port 0 picks one")
-	f.StringVar(&c.basePath, "base-path", "", "the server's `prefix`, such as /chat")
-}
-
-func (c *config) serveFlags(f *flag.FlagSet) {
-	c.database(f)
-	c.address(f)
-	f.StringVar(&c.delivery, "delivery", "three-state", "three-state: who is not concerned gets no message; two-state: everyone gets it, as before")
-	f.StringVar(&c.centerURL, "center-base-url", "", "`URL` of Center; empty: the program is its own authority")
-	f.StringVar(&c.centerKey, "center-api-key", "", "`key` for Center; better in the environment than on the command line")
-	f.StringVar(&c.adminUser, "admin-user", "", "without Center, the `id` of the admin, who hears what happens in triage")
-	f.StringVar(&c.transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
-	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	f.DurationVar(&c.drainStreams, "drain-streams", 5*time.Second, "how long streams may take to end when the server stops")
-	f.DurationVar(&c.drainRequests, "drain-requests", 15*time.Second, "how long requests may take then")
-}
-
-func (c *config) checkBasePath() error {
-	if c.basePath = strings.TrimSuffix(c.basePath, "/"); c.basePath != "" && !strings.HasPrefix(c.basePath, "/") {
-		return fmt.Errorf("-base-path is to begin with a slash: %w", errUsage)
-	}
-	return nil
-}
-
-func (c *config) check() error {
-	if err := c.checkBasePath(); err != nil {
-		return err
-	}
-	if c.adminUser != "" && !chat.ValidID(c.adminUser) {
-		return fmt.Errorf("-admin-user is to be a user's id: %w", errUsage)
-	}
-	if c.delivery != "three-state" && c.delivery != "two-state" {
-		return fmt.Errorf("-delivery is to be three-state or two-state: %w", errUsage)
-	}
-	if (c.centerURL == "") != (c.centerKey == "") {
-		return fmt.Errorf("-center-base-url and -center-api-key go together: %w", errUsage)
-	}
-	if c.centerURL != "" && c.adminUser != "" {
-		return fmt.Errorf("-admin-user is for a server without Center: %w", errUsage)
-	}
-	if c.transport != "auto" && c.transport != "r3labs" {
-		return fmt.Errorf("-transport is to be auto or r3labs: %w", errUsage)
-	}
-	return nil
-}
-
-// center is the authority and the admin, of Center or without it.
-func (c *config) center(logger *slog.Logger) (*center.Client, *center.AdminCache, error) {
-	if c.centerURL == "" {
-		if c.adminUser == "" {
+// openCenter is the authority and the admin, of Center or without it.
+func openCenter(c *config.Serve, logger *slog.Logger) (*center.Client, *center.AdminCache, error) {
+	if c.CenterURL == "" {
+		if c.AdminUser == "" {
 			return nil, center.FixedAdmin(nil), nil
 		}
-		return nil, center.FixedAdmin(&center.Admin{UserID: c.adminUser}), nil
+		return nil, center.FixedAdmin(&center.Admin{UserID: c.AdminUser}), nil
 	}
-	client, err := center.New(c.centerURL, c.centerKey, logger)
+	client, err := center.New(c.CenterURL, c.CenterKey, logger)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -377,27 +280,30 @@ func (c *config) center(logger *slog.Logger) (*center.Client, *center.AdminCache
 }
 
 func serve(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) (err error) {
-	var c config
-	rest, err := c.parse("serve", args, getenv, stderr, c.serveFlags)
+	var (
+		dir string
+		c   config.Serve
+	)
+	rest, err := config.Parse("serve", args, getenv, stderr, state(&dir, getenv), c.Flags)
 	if err != nil {
 		return err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("serve takes no %q: %w", rest[0], errUsage)
+		return fmt.Errorf("serve takes no %q: %w", rest[0], config.ErrUsage)
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	tokens, err := openTokens(c.state)
+	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	tokens, err := openTokens(dir)
 	if err != nil {
 		return err
 	}
-	operator, err := handlers.OpenOperatorKey(c.state)
+	operator, err := handlers.OpenOperatorKey(dir)
 	if err != nil {
 		return err
 	}
-	authority, adminCache, err := c.center(logger)
+	authority, adminCache, err := openCenter(&c, logger)
 	if err != nil {
 		return err
 	}
@@ -406,20 +312,20 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	}
 	defer adminCache.Close()
 	// First the port: a second server is to fail before it touches the database.
-	listener, err := handlers.Listen(ctx, c.addr)
+	listener, err := handlers.Listen(ctx, c.Addr)
 	if err != nil {
 		return fmt.Errorf("listen (choose another address with -addr): %w", err)
 	}
 	defer func() { _ = listener.Close() }() // once more is no harm
-	stopPostgres, postgresGone, err := c.openPostgres(ctx, logger, stderr)
+	stopPostgres, postgresGone, err := openPostgres(ctx, &c.Database, dir, logger, stderr)
 	if err != nil {
 		return err
 	}
 	defer stopPostgres()
-	if err := db.Migrate(ctx, c.databaseURL); err != nil {
+	if err := db.Migrate(ctx, c.URL); err != nil {
 		return err
 	}
-	database, err := db.Open(ctx, c.databaseURL)
+	database, err := db.Open(ctx, c.URL)
 	if err != nil {
 		return err
 	}
@@ -433,18 +339,18 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	server, handler := handlers.New(handlers.Config{
 		Logger: logger, DB: database, Router: router, Tailer: tailer,
 		Tokens: tokens, Center: authority, Admin: adminCache, Operator: operator,
-		BasePath: c.basePath, R3labsOnly: c.transport == "r3labs", TwoState: c.delivery == "two-state",
+		BasePath: c.BasePath, R3labsOnly: c.Transport == "r3labs", TwoState: c.Delivery == "two-state",
 	})
 
 	var background sync.WaitGroup
 	reading, stopReading := context.WithCancel(context.Background())
 	background.Go(func() { tailer.Run(reading) })
 	background.Go(func() { database.RunSweeper(reading, logger) })
-	background.Go(func() { database.RunDoorbell(reading, c.databaseURL, logger) })
+	background.Go(func() { database.RunDoorbell(reading, c.URL, logger) })
 	web := handlers.NewHTTPServer(handler, logger)
 	failed := make(chan error, 1)
 	background.Go(func() { failed <- web.Serve(listener) })
-	_, _ = io.WriteString(stderr, handlers.Greeting(listener.Addr().String(), c.basePath, c.stateFlag()))
+	_, _ = io.WriteString(stderr, handlers.Greeting(listener.Addr().String(), c.BasePath, stateFlag(dir, getenv)))
 
 	select {
 	case <-ctx.Done():
@@ -455,8 +361,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	// Streams first, so that their users come back elsewhere; then requests; then what both of them need.
 	logger.Info("stopping: streams end, requests finish")
 	server.Drain()
-	within(c.drainStreams, router.Close)
-	within(c.drainRequests, func(ctx context.Context) {
+	within(c.DrainStreams, router.Close)
+	within(c.DrainRequests, func(ctx context.Context) {
 		if web.Shutdown(ctx) != nil {
 			logger.Warn("some requests did not finish in time and are cut")
 			err = errors.Join(err, web.Close())
@@ -474,13 +380,13 @@ func within(d time.Duration, do func(context.Context)) {
 }
 
 // stateFlag is what a command needs to find the state directory, from any other one.
-func (c *config) stateFlag() string {
-	if c.state == defaultState(os.Getenv) {
+func stateFlag(dir string, getenv func(string) string) string {
+	if dir == config.DefaultState(os.Getuid(), getenv) {
 		return ""
 	}
-	path, err := filepath.Abs(c.state)
+	path, err := filepath.Abs(dir)
 	if err != nil {
-		return c.state
+		return dir
 	}
 	return path
 }

@@ -22,13 +22,14 @@ import (
 	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center/centertest"
+	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/guildtest"
 )
 
 // The program that the tests run: the real one, built once.
 var program guildtest.Program
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m, envPrefix)) }
+func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }
 
 func TestDrainAndSecondStart(t *testing.T) {
 	t.Parallel()
@@ -220,9 +221,9 @@ func TestCommandLine(t *testing.T) {
 		{"a key without its Center", nil, []string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
 		{"bad prefix", nil, []string{"-base-path", "chat"}, 2, ``, `.*-base-path.*\n`},
 		{"argument too many", nil, []string{"serve", "now"}, 2, ``, `.*"now".*\n`},
-		{"bad twin", []string{envPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + envPrefix + `DRAIN_STREAMS.*\n`},
-		{"a flag wins over its twin", []string{envPrefix + "STATE=/dev/null/none"}, []string{"token", "-state", state, "alice"}, 0, `\S+\n`, ``},
-		{"state twin", []string{envPrefix + "STATE=" + state}, []string{"token", "alice"}, 0, `\S+\n`, ``},
+		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + envPrefix + `DRAIN_STREAMS.*\n`},
+		{"a flag wins over its twin", []string{config.EnvPrefix + "STATE=/dev/null/none"}, []string{"token", "-state", state, "alice"}, 0, `\S+\n`, ``},
+		{"state twin", []string{config.EnvPrefix + "STATE=" + state}, []string{"token", "alice"}, 0, `\S+\n`, ``},
 		{"a token each", nil, []string{"token", "-state", state, "-ttl", "1h", "-guild", "g1", "alice", "bob"}, 0, `(ey\S+\.\S+\.\S+\n){2}`, ``},
 		{"token for nobody", nil, []string{"token", "-state", state}, 2, ``, `.*user.*\n`},
 		{"token for a flag", nil, []string{"token", "-state", state, "alice", "-rotate"}, 2, ``, `.*-rotate.*\n`},
@@ -292,14 +293,14 @@ func TestEnvironmentTwinsOfServe(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Launch(t, state, []string{
-		envPrefix + "ADDR=127.0.0.1:0", envPrefix + "STATE=" + state, envPrefix + "BASE_PATH=/chat/",
-		envPrefix + "DATABASE_URL=" + dbtest.New(t), "DATABASE_URL=postgres://nobody@127.0.0.1:1/none",
+		config.EnvPrefix + "ADDR=127.0.0.1:0", envPrefix + "STATE=" + state, envPrefix + "BASE_PATH=/chat/",
+		config.EnvPrefix + "DATABASE_URL=" + dbtest.New(t), "DATABASE_URL=postgres://nobody@127.0.0.1:1/none",
 	}, exec.Command(program.Path, "-log-level", "debug"))
 	if got := n.Get("/api/me", n.Token("alice"), nil); got != http.StatusOK {
 		t.Errorf("got %d, want 200: the key is in the state directory", got)
 	}
 	var me struct{ GuildIDs []string }
-	stdout, _, _ := program.Run(t, []string{envPrefix + "GUILD=g1"}, "token", "-state", state, "-guild", "g2", "alice")
+	stdout, _, _ := program.Run(t, []string{config.EnvPrefix + "GUILD=g1"}, "token", "-state", state, "-guild", "g2", "alice")
 	n.Get("/api/me", strings.TrimSpace(stdout), &me)
 	if diff := cmp.Diff([]string{"g2"}, me.GuildIDs); diff != "" {
 		t.Errorf("guilds of a token, where the flag wins over its twin (-want +got):\n%s", diff)

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"fabric-guild/handlers/chat"
+)
+
+// A Database is where Postgres is.
+type Database struct {
+	URL   string // empty: a private one in the state directory
+	PGBin string // the private one's binaries; empty: they are searched for
+}
+
+// Flags defines the flags of a Database.
+func (c *Database) Flags(f *flag.FlagSet) {
+	f.StringVar(&c.URL, "database-url", "", "`URL` of Postgres; empty: a private one in the state directory")
+	f.StringVar(&c.PGBin, "postgres-bin", "", "`directory` of the Postgres binaries; empty: they are searched for")
+}
+
+// An Address is where the server is.
+type Address struct {
+	Addr     string
+	BasePath string // "" or "/chat"
+}
+
+// Flags defines the flags of an Address.
+func (c *Address) Flags(f *flag.FlagSet) {
+	f.StringVar(&c.Addr, "addr", "127.0.0.1:8080", "`address` of the server; port 0 picks one")
+	f.StringVar(&c.BasePath, "base-path", "", "the server's `prefix`, such as /chat")
+}
+
+// Check completes the address, or tells what is wrong with it.
+func (c *Address) Check() error {
+	if c.BasePath = strings.TrimSuffix(c.BasePath, "/"); c.BasePath != "" && !strings.HasPrefix(c.BasePath, "/") {
+		return fmt.Errorf("-base-path is to begin with a slash: %w", ErrUsage)
+	}
+	return nil
+}
+
+// Serve is what the server goes by.
+type Serve struct {
+	Database
+	Address
+	Delivery, Transport         string
+	CenterURL, CenterKey        string // both, or neither
+	AdminUser                   string
+	LogLevel                    slog.Level
+	DrainStreams, DrainRequests time.Duration
+}
+
+// Flags defines the flags of the server.
+func (c *Serve) Flags(f *flag.FlagSet) {
+	c.Database.Flags(f)
+	c.Address.Flags(f)
+	f.StringVar(&c.Delivery, "delivery", "three-state", "three-state: who is not concerned gets no message; two-state: everyone gets it, as before")
+	f.StringVar(&c.CenterURL, "center-base-url", "", "`URL` of Center; empty: the program is its own authority")
+	f.StringVar(&c.CenterKey, "center-api-key", "", "`key` for Center; better in the environment than on the command line")
+	f.StringVar(&c.AdminUser, "admin-user", "", "without Center, the `id` of the admin, who hears what happens in triage")
+	f.StringVar(&c.Transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
+	f.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	f.DurationVar(&c.DrainStreams, "drain-streams", 5*time.Second, "how long streams may take to end when the server stops")
+	f.DurationVar(&c.DrainRequests, "drain-requests", 15*time.Second, "how long requests may take then")
+}
+
+// Check completes the values, or tells what is wrong with them.
+func (c *Serve) Check() error {
+	if err := c.Address.Check(); err != nil {
+		return err
+	}
+	if c.AdminUser != "" && !chat.ValidID(c.AdminUser) {
+		return fmt.Errorf("-admin-user is to be a user's id: %w", ErrUsage)
+	}
+	if c.Delivery != "three-state" && c.Delivery != "two-state" {
+		return fmt.Errorf("-delivery is to be three-state or two-state: %w", ErrUsage)
+	}
+	if (c.CenterURL == "") != (c.CenterKey == "") {
+		return fmt.Errorf("-center-base-url and -center-api-key go together: %w", ErrUsage)
+	}
+	if c.CenterURL != "" && c.AdminUser != "" {
+		return fmt.Errorf("-admin-user is for a server without Center: %w", ErrUsage)
+	}
+	if c.Transport != "auto" && c.Transport != "r3labs" {
+		return fmt.Errorf("-transport is to be auto or r3labs: %w", ErrUsage)
+	}
+	return nil
+}
