@@ -221,7 +221,7 @@ func TestCommandLine(t *testing.T) {
 		{"a key without its Center", nil, []string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
 		{"bad prefix", nil, []string{"-base-path", "chat"}, 2, ``, `.*-base-path.*\n`},
 		{"argument too many", nil, []string{"serve", "now"}, 2, ``, `.*"now".*\n`},
-		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + envPrefix + `DRAIN_STREAMS.*\n`},
+		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`},
 		{"a flag wins over its twin", []string{config.EnvPrefix + "STATE=/dev/null/none"}, []string{"token", "-state", state, "alice"}, 0, `\S+\n`, ``},
 		{"state twin", []string{config.EnvPrefix + "STATE=" + state}, []string{"token", "alice"}, 0, `\S+\n`, ``},
 		{"a token each", nil, []string{"token", "-state", state, "-ttl", "1h", "-guild", "g1", "alice", "bob"}, 0, `(ey\S+\.\S+\.\S+\n){2}`, ``},
@@ -293,7 +293,7 @@ func TestEnvironmentTwinsOfServe(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Launch(t, state, []string{
-		config.EnvPrefix + "ADDR=127.0.0.1:0", envPrefix + "STATE=" + state, envPrefix + "BASE_PATH=/chat/",
+		config.EnvPrefix + "ADDR=127.0.0.1:0", config.EnvPrefix + "STATE=" + state, config.EnvPrefix + "BASE_PATH=/chat/",
 		config.EnvPrefix + "DATABASE_URL=" + dbtest.New(t), "DATABASE_URL=postgres://nobody@127.0.0.1:1/none",
 	}, exec.Command(program.Path, "-log-level", "debug"))
 	if got := n.Get("/api/me", n.Token("alice"), nil); got != http.StatusOK {
