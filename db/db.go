@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"fabric-guild/events"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -39,6 +41,8 @@ type DB struct {
 	tailer *pgxpool.Pool
 	mu     sync.Mutex
 	wake   wakeLists // some that were read
+	posts  posts
+	own    own
 
 	// Doorbell is rung after every transaction that may have drawn a number, committed or not.
 	*Doorbell
@@ -80,6 +84,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
+	d.posts.store, d.own.events = d.storePosts, map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
 		d.Close()

@@ -93,9 +93,18 @@ func (h *horizon) scan() []any { return []any{&h.last, &h.horizon, &h.epoch, &h.
 // errOlderLife is what a connection to a primary that has been replaced leads to.
 var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the database", ErrUnavailable)
 
-// Tail implements events.Log. The horizon and the rows are two statements of one round trip, each with a
-// snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided.
+// Tail implements events.Log. What this node itself has posted, as far as it follows the position, needs no
+// query: those numbers are committed.
 func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
+	if run, more := d.own.after(after, limit); len(run) > 0 {
+		return events.Tail{Events: run, Pending: more, Epoch: after.Epoch}, nil
+	}
+	return d.tailRows(ctx, after, limit)
+}
+
+// tailRows reads the log's rows. The horizon and the rows are two statements of one round trip, each with a
+// snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided.
+func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
 	const rows = `
 		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, reason, joined,
 			message_id, message_seq, author_user_id, content, mention_user_ids, reply_to, created_at,
@@ -139,6 +148,7 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 		}
 		t.Events = append(t.Events, r.event(t.Epoch, lists))
 	}
+	d.own.forget(h.horizon)
 	return t, nil
 }
 

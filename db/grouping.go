@@ -1,0 +1,113 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Posts that come while others are under way are stored together, once those are done: what a commit costs,
+// above all the wait for the disk, is shared by all of them. Under no load a post waits for nothing and is a
+// group of its own.
+const (
+	groupsAtOnce = 2  // one is computed while the other one waits for the disk
+	groupLimit   = 64 // each message holds a lock of its own until the commit, and their number is bounded
+)
+
+// A posting is a post on its way.
+type posting struct {
+	NewMessage
+	name  string // of its channel
+	post  Post
+	err   error
+	ready chan bool // true: it is to lead the next group; false: it is done
+}
+
+// posts groups what is posted. There is no goroutine for it: whoever posts first stores the group, and
+// hands the lead to one of those who came in the meantime.
+type posts struct {
+	store   func(context.Context, []*posting)
+	mu      sync.Mutex
+	waiting []*posting // each request that posts has one, so requests bound them
+	under   int        // groups under way
+}
+
+// add stores a message, in a group with others or alone. Once it is queued it is stored, whether or not its
+// client still waits.
+func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
+	p := &posting{NewMessage: m, ready: make(chan bool, 1)}
+	g.mu.Lock()
+	if g.under == groupsAtOnce {
+		g.waiting = append(g.waiting, p)
+		g.mu.Unlock()
+		if lead := <-p.ready; !lead {
+			return p.post, p.err
+		}
+		g.mu.Lock()
+	} else {
+		g.under++
+	}
+	n := min(len(g.waiting), groupLimit-1)
+	group := append([]*posting{p}, g.waiting[:n]...)
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	g.mu.Unlock()
+	defer g.done(group) // also where it panics: others wait
+	g.store(ctx, group)
+	return p.post, p.err
+}
+
+// done lets the group go, and one of those who wait lead the next.
+func (g *posts) done(group []*posting) {
+	g.mu.Lock()
+	if len(g.waiting) > 0 {
+		g.waiting[0].ready <- true
+		g.waiting = slices.Delete(g.waiting, 0, 1)
+	} else {
+		g.under--
+	}
+	g.mu.Unlock()
+	for _, other := range group[1:] {
+		other.ready <- false
+	}
+}
+
+// storePosts stores a group. One message that Postgres can't take must not take the others with it.
+func (d *DB) storePosts(ctx context.Context, group []*posting) {
+	err := d.inEpoch(ctx, func() error { return d.storeGroup(ctx, group) })
+	if c := code(err); len(group) > 1 && (strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23")) { // data, integrity: nothing was stored
+		for i := range group {
+			d.storePosts(ctx, group[i:i+1])
+		}
+		return
+	}
+	for _, p := range group {
+		if err != nil {
+			p.err = err
+		}
+		if p.err == nil {
+			d.own.add(p)
+		}
+	}
+}
+
+// storeGroup needs no transaction of its own: it is one statement. It may have been carried out also where
+// it returns an error of the connection.
+func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
+	for _, p := range group {
+		p.err = errNotStored
+	}
+	c, err := acquire(context.WithoutCancel(ctx), d.pool)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := finish(ctx)
+	defer cancel()
+	defer d.ring()
+	defer c.Release()
+	return Queries{c}.postAll(ctx, group, new(lockChannel), false)
+}
+
+// errNotStored stands until it is known what became of a post.
+var errNotStored = errors.New("post_messages told nothing of a post")

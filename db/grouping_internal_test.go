@@ -1,0 +1,78 @@
+package db
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// What comes while as many groups as may are under way waits, and is stored together once one is done.
+func TestPostsThatComeTogetherAreStoredTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var groups [][]string
+		release := make(chan struct{})
+		g := posts{store: func(_ context.Context, group []*posting) {
+			var contents []string
+			for _, p := range group {
+				contents = append(contents, p.Content)
+				p.post.Content = p.Content
+			}
+			groups = append(groups, contents)
+			<-release
+		}}
+		got := make(chan string, 200)
+		add := func(content string) {
+			go func() {
+				m := NewMessage{}
+				m.Content = content
+				p, err := g.add(t.Context(), m)
+				if err != nil {
+					t.Error(err)
+				}
+				got <- p.Content
+			}()
+			synctest.Wait()
+		}
+		total := groupsAtOnce + groupLimit + 3
+		for i := range total {
+			add(strconv.Itoa(i))
+		}
+		for range 4 { // one after the other
+			release <- struct{}{}
+			synctest.Wait()
+		}
+
+		var sizes []int
+		for _, group := range groups {
+			sizes = append(sizes, len(group))
+		}
+		if diff := cmp.Diff([]int{1, 1, groupLimit, 3}, sizes); diff != "" {
+			t.Errorf("the sizes of the groups (-want +got):\n%s", diff)
+		}
+		if all := slices.Concat(groups...); !slices.IsSortedFunc(all, func(a, b string) int { return number(a) - number(b) }) {
+			t.Errorf("got %v, want them in the order in which they came", all)
+		}
+		var answered []string
+		for range total {
+			answered = append(answered, <-got)
+		}
+		slices.Sort(answered)
+		if len(slices.Compact(answered)) != total {
+			t.Errorf("got answers %v, want one for each", answered)
+		}
+		if g.under != 0 || len(g.waiting) != 0 {
+			t.Errorf("got %d groups under way and %d waiting at the end, want none", g.under, len(g.waiting))
+		}
+		close(release)
+		add("again")
+		if p := <-got; p != "again" {
+			t.Errorf("got %q after all was done", p)
+		}
+	})
+}
+
+func number(s string) int { n, _ := strconv.Atoi(s); return n }

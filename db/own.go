@@ -1,0 +1,67 @@
+package db
+
+import (
+	"sync"
+
+	"fabric-guild/events"
+)
+
+// ownKept bounds what a node remembers of its own posts, should its tailer not come for them.
+const ownKept = 4096
+
+// own are the events of this node's posts that were committed and that its tailer has not had yet. Those that
+// follow its position without a gap are what the log holds there: nobody else has those numbers. So a node
+// that is alone reads no rows that it has just written, and one of many only those of the others.
+type own struct {
+	mu     sync.Mutex
+	events map[int64]*events.Event
+}
+
+// add notes a post that was committed.
+func (o *own) add(p *posting) {
+	m := p.post.Message
+	e := &events.Event{
+		Cursor: p.post.Cursor, Kind: events.MessageCreated, UserID: m.AuthorUserID, OccurredAt: m.CreatedAt,
+		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType, Message: &m, Admin: m.Admin,
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.events) >= ownKept {
+		clear(o.events)
+	}
+	o.events[m.Seq] = e
+}
+
+// after returns what follows a position without a gap, in the same life of the database, and forgets it.
+// more says that there is some beyond a gap.
+func (o *own) after(at events.Cursor, limit int) (run []*events.Event, more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	reached := at.Seq
+	for ; len(run) < limit; reached++ {
+		e := o.events[reached+1]
+		if e == nil || e.Cursor.Epoch != at.Epoch {
+			break
+		}
+		run = append(run, e)
+	}
+	for seq := range o.events { // some may have come as rows before they were noted
+		if seq > reached {
+			more = true
+		} else {
+			delete(o.events, seq)
+		}
+	}
+	return run, more
+}
+
+// forget drops what lies at or below the horizon of a read: it was among its rows.
+func (o *own) forget(horizon int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for seq := range o.events {
+		if seq <= horizon {
+			delete(o.events, seq)
+		}
+	}
+}
