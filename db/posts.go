@@ -19,7 +19,7 @@ var ErrRefused = errors.New("the post was refused")
 var errHeld = errors.New("the channel is held")
 
 // WakeupsListed is how many of those whom a post wakes its answer names; it counts them all.
-const WakeupsListed = 50
+const WakeupsListed = 20
 
 // A NewMessage is a message to be stored, with what only its author's request knows.
 type NewMessage struct {

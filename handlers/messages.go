@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -26,7 +25,7 @@ type wakeup struct {
 type postAnswer struct {
 	Message     events.Message `json:"message"`
 	Cursor      events.Cursor  `json:"cursor"`
-	Wakeups     []wakeup       `json:"wakeups"` // 50 at most
+	Wakeups     []wakeup       `json:"wakeups"` // 20 at most
 	WakeupCount int            `json:"wakeupCount"`
 }
 
@@ -161,20 +160,21 @@ func answerTo(p db.Post) postAnswer {
 
 // woken are those whom a post wakes, by the rule that its delivery goes by, and how many there are.
 func woken(p db.Post) (named []wakeup, count int) {
-	facts := p.Facts()
-	named = []wakeup{}
-	candidates := slices.Concat(p.MentionUserIDs, p.WakeList, p.Roster)
-	if p.TurnUserID != "" {
-		candidates = append(candidates, p.TurnUserID)
+	candidates := p.Roster // of those nobody is twice
+	if candidates == nil {
+		candidates = union(p.MentionUserIDs, p.WakeList)
 	}
-	seen := make(map[string]bool, len(candidates))
+	if p.TurnUserID != "" {
+		candidates = union(candidates, []string{p.TurnUserID})
+	}
+	facts := p.Facts()
+	named = make([]wakeup, 0, min(len(candidates), db.WakeupsListed))
 	everyone := false
 	for _, user := range candidates {
 		outcome, reason := facts.Decide(user)
-		if outcome != events.Wake || seen[user] {
+		if outcome != events.Wake {
 			continue
 		}
-		seen[user] = true
 		everyone = everyone || reason == events.Everyone
 		if count++; len(named) < db.WakeupsListed {
 			named = append(named, wakeup{user, reason.String()})
@@ -184,6 +184,20 @@ func woken(p db.Post) (named []wakeup, count int) {
 		count = p.MemberCount - 1
 	}
 	return named, count
+}
+
+// union are the users of all lists, each once.
+func union(lists ...[]string) (users []string) {
+	seen := map[string]bool{}
+	for _, list := range lists {
+		for _, user := range list {
+			if !seen[user] {
+				users = append(users, user)
+			}
+			seen[user] = true
+		}
+	}
+	return users
 }
 
 func (s *Server) history(w http.ResponseWriter, r *http.Request) error {

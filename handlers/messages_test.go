@@ -68,8 +68,8 @@ func TestWakeupsAreBoundedAndCounted(t *testing.T) {
 	id := alice.general(t, "ops", members...).Channel.ID
 	for content, reason := range map[string]string{"all": "everyone", mentions: "mention"} {
 		got := alice.post(t, id, content)
-		if len(got.Wakeups) != 50 || got.WakeupCount != 70 || got.Wakeups[49] != (wakeup{"m49", reason}) {
-			t.Errorf("%q: got %d wakeups of %d, the last %v; want 50 of 70, the last m49", content, len(got.Wakeups), got.WakeupCount, got.Wakeups)
+		if len(got.Wakeups) != 20 || got.WakeupCount != 70 || got.Wakeups[19] != (wakeup{"m19", reason}) {
+			t.Errorf("%q: got %d wakeups of %d, the last %v; want 20 of 70, the last m19", content, len(got.Wakeups), got.WakeupCount, got.Wakeups)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Whoever is woken is counted, and the first 50 are named.
+// Whoever is woken is counted, and the first 20 are named.
 func TestWakeupsOfALargeChannel(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{})
@@ -34,8 +34,8 @@ func TestWakeupsOfALargeChannel(t *testing.T) {
 	} {
 		id := ann.makes(t, tt.xType, crew, tt.wake).Channel.ID
 		got := ann.says(t, id, tt.content)
-		if got.WakeupCount != tt.count || len(got.Wakeups) != min(50, tt.count) {
-			t.Errorf("%s, %.10s: got %d wakeups of %d, want %d of %d", tt.xType, tt.content, len(got.Wakeups), got.WakeupCount, min(50, tt.count), tt.count)
+		if got.WakeupCount != tt.count || len(got.Wakeups) != min(20, tt.count) {
+			t.Errorf("%s, %.10s: got %d wakeups of %d, want %d of %d", tt.xType, tt.content, len(got.Wakeups), got.WakeupCount, min(20, tt.count), tt.count)
 		}
 		explained, woken := ann.deliveries(t, got.Message.ID), 0
 		for _, outcome := range explained {

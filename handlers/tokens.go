@@ -2,10 +2,12 @@ package handlers
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"fabric-guild/handlers/chat"
@@ -15,7 +17,16 @@ import (
 
 // Tokens is the program's own authority: it signs and checks tokens (JWT, HS256) with a key that lies in
 // the state directory.
-type Tokens struct{ key *keyFile }
+type Tokens struct {
+	key *keyFile
+
+	mu       sync.Mutex
+	signedBy string                         // what those below were signed with
+	known    map[[sha256.Size]byte]Identity // tokens that were checked, by their hashes
+}
+
+// knownTokens bounds how many tokens are remembered as checked.
+const knownTokens = 32 << 10
 
 const issuer = "fabric-guild"
 
@@ -30,7 +41,7 @@ func OpenTokens(dir string) (*Tokens, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
-	return &Tokens{key}, nil
+	return &Tokens{key: key}, nil
 }
 
 // Rotate makes a new key. Tokens that were signed with the old one end within a minute, here and in every
@@ -71,6 +82,13 @@ func (t *Tokens) Check(_ context.Context, token string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	hash := sha256.Sum256([]byte(token))
+	if id, ok := t.remembered(hash, string(key)); ok {
+		if !time.Now().Before(id.Expires) {
+			return Identity{}, errTokenExpired
+		}
+		return id, nil
+	}
 	var c claims
 	_, err = jwt.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil },
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(issuer), jwt.WithExpirationRequired())
@@ -80,7 +98,26 @@ func (t *Tokens) Check(_ context.Context, token string) (Identity, error) {
 	case err != nil || !chat.ValidID(c.Subject):
 		return Identity{}, errTokenInvalid
 	}
-	return Identity{UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time, proof: string(key)}, nil
+	id := Identity{UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time, proof: string(key)}
+	t.remember(hash, id)
+	return id, nil
+}
+
+// remembered is the identity of a token that was checked before, with the same key.
+func (t *Tokens) remembered(hash [sha256.Size]byte, key string) (Identity, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id, ok := t.known[hash]
+	return id, ok && t.signedBy == key
+}
+
+func (t *Tokens) remember(hash [sha256.Size]byte, id Identity) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known == nil || t.signedBy != id.proof || len(t.known) >= knownTokens {
+		t.signedBy, t.known = id.proof, map[[sha256.Size]byte]Identity{}
+	}
+	t.known[hash] = id
 }
 
 // Revoked implements authority: a new key revokes what the old one signed.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fabric-guild/handlers"
@@ -260,4 +261,41 @@ func TestSignRefusesWhatIsNoID(t *testing.T) {
 			t.Errorf("guild %q: got no error, want one", id)
 		}
 	}
+}
+
+// What was found out about a token is remembered, but not beyond its end or its key's.
+func TestATokenIsCheckedOnce(t *testing.T) { // not in parallel: allocations are counted
+	synctest.Test(t, func(t *testing.T) {
+		tokens, err := handlers.OpenTokens(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := tokens.Sign("ann", []string{"g1"}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := tokens.Sign("bob", nil, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(token string) (handlers.Identity, error) { return tokens.Check(t.Context(), token) }
+		for range 2 {
+			if id, err := check(token); err != nil || id.UserID != "ann" || !id.MayEnter("g1") || id.MayEnter("g2") {
+				t.Errorf("got %v and %v, want ann of g1", id, err)
+			}
+			if id, err := check(other); err != nil || id.UserID != "bob" || !id.MayEnter("g2") {
+				t.Errorf("got %v and %v, want bob of all guilds", id, err)
+			}
+			if _, err := check(token + "x"); err == nil {
+				t.Error("got no error of a token that was changed")
+			}
+		}
+		if n := testing.AllocsPerRun(100, func() { _, _ = check(token) }); n > 3 {
+			t.Errorf("got %v allocations for a token that is known, want it not parsed again", n)
+		}
+		time.Sleep(time.Hour)
+		if _, err := check(token); err == nil {
+			t.Error("got no error of a token that was valid an hour ago")
+		}
+	})
 }
