@@ -4,53 +4,6 @@ import (
 	"testing"
 )
 
-// Who may do what in an open channel.
-func TestWhoMayDoWhat(t *testing.T) {
-	t.Parallel()
-	n := start(t, setup{})
-	creator, member, stranger, former := n.user("creator"), n.user("member"), n.user("stranger"), n.user("former")
-	const mayNot, only = "not_member", "not_creator"
-	for _, tt := range []struct {
-		method, path               string
-		body                       any
-		status                     int // where one may
-		member, stranger, exMember string
-	}{
-		{"GET", "", nil, 200, "", "", ""},
-		{"GET", "/members", nil, 200, "", "", ""},
-		{"GET", "/messages", nil, 200, "", mayNot, mayNot},
-		{"POST", "/messages", body{"content": "hi"}, 201, "", mayNot, mayNot},
-		{"PUT", "/members/new", nil, 200, "", mayNot, mayNot},
-		{"PATCH", "", body{"name": "new"}, 200, only, mayNot, mayNot},
-		{"DELETE", "/members/other", nil, 200, only, mayNot, mayNot},
-		{"DELETE", "/members/self", nil, 200, "", "", ""},
-		{"POST", "/join", nil, 200, "", "", ""},
-		{"POST", "/leave", nil, 200, "", "", ""},
-		{"DELETE", "", nil, 200, only, mayNot, mayNot},
-	} {
-		for _, who := range []struct {
-			user *user
-			code string
-		}{{creator, ""}, {member, tt.member}, {stranger, tt.stranger}, {former, tt.exMember}} {
-			c := creator.general(t, "ops", "member", "former", "other")
-			former.leave(t, c.Channel.ID)
-			path := "/api/channels/" + c.Channel.ID + tt.path
-			if tt.path == "/members/self" {
-				path = "/api/channels/" + c.Channel.ID + "/members/" + who.user.id
-			}
-			t.Run(who.user.id+" "+tt.method+" "+tt.path, func(t *testing.T) {
-				if who.code != "" {
-					who.user.refused(t, 403, who.code, tt.method, path, tt.body)
-					return
-				}
-				if a, err := who.user.do(tt.method, path, tt.body); err != nil || a.status != tt.status {
-					t.Errorf("got %v and error %v, want status %d", a, err, tt.status)
-				}
-			})
-		}
-	}
-}
-
 // To strangers a private channel and a dm are what an unknown id is.
 func TestHiddenChannelsAreUnknown(t *testing.T) {
 	t.Parallel()

@@ -10,48 +10,68 @@ import (
 	"github.com/julienschmidt/httprouter"
 )
 
-// routes is the whole API.
-func (s *Server) routes() http.Handler {
-	r := httprouter.New()
-	r.RedirectTrailingSlash, r.RedirectFixedPath = false, false // no redirects: a stream's client would follow, or fail
-	r.HandleOPTIONS = false
-	r.NotFound = http.HandlerFunc(s.notFound)
-	r.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
-	on := func(method, path string, h handler) {
-		r.Handler(method, path, s.adapt(inTime(h)))
-		if method == http.MethodGet {
-			r.Handler(http.MethodHead, path, s.adapt(inTime(h))) // RFC 9110 §9.1; net/http drops the body
+// A route is one line of the API: a method of a path, and what answers it.
+type route struct {
+	method, path string
+	handle       handler
+	lasts        bool // for as long as it takes, like a stream
+}
+
+// routes is the whole API. The README's table "Who may what" has each of them, and a test that walks
+// both fails for one without a row.
+func (s *Server) routes() []route {
+	return []route{
+		on("POST", "/api/channels", s.createChannel),
+		on("GET", "/api/channels", s.listChannels),
+		on("GET", "/api/channels/:id", s.channel),
+		on("PATCH", "/api/channels/:id", s.renameChannel),
+		on("DELETE", "/api/channels/:id", s.archiveChannel),
+		on("POST", "/api/channels/:id/join", s.join),
+		on("POST", "/api/channels/:id/leave", s.leave),
+		on("GET", "/api/channels/:id/members", s.listMembers),
+		on("PUT", "/api/channels/:id/members/:userId", s.addMember),
+		on("DELETE", "/api/channels/:id/members/:userId", s.removeMember),
+		on("GET", "/api/channels/:id/wake", s.wakeList),
+		on("PUT", "/api/channels/:id/wake", s.setWakeList),
+		on("GET", "/api/channels/:id/turn", s.turn),
+		on("POST", "/api/channels/:id/turn", s.setTurn),
+		on("POST", "/api/channels/:id/messages", s.postMessage),
+		on("GET", "/api/channels/:id/messages", s.history),
+		{"GET", "/api/stream", s.stream, true},
+		on("PATCH", "/api/messages/:id", s.editMessage),
+		on("DELETE", "/api/messages/:id", s.deleteMessage),
+		on("GET", "/api/messages/:id/deliveries", s.deliveries),
+		on("GET", "/api/sync", s.sync),
+		on("GET", "/api/me", s.me),
+		on("POST", "/api/session", s.openSession),
+		on("DELETE", "/api/session", s.closeSession),
+		on("POST", "/api/admin/refresh", s.refreshAdmin),
+		on("GET", "/healthz", s.healthz),
+		on("GET", "/readyz", s.readyz),
+	}
+}
+
+func on(method, path string, h handler) route { return route{method, path, h, false} }
+
+// mux leads each request to its route.
+func (s *Server) mux() http.Handler {
+	m := httprouter.New()
+	m.RedirectTrailingSlash, m.RedirectFixedPath = false, false // no redirects: a stream's client would follow, or fail
+	m.HandleOPTIONS = false
+	m.NotFound = http.HandlerFunc(s.notFound)
+	m.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
+	for _, r := range s.routes() {
+		if r.lasts {
+			m.Handler(r.method, r.path, s.adapt(r.handle))
+			continue
+		}
+		h := s.adapt(inTime(r.handle))
+		m.Handler(r.method, r.path, h)
+		if r.method == http.MethodGet {
+			m.Handler(http.MethodHead, r.path, h) // RFC 9110 §9.1; net/http drops the body
 		}
 	}
-
-	on("POST", "/api/channels", s.createChannel)
-	on("GET", "/api/channels", s.listChannels)
-	on("GET", "/api/channels/:id", s.channel)
-	on("PATCH", "/api/channels/:id", s.renameChannel)
-	on("DELETE", "/api/channels/:id", s.archiveChannel)
-	on("POST", "/api/channels/:id/join", s.join)
-	on("POST", "/api/channels/:id/leave", s.leave)
-	on("GET", "/api/channels/:id/members", s.listMembers)
-	on("PUT", "/api/channels/:id/members/:userId", s.addMember)
-	on("DELETE", "/api/channels/:id/members/:userId", s.removeMember)
-	on("GET", "/api/channels/:id/wake", s.wakeList)
-	on("PUT", "/api/channels/:id/wake", s.setWakeList)
-	on("GET", "/api/channels/:id/turn", s.turn)
-	on("POST", "/api/channels/:id/turn", s.setTurn)
-	on("POST", "/api/channels/:id/messages", s.postMessage)
-	on("GET", "/api/channels/:id/messages", s.history)
-	r.Handler("GET", "/api/stream", s.adapt(s.stream)) // as long as it takes
-	on("PATCH", "/api/messages/:id", s.editMessage)
-	on("DELETE", "/api/messages/:id", s.deleteMessage)
-	on("GET", "/api/messages/:id/deliveries", s.deliveries)
-	on("GET", "/api/sync", s.sync)
-	on("GET", "/api/me", s.me)
-	on("POST", "/api/session", s.openSession)
-	on("DELETE", "/api/session", s.closeSession)
-	on("POST", "/api/admin/refresh", s.refreshAdmin)
-	on("GET", "/healthz", s.healthz)
-	on("GET", "/readyz", s.readyz)
-	return r
+	return m
 }
 
 // A handler answers a request, or returns why it does not: then nothing has been written.

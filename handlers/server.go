@@ -57,7 +57,7 @@ func New(c Config) (*Server, http.Handler) {
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
 	}
-	h := http.Handler(s.routes())
+	h := s.mux()
 	h = s.belowBasePath(h)
 	h = s.refuseCrossOrigin(h)
 	h = s.recoverPanics(h)

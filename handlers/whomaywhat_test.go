@@ -1,0 +1,214 @@
+package handlers_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"fabric-guild/handlers"
+)
+
+// whoMayWhat is the README's table of that name: for each route what it answers to whom. Of a head or a cell
+// with several names each stands for itself.
+func whoMayWhat(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n### Who may what\n")
+	_, table, _ := strings.Cut(section, "\n|")
+	table, _, _ = strings.Cut(table, "\n\n")
+	cells := func(line string) []string {
+		var out []string
+		for cell := range strings.SplitSeq(strings.Trim(line, "|"), "|") {
+			out = append(out, strings.TrimSpace(cell))
+		}
+		return out
+	}
+	lines := strings.Split(table, "\n")
+	if len(lines) < 3 {
+		t.Fatal("got no table in the README's section Who may what, want one")
+	}
+	heads, rows := cells(lines[0]), map[string]map[string]string{}
+	for _, line := range lines[2:] {
+		row, answers := cells(line), map[string]string{}
+		if len(row) != len(heads) {
+			t.Fatalf("got %d cells in %q, want %d", len(row), line, len(heads))
+		}
+		for i, head := range heads[1:] {
+			for who := range strings.SplitSeq(head, ", ") {
+				answers[who] = row[i+1]
+			}
+		}
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[0], -1) {
+			if rows[m[1]] != nil {
+				t.Errorf("got two rows for %s, want one", m[1])
+			}
+			rows[m[1]] = answers
+		}
+	}
+	return rows
+}
+
+// A stage is a channel as the table has it: of a creator, a member and an ex-member, each of whom has posted.
+type stage struct {
+	channel  string
+	messages map[string]string // by author
+}
+
+func (n *node) stage(t *testing.T, xType string, private bool) *stage {
+	t.Helper()
+	creator := n.user("creator")
+	c := creator.create(t, newChannel{GuildID: "g1", Name: "ops", XType: xType, Private: private, Members: []string{"member", "ex-member", "other"}})
+	s := &stage{c.Channel.ID, map[string]string{}}
+	for _, author := range []string{"creator", "member", "ex-member", "other"} {
+		s.messages[author] = n.user(author).says(t, s.channel, "hi").Message.ID
+	}
+	n.user("ex-member").leave(t, s.channel)
+	return s
+}
+
+// What a route needs besides a token. One that is not here needs nothing.
+var routeBodies = map[string]any{
+	"POST /api/channels":              newChannel{GuildID: "g1", Name: "new", XType: "general"},
+	"PATCH /api/channels/:id":         body{"name": "new"},
+	"PUT /api/channels/:id/wake":      body{"userIds": []string{"creator"}},
+	"POST /api/channels/:id/turn":     body{"action": "take"},
+	"POST /api/channels/:id/messages": body{"content": "new"},
+	"PATCH /api/messages/:id":         body{"content": "new"},
+}
+
+// Every route, as everyone, on an open channel and on a private one, on what is their own and what is
+// another's: the answers are those of the README's table, and no route is without a row.
+func TestWhoMayWhat(t *testing.T) {
+	t.Parallel()
+	table, routes := whoMayWhat(t), handlers.Routes()
+	for route := range table {
+		if !slices.Contains(routes, route) {
+			t.Errorf("the README's table has %s, which is no route", route)
+		}
+	}
+	n := start(t, setup{admin: "admin"})
+	callers := map[string]*user{
+		"no token": {n, "", ""}, "bad token": {n, "", n.user("member").token + "x"}, "operator": n.operator(t),
+	}
+	for _, id := range []string{"stranger", "ex-member", "member", "creator", "admin"} {
+		callers[id] = n.user(id)
+	}
+	for _, route := range routes {
+		if table[route] == nil {
+			t.Errorf("got no row for %s in the README's table Who may what, want one", route)
+			continue
+		}
+		if len(table[route]) != len(callers) {
+			t.Errorf("got the callers %v, want each of %v", table[route], callers)
+		}
+		t.Run(route, func(t *testing.T) {
+			t.Parallel()
+			stages := map[bool]*stage{}
+			for who, cell := range table[route] {
+				n.trial(t, stages, route, who, callers[who], cell)
+			}
+		})
+	}
+}
+
+// trial asks for a route as someone, and compares with a cell: yes, a status, or yes for what is their own
+// and else a status. Of two with a stroke between, the second is of a private channel.
+// A stage, of a private channel or not, is there until a trial changes it.
+func (n *node) trial(t *testing.T, stages map[bool]*stage, route, who string, caller *user, cell string) {
+	t.Helper()
+	method, path, _ := strings.Cut(route, " ")
+	xType := "general"
+	switch {
+	case strings.HasSuffix(path, "/wake"):
+		xType = "triage"
+	case strings.HasSuffix(path, "/turn"):
+		xType = "discuss"
+	}
+	open, hidden, two := strings.Cut(cell, " / ")
+	if !two {
+		hidden = open
+	}
+	for _, private := range []bool{false, true} {
+		for _, own := range []bool{false, true} {
+			if stages[private] == nil {
+				stages[private] = n.stage(t, xType, private)
+			}
+			s := stages[private]
+			target := "other"
+			if own {
+				target = who
+			}
+			id := s.channel
+			if strings.HasPrefix(path, "/api/messages/") {
+				if id = s.messages[target]; id == "" {
+					continue // they have none
+				}
+			}
+			at := strings.NewReplacer(":id", id, ":userId", strings.ReplaceAll(target, " ", "-")).Replace(path)
+			want := open
+			if private {
+				want = hidden
+			}
+			if otherwise, ok := strings.CutPrefix(want, "own, else "); ok {
+				want = otherwise
+				if own {
+					want = "yes"
+				}
+			}
+			got, code := caller.tries(t, method, at, routeBodies[route])
+			if got != want || got == "403" && (code == "not_member") != (who != "member" && who != "creator") {
+				t.Errorf("%s, private: %v, own: %v: got %s %s, want %s", who, private, own, got, code, want)
+			}
+			if got == "yes" && method != http.MethodGet {
+				stages[private] = nil
+			}
+			if at == path { // there is but one
+				return
+			}
+		}
+	}
+}
+
+// tries is the outcome of a request: yes, or the status and code of a refusal. Of a stream it reads no more.
+func (u *user) tries(t *testing.T, method, path string, content any) (outcome, code string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	encoded, err := json.Marshal(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content == nil {
+		encoded = nil
+	}
+	r, err := http.NewRequestWithContext(ctx, method, u.n.url+path, strings.NewReader(string(encoded)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if u.token != "" {
+		r.Header.Set("Authorization", "Bearer "+u.token)
+	}
+	resp, err := u.n.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < 300 {
+		return "yes", ""
+	}
+	var p problem
+	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
+		t.Errorf("%s %s: got %d and error %v, want a problem", method, path, resp.StatusCode, err)
+	}
+	return fmt.Sprint(resp.StatusCode), p.Code
+}
