@@ -236,23 +236,33 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 }
 
 // Snapshot implements events.Log.
-func (d *DB) Snapshot(ctx context.Context, user string, asOf, closedAfter int64) ([]events.Membership, error) {
+func (d *DB) Snapshot(ctx context.Context, users []string, asOf, closedAfter int64) (map[string][]events.Membership, error) {
+	// OFFSET and LIMIT keep the two look-ups: a planner without statistics reads whole tables instead.
 	const query = `
-		SELECT i.channel_id, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq,
+		SELECT u.id, i.joined_seq, i.left_seq,
 			c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at,
-			CASE WHEN c.archived_seq <= $2 THEN c.archived_at END AS archived_at
-		FROM members i JOIN channels c ON c.id = i.channel_id
-		WHERE i.user_id = $1 AND i.joined_seq <= $2 AND (i.left_seq IS NULL OR i.left_seq > $3)
-		ORDER BY c.id, i.joined_seq`
-	rows, err := d.conn.Query(ctx, query, user, asOf, closedAfter)
+			CASE WHEN c.archived_seq <= $2 THEN c.archived_at END
+		FROM unnest($1::text[]) AS u (id)
+		CROSS JOIN LATERAL (
+			SELECT i.channel_id, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq FROM members i
+			WHERE i.user_id = u.id AND i.joined_seq <= $2 AND (i.left_seq IS NULL OR i.left_seq > $3) OFFSET 0) i
+		CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = i.channel_id LIMIT 1) c
+		ORDER BY u.id, c.id, i.joined_seq`
+	rows, err := d.conn.Query(ctx, query, users, asOf, closedAfter)
 	if err != nil {
 		return nil, sentinel(err)
 	}
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m events.Membership, err error) {
-		c := &m.Channel
-		err = row.Scan(&m.ChannelID, &m.Joined, &m.Left,
-			&c.ID, &c.GuildID, &c.Name, &c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt)
-		return m, err
+	found := map[string][]events.Membership{}
+	var user string
+	var m events.Membership
+	c := &m.Channel
+	_, err = pgx.ForEachRow(rows, []any{
+		&user, &m.Joined, &m.Left,
+		&c.ID, &c.GuildID, &c.Name, &c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt,
+	}, func() error {
+		m.ChannelID = c.ID
+		found[user] = append(found[user], m)
+		return nil
 	})
 	return found, sentinel(err)
 }

@@ -331,8 +331,8 @@ func TestReplayGoesByIntervals(t *testing.T) {
 		}
 	}
 	for i, wantIn := range []bool{true, true, false, true, true, false} {
-		got, err := d.Snapshot(t.Context(), "bob", want[i], want[i])
-		if err != nil || len(got) > 0 != wantIn {
+		got, err := d.Snapshot(t.Context(), []string{"bob"}, want[i], want[i])
+		if err != nil || len(got["bob"]) > 0 != wantIn {
 			t.Errorf("as of %d: got %v, %v; want membership %v", want[i], got, err, wantIn)
 		}
 	}

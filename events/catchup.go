@@ -21,11 +21,11 @@ func (s *Session) catchUp() {
 		s.mu.Unlock()
 		return
 	}
-	s.stop, s.beats = cancel, make(chan struct{}, 1)
+	s.stop = cancel
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.stop, s.beats = nil, nil
+		s.stop = nil
 		s.mu.Unlock()
 	}()
 	if !s.opened && !s.open(ctx) {
@@ -100,7 +100,7 @@ func (s *Session) page(ctx context.Context, upTo int64) (page Page, err error) {
 	if err == nil && page.Epoch != s.router.Position().Epoch {
 		// The tailer has not noticed yet that the database is in a new life, which may lack what this
 		// stream has shown: then the stream ends with a reset, and must not show what took its place.
-		if !s.pause(ctx) {
+		if !sleep(ctx, replayRetry, nil) {
 			return Page{}, ctx.Err()
 		}
 		return s.page(ctx, upTo)
@@ -115,39 +115,14 @@ func (s *Session) page(ctx context.Context, upTo int64) (page Page, err error) {
 // succeeds or the position has expired. It returns the error of ctx when the stream is to end.
 func (s *Session) try(ctx context.Context, read func(context.Context) error) error {
 	for {
-		done := make(chan error, 1)
-		go func() { done <- s.router.read(ctx, read) }()
-		err := s.await(done)
+		err := s.router.read(ctx, read)
 		if err == nil || errors.Is(err, ErrExpired) {
 			return err
 		}
-		if !s.pause(ctx) {
+		if !sleep(ctx, replayRetry, nil) {
 			return ctx.Err()
 		}
 	}
-}
-
-// await sends heartbeats until there is an answer: whoever waits for long is still there.
-func (s *Session) await(done <-chan error) error {
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-s.beats:
-			s.send([]*Frame{comment("hb")}) // it shows no position, for there is a backlog before it
-		}
-	}
-}
-
-// pause waits before the next try. It answers false when the stream is to end.
-func (s *Session) pause(ctx context.Context) bool {
-	done := make(chan error, 1)
-	go func() {
-		sleep(ctx, replayRetry, nil)
-		done <- nil
-	}()
-	_ = s.await(done)
-	return ctx.Err() == nil
 }
 
 func (r *Router) read(ctx context.Context, read func(context.Context) error) error {

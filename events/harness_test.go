@@ -29,7 +29,8 @@ type memLog struct {
 	blind  bool          // Tail fails
 	stall  chan struct{} // Snapshot waits for it, when it is set
 	rung   chan struct{}
-	reads  int // of Replay
+	reads  int   // of Replay
+	loads  []int // of Snapshot, for how many users each
 }
 
 func newMemLog() *memLog { return &memLog{epoch: 7, rung: make(chan struct{}, 1)} }
@@ -101,7 +102,7 @@ func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page
 	return p, nil
 }
 
-func (l *memLog) Snapshot(ctx context.Context, user string, asOf, closedAfter int64) ([]Membership, error) {
+func (l *memLog) Snapshot(ctx context.Context, users []string, asOf, closedAfter int64) (map[string][]Membership, error) {
 	l.mu.Lock()
 	stall := l.stall
 	l.mu.Unlock()
@@ -117,10 +118,13 @@ func (l *memLog) Snapshot(ctx context.Context, user string, asOf, closedAfter in
 	if l.down {
 		return nil, errDown
 	}
-	out := []Membership{}
-	for _, m := range l.memberships(user) {
-		if m.Joined <= asOf && (m.Left == 0 || m.Left > closedAfter) {
-			out = append(out, m)
+	l.loads = append(l.loads, len(users))
+	out := map[string][]Membership{}
+	for _, user := range users {
+		for _, m := range l.memberships(user) {
+			if m.Joined <= asOf && (m.Left == 0 || m.Left > closedAfter) {
+				out[user] = append(out[user], m)
+			}
 		}
 	}
 	return out, nil

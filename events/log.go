@@ -14,9 +14,9 @@ type Log interface {
 	// Replay returns the part of (after, upTo] that user is entitled to, in order. upTo must be at or below
 	// a position that Tail has reached. ErrExpired: events after the position are gone.
 	Replay(ctx context.Context, user string, after, upTo int64) (Page, error)
-	// Snapshot returns user's channels as of asOf, a position that Tail has reached; and, for routing, also
-	// the intervals that ended after closedAfter.
-	Snapshot(ctx context.Context, user string, asOf, closedAfter int64) ([]Membership, error)
+	// Snapshot returns the channels of each of users as of asOf, a position that Tail has reached; and, for
+	// routing, also the intervals that ended after closedAfter.
+	Snapshot(ctx context.Context, users []string, asOf, closedAfter int64) (map[string][]Membership, error)
 }
 
 // ErrExpired says that retention has taken events which a reader would need.

@@ -30,16 +30,20 @@ const MaxStreams = 16
 // Locks go router before session, and neither is held over I/O.
 type Router struct {
 	log  Log
-	slot chan struct{} // bounds how many sessions read the log at once
+	slot chan struct{}   // bounds how many sessions read the log at once
+	ctx  context.Context // ends when the router closes
+	stop context.CancelFunc
 
-	mu     sync.Mutex
-	at     Cursor // everything up to here has been routed
-	ring   ring
-	users  map[string]*user
-	routes map[uuid.UUID]*route
-	all    map[*Session]struct{}
-	closed bool
-	ended  sync.WaitGroup // one for each of all
+	mu      sync.Mutex
+	at      Cursor // everything up to here has been routed
+	ring    ring
+	users   map[string]*user
+	routes  map[uuid.UUID]*route
+	all     map[*Session]struct{}
+	loads   []*load // users that wait to be loaded
+	loading bool    // the loader runs
+	closed  bool
+	ended   sync.WaitGroup // one for each of all, and one for the loader
 }
 
 // A user has at least one session here. Its intervals are those that last, and those that the ring may
@@ -50,8 +54,8 @@ type user struct {
 	live      []*Session // those attached: their catch-up is done
 	streams   int        // all of them
 	state     userState
-	loaded    chan struct{} // closed at the end of loading, well or not
-	missed    []*Event      // its own membership events while loading
+	load      *load    // until it is ready
+	missed    []*Event // its own membership events while loading
 }
 
 type userState uint8
@@ -72,8 +76,9 @@ const concurrentReads = 6
 // NewRouter returns a router that stands at a position of the log: the next event that is published to it
 // is the first one after it.
 func NewRouter(log Log, at Cursor) *Router {
+	ctx, stop := context.WithCancel(context.Background())
 	return &Router{
-		log: log, slot: make(chan struct{}, concurrentReads),
+		log: log, ctx: ctx, stop: stop, slot: make(chan struct{}, concurrentReads),
 		at: at, ring: ring{floor: at.Seq},
 		users: map[string]*user{}, routes: map[uuid.UUID]*route{}, all: map[*Session]struct{}{},
 	}
@@ -248,6 +253,7 @@ func (r *Router) Close(ctx context.Context) {
 		s.Close("drain", true)
 	}
 	r.mu.Unlock()
+	r.stop()
 	cut := context.AfterFunc(ctx, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -63,8 +63,9 @@ type Session struct {
 	bye     *Frame   // the last frame, once the stream is to end
 	stop    func()   // interrupts a catch-up
 	timer   *time.Timer
-	shown   int64         // the last number that was sent as an id
-	beats   chan struct{} // of a catch-up: a heartbeat is due; while live it goes through the queue
+	shown   int64 // the last number that was sent as an id
+
+	writing sync.Mutex // held while something is sent: by the worker, or a heartbeat during a catch-up
 
 	// The worker's own.
 	opened  bool // stream.ready is out
@@ -238,7 +239,10 @@ func (s *Session) send(frames []*Frame) bool {
 	if len(frames) == 0 {
 		return true
 	}
-	if err := s.to.Send(frames); err != nil {
+	s.writing.Lock()
+	err := s.to.Send(frames)
+	s.writing.Unlock()
+	if err != nil {
 		s.Abort()
 		return false
 	}
@@ -295,10 +299,8 @@ func (s *Session) tick() {
 	}
 	switch {
 	case s.phase == catchingUp:
-		select {
-		case s.beats <- struct{}{}:
-		default:
-		}
+		s.router.ended.Add(1)
+		go s.beat()
 	case len(s.queue) > 0: // it will not get any better by more bytes
 	case at.Seq-s.shown >= cursorLag:
 		s.enqueue(newFrame("stream.cursor", position{at}, at))
@@ -306,6 +308,16 @@ func (s *Session) tick() {
 		s.enqueue(heartbeat(at))
 	}
 	s.timer.Reset(s.untilTick())
+}
+
+// beat is the heartbeat of a stream that catches up, which may wait for the log for long. It shows no position,
+// for there is a backlog before it; and where the backlog is just being written, that shows enough.
+func (s *Session) beat() {
+	defer s.router.ended.Done()
+	if s.writing.TryLock() {
+		_ = s.to.Send([]*Frame{comment("hb")}) // the worker's next one fails too
+		s.writing.Unlock()
+	}
 }
 
 func (s *Session) recheck(done func()) {

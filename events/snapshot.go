@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"errors"
-	"slices"
 )
 
 // snapshotFrame is how many channels a frame of the snapshot holds.
@@ -13,11 +12,16 @@ const snapshotFrame = 200
 // resumed stream as of the cursor that it asked for, else as of the router's position. Without one channels
 // is nil. ok is false when the stream is to end.
 func (s *Session) enter(ctx context.Context) (channels []Channel, asOf Cursor, ok bool) {
-	err := s.try(ctx, func(ctx context.Context) (err error) {
-		channels, asOf, err = s.tryEnter(ctx)
-		return err
-	})
-	return channels, asOf, err == nil
+	for !ok {
+		var err error
+		if channels, asOf, err = s.tryEnter(ctx); err == nil {
+			return channels, asOf, true
+		}
+		if !sleep(ctx, replayRetry, nil) {
+			return nil, asOf, false
+		}
+	}
+	return channels, asOf, ok
 }
 
 var errAhead = errors.New("this node has not read the log up to the cursor")
@@ -34,7 +38,11 @@ func (s *Session) tryEnter(ctx context.Context) ([]Channel, Cursor, error) {
 		asOf = *s.opts.Resume
 	}
 	if !loaded || s.opts.Resume != nil {
-		memberships, err = s.router.log.Snapshot(ctx, s.opts.User, asOf.Seq, asOf.Seq)
+		err = s.router.read(ctx, func(ctx context.Context) error {
+			of, err := s.router.log.Snapshot(ctx, []string{s.opts.User}, asOf.Seq, asOf.Seq)
+			memberships = of[s.opts.User]
+			return err
+		})
 	}
 	return s.opts.Filter.OpenChannels(memberships, asOf.Seq), asOf, err
 }
@@ -48,62 +56,6 @@ func (f *Filter) OpenChannels(memberships []Membership, asOf int64) []Channel {
 		}
 	}
 	return out
-}
-
-// load sees to it that the router knows u's intervals. The first session of a user loads them, as of the
-// router's position; the user's own membership events wait meanwhile and are applied after it. It gets what
-// it read, for its snapshot. The other sessions wait for it, and try themselves if it did not succeed.
-func (r *Router) load(ctx context.Context, u *user) (read []Membership, asOf Cursor, loaded bool, err error) {
-	for {
-		r.mu.Lock()
-		asOf, floor, state, done := r.at, r.ring.floor, u.state, u.loaded
-		if state == unknown {
-			u.state, u.loaded = loading, make(chan struct{})
-		}
-		r.mu.Unlock()
-
-		switch state {
-		case ready:
-			return nil, asOf, false, nil
-		case loading:
-			select {
-			case <-done:
-			case <-ctx.Done():
-				return nil, asOf, false, ctx.Err()
-			}
-		case unknown:
-			read, err = r.log.Snapshot(ctx, u.id, asOf.Seq, floor)
-			r.finishLoading(u, read, asOf.Seq, err)
-			return read, asOf, true, err
-		}
-	}
-}
-
-func (r *Router) finishLoading(u *user, read []Membership, asOf int64, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer close(u.loaded)
-	missed := u.missed
-	u.missed = nil
-	if err != nil || r.users[u.id] != u { // or the router has started anew since
-		u.state = unknown
-		return
-	}
-	u.state = ready
-	for _, m := range read {
-		if m.Left != 0 && m.Left <= asOf {
-			u.insert(m.Interval) // for the ring only
-			continue
-		}
-		r.join(u, Interval{ChannelID: m.ChannelID, Joined: m.Joined}) // its end, if there is one, is yet to be routed
-	}
-	for _, e := range missed {
-		if slices.Contains(e.joined(), u.id) {
-			r.join(u, Interval{ChannelID: e.ChannelID, Joined: e.Cursor.Seq})
-		} else {
-			r.leave(u, e)
-		}
-	}
 }
 
 // readyFrame is the data of stream.ready and stream.reset.

@@ -94,8 +94,8 @@ func (t *Tailer) next(ctx context.Context) (Tail, error) {
 	return tail, nil
 }
 
-// sleep waits for d, the bell, or the end of ctx.
-func sleep(ctx context.Context, d time.Duration, bell <-chan struct{}) {
+// sleep waits for d or the bell. It answers false when ctx ends.
+func sleep(ctx context.Context, d time.Duration, bell <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -103,4 +103,5 @@ func sleep(ctx context.Context, d time.Duration, bell <-chan struct{}) {
 	case <-bell:
 	case <-ctx.Done():
 	}
+	return ctx.Err() == nil
 }

@@ -136,7 +136,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	memberships, err := s.db.Snapshot(r.Context(), id.UserID, at.Seq, at.Seq)
+	memberships, err := s.db.Snapshot(r.Context(), []string{id.UserID}, at.Seq, at.Seq)
 	if err != nil {
 		return err
 	}
@@ -145,5 +145,5 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 		Cursor   events.Cursor    `json:"cursor"`
 		UserID   string           `json:"userId"`
 		Channels []events.Channel `json:"channels"`
-	}{at, id.UserID, f.OpenChannels(memberships, at.Seq)})
+	}{at, id.UserID, f.OpenChannels(memberships[id.UserID], at.Seq)})
 }
