@@ -345,6 +345,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	var background sync.WaitGroup
 	reading, stopReading := context.WithCancel(context.Background())
 	background.Go(func() { tailer.Run(reading) })
+	background.Go(func() { router.RunTrim(reading) })
 	background.Go(func() { database.RunSweeper(reading, logger) })
 	background.Go(func() { database.RunDoorbell(reading, c.URL, logger) })
 	web := handlers.NewHTTPServer(handler, logger)
