@@ -241,6 +241,15 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 	return nil
 }
 
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
 // openPostgres sees to it that the URL leads to a Postgres: without one it starts the private one. gone
 // is closed when that has ended for good.
 func openPostgres(ctx context.Context, c *config.Database, dir string, logger *slog.Logger, stderr io.Writer) (stop func(), gone <-chan struct{}, err error) {
@@ -248,7 +257,7 @@ func openPostgres(ctx context.Context, c *config.Database, dir string, logger *s
 		return func() {}, nil, nil
 	}
 	pg, err := pgrun.Start(ctx, pgrun.Config{
-		Dir: dir, BinDir: c.PGBin, Logger: logger,
+		Dir: dir, BinDir: c.PGBin, Source: c.PGSource, Logger: logger, Fetching: pgrun.Bar(stderr, isTerminal(stderr)),
 		Progress: func(line string) { _, _ = fmt.Fprintln(stderr, line) },
 	})
 	if err != nil {

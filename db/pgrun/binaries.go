@@ -3,6 +3,7 @@ package pgrun
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,21 @@ func usualPlaces() []string {
 }
 
 const howToInstall = `install it (Debian, Ubuntu: "apt install postgresql"; Fedora, RHEL: "dnf install postgresql-server") or pass -database-url`
+
+var errNoPostgres = errors.New("no Postgres on this machine")
+
+// obtainBinaries finds them, or where there are none that will do, fetches them.
+func obtainBinaries(ctx context.Context, a account, cfg Config, want int) (binaries, error) {
+	found, err := findBinaries(ctx, a, cfg.BinDir, want, cfg.places)
+	missing := errors.Is(err, errNoPostgres) || err != nil && want == releaseMajor && found.major != want
+	if !missing || cfg.Source == "" || cfg.BinDir != "" {
+		return found, err
+	}
+	if err := fetch(ctx, cfg); err != nil {
+		return found, fmt.Errorf("%w, and it could not be fetched (%w): %s", errNoPostgres, err, howToInstall)
+	}
+	return findBinaries(ctx, a, cfg.BinDir, want, cfg.places)
+}
 
 // findBinaries looks in override alone when that is given, else in places and
 // then along PATH. want is the major version of an existing cluster, for which
@@ -66,7 +82,7 @@ func findBinaries(ctx context.Context, a account, override string, want int, pla
 	case found.major == 0 && refused != nil:
 		return found, refused
 	case found.major == 0:
-		return found, fmt.Errorf("no Postgres on this machine: %s", howToInstall)
+		return found, fmt.Errorf("%w: %s", errNoPostgres, howToInstall)
 	}
 	return found, found.match(want)
 }

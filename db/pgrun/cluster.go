@@ -33,7 +33,7 @@ func (c *cluster) prepare(ctx context.Context, cfg Config, claim *os.File) error
 	if err != nil {
 		return err
 	}
-	if c.binaries, err = findBinaries(ctx, c.account, cfg.BinDir, major, usualPlaces()); err != nil {
+	if c.binaries, err = obtainBinaries(ctx, c.account, cfg, major); err != nil {
 		return err
 	}
 	if err := c.reachable(ctx); err != nil {

@@ -23,6 +23,9 @@ import (
 // directory it names, tells its URL, and stops it at the end of its input.
 const helperDir = "PGRUN_TEST_DIR"
 
+// helperSource has it do so on a machine without Postgres, which fetches it from there.
+const helperSource = "PGRUN_TEST_SOURCE"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
 		os.Exit(help(dir))
@@ -31,7 +34,11 @@ func TestMain(m *testing.M) {
 }
 
 func help(dir string) int {
-	pg, err := Start(context.Background(), Config{Dir: dir})
+	cfg := Config{Dir: dir}
+	if cfg.Source = os.Getenv(helperSource); cfg.Source != "" {
+		cfg.places = []string{}
+	}
+	pg, err := Start(context.Background(), cfg)
 	if err != nil {
 		fmt.Println("error:", err)
 		return 1

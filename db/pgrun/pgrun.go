@@ -39,6 +39,12 @@ type Config struct {
 	// BinDir holds the Postgres binaries. Empty: they are searched for, those
 	// of the cluster's own major version first, then the newest.
 	BinDir string
+	// Source is where binaries are fetched from, once, into Dir, when there are none: a URL below which
+	// releases lie as at DefaultSource. Empty: they are not fetched.
+	Source string
+	// Fetching is called while they come, with the bytes that have and those to come, -1 where that is
+	// not known; nil: nobody is told.
+	Fetching func(done, total int64)
 	// RunDir is where the socket's directory is made; too long, or closed to the
 	// server's user, or empty: the system's temporary directory.
 	RunDir string
@@ -51,6 +57,7 @@ type Config struct {
 	Progress func(line string)
 
 	restarts restartPolicy // zero: defaultRestarts
+	places   []string      // nil: usualPlaces
 }
 
 // Postgres is a running private server.
@@ -91,6 +98,10 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 		return nil, err
 	}
 	cfg.Dir = dir
+	if cfg.places == nil {
+		cfg.places = usualPlaces()
+	}
+	cfg.places = append(cfg.places, fetchedPlaces(dir))
 	if cfg.restarts == (restartPolicy{}) {
 		cfg.restarts = defaultRestarts
 	}

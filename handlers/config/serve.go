@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
+	"fabric-guild/db/pgrun"
 	"fabric-guild/handlers/chat"
 )
 
@@ -14,12 +17,25 @@ import (
 type Database struct {
 	URL   string // empty: a private one in the state directory
 	PGBin string // the private one's binaries; empty: they are searched for
+	// PGSource is where they are fetched from when there are none; empty: they are not.
+	PGSource string
 }
 
 // Flags defines the flags of a Database.
 func (c *Database) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.URL, "database-url", "", "`URL` of Postgres; empty: a private one in the state directory")
 	f.StringVar(&c.PGBin, "postgres-bin", "", "`directory` of the Postgres binaries; empty: they are searched for")
+	c.PGSource = pgrun.DefaultSource
+	f.Func("postgres-source", "`URL` to fetch the Postgres binaries from where there are none, or never (default "+pgrun.DefaultSource+")", func(source string) error {
+		if c.PGSource = source; source == "never" {
+			c.PGSource = ""
+			return nil
+		}
+		if u, err := url.Parse(source); err != nil || u.Host == "" {
+			return errors.New("is to be a URL, or never")
+		}
+		return nil
+	})
 }
 
 // An Address is where the server is.

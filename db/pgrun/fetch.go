@@ -1,0 +1,170 @@
+package pgrun
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// DefaultSource is where the binaries of a machine without Postgres come from: a project that builds each
+// release of PostgreSQL, unchanged, for many platforms.
+const DefaultSource = "https://github.com/theseus-rs/postgresql-binaries/releases/download"
+
+// The release that is fetched.
+const (
+	releaseMajor   = 17
+	releaseVersion = "17.10.0"
+)
+
+const (
+	fetchStall = 30 * time.Second // without a byte
+	fetchBytes = 256 << 20        // of the archive
+)
+
+// fetchedDir is where fetched binaries are kept: below the state directory, one directory a release.
+func fetchedDir(state string) string { return filepath.Join(state, "postgres-binaries") }
+
+// fetchedPlaces is where findBinaries looks for them.
+func fetchedPlaces(state string) string { return filepath.Join(fetchedDir(state), "*", "bin") }
+
+// releaseName is the name of the archive for this platform, and of the one directory in it.
+func releaseName() (string, error) {
+	cpu := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	system := map[string]string{"linux": "unknown-linux-gnu", "darwin": "apple-darwin"}[runtime.GOOS]
+	if cpu == "" || system == "" {
+		return "", fmt.Errorf("there is no archive for %s on %s", runtime.GOOS, runtime.GOARCH)
+	}
+	return "postgresql-" + releaseVersion + "-" + cpu + "-" + system, nil
+}
+
+// fetch gets the binaries into the state directory, whole or not at all. The archive is compared with the
+// SHA-256 that the source publishes beside it.
+func fetch(ctx context.Context, cfg Config) error {
+	name, err := releaseName()
+	if err != nil {
+		return err
+	}
+	from := strings.TrimSuffix(cfg.Source, "/") + "/" + releaseVersion + "/" + name + ".tar.gz"
+	home := fetchedDir(cfg.Dir)
+	cfg.Progress(fmt.Sprintf("no Postgres on this machine that would do: fetching Postgres %s once, into %s, from %s (forbid it with -postgres-source never)",
+		releaseVersion, home, from))
+	if err := makeDirs(home, 0o755); err != nil {
+		return err
+	}
+	if leftovers, err := filepath.Glob(filepath.Join(home, ".new-*")); err == nil { // of a crash; the state directory is ours alone
+		for _, dir := range leftovers {
+			_ = os.RemoveAll(dir)
+		}
+	}
+	tmp, err := os.MkdirTemp(home, ".new-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	archive := filepath.Join(tmp, "archive")
+	if err := download(ctx, from, archive, cfg.Fetching); err != nil {
+		return err
+	}
+	unpacked := filepath.Join(tmp, "unpacked")
+	if err := unpack(archive, unpacked); err != nil {
+		return fmt.Errorf("unpack %s: %w", from, err)
+	}
+	if !exists(filepath.Join(unpacked, name, "bin", "postgres")) || !exists(filepath.Join(unpacked, name, "bin", "initdb")) {
+		return fmt.Errorf("%s holds no postgres and initdb in %s/bin", from, name)
+	}
+	if err := os.Rename(filepath.Join(unpacked, name), filepath.Join(home, name)); err != nil {
+		return err
+	}
+	return syncDir(home)
+}
+
+// download puts what is at url into a file, if its checksum is the one that is published beside it.
+func download(ctx context.Context, url, file string, fetching func(done, total int64)) error {
+	client := &http.Client{
+		Transport: &http.Transport{
+			Proxy:       http.ProxyFromEnvironment,
+			DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second,
+			ResponseHeaderTimeout: fetchStall, ForceAttemptHTTP2: true,
+		},
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if len(via) == 10 || via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
+				return errors.New("too many redirects, or one away from https")
+			}
+			return nil
+		},
+	}
+	defer client.CloseIdleConnections()
+	var published strings.Builder
+	if err := get(ctx, client, url+".sha256", &published, 1<<10, nil); err != nil {
+		return err
+	}
+	want, _, _ := strings.Cut(strings.TrimSpace(published.String()), " ")
+	if b, err := hex.DecodeString(want); err != nil || len(b) != sha256.Size {
+		return fmt.Errorf("%s.sha256 is no checksum", url)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	hash := sha256.New()
+	if err := get(ctx, client, url, io.MultiWriter(f, hash), fetchBytes, fetching); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(hash.Sum(nil)); got != strings.ToLower(want) {
+		return fmt.Errorf("%s has the checksum %s, and %s is published: it is not used", url, got, want)
+	}
+	return f.Close()
+}
+
+// get copies what is at url, which is to be at most limit bytes and to come without long pauses.
+func get(ctx context.Context, client *http.Client, url string, to io.Writer, limit int64, fetching func(done, total int64)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := time.AfterFunc(fetchStall, func() { cancel(fmt.Errorf("nothing came for %v", fetchStall)) })
+	defer stall.Stop()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, answer.Status)
+	}
+	var done int64
+	body := io.LimitReader(answer.Body, limit+1)
+	n, err := io.Copy(to, readerFunc(func(b []byte) (int, error) {
+		n, err := body.Read(b)
+		stall.Reset(fetchStall)
+		if done += int64(n); fetching != nil {
+			fetching(done, answer.ContentLength)
+		}
+		return n, err
+	}))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", url, cmp.Or(context.Cause(ctx), err))
+	}
+	if n > limit {
+		return fmt.Errorf("%s is larger than %d bytes", url, limit)
+	}
+	return nil
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }

@@ -1,0 +1,230 @@
+package pgrun
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// source serves the machine's own binaries in the layout of DefaultSource, and counts what is asked for.
+type source struct {
+	*httptest.Server
+	archive []byte
+	sum     string
+	asked   []string
+}
+
+func newSource(t *testing.T) *source {
+	t.Helper()
+	b, err := findBinaries(t.Context(), accountOfTest(t), "", 0, usualPlaces())
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := releaseName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := map[string]string{}
+	for _, tool := range []string{"postgres", "initdb"} {
+		// Where a distribution's server finds the rest of it goes by the place of its binaries.
+		entries[name+"/bin/"+tool] = fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\"\n", b.path(tool))
+	}
+	s := &source{archive: pack(t, entries)}
+	s.sum = fmt.Sprintf("%x  %s.tar.gz\n", sha256.Sum256(s.archive), name)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked = append(s.asked, r.URL.Path)
+		switch r.URL.Path {
+		case "/" + releaseVersion + "/" + name + ".tar.gz":
+			_, _ = w.Write(s.archive)
+		case "/" + releaseVersion + "/" + name + ".tar.gz.sha256":
+			_, _ = w.Write([]byte(s.sum))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func pack(t *testing.T, entries map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for name, content := range entries {
+		h := &tar.Header{Name: name, Mode: 0o700, Size: int64(len(content)), Typeflag: tar.TypeReg}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{w.Close(), z.Close()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+// without is a state directory of a machine without Postgres.
+func without(t *testing.T, source string) Config {
+	t.Helper()
+	t.Setenv("PATH", "/nowhere") // not parallel
+	return Config{Dir: stateDir(t), Source: source, places: []string{}}
+}
+
+func TestBinariesAreFetchedOnce(t *testing.T) {
+	s := newSource(t)
+	cfg := without(t, s.URL+"/")
+	var said []string
+	cfg.Progress = func(line string) { said = append(said, line) }
+	var done, total int64
+	cfg.Fetching = func(d, t int64) { done, total = d, t }
+	old := syscall.Umask(0o077) // the server's user is to read them nevertheless
+	defer syscall.Umask(old)
+
+	pg := startWith(t, cfg)
+	if got := query[int](t, connect(t, pg.URL()), `SELECT 1`); got != 1 {
+		t.Errorf("got %d", got)
+	}
+	stop(t, pg)
+	if len(said) != 2 || !strings.Contains(said[0], s.URL) || !strings.Contains(said[0], cfg.Dir) || !strings.Contains(said[0], "-postgres-source never") {
+		t.Errorf("got %q, want first what comes from where to where, and how to forbid it", said)
+	}
+	if int(done) != len(s.archive) || done != total {
+		t.Errorf("got progress up to %d of %d, want %d", done, total, len(s.archive))
+	}
+	if len(s.asked) != 2 {
+		t.Errorf("got requests for %v, want two", s.asked)
+	}
+	stop(t, startWith(t, cfg))
+	if len(s.asked) != 2 {
+		t.Errorf("got requests for %v at the second start, want none", s.asked[2:])
+	}
+	if left, _ := filepath.Glob(filepath.Join(fetchedDir(cfg.Dir), ".new-*")); len(left) > 0 {
+		t.Errorf("got %v left over, want nothing", left)
+	}
+}
+
+// A user who is not root: the test is run as one, or root becomes nobody.
+func TestANormalUserFetchesToo(t *testing.T) {
+	s := newSource(t)
+	dir := stateDir(t)
+	attr := &syscall.SysProcAttr{}
+	if os.Getuid() == 0 {
+		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+		if err := os.Chown(filepath.Dir(dir), 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", "/nowhere")
+	t.Setenv(helperSource, s.URL)
+	program := filepath.Join(filepath.Dir(dir), "program") // where that user can run it
+	copyFile(t, program, self(t))
+	h := startHelper(t, dir, program, attr)
+	if !strings.HasPrefix(h.line, "postgres://") {
+		t.Fatalf("got %q, want a URL", h.line)
+	}
+	_ = h.stdin.Close()
+	if err := h.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if len(s.asked) != 2 {
+		t.Errorf("got requests for %v, want two", s.asked)
+	}
+}
+
+func TestWhatCanNotBeFetched(t *testing.T) {
+	name, err := releaseName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	for rule, test := range map[string]struct {
+		change func(t *testing.T, s *source) string // returns the source's URL
+		want   []string
+	}{
+		"forbidden":         {func(*testing.T, *source) string { return "" }, nil},
+		"offline":           {func(*testing.T, *source) string { return closed.URL }, []string{"could not be fetched", "refused"}},
+		"not there":         {func(_ *testing.T, s *source) string { return s.URL + "/elsewhere" }, []string{"404"}},
+		"another checksum":  {func(_ *testing.T, s *source) string { s.archive = append(s.archive, 0); return s.URL }, []string{"checksum", "not used"}},
+		"no checksum":       {func(_ *testing.T, s *source) string { s.sum = "<html>"; return s.URL }, []string{"no checksum"}},
+		"no server in it":   {packed(map[string]string{name + "/README": "hello"}), []string{"holds no postgres"}},
+		"out of its place":  {packed(map[string]string{"../../escape": "hello"}), []string{"unpack"}},
+		"no archive at all": {garbage, []string{"unpack"}},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			s := newSource(t)
+			cfg := without(t, test.change(t, s))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			_, err := Start(ctx, cfg)
+			wantError(t, err, append(test.want, "no Postgres on this machine", "apt install postgresql", "-database-url")...)
+			var left []string
+			_ = filepath.WalkDir(filepath.Dir(cfg.Dir), func(path string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() && !strings.HasSuffix(path, ".lock") {
+					left = append(left, path)
+				}
+				return nil
+			})
+			if len(left) > 0 {
+				t.Errorf("got %v left over, want nothing", left)
+			}
+			if rule == "forbidden" && len(s.asked) > 0 {
+				t.Errorf("got requests for %v, want none", s.asked)
+			}
+		})
+	}
+}
+
+func packed(entries map[string]string) func(t *testing.T, s *source) string {
+	return func(t *testing.T, s *source) string {
+		t.Helper()
+		s.archive = pack(t, entries)
+		s.sum = fmt.Sprintf("%x", sha256.Sum256(s.archive))
+		return s.URL
+	}
+}
+
+func garbage(_ *testing.T, s *source) string {
+	s.archive = []byte("garbage")
+	s.sum = fmt.Sprintf("%x", sha256.Sum256(s.archive))
+	return s.URL
+}
+
+func TestBar(t *testing.T) {
+	t.Parallel()
+	const mega = 1 << 20
+	for terminal, want := range map[bool]string{
+		false: "fetched 0.0 of 8.0 MiB\nfetched 4.0 of 8.0 MiB\nfetched 8.0 of 8.0 MiB\n",
+		true: "\r[" + strings.Repeat(" ", 30) + "] 0.0 of 8.0 MiB" +
+			"\r[" + strings.Repeat("#", 15) + strings.Repeat(" ", 15) + "] 4.0 of 8.0 MiB" +
+			"\r[" + strings.Repeat("#", 30) + "] 8.0 of 8.0 MiB\n",
+	} {
+		var b bytes.Buffer
+		bar := Bar(&b, terminal)
+		for _, done := range []int64{1, 2, 4 * mega, 4*mega + 1, 8 * mega} {
+			bar(done, 8*mega)
+		}
+		bar(5, -1)
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Errorf("terminal %v (-want +got):\n%s", terminal, diff)
+		}
+	}
+}
