@@ -24,6 +24,7 @@ import (
 	"fabric-guild/db/pgrun"
 	"fabric-guild/events"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/bench"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/config"
 )
@@ -35,6 +36,7 @@ const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream p
   fabric-guild token -rotate               make a new key: all older tokens end within a minute
   fabric-guild admin refresh               have the running server ask Center anew who the admin is
   fabric-guild migrate [up|status]         bring the database's schema up to date, or show its state
+  fabric-guild bench [-streams 1000]       measure a running server
   fabric-guild version
 
 Each command lists its flags with -h. Every flag has an environment twin: -database-url is
@@ -88,6 +90,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return admin(ctx, args, getenv, stdout, stderr)
 	case "migrate":
 		return migrate(ctx, args, getenv, stdout, stderr)
+	case "bench":
+		var dir string
+		return bench.Command(ctx, args, getenv, stdout, stderr, state(&dir, getenv), &dir)
 	case "version":
 		_, err := fmt.Fprintln(stdout, version())
 		return err

@@ -1,0 +1,154 @@
+package bench_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fabric-guild/handlers/bench"
+	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/guildtest"
+)
+
+var program guildtest.Program
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }
+
+// small is a run that is over soon.
+func small(state, url string, more ...string) []string {
+	return append([]string{"bench", "-state", state, "-url", url, "-streams", "20", "-duration", "200ms", "-missed", "100"}, more...)
+}
+
+func TestWhatABenchmarkTells(t *testing.T) {
+	t.Parallel()
+	state := guildtest.StateDir(t)
+	n := program.Start(t, state)
+	stdout, stderr, code := program.Run(t, nil, small(state, n.Base(), "-json", "-only", "connect,publish,resume")...)
+	if code != 0 {
+		t.Fatalf("got exit %d: %s", code, stderr)
+	}
+	var report bench.Report
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatalf("got %q: %v", stdout, err)
+	}
+	got := map[string][]string{}
+	for _, row := range report.Rows {
+		for name, v := range row.Figures {
+			if v <= 0 && row.Scenario != "idle" {
+				t.Errorf("%s, %s: got %g %s, want more than nothing", row.Scenario, row.What, v, name)
+			}
+		}
+		got[row.Scenario] = append(got[row.Scenario], row.What)
+	}
+	delete(got, "idle") // where /metrics is
+	want := map[string][]string{
+		"connect": {"20 streams, each with its snapshot"},
+		"publish": {"durably, connections: 1", "durably, connections: 16"},
+		"resume":  {"after 100 missed messages"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the rows (-want +got):\n%s", diff)
+	}
+	for _, step := range []string{"connect", "publish", "resume"} {
+		if !strings.Contains(stderr, step) {
+			t.Errorf("got %q, want progress about %s", stderr, step)
+		}
+	}
+	stdout, _, code = program.Run(t, nil, small(state, n.Base(), "-only", "publish")...)
+	if table := regexp.MustCompile(`^publish +durably, connections: 1 +\S+ posts/s, post p50 \S+ ms, post p99 \S+ ms\npublish .*\n$`); code != 0 || !table.MatchString(stdout) {
+		t.Errorf("got exit %d and %q, want a table as %s", code, stdout, table)
+	}
+}
+
+// A figure of a server that loses or doubles is none. The streams go through a proxy that does.
+func TestABenchmarkNoticesFaults(t *testing.T) {
+	t.Parallel()
+	state := guildtest.StateDir(t)
+	n := program.Start(t, state)
+	for fault, want := range map[string]string{"none": "", "lose": "1 messages were lost", "double": "1 came twice", "end": "1 streams ended"} {
+		liar := httptest.NewServer(faulty(n.Base(), fault))
+		defer liar.Close()
+		stdout, stderr, code := program.Run(t, nil, small(state, liar.URL, "-only", "rooms", "-json")...)
+		if (code == 0) != (want == "") || !strings.Contains(stderr, want) {
+			t.Errorf("%s: got exit %d, %q and %q; want %q", fault, code, stdout, stderr, want)
+		}
+	}
+}
+
+// faulty passes everything on, but for one frame of one stream.
+func faulty(to, fault string) http.HandlerFunc {
+	var done atomic.Bool
+	return func(w http.ResponseWriter, r *http.Request) {
+		out := r.Clone(r.Context())
+		out.RequestURI = ""
+		u, err := r.URL.Parse(to + r.URL.RequestURI())
+		if err != nil {
+			panic(err)
+		}
+		out.URL, out.Host = u, ""
+		answer, err := http.DefaultTransport.RoundTrip(out)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		defer func() { _ = answer.Body.Close() }()
+		w.WriteHeader(answer.StatusCode)
+		in := bufio.NewReader(answer.Body)
+		for {
+			frame, err := readFrame(in)
+			if strings.Contains(frame, "event: message.created") && fault != "none" && done.CompareAndSwap(false, true) {
+				switch fault {
+				case "lose":
+					continue
+				case "double":
+					frame += "event: message.updated\ndata: {}\nid: 1.1\n\n"
+				case "end":
+					return
+				}
+			}
+			if _, e := io.WriteString(w, frame); e != nil || err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+}
+
+// readFrame reads up to an empty line, or what there is.
+func readFrame(in *bufio.Reader) (frame string, err error) {
+	for {
+		line, err := in.ReadString('\n')
+		if frame += line; err != nil || line == "\n" {
+			return frame, err
+		}
+	}
+}
+
+func TestBenchmarksCommandLine(t *testing.T) {
+	t.Parallel()
+	state := guildtest.StateDir(t)
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"no server", small(state, "http://127.0.0.1:1"), 1, "no server at http://127.0.0.1:1 (start one, or choose another with -url)"},
+		{"no key", small("/nowhere", "http://127.0.0.1:1"), 1, "pass the server's -state, or -tokens"},
+		{"unknown scenario", small(state, "http://127.0.0.1:1", "-only", "miracles"), 2, "-only takes connect"},
+		{"too few streams", small(state, "http://127.0.0.1:1", "-streams", "1"), 2, "5 streams"},
+	} {
+		_, stderr, code := program.Run(t, nil, tt.args...)
+		if code != tt.code || !strings.Contains(stderr, tt.want) || !guildtest.IsOneLine(stderr) {
+			t.Errorf("%s: got exit %d and %q, want %d and a line with %q", tt.name, code, stderr, tt.code, tt.want)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// Figures are named with their unit.
+type Figures map[string]float64
+
+// A Row is one measurement.
+type Row struct {
+	Scenario string  `json:"scenario"`
+	What     string  `json:"what"`
+	Figures  Figures `json:"figures"`
+}
+
+// A Report is what a run found.
+type Report struct {
+	Rows []Row `json:"rows"`
+}
+
+func (b *run) add(scenario, what string, f Figures) {
+	b.report.Rows = append(b.report.Rows, Row{scenario, what, f})
+}
+
+// order is that of figures in a line: each is what it is of, if that is not plain, and its unit.
+var order = []string{
+	"s", "streams/s", "KiB/stream", "CPU ms/stream", "posts/s", "deliveries/s", "events/s", "p50 ms", "p99 ms", "post p50 ms", "post p99 ms", "CPU us/delivery",
+}
+
+// Write writes the report as a table for people.
+func (r Report) Write(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range r.Rows {
+		var figures []string
+		for _, name := range order {
+			if v, ok := row.Figures[name]; ok {
+				unit := strings.LastIndexByte(name, ' ') + 1
+				figures = append(figures, name[:unit]+amount(v)+" "+name[unit:])
+			}
+		}
+		if _, err := fmt.Fprintf(t, "%s\t%s\t%s\n", row.Scenario, row.What, strings.Join(figures, ", ")); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+// amount is a number to three digits or so.
+func amount(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}

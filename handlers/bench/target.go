@@ -1,0 +1,147 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A target is the server under test.
+type target struct {
+	url    string
+	client *http.Client
+}
+
+func newTarget(base string) *target {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost, t.DisableCompression = 256, true
+	return &target{strings.TrimSuffix(base, "/"), &http.Client{Transport: t, Timeout: 30 * time.Second}}
+}
+
+func (t *target) close() { t.client.CloseIdleConnections() }
+
+// call sends a request and reads its answer into out, unless that is nil.
+func (t *target) call(ctx context.Context, token, method, path string, body, out any) error {
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, t.url+path, content)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	answer, err := t.client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode >= 300 {
+		return asProblem(answer.StatusCode, b)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(b, out)
+}
+
+func (t *target) createChannel(ctx context.Context, token, name string, members []string) (id string, err error) {
+	first := members[:min(len(members), maxMembers)]
+	var made struct {
+		Channel struct {
+			ID string `json:"id"`
+		} `json:"channel"`
+	}
+	err = t.call(ctx, token, http.MethodPost, "/api/channels", map[string]any{
+		"guildId": guild, "name": name, "xType": "general", "memberUserIds": first,
+	}, &made)
+	if err != nil {
+		return "", err
+	}
+	id = made.Channel.ID
+	for _, member := range members[len(first):] {
+		if err := t.call(ctx, token, http.MethodPut, "/api/channels/"+id+"/members/"+url.PathEscape(member), nil, nil); err != nil {
+			return id, err
+		}
+	}
+	return id, nil
+}
+
+func (t *target) archive(ctx context.Context, token, channel string) error {
+	return t.call(ctx, token, http.MethodDelete, "/api/channels/"+channel, nil, nil)
+}
+
+func (t *target) post(ctx context.Context, token, channel, content string) error {
+	return t.call(ctx, token, http.MethodPost, "/api/channels/"+channel+"/messages", map[string]string{"content": content}, nil)
+}
+
+// A usage is what the server has used, as it tells itself.
+type usage struct {
+	known  bool
+	memory float64 // resident, in bytes
+	cpu    float64 // in seconds
+}
+
+// usage reads /metrics, which may be closed to us.
+func (t *target) usage(ctx context.Context) (u usage) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url+"/metrics", nil)
+	if err != nil {
+		return u
+	}
+	answer, err := t.client.Do(r)
+	if err != nil {
+		return u
+	}
+	defer func() { _ = answer.Body.Close() }()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return u
+	}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.ParseFloat(value, 64)
+		switch {
+		case err != nil:
+		case name == "process_resident_memory_bytes":
+			u.memory, u.known = n, true
+		case name == "process_cpu_seconds_total":
+			u.cpu = n
+		}
+	}
+	return u
+}
+
+// ready says why the server can not be measured, if that is so.
+func (t *target) ready(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := t.client.Do(r)
+	if err != nil {
+		return fmt.Errorf("no server at %s (start one, or choose another with -url): %w", t.url, err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server at %s is not ready: %s", t.url, answer.Status)
+	}
+	return nil
+}
