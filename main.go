@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -361,7 +362,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	background.Go(func() { tailer.Run(reading) })
 	background.Go(func() { router.RunTrim(reading) })
 	background.Go(func() { database.RunSweeper(reading, logger) })
-	background.Go(func() { database.RunDoorbell(reading, c.URL, logger) })
+	background.Go(func() { database.RunDoorbell(reading, cmp.Or(c.DoorbellURL, c.URL), logger) })
 	web := handlers.NewHTTPServer(handler, logger)
 	failed := make(chan error, 1)
 	background.Go(func() { failed <- web.Serve(listener) })

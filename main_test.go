@@ -219,6 +219,7 @@ func TestCommandLine(t *testing.T) {
 		{"bad transport", nil, []string{"-transport", "pigeon"}, 2, ``, `.*-transport.*\n`},
 		{"Center without its key", nil, []string{"-state", state, "-database-url", unreachable, "-center-base-url", "http://127.0.0.1:1"}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
 		{"a key without its Center", nil, []string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
+		{"a doorbell without its database", nil, []string{"-state", state, "-doorbell-url", unreachable}, 2, ``, `.*-doorbell-url.*-database-url.*\n`},
 		{"bad prefix", nil, []string{"-base-path", "chat"}, 2, ``, `.*-base-path.*\n`},
 		{"argument too many", nil, []string{"serve", "now"}, 2, ``, `.*"now".*\n`},
 		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`},

@@ -68,7 +68,7 @@ const tailerPoolSize = 2
 // Open connects to a database whose schema is up to date. A server that does not sync its commits is
 // refused: an event that was seen and then vanishes takes its number with it, for another event to get.
 func Open(ctx context.Context, url string) (*DB, error) {
-	config, err := parse(url)
+	config, err := reach(ctx, url)
 	if err != nil {
 		return nil, err
 	}

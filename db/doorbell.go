@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -41,24 +42,28 @@ func set(c chan struct{}) {
 
 const (
 	listen, notify = `LISTEN fabric_guild`, `SELECT pg_notify('fabric_guild', $1)`
-	listenRetry    = time.Second
-	notifyTimeout  = 5 * time.Second
-	notifyPause    = time.Millisecond // commits that come within it share one NOTIFY
+
+	// A doorbell that does not work is hung anew, ever less often: it may be one that never will.
+	listenRetryMin, listenRetryMax = time.Second, 30 * time.Second
+
+	notifyTimeout = 5 * time.Second
+	notifyPause   = time.Millisecond // commits that come within it share one NOTIFY
 )
 
-// RunDoorbell carries rings to and from other nodes until ctx ends. url must lead to Postgres itself: a
-// pooler in transaction mode accepts LISTEN and never delivers.
+// RunDoorbell carries rings to and from other nodes until ctx ends. Where url does not lead to Postgres itself,
+// or leads to another database, it says so once, and readers go by polling.
 func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { d.notifyOthers(ctx) })
-	for told := false; ctx.Err() == nil; {
-		err := d.listen(ctx, url, func() { told = false })
-		if ctx.Err() == nil && !told {
+	var retry time.Duration
+	for ctx.Err() == nil {
+		err := d.listen(ctx, url, func() { retry = 0 })
+		if ctx.Err() == nil && retry == 0 {
 			logger.Warn("the doorbell is silent, new events are found by polling", "error", err)
-			told = true
 		}
-		wait(ctx, listenRetry)
+		retry = min(max(2*retry, listenRetryMin), listenRetryMax)
+		wait(ctx, retry)
 	}
 }
 
@@ -87,12 +92,14 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(ctx)
-	}()
+	defer hangUp(ctx, conn)
+	if behind, err := pooled(ctx, conn); behind || err != nil {
+		return cmp.Or(err, errPooled) // to LISTEN there would leave a process of others listening
+	}
 	if _, err := conn.Exec(ctx, listen); err != nil {
+		return err
+	}
+	if err := d.testBell(ctx, conn); err != nil {
 		return err
 	}
 	connected()
@@ -106,6 +113,13 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 			set(d.here)
 		}
 	}
+}
+
+// hangUp closes a connection, also after ctx has ended.
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
 }
 
 func wait(ctx context.Context, d time.Duration) {

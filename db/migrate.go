@@ -2,13 +2,14 @@ package db
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"time"
 
 	"fabric-guild/migrations"
 
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 // A Migration is one step of the schema and whether it has been taken.
@@ -18,10 +19,10 @@ type Migration struct {
 	Applied bool
 }
 
-// Migrate brings the schema up to date. Any number of processes may call it at once: a session lock lets
-// one of them through at a time, so the URL must lead to Postgres itself, not to a pooler in transaction mode.
+// Migrate brings the schema up to date. Any number of processes may call it at once: a lock lets one of them
+// through at a time.
 func Migrate(ctx context.Context, url string) error {
-	return withProvider(url, func(p *goose.Provider) error {
+	return withProvider(ctx, url, func(p *goose.Provider) error {
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate the database: %w", err)
 		}
@@ -32,7 +33,7 @@ func Migrate(ctx context.Context, url string) error {
 // Migrations tells for each migration whether it has been applied, in their order.
 func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	var out []Migration
-	err := withProvider(url, func(p *goose.Provider) error {
+	err := withProvider(ctx, url, func(p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("read the state of the migrations: %w", err)
@@ -45,8 +46,8 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	return out, err
 }
 
-func withProvider(url string, use func(*goose.Provider) error) (err error) {
-	config, err := parse(url)
+func withProvider(ctx context.Context, url string, use func(*goose.Provider) error) (err error) {
+	config, err := reach(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -56,14 +57,45 @@ func withProvider(url string, use func(*goose.Provider) error) (err error) {
 			err = e
 		}
 	}()
-	// Retried every second: a second process waits for the first one's migrations, not for a coarse tick.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, conn, migrations.FS, goose.WithSessionLocker(locker))
+	p, err := goose.NewProvider(goose.DialectPostgres, conn, migrations.FS, goose.WithLocker(&migrationLock{}))
 	if err != nil {
 		return err
 	}
 	return use(p)
 }
+
+// migrationRetry: a second process waits for the first one's migrations, not for a coarse tick.
+const migrationRetry = time.Second
+
+// migrationLock is goose's lock.Locker: a transaction that stays open beside the migrations holds it. goose's
+// own would be left behind in a process of a pooler.
+type migrationLock struct{ tx *sql.Tx }
+
+// Lock tries again and again: who waits in a statement would hold up a CREATE INDEX CONCURRENTLY.
+func (l *migrationLock) Lock(ctx context.Context, conns *sql.DB) error {
+	const lock = `SELECT pg_try_advisory_xact_lock($1, 0), set_config('idle_in_transaction_session_timeout', '0', true)`
+	for {
+		tx, err := conns.BeginTx(context.WithoutCancel(ctx), nil) // for Unlock to end
+		if err != nil {
+			return err
+		}
+		var locked bool
+		if err := tx.QueryRowContext(ctx, lock, lockMigration).Scan(&locked, new(string)); err != nil {
+			_ = tx.Rollback()
+			return err
+		}
+		if locked {
+			l.tx = tx
+			return nil
+		}
+		if err := tx.Rollback(); err != nil {
+			return err
+		}
+		if wait(ctx, migrationRetry); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// Unlock ends what Lock began.
+func (l *migrationLock) Unlock(context.Context, *sql.DB) error { return l.tx.Rollback() }

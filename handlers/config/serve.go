@@ -62,6 +62,7 @@ func (c *Address) Check() error {
 type Serve struct {
 	Database
 	Address
+	DoorbellURL                 string // empty: as Database.URL
 	Delivery, Transport         string
 	CenterURL, CenterKey        string // both, or neither
 	AdminUser                   string
@@ -73,6 +74,7 @@ type Serve struct {
 func (c *Serve) Flags(f *flag.FlagSet) {
 	c.Database.Flags(f)
 	c.Address.Flags(f)
+	f.StringVar(&c.DoorbellURL, "doorbell-url", "", "`URL` of Postgres itself, to hear at once what other servers store, where -database-url leads to a pooler")
 	f.StringVar(&c.Delivery, "delivery", "three-state", "three-state: who is not concerned gets no message; two-state: everyone gets it, as before")
 	f.StringVar(&c.CenterURL, "center-base-url", "", "`URL` of Center; empty: the program is its own authority")
 	f.StringVar(&c.CenterKey, "center-api-key", "", "`key` for Center; better in the environment than on the command line")
@@ -87,6 +89,9 @@ func (c *Serve) Flags(f *flag.FlagSet) {
 func (c *Serve) Check() error {
 	if err := c.Address.Check(); err != nil {
 		return err
+	}
+	if c.DoorbellURL != "" && c.URL == "" {
+		return fmt.Errorf("-doorbell-url is for a server with a -database-url: %w", ErrUsage)
 	}
 	if c.AdminUser != "" && !chat.ValidID(c.AdminUser) {
 		return fmt.Errorf("-admin-user is to be a user's id: %w", ErrUsage)

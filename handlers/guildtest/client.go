@@ -47,6 +47,11 @@ func Call(ctx context.Context, method, url, token string, body, out any) (status
 	return answer.StatusCode, err
 }
 
+// unavailable reports whether a status is the server's without its database, or a proxy's without its server.
+func unavailable(status int) bool {
+	return status == http.StatusServiceUnavailable || status == http.StatusBadGateway || status == http.StatusGatewayTimeout
+}
+
 // Get is a Call of the server, which must answer: anything else ends the test.
 func (n *Node) Get(path, token string, out any) (status int) {
 	n.t.Helper()
@@ -61,13 +66,19 @@ func (n *Node) Get(path, token string, out any) (status int) {
 // in the log.
 func (n *Node) Token(user string) string {
 	n.t.Helper()
-	stdout, stderr, code := n.program.Run(n.t, nil, "token", "-state", n.state, user)
+	return n.Tokens(user)[0]
+}
+
+// Tokens are a Token for each user.
+func (n *Node) Tokens(users ...string) []string {
+	n.t.Helper()
+	stdout, stderr, code := n.program.Run(n.t, nil, append([]string{"token", "-state", n.state}, users...)...)
 	if code != 0 {
 		n.t.Fatalf("got exit %d and %q for a token", code, stderr)
 	}
-	token := strings.TrimSuffix(stdout, "\n")
-	n.secrets = append(n.secrets, token)
-	return token
+	tokens := strings.Fields(stdout)
+	n.secrets = append(n.secrets, tokens...)
+	return tokens
 }
 
 var printed = regexp.MustCompile(`(?m)^  a (\w+): +((?:.*\\\n)*.*)$`)

@@ -31,7 +31,7 @@ type Load struct {
 // Counts are what became of posts.
 type Counts struct {
 	Writers, Acknowledged int
-	Refused               int // with 503: whether it happened is not known
+	Refused               int // with 503, or by a proxy: whether it happened is not known
 	Failed                int // without an answer
 }
 

@@ -23,7 +23,7 @@ func (l *Load) Post(base, channel, content string) (status int, err error) {
 	switch {
 	case err != nil:
 		l.counts.Failed++
-	case status == http.StatusServiceUnavailable:
+	case unavailable(status):
 		l.counts.Refused++
 	case status == http.StatusCreated:
 		l.counts.Acknowledged++

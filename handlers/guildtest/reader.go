@@ -137,7 +137,7 @@ func (r *Reader) connect(ctx context.Context) {
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
-		if answer.StatusCode != http.StatusServiceUnavailable {
+		if !unavailable(answer.StatusCode) {
 			r.fault("got %d for a stream, want 200, or 503 while there is no database", answer.StatusCode)
 		}
 		return

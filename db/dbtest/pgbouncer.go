@@ -1,0 +1,98 @@
+package dbtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// NewPooled makes a database like New, with a PgBouncer in transaction mode in front of it. It returns the
+// URL through that, and the one that leads to Postgres itself. Without PgBouncer the test is skipped.
+func NewPooled(t testing.TB) (pooled, direct string) {
+	t.Helper()
+	bin, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		bin, err = exec.LookPath("/usr/sbin/pgbouncer") // not in everyone's PATH
+	}
+	if err != nil {
+		t.Skip("this is about PgBouncer, which is not installed: apt install pgbouncer")
+	}
+	direct = New(t)
+	config, err := pgx.ParseConfig(direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := os.Stat(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It refuses root, and the socket's directory lets nobody in but Postgres' own user.
+	owner := socket.Sys().(*syscall.Stat_t)
+	dir, err := os.MkdirTemp("", "pgbouncer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	users, settings := filepath.Join(dir, "users"), filepath.Join(dir, "pgbouncer.ini")
+	// Few connections, so that transactions of one client come to different processes.
+	err = os.WriteFile(settings, fmt.Appendf(nil, `
+[databases]
+%s = host=%s port=%d
+[pgbouncer]
+pool_mode = transaction
+default_pool_size = 8
+max_client_conn = 300
+auth_type = trust
+auth_file = %s
+listen_addr =
+unix_socket_dir = %s
+`, config.Database, config.Host, config.Port, users, dir), 0o644)
+	if err == nil {
+		err = os.WriteFile(users, fmt.Appendf(nil, "%q \"\"\n", config.User), 0o644)
+	}
+	if err == nil && os.Geteuid() == 0 {
+		err = os.Chown(dir, int(owner.Uid), int(owner.Gid))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, settings)
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
+	}
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("PgBouncer's own words:\n%s", log.String())
+		}
+	})
+	pooled = fmt.Sprintf("postgres://%s@/%s?host=%s&port=6432", config.User, config.Database, dir)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		conn, err := pgx.Connect(ctx, pooled)
+		if err == nil {
+			_ = conn.Close(ctx)
+			return pooled, direct
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("PgBouncer does not answer: ", err)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// A pooler in transaction mode, such as PgBouncer, may give each transaction of a connection to another
+// server process. So nothing may be left in the session from one transaction to the next: settings and locks
+// are the transaction's, statements are not prepared by name, and LISTEN goes by a way of its own.
+
+// reach reads a URL as parse does, and finds out how to talk to whoever answers there: behind a pooler
+// statements are described once and parsed each time. What the URL itself says (default_query_exec_mode) wins:
+// there are poolers that know prepared statements.
+func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
+	config, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	mode := &config.ConnConfig.DefaultQueryExecMode
+	if *mode == pgx.QueryExecModeExec || *mode == pgx.QueryExecModeSimpleProtocol {
+		return nil, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol do not know the types that Postgres wants; leave it out, also behind a pooler")
+	}
+	if strings.Contains(url, "default_query_exec_mode") {
+		return config, nil
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil {
+		return nil, fmt.Errorf("reach the database: %w", err)
+	}
+	defer hangUp(ctx, conn)
+	behind, err := pooled(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("reach the database: %w", err)
+	}
+	if behind {
+		*mode = pgx.QueryExecModeCacheDescribe
+	}
+	return config, nil
+}
+
+// pooled reports whether a connection leads to a pooler: Postgres tells each client which of its processes it
+// talks to (BackendKeyData), and a pooler, whose client may be served by any, makes that up.
+func pooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, mutationTimeout)
+	defer cancel()
+	var pid uint32
+	err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid)
+	return pid != conn.PgConn().PID(), err
+}
+
+// errPooled is what a doorbell comes to that is hung on a pooler.
+var errPooled = errors.New("this URL leads to a connection pooler, which LISTEN does not get through; -doorbell-url is to lead to Postgres itself")
+
+// errDeaf is what a doorbell comes to that hears nothing of the database.
+var errDeaf = errors.New("LISTEN hears nothing of what NOTIFY sends; -doorbell-url is to lead to the Postgres and the database of -database-url")
+
+// testBell rings for this node by the way that its rings take to the others, and waits until conn, which
+// listens, hears it. A LISTEN that succeeds may be one that never hears.
+func (d *DB) testBell(ctx context.Context, conn *pgx.Conn) error {
+	timed, cancel := context.WithTimeout(ctx, notifyTimeout)
+	defer cancel()
+	if _, err := d.conn.Exec(timed, notify, d.node); err != nil {
+		return err
+	}
+	for {
+		n, err := conn.WaitForNotification(timed)
+		switch {
+		case err == nil && n.Payload == d.node:
+			return nil
+		case err != nil && ctx.Err() == nil && timed.Err() != nil:
+			return errDeaf
+		case err != nil:
+			return err
+		}
+	}
+}

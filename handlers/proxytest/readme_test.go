@@ -1,0 +1,26 @@
+package proxytest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What these tests run is what the README shows.
+func TestReadmeShowsTheConfigurations(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kinds {
+		config, err := os.ReadFile(filepath.Join("../../testdata/proxies", k.config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(readme), "```\n"+string(config)+"```\n") {
+			t.Errorf("got no %s in the README, want it as it is in testdata/proxies", k.config)
+		}
+	}
+}
