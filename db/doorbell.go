@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,11 +20,36 @@ type Doorbell struct {
 	node  string        // tells this node's own rings from the others'
 	here  chan struct{} // for this node's tailer
 	there chan struct{} // for the other nodes
+
+	// Each node says now and then that it is there, and one that hears of no other for a while sends no
+	// rings: a NOTIFY costs a fifth of a post.
+	hello time.Duration
+	born  time.Time
+	quiet atomic.Int64 // since when no other was heard, from born on; unheard: it can't hear any
 }
 
+const (
+	helloInterval = 5 * time.Second
+	helloMissed   = 3 // so many hellos, and there is nobody
+	unheard       = math.MaxInt64
+)
+
 func newDoorbell() *Doorbell {
-	return &Doorbell{node: uuid.NewString(), here: make(chan struct{}, 1), there: make(chan struct{}, 1)}
+	b := &Doorbell{
+		node: uuid.NewString(), here: make(chan struct{}, 1), there: make(chan struct{}, 1),
+		hello: helloInterval, born: time.Now(),
+	}
+	b.quiet.Store(unheard)
+	return b
 }
+
+// alone reports whether there is no other node to ring for, as far as is known.
+func (b *Doorbell) alone() bool {
+	return int64(time.Since(b.born))-helloMissed*int64(b.hello) > b.quiet.Load()
+}
+
+// heard notes that there may be another node.
+func (b *Doorbell) heard() { b.quiet.Store(int64(time.Since(b.born))) }
 
 // Bell receives after rings, any number of them together.
 func (b *Doorbell) Bell() <-chan struct{} { return b.here }
@@ -67,11 +94,17 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	}
 }
 
-// notifyOthers sends one NOTIFY for all the commits that came since the last.
+// notifyOthers sends one NOTIFY for all the commits that came since the last, and one now and then.
 func (d *DB) notifyOthers(ctx context.Context) {
+	hello := time.NewTicker(d.hello)
+	defer hello.Stop()
 	for {
 		select {
 		case <-d.Doorbell.there:
+			if d.alone() {
+				continue
+			}
+		case <-hello.C:
 		case <-ctx.Done():
 			return
 		}
@@ -104,12 +137,15 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	}
 	connected()
 	set(d.here) // for what came before the LISTEN
+	d.heard()   // until the others have had the time to say that they are there
+	defer d.quiet.Store(unheard)
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
 		}
 		if n.Payload != d.node {
+			d.heard()
 			set(d.here)
 		}
 	}
