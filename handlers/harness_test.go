@@ -206,8 +206,9 @@ func (l narrow) Accept() (net.Conn, error) {
 // goroutines are the node's, as stacks of which each stands for one or more, and how many they are.
 func (n *node) goroutines() (count int, stacks string) {
 	var all, ours bytes.Buffer
-	_ = pprof.Lookup("goroutine").WriteTo(&all, 1) // a buffer takes everything
-	for block := range strings.SplitSeq(all.String(), "\n\n") {
+	_ = pprof.Lookup("goroutine").WriteTo(&all, 1)  // a buffer takes everything
+	_, blocks, _ := strings.Cut(all.String(), "\n") // the first line is their total
+	for block := range strings.SplitSeq(blocks, "\n\n") {
 		if strings.Contains(block, fmt.Sprintf(`"node":%q`, n.label)) {
 			var same int
 			_, _ = fmt.Sscanf(block, "%d @", &same)
