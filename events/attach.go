@@ -4,8 +4,6 @@ import (
 	"slices"
 )
 
-const streamLive = "stream.live"
-
 type attachment uint8
 
 const (

@@ -38,6 +38,10 @@ type Options struct {
 	Reset string
 	// Snapshot asks for the snapshot on a resume as well.
 	Snapshot bool
+	// Lines asks for JSON lines in the place of text/event-stream.
+	Lines bool
+	// Padding is how many bytes without meaning follow each write.
+	Padding int
 	// Expires ends the stream at that time; zero: never.
 	Expires time.Time
 	// Revoked is asked at every heartbeat and ends the stream when it answers yes; it may take its time.
@@ -142,11 +146,15 @@ func (s *Session) Close(reason string, reconnect bool) {
 	if s.bye != nil || s.phase == ended {
 		return
 	}
-	s.bye = newFrame("stream.closing", struct {
+	s.bye = closing(reason, reconnect)
+	s.interrupt()
+}
+
+func closing(reason string, reconnect bool) *Frame {
+	return newFrame(streamClosing, struct {
 		Reason    string `json:"reason"`
 		Reconnect bool   `json:"reconnect"`
 	}{reason, reconnect}, Cursor{})
-	s.interrupt()
 }
 
 // Abort ends the stream at once: the client is gone or takes nothing.
@@ -240,7 +248,7 @@ func (s *Session) send(frames []*Frame) bool {
 		return true
 	}
 	s.writing.Lock()
-	err := s.to.Send(frames)
+	err := s.to.Send(s.opts.dress(frames))
 	s.writing.Unlock()
 	if err != nil {
 		s.Abort()
@@ -303,7 +311,7 @@ func (s *Session) tick() {
 		go s.beat()
 	case len(s.queue) > 0: // it will not get any better by more bytes
 	case at.Seq-s.shown >= cursorLag:
-		s.enqueue(newFrame("stream.cursor", position{at}, at))
+		s.enqueue(newFrame(streamCursor, position{at}, at))
 	default:
 		s.enqueue(heartbeat(at))
 	}
@@ -315,7 +323,7 @@ func (s *Session) tick() {
 func (s *Session) beat() {
 	defer s.router.ended.Done()
 	if s.writing.TryLock() {
-		_ = s.to.Send([]*Frame{comment("hb")}) // the worker's next one fails too
+		_ = s.to.Send(s.opts.dress([]*Frame{comment("hb")})) // the worker's next one fails too
 		s.writing.Unlock()
 	}
 }

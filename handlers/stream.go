@@ -18,7 +18,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot")
+	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding")
 	if err != nil {
 		return err
 	}
@@ -29,6 +29,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if opts.Filter, err = filter(q, id); err != nil {
 		return err
 	}
+	if opts.Padding, err = number(q, "padding", 0, 0, events.MaxPadding); err != nil {
+		return err
+	}
+	opts.Lines = prefersLines(r)
 	h := w.Header()
 	raw := s.raw && r.ProtoMajor == 1
 	if raw {
@@ -39,6 +43,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h.Set("Content-Type", "text/event-stream")
+	if opts.Lines {
+		h.Set("Content-Type", "application/x-ndjson")
+	}
+	h.Set("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold everything back
 	if raw {
