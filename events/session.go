@@ -44,6 +44,9 @@ type Options struct {
 	Padding int
 	// Expires ends the stream at that time; zero: never.
 	Expires time.Time
+	// Rotates ends the stream at that time too, but no stream that has yet to come through its backlog; its
+	// client is to come back, to whichever node then serves it.
+	Rotates time.Time
 	// Revoked is asked at every heartbeat and ends the stream when it answers yes; it may take its time.
 	Revoked func() bool
 	// Ended is called once the stream is over; nil: nobody asks.
@@ -57,6 +60,7 @@ type Session struct {
 	opts   Options // Resume and Reset are the worker's own once it has started
 	from   int64   // what the client has seen when it opened the stream; never changes
 	user   *user   // set by Open, guarded by router.mu from then on
+	parted bool    // it does not count as one of its user's streams any more; guarded by router.mu
 	to     Transport
 
 	mu      sync.Mutex
@@ -234,6 +238,7 @@ func (s *Session) work() {
 		case len(batch) > 0:
 			s.send(batch)
 		case bye != nil:
+			s.router.release(s)
 			s.send([]*Frame{bye})
 			s.Abort()
 		default:
@@ -286,7 +291,7 @@ func (s *Session) end() {
 	}
 }
 
-// tick is the stream's clock: heartbeats, the position of a quiet stream, the end of a token.
+// tick is the stream's clock: heartbeats, the position of a quiet stream, the end of a token, the rotation.
 func (s *Session) tick() {
 	if !s.opts.Expires.IsZero() && !time.Now().Before(s.opts.Expires) {
 		s.Close("token_expired", false)
@@ -309,6 +314,9 @@ func (s *Session) tick() {
 	case s.phase == catchingUp:
 		s.router.ended.Add(1)
 		go s.beat()
+	case s.rotated():
+		s.kick()
+		return
 	case len(s.queue) > 0: // it will not get any better by more bytes
 	case at.Seq-s.shown >= cursorLag:
 		s.enqueue(newFrame(streamCursor, position{at}, at))
@@ -328,6 +336,15 @@ func (s *Session) beat() {
 	}
 }
 
+// rotated ends a live stream that has reached its age. s.mu is held.
+func (s *Session) rotated() bool {
+	if s.opts.Rotates.IsZero() || time.Now().Before(s.opts.Rotates) {
+		return false
+	}
+	s.bye = closing("rotated", true)
+	return true
+}
+
 func (s *Session) recheck(done func()) {
 	defer done()
 	if s.opts.Revoked() {
@@ -335,12 +352,16 @@ func (s *Session) recheck(done func()) {
 	}
 }
 
-// untilTick is the time to the next tick: a heartbeat, or the token's end if that comes first.
+// untilTick is the time to the next tick: a heartbeat, or what ends the stream if that comes first.
 func (s *Session) untilTick() time.Duration {
-	if s.opts.Expires.IsZero() {
-		return heartbeatInterval
+	d := heartbeatInterval
+	if !s.opts.Expires.IsZero() {
+		d = max(0, min(d, time.Until(s.opts.Expires)))
 	}
-	return max(0, min(heartbeatInterval, time.Until(s.opts.Expires)))
+	if left := time.Until(s.opts.Rotates); left > 0 { // past it, it ends once it is live
+		d = min(d, left)
+	}
+	return d
 }
 
 type position struct {

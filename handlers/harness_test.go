@@ -64,6 +64,8 @@ type setup struct {
 	twoState   bool
 	logger     *slog.Logger
 	sendBuffer int // of accepted connections, in bytes
+
+	streamMaxAge time.Duration // 0: for ever
 }
 
 // A node is one server process, as main.go puts it together.
@@ -127,7 +129,7 @@ func (n *node) run(ctx context.Context) {
 	n.server, handler = handlers.New(handlers.Config{
 		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
 		Center: authority, Admin: admin, Operator: n.key,
-		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState,
+		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
 	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

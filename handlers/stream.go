@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,6 +34,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	opts.Lines = prefersLines(r)
+	if d := lifetime(s.streamMaxAge); d > 0 {
+		opts.Rotates = time.Now().Add(d)
+	}
 	h := w.Header()
 	raw := s.raw && r.ProtoMajor == 1
 	if raw {
@@ -54,6 +58,15 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.r3labs.Serve(w, r, session)
 	return nil
+}
+
+// lifetime is how long a stream may last of an age: 0 is for ever. Those that began together, after a deploy,
+// end spread over half of it.
+func lifetime(most time.Duration) time.Duration {
+	if most == 0 {
+		return 0
+	}
+	return most - rand.N(most/2+1)
 }
 
 // open reserves a stream that begins where the client asks for. A cursor that was checked while the database
