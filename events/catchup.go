@@ -144,6 +144,9 @@ func (s *Session) sendPage(page Page) bool {
 			frames = append(frames, f)
 		}
 	}
+	if s.opts.Marks && page.Reached > s.at {
+		frames = append(frames, cursorFrame(Cursor{page.Epoch, page.Reached}))
+	}
 	if !s.send(frames) {
 		return false
 	}

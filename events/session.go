@@ -42,6 +42,9 @@ type Options struct {
 	Lines bool
 	// Padding is how many bytes without meaning follow each write.
 	Padding int
+	// Marks asks for a stream.cursor after each part of the backlog that comes from the log, also where nothing
+	// in it was for the client.
+	Marks bool
 	// Expires ends the stream at that time; zero: never.
 	Expires time.Time
 	// Rotates ends the stream at that time too, but no stream that has yet to come through its backlog; its
@@ -319,7 +322,7 @@ func (s *Session) tick() {
 		return
 	case len(s.queue) > 0: // it will not get any better by more bytes
 	case at.Seq-s.shown >= cursorLag:
-		s.enqueue(newFrame(streamCursor, position{at}, at))
+		s.enqueue(cursorFrame(at))
 	default:
 		s.enqueue(heartbeat(at))
 	}
@@ -367,3 +370,5 @@ func (s *Session) untilTick() time.Duration {
 type position struct {
 	Cursor Cursor `json:"cursor"`
 }
+
+func cursorFrame(at Cursor) *Frame { return newFrame(streamCursor, position{at}, at) }

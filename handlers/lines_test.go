@@ -2,7 +2,6 @@ package handlers_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -13,12 +12,6 @@ import (
 )
 
 const ndjson = "application/x-ndjson"
-
-type lineItem struct {
-	ID    string          `json:"id"`
-	Event string          `json:"event"`
-	Data  json.RawMessage `json:"data"`
-}
 
 // lines opens a stream of JSON lines and reads its first, which comes at once.
 func (u *user) lines(t *testing.T, over transport, query string, headers ...string) *stream {
@@ -55,7 +48,7 @@ func (s *stream) nextLine(t *testing.T) frame {
 	t.Helper()
 	for {
 		text := s.line1(t)
-		var i lineItem
+		var i pollItem
 		if err := strictly([]byte(text), &i); err != nil {
 			t.Fatalf("%v: %q", err, text)
 		}

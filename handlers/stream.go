@@ -23,11 +23,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	opts := events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.authority.Revoked(context.Background(), id) }}
-	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
+	opts, err := s.options(q, id)
+	if err != nil {
 		return err
 	}
-	if opts.Filter, err = filter(q, id); err != nil {
+	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
 		return err
 	}
 	if opts.Padding, err = number(q, "padding", 0, 0, events.MaxPadding); err != nil {
@@ -42,7 +42,16 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if raw {
 		opts.Ended = s.streamEnded(r, h.Get(requestIDHeader))
 	}
-	session, err := s.open(r, q.Get("lastEventId"), opts)
+	// The header wins: a browser that comes back sends it along with the URL that it was first given.
+	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
+	if last == "" {
+		name, last = "lastEventId", q.Get("lastEventId")
+	}
+	var session *events.Session
+	err = s.from(r.Context(), name, last, &opts, func() (err error) {
+		session, err = s.router.Open(opts)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -60,6 +69,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// options are what a stream and a poll have in common.
+func (s *Server) options(q url.Values, id Identity) (opts events.Options, err error) {
+	opts = events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.authority.Revoked(context.Background(), id) }}
+	opts.Filter, err = filter(q, id)
+	return opts, err
+}
+
 // lifetime is how long a stream may last of an age: 0 is for ever. Those that began together, after a deploy,
 // end spread over half of it.
 func lifetime(most time.Duration) time.Duration {
@@ -69,39 +85,34 @@ func lifetime(most time.Duration) time.Duration {
 	return most - rand.N(most/2+1)
 }
 
-// open reserves a stream that begins where the client asks for. A cursor that was checked while the database
-// came back in another epoch is checked again.
-func (s *Server) open(r *http.Request, param string, opts events.Options) (session *events.Session, err error) {
+// from decides where a stream begins, and opens it: after the cursor that is in the parameter or header of
+// that name, if there is one. One that was checked while the database came back in another epoch is checked
+// again.
+func (s *Server) from(ctx context.Context, name, cursor string, opts *events.Options, open func() error) (err error) {
 	for range 3 {
-		if err := s.resume(r, param, &opts); err != nil {
-			return nil, err
+		if err = s.resume(ctx, name, cursor, opts); err != nil {
+			return err
 		}
-		if session, err = s.router.Open(opts); !errors.Is(err, events.ErrNewEpoch) {
-			return session, err
+		if err = open(); !errors.Is(err, events.ErrNewEpoch) {
+			return err
 		}
 	}
-	return nil, err
+	return err
 }
 
-// resume decides where the stream begins. The header wins: a browser that comes back sends it along with
-// the URL that it was first given.
-func (s *Server) resume(r *http.Request, param string, opts *events.Options) error {
+func (s *Server) resume(ctx context.Context, name, cursor string, opts *events.Options) error {
 	opts.Resume, opts.Reset = nil, ""
-	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
-	if last == "" {
-		name, last = "lastEventId", param
-	}
-	if last == "" {
+	if cursor == "" {
 		return nil
 	}
-	c, err := events.ParseCursor(last)
+	c, err := events.ParseCursor(cursor)
 	if err != nil {
 		p := malformed(fieldError{name, err.Error()})
 		p.Code = "cursor_malformed"
 		return p
 	}
 	position := s.router.Position()
-	if opts.Reset, err = s.db.CheckCursor(r.Context(), c, position); err != nil {
+	if opts.Reset, err = s.db.CheckCursor(ctx, c, position); err != nil {
 		return err
 	}
 	opts.Checked = position.Epoch
