@@ -374,3 +374,88 @@ func TestAPollEndsWithItsToken(t *testing.T) {
 		}
 	})
 }
+
+// Whoever polls is back in a moment, and then no query is needed to know their channels; whoever stays away is
+// forgotten.
+func TestAPollThatFollowsAnotherCostsNoQuery(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		asked := func() (n int) { l.set(func() { n = l.asked }); return n }
+		at, before := from, 0
+		for i := range 20 {
+			answer := n.polling(t, Options{User: "bob", Resume: &at}, 10, time.Minute)
+			if i == 0 {
+				before = asked()
+			}
+			said := l.post(ops, "alice", "hi")
+			if p := <-answer; len(p.Frames) != 1 || p.Cursor != said.String() {
+				t.Fatalf("got %d frames and %s, want the message at %s", len(p.Frames), p.Cursor, said)
+			}
+			at = said
+			time.Sleep(idleUser - time.Second)
+		}
+		if got := asked() - before; got != 0 {
+			t.Errorf("got %d queries after the first poll began, want none", got)
+		}
+		// What happens meanwhile is not lost on them.
+		other := channelNamed(2)
+		joined, left := l.create(other, "alice", "bob"), l.leave(ops, "bob")
+		l.post(ops, "alice", "not for bob")
+		said := l.post(other, "alice", "for bob")
+		time.Sleep(500 * time.Millisecond)
+		_, shown := n.poll(t, Options{User: "bob", Resume: &at}, 10, 0)
+		want := []string{"channel.joined " + joined.String(), "channel.left " + left.String(), "message.created " + said.String()}
+		if diff := cmp.Diff(want, shown); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if got := asked() - before; got != 0 {
+			t.Errorf("got %d queries, want none", got)
+		}
+		time.Sleep(idleUser)
+		synctest.Wait()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if len(n.users) != 0 || len(n.routes) != 0 {
+			t.Errorf("got %d users and %d routes that are still known, want none", len(n.users), len(n.routes))
+		}
+	})
+}
+
+// A user who is back before they are forgotten is not forgotten later.
+func TestWhoIsBackStays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		n.poll(t, Options{User: "bob"}, 10, 0)
+		time.Sleep(idleUser / 2)
+		c := n.open(t, Options{User: "bob"})
+		c.expect(got{event: "stream.ready"})
+		time.Sleep(idleUser)
+		c.expect(got{event: "message.created", id: l.post(ops, "alice", "hi").String()})
+	})
+}
+
+// A failover forgets whoever has just left with all others.
+func TestAFailoverForgetsIdleUsers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		kept := l.create(ops, "alice", "bob")
+		l.leave(ops, "bob")
+		l.join(ops, "bob")
+		n := newNode(t, l)
+		n.poll(t, Options{User: "bob"}, 10, 0)
+		time.Sleep(time.Second)
+		l.set(func() { l.events, l.epoch, l.base = l.events[:1], 8, kept.Seq })
+		said := l.post(ops, "alice", "he never left")
+		time.Sleep(time.Second)
+		c := n.open(t, Options{User: "bob", Resume: &kept})
+		c.expect(got{event: "stream.ready"})
+		c.expect(got{event: "message.created", id: said.String()})
+		c.expect(got{event: "stream.live"})
+		time.Sleep(idleUser) // the one who was known before is gone, this one is not
+		c.expect(got{event: "channel.joined", id: l.create(channelNamed(2), "bob").String()})
+	})
+}
