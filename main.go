@@ -355,6 +355,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		Logger: logger, DB: database, Router: router, Tailer: tailer,
 		Tokens: tokens, Center: authority, Admin: adminCache, Operator: operator,
 		BasePath: c.BasePath, R3labsOnly: c.Transport == "r3labs", TwoState: c.Delivery == "two-state",
+		StreamMaxAge: c.StreamMaxAge,
 	})
 
 	var background sync.WaitGroup

@@ -216,6 +216,7 @@ func TestCommandLine(t *testing.T) {
 		{"unknown command", nil, []string{"sevre"}, 2, ``, `.*"sevre".*\n`},
 		{"unknown flag", nil, []string{"-prot", "1"}, 2, ``, `(.|\n)*-prot(.|\n)*`},
 		{"bad value", nil, []string{"-drain-streams", "soon"}, 2, ``, `(.|\n)*"soon"(.|\n)*`},
+		{"bad age", nil, []string{"-stream-max-age", "10ms"}, 2, ``, `.*-stream-max-age.*\n`},
 		{"bad transport", nil, []string{"-transport", "pigeon"}, 2, ``, `.*-transport.*\n`},
 		{"Center without its key", nil, []string{"-state", state, "-database-url", unreachable, "-center-base-url", "http://127.0.0.1:1"}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
 		{"a key without its Center", nil, []string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
@@ -297,7 +298,11 @@ func TestEnvironmentTwinsOfServe(t *testing.T) {
 	n := program.Launch(t, state, []string{
 		config.EnvPrefix + "ADDR=127.0.0.1:0", config.EnvPrefix + "STATE=" + state, config.EnvPrefix + "BASE_PATH=/chat/",
 		config.EnvPrefix + "DATABASE_URL=" + dbtest.New(t), "DATABASE_URL=postgres://nobody@127.0.0.1:1/none",
+		config.EnvPrefix + "STREAM_MAX_AGE=1s",
 	}, exec.Command(program.Path, "-log-level", "debug"))
+	if got := n.Get("/api/stream", n.Token("alice"), nil); got != http.StatusOK {
+		t.Errorf("got %d, want a stream that ends by itself", got)
+	}
 	if got := n.Get("/api/me", n.Token("alice"), nil); got != http.StatusOK {
 		t.Errorf("got %d, want 200: the key is in the state directory", got)
 	}

@@ -200,7 +200,13 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	// its rows sees its floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
-	upTo = min(upTo, after+replayWalk)
+	if upTo-after > replayWalk {
+		// A page ends at an event, for that may be handed out as a cursor; not every number is one.
+		const end = `SELECT coalesce(min(seq), $2) FROM events WHERE seq >= $1 AND seq < $2`
+		if err := d.conn.QueryRow(ctx, end, after+replayWalk, upTo).Scan(&upTo); err != nil {
+			return events.Page{}, sentinel(err)
+		}
+	}
 	var found []*heardRow
 	var floor int64
 	var epoch int64

@@ -4,8 +4,6 @@ import (
 	"slices"
 )
 
-const streamLive = "stream.live"
-
 type attachment uint8
 
 const (
@@ -49,6 +47,7 @@ func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment
 	s.phase = live
 	s.user.live = append(s.user.live, s)
 	s.enqueue(frames...)
+	s.rotated()
 	return nil, 0, attached
 }
 
@@ -69,22 +68,4 @@ func (r *Router) overflow(s *Session) {
 
 func (r *Router) detach(s *Session) {
 	s.user.live = slices.DeleteFunc(s.user.live, func(o *Session) bool { return o == s })
-}
-
-// forget removes an ended session, and with its last one the user.
-func (r *Router) forget(s *Session) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.all, s)
-	u := s.user
-	r.detach(s)
-	if u.streams--; u.streams == 0 && r.users[u.id] == u {
-		delete(r.users, u.id)
-		for _, i := range u.intervals {
-			if i.Left == 0 {
-				r.unroute(u, i.ChannelID)
-			}
-		}
-	}
-	r.ended.Done()
 }

@@ -74,13 +74,13 @@ func (s *Session) open(ctx context.Context) bool {
 		return false
 	}
 	ready := readyFrame{UserID: s.opts.User, Reason: s.opts.Reset}
-	name := "stream.ready"
+	name := streamReady
 	if s.opts.Resume != nil {
 		ready.Cursor, ready.Resumed = *s.opts.Resume, true
 	} else {
 		ready.Cursor, s.at = asOf, asOf.Seq
 		if s.opts.Reset != "" {
-			name = "stream.reset"
+			name = streamReset
 		}
 	}
 	if !s.send(ready.frames(name, channels)) {
@@ -143,6 +143,9 @@ func (s *Session) sendPage(page Page) bool {
 		if f := e.frameFor(s.opts.User, e.In, &s.opts.Filter); f != nil {
 			frames = append(frames, f)
 		}
+	}
+	if s.opts.Marks && page.Reached > s.at {
+		frames = append(frames, cursorFrame(Cursor{page.Epoch, page.Reached}))
 	}
 	if !s.send(frames) {
 		return false

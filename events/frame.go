@@ -19,6 +19,16 @@ type Frame struct {
 	seq   int64  // of ID, 0 without one
 }
 
+// Frames of the stream's own that more than their maker knows.
+const (
+	streamReady    = "stream.ready"
+	streamReset    = "stream.reset"
+	streamChannels = "stream.channels"
+	streamLive     = "stream.live"
+	streamCursor   = "stream.cursor"
+	streamClosing  = "stream.closing"
+)
+
 // SSE is the whole frame as text/event-stream.
 func (f *Frame) SSE() []byte { return f.sse }
 
@@ -172,7 +182,3 @@ func (e *Event) size() int {
 }
 
 func heartbeat(c Cursor) *Frame { return comment("hb " + c.String()) }
-
-// preamble opens a stream: a first byte for those who wait for one, and how many milliseconds a client is to
-// wait before it comes back.
-const preamble = ": ok\nretry: 2000\n\n"

@@ -31,6 +31,8 @@ type memLog struct {
 	rung   chan struct{}
 	reads  int   // of Replay
 	loads  []int // of Snapshot, for how many users each
+	asked  int   // of Replay and Snapshot
+	lasts  int   // how many more Replays succeed; 0: all
 }
 
 func newMemLog() *memLog { return &memLog{epoch: 7, rung: make(chan struct{}, 1)} }
@@ -70,7 +72,7 @@ func (l *memLog) Tail(_ context.Context, at Cursor, limit int) (Tail, error) {
 	}
 	t := Tail{Epoch: l.epoch, Base: l.base}
 	after := at.Seq
-	from := max(0, len(l.events)-int(l.last()-after))
+	from := min(len(l.events), max(0, len(l.events)-int(l.last()-after)))
 	t.Events = slices.Clone(l.events[from:min(len(l.events), from+limit)])
 	return t, nil
 }
@@ -79,6 +81,12 @@ func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++
+	l.asked++
+	if l.lasts > 0 {
+		if l.lasts--; l.lasts == 0 {
+			l.down = true
+		}
+	}
 	if l.down {
 		return Page{}, errDown
 	}
@@ -105,6 +113,7 @@ func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page
 func (l *memLog) Snapshot(ctx context.Context, users []string, asOf, closedAfter int64) (map[string][]Membership, error) {
 	l.mu.Lock()
 	stall := l.stall
+	l.asked++
 	l.mu.Unlock()
 	if stall != nil {
 		select {

@@ -33,7 +33,7 @@ type Tail struct {
 // A Page is a part of what one user missed.
 type Page struct {
 	Events  []Heard
-	Reached int64 // all up to here has been looked at
+	Reached int64 // all up to here has been looked at; a committed number, for it may be handed out
 	Epoch   int64 // of the life of the database that answered
 }
 

@@ -36,7 +36,7 @@ func (x *R3labs) Serve(w http.ResponseWriter, r *http.Request, s *Session) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	t := &viaR3labs{
-		server: x.server, stream: uuid.NewString(), ctx: ctx, cancel: cancel,
+		opts: &s.opts, server: x.server, stream: uuid.NewString(), ctx: ctx, cancel: cancel,
 		w: w, ctl: http.NewResponseController(w), written: make(chan error, 1),
 	}
 	t.ready = func() { s.Start(t) }
@@ -53,6 +53,7 @@ func (x *R3labs) Serve(w http.ResponseWriter, r *http.Request, s *Session) {
 // viaR3labs is both ends: the Transport that the session sends to, and the ResponseWriter that r3labs'
 // handler writes to. Between them the frames go through r3labs' Server.
 type viaR3labs struct {
+	opts   *Options // of the session: Lines and what opens the stream
 	server *sse.Server
 	stream string
 	ctx    context.Context // of the request
@@ -140,7 +141,7 @@ func (t *viaR3labs) WriteHeader(status int) {
 		t.cancel()
 		return
 	}
-	t.buf = append(t.buf, preamble...)
+	t.buf = append(t.buf, t.opts.preamble()...)
 	if t.flush() != nil {
 		t.cancel()
 		return
@@ -151,6 +152,12 @@ func (t *viaR3labs) WriteHeader(status int) {
 // Write takes one line of a frame. r3labs writes id, data, event, and the id also where there is none; here
 // it goes last, or not at all.
 func (t *viaR3labs) Write(line []byte) (int, error) {
+	if t.opts.Lines { // r3labs has no JSON lines: to it each is a comment
+		if text, ok := bytes.CutPrefix(line, []byte(": ")); ok {
+			t.buf = append(t.buf, text...)
+		}
+		return len(line), nil
+	}
 	switch {
 	case bytes.HasPrefix(line, []byte("id: ")):
 		t.id = append(t.id[:0], line...)

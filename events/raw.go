@@ -41,7 +41,7 @@ func ServeRaw(w http.ResponseWriter, s *Session) error {
 		head = append(head, name+": "+strings.Join(values, ", ")+"\r\n"...)
 	}
 	head = append(head, "\r\n"...)
-	if err := t.write(append(head, preamble...)); err != nil {
+	if err := t.write(append(head, s.opts.preamble()...)); err != nil {
 		s.Abort()
 		t.Close()
 		return nil // the client is gone

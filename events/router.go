@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -46,13 +47,14 @@ type Router struct {
 	ended   sync.WaitGroup // one for each of all, and one for the loader
 }
 
-// A user has at least one session here. Its intervals are those that last, and those that the ring may
+// A user has a session here, or had one a moment ago. Its intervals are those that last, and those that the ring may
 // still tell of: exact for every number that the ring covers.
 type user struct {
 	id        string
 	intervals []Interval
-	live      []*Session // those attached: their catch-up is done
-	streams   int        // all of them
+	live      []*Session  // those attached: their catch-up is done
+	streams   int         // all of them
+	idle      *time.Timer // since there were none
 	state     userState
 	load      *load    // until it is ready
 	missed    []*Event // its own membership events while loading

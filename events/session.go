@@ -38,8 +38,18 @@ type Options struct {
 	Reset string
 	// Snapshot asks for the snapshot on a resume as well.
 	Snapshot bool
+	// Lines asks for JSON lines in the place of text/event-stream.
+	Lines bool
+	// Padding is how many bytes without meaning follow each write.
+	Padding int
+	// Marks asks for a stream.cursor after each part of the backlog that comes from the log, also where nothing
+	// in it was for the client.
+	Marks bool
 	// Expires ends the stream at that time; zero: never.
 	Expires time.Time
+	// Rotates ends the stream at that time too, but no stream that has yet to come through its backlog; its
+	// client is to come back, to whichever node then serves it.
+	Rotates time.Time
 	// Revoked is asked at every heartbeat and ends the stream when it answers yes; it may take its time.
 	Revoked func() bool
 	// Ended is called once the stream is over; nil: nobody asks.
@@ -53,6 +63,7 @@ type Session struct {
 	opts   Options // Resume and Reset are the worker's own once it has started
 	from   int64   // what the client has seen when it opened the stream; never changes
 	user   *user   // set by Open, guarded by router.mu from then on
+	parted bool    // it does not count as one of its user's streams any more; guarded by router.mu
 	to     Transport
 
 	mu      sync.Mutex
@@ -142,11 +153,15 @@ func (s *Session) Close(reason string, reconnect bool) {
 	if s.bye != nil || s.phase == ended {
 		return
 	}
-	s.bye = newFrame("stream.closing", struct {
+	s.bye = closing(reason, reconnect)
+	s.interrupt()
+}
+
+func closing(reason string, reconnect bool) *Frame {
+	return newFrame(streamClosing, struct {
 		Reason    string `json:"reason"`
 		Reconnect bool   `json:"reconnect"`
 	}{reason, reconnect}, Cursor{})
-	s.interrupt()
 }
 
 // Abort ends the stream at once: the client is gone or takes nothing.
@@ -226,6 +241,7 @@ func (s *Session) work() {
 		case len(batch) > 0:
 			s.send(batch)
 		case bye != nil:
+			s.router.release(s)
 			s.send([]*Frame{bye})
 			s.Abort()
 		default:
@@ -240,7 +256,7 @@ func (s *Session) send(frames []*Frame) bool {
 		return true
 	}
 	s.writing.Lock()
-	err := s.to.Send(frames)
+	err := s.to.Send(s.opts.dress(frames))
 	s.writing.Unlock()
 	if err != nil {
 		s.Abort()
@@ -278,7 +294,7 @@ func (s *Session) end() {
 	}
 }
 
-// tick is the stream's clock: heartbeats, the position of a quiet stream, the end of a token.
+// tick is the stream's clock: heartbeats, the position of a quiet stream, the end of a token, the rotation.
 func (s *Session) tick() {
 	if !s.opts.Expires.IsZero() && !time.Now().Before(s.opts.Expires) {
 		s.Close("token_expired", false)
@@ -301,9 +317,12 @@ func (s *Session) tick() {
 	case s.phase == catchingUp:
 		s.router.ended.Add(1)
 		go s.beat()
+	case s.rotated():
+		s.kick()
+		return
 	case len(s.queue) > 0: // it will not get any better by more bytes
 	case at.Seq-s.shown >= cursorLag:
-		s.enqueue(newFrame("stream.cursor", position{at}, at))
+		s.enqueue(cursorFrame(at))
 	default:
 		s.enqueue(heartbeat(at))
 	}
@@ -315,9 +334,18 @@ func (s *Session) tick() {
 func (s *Session) beat() {
 	defer s.router.ended.Done()
 	if s.writing.TryLock() {
-		_ = s.to.Send([]*Frame{comment("hb")}) // the worker's next one fails too
+		_ = s.to.Send(s.opts.dress([]*Frame{comment("hb")})) // the worker's next one fails too
 		s.writing.Unlock()
 	}
+}
+
+// rotated ends a live stream that has reached its age. s.mu is held.
+func (s *Session) rotated() bool {
+	if s.opts.Rotates.IsZero() || time.Now().Before(s.opts.Rotates) {
+		return false
+	}
+	s.bye = closing("rotated", true)
+	return true
 }
 
 func (s *Session) recheck(done func()) {
@@ -327,14 +355,20 @@ func (s *Session) recheck(done func()) {
 	}
 }
 
-// untilTick is the time to the next tick: a heartbeat, or the token's end if that comes first.
+// untilTick is the time to the next tick: a heartbeat, or what ends the stream if that comes first.
 func (s *Session) untilTick() time.Duration {
-	if s.opts.Expires.IsZero() {
-		return heartbeatInterval
+	d := heartbeatInterval
+	if !s.opts.Expires.IsZero() {
+		d = max(0, min(d, time.Until(s.opts.Expires)))
 	}
-	return max(0, min(heartbeatInterval, time.Until(s.opts.Expires)))
+	if left := time.Until(s.opts.Rotates); left > 0 { // past it, it ends once it is live
+		d = min(d, left)
+	}
+	return d
 }
 
 type position struct {
 	Cursor Cursor `json:"cursor"`
 }
+
+func cursorFrame(at Cursor) *Frame { return newFrame(streamCursor, position{at}, at) }

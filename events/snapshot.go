@@ -85,7 +85,7 @@ func (f readyFrame) frames(name string, channels []Channel) []*Frame {
 	out = append(out, newFrame(name, f, id(rest)))
 	for len(rest) > 0 {
 		part, rest = cut(rest)
-		out = append(out, newFrame("stream.channels", struct {
+		out = append(out, newFrame(streamChannels, struct {
 			Channels []Channel `json:"channels"`
 		}{part}, id(rest)))
 	}

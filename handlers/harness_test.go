@@ -64,6 +64,8 @@ type setup struct {
 	twoState   bool
 	logger     *slog.Logger
 	sendBuffer int // of accepted connections, in bytes
+
+	streamMaxAge time.Duration // 0: for ever
 }
 
 // A node is one server process, as main.go puts it together.
@@ -127,7 +129,7 @@ func (n *node) run(ctx context.Context) {
 	n.server, handler = handlers.New(handlers.Config{
 		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
 		Center: authority, Admin: admin, Operator: n.key,
-		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState,
+		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
 	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -206,8 +208,9 @@ func (l narrow) Accept() (net.Conn, error) {
 // goroutines are the node's, as stacks of which each stands for one or more, and how many they are.
 func (n *node) goroutines() (count int, stacks string) {
 	var all, ours bytes.Buffer
-	_ = pprof.Lookup("goroutine").WriteTo(&all, 1) // a buffer takes everything
-	for block := range strings.SplitSeq(all.String(), "\n\n") {
+	_ = pprof.Lookup("goroutine").WriteTo(&all, 1)  // a buffer takes everything
+	_, blocks, _ := strings.Cut(all.String(), "\n") // the first line is their total
+	for block := range strings.SplitSeq(blocks, "\n\n") {
 		if strings.Contains(block, fmt.Sprintf(`"node":%q`, n.label)) {
 			var same int
 			_, _ = fmt.Sscanf(block, "%d @", &same)

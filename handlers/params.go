@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -36,14 +37,17 @@ func parseID(s string) (uuid.UUID, bool) {
 	return id, err == nil && id.String() == strings.ToLower(s)
 }
 
-func limit(q url.Values) (int, error) {
-	s := q.Get("limit")
+func limit(q url.Values) (int, error) { return number(q, "limit", defaultLimit, 1, maxLimit) }
+
+// number reads a parameter that is a whole number within bounds.
+func number(q url.Values, name string, absent, least, most int) (int, error) {
+	s := q.Get(name)
 	if s == "" {
-		return defaultLimit, nil
+		return absent, nil
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > maxLimit {
-		return 0, malformed(fieldError{"limit", "is to be a number from 1 to 200"})
+	if err != nil || n < least || n > most {
+		return 0, malformed(fieldError{name, fmt.Sprintf("is to be a number from %d to %d", least, most)})
 	}
 	return n, nil
 }

@@ -68,6 +68,10 @@ func asProblem(err error) (p *problem, ok bool) {
 		p = newProblem(http.StatusServiceUnavailable, "unavailable", "the database has just come back; try again")
 		p.retryAfter = 1
 		return p, true
+	case errors.Is(err, events.ErrUnread):
+		p = newProblem(http.StatusServiceUnavailable, "unavailable", "the log cannot be read at the moment; ask again from the same cursor")
+		p.retryAfter = 1
+		return p, true
 	case errors.Is(err, events.ErrClosed):
 		p = newProblem(http.StatusServiceUnavailable, "shutting_down", "this server is about to stop; come back to another")
 		p.retryAfter = 1

@@ -38,6 +38,7 @@ func (s *Server) routes() []route {
 		on("POST", "/api/channels/:id/messages", s.postMessage),
 		on("GET", "/api/channels/:id/messages", s.history),
 		{"GET", "/api/stream", s.stream, true},
+		{"GET", "/api/events", s.poll, true},
 		on("PATCH", "/api/messages/:id", s.editMessage),
 		on("DELETE", "/api/messages/:id", s.deleteMessage),
 		on("GET", "/api/messages/:id/deliveries", s.deliveries),

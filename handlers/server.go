@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -13,19 +14,20 @@ import (
 
 // A Server answers requests. Its fields do not change once it serves.
 type Server struct {
-	logger    *slog.Logger
-	db        *db.DB
-	router    *events.Router
-	tailer    *events.Tailer
-	authority authority
-	center    *center.Client // nil: the program is its own authority
-	admin     *center.AdminCache
-	operator  *OperatorKey
-	twoState  bool // the older delivery rule
-	r3labs    *events.R3labs
-	basePath  string
-	raw       bool // HTTP/1 streams on taken-over connections
-	draining  atomic.Bool
+	logger       *slog.Logger
+	db           *db.DB
+	router       *events.Router
+	tailer       *events.Tailer
+	authority    authority
+	center       *center.Client // nil: the program is its own authority
+	admin        *center.AdminCache
+	operator     *OperatorKey
+	twoState     bool // the older delivery rule
+	r3labs       *events.R3labs
+	basePath     string
+	raw          bool          // HTTP/1 streams on taken-over connections
+	streamMaxAge time.Duration // 0: streams do not end by themselves
+	draining     atomic.Bool
 }
 
 // Config is what a Server is made of.
@@ -40,6 +42,8 @@ type Config struct {
 	Operator *OperatorKey       // nil: nobody operates the server from outside
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
+	// StreamMaxAge ends streams before they are older, so that their clients come back; 0: never.
+	StreamMaxAge time.Duration
 	// R3labsOnly serves HTTP/1 streams by r3labs' Server too.
 	R3labsOnly bool
 }
@@ -49,7 +53,7 @@ func New(c Config) (*Server, http.Handler) {
 	s := &Server{
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
-		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly,
+		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
 	}
 	if c.Center != nil {
 		s.authority = byCenter{c.Center}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,27 +19,47 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot")
+	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding")
 	if err != nil {
 		return err
 	}
-	opts := events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.authority.Revoked(context.Background(), id) }}
+	opts, err := s.options(q, id)
+	if err != nil {
+		return err
+	}
 	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
 		return err
 	}
-	if opts.Filter, err = filter(q, id); err != nil {
+	if opts.Padding, err = number(q, "padding", 0, 0, events.MaxPadding); err != nil {
 		return err
+	}
+	opts.Lines = prefersLines(r)
+	if d := lifetime(s.streamMaxAge); d > 0 {
+		opts.Rotates = time.Now().Add(d)
 	}
 	h := w.Header()
 	raw := s.raw && r.ProtoMajor == 1
 	if raw {
 		opts.Ended = s.streamEnded(r, h.Get(requestIDHeader))
 	}
-	session, err := s.open(r, q.Get("lastEventId"), opts)
+	// The header wins: a browser that comes back sends it along with the URL that it was first given.
+	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
+	if last == "" {
+		name, last = "lastEventId", q.Get("lastEventId")
+	}
+	var session *events.Session
+	err = s.from(r.Context(), name, last, &opts, func() (err error) {
+		session, err = s.router.Open(opts)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	h.Set("Content-Type", "text/event-stream")
+	if opts.Lines {
+		h.Set("Content-Type", "application/x-ndjson")
+	}
+	h.Set("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold everything back
 	if raw {
@@ -48,39 +69,50 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// open reserves a stream that begins where the client asks for. A cursor that was checked while the database
-// came back in another epoch is checked again.
-func (s *Server) open(r *http.Request, param string, opts events.Options) (session *events.Session, err error) {
-	for range 3 {
-		if err := s.resume(r, param, &opts); err != nil {
-			return nil, err
-		}
-		if session, err = s.router.Open(opts); !errors.Is(err, events.ErrNewEpoch) {
-			return session, err
-		}
-	}
-	return nil, err
+// options are what a stream and a poll have in common.
+func (s *Server) options(q url.Values, id Identity) (opts events.Options, err error) {
+	opts = events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.authority.Revoked(context.Background(), id) }}
+	opts.Filter, err = filter(q, id)
+	return opts, err
 }
 
-// resume decides where the stream begins. The header wins: a browser that comes back sends it along with
-// the URL that it was first given.
-func (s *Server) resume(r *http.Request, param string, opts *events.Options) error {
-	opts.Resume, opts.Reset = nil, ""
-	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
-	if last == "" {
-		name, last = "lastEventId", param
+// lifetime is how long a stream may last of an age: 0 is for ever. Those that began together, after a deploy,
+// end spread over half of it.
+func lifetime(most time.Duration) time.Duration {
+	if most == 0 {
+		return 0
 	}
-	if last == "" {
+	return most - rand.N(most/2+1)
+}
+
+// from decides where a stream begins, and opens it: after the cursor that is in the parameter or header of
+// that name, if there is one. One that was checked while the database came back in another epoch is checked
+// again.
+func (s *Server) from(ctx context.Context, name, cursor string, opts *events.Options, open func() error) (err error) {
+	for range 3 {
+		if err = s.resume(ctx, name, cursor, opts); err != nil {
+			return err
+		}
+		if err = open(); !errors.Is(err, events.ErrNewEpoch) {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *Server) resume(ctx context.Context, name, cursor string, opts *events.Options) error {
+	opts.Resume, opts.Reset = nil, ""
+	if cursor == "" {
 		return nil
 	}
-	c, err := events.ParseCursor(last)
+	c, err := events.ParseCursor(cursor)
 	if err != nil {
 		p := malformed(fieldError{name, err.Error()})
 		p.Code = "cursor_malformed"
 		return p
 	}
 	position := s.router.Position()
-	if opts.Reset, err = s.db.CheckCursor(r.Context(), c, position); err != nil {
+	if opts.Reset, err = s.db.CheckCursor(ctx, c, position); err != nil {
 		return err
 	}
 	opts.Checked = position.Epoch

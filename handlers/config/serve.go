@@ -67,6 +67,7 @@ type Serve struct {
 	CenterURL, CenterKey        string // both, or neither
 	AdminUser                   string
 	LogLevel                    slog.Level
+	StreamMaxAge                time.Duration // 0: never
 	DrainStreams, DrainRequests time.Duration
 }
 
@@ -81,6 +82,7 @@ func (c *Serve) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.AdminUser, "admin-user", "", "without Center, the `id` of the admin, who hears what happens in triage")
 	f.StringVar(&c.Transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
 	f.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	f.DurationVar(&c.StreamMaxAge, "stream-max-age", time.Hour, "streams end between half of this and all of it, for their clients to come back to whichever server has room; 0: never")
 	f.DurationVar(&c.DrainStreams, "drain-streams", 5*time.Second, "how long streams may take to end when the server stops")
 	f.DurationVar(&c.DrainRequests, "drain-requests", 15*time.Second, "how long requests may take then")
 }
@@ -104,6 +106,9 @@ func (c *Serve) Check() error {
 	}
 	if c.CenterURL != "" && c.AdminUser != "" {
 		return fmt.Errorf("-admin-user is for a server without Center: %w", ErrUsage)
+	}
+	if c.StreamMaxAge != 0 && c.StreamMaxAge < time.Second {
+		return fmt.Errorf("-stream-max-age is to be a second at least, or 0: %w", ErrUsage)
 	}
 	if c.Transport != "auto" && c.Transport != "r3labs" {
 		return fmt.Errorf("-transport is to be auto or r3labs: %w", ErrUsage)

@@ -1,0 +1,226 @@
+package handlers_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Clients that only poll, from either of two nodes, with random limits and waits, some of whose requests break,
+// see what a stream shows, event for event, while others post, edit, delete, rename, come and go.
+func TestPollsShowWhatAStreamShows(t *testing.T) {
+	t.Parallel()
+	first := start(t, setup{admin: "alice"})
+	nodes := []*node{first, start(t, setup{database: first.database, state: first.state, admin: "alice"})}
+	alice := first.user("alice")
+	var channels []string
+	var from string
+	for i, xType := range []string{"general", "triage", "discuss", "report", "general", "triage"} {
+		c := first.user("writer0").create(t, newChannel{
+			GuildID: fmt.Sprint("g", i%2), Name: fmt.Sprint("room ", i), XType: xType, Members: []string{"writer1", "writer2", "writer3"},
+		})
+		if i < 3 {
+			alice.join(t, c.Channel.ID)
+		}
+		channels, from = append(channels, c.Channel.ID), c.Cursor
+	}
+	live, _ := alice.fresh(t, raw, "") // from here on, unfiltered
+
+	texts := &versions{of: map[string][]string{}}
+	done := make(chan struct{})
+	var writing, polling sync.WaitGroup
+	for w := range 4 {
+		writing.Go(func() { writeAbout(t, nodes[w%2].user(fmt.Sprint("writer", w)), channels, texts) })
+	}
+	writing.Go(func() { comeAndGoAtRandom(t, alice, channels) })
+
+	queries := []string{
+		"", "wakeup=true", "echo=true", "types=message.created,channel.joined", "channels=" + channels[0] + "," + channels[3],
+		"types=message.updated,message.deleted", "types=member.joined,channel.left,channel.updated", "wakeup=true&channels=" + channels[1],
+	}
+	polled := make([][]pollItem, len(queries))
+	for i, query := range queries {
+		polling.Go(func() { polled[i] = pollAtRandom(t, nodes, alice, from, query, done) })
+	}
+	writing.Wait()
+	end := alice.general(t, "the end").Cursor
+	close(done)
+	polling.Wait()
+	if t.Failed() {
+		return
+	}
+	for i, query := range queries {
+		nodes[i%2].settle(t)
+		want := alice.at(nodes[i%2]).replayed(t, query, from)
+		if diff := cmp.Diff(settled(t, want, texts), settled(t, polled[i], texts)); diff != "" {
+			t.Errorf("%q: (-a stream +polls):\n%s", query, diff)
+		}
+		t.Logf("%q: %d events", query, len(polled[i]))
+		if len(polled[i]) < 10 {
+			t.Errorf("%q: got %d events, too few to tell anything", query, len(polled[i]))
+		}
+	}
+	var heard []string
+	for _, f := range live.until(t, end) {
+		heard = append(heard, f.event+" "+f.id)
+	}
+	got := pollData{Items: polled[0]}.shown()
+	if diff := cmp.Diff(heard, got[len(got)-len(heard):]); diff != "" {
+		t.Errorf("(-a live stream +polls):\n%s", diff)
+	}
+}
+
+// versions are the texts that each message has had.
+type versions struct {
+	mu sync.Mutex
+	of map[string][]string
+}
+
+func (v *versions) add(message, text string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.of[message] = append(v.of[message], text)
+}
+
+// writeAbout posts, edits, deletes and renames for a while.
+func writeAbout(t *testing.T, u *user, channels []string, texts *versions) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var mine []string
+	for i := range 150 {
+		<-tick.C
+		channel := channels[rand.IntN(len(channels))]
+		var err error
+		switch k := rand.IntN(10); {
+		case k == 0 && len(mine) > 0:
+			message, text := mine[rand.IntN(len(mine))], fmt.Sprint(u.id, " edits ", i)
+			texts.add(message, text) // before it is: it may be seen before the answer is
+			if a, e := u.do("PATCH", "/api/messages/"+message, body{"content": text}); e != nil || a.status != 200 && a.status != 409 {
+				err = fmt.Errorf("got %v, %w", a, e)
+			}
+		case k == 1 && len(mine) > 0:
+			_, err = u.do("DELETE", "/api/messages/"+mine[rand.IntN(len(mine))], nil)
+		case k == 2 && u.id == "writer0":
+			_, err = ask[created](u, 200, "PATCH", "/api/channels/"+channel, body{"name": fmt.Sprint("room ", i)})
+		default:
+			var p fullPost
+			content := []string{"", "<@alice> ", "<@writer1> "}[rand.IntN(3)] + fmt.Sprint(u.id, " says ", i)
+			p, err = ask[fullPost](u, 201, "POST", "/api/channels/"+channel+"/messages", body{"content": content})
+			texts.add(p.Message.ID, content)
+			mine = append(mine, p.Message.ID)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+func comeAndGoAtRandom(t *testing.T, u *user, channels []string) {
+	tick := time.NewTicker(30 * time.Millisecond)
+	defer tick.Stop()
+	for i := range 50 {
+		<-tick.C
+		path := "/api/channels/" + channels[rand.IntN(len(channels))]
+		if _, err := ask[changed](u, 200, "POST", path+[]string{"/join", "/leave", "/join"}[rand.IntN(3)], nil); err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := u.do("POST", path+"/messages", body{"content": fmt.Sprint("I, too ", i)}); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// pollAtRandom polls from a cursor on, until an answer that was asked for after done has nothing.
+func pollAtRandom(t *testing.T, nodes []*node, u *user, cursor, query string, done <-chan struct{}) (all []pollItem) {
+	lines := []*line{newLine(raw, 0), newLine(transports[1], 0)}
+	defer lines[0].hangUp()
+	defer lines[1].hangUp()
+	for {
+		last := isClosed(done)
+		n := nodes[rand.IntN(len(nodes))]
+		if last {
+			n.settle(t)
+		}
+		ctx, hangUp := context.WithCancel(t.Context())
+		if !last && rand.IntN(5) == 0 {
+			time.AfterFunc(time.Duration(rand.IntN(50))*time.Millisecond, hangUp)
+		}
+		limit := 1 + rand.IntN(1+rand.IntN(200))
+		var over http.RoundTripper = lines[rand.IntN(2)]
+		p, err := u.at(n).pollOver(ctx, over, fmt.Sprintf("%s&after=%s&limit=%d&wait=%d", query, cursor, limit, rand.IntN(2)))
+		hangUp()
+		if errors.Is(err, context.Canceled) {
+			continue // nothing is lost: the cursor stands
+		}
+		if err != nil || p.Reset != nil || len(p.Items) > limit || seq(p.Cursor) < seq(cursor) {
+			t.Errorf("%q from %s: got %d items for a limit of %d, cursor %s, reset %v and error %v", query, cursor, len(p.Items), limit, p.Cursor, p.Reset, err)
+			return all
+		}
+		if n := len(p.Items); n > 0 && seq(p.Items[n-1].ID) > seq(p.Cursor) {
+			t.Errorf("%q: got cursor %s after the event %s", query, p.Cursor, p.Items[n-1].ID)
+			return all
+		}
+		all, cursor = append(all, p.Items...), p.Cursor
+		if last && len(p.Items) == 0 {
+			return all
+		}
+	}
+}
+
+// replayed is what a stream shows from a cursor up to now.
+func (u *user) replayed(t *testing.T, query, cursor string) (all []pollItem) {
+	t.Helper()
+	s := u.resume(t, raw, "?"+query, cursor)
+	defer s.close()
+	for {
+		f := s.next(t)
+		if f.event == "stream.live" {
+			return all
+		}
+		all = append(all, pollItem{f.id, f.event, json.RawMessage(f.data)})
+	}
+}
+
+// settled is what does not depend on when it was asked for: a message's text is as it was then, one of those
+// that it has had, and a deleted one has none.
+func settled(t *testing.T, items []pollItem, texts *versions) (out []string) {
+	t.Helper()
+	for _, i := range items {
+		var m map[string]any
+		if err := json.Unmarshal(i.Data, &m); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(i.Event, "message.") {
+			id, _ := m["id"].(string)
+			text, shown := m["content"].(string)
+			known := false
+			for _, v := range texts.of[id] {
+				known = known || v == text
+			}
+			if m["authorUserId"] != "alice" && shown && !known {
+				t.Errorf("got the text %q of message %s, want one of %q", text, id, texts.of[id])
+			}
+			for _, name := range []string{"content", "editedAt", "deleted", "redacted"} {
+				delete(m, name)
+			}
+		}
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, i.ID+" "+i.Event+" "+string(b))
+	}
+	return out
+}
