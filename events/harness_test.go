@@ -31,6 +31,8 @@ type memLog struct {
 	rung   chan struct{}
 	reads  int   // of Replay
 	loads  []int // of Snapshot, for how many users each
+	// reading is called in the midst of Replay, when it is set.
+	reading func(user string)
 }
 
 func newMemLog() *memLog { return &memLog{epoch: 7, rung: make(chan struct{}, 1)} }
@@ -76,6 +78,9 @@ func (l *memLog) Tail(_ context.Context, at Cursor, limit int) (Tail, error) {
 }
 
 func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page, error) {
+	if l.reading != nil {
+		l.reading(user)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,6 +264,48 @@ func TestTheSeventeenthStreamIsRefused(t *testing.T) {
 		defer n.mu.Unlock()
 		for s := range n.all {
 			s.Abort()
+		}
+	})
+}
+
+// However many streams of a user come back at once, two of them read the log at a time, and the streams of
+// others do not wait for them.
+func TestOneUserReadsTheLogTwiceAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob", "carol")
+		missed := l.post(ops, "alice", "missed")
+		var mu sync.Mutex
+		now, most := map[string]int{}, map[string]int{}
+		l.reading = func(user string) {
+			mu.Lock()
+			now[user]++
+			most[user] = max(most[user], now[user])
+			mu.Unlock()
+			if user == "bob" {
+				time.Sleep(time.Second)
+			}
+			mu.Lock()
+			now[user]--
+			mu.Unlock()
+		}
+		n := newNode(t, l)
+		var of []*client
+		for range MaxStreams {
+			of = append(of, n.open(t, Options{User: "bob", Resume: &from}))
+		}
+		start := time.Now()
+		carol := n.open(t, Options{User: "carol", Resume: &from})
+		of = append([]*client{carol}, of...)
+		for _, c := range of {
+			c.expect(got{event: "stream.ready", data: `"resumed":true}`})
+			c.expect(got{event: "message.created", id: missed.String()})
+			if took := time.Since(start); c == carol && took > 0 {
+				t.Errorf("carol waited %v for bob", took)
+			}
+		}
+		if most["bob"] != 2 {
+			t.Errorf("got %d reads of bob at a time, want 2", most["bob"])
 		}
 	})
 }
