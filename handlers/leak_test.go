@@ -32,6 +32,9 @@ func TestNoGoroutineIsLeftOf200Streams(t *testing.T) {
 				if err == nil {
 					err = s.begin()
 				}
+				if err == nil && k%4 == 2 { // it is to hear the post, so its snapshot is to be before it
+					_, err = s.read()
+				}
 				if err != nil {
 					t.Error(err)
 					return
@@ -42,12 +45,9 @@ func TestNoGoroutineIsLeftOf200Streams(t *testing.T) {
 				t.Error(err)
 			}
 			for k, s := range open {
-				for range k % 4 { // some are closed with frames unread, some before their first
+				if k%4 != 0 { // some are closed with frames unread, some before their first
 					if _, err := s.read(); err != nil {
 						t.Error(err)
-					}
-					if k%4 == 3 {
-						break
 					}
 				}
 				s.close()
