@@ -14,7 +14,7 @@ import (
 
 // stream opens the caller's stream: GET /api/stream.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}
@@ -30,12 +30,22 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h := w.Header()
+	free, err := s.places.take(s.proxies.client(r))
+	if err != nil {
+		return err
+	}
+	opts.Ended = free
 	raw := s.raw && r.ProtoMajor == 1
 	if raw {
-		opts.Ended = s.streamEnded(r, h.Get(requestIDHeader))
+		log := s.streamEnded(r, h.Get(requestIDHeader))
+		opts.Ended = func() {
+			free()
+			log()
+		}
 	}
 	session, err := s.open(r, q.Get("lastEventId"), opts)
 	if err != nil {
+		free()
 		return err
 	}
 	h.Set("Content-Type", "text/event-stream")
@@ -116,16 +126,16 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 
 // streamEnded writes the line of a request whose stream lives on after its handler.
 func (s *Server) streamEnded(r *http.Request, requestID string) func() {
-	start, path := time.Now(), s.basePath+r.URL.Path
+	start, client, path := time.Now(), s.proxies.client(r), s.basePath+r.URL.Path
 	return func() {
-		s.logger.Info("request", "request_id", requestID, "method", http.MethodGet, "path", path,
+		s.logger.Info("request", "request_id", requestID, "client", client, "method", http.MethodGet, "path", path,
 			"status", http.StatusOK, "duration_ms", time.Since(start).Milliseconds())
 	}
 }
 
 // sync answers the caller's channels, exact as of the cursor: a stream that resumes there misses nothing.
 func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}
