@@ -11,6 +11,8 @@ require (
 	github.com/julienschmidt/httprouter v1.3.0
 	github.com/pressly/goose/v3 v3.29.0
 	github.com/r3labs/sse/v2 v2.10.0
+	github.com/tmaxmax/go-sse v0.11.0
+	golang.org/x/time v0.16.0
 )
 
 require (

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -184,8 +185,9 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 	var (
 		dir     string
 		address config.Address
+		cert    config.TLS
 	)
-	rest, err := config.Parse("admin refresh", args[1:], getenv, stderr, state(&dir, getenv), address.Flags)
+	rest, err := config.Parse("admin refresh", args[1:], getenv, stderr, state(&dir, getenv), address.Flags, cert.Flags)
 	if err != nil {
 		return err
 	}
@@ -195,7 +197,7 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 	if err := address.Check(); err != nil {
 		return err
 	}
-	answer, err := handlers.RequestRefresh(ctx, dir, address.Addr, address.BasePath)
+	answer, err := handlers.RequestRefresh(ctx, dir, address.Addr, address.BasePath, cert.Cert)
 	if err != nil {
 		return errors.Join(errTold, json.NewEncoder(stderr).Encode(map[string]any{"ok": false, "error": err.Error()}))
 	}
@@ -294,6 +296,30 @@ func openCenter(c *config.Serve, logger *slog.Logger) (*center.Client, *center.A
 	return client, center.NewAdminCache(client, logger), nil
 }
 
+// listen opens the port, and the certificate if there is one. It sets MaxStreams to what there is room for.
+func listen(ctx context.Context, c *config.Serve, logger *slog.Logger) (l net.Listener, cert *handlers.Certificate, err error) {
+	if c.Cert != "" {
+		if cert, err = handlers.OpenCertificate(c.Cert, c.Key, logger); err != nil {
+			return nil, nil, err
+		}
+	}
+	wanted := c.MaxStreams
+	room, connections, err := handlers.Room(wanted)
+	if err != nil {
+		return nil, nil, err
+	}
+	if wanted > room {
+		logger.Warn("the limit of open files is too low for -max-streams: raise it (ulimit -n, LimitNOFILE)", "room_for", room)
+	}
+	if wanted == 0 {
+		c.MaxStreams = room
+	}
+	if l, err = handlers.Listen(ctx, c.Addr, connections); err != nil {
+		return nil, nil, fmt.Errorf("listen (choose another address with -addr): %w", err)
+	}
+	return l, cert, nil
+}
+
 func serve(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) (err error) {
 	var (
 		dir string
@@ -327,9 +353,9 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	}
 	defer adminCache.Close()
 	// First the port: a second server is to fail before it touches the database.
-	listener, err := handlers.Listen(ctx, c.Addr)
+	listener, cert, err := listen(ctx, &c, logger)
 	if err != nil {
-		return fmt.Errorf("listen (choose another address with -addr): %w", err)
+		return err
 	}
 	defer func() { _ = listener.Close() }() // once more is no harm
 	stopPostgres, postgresGone, err := openPostgres(ctx, &c.Database, dir, logger, stderr)
@@ -356,6 +382,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		Tokens: tokens, Center: authority, Admin: adminCache, Operator: operator,
 		BasePath: c.BasePath, R3labsOnly: c.Transport == "r3labs", TwoState: c.Delivery == "two-state",
 		StreamMaxAge: c.StreamMaxAge,
+		RateLimit:    c.RateLimit, MaxStreams: c.MaxStreams, MaxStreamsPerAddress: c.MaxStreamsPerAddress,
+		TrustedProxies: c.TrustedProxies, AllowOrigins: c.AllowOrigins, Hosts: c.Hosts(listener.Addr()),
 	})
 
 	var background sync.WaitGroup
@@ -364,10 +392,10 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	background.Go(func() { router.RunTrim(reading) })
 	background.Go(func() { database.RunSweeper(reading, logger) })
 	background.Go(func() { database.RunDoorbell(reading, cmp.Or(c.DoorbellURL, c.URL), logger) })
-	web := handlers.NewHTTPServer(handler, logger)
+	web := handlers.NewHTTPServer(handler, cert, logger)
 	failed := make(chan error, 1)
-	background.Go(func() { failed <- web.Serve(listener) })
-	_, _ = io.WriteString(stderr, handlers.Greeting(listener.Addr().String(), c.BasePath, stateFlag(dir, getenv)))
+	background.Go(func() { failed <- handlers.Serve(web, listener) })
+	_, _ = io.WriteString(stderr, handlers.Greeting(cert, listener.Addr().String(), c.BasePath, stateFlag(dir, getenv)))
 
 	select {
 	case <-ctx.Done():

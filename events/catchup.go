@@ -115,7 +115,7 @@ func (s *Session) page(ctx context.Context, upTo int64) (page Page, err error) {
 // succeeds or the position has expired. It returns the error of ctx when the stream is to end.
 func (s *Session) try(ctx context.Context, read func(context.Context) error) error {
 	for {
-		err := s.router.read(ctx, read)
+		err := s.read(ctx, read)
 		if err == nil || errors.Is(err, ErrExpired) {
 			return err
 		}
@@ -123,6 +123,17 @@ func (s *Session) try(ctx context.Context, read func(context.Context) error) err
 			return ctx.Err()
 		}
 	}
+}
+
+// read is the router's, first among the user's own streams: nobody else waits for those.
+func (s *Session) read(ctx context.Context, read func(context.Context) error) error {
+	select {
+	case s.user.slot <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.user.slot }()
+	return s.router.read(ctx, read)
 }
 
 func (r *Router) read(ctx context.Context, read func(context.Context) error) error {

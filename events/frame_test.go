@@ -1,12 +1,16 @@
 package events
 
 import (
+	"bytes"
+	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/tmaxmax/go-sse"
 )
 
 func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
@@ -130,3 +134,56 @@ func TestRing(t *testing.T) {
 		t.Errorf("it holds %d bytes in %d events, want at most %d", large.size, len(large.events), ringBytes)
 	}
 }
+
+// Whatever a user writes, to a parser that is not ours a frame is one event, with the name, the id and the JSON
+// that it was made of, and its id comes last.
+func FuzzFrame(f *testing.F) {
+	for _, evil := range []string{
+		"", "hi", ":", ": hb 1.1", "\r", "\n", "\r\n", "\n\n", "a\nid: 7\n\nevent: x\ndata: y\n\n", "\x00", "\u2028", "\u2029", "\ufeff", "\xff", "\"", "\\", "\u0085", "</script>", "data: ",
+	} {
+		f.Add(evil, "ops", "alice", uint8(0))
+		f.Add("hi", evil, "alice", uint8(1))
+		f.Add("hi", "ops", evil, uint8(2))
+		f.Add(evil, evil, evil, uint8(3))
+	}
+	kinds := []Kind{MessageCreated, MessageUpdated, ChannelCreated, ChannelUpdated, MemberJoined, MemberLeft, TurnChanged}
+	f.Fuzz(func(t *testing.T, content, name, user string, kind uint8) {
+		e := &Event{
+			Cursor: Cursor{7, 1042}, Kind: kinds[int(kind)%len(kinds)], UserID: user, ChannelID: ops, GuildID: name, Name: name, XType: XType(name), Reason: content,
+			Message: &Message{ID: channelNamed(9), ChannelID: ops, GuildID: name, AuthorUserID: user, Content: content, MentionUserIDs: []string{user}, TurnUserID: user},
+		}
+		frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{Echo: true}), readyFrame{Cursor: Cursor{7, 1042}, UserID: user, Reason: content}.frames("stream.ready", []Channel{{Name: name}})[0]}
+		for _, frame := range frames {
+			if frame == nil {
+				continue
+			}
+			var parsed []sse.Event
+			for p, err := range sse.Read(bytes.NewReader(frame.SSE()), nil) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				parsed = append(parsed, p)
+			}
+			want := []sse.Event{{LastEventID: "7.1042", Type: frame.Event, Data: string(frame.Data)}}
+			if diff := cmp.Diff(want, parsed); diff != "" {
+				t.Errorf("%q (-want +parsed):\n%s", frame.SSE(), diff)
+			}
+			if !bytes.HasSuffix(frame.SSE(), []byte("\nid: 7.1042\n\n")) {
+				t.Errorf("got %q, want the id last", frame.SSE())
+			}
+			var data struct{ Name, Content, UserID, AuthorUserID, Reason string }
+			if err := json.Unmarshal(frame.Data, &data); err != nil {
+				t.Fatalf("%v in %q", err, frame.Data)
+			}
+			readable := func(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
+			for _, s := range []string{data.Name, data.Content, data.UserID, data.AuthorUserID, data.Reason} {
+				if s != "" && s != "reader" && collapse(s) != collapse(readable(name)) && collapse(s) != collapse(readable(content)) && collapse(s) != collapse(readable(user)) {
+					t.Errorf("got %q, want one of what went in, %q, %q, %q", s, name, content, user)
+				}
+			}
+		}
+	})
+}
+
+// collapse makes one of what stands for bytes that are not UTF-8: encoders count them differently.
+func collapse(s string) string { return regexp.MustCompile("\ufffd+").ReplaceAllString(s, "\ufffd") }

@@ -33,6 +33,8 @@ type memLog struct {
 	loads  []int // of Snapshot, for how many users each
 	asked  int   // of Replay and Snapshot
 	lasts  int   // how many more Replays succeed; 0: all
+	// reading is called in the midst of Replay, when it is set.
+	reading func(user string)
 }
 
 func newMemLog() *memLog { return &memLog{epoch: 7, rung: make(chan struct{}, 1)} }
@@ -78,6 +80,9 @@ func (l *memLog) Tail(_ context.Context, at Cursor, limit int) (Tail, error) {
 }
 
 func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page, error) {
+	if l.reading != nil {
+		l.reading(user)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++

@@ -187,9 +187,6 @@ func (t *viaR3labs) Flush() {
 	t.written <- t.flush()
 }
 
-// pieceBytes is how much is written under one deadline: a slow reader takes that much in time.
-const pieceBytes = 16 << 10
-
 // flush writes under deadlines, and clears the last: on HTTP/2 one that is left set resets an idle stream.
 func (t *viaR3labs) flush() (err error) {
 	for piece := range slices.Chunk(t.buf, pieceBytes) {

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -43,7 +44,7 @@ func ServeRaw(w http.ResponseWriter, s *Session) error {
 	head = append(head, "\r\n"...)
 	if err := t.write(append(head, s.opts.preamble()...)); err != nil {
 		s.Abort()
-		t.Close()
+		_ = conn.Close()
 		return nil // the client is gone
 	}
 	t.run(s)
@@ -54,7 +55,7 @@ func ServeRaw(w http.ResponseWriter, s *Session) error {
 func (t *raw) run(s *Session) {
 	done, ok := s.watched()
 	if !ok {
-		t.Close()
+		_ = t.conn.Close()
 		return
 	}
 	s.Start(t)
@@ -64,9 +65,11 @@ func (t *raw) run(s *Session) {
 	}()
 }
 
-// watch notices that the client hangs up. What it sends is of no use here; it is read and dropped, for a
-// close with unread bytes would reset the connection and take the last frames with it.
+// watch notices that the client hangs up, or that the stream has ended, and closes the connection. What the
+// client sends is of no use here; it is read and dropped, for a close with unread bytes would reset the
+// connection and take the last frames with it.
 func (t *raw) watch(s *Session) {
+	defer func() { _ = t.conn.Close() }()
 	b := make([]byte, 64)
 	for {
 		if _, err := t.conn.Read(b); err != nil {
@@ -107,19 +110,30 @@ func (t *raw) Send(frames []*Frame) error {
 	return t.write(b)
 }
 
-// write gives up when nothing at all was taken for WriteTimeout; a slow reader gets all the time it needs.
+// pieceBytes is how much is written under one deadline where a write that was cut off cannot be taken up
+// again: a slow reader takes that much in time.
+const pieceBytes = 16 << 10
+
+// write gives up when nothing at all was taken for WriteTimeout; a slow reader gets all the time it needs. TLS
+// cannot go on after a deadline (crypto/tls, Conn.SetWriteDeadline), so there each piece has to be through.
 func (t *raw) write(b []byte) error {
-	for {
+	most := len(b)
+	if _, encrypted := t.conn.(*tls.Conn); encrypted {
+		most = pieceBytes
+	}
+	for len(b) > 0 {
 		if err := t.conn.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
 			return err
 		}
-		n, err := t.conn.Write(b)
-		if err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err := t.conn.Write(b[:min(most, len(b))])
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return err
 		}
 		b = b[n:]
 	}
+	return nil
 }
 
-// Close may block no one: what the system has not sent yet is still sent.
-func (t *raw) Close() { _ = t.conn.Close() }
+// Close may block no one, as the last words of TLS can: it cuts off what is being written or read, and whoever
+// watches the connection closes it. What the system has not sent yet is still sent.
+func (t *raw) Close() { _ = t.conn.SetDeadline(time.Unix(1, 0)) }

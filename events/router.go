@@ -52,9 +52,10 @@ type Router struct {
 type user struct {
 	id        string
 	intervals []Interval
-	live      []*Session  // those attached: their catch-up is done
-	streams   int         // all of them
-	idle      *time.Timer // since there were none
+	live      []*Session    // those attached: their catch-up is done
+	streams   int           // all of them
+	idle      *time.Timer   // since there were none
+	slot      chan struct{} // bounds how many of them read the log at once
 	state     userState
 	load      *load    // until it is ready
 	missed    []*Event // its own membership events while loading
@@ -71,9 +72,12 @@ const (
 // A route is a channel and its members who are connected here.
 type route struct{ users []*user }
 
-// concurrentReads bounds the sessions that read the log at once, so that a storm of them leaves connections
-// of the pool to those who post.
-const concurrentReads = 6
+// Bounds of how many sessions read the log at once: all of them, so that a storm leaves connections of the
+// pool to those who post, and those of one user, so that it leaves places to the others.
+const (
+	concurrentReads = 6
+	readsOfOneUser  = 2
+)
 
 // NewRouter returns a router that stands at a position of the log: the next event that is published to it
 // is the first one after it.

@@ -105,7 +105,7 @@ func (r *Router) Open(opts Options) (*Session, error) {
 	}
 	u := r.users[opts.User]
 	if u == nil {
-		u = &user{id: opts.User}
+		u = &user{id: opts.User, slot: make(chan struct{}, readsOfOneUser)}
 		r.users[opts.User] = u
 	}
 	if u.streams == MaxStreams {

@@ -1,9 +1,15 @@
 package events
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,6 +269,98 @@ func TestTheSeventeenthStreamIsRefused(t *testing.T) {
 		defer n.mu.Unlock()
 		for s := range n.all {
 			s.Abort()
+		}
+	})
+}
+
+// However many streams of a user come back at once, two of them read the log at a time, and the streams of
+// others do not wait for them.
+func TestOneUserReadsTheLogTwiceAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob", "carol")
+		missed := l.post(ops, "alice", "missed")
+		var mu sync.Mutex
+		now, most := map[string]int{}, map[string]int{}
+		l.reading = func(user string) {
+			mu.Lock()
+			now[user]++
+			most[user] = max(most[user], now[user])
+			mu.Unlock()
+			if user == "bob" {
+				time.Sleep(time.Second)
+			}
+			mu.Lock()
+			now[user]--
+			mu.Unlock()
+		}
+		n := newNode(t, l)
+		var of []*client
+		for range MaxStreams {
+			of = append(of, n.open(t, Options{User: "bob", Resume: &from}))
+		}
+		start := time.Now()
+		carol := n.open(t, Options{User: "carol", Resume: &from})
+		of = append([]*client{carol}, of...)
+		for _, c := range of {
+			c.expect(got{event: "stream.ready", data: `"resumed":true}`})
+			c.expect(got{event: "message.created", id: missed.String()})
+			if took := time.Since(start); c == carol && took > 0 {
+				t.Errorf("carol waited %v for bob", took)
+			}
+		}
+		if most["bob"] != 2 {
+			t.Errorf("got %d reads of bob at a time, want 2", most["bob"])
+		}
+	})
+}
+
+// TLS cannot take up a write again that a deadline has cut off; a reader who is slow there is not cut either.
+func TestASlowReaderOverTLSIsNotCut(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	web.Close()
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		s, err := n.Open(Options{User: "bob", Checked: n.Position().Epoch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := net.Pipe()
+		client := tls.Client(theirs, &tls.Config{InsecureSkipVerify: true})
+		t.Cleanup(func() { _ = theirs.Close() })
+		server := tls.Server(ours, web.TLS)
+		go func() {
+			if server.Handshake() == nil {
+				(&raw{server}).run(s)
+			}
+		}()
+		in := bufio.NewReaderSize(client, 1000)
+		for line := ""; !strings.HasPrefix(line, "id: "); { // of stream.ready
+			if line, err = in.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const size = 60_000
+		at := l.post(ops, "alice", strings.Repeat("x", size))
+		start, taken := time.Now(), 0
+		for b := make([]byte, 1000); taken < size; {
+			k, err := in.Read(b)
+			if err != nil {
+				t.Fatalf("it was cut after %d bytes and %v: %v", taken, time.Since(start), err)
+			}
+			taken += k
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(start); took < 2*WriteTimeout || took > 4*WriteTimeout {
+			t.Errorf("it took %v, want several deadlines", took)
+		}
+		if _, err := in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		if id, err := in.ReadString('\n'); err != nil || id != "id: "+at.String()+"\n" {
+			t.Errorf("got %q and error %v, want the id", id, err)
 		}
 	})
 }

@@ -38,7 +38,7 @@ func (s *Session) tryEnter(ctx context.Context) ([]Channel, Cursor, error) {
 		asOf = *s.opts.Resume
 	}
 	if !loaded || s.opts.Resume != nil {
-		err = s.router.read(ctx, func(ctx context.Context) error {
+		err = s.read(ctx, func(ctx context.Context) error {
 			of, err := s.router.log.Snapshot(ctx, []string{s.opts.User}, asOf.Seq, asOf.Seq)
 			memberships = of[s.opts.User]
 			return err

@@ -13,8 +13,8 @@ import (
 )
 
 // begin is what every request about one channel begins with.
-func (s *Server) begin(r *http.Request, params ...string) (id Identity, channel uuid.UUID, q url.Values, err error) {
-	if id, err = s.caller(r); err != nil {
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string) (id Identity, channel uuid.UUID, q url.Values, err error) {
+	if id, err = s.caller(w, r); err != nil {
 		return id, channel, nil, err
 	}
 	if q, err = query(r, params...); err != nil {
@@ -57,8 +57,8 @@ func hold(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID, sta
 }
 
 // look returns the channel of a request that only reads it.
-func (s *Server) look(r *http.Request) (db.Channel, error) {
-	id, channel, _, err := s.begin(r)
+func (s *Server) look(w http.ResponseWriter, r *http.Request) (db.Channel, error) {
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return db.Channel{}, err
 	}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -101,8 +102,9 @@ func (s *Server) stillAdmin(m *events.Message) string {
 	return ""
 }
 
-// RequestRefresh asks the server at addr for it, with the key in dir.
-func RequestRefresh(ctx context.Context, dir, addr, basePath string) (a RefreshAnswer, err error) {
+// RequestRefresh asks the server at addr for it, with the key in dir. certFile is the server's certificate, by
+// which it is known; empty: it has none.
+func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (a RefreshAnswer, err error) {
 	key := OperatorKey{&keyFile{path: filepath.Join(dir, operatorKeyFile)}} // the server has made it
 	token, err := key.Token()
 	if err != nil {
@@ -115,16 +117,23 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath string) (a RefreshA
 	if host == "" || net.ParseIP(host).IsUnspecified() { // where it listens; this is the same machine
 		host = "127.0.0.1"
 	}
+	scheme, trust := "http", (*tls.Config)(nil)
+	if certFile != "" {
+		scheme = "https"
+		if trust, err = pinned(certFile); err != nil {
+			return a, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+net.JoinHostPort(host, port)+basePath+"/api/admin/refresh", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+net.JoinHostPort(host, port)+basePath+"/api/admin/refresh", nil)
 	if err != nil {
 		return a, err
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
 	// Straight to the server: the key is for nobody in between, and for nobody else.
 	straight := http.Client{
-		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true},
+		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true, TLSClientConfig: trust},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := straight.Do(r)

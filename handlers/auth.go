@@ -8,11 +8,28 @@ import (
 	"fabric-guild/events"
 )
 
-// cookieName is the browser's session: the bearer token itself, out of reach for scripts.
-const cookieName = "fabric_session"
+// The cookie is a browser's session: the bearer token itself, out of reach for scripts. Over TLS the prefix of
+// its name has browsers take it from here alone (RFC 6265bis §4.1.3): from this host, or, where the server has
+// but a part of the host's paths and the cookie is for that part, at least over TLS.
+const (
+	cookiePlain  = "fabric_session"
+	cookieHost   = "__Host-" + cookiePlain
+	cookieSecure = "__Secure-" + cookiePlain
+)
 
-// caller is who a request comes from: its bearer token (RFC 6750 §2.1) or else its cookie.
-func (s *Server) caller(r *http.Request) (Identity, error) {
+func (s *Server) cookieName(r *http.Request) string {
+	switch {
+	case !s.proxies.overTLS(r):
+		return cookiePlain
+	case s.basePath == "":
+		return cookieHost
+	}
+	return cookieSecure
+}
+
+// caller is who a request comes from: its bearer token (RFC 6750 §2.1) or else its cookie. A change counts
+// against what they may change.
+func (s *Server) caller(w http.ResponseWriter, r *http.Request) (Identity, error) {
 	if err := noTokenInQuery(r); err != nil {
 		return Identity{}, err
 	}
@@ -21,14 +38,18 @@ func (s *Server) caller(r *http.Request) (Identity, error) {
 		return Identity{}, err
 	}
 	if token == "" {
-		if c, err := r.Cookie(cookieName); err == nil {
+		if c, err := r.Cookie(s.cookieName(r)); err == nil {
 			token = c.Value
 		}
 	}
 	if token == "" {
 		return Identity{}, newProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
 	}
-	return s.authority.Check(r.Context(), token)
+	id, err := s.authority.Check(r.Context(), token)
+	if err == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		err = s.rates.take(w.Header(), id.UserID, time.Now())
+	}
+	return id, err
 }
 
 // bearer is the token of the Authorization header, empty without the header.
@@ -63,7 +84,7 @@ func (id Identity) answer() meAnswer {
 
 // me tells who the caller is.
 func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}
@@ -109,9 +130,7 @@ func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) cookie(r *http.Request, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
-		Name: cookieName, Value: value, Path: s.basePath + "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		// Whoever claims TLS that is not there deprives but themselves of the cookie.
-		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+		Name: s.cookieName(r), Value: value, Path: s.basePath + "/", MaxAge: maxAge,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.proxies.overTLS(r),
 	}
 }

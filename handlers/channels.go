@@ -32,7 +32,7 @@ type createChannelBody struct {
 }
 
 func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake
 }
 
 func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
-	c, err := s.look(r)
+	c, err := s.look(w, r)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ type oneChannel struct {
 }
 
 func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return err
 	}

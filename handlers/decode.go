@@ -11,15 +11,11 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
 // maxBody bounds a request's body, in bytes.
 const maxBody = 64 << 10
-
-// bodyTimeout is how long a body may take to arrive.
-const bodyTimeout = 10 * time.Second
 
 // decode reads a request's JSON object into T, a struct whose fields are all plain values. Names are exact:
 // unknown ones, doubled ones and other spellings are refused, as is anything behind the object. A field
@@ -30,9 +26,6 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	if charset := params["charset"]; err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return v, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json")
 	}
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout)) // a connection that has none has its own bounds
-	defer func() { _ = deadline.SetReadDeadline(time.Time{}) }()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return v, newProblem(http.StatusRequestEntityTooLarge, "body_too_large", "a body holds at most %d bytes", maxBody)

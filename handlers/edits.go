@@ -23,8 +23,8 @@ func messageNotFound() *problem {
 }
 
 // beginMessage is what every request about one message begins with.
-func (s *Server) beginMessage(r *http.Request, params ...string) (id Identity, message uuid.UUID, q url.Values, err error) {
-	if id, err = s.caller(r); err != nil {
+func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...string) (id Identity, message uuid.UUID, q url.Values, err error) {
+	if id, err = s.caller(w, r); err != nil {
 		return id, message, nil, err
 	}
 	if q, err = query(r, params...); err != nil {
@@ -55,7 +55,7 @@ func seen(ctx context.Context, q db.Queries, id Identity, message uuid.UUID) (db
 }
 
 func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
-	id, message, _, err := s.beginMessage(r)
+	id, message, _, err := s.beginMessage(w, r)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
-	id, message, _, err := s.beginMessage(r)
+	id, message, _, err := s.beginMessage(w, r)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ type delivery struct {
 // deliveries explains a message: for each who was a member at its place in the log, in join order, and
 // then the admin, what it was to them.
 func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
-	id, message, q, err := s.beginMessage(r, "limit", "after")
+	id, message, q, err := s.beginMessage(w, r, "limit", "after")
 	if err != nil {
 		return err
 	}

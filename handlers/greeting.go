@@ -8,8 +8,8 @@ import (
 )
 
 // Greeting tells where the server is, and how to try it: commands to copy into a shell in any directory.
-// state is the -state that they need, empty for the default.
-func Greeting(addr, basePath, state string) string {
+// state is the -state that they need, empty for the default; cert is nil where the server does without TLS.
+func Greeting(cert *Certificate, addr, basePath, state string) string {
 	self := "go run ."
 	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
 		self = quote(path)
@@ -17,7 +17,11 @@ func Greeting(addr, basePath, state string) string {
 	if state != "" {
 		state = " -state " + quote(state)
 	}
-	base := url.URL{Scheme: "http", Host: addr, Path: basePath}
+	scheme := "http"
+	if cert != nil {
+		scheme = "https"
+	}
+	base := url.URL{Scheme: scheme, Host: addr, Path: basePath}
 	return fmt.Sprintf(`fabric-guild is ready on %[1]s
 
   a token:    TOKEN=$(%[2]s token%[3]s alice)

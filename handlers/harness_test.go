@@ -23,6 +23,7 @@ import (
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
+	"fabric-guild/handlers/config"
 )
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
@@ -35,11 +36,15 @@ type transport struct {
 	name   string
 	r3labs bool // the node serves HTTP/1 by r3labs too
 	h2c    bool // the client speaks HTTP/2 with prior knowledge
+	tls    bool
+	h2     bool // the client speaks HTTP/2 over TLS
 }
 
 var (
 	raw        = transport{name: "raw"}
-	transports = []transport{raw, {name: "h2c", h2c: true}, {name: "r3labs", r3labs: true}}
+	transports = []transport{
+		raw, {name: "h2c", h2c: true}, {name: "r3labs", r3labs: true}, {name: "TLS", tls: true}, {name: "h2", tls: true, h2: true},
+	}
 )
 
 // overTransports runs a test once for each transport, on a node of its own.
@@ -48,7 +53,7 @@ func overTransports(t *testing.T, test func(t *testing.T, n *node, over transpor
 	for _, over := range transports {
 		t.Run(over.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, start(t, setup{r3labs: over.r3labs}), over)
+			test(t, start(t, setup{r3labs: over.r3labs, tls: over.tls}), over)
 		})
 	}
 }
@@ -62,6 +67,10 @@ type setup struct {
 	center     *centertest.Server // nil: the program is its own authority
 	admin      string             // without Center; empty: there is none
 	twoState   bool
+	tls        bool
+	edge       config.Edge
+	hosts      []string           // nil: any
+	tune       func(*http.Server) // nil: as it is
 	logger     *slog.Logger
 	sendBuffer int // of accepted connections, in bytes
 
@@ -97,7 +106,7 @@ func start(t *testing.T, s setup) *node {
 	if s.logger == nil {
 		s.logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	}
-	n := &node{setup: s, t: t, label: fmt.Sprint("node", nodes.Add(1)), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	n := &node{setup: s, t: t, label: fmt.Sprint("node", nodes.Add(1)), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, TLSClientConfig: trusting()}}}
 	var err error
 	if n.tokens, err = handlers.OpenTokens(s.state); err != nil {
 		t.Fatal(err)
@@ -130,23 +139,31 @@ func (n *node) run(ctx context.Context) {
 		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
 		Center: authority, Admin: admin, Operator: n.key,
 		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
+		RateLimit: n.edge.RateLimit, MaxStreams: n.edge.MaxStreams, MaxStreamsPerAddress: n.edge.MaxStreamsPerAddress,
+		TrustedProxies: n.edge.TrustedProxies, AllowOrigins: n.edge.AllowOrigins, Hosts: n.hosts,
 	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.url = "http://" + listener.Addr().String() + n.basePath
-	web := &http.Server{
-		Handler: handler, Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
+	var cert *handlers.Certificate
+	if n.tls {
+		n.url = "https" + strings.TrimPrefix(n.url, "http")
+		certFile, keyFile := certificate(n.t)
+		if cert, err = handlers.OpenCertificate(certFile, keyFile, n.logger); err != nil {
+			n.t.Fatal(err)
+		}
 	}
-	web.Protocols.SetHTTP1(true)
-	web.Protocols.SetUnencryptedHTTP2(true)
+	web := handlers.NewHTTPServer(handler, cert, n.logger)
+	if n.tune != nil {
+		n.tune(web)
+	}
 	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { tailer.Run(reading) })
 	background.Go(func() { n.db.RunDoorbell(reading, n.database, n.logger) })
-	background.Go(func() { _ = web.Serve(narrow{listener, n.sendBuffer}) })
+	background.Go(func() { _ = handlers.Serve(web, narrow{listener, n.sendBuffer}) })
 
 	n.stop = sync.OnceFunc(func() {
 		if authority != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -89,6 +90,9 @@ func (k *keyFile) current() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the key: %w", err)
 	}
+	if err := k.owned(info); err != nil {
+		return nil, err
+	}
 	if info.Mode().Perm()&keyForbid != 0 {
 		return nil, fmt.Errorf("the key %s can be read by others (mode %04o): chmod 600 it, and rotate it if it may have been read", k.path, info.Mode().Perm())
 	}
@@ -108,3 +112,18 @@ func (k *keyFile) current() ([]byte, error) {
 	k.key, k.file = key, info
 	return key, nil
 }
+
+// owned refuses a key of somebody who could not have put it there: it has to be ours, or of whom the
+// directory belongs to, for whom root may act.
+func (k *keyFile) owned(info os.FileInfo) error {
+	dir, err := os.Stat(filepath.Dir(k.path))
+	if err != nil {
+		return fmt.Errorf("the key's directory: %w", err)
+	}
+	if of := owner(info); of != os.Geteuid() && of != owner(dir) {
+		return fmt.Errorf("the key %s belongs to another user (%d): remove it to get a new one, or give it to whom the server runs as", k.path, of)
+	}
+	return nil
+}
+
+func owner(info os.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }

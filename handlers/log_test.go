@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"fabric-guild/handlers"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -36,7 +40,7 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 		t.Run(over.name, func(t *testing.T) {
 			t.Parallel()
 			log := &syncBuffer{}
-			n := start(t, setup{r3labs: over.r3labs, logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+			n := start(t, setup{r3labs: over.r3labs, tls: over.tls, logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 			alice, nobody := n.user("alice"), &user{n, "", ""}
 			id := alice.create(t, newChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}).Channel.ID
 			for _, name := range []string{"token", "access_token", "Authorization", "TOKEN"} {
@@ -52,8 +56,8 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 			alice.refused(t, 422, "invalid", "POST", "/api/channels/"+id+"/messages", body{"content": "SECRETTEXT\x00"})
 			alice.refused(t, 400, "malformed", "POST", "/api/channels/"+id+"/messages", body{"SECRETTEXT": "SECRETTEXT"})
 			alice.refused(t, 403, "guild_forbidden", "POST", "/api/channels", newChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}, "Authorization", "Bearer "+n.user("bob", "g2").token)
-			nobody.refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", "Bearer SECRETTOKEN", "Cookie", "fabric_session=SECRETTOKEN")
-			nobody.refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Cookie", "fabric_session=SECRETTOKEN")
+			nobody.refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", "Bearer SECRETTOKEN", "Cookie", "fabric_session=SECRETTOKEN; __Host-fabric_session=SECRETTOKEN")
+			nobody.refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Cookie", "fabric_session=SECRETTOKEN; __Host-fabric_session=SECRETTOKEN")
 			if _, err := alice.do("POST", "/api/session", nil); err != nil {
 				t.Error(err)
 			}
@@ -72,6 +76,36 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 	}
 }
 
+// A fault of ours is a 500 that tells nothing. The log has where it happened, and nothing of the request.
+func TestAPanicTellsNoSecret(t *testing.T) {
+	t.Parallel()
+	tokens, err := handlers.OpenTokens(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &syncBuffer{}
+	_, handler := handlers.New(handlers.Config{Logger: slog.New(slog.NewJSONHandler(log, nil)), Tokens: tokens}) // without a database
+	web := httptest.NewServer(handler)
+	defer web.Close()
+	token, err := tokens.Sign("alice", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &user{&node{t: t, url: web.URL, client: web.Client()}, "alice", token}
+	p := u.refused(t, 500, "internal", "POST", "/api/channels", newChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}, "Cookie", "fabric_session=SECRETTOKEN")
+	got := log.String()
+	for _, want := range []string{"nil pointer", "createChannel", p.RequestID} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got the log %s, want %q in it", got, want)
+		}
+	}
+	for _, secret := range []string{token, "SECRET"} {
+		if strings.Contains(got, secret) {
+			t.Errorf("the log holds %q:\n%s", secret, got)
+		}
+	}
+}
+
 // One line per request, at its end, be it a stream's.
 func TestOneLinePerRequest(t *testing.T) {
 	t.Parallel()
@@ -79,7 +113,7 @@ func TestOneLinePerRequest(t *testing.T) {
 		t.Run(over.name, func(t *testing.T) {
 			t.Parallel()
 			log := &syncBuffer{}
-			n := start(t, setup{basePath: "/chat", r3labs: over.r3labs, logger: slog.New(slog.NewJSONHandler(log, nil))})
+			n := start(t, setup{basePath: "/chat", r3labs: over.r3labs, tls: over.tls, logger: slog.New(slog.NewJSONHandler(log, nil))})
 			alice := n.user("alice")
 			alice.refused(t, 404, "not_found", "GET", "/none?q=1", nil, "X-Request-Id", "first")
 			if a, err := alice.do("GET", "/api/me", nil, "X-Request-Id", "second"); err != nil || a.status != 200 {

@@ -34,7 +34,7 @@ type changedAnswer struct {
 }
 
 func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) addMember(w http.ResponseWriter, r *http.Request) error {
-	id, channel, user, err := s.beginMember(r)
+	id, channel, user, err := s.beginMember(w, r)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (s *Server) addMember(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
-	id, channel, user, err := s.beginMember(r)
+	id, channel, user, err := s.beginMember(w, r)
 	if err != nil {
 		return err
 	}
@@ -158,8 +158,8 @@ func (s *Server) removes(channel uuid.UUID, user string) change {
 	}
 }
 
-func (s *Server) beginMember(r *http.Request) (id Identity, channel uuid.UUID, user string, err error) {
-	if id, channel, _, err = s.begin(r); err != nil {
+func (s *Server) beginMember(w http.ResponseWriter, r *http.Request) (id Identity, channel uuid.UUID, user string, err error) {
+	if id, channel, _, err = s.begin(w, r); err != nil {
 		return id, channel, "", err
 	}
 	user = httprouter.ParamsFromContext(r.Context()).ByName("userId")
@@ -170,7 +170,7 @@ func (s *Server) beginMember(r *http.Request) (id Identity, channel uuid.UUID, u
 }
 
 func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
-	id, channel, q, err := s.begin(r, "limit", "after")
+	id, channel, q, err := s.begin(w, r, "limit", "after")
 	if err != nil {
 		return err
 	}

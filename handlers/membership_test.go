@@ -174,7 +174,7 @@ func TestIntervalsInAReplayFromTheLog(t *testing.T) {
 	alice.post(t, id, "in again")
 	end := alice.post(t, begin.Channel.ID, "end")
 	for _, over := range transports {
-		later := start(t, setup{database: first.database, state: first.state, r3labs: over.r3labs})
+		later := start(t, setup{database: first.database, state: first.state, r3labs: over.r3labs, tls: over.tls})
 		got := bob.at(later).resume(t, over, "", begin.Cursor).until(t, end.Cursor)
 		if diff := cmp.Diff([]string{"in", "in again", "end"}, contents(t, got)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", over.name, diff)

@@ -30,7 +30,7 @@ type postAnswer struct {
 }
 
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func union(lists ...[]string) (users []string) {
 }
 
 func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
-	id, channel, q, err := s.begin(r, "before", "after", "limit")
+	id, channel, q, err := s.begin(w, r, "before", "after", "limit")
 	if err != nil {
 		return err
 	}

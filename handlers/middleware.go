@@ -34,7 +34,7 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 		if r.Context().Err() != nil && status == 0 {
 			level, status = s.logger.DebugContext, 499 // the client is gone
 		}
-		level(r.Context(), "request", "request_id", id, "method", r.Method, "path", r.URL.Path,
+		level(r.Context(), "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
 			"status", status, "duration_ms", time.Since(start).Milliseconds())
 	})
 }
@@ -93,15 +93,6 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
-}
-
-// refuseCrossOrigin refuses mutations that a foreign page makes a browser send along with its cookie.
-func (s *Server) refuseCrossOrigin(next http.Handler) http.Handler {
-	check := http.NewCrossOriginProtection()
-	check.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeProblem(w, newProblem(http.StatusForbidden, "cross_origin", "a page of another origin may not do this"))
-	}))
-	return check.Handler(next)
 }
 
 // belowBasePath serves next below the configured prefix, and nothing elsewhere.

@@ -29,7 +29,7 @@ type pollAnswer struct {
 
 // poll answers what the caller's stream would show next: GET /api/events.
 func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}

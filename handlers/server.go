@@ -4,6 +4,7 @@ package handlers
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,9 @@ type Server struct {
 	basePath     string
 	raw          bool          // HTTP/1 streams on taken-over connections
 	streamMaxAge time.Duration // 0: streams do not end by themselves
+	rates        *rates
+	places       *places
+	proxies      proxies
 	draining     atomic.Bool
 }
 
@@ -46,6 +50,14 @@ type Config struct {
 	StreamMaxAge time.Duration
 	// R3labsOnly serves HTTP/1 streams by r3labs' Server too.
 	R3labsOnly bool
+	// RateLimit is how many changes per second each user may make on average; 0: any number.
+	RateLimit float64
+	// MaxStreams is how many streams are open at once, MaxStreamsPerAddress how many from one address; 0: any
+	// number.
+	MaxStreams, MaxStreamsPerAddress int
+	TrustedProxies                   []netip.Prefix // whose X-Forwarded-For and -Proto count
+	AllowOrigins                     []string       // whose pages may read and change things, besides the server's own
+	Hosts                            []string       // the names that are answered to besides loopback's; nil: any
 }
 
 // New returns a server and the handler that it serves with.
@@ -54,6 +66,8 @@ func New(c Config) (*Server, http.Handler) {
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
+		rates: newRates(c.RateLimit), proxies: c.TrustedProxies,
+		places: newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
 	if c.Center != nil {
 		s.authority = byCenter{c.Center}
@@ -63,7 +77,11 @@ func New(c Config) (*Server, http.Handler) {
 	}
 	h := s.mux()
 	h = s.belowBasePath(h)
-	h = s.refuseCrossOrigin(h)
+	h = ofOrigins(c.AllowOrigins, h)
+	if c.Hosts != nil {
+		h = ownHosts(c.Hosts, h)
+	}
+	h = secured(h)
 	h = s.recoverPanics(h)
 	h = s.logRequests(h)
 	return s, h

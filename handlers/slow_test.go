@@ -19,7 +19,7 @@ func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
 			t.Parallel()
 			// Together far more than a queue and a batch of 1 MiB each and the sockets' buffers hold.
 			const posters, each, size = 6, 80, 8000
-			n := start(t, setup{r3labs: over.r3labs, sendBuffer: 128 << 10})
+			n := start(t, setup{r3labs: over.r3labs, tls: over.tls, sendBuffer: 128 << 10})
 			alice := n.user("alice")
 			ops := alice.general(t, "ops", "bob", "carol", "dave").Channel.ID
 			for i := range posters {

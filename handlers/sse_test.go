@@ -77,9 +77,10 @@ type line struct {
 // newLine returns one whose connections have a receive buffer of so many bytes; 0: the system's.
 func newLine(over transport, receiveBuffer int) *line {
 	l := &line{}
-	l.DisableCompression = true
+	l.DisableCompression, l.TLSClientConfig = true, trusting()
 	l.Protocols = new(http.Protocols)
-	l.Protocols.SetHTTP1(!over.h2c)
+	l.Protocols.SetHTTP1(!over.h2c && !over.h2)
+	l.Protocols.SetHTTP2(over.h2)
 	l.Protocols.SetUnencryptedHTTP2(over.h2c)
 	if receiveBuffer > 0 {
 		l.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 64 << 10}

@@ -15,7 +15,7 @@ import (
 
 // stream opens the caller's stream: GET /api/stream.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}
@@ -38,9 +38,18 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		opts.Rotates = time.Now().Add(d)
 	}
 	h := w.Header()
+	free, err := s.places.take(s.proxies.client(r))
+	if err != nil {
+		return err
+	}
+	opts.Ended = free
 	raw := s.raw && r.ProtoMajor == 1
 	if raw {
-		opts.Ended = s.streamEnded(r, h.Get(requestIDHeader))
+		log := s.streamEnded(r, h.Get(requestIDHeader))
+		opts.Ended = func() {
+			free()
+			log()
+		}
 	}
 	// The header wins: a browser that comes back sends it along with the URL that it was first given.
 	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
@@ -53,13 +62,14 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	if err != nil {
+		free()
 		return err
 	}
 	h.Set("Content-Type", "text/event-stream")
 	if opts.Lines {
 		h.Set("Content-Type", "application/x-ndjson")
 	}
-	h.Set("Vary", "Accept")
+	h.Add("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold everything back
 	if raw {
@@ -148,16 +158,16 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 
 // streamEnded writes the line of a request whose stream lives on after its handler.
 func (s *Server) streamEnded(r *http.Request, requestID string) func() {
-	start, path := time.Now(), s.basePath+r.URL.Path
+	start, client, path := time.Now(), s.proxies.client(r), s.basePath+r.URL.Path
 	return func() {
-		s.logger.Info("request", "request_id", requestID, "method", http.MethodGet, "path", path,
+		s.logger.Info("request", "request_id", requestID, "client", client, "method", http.MethodGet, "path", path,
 			"status", http.StatusOK, "duration_ms", time.Since(start).Milliseconds())
 	}
 }
 
 // sync answers the caller's channels, exact as of the cursor: a stream that resumes there misses nothing.
 func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(r)
+	id, err := s.caller(w, r)
 	if err != nil {
 		return err
 	}

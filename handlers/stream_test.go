@@ -26,7 +26,7 @@ func TestAFreshStreamBeginsWithItsHeadAndASnapshot(t *testing.T) {
 		if s.resp.Header.Get("X-Request-Id") == "" {
 			t.Error("got no X-Request-Id, want one")
 		}
-		if got, want := s.resp.ProtoMajor, map[bool]int{true: 2, false: 1}[over.h2c]; got != want {
+		if got, want := s.resp.ProtoMajor, map[bool]int{true: 2, false: 1}[over.h2c || over.h2]; got != want {
 			t.Errorf("got HTTP/%d, want HTTP/%d", got, want)
 		}
 		want := readyData{Cursor: report.Cursor, UserID: "alice", Channels: &[]channel{ops.Channel, report.Channel}}

@@ -217,6 +217,32 @@ func TestTheKeyIsItsOwnersAlone(t *testing.T) {
 	}
 }
 
+// A key of a user who could not have put it there is not ours to trust.
+func TestTheKeyOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away: run the tests as root")
+	}
+	const other = 65534
+	dir := t.TempDir()
+	path := filepath.Join(dir, "token.key")
+	if _, err := handlers.OpenTokens(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, other, -1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := handlers.OpenTokens(dir); err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+		t.Errorf("got error %v, want one that says whose the key is", err)
+	}
+	if err := os.Chown(dir, other, -1); err != nil { // they own all of it, and root helps
+		t.Fatal(err)
+	}
+	if _, err := handlers.OpenTokens(dir); err != nil {
+		t.Errorf("got error %v, want that root may use the key of the directory's owner", err)
+	}
+}
+
 func TestRacingProcessesAgreeOnOneKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

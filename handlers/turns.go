@@ -48,7 +48,7 @@ func needsTurns(c db.Channel) error {
 }
 
 func (s *Server) turn(w http.ResponseWriter, r *http.Request) error {
-	c, err := s.look(r)
+	c, err := s.look(w, r)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Server) turn(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func needsWakeList(c db.Channel) error {
 }
 
 func (s *Server) wakeList(w http.ResponseWriter, r *http.Request) error {
-	c, err := s.look(r)
+	c, err := s.look(w, r)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *Server) wakeList(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(r)
+	id, channel, _, err := s.begin(w, r)
 	if err != nil {
 		return err
 	}

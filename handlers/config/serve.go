@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -62,7 +63,8 @@ func (c *Address) Check() error {
 type Serve struct {
 	Database
 	Address
-	DoorbellURL                 string // empty: as Database.URL
+	DoorbellURL string // empty: as Database.URL
+	Edge
 	Delivery, Transport         string
 	CenterURL, CenterKey        string // both, or neither
 	AdminUser                   string
@@ -76,6 +78,7 @@ func (c *Serve) Flags(f *flag.FlagSet) {
 	c.Database.Flags(f)
 	c.Address.Flags(f)
 	f.StringVar(&c.DoorbellURL, "doorbell-url", "", "`URL` of Postgres itself, to hear at once what other servers store, where -database-url leads to a pooler")
+	c.Edge.Flags(f)
 	f.StringVar(&c.Delivery, "delivery", "three-state", "three-state: who is not concerned gets no message; two-state: everyone gets it, as before")
 	f.StringVar(&c.CenterURL, "center-base-url", "", "`URL` of Center; empty: the program is its own authority")
 	f.StringVar(&c.CenterKey, "center-api-key", "", "`key` for Center; better in the environment than on the command line")
@@ -90,6 +93,9 @@ func (c *Serve) Flags(f *flag.FlagSet) {
 // Check completes the values, or tells what is wrong with them.
 func (c *Serve) Check() error {
 	if err := c.Address.Check(); err != nil {
+		return err
+	}
+	if err := c.Edge.Check(); err != nil {
 		return err
 	}
 	if c.DoorbellURL != "" && c.URL == "" {
@@ -114,4 +120,13 @@ func (c *Serve) Check() error {
 		return fmt.Errorf("-transport is to be auto or r3labs: %w", ErrUsage)
 	}
 	return nil
+}
+
+// Hosts are the names that a server on this address answers to besides loopback's; nil: any. Without Center,
+// and on loopback, it is somebody's own machine, where pages must not reach it by a name of theirs.
+func (c *Serve) Hosts(on net.Addr) []string {
+	if tcp, ok := on.(*net.TCPAddr); c.AllowHosts == nil && c.CenterURL == "" && ok && tcp.IP.IsLoopback() {
+		return []string{}
+	}
+	return c.AllowHosts
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -43,7 +44,7 @@ func (p *Program) Main(m *testing.M, envPrefix string) int {
 }
 
 // Run runs the program to its end, with env on top of the environment. After Patience it is killed, which is
-// the code -1.
+// the code -1. A secret in what it writes is an error, but for the tokens that it is asked for.
 func (p Program) Run(t testing.TB, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
@@ -54,7 +55,25 @@ func (p Program) Run(t testing.TB, env []string, args ...string) (stdout, stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+	stdout, stderr, code = out.String(), errs.String(), cmd.ProcessState.ExitCode()
+	wantNoSecret(t, "stderr", stderr, Sesame)
+	if !slices.Contains(args, "token") {
+		wantNoSecret(t, "stdout", stdout) // contents are what some commands are for
+	}
+	return stdout, stderr, code
+}
+
+// Tokens of ours are JWTs, and keys are hexadecimal.
+var secretLooks = regexp.MustCompile(`\beyJ[\w-]+\.[\w-]+\.[\w-]+|\b[0-9a-f]{64}\b|-----BEGIN [A-Z ]*PRIVATE KEY`)
+
+// wantNoSecret is what every output of the program goes through: no token or key in it, and none of these.
+func wantNoSecret(t testing.TB, where, text string, others ...string) {
+	t.Helper()
+	for _, secret := range append(others, secretLooks.FindAllString(text, -1)...) {
+		if strings.Contains(text, secret) {
+			t.Errorf("got %q in %s, want neither tokens, keys nor contents", secret, where)
+		}
+	}
 }
 
 // environment is ours without what would configure the program.

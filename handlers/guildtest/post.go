@@ -46,7 +46,7 @@ func (l *Load) PostSlowly(n *Node, channel, content string) (finish func()) {
 	_ = conn.SetDeadline(time.Now().Add(Patience))
 	content = secret(content)
 	body := fmt.Sprintf(`{"content":%q}`, content)
-	_, _ = fmt.Fprintf(conn, "POST /api/channels/%s/messages HTTP/1.1\r\nHost: guild\r\nAuthorization: Bearer %s\r\n"+
+	_, _ = fmt.Fprintf(conn, "POST /api/channels/%s/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
 		"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", channel, l.alice, len(body))
 	answers := bufio.NewReader(conn)
 	if r, err := http.ReadResponse(answers, nil); err != nil || r.StatusCode != http.StatusContinue { // the handler waits for the body now

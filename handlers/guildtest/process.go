@@ -5,7 +5,6 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,23 +21,23 @@ type Node struct {
 	secrets []string // tokens that it was given
 }
 
-// Start runs a server that logs at the debug level, on a port of its own unless args have an -addr, and
-// returns when it is ready. See Launch for its end.
+// Start runs a server that logs at the debug level, takes as many changes from a user as they make, and is on
+// a port of its own unless args have an -addr. It returns when the server is ready. See Launch for its end.
 func (p Program) Start(t testing.TB, state string, args ...string) *Node {
 	t.Helper()
 	if !slices.Contains(args, "-addr") {
 		args = append(args, "-addr", "127.0.0.1:0")
 	}
-	return p.Launch(t, state, nil, exec.Command(p.Path, append(args, "-state", state, "-log-level", "debug")...))
+	return p.Launch(t, state, nil, exec.Command(p.Path, append([]string{"-state", state, "-log-level", "debug", "-rate-limit", "0"}, args...)...))
 }
 
 // Launch runs a command that is the server of this state directory, with env on top of the environment, and
-// returns when it is ready. At the end of the test it is stopped if it still runs, and its log is searched
-// for tokens and for Sesame: each is an error.
+// returns when it is ready. At the end of the test it is stopped if it still runs, and what it has written is
+// searched for secrets: each is an error.
 func (p Program) Launch(t testing.TB, state string, env []string, cmd *exec.Cmd) *Node {
 	t.Helper()
 	n := &Node{t: t, program: p, cmd: cmd, state: state, stderr: &Text{}, ended: make(chan struct{})}
-	cmd.Env, cmd.Stderr = p.environment(env), n.stderr
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.environment(env), n.stderr, n.stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,11 +63,7 @@ func (n *Node) close() {
 		n.t.Error("got a server that ignores SIGTERM, want it stopped")
 	}
 	log := n.Log()
-	for _, secret := range append(n.secrets, Sesame) {
-		if strings.Contains(log, secret) {
-			n.t.Errorf("got %q in the log, want neither tokens nor contents", secret)
-		}
-	}
+	wantNoSecret(n.t, "its log", log, append(n.secrets, Sesame)...)
 	if n.t.Failed() {
 		n.t.Logf("the server's own words, the last of them:\n%s", log[max(0, len(log)-4000):])
 	}
@@ -83,7 +78,7 @@ func (n *Node) Restart() *Node {
 	return again
 }
 
-var ready = regexp.MustCompile(`fabric-guild is ready on (http://([^/\s]+)\S*)\n`)
+var ready = regexp.MustCompile(`fabric-guild is ready on (https?://([^/\s]+)\S*)\n`)
 
 // Base is the server's URL with its prefix, empty as long as it is not ready. It outlives the server.
 func (n *Node) Base() string {
@@ -96,7 +91,7 @@ func (n *Node) Base() string {
 // Addr is the host and port of a server that was ready once.
 func (n *Node) Addr() string { return ready.FindStringSubmatch(n.Log())[2] }
 
-// Log is what the server has written to stderr so far.
+// Log is what the server has written so far.
 func (n *Node) Log() string { return n.stderr.String() }
 
 // Pid is the number of the server's process.

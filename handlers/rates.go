@@ -1,0 +1,80 @@
+package handlers
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// rates bounds how often each user changes something. A user who was quiet has rateWindow's worth in hand.
+type rates struct {
+	each   rate.Limit // per second
+	burst  int
+	policy []string // the header that tells of it
+
+	mu    sync.Mutex
+	users map[string]*rate.Limiter // but those who have all of it in hand
+	swept time.Time
+}
+
+const rateWindow = 10 * time.Second
+
+// newRates returns the bound of so many changes per second; nil for 0: none.
+func newRates(each float64) *rates {
+	if each == 0 {
+		return nil
+	}
+	burst := int(math.Ceil(each * rateWindow.Seconds()))
+	return &rates{
+		each: rate.Limit(each), burst: burst, users: map[string]*rate.Limiter{},
+		policy: []string{fmt.Sprintf(`"user";q=%d;w=%d`, burst, int(rateWindow.Seconds()))},
+	}
+}
+
+// take counts a change that a user asks for, and tells them what they have in hand
+// (draft-ietf-httpapi-ratelimit-headers-10). The error is a refusal.
+func (x *rates) take(h http.Header, user string, now time.Time) error {
+	if x == nil {
+		return nil
+	}
+	allowed, left := x.count(user, now)
+	seconds := func(changes float64) int { return int(math.Ceil(max(0, changes) / float64(x.each))) }
+	h["Ratelimit-Policy"] = x.policy
+	h["Ratelimit"] = []string{`"user";r=` + strconv.Itoa(int(left)) + `;t=` + strconv.Itoa(seconds(float64(x.burst)-left))}
+	if allowed {
+		return nil
+	}
+	p := newProblem(http.StatusTooManyRequests, "rate_limited", "this is more than %v changes per second, after %d at once", x.each, x.burst)
+	p.retryAfter = max(1, seconds(1-left))
+	return p
+}
+
+func (x *rates) count(user string, now time.Time) (allowed bool, left float64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if now.Sub(x.swept) >= rateWindow {
+		x.sweep(now)
+	}
+	u := x.users[user]
+	if u == nil {
+		u = rate.NewLimiter(x.each, x.burst)
+		x.users[user] = u
+	}
+	allowed = u.AllowN(now, 1)
+	return allowed, max(0, u.TokensAt(now))
+}
+
+// sweep forgets who has been quiet: they would begin with as much.
+func (x *rates) sweep(now time.Time) {
+	x.swept = now
+	for id, u := range x.users {
+		if u.TokensAt(now) >= float64(x.burst) {
+			delete(x.users, id)
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// Who has all in hand again is forgotten; who has not is remembered, or they would get it anew.
+func TestQuietUsersAreForgotten(t *testing.T) {
+	t.Parallel()
+	x, now := newRates(5), time.Now()
+	take := func(user string) error { return x.take(http.Header{}, user, now) }
+	for i := range 10_000 {
+		if err := take(fmt.Sprint("user", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for take("busy") == nil { // until nothing is left
+	}
+	now = now.Add(rateWindow - time.Second)
+	for range 5 * 9 {
+		if err := take("busy"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(time.Second)
+	for range 5 {
+		if err := take("busy"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(x.users) != 1 {
+		t.Errorf("got %d users in mind, want the busy one alone", len(x.users))
+	}
+	if take("busy") == nil {
+		t.Error("got no refusal, want one: what was used up is not given twice")
+	}
+}
+
+func BenchmarkRate(b *testing.B) {
+	x, h, now := newRates(1e9), http.Header{}, time.Now()
+	for b.Loop() {
+		if err := x.take(h, "alice", now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package handlers
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Certificate is a pair of files, read again when they change: whoever renews it need tell nobody.
+type Certificate struct {
+	certFile, keyFile string
+	logger            *slog.Logger
+
+	mu     sync.Mutex
+	pair   *tls.Certificate
+	read   [2]os.FileInfo // what the files were when they were read
+	looked time.Time
+}
+
+const certificateCheck = 5 * time.Second // how often the files are looked at
+
+// OpenCertificate reads a certificate with its chain, and its key (PEM).
+func OpenCertificate(certFile, keyFile string, logger *slog.Logger) (*Certificate, error) {
+	c := &Certificate{certFile: certFile, keyFile: keyFile, logger: logger, looked: time.Now()}
+	if _, err := c.load(); err != nil {
+		return nil, fmt.Errorf("the certificate: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Certificate) config() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(), nil }}
+}
+
+// current is the pair in the files. One that cannot be used, as while it is half written, is left for the next
+// look; the last good one serves until then.
+func (c *Certificate) current() *tls.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.looked) < certificateCheck {
+		return c.pair
+	}
+	c.looked = time.Now()
+	changed, err := c.load()
+	switch {
+	case err != nil:
+		c.logger.Error("the new certificate cannot be used, the one before stays", "error", err)
+	case changed:
+		c.logger.Info("a new certificate is in use", "not_after", c.pair.Leaf.NotAfter)
+	}
+	return c.pair
+}
+
+// load reads the files, unless they are those that were read.
+func (c *Certificate) load() (changed bool, err error) {
+	var found [2]os.FileInfo
+	for i, path := range []string{c.certFile, c.keyFile} {
+		if found[i], err = os.Stat(path); err != nil {
+			return false, err
+		}
+	}
+	if c.pair != nil && sameFile(found[0], c.read[0]) && sameFile(found[1], c.read[1]) {
+		return false, nil
+	}
+	if found[1].Mode().Perm()&0o007 != 0 {
+		return false, fmt.Errorf("the key %s can be read by everyone (mode %04o): chmod o= it", c.keyFile, found[1].Mode().Perm())
+	}
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return false, err
+	}
+	c.pair, c.read = &pair, found
+	return true, nil
+}
+
+func sameFile(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// pinned trusts a server that shows the certificate in a file, whatever names it is for: for clients on the
+// server's own machine.
+func pinned(certFile string) (*tls.Config, error) {
+	want, err := os.ReadFile(certFile)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(want)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no certificate", certFile)
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // names and issuers; the certificate itself is compared
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if !bytes.Equal(s.PeerCertificates[0].Raw, block.Bytes) {
+				return errors.New("this is not the server with the certificate in " + certFile)
+			}
+			return nil
+		},
+	}, nil
+}

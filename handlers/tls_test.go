@@ -1,0 +1,209 @@
+package handlers_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fabric-guild/handlers"
+	"fabric-guild/handlers/guildtest"
+)
+
+// The nodes' own, which their clients trust.
+var ownPair = sync.OnceValue(guildtest.NewPair)
+
+func certificate(t *testing.T) (certFile, keyFile string) { return ownPair().Write(t, t.TempDir()) }
+
+func trusting() *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ownPair().Cert)
+	return &tls.Config{RootCAs: pool}
+}
+
+// served is the certificate that a node shows, as a client of this configuration sees it.
+func served(t *testing.T, n *node, config *tls.Config) (leaf []byte, proto string, err error) {
+	t.Helper()
+	_, addr, _ := strings.Cut(n.url, "://")
+	config.InsecureSkipVerify = true
+	conn, err := tls.Dial("tcp", addr, config)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { _ = conn.Close() }()
+	state := conn.ConnectionState()
+	return state.PeerCertificates[0].Raw, state.NegotiatedProtocol, nil
+}
+
+func TestTLSVersionsAndProtocols(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{tls: true})
+	for _, tt := range []struct {
+		version uint16
+		offers  []string
+		proto   string
+		refused bool
+	}{
+		{tls.VersionTLS13, []string{"h2", "http/1.1"}, "h2", false},
+		{tls.VersionTLS12, []string{"h2", "http/1.1"}, "h2", false},
+		{tls.VersionTLS13, []string{"http/1.1"}, "http/1.1", false},
+		{tls.VersionTLS13, nil, "", false},
+		{tls.VersionTLS13, []string{"h3"}, "", true},
+		{tls.VersionTLS11, nil, "", true},
+		{tls.VersionTLS10, nil, "", true},
+	} {
+		_, proto, err := served(t, n, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tt.version, NextProtos: tt.offers})
+		if (err != nil) != tt.refused || proto != tt.proto {
+			t.Errorf("%s, %v: got %q and error %v, want %q", tls.VersionName(tt.version), tt.offers, proto, err, tt.proto)
+		}
+	}
+	plain := n.user("alice")
+	n.url = "http" + strings.TrimPrefix(n.url, "https")
+	if a, err := plain.do("GET", "/api/me", nil); err != nil || a.status != 400 {
+		t.Errorf("without TLS: got %v and error %v, want 400", a, err)
+	}
+}
+
+// A certificate that is renewed is in use seconds later; one that cannot be used changes nothing.
+func TestANewCertificateIsTakenUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, second := guildtest.NewPair(), guildtest.NewPair()
+	certFile, keyFile := first.Write(t, dir)
+	shown := func(c *handlers.Certificate) []byte {
+		t.Helper()
+		pair, err := handlers.Shown(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		log := &syncBuffer{}
+		c, err := handlers.OpenCertificate(certFile, keyFile, slog.New(slog.NewTextHandler(log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			name   string
+			change func() error
+			want   guildtest.Pair
+			log    string
+		}{
+			{"nothing", func() error { return nil }, first, ""},
+			{"a certificate without its key", func() error { return os.WriteFile(certFile, second.Cert, 0o600) }, first, "the one before stays"},
+			{"half a key", func() error { return os.WriteFile(keyFile, second.Key[:40], 0o600) }, first, "the one before stays"},
+			{"the key", func() error { return os.WriteFile(keyFile, second.Key, 0o600) }, second, "a new certificate is in use"},
+			{"a key that everyone can read", func() error { return errors.Join(os.WriteFile(keyFile, first.Key, 0o600), os.Chmod(keyFile, 0o604)) }, second, "chmod o= it"},
+			{"no files", func() error { return errors.Join(os.Remove(certFile), os.Remove(keyFile)) }, second, "no such file"},
+			{"the first again, moved there", func() error { first.Write(t, dir); return nil }, first, "a new certificate is in use"},
+		} {
+			if err := step.change(); err != nil {
+				t.Fatal(err)
+			}
+			before := len(log.String())
+			time.Sleep(5 * time.Second)
+			if got := shown(c); !bytes.Equal(got, step.want.Cert) {
+				t.Errorf("%s: got another certificate", step.name)
+			}
+			if got := log.String()[before:]; !strings.Contains(got, step.log) || (got == "") != (step.log == "") {
+				t.Errorf("%s: got the log %q, want %q", step.name, got, step.log)
+			}
+			if got := log.String(); strings.Contains(got, "PRIVATE") || strings.Contains(got, string(second.Key[40:60])) {
+				t.Errorf("%s: got the key in the log", step.name)
+			}
+		}
+	})
+	for _, wrong := range []func() error{
+		func() error { return os.Chmod(keyFile, 0o644) },
+		func() error { return os.Remove(keyFile) },
+	} {
+		if err := wrong(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := handlers.OpenCertificate(certFile, keyFile, discardLogs); err == nil || !strings.Contains(err.Error(), keyFile) {
+			t.Errorf("got error %v, want one that names the file", err)
+		}
+	}
+}
+
+// The operator's command knows the server by the certificate in the file, whatever names that is for.
+func TestTheOperatorKnowsTheServer(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{tls: true})
+	_, addr, _ := strings.Cut(n.url, "://")
+	certFile, _ := ownPair().Write(t, t.TempDir())
+	other, keyFile := guildtest.NewPair().Write(t, t.TempDir())
+	if a, err := handlers.RequestRefresh(t.Context(), n.state, addr, "", certFile); err != nil || !a.OK {
+		t.Errorf("got %+v and error %v, want an answer", a, err)
+	}
+	for _, wrong := range []string{other, "", keyFile, filepath.Join(n.state, "none")} {
+		if a, err := handlers.RequestRefresh(t.Context(), n.state, addr, "", wrong); err == nil {
+			t.Errorf("%s: got %+v, want an error: this is another server", wrong, a)
+		}
+	}
+}
+
+// A tap keeps what is read from a connection.
+type tap struct {
+	net.Conn
+	read bytes.Buffer
+}
+
+func (t *tap) Read(b []byte) (int, error) {
+	n, err := t.Conn.Read(b)
+	t.read.Write(b[:n])
+	return n, err
+}
+
+// A stream that the server ends, it ends for TLS as well (RFC 8446 §6.1): to clients that are strict anything
+// else is an attack that cuts streams off.
+func TestAStreamEndsForTLSToo(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{tls: true})
+	alice := n.user("alice")
+	_, addr, _ := strings.Cut(n.url, "://")
+	plain, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = plain.SetDeadline(time.Now().Add(patience))
+	tapped := &tap{Conn: plain}
+	conn := tls.Client(tapped, &tls.Config{RootCAs: trusting().RootCAs, ServerName: "localhost", MaxVersion: tls.VersionTLS12}) // 1.3 hides alerts
+	defer func() { _ = conn.Close() }()
+	if _, err := fmt.Fprintf(conn, "GET /api/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", alice.token); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	for line := ""; !strings.HasPrefix(line, "event: stream.ready"); {
+		if line, err = in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.stop()
+	rest, err := io.ReadAll(in)
+	if err != nil || !strings.Contains(string(rest), "event: stream.closing") {
+		t.Errorf("got %q and error %v, want the stream closed in order", rest, err)
+	}
+	var kind byte
+	for b := tapped.read.Bytes(); len(b) >= 5; b = b[min(len(b), 5+int(b[3])<<8+int(b[4])):] {
+		kind = b[0]
+	}
+	const alert = 21
+	if kind != alert {
+		t.Errorf("got a last record of type %d, want %d, an alert that says so", kind, alert)
+	}
+}
