@@ -38,6 +38,8 @@ type Options struct {
 	Reset string
 	// Snapshot asks for the snapshot on a resume as well.
 	Snapshot bool
+	// Beats makes the heartbeats events, for clients that do not get to see comments.
+	Beats bool
 	// Expires ends the stream at that time; zero: never.
 	Expires time.Time
 	// Revoked is asked at every heartbeat and ends the stream when it answers yes; it may take its time.
@@ -305,7 +307,7 @@ func (s *Session) tick() {
 	case at.Seq-s.shown >= cursorLag:
 		s.enqueue(newFrame("stream.cursor", position{at}, at))
 	default:
-		s.enqueue(heartbeat(at))
+		s.enqueue(s.opts.heartbeat(&at))
 	}
 	s.timer.Reset(s.untilTick())
 }
@@ -315,7 +317,7 @@ func (s *Session) tick() {
 func (s *Session) beat() {
 	defer s.router.ended.Done()
 	if s.writing.TryLock() {
-		_ = s.to.Send([]*Frame{comment("hb")}) // the worker's next one fails too
+		_ = s.to.Send([]*Frame{s.opts.heartbeat(nil)}) // the worker's next one fails too
 		s.writing.Unlock()
 	}
 }

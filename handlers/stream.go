@@ -18,12 +18,15 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot")
+	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "heartbeat")
 	if err != nil {
 		return err
 	}
 	opts := events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.authority.Revoked(context.Background(), id) }}
 	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
+		return err
+	}
+	if opts.Beats, err = flag(q, "heartbeat"); err != nil {
 		return err
 	}
 	if opts.Filter, err = filter(q, id); err != nil {

@@ -150,7 +150,7 @@ func TestFilters(t *testing.T) {
 		queries := []string{
 			"", "?wakeup=true", "?types=message.created", "?types=channel.joined,member.joined", "?channels=" + one.Channel.ID,
 			"?channels=" + one.Channel.ID + "," + two.Channel.ID, "?wakeup=true&channels=" + one.Channel.ID, "?echo=true&types=message.created",
-			"?wakeup=false&echo=false&snapshot=false&types=&channels=&_=17",
+			"?wakeup=false&echo=false&snapshot=false&heartbeat=true&types=&channels=&_=17",
 		}
 		streams := make([]*stream, len(queries))
 		for i, q := range queries {
