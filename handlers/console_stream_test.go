@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 )
@@ -41,8 +42,8 @@ func (w *writer) wantAll(pages ...*page) {
 	}
 }
 
-// stage is a channel that alice reads in the console and bob writes into, by way of a proxy.
-func stage(t *testing.T) (n *node, p *proxy, alice *user, w *writer) {
+// channelByProxy is a channel that alice reads in the console and bob writes into, by way of a proxy.
+func channelByProxy(t *testing.T) (n *node, p *proxy, alice *user, w *writer) {
 	t.Helper()
 	n = start(t, setup{})
 	alice = n.user("alice")
@@ -50,7 +51,7 @@ func stage(t *testing.T) (n *node, p *proxy, alice *user, w *writer) {
 }
 
 func testConsoleCut(t *testing.T, b *browser) {
-	n, _, alice, w := stage(t)
+	n, _, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
 	p.open(w.id)
@@ -87,7 +88,7 @@ func testConsoleCut(t *testing.T, b *browser) {
 }
 
 func testConsoleTabs(t *testing.T, b *browser) {
-	_, way, alice, w := stage(t)
+	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	first := f.page()
 	first.signIn(way.url, alice)
@@ -117,6 +118,32 @@ func testConsoleTabs(t *testing.T, b *browser) {
 	f.worker() // the only one
 }
 
+// A browser without shared workers has a stream for each tab.
+func testConsoleAlone(t *testing.T, b *browser) {
+	_, way, alice, w := channelByProxy(t)
+	f := b.profile(t)
+	first, second := f.page(), f.page()
+	for _, p := range []*page{first, second} {
+		p.expectRefusals()
+		script := cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: "delete globalThis.SharedWorker"}
+		if _, err := chromedp.Call(p.ctx, cdppage.AddScriptToEvaluateOnNewDocument, script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.signIn(way.url, alice)
+	first.open(w.id)
+	second.visit(way.url)
+	second.open(w.id)
+	w.post(2)
+	way.cut()
+	w.post(2)
+	w.wantAll(first, second)
+	first.awaitText("#tabs", "this one only")
+	if _, open, _ := way.counts(); open != 2 {
+		t.Errorf("got %d streams, want 2", open)
+	}
+}
+
 // later has a page or worker believe that a time has passed.
 func (p *page) later(seconds int) {
 	p.t.Helper()
@@ -124,7 +151,7 @@ func (p *page) later(seconds int) {
 }
 
 func testConsoleWorkerDies(t *testing.T, b *browser) {
-	_, way, alice, w := stage(t)
+	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	first, second := f.page(), f.page()
 	first.signIn(way.url, alice)
@@ -148,7 +175,7 @@ func testConsoleWorkerDies(t *testing.T, b *browser) {
 }
 
 func testConsoleBadGateway(t *testing.T, b *browser) {
-	_, way, alice, w := stage(t)
+	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	p := f.page()
 	p.expectRefusals()
@@ -175,7 +202,7 @@ func testConsoleBadGateway(t *testing.T, b *browser) {
 
 // A network that swallows everything, and tells nobody: what remains is that no heartbeat comes.
 func testConsoleSilence(t *testing.T, b *browser) {
-	_, way, alice, w := stage(t)
+	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	p := f.page()
 	p.signIn(way.url, alice)
@@ -193,7 +220,7 @@ func testConsoleSilence(t *testing.T, b *browser) {
 }
 
 func testConsoleReset(t *testing.T, b *browser) {
-	n, way, alice, w := stage(t)
+	n, way, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.signIn(way.url, alice)
 	p.open(w.id)
@@ -212,8 +239,27 @@ func testConsoleReset(t *testing.T, b *browser) {
 	w.wantAll(p)
 }
 
+// No server doubles an event. What a proxy makes of the cursor could.
+func testConsoleDoubled(t *testing.T, b *browser) {
+	_, way, alice, w := channelByProxy(t)
+	p := b.profile(t).page()
+	p.signIn(way.url, alice)
+	p.open(w.id)
+	first := w.u.post(t, w.id, "message 0")
+	w.posts = 1
+	w.post(3)
+	w.wantAll(p)
+	p.click("#cut")
+	p.awaitText("#stream-state", "Cut")
+	w.post(2)
+	way.set(func() { way.forged = first.Cursor })
+	p.click("#cut")
+	p.awaitText("#resumed", "5 events in the backlog, 3 doubled")
+	w.wantAll(p)
+}
+
 func testConsoleNoAnswer(t *testing.T, b *browser) {
-	_, way, alice, w := stage(t)
+	_, way, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.expectRefusals()
 	p.signIn(way.url, alice)

@@ -70,7 +70,7 @@ func testConsoleTalk(t *testing.T, b *browser) {
 	ann.expectRefusals()
 	ann.write("#text", "/nonsense")
 	ann.enter()
-	ann.awaitText("#composer-problem", "is no command")
+	ann.awaitText("#composer-problem", "This is no command")
 	if got := eval[string](ann, "document.querySelector('#text').value"); got != "/nonsense" {
 		t.Errorf("got %q in the box, want what was refused", got)
 	}

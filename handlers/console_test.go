@@ -23,6 +23,8 @@ func TestConsole(t *testing.T) {
 		"history":                        testConsoleHistory,
 		"hostile texts":                  testConsoleHostileTexts,
 		"cut and resume":                 testConsoleCut,
+		"what comes twice":               testConsoleDoubled,
+		"without shared workers":         testConsoleAlone,
 		"tabs share a stream":            testConsoleTabs,
 		"the worker dies":                testConsoleWorkerDies,
 		"a proxy answers 502":            testConsoleBadGateway,

@@ -3,7 +3,6 @@ package handlers
 import (
 	"bytes"
 	"net/http"
-	"strings"
 	"time"
 
 	"fabric-guild/handlers/console"
@@ -13,9 +12,9 @@ import (
 
 // page serves the console: index.html at /, and what it asks for below /console.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
-	name := strings.TrimPrefix(httprouter.ParamsFromContext(r.Context()).ByName("file"), "/")
-	if r.URL.Path == "/" {
-		name = "index.html"
+	name := "index.html"
+	if r.URL.Path != "/" {
+		name = httprouter.ParamsFromContext(r.Context()).ByName("file")
 	}
 	f, ok := console.Open(name)
 	if !ok {

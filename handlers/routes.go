@@ -49,7 +49,7 @@ func (s *Server) routes() []route {
 		on("GET", "/healthz", s.healthz),
 		on("GET", "/readyz", s.readyz),
 		on("GET", "/", s.page),
-		on("GET", "/console/*file", s.page),
+		on("GET", "/console/:file", s.page),
 	}
 }
 

@@ -11,6 +11,7 @@ export class Problem extends Error {
 
   // text is what to show: what happened, and by what it is found in the log.
   get text() {
+    if (this.fields.length === 1) return `This ${this.fields[0].detail}` // it is shown beside the one field
     const id = this.status >= 500 && this.requestId ? ` (request ${this.requestId})` : ''
     return this.message.charAt(0).toUpperCase() + this.message.slice(1) + id
   }

@@ -1,6 +1,6 @@
 import { api, onSignedOut } from './api.js'
 import './channels.js'
-import './composer.js'
+import { focus } from './composer.js'
 import './details.js'
 import { go } from './dialogs.js'
 import { $, tell } from './dom.js'
@@ -18,26 +18,33 @@ let starting = false
 async function start() {
   if (starting) return
   starting = true
-  for (let wait = 1000; ; wait = Math.min(2 * wait, 30_000)) {
-    try {
-      await snapshot()
-      break
-    } catch (problem) {
-      if (problem.status === 401) return (starting = false)
-      tell($('trouble'), `${asProblem(problem).text}. Trying again in ${Math.round(wait / 1000)} s.`)
-      $('app').hidden = false
-      await new Promise((resolve) => setTimeout(resolve, wait))
-    }
+  try {
+    await snapshotAtLast()
+  } finally {
+    starting = false
   }
-  starting = false
-  tell($('trouble'), '')
+  if (!store.cursor) return // there is nobody to be served, or somebody else
   localStorage.setItem(remembered, 'yes')
   $('me').textContent = store.me.userId
-  const first = $('app').hidden || !$('sign-in').hidden
   $('sign-in').hidden = true
   $('app').hidden = false
   link.send({ follow: from() })
-  if (first) route()
+  if (!store.room) route()
+}
+
+async function snapshotAtLast() {
+  for (let wait = 1000; ; wait = Math.min(2 * wait, 30_000)) {
+    try {
+      await snapshot()
+      return tell($('trouble'), '')
+    } catch (problem) {
+      if (problem.status === 401) return
+      $('sign-in').hidden = true
+      $('app').hidden = false
+      tell($('trouble'), `${asProblem(problem).text}. Trying again in ${Math.round(wait / 1000)} s.`)
+      await new Promise((resolve) => setTimeout(resolve, wait))
+    }
+  }
 }
 
 function from() { return store.cursor && { userId: store.me.userId, cursor: store.cursor } }
@@ -76,7 +83,7 @@ $('sign-in').querySelector('form').addEventListener('submit', async (e) => {
     await api('POST', 'session', { token })
     $('token').value = ''
     await start()
-    $('new').focus()
+    if (!store.room) $('new').focus()
   } catch (problem) {
     tell($('sign-in-problem'), asProblem(problem).text)
     $('token').select()
@@ -90,10 +97,15 @@ $('sign-out').addEventListener('click', async () => {
     return tell($('trouble'), `You are still signed in. ${asProblem(problem).text}`)
   }
   link.send({ signedOut: true })
-  Object.assign(store, { me: null, channels: new Map(), news: new Map(), frames: [] })
-  open(null)
-  askToSignIn()
+  forget()
 })
+
+// forget begins anew: nothing of a user stays behind.
+function forget() {
+  localStorage.removeItem(remembered)
+  history.replaceState(null, '', location.pathname)
+  location.reload()
+}
 
 // take is what the hub tells.
 function take({ frame, status, gap, signedOut, user }) {
@@ -103,9 +115,11 @@ function take({ frame, status, gap, signedOut, user }) {
     changed('stream')
   }
   if (gap && store.cursor) start()
-  if (signedOut && $('sign-in').hidden) askToSignIn(signedOut)
-  if (user && user !== store.me?.userId) start() // signed in, in another tab
-  else if (user && !$('sign-in').hidden) start()
+  if (signedOut && $('sign-in').hidden) {
+    if (signedOut === 'signed_out') forget()
+    else askToSignIn(signedOut)
+  }
+  if (user && (user !== store.me?.userId || !$('sign-in').hidden)) start() // signed in, in another tab
 }
 
 // The address holds the open channel: #/ID. Narrow windows show one pane at a time.
@@ -116,7 +130,7 @@ function route() {
   if (!id || id === store.room?.id) return
   open(id)
   if (matchMedia('(pointer: coarse)').matches) $('room-name').focus() // no keyboard in front of what is to be read
-  else setTimeout(() => { if (!$('composer').hidden) $('text').focus() }, 300)
+  else focus()
 }
 
 function show(pane) {
@@ -136,4 +150,3 @@ if (localStorage.getItem(remembered)) {
   $('sign-in').hidden = false
   $('token').focus()
 }
-if ($('app').hidden && $('sign-in').hidden) askToSignIn()

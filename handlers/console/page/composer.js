@@ -20,6 +20,7 @@ const drafts = new Map() // by channel id
 let roomId = null
 let options = [] // {insert, from, to}
 let chosen = 0
+let focusing = false
 let attempt = null // {roomId, content, key}: sent, and not known to have arrived
 
 watch('room', () => {
@@ -36,7 +37,17 @@ watch('room', () => {
   const name = channel ? `Message ${channel.xType === 'dm' ? '@' : '#'}${nameOf(channel)}` : 'Message'
   box.placeholder = name
   box.setAttribute('aria-label', name)
+  if (focusing && !form.hidden) {
+    focusing = false
+    box.focus()
+  }
 })
+
+// focus puts the cursor into the box, once there is one.
+export function focus() {
+  focusing = form.hidden
+  if (!focusing) box.focus()
+}
 
 form.addEventListener('submit', async (e) => {
   e.preventDefault()

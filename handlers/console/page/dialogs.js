@@ -71,7 +71,7 @@ function showProblem(problem) {
     first ??= control
   }
   if (first) first.focus()
-  else tell($('create-problem'), problem.text)
+  else tell($('create-problem'), problem.fields.length > 0 ? problem.message : problem.text)
 }
 
 function clearProblems() {
@@ -90,7 +90,7 @@ $('find').addEventListener('click', async () => {
   await list().catch(joinProblem)
 })
 
-// list shows those channels of a page that are not mine, and goes on until there is one.
+// list adds those channels of a page that are not mine.
 async function list(after) {
   const { items, next } = await api('GET', `channels?member=any&limit=200${after ? `&after=${after}` : ''}`)
   const others = items.filter((c) => !store.channels.has(c.id))

@@ -26,7 +26,7 @@ export function send(message) { port?.postMessage(message) }
 async function connect(take) {
   send({ bye: true })
   heardAt = Date.now()
-  const own = await reach()
+  const own = await reach(take)
   port = own
   own.onmessage = ({ data }) => {
     if (own !== port) return
@@ -38,9 +38,16 @@ async function connect(take) {
   else send({ here: true })
 }
 
-async function reach() {
-  if (typeof SharedWorker === 'function') {
-    return new SharedWorker(address(), { type: 'module', name: 'fabric-guild' }).port
+let alone = typeof SharedWorker !== 'function' // this tab is its own hub
+
+async function reach(take) {
+  if (!alone) {
+    const worker = new SharedWorker(address(), { type: 'module', name: 'fabric-guild' })
+    worker.onerror = () => { // it could not be loaded
+      alone = true
+      connect(take)
+    }
+    return worker.port
   }
   const { connect } = await import('./hub.js')
   const { port1, port2 } = new MessageChannel()

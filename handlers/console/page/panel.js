@@ -49,13 +49,13 @@ function reason(s) {
 
 function renderResume(s) {
   const r = s.resume
-  const told = r && r.took !== null && s.connections > 1
+  const told = r && r.took !== null && s.connections > 1 && s.state === 'live'
   $('resumed').hidden = !told
   if (!told) return
   const text = `Resumed after ${r.from.split('.')[1]}: ${r.backlog === 1 ? '1 event' : `${r.backlog} events`} in the backlog, ` +
     `${r.doubled === 0 ? 'none' : r.doubled} doubled, in ${r.took} ms.`
   $('resumed').textContent = `${text} ${checked}`
-  if (askedFor && s.state === 'live') check(text)
+  if (askedFor) check(text)
 }
 
 // check holds the open channel against its history, after a resume that was asked for.

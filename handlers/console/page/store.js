@@ -22,7 +22,7 @@ export function watch(topic, call) {
   watchers.set(topic, [...(watchers.get(topic) ?? []), call])
 }
 export function changed(...topics) {
-  if (due.size === 0) setTimeout(tellWatchers)
+  if (due.size === 0) setTimeout(tellWatchers, 16)
   topics.forEach((topic) => due.add(topic))
 }
 function tellWatchers() {
@@ -39,7 +39,8 @@ export function onArrival(call) { arrivals.push(call) }
 export async function snapshot() {
   store.cursor = null
   const { cursor, userId, channels } = await api('GET', 'sync')
-  if (store.me?.userId !== userId) Object.assign(store, { me: { userId }, news: new Map(), room: null, frames: [] })
+  if (store.me && store.me.userId !== userId) return location.reload() // nothing of somebody else's is to stay
+  store.me = { userId }
   store.cursor = cursor
   store.channels = new Map(channels.map((c) => [c.id, c]))
   for (const c of channels) nameDM(c)
@@ -67,10 +68,13 @@ export async function open(id) {
     store.room = null
     return changed('room', 'messages', 'channels')
   }
+  const before = store.room?.id === id ? store.room : null // shown until it is there anew
   const room = {
-    id, channel: store.channels.get(id) ?? null, details: null, problem: null,
-    messages: [], loaded: false, earlier: null, // the oldest message's id, where there are older ones
+    id, channel: store.channels.get(id) ?? null, details: before?.details ?? null, problem: null,
+    messages: before?.messages ?? [], loaded: before?.loaded ?? false,
+    earlier: before?.earlier ?? null, // the oldest message's id, where there are older ones
   }
+  const known = new Set(room.messages.map((m) => m.id))
   store.room = room
   store.news.delete(id)
   changed('room', 'messages', 'channels')
@@ -80,7 +84,7 @@ export async function open(id) {
     setDetails(room, details)
     const oldest = history.items.at(-1)
     const shown = new Set(history.items.map((m) => m.id))
-    const meanwhile = room.messages.filter((m) => !shown.has(m.id) && !(oldest && m.createdAt < oldest.createdAt))
+    const meanwhile = room.messages.filter((m) => !shown.has(m.id) && !known.has(m.id) && !(oldest && m.createdAt < oldest.createdAt))
     for (const m of room.messages) { // what the stream told of them, the history does not
       const same = history.items.find((other) => other.id === m.id)
       if (same) Object.assign(same, { number: m.number, wakeup: m.wakeup, wakeReason: m.wakeReason, wakeups: m.wakeups, wakeupCount: m.wakeupCount })
@@ -90,7 +94,7 @@ export async function open(id) {
     room.loaded = true
   } catch (problem) {
     if (store.room !== room) return
-    room.problem = asProblem(problem)
+    Object.assign(room, { problem: asProblem(problem), details: null, messages: [], loaded: false, earlier: null })
     await lookFromOutside(room)
   }
   changed('room', 'messages', 'channels')

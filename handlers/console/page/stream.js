@@ -68,7 +68,7 @@ export class Stream {
     for (const name of names) source.addEventListener(name, (e) => this.#take(name, e))
     source.onerror = () => {
       const refused = source.readyState === EventSource.CLOSED
-      this.#lost(refused ? 'The stream was refused' : 'The connection was lost', refused)
+      this.#lost(refused ? 'The stream was refused' : 'The connection was lost', { refused, ask: refused })
     }
     this.#set({ state: 'connecting', retryAt: null })
   }
@@ -132,7 +132,7 @@ export class Stream {
       case 'stream.heartbeat':
         return this.#changed(s)
       case 'stream.closing':
-        return this.#lost(`The server closed the stream: ${data.reason.replace('_', ' ')}`, !data.reconnect)
+        return this.#lost(`The server closed the stream: ${data.reason.replace('_', ' ')}`, { ask: !data.reconnect })
     }
     if (!event.startsWith('stream.')) {
       if (s.state === 'catching up') s.resume.backlog++
@@ -146,7 +146,7 @@ export class Stream {
   }
 
   // lost ends a connection and tries again later. ask: is the session over?
-  async #lost(reason, ask) {
+  async #lost(reason, { refused = false, ask = false }) {
     this.#disconnect()
     const wait = Math.min(longestWait, firstWait * 2 ** this.#tries++) * (0.5 + Math.random() / 2)
     const timer = setTimeout(() => this.connect(), wait)
@@ -156,7 +156,7 @@ export class Stream {
     let problem = null
     try {
       await api('GET', 'me')
-      reason += ', though the server answers: you may hold too many streams'
+      if (refused) reason += ', though the server answers: you may hold too many streams'
     } catch (p) {
       problem = p
       reason = p.text
@@ -175,7 +175,7 @@ export class Stream {
     const now = Date.now()
     const { state, seenAt } = this.status
     if (state === 'connecting' && now - this.#opening > patience) {
-      this.#lost('No answer: something on the way may hold the stream back', true)
+      this.#lost('No answer: something on the way may hold the stream back', { ask: true })
     } else if ((state === 'live' || state === 'catching up') && now - seenAt > silence) {
       this.status.reason = 'Silent for too long'
       this.connect()
