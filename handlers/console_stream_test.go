@@ -63,6 +63,7 @@ func testConsoleCut(t *testing.T, b *browser) {
 	p.write("#text", "mine, while it is cut")
 	p.enter()
 	p.awaitText("#messages", "mine, while it is cut") // a post needs no stream
+	n.settle(t) // else some of it comes after stream.live
 	p.click("#cut")
 	p.awaitText("#resumed", "6 events in the backlog, none doubled")
 	p.awaitText("#resumed", "nothing is missing")
@@ -175,7 +176,7 @@ func testConsoleWorkerDies(t *testing.T, b *browser) {
 }
 
 func testConsoleBadGateway(t *testing.T, b *browser) {
-	_, way, alice, w := channelByProxy(t)
+	n, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	p := f.page()
 	p.expectRefusals()
@@ -194,6 +195,7 @@ func testConsoleBadGateway(t *testing.T, b *browser) {
 	p.write("#text", "into the void")
 	p.enter()
 	p.awaitText("#composer-problem", "502 Bad Gateway")
+	n.settle(t)
 	way.fail(false)
 	p.awaitText("#stream-state", "Live")
 	w.wantAll(p)
@@ -202,7 +204,7 @@ func testConsoleBadGateway(t *testing.T, b *browser) {
 
 // A network that swallows everything, and tells nobody: what remains is that no heartbeat comes.
 func testConsoleSilence(t *testing.T, b *browser) {
-	_, way, alice, w := channelByProxy(t)
+	n, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	p := f.page()
 	p.signIn(way.url, alice)
@@ -214,6 +216,7 @@ func testConsoleSilence(t *testing.T, b *browser) {
 	if got := p.messages(); len(got) != 2 {
 		t.Errorf("got %q, want nothing to come through", got)
 	}
+	n.settle(t)
 	f.worker().later(41)
 	w.wantAll(p)
 	p.awaitText("#resumed", "3 events in the backlog, none doubled")
@@ -241,7 +244,7 @@ func testConsoleReset(t *testing.T, b *browser) {
 
 // No server doubles an event. What a proxy makes of the cursor could.
 func testConsoleDoubled(t *testing.T, b *browser) {
-	_, way, alice, w := channelByProxy(t)
+	n, way, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.signIn(way.url, alice)
 	p.open(w.id)
@@ -252,6 +255,7 @@ func testConsoleDoubled(t *testing.T, b *browser) {
 	p.click("#cut")
 	p.awaitText("#stream-state", "Cut")
 	w.post(2)
+	n.settle(t)
 	way.set(func() { way.forged = first.Cursor })
 	p.click("#cut")
 	p.awaitText("#resumed", "5 events in the backlog, 3 doubled")

@@ -16,6 +16,7 @@ func TestConsole(t *testing.T) {
 		"sign in and out":                testConsoleSession,
 		"a token ends":                   testConsoleTokenEnds,
 		"below a prefix":                 testConsoleBelowAPrefix,
+		"without TLS":                    testConsoleInsecure,
 		"two users talk":                 testConsoleTalk,
 		"turns":                          testConsoleTurns,
 		"duty":                           testConsoleDuty,
@@ -97,6 +98,23 @@ func testConsoleTokenEnds(t *testing.T, b *browser) {
 	p.awaitText("#stream-state", "Live")
 	n.user("bob").post(t, id, "still there?")
 	p.awaitText("#messages", "still there?") // the channel is open as before
+}
+
+// Plain HTTP, but not on this machine: there a browser withholds what it has for secure contexts only.
+func testConsoleInsecure(t *testing.T, b *browser) {
+	_, way, alice, w := channelByProxy(t)
+	url := strings.Replace(way.url, "127.0.0.1", "guild.test", 1)
+	f := b.profile(t)
+	first, second := f.page(), f.page()
+	first.signIn(url, alice)
+	first.await("!isSecureContext")
+	first.open(w.id)
+	second.visit(url)
+	second.open(w.id)
+	first.write("#text", "hi")
+	first.enter()
+	second.awaitText("#messages", "hi")
+	first.awaitText("#tabs", "2 on one stream")
 }
 
 func testConsoleBelowAPrefix(t *testing.T, b *browser) {

@@ -64,8 +64,8 @@ function renderMembers(room) {
     turn: turn?.userId === userId ? (turn.paused ? 'turn (paused)' : 'turn') : '',
     duty: wakeUserIds ? wakeUserIds.includes(userId) : null, mayChange: maySetDuty(room, mine),
   })), (m) => m.userId, member)
-  $('more-members').replaceChildren(...(members.length < memberCount && details.after !== null
-    ? [button(`Show more (${memberCount - members.length})`, { class: 'quiet' }, loadMembers, failed)] : []))
+  const more = details.after === null ? 0 : memberCount - members.length
+  patch($('more-members'), more > 0 ? [more] : [], () => '', () => button(`Show more (${more})`, { class: 'quiet' }, loadMembers, failed))
   const word = channel.xType === 'triage' ? 'On duty' : 'Wake list'
   $('duty').hidden = !wakeUserIds
   $('duty').textContent = wakeUserIds ? `${word}: ${wakeUserIds.length ? wakeUserIds.join(', ') : 'nobody'}` : ''
@@ -101,22 +101,18 @@ function dutyMark(userId, on, mayChange) {
 
 function dutyWord() { return store.room.channel.xType === 'triage' ? 'on duty' : 'wake list' }
 
-function renderTurn({ id, details }, mine) {
-  const { turn } = details
-  const holder = turn.userId === store.me.userId ? 'yours' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
+function renderTurn({ details: { turn } }, mine) {
+  const isMine = turn.userId === store.me.userId
+  const holder = isMine ? 'yours' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
   $('turn-of').textContent = `The turn is ${holder}${turn.paused ? ', paused: nobody is woken' : ''}`
-  const move = (action) => async () => {
-    details.turn = (await api('POST', `channels/${id}/turn`, { body: { action } })).turn
+  const actions = mine ? [isMine ? 'Pass' : 'Take', turn.paused ? 'Resume' : 'Pause'] : []
+  patch($('turn-actions'), actions, (action) => actions.indexOf(action), (action) => button(action, {}, async () => {
+    const { id, details } = store.room
+    details.turn = (await api('POST', `channels/${id}/turn`, { body: { action: action.toLowerCase() } })).turn
     tell($('details-problem'), '')
     render()
     announce($('turn-of').textContent)
-  }
-  const focused = $('turn-actions').contains(document.activeElement)
-  $('turn-actions').replaceChildren(...(mine ? [
-    turn.userId === store.me.userId ? button('Pass', {}, move('pass'), failed) : button('Take', {}, move('take'), failed),
-    turn.paused ? button('Resume', {}, move('resume'), failed) : button('Pause', {}, move('pause'), failed),
-  ] : []))
-  if (focused) $('turn-actions').firstChild?.focus()
+  }, failed))
 }
 
 $('add-member').addEventListener('submit', async (e) => {

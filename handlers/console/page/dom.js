@@ -11,34 +11,37 @@ export function el(tag, properties, ...children) {
   return node
 }
 
-const shown = new WeakMap() // by parent: the nodes by key
-// patch shows items as the children of parent. A node whose item looks as before stays: it may have the focus,
-// or be about to be clicked. Items are plain values.
+const shown = new WeakMap() // by parent: {item, node} by key
+// patch shows items as the children of parent. A node whose item is as before, field by field, stays: it may
+// have the focus, or be about to be clicked.
 export function patch(parent, items, keyOf, make) {
   const before = shown.get(parent) ?? new Map()
   const after = new Map()
   let place = parent.firstChild
   for (const item of items) {
-    const [key, looks] = [keyOf(item), JSON.stringify(item)]
-    let { node, looks: known } = before.get(key) ?? {}
-    if (known !== looks) {
-      const old = node
+    const key = keyOf(item)
+    const known = before.get(key)
+    let node = known?.node
+    if (!node || !same(known.item, item)) {
       node = make(item)
-      if (old) {
-        const at = [...old.querySelectorAll('a, button')].indexOf(document.activeElement)
-        if (old === place) place = node
-        old.replaceWith(node)
-        if (at >= 0) node.querySelectorAll('a, button')[at]?.focus()
+      if (known) {
+        const at = controls(known.node).indexOf(document.activeElement)
+        if (known.node === place) place = node
+        known.node.replaceWith(node)
+        if (at >= 0) controls(node)[at]?.focus()
       }
     }
     if (node === place) place = place.nextSibling
     else parent.insertBefore(node, place)
-    after.set(key, { node, looks })
+    after.set(key, { item, node })
     before.delete(key)
   }
   for (const { node } of before.values()) node.remove()
   shown.set(parent, after)
 }
+
+function same(a, b) { return a === b || (Object(a) === a && Object.keys(b).every((name) => a[name] === b[name])) }
+function controls(node) { return [node, ...node.querySelectorAll('a, button')] }
 
 export const $ = (id) => document.getElementById(id)
 

@@ -45,12 +45,12 @@ function render() {
 }
 
 function looks(message, before, all) {
-  const newDay = !before || dayOf(before) !== dayOf(message)
-  const soon = before && new Date(message.createdAt) - new Date(before.createdAt) < 300_000
+  const [then, last] = [new Date(message.createdAt), before && new Date(before.createdAt)]
+  const newDay = then.toDateString() !== last?.toDateString()
   const to = message.replyTo && all.find((m) => m.id === message.replyTo)
   return {
-    message, day: newDay ? dayOf(message) : '',
-    continued: !newDay && soon && before.authorUserId === message.authorUserId && !message.replyTo,
+    message, day: newDay ? dayOf(then) : '',
+    continued: !newDay && then - last < 300_000 && before.authorUserId === message.authorUserId && !message.replyTo,
     reply: to ? `in reply to ${to.authorUserId}: ${plain(to.content ?? '').slice(0, 80)}` : message.replyTo ? 'in reply to an earlier message' : '',
     ...powers(message),
   }
@@ -202,8 +202,7 @@ function clock(message) {
   return new Date(message.createdAt).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
 }
 
-function dayOf(message) {
-  const then = new Date(message.createdAt)
+function dayOf(then) {
   const now = new Date()
   if (then.toDateString() === now.toDateString()) return 'Today'
   const year = then.getFullYear() === now.getFullYear() ? undefined : 'numeric'

@@ -239,12 +239,13 @@ export function posted({ message, cursor, wakeups, wakeupCount }) {
 }
 
 // insert puts a message to its place in the log: its number is that of its event. Those of the history, which
-// have none, are older.
+// have none, are older. A message that looks otherwise than before is another object.
 function insert(room, message) {
   const { messages } = room
   const at = messages.findIndex((m) => m.id === message.id)
   if (at >= 0) {
-    messages[at] = { ...messages[at], ...message }
+    if (messages[at].wakeups) messages[at].number = message.number // my own: the stream says no more of it
+    else messages[at] = { ...messages[at], ...message }
   } else {
     let end = messages.length
     while (end > 0 && messages[end - 1].number > message.number) end--
