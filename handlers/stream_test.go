@@ -333,3 +333,15 @@ func TestTransportsWriteTheSameBytes(t *testing.T) {
 		}
 	}
 }
+
+// It takes as long as a heartbeat does.
+func TestHeartbeatsAsEventsOnTheWire(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, n *node, over transport) {
+		s, ready := n.user("alice").fresh(t, over, "?heartbeat=true")
+		f := s.next(t)
+		if want := `{"cursor":"` + ready.Cursor + `"}`; f.event != "stream.heartbeat" || f.data != want || f.id != "" {
+			t.Errorf("got %q, want stream.heartbeat with %s and no id", f.raw, want)
+		}
+	})
+}
