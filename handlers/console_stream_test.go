@@ -63,7 +63,7 @@ func testConsoleCut(t *testing.T, b *browser) {
 	p.write("#text", "mine, while it is cut")
 	p.enter()
 	p.awaitText("#messages", "mine, while it is cut") // a post needs no stream
-	n.settle(t) // else some of it comes after stream.live
+	n.settle(t)                                       // else some of it comes after stream.live
 	p.click("#cut")
 	p.awaitText("#resumed", "6 events in the backlog, none doubled")
 	p.awaitText("#resumed", "nothing is missing")

@@ -70,7 +70,7 @@ export async function open(id) {
   }
   const before = store.room?.id === id ? store.room : null // shown until it is there anew
   const room = {
-    id, channel: store.channels.get(id) ?? null, details: before?.details ?? null, problem: null,
+    id, channel: store.channels.get(id) ?? before?.channel ?? null, details: before?.details ?? null, problem: null,
     messages: before?.messages ?? [], loaded: before?.loaded ?? false,
     earlier: before?.earlier ?? null, // the oldest message's id, where there are older ones
   }
