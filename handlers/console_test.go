@@ -83,15 +83,17 @@ func testConsoleSession(t *testing.T, b *browser) {
 func testConsoleTokenEnds(t *testing.T, b *browser) {
 	n := start(t, setup{})
 	alice := n.user("alice")
-	token, err := n.tokens.Sign("alice", nil, 10*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
 	id := alice.general(t, "ops", "bob").Channel.ID
 	p := b.profile(t).page()
 	p.expectRefusals()
-	p.signIn(n.url, &user{n, "alice", token})
-	p.open(id)
+	p.do(chromedp.Navigate(n.url + "/#/" + id))
+	p.await("!document.querySelector('#sign-in').hidden")
+	token, err := n.tokens.Sign("alice", nil, 8*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write("#token", token)
+	p.enter()
 	p.awaitText("#sign-in-problem", "Your session has ended")
 	p.write("#token", alice.token)
 	p.enter()
