@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"strings"
 )
 
@@ -51,15 +50,9 @@ func (o *Options) padding() *Frame {
 	return comment(strings.Repeat(" ", max(1, o.Padding-around)))
 }
 
-// line is f as a JSON line. What is a comment in text/event-stream is an event here too: there are readers
-// of lines that break at an empty one, and none at an event that they don't know.
+// line is f as a JSON line. There are no comments here: there are readers of lines that break at an empty one,
+// and none at an event that they don't know.
 func (f *Frame) line() *Frame {
-	if f.Event == "" {
-		if _, at, ok := bytes.Cut(f.Data, []byte(" ")); ok {
-			return idleLine([]byte(`{"cursor":"`+string(at)+`"}`), 0)
-		}
-		return idleLine([]byte(`{}`), 0)
-	}
 	b := make([]byte, 0, len(f.ID)+len(f.Event)+len(f.Data)+40)
 	b = append(b, '{')
 	if f.ID != "" {

@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,7 +13,7 @@ import (
 func TestWhatGoesOverTheWire(t *testing.T) {
 	t.Parallel()
 	at := Cursor{7, 42}
-	frames := []*Frame{newFrame("message.created", map[string]string{"content": "<@bob> \"\n\u2028"}, at), closing("drain", true), heartbeat(at), comment("hb")}
+	frames := []*Frame{newFrame("message.created", map[string]string{"content": "<@bob> \"\n\u2028"}, at), closing("drain", true)}
 	blanks := func(n int) string { return string(bytes.Repeat([]byte(" "), n)) }
 	for name, tt := range map[string]struct {
 		opts         Options
@@ -50,7 +51,7 @@ func TestWhatGoesOverTheWire(t *testing.T) {
 			t.Errorf("%s: the first bytes (-want +got):\n%s", name, diff)
 		}
 		var b []byte
-		for _, f := range tt.opts.dress(frames) {
+		for _, f := range tt.opts.dress(append(slices.Clone(frames), tt.opts.heartbeat(&at), tt.opts.heartbeat(nil))) {
 			b = append(b, f.sse...)
 		}
 		if diff := cmp.Diff(tt.after, string(b)); diff != "" {

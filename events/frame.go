@@ -181,4 +181,16 @@ func (e *Event) size() int {
 	return n
 }
 
-func heartbeat(c Cursor) *Frame { return comment("hb " + c.String()) }
+// heartbeat shows that a quiet stream is alive, and the position that it has reached; nil: not to be told yet.
+// It moves no client's cursor.
+func (o *Options) heartbeat(at *Cursor) *Frame {
+	switch {
+	case o.Beats || o.Lines:
+		return newFrame("stream.heartbeat", struct {
+			Cursor *Cursor `json:"cursor,omitempty"`
+		}{at}, Cursor{})
+	case at == nil:
+		return comment("hb")
+	}
+	return comment("hb " + at.String())
+}

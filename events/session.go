@@ -45,6 +45,8 @@ type Options struct {
 	// Marks asks for a stream.cursor after each part of the backlog that comes from the log, also where nothing
 	// in it was for the client.
 	Marks bool
+	// Beats makes the heartbeats events, for clients that do not get to see comments.
+	Beats bool
 	// Expires ends the stream at that time; zero: never.
 	Expires time.Time
 	// Rotates ends the stream at that time too, but no stream that has yet to come through its backlog; its
@@ -324,7 +326,7 @@ func (s *Session) tick() {
 	case at.Seq-s.shown >= cursorLag:
 		s.enqueue(cursorFrame(at))
 	default:
-		s.enqueue(heartbeat(at))
+		s.enqueue(s.opts.heartbeat(&at))
 	}
 	s.timer.Reset(s.untilTick())
 }
@@ -334,7 +336,7 @@ func (s *Session) tick() {
 func (s *Session) beat() {
 	defer s.router.ended.Done()
 	if s.writing.TryLock() {
-		_ = s.to.Send(s.opts.dress([]*Frame{comment("hb")})) // the worker's next one fails too
+		_ = s.to.Send(s.opts.dress([]*Frame{s.opts.heartbeat(nil)})) // the worker's next one fails too
 		s.writing.Unlock()
 	}
 }

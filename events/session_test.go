@@ -49,6 +49,28 @@ func TestHeartbeatsCarryThePosition(t *testing.T) {
 	})
 }
 
+// A browser does not show comments to its page.
+func TestHeartbeatsAsEvents(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		at := l.create(ops, "alice")
+		n := newNode(t, l)
+		stall := make(chan struct{})
+		l.set(func() { l.stall = stall })
+		c := n.open(t, Options{User: "alice", Beats: true})
+		if f := c.expect(got{event: "stream.heartbeat"}); f.data != "{}" || f.id != "" {
+			t.Errorf("got %v before the stream has begun, want one without a position", f)
+		}
+		l.set(func() { l.stall = nil })
+		close(stall)
+		c.expect(got{event: "stream.ready", id: at.String()})
+		at = l.post(ops, "alice", "skipped by its author")
+		if f := c.expect(got{event: "stream.heartbeat"}); f.data != `{"cursor":"`+at.String()+`"}` || f.id != "" {
+			t.Errorf("got %v, want the position %v and no id, which would move the client's cursor", f, at)
+		}
+	})
+}
+
 // LOG rule 17: a stream that is skipped moves on unseen, and is told so at a heartbeat.
 func TestAQuietStreamIsToldItsPosition(t *testing.T) {
 	bubble(t, func(t *testing.T) {

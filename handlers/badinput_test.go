@@ -215,6 +215,7 @@ func TestBadParametersAndIDs(t *testing.T) {
 		{"GET /api/stream?echo=1", "malformed", "echo", 400},
 		{"GET /api/stream?wakeup=yes", "malformed", "wakeup", 400},
 		{"GET /api/stream?snapshot=TRUE", "malformed", "snapshot", 400},
+		{"GET /api/stream?heartbeat=15", "malformed", "heartbeat", 400},
 		{"GET /api/stream?types=message", "malformed", "types", 400},
 		{"GET /api/stream?types=message.created,", "malformed", "types", 400},
 		{"GET /api/stream?types=stream.ready", "malformed", "types", 400},

@@ -24,6 +24,8 @@ func Greeting(cert *Certificate, addr, basePath, state string) string {
 	base := url.URL{Scheme: scheme, Host: addr, Path: basePath}
 	return fmt.Sprintf(`fabric-guild is ready on %[1]s
 
+  in a browser, with a token: %[1]s/
+
   a token:    TOKEN=$(%[2]s token%[3]s alice)
   a stream:   curl -N -H "Authorization: Bearer $TOKEN" %[1]s/api/stream
   a channel:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels \

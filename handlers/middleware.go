@@ -95,13 +95,18 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
-// belowBasePath serves next below the configured prefix, and nothing elsewhere.
+// belowBasePath serves next below the configured prefix, and nothing elsewhere. The prefix itself leads to the
+// console, whose addresses are relative to its slash.
 func (s *Server) belowBasePath(next http.Handler) http.Handler {
 	if s.basePath == "" {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, below := strings.CutPrefix(r.URL.Path, s.basePath)
+		if below && path == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			http.Redirect(w, r, s.basePath+"/", http.StatusPermanentRedirect)
+			return
+		}
 		if !below || !strings.HasPrefix(path, "/") {
 			s.notFound(w, r)
 			return

@@ -49,6 +49,8 @@ func (s *Server) routes() []route {
 		on("POST", "/api/admin/refresh", s.refreshAdmin),
 		on("GET", "/healthz", s.healthz),
 		on("GET", "/readyz", s.readyz),
+		on("GET", "/", s.page),
+		on("GET", "/console/:file", s.page),
 	}
 }
 

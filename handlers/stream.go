@@ -19,7 +19,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding")
+	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding", "heartbeat")
 	if err != nil {
 		return err
 	}
@@ -28,6 +28,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
+		return err
+	}
+	if opts.Beats, err = flag(q, "heartbeat"); err != nil {
 		return err
 	}
 	if opts.Padding, err = number(q, "padding", 0, 0, events.MaxPadding); err != nil {

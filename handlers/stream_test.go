@@ -150,7 +150,7 @@ func TestFilters(t *testing.T) {
 		queries := []string{
 			"", "?wakeup=true", "?types=message.created", "?types=channel.joined,member.joined", "?channels=" + one.Channel.ID,
 			"?channels=" + one.Channel.ID + "," + two.Channel.ID, "?wakeup=true&channels=" + one.Channel.ID, "?echo=true&types=message.created",
-			"?wakeup=false&echo=false&snapshot=false&types=&channels=&_=17",
+			"?wakeup=false&echo=false&snapshot=false&heartbeat=true&types=&channels=&_=17",
 		}
 		streams := make([]*stream, len(queries))
 		for i, q := range queries {
@@ -332,4 +332,16 @@ func TestTransportsWriteTheSameBytes(t *testing.T) {
 			t.Errorf("%s (-raw +%s):\n%s", name, name, diff)
 		}
 	}
+}
+
+// It takes as long as a heartbeat does.
+func TestHeartbeatsAsEventsOnTheWire(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, n *node, over transport) {
+		s, ready := n.user("alice").fresh(t, over, "?heartbeat=true")
+		f := s.next(t)
+		if want := `{"cursor":"` + ready.Cursor + `"}`; f.event != "stream.heartbeat" || f.data != want || f.id != "" {
+			t.Errorf("got %q, want stream.heartbeat with %s and no id", f.raw, want)
+		}
+	})
 }

@@ -153,7 +153,7 @@ func (n *node) trial(t *testing.T, stages map[bool]*stage, route, who string, ca
 					continue // they have none
 				}
 			}
-			at := strings.NewReplacer(":id", id, ":userId", strings.ReplaceAll(target, " ", "-")).Replace(path)
+			at := strings.NewReplacer(":id", id, ":userId", strings.ReplaceAll(target, " ", "-"), ":file", "app.js").Replace(path)
 			want := open
 			if private {
 				want = hidden

@@ -1,0 +1,45 @@
+// Package console is the page at /: sign in, talk, and watch the stream at work. It is plain HTML, CSS and
+// JavaScript modules in the folder page, embedded as they are.
+package console
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"path"
+)
+
+//go:embed page
+var page embed.FS
+
+// A File is a part of the page.
+type File struct {
+	ContentType string
+	ETag        string // quoted, as the header has it
+	Body        []byte // not to be changed
+}
+
+// contentTypes are the kinds of files that the page is made of.
+var contentTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// Policy is the Content-Security-Policy of all files: nothing but the page's own parts, nothing inline, no
+// frame around it. With Trusted Types the browser itself sees to it that no text is made HTML; the one policy
+// is for the address of the shared worker.
+const Policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker"
+
+// Open returns a file by its name, such as app.js. ok is false when there is none.
+func Open(name string) (f File, ok bool) {
+	body, err := page.ReadFile("page/" + name)
+	if err != nil {
+		return File{}, false
+	}
+	sum := sha256.Sum256(body)
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return File{contentTypes[path.Ext(name)], etag, body}, true
+}

@@ -1,0 +1,152 @@
+import { api, onSignedOut } from './api.js'
+import './channels.js'
+import { focus } from './composer.js'
+import './details.js'
+import { go } from './dialogs.js'
+import { $, tell } from './dom.js'
+import * as link from './link.js'
+import './messages.js'
+import './panel.js'
+import { apply, asProblem, changed, open, snapshot, store } from './store.js'
+
+// The page's two states: to be signed in, or at work.
+
+const remembered = `fabric-guild signed in ${new URL('.', location.href).pathname}` // that there is a cookie; it cannot be seen itself
+let starting = false
+
+// start takes a snapshot and follows the stream from it; while the server cannot be reached it tries again.
+async function start() {
+  if (starting) return
+  starting = true
+  try {
+    await snapshotAtLast()
+  } finally {
+    starting = false
+  }
+  if (!store.cursor) return // there is nobody to be served, or somebody else
+  localStorage.setItem(remembered, 'yes')
+  $('me').textContent = store.me.userId
+  $('sign-in').hidden = true
+  $('app').hidden = false
+  link.send({ follow: from() })
+  if (!store.room) route()
+}
+
+async function snapshotAtLast() {
+  for (let wait = 1000; ; wait = Math.min(2 * wait, 30_000)) {
+    try {
+      await snapshot()
+      return tell($('trouble'), '')
+    } catch (problem) {
+      if (problem.status === 401) return
+      $('sign-in').hidden = true
+      $('app').hidden = false
+      tell($('trouble'), `${asProblem(problem).text}. Trying again in ${Math.round(wait / 1000)} s.`)
+      await new Promise((resolve) => setTimeout(resolve, wait))
+    }
+  }
+}
+
+function from() { return store.cursor && { userId: store.me.userId, cursor: store.cursor } }
+
+const sessionEnds = {
+  token_expired: 'Your token has expired: sign in with a new one.',
+  token_missing: 'Your session has ended: sign in anew.', // the cookie ends with the token
+  token_invalid: 'Your token is no longer valid: sign in with a new one.',
+}
+
+function askToSignIn(code) {
+  localStorage.removeItem(remembered)
+  document.querySelectorAll('dialog[open]').forEach((dialog) => dialog.close())
+  store.cursor = null
+  store.status = null
+  $('app').hidden = true
+  $('sign-in').hidden = false
+  tell($('sign-in-problem'), sessionEnds[code])
+  document.title = 'Fabric Guild'
+  $('token').focus()
+}
+
+onSignedOut((problem) => {
+  if ($('sign-in').hidden) askToSignIn(problem.code)
+})
+
+$('sign-in').querySelector('form').addEventListener('submit', async (e) => {
+  e.preventDefault()
+  const token = $('token').value.trim()
+  tell($('sign-in-problem'), '')
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    tell($('sign-in-problem'), 'A token is one line without spaces.')
+    return $('token').focus()
+  }
+  try {
+    await api('POST', 'session', { token })
+    $('token').value = ''
+    await start()
+    if (!store.room) $('new').focus()
+  } catch (problem) {
+    tell($('sign-in-problem'), asProblem(problem).text)
+    $('token').select()
+  }
+})
+
+$('sign-out').addEventListener('click', async () => {
+  try {
+    await api('DELETE', 'session')
+  } catch (problem) {
+    return tell($('trouble'), `You are still signed in. ${asProblem(problem).text}`)
+  }
+  link.send({ signedOut: true })
+  forget()
+})
+
+// forget begins anew: nothing of a user stays behind.
+function forget() {
+  localStorage.removeItem(remembered)
+  history.replaceState(null, '', location.pathname)
+  location.reload()
+}
+
+// take is what the hub tells.
+function take({ frame, status, gap, signedOut, user }) {
+  if (frame) apply(frame)
+  if (status) {
+    store.status = status
+    changed('stream')
+  }
+  if (gap && store.cursor) start()
+  if (signedOut && $('sign-in').hidden) {
+    if (signedOut === 'signed_out') forget()
+    else askToSignIn(signedOut)
+  }
+  if (user && (user !== store.me?.userId || !$('sign-in').hidden)) start() // signed in, in another tab
+}
+
+// The address holds the open channel: #/ID. Narrow windows show one pane at a time.
+function route() {
+  const id = /^#\/([0-9a-f-]{36})$/.exec(location.hash)?.[1]
+  show(id ? 'room' : 'nav')
+  if (!id && store.room) return open(null)
+  if (!id || id === store.room?.id) return
+  open(id)
+  if (matchMedia('(pointer: coarse)').matches) $('room-name').focus() // no keyboard in front of what is to be read
+  else focus()
+}
+
+function show(pane) {
+  $('app').dataset.pane = pane
+}
+
+addEventListener('hashchange', route)
+$('back').addEventListener('click', () => { go(null); $('new').focus() })
+$('show-details').addEventListener('click', () => { show('details'); $('details').focus() })
+$('pill').addEventListener('click', () => { show('details'); $('stream').scrollIntoView(); $('stream').focus() })
+$('hide-details').addEventListener('click', () => { show('room'); $('show-details').focus() })
+
+await link.open(take, from)
+if (localStorage.getItem(remembered)) {
+  await start()
+} else {
+  $('sign-in').hidden = false
+  $('token').focus()
+}

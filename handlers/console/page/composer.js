@@ -1,0 +1,163 @@
+import { api, newKey } from './api.js'
+import { $, announce, el, tell } from './dom.js'
+import { asProblem, nameOf, posted, reload, store, watch } from './store.js'
+
+// The box to write in, with suggestions of members after "@" and of commands after a first "/".
+
+const commands = [
+  ['/pass', 'pass the turn on to the next member'],
+  ['/turn', 'give the turn to a member: /turn @USER'],
+  ['/pause', 'stop the turns: messages wake nobody'],
+  ['/resume', 'let the turns go on'],
+  ['/me', 'say what you do: /me TEXT'],
+  ['/help', 'list the commands'],
+]
+
+const form = $('composer')
+const box = $('text')
+const suggestions = $('suggestions')
+const drafts = new Map() // by channel id
+let roomId = null
+let options = [] // {insert, from, to}
+let chosen = 0
+let focusing = false
+let attempt = null // {roomId, content, key}: sent, and not known to have arrived
+
+watch('room', () => {
+  const { room } = store
+  if (room?.id !== roomId) {
+    if (roomId) drafts.set(roomId, box.value)
+    roomId = room?.id ?? null
+    box.value = drafts.get(roomId) ?? ''
+    say('', '')
+    close()
+  }
+  const channel = room?.channel
+  form.hidden = !room?.loaded || Boolean(channel?.archivedAt) || !store.channels.has(roomId)
+  const name = channel ? `Message ${channel.xType === 'dm' ? '@' : '#'}${nameOf(channel)}` : 'Message'
+  box.placeholder = name
+  box.setAttribute('aria-label', name)
+  if (focusing && !form.hidden) {
+    focusing = false
+    box.focus()
+  }
+})
+
+// focus puts the cursor into the box, once there is one.
+export function focus() {
+  focusing = form.hidden
+  if (!focusing) box.focus()
+}
+
+form.addEventListener('submit', async (e) => {
+  e.preventDefault()
+  const content = box.value
+  if (content.trim() === '' || form.getAttribute('aria-busy') === 'true') return
+  // The same again, after an answer that did not come, is not to be said twice.
+  if (attempt?.roomId !== roomId || attempt.content !== content) attempt = { roomId, content, key: newKey() }
+  form.setAttribute('aria-busy', 'true')
+  say('', '')
+  const at = roomId
+  box.value = ''
+  try {
+    const answer = await api('POST', `channels/${at}/messages`, { body: { content }, key: attempt.key })
+    attempt = null
+    drafts.delete(at)
+    if (answer.message) posted(answer)
+    else if (at === roomId) carriedOut(answer)
+  } catch (problem) {
+    const p = asProblem(problem)
+    const unknown = p.status === 0 || p.status >= 500
+    if (!unknown) attempt = null
+    if (at !== roomId) return drafts.set(at, content)
+    box.value = box.value ? `${content}\n${box.value}` : content
+    say('', unknown ? `${p.text}. Your text is still here: send it again, it will not be said twice.` : p.text)
+  } finally {
+    form.removeAttribute('aria-busy')
+  }
+})
+
+function carriedOut({ help, turn }) {
+  if (help) return say(help, '')
+  reload()
+  say(turn.paused ? 'The turns are paused.' : `The turn is ${turn.userId === store.me.userId ? 'yours' : `${turn.userId}’s`}.`, '')
+}
+
+function say(notice, problem) {
+  tell($('composer-notice'), notice)
+  tell($('composer-problem'), problem)
+}
+
+box.addEventListener('keydown', (e) => {
+  if (e.isComposing) return
+  if (options.length > 0) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[e.key]
+    if (step) {
+      choose((chosen + step + options.length) % options.length)
+      return e.preventDefault()
+    }
+    if (e.key === 'Enter' || e.key === 'Tab') {
+      take(chosen)
+      return e.preventDefault()
+    }
+    if (e.key === 'Escape') {
+      close()
+      return e.preventDefault()
+    }
+  }
+  if (e.key === 'Enter' && !e.shiftKey) {
+    e.preventDefault()
+    form.requestSubmit()
+  }
+})
+box.addEventListener('input', suggest)
+box.addEventListener('blur', close)
+
+function suggest() {
+  const before = box.value.slice(0, box.selectionStart)
+  const name = /(?:^|\s)@([A-Za-z0-9._@-]*)$/.exec(before)
+  const slash = /^\/([a-z]*)$/.exec(before)
+  options = []
+  if (name) {
+    const wanted = name[1].toLowerCase()
+    options = (store.room?.details?.members ?? []).map((m) => m.userId)
+      .filter((u) => u !== store.me.userId && u.toLowerCase().includes(wanted))
+      .sort((a, b) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted)).slice(0, 8)
+      .map((u) => ({ label: `@${u}`, insert: `<@${u}> `, from: before.length - name[1].length - 1 }))
+  } else if (slash) {
+    const turns = Boolean(store.room?.details?.turn)
+    options = commands.filter(([c]) => c.startsWith(slash[0]) && (turns || c === '/me' || c === '/help'))
+      .map(([c, does]) => ({ label: c, does, insert: `${c}${['/me', '/turn'].includes(c) ? ' ' : ''}`, from: 0 }))
+    if (options.length === 1 && options[0].insert === slash[0]) options = [] // it is all there
+  }
+  options.forEach((o) => { o.to = before.length })
+  suggestions.replaceChildren(...options.map((o, i) => el('li', {
+    role: 'option', id: `suggestion-${i}`, onmousedown: (e) => { e.preventDefault(); take(i) },
+  }, el('span', {}, o.label), o.does && el('small', {}, o.does))))
+  suggestions.hidden = options.length === 0
+  if (options.length > 0) {
+    choose(0)
+    announce(options.length === 1 ? `${options[0].label}, Enter takes it` : `${options.length} suggestions, arrow keys choose`)
+  } else {
+    box.removeAttribute('aria-activedescendant')
+  }
+}
+
+function choose(i) {
+  chosen = i
+  Array.from(suggestions.children).forEach((node, at) => node.setAttribute('aria-selected', String(at === i)))
+  box.setAttribute('aria-activedescendant', `suggestion-${i}`)
+  suggestions.children[i].scrollIntoView({ block: 'nearest' })
+}
+
+function take(i) {
+  const { insert, from, to } = options[i]
+  box.setRangeText(insert, from, to, 'end')
+  close()
+}
+
+function close() {
+  options = []
+  suggestions.hidden = true
+  box.removeAttribute('aria-activedescendant')
+}

@@ -1,0 +1,184 @@
+import { api, base } from './api.js'
+
+// The events of a stream (README, "The stream"). EventSource shows those only that are asked for by name.
+const names = [
+  'stream.ready', 'stream.live', 'stream.reset', 'stream.channels', 'stream.cursor', 'stream.heartbeat', 'stream.closing',
+  'channel.joined', 'channel.left', 'channel.updated', 'channel.archived', 'member.joined', 'member.left',
+  'message.created', 'message.updated', 'message.deleted', 'turn.changed',
+]
+
+const silence = 40_000 // a heartbeat comes every 15 s: after this much without a sign the connection is dead
+const patience = 20_000 // for the first sign
+const checkEvery = 5_000
+const firstWait = 2_000 // what the server asks for (retry:)
+const longestWait = 30_000
+
+// compare orders cursors: an epoch is newer than all before it, and its numbers go on from theirs.
+export function compare(a, b) {
+  const [epochA, numberA] = a.split('.').map(Number)
+  const [epochB, numberB] = b.split('.').map(Number)
+  return epochA - epochB || numberA - numberB
+}
+
+// A Stream follows GET /api/stream from a cursor on, until it is closed. EventSource gives up for good on any
+// answer but a 200, such as a proxy's 502 (WHATWG HTML 9.2.3), and does not notice a connection that died in
+// silence. So an EventSource here lives until anything goes wrong, and then another one goes on from the last
+// id that was seen, after a pause that doubles, with jitter.
+//
+// frame is called with each {event, id, data}, once, in order; changed with each change of status; signedOut
+// when the session is over.
+export class Stream {
+  #source = null
+  #opening = 0
+  #tries = 0
+  #timer
+  #watch
+  #frame
+  #changed
+  #signedOut
+
+  status = {
+    state: 'connecting', // catching up, live, waiting (until retryAt), cut (by the user), closed
+    cursor: null, // the last id
+    seenAt: null, // when the last frame came, whatever it was
+    reason: '', // why it is not live
+    retryAt: null,
+    connections: 0,
+    resume: null, // {from, backlog, doubled, took}: how the latest connection went on
+    reset: null, // {reason, at} of the latest one
+  }
+
+  constructor(cursor, { frame, changed, signedOut }) {
+    this.status.cursor = cursor
+    this.#frame = frame
+    this.#changed = changed
+    this.#signedOut = signedOut
+    this.#watch = setInterval(() => this.#check(), checkEvery)
+    this.connect()
+  }
+
+  // connect connects at once, whatever the state.
+  connect() {
+    this.#disconnect()
+    const url = new URL('stream', base)
+    url.search = new URLSearchParams({ lastEventId: this.status.cursor, echo: true, heartbeat: true })
+    const source = new EventSource(url)
+    this.#source = source
+    this.#opening = Date.now()
+    for (const name of names) source.addEventListener(name, (e) => this.#take(name, e))
+    source.onerror = () => {
+      const refused = source.readyState === EventSource.CLOSED
+      this.#lost(refused ? 'The stream was refused' : 'The connection was lost', { refused, ask: refused })
+    }
+    this.#set({ state: 'connecting', retryAt: null })
+  }
+
+  // cut ends the connection until resume.
+  cut() {
+    this.#disconnect()
+    this.#set({ state: 'cut', retryAt: null, reason: 'Cut by you' })
+  }
+
+  resume() {
+    if (this.status.state === 'cut') this.connect()
+  }
+
+  close() {
+    this.#disconnect()
+    clearInterval(this.#watch)
+    this.#set({ state: 'closed', retryAt: null })
+  }
+
+  // hurry is for when the network may be back: there is no point in waiting on.
+  hurry() {
+    if (this.status.state === 'waiting') this.connect()
+    else this.#check()
+  }
+
+  #disconnect() {
+    clearTimeout(this.#timer)
+    this.#source?.close()
+    this.#source = null
+  }
+
+  #set(changes) {
+    Object.assign(this.status, changes)
+    this.#changed(this.status)
+  }
+
+  #take(event, e) {
+    const data = JSON.parse(e.data)
+    const id = e.lastEventId || null // of the latest frame that had one
+    const s = this.status
+    s.seenAt = Date.now()
+    switch (event) {
+      case 'stream.ready':
+        this.#tries = 0
+        return this.#set({
+          state: data.resumed ? 'catching up' : 'live', reason: '', connections: s.connections + 1,
+          resume: { from: s.cursor, backlog: 0, doubled: 0, took: null },
+        })
+      case 'stream.live':
+        s.resume.took = Date.now() - this.#opening
+        return this.#set({ state: 'live' })
+      case 'stream.reset':
+        this.#tries = 0
+        if (id) s.cursor = id
+        this.#set({ state: 'live', reason: '', connections: s.connections + 1, resume: null, reset: { reason: data.reason, at: s.seenAt } })
+        return this.#frame({ event, id, data })
+      case 'stream.channels': // the rest of a long snapshot
+        if (id) s.cursor = id // it may be lower than before
+        return this.#frame({ event, id, data })
+      case 'stream.heartbeat':
+        return this.#changed(s)
+      case 'stream.closing':
+        return this.#lost(`The server closed the stream: ${data.reason.replace('_', ' ')}`, { ask: !data.reconnect })
+    }
+    if (!event.startsWith('stream.')) {
+      if (s.state === 'catching up') s.resume.backlog++
+      if (compare(id, s.cursor) <= 0) {
+        if (s.resume) s.resume.doubled++
+        return
+      }
+    }
+    if (id && compare(id, s.cursor) > 0) s.cursor = id
+    this.#frame({ event, id, data })
+  }
+
+  // lost ends a connection and tries again later. ask: is the session over?
+  async #lost(reason, { refused = false, ask = false }) {
+    this.#disconnect()
+    const wait = Math.min(longestWait, firstWait * 2 ** this.#tries++) * (0.5 + Math.random() / 2)
+    const timer = setTimeout(() => this.connect(), wait)
+    this.#timer = timer
+    this.#set({ state: 'waiting', reason, retryAt: Date.now() + wait })
+    if (!ask) return
+    let problem = null
+    try {
+      await api('GET', 'me')
+      if (refused) reason += ', though the server answers: you may hold too many streams'
+    } catch (p) {
+      problem = p
+      reason = p.text
+    }
+    if (this.#timer !== timer || this.status.state !== 'waiting') return // it has gone on meanwhile
+    if (problem?.status === 401) {
+      this.close()
+      this.#signedOut(problem.code)
+    } else {
+      this.#set({ reason })
+    }
+  }
+
+  // check finds out whether the connection has died in silence: a network that went away, a machine that slept.
+  #check() {
+    const now = Date.now()
+    const { state, seenAt } = this.status
+    if (state === 'connecting' && now - this.#opening > patience) {
+      this.#lost('No answer: something on the way may hold the stream back', { ask: true })
+    } else if ((state === 'live' || state === 'catching up') && now - seenAt > silence) {
+      this.status.reason = 'Silent for too long'
+      this.connect()
+    }
+  }
+}

@@ -1,0 +1,159 @@
+package handlers_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+const axeFile = "../testdata/browser/node_modules/axe-core/axe.min.js"
+
+var picture = flag.String("picture", "", "write the README's picture of the console to this `file`")
+
+// wantAccessible has axe look at what is on the page now; in the dark at the colours only.
+func (p *page) wantAccessible(what, axe string) {
+	p.t.Helper()
+	eval[bool](p, axe+"; true")
+	for scheme, options := range map[string]string{"dark": `{ runOnly: ["color-contrast"] }`, "light": "{}"} {
+		p.theme(scheme)
+		found := eval[string](p, `axe.run(`+options+`).then((r) => JSON.stringify(r.violations.map((v) =>
+			v.id + ": " + v.help + " " + v.nodes.map((n) => n.html + " " + n.failureSummary).join("; "))))`)
+		var violations []string
+		if err := json.Unmarshal([]byte(found), &violations); err != nil {
+			p.t.Fatal(err)
+		}
+		for _, v := range violations {
+			p.t.Errorf("%s, %s: %s", what, scheme, v)
+		}
+	}
+}
+
+func testConsoleAxe(t *testing.T, b *browser) {
+	source, err := os.ReadFile(axeFile)
+	if err != nil {
+		t.Skip("axe-core is not installed: npm ci --prefix testdata/browser")
+	}
+	axe := string(source)
+	n := start(t, setup{})
+	f := b.profile(t)
+	p := f.page()
+	p.expectRefusals()
+	p.visit(n.url)
+	p.write("#token", "wrong")
+	p.enter()
+	p.awaitText("#sign-in-problem", "not known")
+	p.wantAccessible("signing in", axe)
+	p.signIn(n.url, n.user("alice"))
+	p.wantAccessible("in no channel", axe)
+	play(t, n, p)
+	p.wantAccessible("a conversation", axe)
+	if *picture != "" {
+		p.theme("light")
+		p.save(*picture)
+	}
+
+	p.click(p.message("Done", ".actions button"))
+	p.awaitText(".deliveries", "not_addressed")
+	p.write("#text", "@")
+	p.awaitText("#suggestions", "@deploy-agent")
+	p.wantAccessible("deliveries and suggestions", axe)
+	p.clear("#text")
+	p.press("\x1b")
+	p.click(p.message("please roll", "[aria-label^=Edit]"))
+	p.wantAccessible("editing", axe)
+	p.press("\x1b")
+	p.click(p.message("please roll", "[aria-label^=Delete]"))
+	p.wantAccessible("asking", axe)
+	p.press("\x1b")
+	p.click("#new")
+	p.click("#create .primary")
+	p.awaitText("#field-name .problem", "1 to 100")
+	p.wantAccessible("creating a channel", axe)
+	p.press("\x1b")
+	p.click("#find")
+	p.awaitText("#joinable", "lunch")
+	p.wantAccessible("joining a channel", axe)
+	p.press("\x1b")
+	for _, name := range []string{"on-call", "planning", "support"} {
+		p.open(strings.TrimPrefix(eval[string](p, fmt.Sprintf(
+			`[...document.querySelectorAll("#channels a")].find((a) => a.innerText.includes(%q)).hash`, name)), "#/"))
+		p.awaitText("#members", "alice")
+		p.wantAccessible(name, axe)
+	}
+	p.do(chromedp.EmulateViewport(390, 800))
+	p.wantAccessible("narrow, the messages", axe)
+	p.click("#pill")
+	p.awaitText("#stream", "Cursor")
+	p.click("#cut")
+	p.awaitText("#stream-state", "Cut")
+	p.wantAccessible("narrow, the details", axe)
+	p.click("#hide-details")
+	p.click("#back")
+	p.awaitText("#nav", "planning")
+	p.wantAccessible("narrow, the channels", axe)
+}
+
+// play has people and agents talk, with the page open in the midst of it.
+func play(t *testing.T, n *node, p *page) {
+	t.Helper()
+	bob, logs, deploys := n.user("bob"), n.user("log-agent"), n.user("deploy-agent")
+	create := func(guild, name, xType string, members ...string) string {
+		b := body{"guildId": guild, "name": name, "xType": xType, "memberUserIds": members}
+		if xType == "triage" || xType == "custom" {
+			b["wakeUserIds"] = members[1:]
+		}
+		return call[created](t, bob, 201, "POST", "/api/channels", b).Channel.ID
+	}
+	incident := create("acme", "checkout-incident", "general", "alice", "carol", "deploy-agent", "log-agent")
+	create("acme", "deploys", "report", "alice")
+	create("acme", "on-call", "triage", "alice", "log-agent")
+	create("acme", "lunch", "general", "carol")
+	planning := create("acme", "planning", "discuss", "alice", "docs-agent")
+	support := create("storefront", "support", "custom", "alice", "triage-agent")
+	call[created](t, bob, 201, "POST", "/api/channels", body{"guildId": "acme", "xType": "dm", "memberUserIds": []string{"alice"}})
+
+	p.await(`document.querySelectorAll("#channels a").length === 6`)
+	p.awaitText("#channels", "bob")
+	p.open(incident)
+	bob.says(t, incident, "Checkout has been answering 500 for ten minutes. <@log-agent>, what do the logs say?")
+	logs.says(t, incident, "318 failures, all alike: \"price_version missing\", from cart-service.\nThe first came eleven minutes ago, and all are on the two pods of the new release.")
+	p.awaitText("#messages", "318 failures")
+	p.write("#text", "So it is this morning’s release. @dep")
+	p.awaitText("#suggestions", "@deploy-agent")
+	p.press("\t")
+	p.write("#text", "please roll it back")
+	p.enter()
+	p.awaitText("#messages", "please roll it back")
+	deploys.says(t, incident, "/me rolls cart-service back to 2.14.3")
+	p.awaitText("#messages", "2.14.3")
+	p.click("#cut")
+	p.awaitText("#stream-state", "Cut")
+	deploys.says(t, incident, "Done, 6 of 6 pods are ready. <@alice> <@bob>")
+	bob.says(t, incident, "Errors are back to 0.02 %. Thank you both")
+	bob.says(t, planning, "Next: what do we leave out?")
+	bob.says(t, support, "Two customers were charged twice")
+	bob.says(t, support, "Refunds are on the way")
+	n.settle(t)
+	p.click("#cut")
+	p.awaitText("#resumed", "5 events in the backlog, none doubled")
+	p.awaitText("#resumed", "nothing is missing")
+	p.await(`document.querySelectorAll("#channels .count").length === 2`)
+}
+
+// save writes what is to be seen to a file.
+func (p *page) save(file string) {
+	p.t.Helper()
+	p.do(chromedp.MouseClickXY(640, 690))
+	image, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.WriteFile(file, image, 0o644)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}

@@ -1,0 +1,146 @@
+package handlers_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+func (p *page) choose(selector, value string) {
+	p.t.Helper()
+	eval[bool](p, fmt.Sprintf(`(() => {
+		const e = document.querySelector(%q)
+		e.value = %q
+		return e.dispatchEvent(new Event("change", { bubbles: true }))
+	})()`, selector, value))
+}
+
+func testConsoleChannels(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice, bob := n.user("alice"), n.user("bob")
+	bob.general(t, "open to all")
+	hidden := bob.create(t, newChannel{GuildID: "g1", Name: "hidden", XType: "general", Private: true}).Channel.ID
+	p := b.profile(t).page()
+	p.expectRefusals()
+	p.signIn(n.url, alice)
+	p.awaitText("#no-channels", "You are in no channel")
+
+	p.click("#new")
+	p.press("\t") // the guild
+	p.write("#c-guild", "no guild")
+	p.enter()
+	p.awaitText("#field-guildId .problem", "1 to 128 of letters, digits")
+	p.awaitText("#field-name .problem", "1 to 100 characters")
+	p.await(`document.activeElement.id === "c-guild" && document.activeElement.getAttribute("aria-invalid") === "true"`)
+	for _, kind := range []string{"general", "report", "triage", "custom", "discuss", "work"} {
+		if kind != "general" {
+			p.click("#new")
+		}
+		p.choose("#c-kind", kind)
+		p.clear("#c-guild")
+		p.write("#c-guild", "g1")
+		p.write("#c-name", "the "+kind)
+		p.write("#c-members", "bob, @carol")
+		if kind == "triage" || kind == "custom" {
+			p.write("#c-wake", "bob")
+		}
+		p.click("#create .primary")
+		p.awaitText("#room-name", "the "+kind)
+		p.awaitText("#members", "carol")
+		p.awaitText("#room-kind", kind)
+	}
+	p.click("#new")
+	p.choose("#c-kind", "dm")
+	p.write("#c-members", "bob carol")
+	p.click("#create .primary")
+	p.awaitText("#field-memberUserIds .problem", "the one other member")
+	p.clear("#c-members")
+	p.write("#c-members", "bob")
+	p.click("#create .primary")
+	p.awaitText("#room-name", "bob")
+	p.awaitText(`#channels a[aria-current="page"]`, "dm")
+
+	p.click("#find")
+	p.awaitText("#joinable", "open to all")
+	if got := eval[string](p, `document.querySelector("#joinable").innerText`); slices.Contains([]string{got}, "hidden") {
+		t.Errorf("got %q, want no private channel", got)
+	}
+	p.click("#joinable button")
+	p.awaitText("#room-name", "open to all")
+	p.write("#new-member", "dave")
+	p.enter()
+	p.awaitText("#members", "dave")
+	p.write("#new-member", "a b")
+	p.enter()
+	p.awaitText("#details-problem", "1 to 128 of letters")
+	p.click("#leave")
+	p.awaitText("#confirm", "Leave open to all?")
+	p.click("#confirm .primary")
+	p.awaitText("#room-name", "No channel is open")
+	p.await(`![...document.querySelectorAll("#channels .name")].some((e) => e.innerText === "open to all")`)
+
+	// What others do to me.
+	p.do(chromedp.Navigate(n.url + "/#/" + hidden))
+	p.awaitText("#room-problem", "none that you may see")
+	bob.add(t, hidden, "alice")
+	p.awaitText("#room-name", "hidden")
+	p.await("!document.querySelector('#composer').hidden")
+	bob.remove(t, hidden, "alice")
+	p.awaitText("#room-problem", "none that you may see")
+	p.await("document.querySelector('#composer').hidden")
+}
+
+func testConsoleHistory(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice := n.user("alice")
+	id := alice.general(t, "long", "bob").Channel.ID
+	var want []string
+	for i := range 120 {
+		want = append(want, fmt.Sprint("message ", i))
+		alice.post(t, id, want[i])
+	}
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText("#messages", "message 119")
+	if got := p.messages(); !slices.Equal(got, want[70:]) {
+		t.Errorf("got %q, want the latest 50", got)
+	}
+	eval[int](p, "document.querySelector('#scroller').scrollTop = 0")
+	p.click("#earlier button")
+	p.await("document.querySelectorAll('#messages li').length === 100")
+	n.user("bob").post(t, id, "meanwhile") // below what is in view
+	p.awaitText("#newest", "A new message")
+	p.click("#earlier button")
+	p.await("document.querySelectorAll('#messages li').length === 121")
+	if got := p.messages(); !slices.Equal(got, append(want, "meanwhile")) {
+		t.Errorf("got %q, want all of them in order", got)
+	}
+	p.await("document.querySelector('#earlier').hidden")
+}
+
+// What users write is shown as they wrote it, and never more.
+func testConsoleHostileTexts(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice := n.user("alice")
+	const evil = `<img src=x onerror="document.title='broken'"><script>document.title='broken'</script>`
+	id := alice.general(t, evil[:80]).Channel.ID
+	alice.post(t, id, evil)
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText("#messages .text", evil)
+	p.awaitText("#room-name", evil[:80])
+	alice.post(t, id, evil+" again")
+	p.awaitText("#messages .text", evil+" again")
+	if got := eval[int](p, `document.querySelectorAll("#app img, #app script").length`); got != 0 {
+		t.Errorf("got %d elements, want the text", got)
+	}
+	// And the browser would not have it otherwise.
+	if got := eval[string](p, `(() => { try { document.body.innerHTML = "<b>x</b>"; return "done" } catch (e) { return e.name } })()`); got != "TypeError" {
+		t.Errorf("got %q, want a TypeError: text is made HTML nowhere", got)
+	}
+	p.forgive("TrustedHTML")
+}

@@ -1,0 +1,132 @@
+package handlers_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// One Chromium for all: each test has its own node, and so its own origin.
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	b := openBrowser(t)
+	for name, test := range map[string]func(*testing.T, *browser){
+		"sign in and out":                testConsoleSession,
+		"a token ends":                   testConsoleTokenEnds,
+		"below a prefix":                 testConsoleBelowAPrefix,
+		"without TLS":                    testConsoleInsecure,
+		"two users talk":                 testConsoleTalk,
+		"turns":                          testConsoleTurns,
+		"duty":                           testConsoleDuty,
+		"create, join, leave":            testConsoleChannels,
+		"history":                        testConsoleHistory,
+		"hostile texts":                  testConsoleHostileTexts,
+		"cut and resume":                 testConsoleCut,
+		"what comes twice":               testConsoleDoubled,
+		"without shared workers":         testConsoleAlone,
+		"tabs share a stream":            testConsoleTabs,
+		"the worker dies":                testConsoleWorkerDies,
+		"a proxy answers 502":            testConsoleBadGateway,
+		"a connection dies in silence":   testConsoleSilence,
+		"a cursor that is not honoured":  testConsoleReset,
+		"an answer that does not come":   testConsoleNoAnswer,
+		"accessible to all, as axe sees": testConsoleAxe,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, b)
+		})
+	}
+}
+
+func testConsoleSession(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice := n.user("alice")
+	alice.general(t, "ops")
+	f := b.profile(t)
+	p := f.page()
+	p.expectRefusals()
+	p.visit(n.url)
+	p.write("#token", "not a token")
+	p.enter()
+	p.awaitText("#sign-in-problem", "one line without spaces")
+	p.clear("#token")
+	p.write("#token", "wrong")
+	p.enter()
+	p.awaitText("#sign-in-problem", "not known")
+	p.signIn(n.url, alice)
+	p.awaitText("#channels", "ops")
+	if got := eval[string](p, "document.cookie"); got != "" {
+		t.Errorf("got the cookie %q in reach of scripts, want none", got)
+	}
+	if got := eval[string](p, "JSON.stringify({...localStorage, ...sessionStorage})"); strings.Contains(got, alice.token) {
+		t.Errorf("got %s, want the token nowhere", got)
+	}
+	p.do(chromedp.Reload())
+	p.awaitText("#me", "alice")
+	other := f.page()
+	other.visit(n.url)
+	other.awaitText("#me", "alice")
+
+	p.click("#sign-out")
+	p.awaitText("#sign-in", "Sign in")
+	other.awaitText("#sign-in", "Sign in") // and so is every tab
+	if got := eval[int](p, "fetch('api/me').then((r) => r.status)"); got != 401 {
+		t.Errorf("got %d, want 401: the cookie is gone", got)
+	}
+	p.signIn(n.url, n.user("bob"))
+	other.awaitText("#me", "bob")
+}
+
+func testConsoleTokenEnds(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice := n.user("alice")
+	id := alice.general(t, "ops", "bob").Channel.ID
+	p := b.profile(t).page()
+	p.expectRefusals()
+	p.do(chromedp.Navigate(n.url + "/#/" + id))
+	p.await("!document.querySelector('#sign-in').hidden")
+	token, err := n.tokens.Sign("alice", nil, 8*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write("#token", token)
+	p.enter()
+	p.awaitText("#sign-in-problem", "Your session has ended")
+	p.write("#token", alice.token)
+	p.enter()
+	p.awaitText("#stream-state", "Live")
+	n.user("bob").post(t, id, "still there?")
+	p.awaitText("#messages", "still there?") // the channel is open as before
+}
+
+// Plain HTTP, but not on this machine: there a browser withholds what it has for secure contexts only.
+func testConsoleInsecure(t *testing.T, b *browser) {
+	_, way, alice, w := channelByProxy(t)
+	url := strings.Replace(way.url, "127.0.0.1", "guild.test", 1)
+	f := b.profile(t)
+	first, second := f.page(), f.page()
+	first.signIn(url, alice)
+	first.await("!isSecureContext")
+	first.open(w.id)
+	second.visit(url)
+	second.open(w.id)
+	first.write("#text", "hi")
+	first.enter()
+	second.awaitText("#messages", "hi")
+	first.awaitText("#tabs", "2 on one stream")
+}
+
+func testConsoleBelowAPrefix(t *testing.T, b *browser) {
+	n := start(t, setup{basePath: "/chat"})
+	alice, bob := n.user("alice"), n.user("bob")
+	id := alice.general(t, "ops", "bob").Channel.ID
+	p := b.profile(t).page()
+	p.do(chromedp.Navigate(n.url)) // without the slash at the end
+	p.signIn(n.url, alice)
+	p.open(id)
+	bob.post(t, id, "below a prefix")
+	p.awaitText("#messages", "below a prefix")
+}
