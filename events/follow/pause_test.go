@@ -1,0 +1,162 @@
+package follow_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fabric-guild/events/follow"
+)
+
+// gaps follows over these answers, and returns the time before each of them but the first.
+func gaps(t *testing.T, answers ...http.HandlerFunc) (between []time.Duration, notices []string) {
+	t.Helper()
+	last := time.Now()
+	for i, answer := range answers {
+		answers[i] = func(w http.ResponseWriter, r *http.Request) {
+			between = append(between, time.Since(last))
+			defer func() { last = time.Now() }()
+			answer(w, r)
+		}
+	}
+	_, c := serve(t, append(answers, func(w http.ResponseWriter, r *http.Request) {
+		between = append(between, time.Since(last))
+		held(preamble, resumed("7.1"), live("7.1"), message("7.100"))(w, r)
+	})...)
+	c.Notice = func(text string) { notices = append(notices, text) }
+	collect(t, c, "7.1", "7.100")
+	return between[1:], notices
+}
+
+func wantWithin(t *testing.T, got []time.Duration, bounds ...[2]time.Duration) {
+	t.Helper()
+	if len(got) != len(bounds) {
+		t.Fatalf("got %d pauses, want %d", len(got), len(bounds))
+	}
+	for i, b := range bounds {
+		if got[i] < b[0] || got[i] > b[1] {
+			t.Errorf("pause %d: got %v, want %v to %v", i, got[i], b[0], b[1])
+		}
+	}
+}
+
+const s = time.Second
+
+func TestPausesDoubleAndAreReset(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var seen []time.Duration
+		for range 20 {
+			bad := refused(http.StatusBadGateway)
+			got, _ := gaps(t, bad, stream(preamble, resumed("7.1")), broken(), bad, bad, bad, bad, // one that is not live counts
+				stream(preamble, resumed("7.1"), live("7.1")), bad, stream(preamble, resumed("7.1"), message("7.2")))
+			wantWithin(t, got, [2]time.Duration{1 * s, 3 * s}, [2]time.Duration{2 * s, 6 * s}, [2]time.Duration{4 * s, 12 * s},
+				[2]time.Duration{8 * s, 24 * s}, [2]time.Duration{15 * s, 45 * s}, [2]time.Duration{15 * s, 45 * s}, [2]time.Duration{15 * s, 45 * s},
+				[2]time.Duration{1 * s, 3 * s}, [2]time.Duration{2 * s, 6 * s}, [2]time.Duration{1 * s, 3 * s})
+			seen = append(seen, got[0])
+		}
+		for _, d := range seen[1:] {
+			if d != seen[0] {
+				return
+			}
+		}
+		t.Errorf("got %v each time, want pauses that are spread", seen[0])
+	})
+}
+
+func TestRetryField(t *testing.T) {
+	for field, want := range map[string][2]time.Duration{
+		"100": {50 * time.Millisecond, 150 * time.Millisecond}, "0": {5 * time.Millisecond, 15 * time.Millisecond},
+		"60000": {30 * s, 90 * s}, "4000000000": {follow.MaxAsked / 2, follow.MaxAsked * 3 / 2},
+		"-1": {1 * s, 3 * s}, "1e3": {1 * s, 3 * s}, "99999999999999999999": {1 * s, 3 * s},
+	} {
+		t.Run(field, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				got, _ := gaps(t, stream(preamble, resumed("7.1"), "retry: "+field+"\n\n", live("7.1")))
+				wantWithin(t, got, want)
+			})
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		date := time.Now().Add(40 * s).UTC().Format(http.TimeFormat)
+		got, _ := gaps(t, refused(http.StatusTooManyRequests, "Retry-After", "7"))
+		wantWithin(t, got, [2]time.Duration{7 * s, 10 * s})
+		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", date))
+		wantWithin(t, got, [2]time.Duration{25 * s, 51 * s})
+		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", "86400"))
+		wantWithin(t, got, [2]time.Duration{follow.MaxAsked, follow.MaxAsked*5/4 + s})
+		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", "soon"))
+		wantWithin(t, got, [2]time.Duration{1 * s, 3 * s})
+	})
+}
+
+// The server says every quarter of a minute that it is there. When it does not, it is not: before its answer,
+// after its head, or in the middle of a frame.
+func TestSilence(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		beating := func(w http.ResponseWriter, r *http.Request) {
+			stream(preamble, resumed("7.1"), live("7.1"))(w, r)
+			for range 40 {
+				time.Sleep(15 * s)
+				stream(": hb 7.1\n\n")(w, r)
+			}
+			held("event: message.created\n")(w, r)
+		}
+		mute := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+		began := time.Now()
+		got, notices := gaps(t, beating, mute, held())
+		wantWithin(t, got, [2]time.Duration{1 * s, 3 * s}, [2]time.Duration{2 * s, 6 * s}, [2]time.Duration{4 * s, 12 * s})
+		want := 10*time.Minute + 3*follow.Silence
+		for _, d := range got {
+			want += d
+		}
+		if took := time.Since(began); took != want {
+			t.Errorf("got %v in all, want %v: each is given up after %v", took, want, follow.Silence)
+		}
+		if len(notices) != 3 || !strings.Contains(notices[0], "silent") || !strings.Contains(notices[1], "silent") {
+			t.Errorf("got notices %q, want silence twice, and that all is well", notices)
+		}
+	})
+}
+
+// A handler takes as long as it likes: that the connection is not read meanwhile is no silence.
+func TestSlowHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		server, c := serve(t, held(preamble, ready("7.1"), message("7.2"), message("7.3"), message("7.4")))
+		var got []string
+		err := c.Follow(t.Context(), "", func(e follow.Event) error {
+			time.Sleep(10 * time.Minute)
+			if got = append(got, e.ID); e.ID == "7.4" {
+				return errLast
+			}
+			return nil
+		})
+		if diff := cmp.Diff([]string{"7.1", "7.2", "7.3", "7.4"}, got); diff != "" || len(server.requests) != 1 {
+			t.Errorf("got %v, and %d connections, want one; events (-want +got):\n%s", err, len(server.requests), diff)
+		}
+	})
+}
+
+// A cut that is mended at once is no news.
+func TestNotices(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		_, notices := gaps(t,
+			stream(preamble, resumed("7.1"), live("7.1")), broken(preamble, resumed("7.1"), live("7.1")),
+			stream(preamble, live("7.1"), frame("stream.closing", `{"reason":"drain","reconnect":true}`, "")),
+			refused(http.StatusBadGateway), refused(http.StatusTooManyRequests),
+			stream(preamble, resumed("7.1"), live("7.1")), stream(preamble, resumed("7.1"), live("7.1")))
+		for i, want := range []string{
+			`the server answers 502 Bad Gateway, of_the_test: do \x1b[2J not; trying again in `,
+			`the server answers 429 Too Many Requests, of_the_test: do \x1b[2J not; trying again in `, `following again`,
+		} {
+			if len(notices) != 3 || !strings.HasPrefix(notices[i], want) {
+				t.Errorf("got notices %q, want as number %d %q", notices, i, want)
+			}
+		}
+	})
+}
