@@ -25,6 +25,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/db/pgrun"
 	"fabric-guild/events"
+	"fabric-guild/events/tail"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/bench"
 	"fabric-guild/handlers/center"
@@ -36,6 +37,7 @@ const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream p
   fabric-guild [serve]                     run the server
   fabric-guild token [-ttl 24h] USER...    print a token for each user
   fabric-guild token -rotate               make a new key: all older tokens end within a minute
+  fabric-guild tail [-exec COMMAND]        follow your stream for ever: print it, or run a command for each event
   fabric-guild admin refresh               have the running server ask Center anew who the admin is
   fabric-guild migrate [up|status]         bring the database's schema up to date, or show its state
   fabric-guild bench [-streams 1000]       measure a running server
@@ -50,6 +52,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
+	var told *tail.Error
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errTold):
@@ -57,6 +60,9 @@ func main() {
 	case errors.Is(err, config.ErrUsage):
 		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
 		os.Exit(2)
+	case errors.As(err, &told):
+		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
+		os.Exit(told.ExitCode())
 	default:
 		fmt.Fprintln(os.Stderr, "fabric-guild:", oneLine(err))
 		os.Exit(1)
@@ -88,6 +94,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return serve(ctx, args, getenv, stderr)
 	case "token":
 		return token(args, getenv, stdout, stderr)
+	case "tail":
+		return follow(ctx, args, getenv, stdout, stderr)
 	case "admin":
 		return admin(ctx, args, getenv, stdout, stderr)
 	case "migrate":
@@ -202,6 +210,18 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 		return errors.Join(errTold, json.NewEncoder(stderr).Encode(map[string]any{"ok": false, "error": err.Error()}))
 	}
 	return json.NewEncoder(stdout).Encode(answer)
+}
+
+func follow(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var command tail.Command
+	rest, err := config.Parse("tail", args, getenv, stderr, command.Flags)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("tail takes no %q: %w", rest[0], config.ErrUsage)
+	}
+	return command.Run(ctx, stdout, stderr)
 }
 
 // errTold is an error that has been written where it belongs.

@@ -96,7 +96,7 @@ func (n *Node) Printed(what, channel string) string {
 // is all of its output, and ended gets its error once; it is killed with the test.
 func (n *Node) Shell(script string) (out *Text, ended <-chan error) {
 	cmd, out, done := exec.CommandContext(n.t.Context(), "sh", "-c", script), &Text{}, make(chan error, 1)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", n.program.environment(nil), out, out
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", n.program.Environment(nil), out, out
 	go func() { done <- cmd.Run() }()
 	return out, done
 }

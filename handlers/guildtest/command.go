@@ -51,7 +51,7 @@ func (p Program) Run(t testing.TB, env []string, args ...string) (stdout, stderr
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.Path, args...)
 	var out, errs Text
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.environment(env), &out, &errs
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.Environment(env), &out, &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
@@ -76,8 +76,8 @@ func wantNoSecret(t testing.TB, where, text string, others ...string) {
 	}
 }
 
-// environment is ours without what would configure the program.
-func (p Program) environment(env []string) []string {
+// Environment is ours without what would configure the program, and env on top of it.
+func (p Program) Environment(env []string) []string {
 	return append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, p.envPrefix) || strings.HasPrefix(v, "DATABASE_URL=")
 	}), env...)

@@ -37,7 +37,7 @@ func (p Program) Start(t testing.TB, state string, args ...string) *Node {
 func (p Program) Launch(t testing.TB, state string, env []string, cmd *exec.Cmd) *Node {
 	t.Helper()
 	n := &Node{t: t, program: p, cmd: cmd, state: state, stderr: &Text{}, ended: make(chan struct{})}
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.environment(env), n.stderr, n.stderr
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.Environment(env), n.stderr, n.stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

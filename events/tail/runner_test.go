@@ -1,0 +1,265 @@
+package tail_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/guildtest"
+)
+
+// A command that kills tail in every fifth of its runs, after it has done its work and before that is noted:
+// the event is handled again, and no other is.
+func TestEachEventIsHandledAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	g, dir := newGuild(t), t.TempDir()
+	var want []string
+	cursor := g.post(t, "before")
+	for i := range 30 {
+		want = append(want, g.post(t, fmt.Sprint(i)))
+	}
+	kills := 0
+	for kills < len(want) {
+		p := g.tail(t, dir, nil, "-cursor", cursor, "-cursor-file", "cursor",
+			"-exec", "echo $FABRIC_CURSOR >>handled; [ $(($(wc -l <handled) % 5)) -ne 0 ] || kill -9 $PPID")
+		guildtest.Eventually(t, "tail is killed or through", guildtest.Patience, func() bool {
+			return p.hasEnded() || exists(dir, "cursor") && readFile(t, dir, "cursor") == want[len(want)-1]
+		})
+		if !p.hasEnded() {
+			p.stop()
+			break
+		}
+		p.wantExit(-1)
+		kills++
+	}
+	handled := strings.Split(readFile(t, dir, "handled"), "\n")
+	if len(handled) != len(want)+kills || kills < 6 {
+		t.Errorf("got %d runs and %d kills, want %d runs and one for each kill", len(handled), kills, len(want))
+	}
+	if got := slices.Compact(handled); !slices.Equal(got, want) {
+		t.Errorf("got %q, want each event, in order, and again only when tail was killed: %q", handled, want)
+	}
+}
+
+// What a command is given: the event on stdin, its fields and whoever it is to answer as in the environment.
+func TestCommandsEvent(t *testing.T) {
+	t.Parallel()
+	g, dir := newGuild(t), t.TempDir()
+	p := g.tail(t, dir, []string{"FABRIC_MESSAGE_ID=an outer one"}, "-exec", `cat >stdin.$FABRIC_EVENT; env | grep ^FABRIC_ | sort >env.$FABRIC_EVENT; echo out; echo err >&2`)
+	p.await("following")
+	cursor := g.post(t, "hi <@bob>; rm 'all'  $(of) \"it\"\n")
+	p.awaitLines(1)
+	var changed struct{ Cursor string }
+	if status, err := guildtest.Call(t.Context(), http.MethodPut, g.Base()+"/api/channels/"+g.channel+"/members/carol", g.alice, nil, &changed); err != nil || status != 200 {
+		t.Fatalf("got %d and %v", status, err)
+	}
+	p.awaitLines(2)
+	p.stop()
+	if got := p.out.String(); got != "out\nout\n" {
+		t.Errorf("got %q, want the command's output alone", got)
+	}
+	if got := strings.Count(p.err.String(), "err\n"); got != 2 {
+		t.Errorf("got %q, want the command's errors", p.err)
+	}
+	var o struct {
+		ID, Event string
+		Data      map[string]any
+	}
+	if err := json.Unmarshal([]byte(readFile(t, dir, "stdin.message.created")), &o); err != nil || o.ID != cursor || o.Event != "message.created" {
+		t.Errorf("got %v and %v on stdin, want the event", err, o)
+	}
+	secret := config.EnvPrefix + "TOKEN=" + g.bob
+	want := []string{
+		config.EnvPrefix + "URL=" + g.Base(), secret,
+		"FABRIC_CHANNEL_ID=" + g.channel, "FABRIC_CONTENT=hi <@bob>; rm 'all'  $(of) \"it\"", "FABRIC_CURSOR=" + cursor,
+		"FABRIC_EVENT=message.created", "FABRIC_GUILD_ID=g1", fmt.Sprint("FABRIC_MESSAGE_ID=", o.Data["id"]), "FABRIC_URL=" + g.Base(),
+		"FABRIC_USER_ID=alice", "FABRIC_WAKEUP=true", "FABRIC_WAKE_REASON=mention", "FABRIC_X_TYPE=general",
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, variables(t, dir, "env.message.created")); diff != "" {
+		t.Errorf("a message's variables (-want +got):\n%s", diff)
+	}
+	want = []string{
+		config.EnvPrefix + "URL=" + g.Base(), secret,
+		"FABRIC_CHANNEL_ID=" + g.channel, "FABRIC_CONTENT=", "FABRIC_CURSOR=" + changed.Cursor, "FABRIC_EVENT=member.joined", "FABRIC_GUILD_ID=g1",
+		"FABRIC_MESSAGE_ID=", "FABRIC_URL=" + g.Base(), "FABRIC_USER_ID=carol", "FABRIC_WAKEUP=", "FABRIC_WAKE_REASON=", "FABRIC_X_TYPE=general",
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, variables(t, dir, "env.member.joined")); diff != "" {
+		t.Errorf("another event's variables (-want +got):\n%s", diff)
+	}
+}
+
+func variables(t *testing.T, path ...string) []string {
+	t.Helper()
+	lines := strings.Split(readFile(t, path...), "\n")
+	lines = slices.DeleteFunc(lines, func(s string) bool { return s == "" })
+	slices.Sort(lines)
+	return lines
+}
+
+// One that fails is run again; one that keeps failing ends it all, and the next run begins with its event.
+func TestFailingCommand(t *testing.T) {
+	t.Parallel()
+	g, dir := newGuild(t), t.TempDir()
+	args := []string{"-cursor", g.post(t, "before"), "-cursor-file", "cursor", "-exec"}
+	first := g.post(t, "one")
+	second := g.post(t, "two")
+	g.post(t, "three")
+	p := g.tail(t, dir, nil, append(args, `echo $FABRIC_CONTENT; case $FABRIC_CONTENT in one) test -e tried || ! touch tried;; two) exit 7;; esac`)...)
+	p.wantExit(5)
+	if got, want := p.out.String(), "one\none\ntwo\ntwo\ntwo\ntwo\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, want := range []string{
+		"fabric-guild: the command failed (exit status 1) for the event " + first + "; trying again in 1s\n",
+		"fabric-guild: the command failed (exit status 7) for the event " + second + "; trying again in 4s\n",
+		"fabric-guild: the command failed 4 times for the event " + second + ": exit status 7; it is still to be handled\n",
+	} {
+		if !strings.Contains(p.err.String(), want) {
+			t.Errorf("got %q, want %q", p.err, want)
+		}
+	}
+	p = g.tail(t, dir, nil, append(args, `echo $FABRIC_CONTENT`)...)
+	p.awaitLines(2)
+	p.stop()
+	if got := p.out.String(); got != "two\nthree\n" {
+		t.Errorf("the next run: got %q, want it to begin with the event that failed", got)
+	}
+}
+
+// The first signal waits for a command that runs, and its event counts.
+func TestSignalWaitsForTheCommand(t *testing.T) {
+	t.Parallel()
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		g, dir := newGuild(t), t.TempDir()
+		p := newProcess(t, g.environment(), program.Path, "tail", "-cursor-file", "cursor", "-exec", `echo begun; until test -e go; do sleep 0.02; done; echo done`)
+		p.cmd.Dir, p.cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setpgid: true}
+		p.start(g.bob)
+		p.await("following")
+		cursor := g.post(t, "one")
+		g.post(t, "two")
+		p.awaitLines(1)
+		if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil { // as a terminal does it: to all of its group
+			t.Error(err)
+		}
+		p.await("waiting for the command")
+		writeFile(t, "", dir, "go")
+		p.wantExit(0)
+		if got := p.out.String(); got != "begun\ndone\n" {
+			t.Errorf("%v: got %q, want the one that ran finished", s, got)
+		}
+		if got := readFile(t, dir, "cursor"); got != cursor {
+			t.Errorf("%v: got the cursor %s, want that of the event that was handled, %s", s, got, cursor)
+		}
+	}
+}
+
+// The second is the command's, with all that it started; what it did not finish is still to be handled.
+func TestSecondSignalIsTheCommands(t *testing.T) {
+	t.Parallel()
+	g, dir := newGuild(t), t.TempDir()
+	before := g.post(t, "before")
+	g.post(t, "one")
+	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec", `sleep 600 & echo $!; wait`)
+	p.awaitLines(1)
+	p.signal(syscall.SIGTERM)
+	p.await("waiting for the command")
+	p.signal(syscall.SIGTERM)
+	p.wantExit(0)
+	if got := readFile(t, dir, "cursor"); got != before {
+		t.Errorf("got the cursor %s, want that of the beginning, %s", got, before)
+	}
+	var child int
+	_, _ = fmt.Sscan(p.out.String(), &child)
+	guildtest.Eventually(t, "the command's child is gone", guildtest.Patience, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
+		return err != nil || strings.Contains(string(b), ") Z ")
+	})
+}
+
+// A command is through when it has ended, whatever it has left behind that holds its stdin and reads nothing.
+func TestCommandLeavesAChild(t *testing.T) {
+	t.Parallel()
+	g, dir := newGuild(t), t.TempDir()
+	before := g.post(t, "before")
+	g.post(t, strings.Repeat("\x7f", 16000)) // escaped it is more than a pipe takes
+	last := g.post(t, "last")
+	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec", `exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo $!`)
+	t.Cleanup(func() {
+		for pid := range strings.Lines(p.out.String()) {
+			if child, err := strconv.Atoi(strings.TrimSpace(pid)); err == nil {
+				_ = syscall.Kill(child, syscall.SIGKILL)
+			}
+		}
+	})
+	guildtest.Eventually(t, "both are handled", guildtest.Patience, func() bool { return exists(dir, "cursor") && readFile(t, dir, "cursor") == last })
+	p.stop()
+	if got := strings.Count(p.out.String(), "\n"); got != 2 {
+		t.Errorf("got %d runs, want 2", got)
+	}
+}
+
+var recipe = regexp.MustCompile("(?s)```\n(fabric-guild tail [^\n]*-exec \\./agent\\.sh)\n```\n\n```\n(#!/bin/sh\n.*?)```")
+
+// The README's agent, as it stands there: it answers each message that wakes it, and once, also where it is run
+// again for one that it has answered.
+func TestReadmesAgent(t *testing.T) {
+	t.Parallel()
+	lookPath(t, "curl", "curl")
+	lookPath(t, "jq", "jq")
+	m := recipe.FindStringSubmatch(readFile(t, "..", "..", "README.md"))
+	if m == nil {
+		t.Fatal("got no agent in the README, want one")
+	}
+	g, dir := newGuild(t), t.TempDir()
+	writeFile(t, m[2], dir, "agent.sh")
+	if err := os.Symlink(program.Path, filepath.Join(dir, "fabric-guild")); err != nil {
+		t.Fatal(err)
+	}
+	run := func() *process {
+		return g.start(t, dir, []string{"PATH=" + dir + ":" + os.Getenv("PATH")}, "/bin/sh", "-c", "exec "+m[1])
+	}
+	type answer struct{ Content, AuthorUserID, ReplyTo string }
+	answers := func() (all []answer) {
+		var history struct{ Items []answer }
+		if status := g.Get("/api/channels/"+g.channel+"/messages", g.alice, &history); status != http.StatusOK {
+			t.Fatalf("got %d for the history", status)
+		}
+		return slices.DeleteFunc(history.Items, func(a answer) bool { return a.AuthorUserID != "bob" })
+	}
+	handled := func(cursor string) func() bool { // stream.live may be past it
+		return func() bool { return seq(t, readFile(t, dir, "agent.cursor")) >= seq(t, cursor) }
+	}
+	p := run()
+	var begin string
+	guildtest.Eventually(t, "a cursor", guildtest.Patience, func() bool {
+		if exists(dir, "agent.cursor") {
+			begin = readFile(t, dir, "agent.cursor")
+		}
+		return begin != ""
+	})
+	g.post(t, "not for <@alice> but for <@carol>, who is not here") // so it is for everyone
+	awaken := g.post(t, `say "hi" to <@bob>, it's $(time)`)
+	guildtest.Eventually(t, "both are answered", guildtest.Patience, handled(awaken))
+	p.stop()
+	writeFile(t, begin, dir, "agent.cursor")
+	p = run()
+	guildtest.Eventually(t, "both are handled again", guildtest.Patience, handled(awaken))
+	p.stop()
+	got := answers()
+	if len(got) != 2 || got[0].Content != `SAY "HI" TO <@BOB>, IT'S $(TIME)` || got[0].ReplyTo == "" {
+		t.Errorf("got %v, want each answered once", got)
+	}
+}
