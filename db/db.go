@@ -133,6 +133,9 @@ const (
 			set_config('plan_cache_mode', 'force_generic_plan', true)`
 )
 
+// plannedOnce is the same for statements outside of a transaction, in their batch.
+const plannedOnce = `SELECT set_config('plan_cache_mode', 'force_generic_plan', true)`
+
 // InTx runs do in a transaction: its changes and their event are committed together or not at all. The
 // append must be the last statement that can wait. do may run twice: in a new life of the database the
 // first append fails, and is tried again once the epoch has been written down.

@@ -10,11 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// replayWalk bounds a page by the numbers that it walks, and replayEvents by what it finds.
-const (
-	replayWalk   = 20000
-	replayEvents = 500
-)
+// replayEvents bounds a page; it stands in the statements too, where the planner can see it.
+const replayEvents = 500
 
 // eventRow is a row of event_rows.
 type eventRow struct {
@@ -173,24 +170,53 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 	}
 }
 
-// Replay implements events.Log. Which events are the user's is a join with its intervals: at or below upTo
+// Replay implements events.Log. Which events are the user's is a join with their intervals: at or below upTo
 // everything is decided, so they are exact. An admin hears what was recorded for them also as no member.
-// The page is found in the log alone; only its own rows are joined with what they refer to.
+//
+// There are two ways to a page. With few intervals, the next events of each are looked up in indexes by
+// channel: it costs what was missed, however much the others said meanwhile. With many, the log itself is
+// walked, in parts, and stops as soon as the page is full. Either finds the numbers alone, and only the page's
+// own rows are joined with what they refer to.
 func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error) {
-	const rows = `
-		WITH page AS (
-			SELECT e.seq, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
-			FROM events e
-			JOIN members i ON i.user_id = $1 AND i.channel_id = e.channel_id
-				AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq)
-			WHERE e.seq > $2 AND e.seq <= $3
+	const plan = `
+		SELECT (SELECT count(*) FROM (
+			(SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $3 LIMIT 17)
 			UNION ALL
-			SELECT e.seq, 0, 0 FROM events e
+			(SELECT FROM members WHERE user_id = $1 AND left_seq > $2 AND joined_seq <= $3 LIMIT 17)) AS i) <= 16,
+		coalesce((SELECT max(seq) FROM events WHERE seq > $2 AND seq <= least($3, $2 + 20000)),
+			(SELECT min(seq) FROM events WHERE seq > $2 AND seq <= $3), $3)`
+	const fewIntervals = `
+		WITH page AS (
+			SELECT f.seq, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
+			FROM members i CROSS JOIN LATERAL (
+				(SELECT m.seq FROM messages m WHERE m.channel_id = i.channel_id
+					AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= least($3, i.left_seq) ORDER BY m.seq LIMIT 500)
+				UNION ALL
+				(SELECT e.seq FROM events e WHERE e.channel_id = i.channel_id AND e.kind <> 'message.created'
+					AND e.seq > $2 AND e.seq >= i.joined_seq AND e.seq <= least($3, i.left_seq) ORDER BY e.seq LIMIT 500)
+			) f
+			WHERE i.user_id = $1 AND i.joined_seq <= $3 AND (i.left_seq IS NULL OR i.left_seq > $2)
+			UNION ALL
+			(SELECT e.seq, 0, 0 FROM events e
 			WHERE e.admin_user_id = $1 AND e.seq > $2 AND e.seq <= $3
 				AND NOT EXISTS (SELECT FROM members i WHERE i.user_id = $1 AND i.channel_id = e.channel_id
 					AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq))
-			ORDER BY seq LIMIT $4
-		)
+			ORDER BY e.seq LIMIT 500)
+			ORDER BY seq LIMIT 500
+		)`
+	const manyIntervals = `
+		WITH walked AS (
+			SELECT e.seq, e.channel_id FROM events e
+			WHERE e.seq > $2 AND e.seq <= $3 AND (e.admin_user_id = $1 OR e.channel_id IN (
+				SELECT i.channel_id FROM members i
+				WHERE i.user_id = $1 AND i.joined_seq <= $3 AND (i.left_seq IS NULL OR i.left_seq > $2)))
+			ORDER BY e.seq LIMIT 500
+		), page AS (
+			SELECT w.seq, coalesce(i.joined_seq, 0) AS joined_seq, coalesce(i.left_seq, 0) AS left_seq
+			FROM walked w LEFT JOIN members i ON i.user_id = $1 AND i.channel_id = w.channel_id
+				AND w.seq >= i.joined_seq AND (i.left_seq IS NULL OR w.seq <= i.left_seq)
+		)`
+	const rows = `
 		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
 			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
 			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin, NULL::text[] AS gone,
@@ -200,12 +226,21 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	// its rows sees its floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
-	upTo = min(upTo, after+replayWalk)
+	var few bool
+	var far int64
+	if err := d.conn.QueryRow(ctx, plan, user, after, upTo).Scan(&few, &far); err != nil {
+		return events.Page{}, sentinel(err)
+	}
+	find := fewIntervals
+	if !few {
+		find, upTo = manyIntervals, far
+	}
 	var found []*heardRow
 	var floor int64
 	var epoch int64
 	var b pgx.Batch
-	b.Queue(rows, user, after, upTo, replayEvents).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(plannedOnce)
+	b.Queue(find+rows, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
 		return err
 	})
@@ -226,6 +261,9 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	}
 	p := events.Page{Reached: upTo, Epoch: epoch}
 	for _, r := range found {
+		if r.JoinedSeq == 0 && value(r.HeardByAdmin) != user {
+			continue // in a channel of theirs, before they came or after they left
+		}
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
 		p.Events = append(p.Events, events.Heard{Event: r.event(epoch, lists), In: in})
 	}
