@@ -44,6 +44,8 @@ type DB struct {
 	posts  posts
 	own    own
 
+	Retained Retained
+
 	// Doorbell is rung after every transaction that may have drawn a number, committed or not.
 	*Doorbell
 }

@@ -8,8 +8,9 @@ import (
 
 // Classes of advisory locks in the two-number key space, where the log's own keys are not.
 const (
-	lockEpoch   int32 = 0x46470001 // beginning an epoch
-	lockChannel int32 = 0x46470002 // a channel's roster, name and state
+	lockEpoch     int32 = 0x46470001 // beginning an epoch
+	lockChannel   int32 = 0x46470002 // a channel's roster, name and state
+	lockRetention int32 = 0x46470003 // removing from the log
 )
 
 // LockChannel waits until no other transaction decides on the channel's roster or posts to it, and holds

@@ -99,20 +99,27 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 	return d.tailRows(ctx, after, limit)
 }
 
+// tailRow is one with the floor as of its snapshot.
+type tailRow struct {
+	eventRow
+	Floor int64
+}
+
 // tailRows reads the log's rows. The horizon and the rows are two statements of one round trip, each with a
 // snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided.
 func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
 	const rows = `
 		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, reason, joined,
 			message_id, message_seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin, gone
+			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin, gone,
+			(SELECT f.seq FROM log_floor f) AS floor
 		FROM event_rows WHERE seq > $1 ORDER BY seq LIMIT $2`
 	var h horizon
-	var found []*eventRow
+	var found []*tailRow
 	var b pgx.Batch
 	b.Queue(selectHorizon).QueryRow(func(row pgx.Row) error { return row.Scan(h.scan()...) })
 	b.Queue(rows, after.Seq, limit).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[eventRow])
+		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[tailRow])
 		return err
 	})
 	if err := d.tailer.SendBatch(ctx, &b).Close(); err != nil {
@@ -135,7 +142,23 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (even
 			return events.Tail{}, sentinel(err)
 		}
 	}
-	lists, err := d.wakeListsOf(ctx, Queries{d.tailer}, found)
+	switch {
+	case len(found) > 0:
+		t.Floor = found[0].Floor
+	case h.horizon > after.Seq: // either they were rolled back, or retention has taken them
+		const floor = `SELECT seq FROM log_floor`
+		if err := d.tailer.QueryRow(ctx, floor).Scan(&t.Floor); err != nil {
+			return events.Tail{}, sentinel(err)
+		}
+	}
+	if t.Floor > after.Seq {
+		return t, nil // what was found does not follow on the position
+	}
+	asRows := make([]*eventRow, len(found))
+	for i, r := range found {
+		asRows[i] = &r.eventRow
+	}
+	lists, err := d.wakeListsOf(ctx, Queries{d.tailer}, asRows)
 	if err != nil {
 		return events.Tail{}, err
 	}
@@ -151,7 +174,7 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (even
 
 // Head is the position of the log's last decided event: where a reader begins that wants only what is new.
 func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
-	const last = `SELECT coalesce(max(seq), 0) FROM events WHERE seq <= $1`
+	const last = `SELECT greatest((SELECT max(seq) FROM events WHERE seq <= $1), (SELECT seq FROM log_floor))`
 	for {
 		var h horizon
 		if err := d.conn.QueryRow(ctx, selectHorizon).Scan(h.scan()...); err != nil {

@@ -279,6 +279,32 @@ func TestACatchUpIsToldItsPosition(t *testing.T) {
 	})
 }
 
+// A node that was stopped for so long that retention overtook it tells its streams, and starts anew.
+func TestANodeThatRetentionOvertookResetsItsStreams(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "bob"})
+		ready := c.expect(got{event: "stream.ready"})
+		l.set(func() { l.blind = true })
+		l.post(ops, "alice", "taken")
+		gone := l.post(ops, "alice", "taken, too")
+		l.post(ops, "alice", "there, but it does not follow")
+		l.set(func() { l.blind, l.floor = false, gone.Seq })
+		c.expect(got{event: "stream.closing", data: `{"reason":"expired","reconnect":true}`})
+		c.expectEnd()
+		synctest.Wait()
+		last, err := ParseCursor(ready.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := n.open(t, Options{User: "bob", Resume: &last})
+		again.expect(got{event: "stream.reset", id: n.Position().String(), data: `"reason":"expired"`})
+		again.expect(got{event: "message.created", id: l.post(ops, "alice", "now").String()})
+	})
+}
+
 func TestTheSeventeenthStreamIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := newNode(t, newMemLog())
