@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"fabric-guild/db"
 	"fabric-guild/db/pgrun"
 	"fabric-guild/handlers/chat"
 )
@@ -66,6 +67,7 @@ type Serve struct {
 	CenterURL, CenterKey        string // both, or neither
 	AdminUser                   string
 	LogLevel                    slog.Level
+	Retention                   db.Retention
 	DrainStreams, DrainRequests time.Duration
 }
 
@@ -79,6 +81,8 @@ func (c *Serve) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.AdminUser, "admin-user", "", "without Center, the `id` of the admin, who hears what happens in triage")
 	f.StringVar(&c.Transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
 	f.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	f.DurationVar(&c.Retention.Age, "retention", 720*time.Hour, "how long events can be resumed from; 0: for ever. Messages stay")
+	f.Int64Var(&c.Retention.Events, "retention-events", 0, "how many events are kept at most, of about 130 bytes each; 0: any number")
 	f.DurationVar(&c.DrainStreams, "drain-streams", 5*time.Second, "how long streams may take to end when the server stops")
 	f.DurationVar(&c.DrainRequests, "drain-requests", 15*time.Second, "how long requests may take then")
 }
@@ -99,6 +103,9 @@ func (c *Serve) Check() error {
 	}
 	if c.CenterURL != "" && c.AdminUser != "" {
 		return fmt.Errorf("-admin-user is for a server without Center: %w", ErrUsage)
+	}
+	if c.Retention.Age < 0 || c.Retention.Events < 0 {
+		return fmt.Errorf("-retention and -retention-events are not to be negative: %w", ErrUsage)
 	}
 	if c.Transport != "auto" && c.Transport != "r3labs" {
 		return fmt.Errorf("-transport is to be auto or r3labs: %w", ErrUsage)
