@@ -236,15 +236,19 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 			ORDER BY e.seq LIMIT 500
 		), page AS (
 			SELECT w.seq, coalesce(i.joined_seq, 0) AS joined_seq, coalesce(i.left_seq, 0) AS left_seq
-			FROM walked w LEFT JOIN members i ON i.user_id = $1 AND i.channel_id = w.channel_id
-				AND w.seq >= i.joined_seq AND (i.left_seq IS NULL OR w.seq <= i.left_seq)
+			FROM walked w LEFT JOIN LATERAL (
+				SELECT i.joined_seq, i.left_seq FROM members i WHERE i.user_id = $1 AND i.channel_id = w.channel_id
+					AND w.seq >= i.joined_seq AND (i.left_seq IS NULL OR w.seq <= i.left_seq) LIMIT 1) i ON true
 		)`
+	// The LIMIT keeps it a look-up for each: for a full page, which the planner expects, it would rather read
+	// all of a log that is not very long.
 	const rows = `
 		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
 			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
 			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin, NULL::text[] AS gone,
 			p.joined_seq, p.left_seq
-		FROM page p JOIN event_rows r USING (seq) ORDER BY r.seq`
+		FROM page p CROSS JOIN LATERAL (SELECT * FROM event_rows r WHERE r.seq = p.seq LIMIT 1) r
+		ORDER BY p.seq`
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
 	// its rows sees its floor.
 	const floorAndEpoch = `
