@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -176,6 +177,48 @@ func TestDropAndResume(t *testing.T) {
 	}
 }
 
+// The log is cut short by the flags, at start too; who comes from before is told, and who does not is not.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	state, database := guildtest.StateDir(t), dbtest.New(t)
+	n := program.Start(t, state, "-database-url", database)
+	base, l := n.Base(), guildtest.NewLoad(t, n)
+	bob := l.Listen("bob", func() string { return base })
+	from := bob.Record().Cursor
+	for i := range 20 {
+		if status, err := l.Post(base, l.Channels[0], fmt.Sprint(i)); err != nil || status != http.StatusCreated {
+			t.Fatalf("got %d and %v for a post, want 201", status, err)
+		}
+	}
+	bob.Await("the last", func(got guildtest.Record) bool { return got.Heard("19") })
+	if strings.Contains(n.Log(), "old events") {
+		t.Error("got events removed that are not old")
+	}
+	n.Stop()
+	again := program.Start(t, state, "-database-url", database, "-addr", n.Addr(), "-retention-events", "5")
+	guildtest.Eventually(t, "events are removed", guildtest.Recovery, func() bool {
+		return strings.Contains(again.Log(), `msg="old events were removed from the log" events=21 `) // six channels, too
+	})
+	for cursor, want := range map[string]string{from: "stream.reset", bob.Record().Cursor: "stream.ready"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/stream", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Last-Event-Id": {cursor}, "Authorization": {"Bearer " + again.Token("bob")}}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = answer.Body.Close() }()
+		lines := bufio.NewScanner(answer.Body)
+		for lines.Scan() && !strings.HasPrefix(lines.Text(), "event: ") {
+		}
+		if got := strings.TrimPrefix(lines.Text(), "event: "); got != want {
+			t.Errorf("from %s: got %s, want %s", cursor, got, want)
+		}
+	}
+}
+
 func TestSecondInstanceIsRefused(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
@@ -221,6 +264,7 @@ func TestCommandLine(t *testing.T) {
 		{"Center without its key", nil, []string{"-state", state, "-database-url", unreachable, "-center-base-url", "http://127.0.0.1:1"}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
 		{"a key without its Center", nil, []string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
 		{"a doorbell without its database", nil, []string{"-state", state, "-doorbell-url", unreachable}, 2, ``, `.*-doorbell-url.*-database-url.*\n`},
+		{"bad retention", nil, []string{"-retention", "-1h"}, 2, ``, `.*-retention.*\n`},
 		{"bad prefix", nil, []string{"-base-path", "chat"}, 2, ``, `.*-base-path.*\n`},
 		{"a certificate without its key", nil, []string{"-tls-cert", "cert.pem"}, 2, ``, `.*-tls-cert and -tls-key.*\n`},
 		{"no certificate there", nil, []string{"-state", state, "-tls-cert", "/none/cert.pem", "-tls-key", "/none/key.pem"}, 1, ``, `fabric-guild: .*certificate.*/none/cert\.pem.*\n`},

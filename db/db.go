@@ -44,6 +44,8 @@ type DB struct {
 	posts  posts
 	own    own
 
+	Retained Retained
+
 	// Doorbell is rung after every transaction that may have drawn a number, committed or not.
 	*Doorbell
 }
@@ -132,6 +134,9 @@ const (
 			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
 			set_config('plan_cache_mode', 'force_generic_plan', true)`
 )
+
+// plannedOnce is the same for statements outside of a transaction, in their batch.
+const plannedOnce = `SELECT set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 // InTx runs do in a transaction: its changes and their event are committed together or not at all. The
 // append must be the last statement that can wait. do may run twice: in a new life of the database the

@@ -9,11 +9,13 @@ import (
 )
 
 // beginEpoch writes down the life that the database is in, unless another node has done so. In a life
-// without an epoch nothing can be appended, so the greatest number that is committed stands still.
+// without an epoch nothing can be appended, so the greatest number that is committed stands still: that of
+// an event, or the floor, if retention has taken them all.
 func (d *DB) beginEpoch(ctx context.Context) error {
 	const lock, insert = `SELECT pg_advisory_xact_lock($1, 0)`, `
 		INSERT INTO epochs (epoch, key, base)
-		SELECT greatest($1, (SELECT max(epoch) + 1 FROM epochs)), log_key(), (SELECT coalesce(max(seq), 0) FROM events)
+		SELECT greatest($1, (SELECT max(epoch) + 1 FROM epochs)), log_key(),
+			greatest((SELECT max(seq) FROM events), (SELECT seq FROM log_floor))
 		ON CONFLICT ON CONSTRAINT epochs_key_unique DO NOTHING`
 	return d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
 		if _, err := q.conn.Exec(ctx, lock, lockEpoch); err != nil {

@@ -10,11 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// replayWalk bounds a page by the numbers that it walks, and replayEvents by what it finds.
-const (
-	replayWalk   = 20000
-	replayEvents = 500
-)
+// replayEvents bounds a page; it stands in the statements too, where the planner can see it.
+const replayEvents = 500
 
 // eventRow is a row of event_rows.
 type eventRow struct {
@@ -102,20 +99,27 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 	return d.tailRows(ctx, after, limit)
 }
 
+// tailRow is one with the floor as of its snapshot.
+type tailRow struct {
+	eventRow
+	Floor int64
+}
+
 // tailRows reads the log's rows. The horizon and the rows are two statements of one round trip, each with a
 // snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided.
 func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
 	const rows = `
 		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, reason, joined,
 			message_id, message_seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin, gone
+			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin, gone,
+			(SELECT f.seq FROM log_floor f) AS floor
 		FROM event_rows WHERE seq > $1 ORDER BY seq LIMIT $2`
 	var h horizon
-	var found []*eventRow
+	var found []*tailRow
 	var b pgx.Batch
 	b.Queue(selectHorizon).QueryRow(func(row pgx.Row) error { return row.Scan(h.scan()...) })
 	b.Queue(rows, after.Seq, limit).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[eventRow])
+		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[tailRow])
 		return err
 	})
 	if err := d.tailer.SendBatch(ctx, &b).Close(); err != nil {
@@ -138,7 +142,23 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (even
 			return events.Tail{}, sentinel(err)
 		}
 	}
-	lists, err := d.wakeListsOf(ctx, Queries{d.tailer}, found)
+	switch {
+	case len(found) > 0:
+		t.Floor = found[0].Floor
+	case h.horizon > after.Seq: // either they were rolled back, or retention has taken them
+		const floor = `SELECT seq FROM log_floor`
+		if err := d.tailer.QueryRow(ctx, floor).Scan(&t.Floor); err != nil {
+			return events.Tail{}, sentinel(err)
+		}
+	}
+	if t.Floor > after.Seq {
+		return t, nil // what was found does not follow on the position
+	}
+	asRows := make([]*eventRow, len(found))
+	for i, r := range found {
+		asRows[i] = &r.eventRow
+	}
+	lists, err := d.wakeListsOf(ctx, Queries{d.tailer}, asRows)
 	if err != nil {
 		return events.Tail{}, err
 	}
@@ -154,7 +174,7 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (even
 
 // Head is the position of the log's last decided event: where a reader begins that wants only what is new.
 func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
-	const last = `SELECT coalesce(max(seq), 0) FROM events WHERE seq <= $1`
+	const last = `SELECT greatest((SELECT max(seq) FROM events WHERE seq <= $1), (SELECT seq FROM log_floor))`
 	for {
 		var h horizon
 		if err := d.conn.QueryRow(ctx, selectHorizon).Scan(h.scan()...); err != nil {
@@ -173,45 +193,81 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 	}
 }
 
-// Replay implements events.Log. Which events are the user's is a join with its intervals: at or below upTo
+// Replay implements events.Log. Which events are the user's is a join with their intervals: at or below upTo
 // everything is decided, so they are exact. An admin hears what was recorded for them also as no member.
-// The page is found in the log alone; only its own rows are joined with what they refer to.
+//
+// There are two ways to a page. With few intervals, the next events of each are looked up in indexes by
+// channel: it costs what was missed, however much the others said meanwhile. With many, the log itself is
+// walked, in parts, and stops as soon as the page is full. Either finds the numbers alone, and only the page's
+// own rows are joined with what they refer to.
 func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error) {
-	const rows = `
-		WITH page AS (
-			SELECT e.seq, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
-			FROM events e
-			JOIN members i ON i.user_id = $1 AND i.channel_id = e.channel_id
-				AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq)
-			WHERE e.seq > $2 AND e.seq <= $3
+	const plan = `
+		SELECT (SELECT count(*) FROM (
+			(SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $3 LIMIT 17)
 			UNION ALL
-			SELECT e.seq, 0, 0 FROM events e
+			(SELECT FROM members WHERE user_id = $1 AND left_seq > $2 AND joined_seq <= $3 LIMIT 17)) AS i) <= 16,
+		coalesce((SELECT max(seq) FROM events WHERE seq > $2 AND seq <= least($3, $2 + 20000)),
+			(SELECT min(seq) FROM events WHERE seq > $2 AND seq <= $3), $3)`
+	const fewIntervals = `
+		WITH page AS (
+			SELECT f.seq, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
+			FROM members i CROSS JOIN LATERAL (
+				(SELECT m.seq FROM messages m WHERE m.channel_id = i.channel_id
+					AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= least($3, i.left_seq) ORDER BY m.seq LIMIT 500)
+				UNION ALL
+				(SELECT e.seq FROM events e WHERE e.channel_id = i.channel_id AND e.kind <> 'message.created'
+					AND e.seq > $2 AND e.seq >= i.joined_seq AND e.seq <= least($3, i.left_seq) ORDER BY e.seq LIMIT 500)
+			) f
+			WHERE i.user_id = $1 AND i.joined_seq <= $3 AND (i.left_seq IS NULL OR i.left_seq > $2)
+			UNION ALL
+			(SELECT e.seq, 0, 0 FROM events e
 			WHERE e.admin_user_id = $1 AND e.seq > $2 AND e.seq <= $3
 				AND NOT EXISTS (SELECT FROM members i WHERE i.user_id = $1 AND i.channel_id = e.channel_id
 					AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq))
-			ORDER BY seq LIMIT $4
-		)
+			ORDER BY e.seq LIMIT 500)
+			ORDER BY seq LIMIT 500
+		)`
+	const manyIntervals = `
+		WITH walked AS (
+			SELECT e.seq, e.channel_id FROM events e
+			WHERE e.seq > $2 AND e.seq <= $3 AND (e.admin_user_id = $1 OR e.channel_id IN (
+				SELECT i.channel_id FROM members i
+				WHERE i.user_id = $1 AND i.joined_seq <= $3 AND (i.left_seq IS NULL OR i.left_seq > $2)))
+			ORDER BY e.seq LIMIT 500
+		), page AS (
+			SELECT w.seq, coalesce(i.joined_seq, 0) AS joined_seq, coalesce(i.left_seq, 0) AS left_seq
+			FROM walked w LEFT JOIN LATERAL (
+				SELECT i.joined_seq, i.left_seq FROM members i WHERE i.user_id = $1 AND i.channel_id = w.channel_id
+					AND w.seq >= i.joined_seq AND (i.left_seq IS NULL OR w.seq <= i.left_seq) LIMIT 1) i ON true
+		)`
+	// The LIMIT keeps it a look-up for each: for a full page, which the planner expects, it would rather read
+	// all of a log that is not very long.
+	const rows = `
 		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
 			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
 			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin, NULL::text[] AS gone,
 			p.joined_seq, p.left_seq
-		FROM page p JOIN event_rows r USING (seq) ORDER BY r.seq`
+		FROM page p CROSS JOIN LATERAL (SELECT * FROM event_rows r WHERE r.seq = p.seq LIMIT 1) r
+		ORDER BY p.seq`
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
 	// its rows sees its floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
-	if upTo-after > replayWalk {
-		// A page ends at an event, for that may be handed out as a cursor; not every number is one.
-		const end = `SELECT coalesce(min(seq), $2) FROM events WHERE seq >= $1 AND seq < $2`
-		if err := d.conn.QueryRow(ctx, end, after+replayWalk, upTo).Scan(&upTo); err != nil {
-			return events.Page{}, sentinel(err)
-		}
+	var few bool
+	var far int64
+	if err := d.conn.QueryRow(ctx, plan, user, after, upTo).Scan(&few, &far); err != nil {
+		return events.Page{}, sentinel(err)
+	}
+	find := fewIntervals
+	if !few {
+		find, upTo = manyIntervals, far
 	}
 	var found []*heardRow
 	var floor int64
 	var epoch int64
 	var b pgx.Batch
-	b.Queue(rows, user, after, upTo, replayEvents).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(plannedOnce)
+	b.Queue(find+rows, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
 		return err
 	})
@@ -232,6 +288,9 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	}
 	p := events.Page{Reached: upTo, Epoch: epoch}
 	for _, r := range found {
+		if r.JoinedSeq == 0 && value(r.HeardByAdmin) != user {
+			continue // in a channel of theirs, before they came or after they left
+		}
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
 		p.Events = append(p.Events, events.Heard{Event: r.event(epoch, lists), In: in})
 	}

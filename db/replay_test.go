@@ -1,33 +1,262 @@
 package db_test
 
 import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
+	"fabric-guild/events"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 )
 
-// LOG rule 11: where a page ends may be handed out as a cursor, so it is the number of an event, also where
-// many of the numbers that were drawn are of none.
-func TestAPageEndsAtACommittedNumber(t *testing.T) {
+// scatter fills the log with events of all kinds in 30 channels, with gaps, and makes members of few and of
+// many of them, who come and go; adm hears some as the admin, and is a member of few.
+const scatter = `
+	INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
+	SELECT gen_random_uuid(), 'g1', 'room ' || i, 'general', false, 'joined', 'alice', 1 FROM generate_series(1, 30) AS i;
+	CREATE TEMP TABLE room AS SELECT id, row_number() OVER () AS i FROM channels;
+	CREATE TEMP TABLE happening AS
+	SELECT 1000 + 10 * s + floor(random() * 9)::bigint AS seq, r.id AS channel_id, gen_random_uuid() AS message_id,
+		(ARRAY['message.created', 'message.created', 'message.created', 'member.joined', 'turn.changed'])[1 + floor(random() * 5)] AS kind
+	FROM generate_series(1, 4000) AS s JOIN LATERAL (SELECT id FROM room WHERE i = 1 + s * 7919 % 30) r ON true;
+	INSERT INTO events (seq, kind, channel_id, user_id, message_id, admin_user_id)
+	SELECT seq, kind, channel_id, 'alice', CASE kind WHEN 'message.created' THEN message_id END, CASE WHEN random() < 0.3 THEN 'adm' END
+	FROM happening;
+	INSERT INTO messages (id, channel_id, seq, author_user_id, content, mention_user_ids, created_at)
+	SELECT message_id, channel_id, seq, 'alice', 'hi', '{}', now() FROM happening WHERE kind = 'message.created';
+	-- From some event on to a later one of the channel; every third interval lasts.
+	INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at, left_seq)
+	SELECT r.id, u.name, e.joined, 0, now(), CASE WHEN e.n = u.intervals THEN NULL ELSE e.next - 1 END
+	FROM (VALUES ('few', 4, 2), ('one', 1, 1), ('many', 30, 3), ('adm', 3, 2)) AS u (name, rooms, intervals)
+	JOIN room r ON r.i <= u.rooms
+	JOIN LATERAL (
+		SELECT h.seq AS joined, lead(h.seq) OVER (ORDER BY h.seq) AS next, row_number() OVER (ORDER BY h.seq) AS n
+		FROM (SELECT seq FROM happening WHERE channel_id = r.id ORDER BY hashtext(u.name || seq) LIMIT u.intervals) h
+	) e ON true;
+	SELECT setval('events_seq', 60000)`
+
+// Whichever way a page is found: the pages of a user are what the intervals say, from wherever they begin.
+func TestPagesAreWhatTheIntervalsSay(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d := openURL(t, url)
-	channel, created := create(t, d, "alice")
-	c := connect(t, url)
-	exec(t, c, `SELECT setval('events_seq', $1)`, created.Seq+30_000) // as many were rolled back
-	first := post(t, d, channel, "alice", "after the gap").Cursor.Seq
-	exec(t, c, `SELECT setval('events_seq', $1)`, first+20_000)
-	last := post(t, d, channel, "alice", "after another").Cursor.Seq
-	var reached []int64
-	for at := created.Seq; at < last; {
-		page, err := d.Replay(t.Context(), "bob", at, last) // for whom there is nothing
+	d, c := openURL(t, url), connect(t, url)
+	exec(t, c, `SELECT setseed($1)`, rand.Float64())
+	if _, err := c.PgConn().Exec(t.Context(), scatter).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	const oracle = `
+		SELECT e.seq FROM events e
+		WHERE e.admin_user_id = $1 OR EXISTS (SELECT FROM members i WHERE i.user_id = $1 AND i.channel_id = e.channel_id
+			AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq))
+		ORDER BY e.seq`
+	all := column[int64](t, c, `SELECT seq FROM events ORDER BY seq`)
+	for _, user := range []string{"few", "one", "many", "adm", "nobody"} {
+		want := column[int64](t, c, oracle, user)
+		pages := 0
+		for range 10 {
+			from, to := rand.Int64N(all[len(all)-1]), all[rand.IntN(len(all))]
+			got := []int64{}
+			for at := from; at < to; pages++ {
+				page, err := d.Replay(t.Context(), user, at, to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, known := slices.BinarySearch(all, page.Reached); page.Reached <= at || !known {
+					t.Fatalf("%s: got %d reached from %d, want an event's number beyond", user, page.Reached, at)
+				}
+				got, at = append(got, heard(page)...), page.Reached
+				for _, e := range page.Events {
+					wantWithin(t, user, e)
+				}
+			}
+			if diff := cmp.Diff(append([]int64{}, between(want, from, max(from, to))...), got); diff != "" {
+				t.Fatalf("%s in (%d, %d] (-want +got):\n%s", user, from, to, diff)
+			}
+		}
+		t.Logf("%s hears %d events; %d pages", user, len(want), pages)
+	}
+}
+
+// fill appends messages to a channel, by numbers of its own: that many draws would exhaust the locks. Nobody
+// else may append meanwhile.
+func fill(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
+	t.Helper()
+	exec(t, c, `
+		WITH e AS (
+			INSERT INTO events (seq, kind, channel_id, user_id, message_id)
+			SELECT pg_sequence_last_value('events_seq') + s, 'message.created', $1, 'alice', gen_random_uuid()
+			FROM generate_series(1, $2) AS s RETURNING seq, message_id
+		)
+		INSERT INTO messages (id, channel_id, seq, author_user_id, content, mention_user_ids, created_at)
+		SELECT message_id, $1, seq, 'alice', 'hi', '{}', now() FROM e`, channel, n)
+	exec(t, c, `SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
+}
+
+func wantWithin(t *testing.T, user string, e events.Heard) {
+	t.Helper()
+	in := e.In
+	if in != (events.Interval{}) && (e.Cursor.Seq < in.Joined || in.Left != 0 && e.Cursor.Seq > in.Left || in.ChannelID != e.ChannelID) {
+		t.Errorf("%s: got %d by the interval %+v", user, e.Cursor.Seq, in)
+	}
+	if in == (events.Interval{}) && e.Admin != user {
+		t.Errorf("%s: got %d, and is neither a member nor the admin", user, e.Cursor.Seq)
+	}
+}
+
+// A resume costs what was missed: neither what the log holds from before, nor what others said meanwhile, nor
+// how often the user has come and gone.
+func TestAResumeCostsWhatWasMissed(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d, c := openURL(t, url), connect(t, url)
+	ours, _ := create(t, d, "alice", "bob")
+	theirs, _ := create(t, d, "alice")
+	resume := func(after int64) (blocks int64) {
+		t.Helper()
+		head, err := d.Head(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		at = page.Reached
-		reached = append(reached, at)
+		return touched(t, url, func(ctx context.Context, d *db.DB) error {
+			if _, err := d.Snapshot(ctx, []string{"bob"}, head.Seq, after); err != nil {
+				return err
+			}
+			page, err := d.Replay(ctx, "bob", after, head.Seq)
+			if err == nil && (page.Reached != head.Seq || len(page.Events) != 20) {
+				err = fmt.Errorf("got %d events up to %d, want 20 up to %d", len(page.Events), page.Reached, head.Seq)
+			}
+			return err
+		})
 	}
-	if len(reached) != 2 || reached[0] != first || reached[1] != last {
-		t.Errorf("got pages up to %v, want %v", reached, []int64{first, last})
+	crowd := func() {
+		t.Helper()
+		fill(t, c, theirs, 20000)
+	}
+	crowd()
+	said := posts(t, d, ours, 20)
+	alone := resume(said[0] - 1)
+
+	crowd()
+	exec(t, c, `
+		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at, left_seq)
+		SELECT $1, 'bob', $2::bigint + 2 * s, 0, now(), $2 + 2 * s + 1 FROM generate_series(1, 5000) AS s`, theirs, said[19])
+	at, err := d.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	posts(t, d, ours, 10)
+	crowd()
+	posts(t, d, ours, 10)
+	if crowded := resume(at.Seq); crowded > alone+alone/4 {
+		t.Errorf("got %d blocks with much before and beside it, want about %d as without", crowded, alone)
 	}
 }
+
+// touched counts the blocks that statements of do touch, cached or not.
+func touched(t *testing.T, url string, do func(context.Context, *db.DB) error) (blocks int64) {
+	t.Helper()
+	const count = `
+		SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))::bigint
+		FROM pg_statio_user_tables WHERE relname IN ('events', 'messages', 'members', 'channels')`
+	const others = `
+		SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'counted'`
+	c := connect(t, url)
+	run := func() int64 {
+		t.Helper()
+		sep := "?"
+		if strings.Contains(url, "?") {
+			sep = "&"
+		}
+		d, err := db.Open(t.Context(), url+sep+"application_name=counted")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		d.Close() // a backend that ends has told its statistics
+		for deadline := time.Now().Add(10 * time.Second); column[int64](t, c, others)[0] > 0; {
+			if time.Now().After(deadline) {
+				t.Fatal("backends do not end")
+			}
+		}
+		return column[int64](t, c, count)[0]
+	}
+	exec(t, c, `VACUUM ANALYZE events, messages, members, channels`)
+	before := run()
+	return run() - before
+}
+
+// BenchmarkReplay pages through a log of 300,000 events from its first one on: as a member of 5 of 400
+// channels, of 100 of them, and of the one in which nearly everything is said.
+func BenchmarkReplay(b *testing.B) {
+	for _, crowd := range []struct {
+		user string
+		busy int // of a hundred events, in channel 1
+	}{{"of5", 0}, {"of100", 0}, {"of1", 90}} {
+		b.Run(crowd.user, func(b *testing.B) {
+			url := dbtest.New(b)
+			d, err := db.Open(b.Context(), url)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer d.Close()
+			head, err := d.Head(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			c, err := pgx.Connect(b.Context(), url)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = c.Close(context.Background()) }()
+			if _, err := c.PgConn().Exec(b.Context(), fmt.Sprintf(benchmarked, crowd.busy)).ReadAll(); err != nil {
+				b.Fatal(err)
+			}
+			end, err := d.Head(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			found, at := 0, head.Seq
+			for b.Loop() {
+				page, err := d.Replay(b.Context(), crowd.user, at, end.Seq)
+				if err != nil {
+					b.Fatal(err)
+				}
+				found += len(page.Events)
+				if at = page.Reached; at == end.Seq {
+					at = head.Seq
+				}
+			}
+			b.ReportMetric(float64(found)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+const benchmarked = `
+	INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
+	SELECT gen_random_uuid(), 'g1', 'room ' || i, 'general', false, 'joined', 'alice', 1 FROM generate_series(1, 400) AS i;
+	CREATE TEMP TABLE room AS SELECT id, row_number() OVER () AS i FROM channels;
+	INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
+	SELECT r.id, u.name, 1, 0, now() FROM (VALUES ('of1', 1), ('of5', 5), ('of100', 100)) AS u (name, rooms) JOIN room r ON r.i <= u.rooms;
+	CREATE TEMP TABLE said AS
+	SELECT s, CASE WHEN random() * 100 < %d THEN 1 ELSE 1 + floor(random() * 400) END AS i FROM generate_series(1, 300000) AS s;
+	CREATE INDEX ON said (i);
+	CREATE TEMP TABLE told AS SELECT s, r.id AS channel_id, gen_random_uuid() AS message_id FROM said JOIN room r USING (i);
+	WITH e AS (
+		INSERT INTO events (seq, kind, channel_id, user_id, message_id)
+		SELECT 100 + s, 'message.created', channel_id, 'alice', message_id FROM told ORDER BY s RETURNING seq, channel_id, message_id
+	)
+	INSERT INTO messages (id, channel_id, seq, author_user_id, content, mention_user_ids, created_at)
+	SELECT message_id, channel_id, seq, 'alice', repeat('x', 200), '{}', now() FROM e;
+	SELECT setval('events_seq', (SELECT max(seq) FROM events));
+	VACUUM ANALYZE events, messages, members, channels`

@@ -57,10 +57,15 @@ func (q Queries) SetWakeList(ctx context.Context, channel uuid.UUID, by string, 
 	return q.appendEvent(ctx, events.ChannelUpdated, channel, by, "")
 }
 
+// newWakeList takes the place of a list that no message was decided by, so there are no more lists than
+// messages: versions only rise, and the latest message has the greatest that was used.
 func (q Queries) newWakeList(ctx context.Context, channel uuid.UUID, users []string) error {
 	const query = `
 		WITH c AS (
 			UPDATE channels SET wake_version = wake_version + 1 WHERE id = $1 RETURNING wake_version
+		), unused AS (
+			DELETE FROM wake_lists w USING c WHERE w.channel_id = $1 AND w.version = c.wake_version - 1
+				AND w.version > coalesce((SELECT m.wake_version FROM messages m WHERE m.channel_id = $1 ORDER BY m.seq DESC LIMIT 1), 0)
 		)
 		INSERT INTO wake_lists (channel_id, version, user_ids) SELECT $1, wake_version, $2 FROM c`
 	_, err := q.conn.Exec(ctx, query, channel, users)

@@ -162,5 +162,13 @@ func (s *Session) sendPage(page Page) bool {
 		return false
 	}
 	s.at = max(s.at, page.Reached)
-	return true
+	s.mu.Lock()
+	shown := s.shown
+	s.mu.Unlock()
+	if s.at-shown < cursorLag {
+		return true
+	}
+	// Much was not for this stream: whoever is cut off now does not have to walk it again.
+	at := Cursor{page.Epoch, s.at}
+	return s.send([]*Frame{newFrame("stream.cursor", position{at}, at)})
 }

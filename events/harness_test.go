@@ -72,8 +72,11 @@ func (l *memLog) Tail(_ context.Context, at Cursor, limit int) (Tail, error) {
 	if l.down || l.blind {
 		return Tail{}, errDown
 	}
-	t := Tail{Epoch: l.epoch, Base: l.base}
+	t := Tail{Epoch: l.epoch, Base: l.base, Floor: l.floor}
 	after := at.Seq
+	if after < l.floor {
+		return t, nil
+	}
 	from := min(len(l.events), max(0, len(l.events)-int(l.last()-after)))
 	t.Events = slices.Clone(l.events[from:min(len(l.events), from+limit)])
 	return t, nil

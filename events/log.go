@@ -28,12 +28,13 @@ type Tail struct {
 	Pending bool  // a number beyond the horizon is still undecided
 	Epoch   int64 // of the life of the database that answered
 	Base    int64 // what has survived since the epoch of the position: the smallest base of those after it
+	Floor   int64 // above the position: retention has taken what came next; else it may be 0
 }
 
 // A Page is a part of what one user missed.
 type Page struct {
 	Events  []Heard
-	Reached int64 // all up to here has been looked at; a committed number, for it may be handed out
+	Reached int64 // all up to here has been looked at: the number of an event, or upTo
 	Epoch   int64 // of the life of the database that answered
 }
 

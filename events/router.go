@@ -243,11 +243,31 @@ func (r *Router) enter(epoch, base int64) bool {
 	if !lost {
 		return true // a restart: numbers go on, ids carry the new epoch from here on
 	}
-	r.at.Seq = base
-	r.ring.reset(base)
+	r.restart(base)
+	return false
+}
+
+// expire tells the router the log's floor. It answers true when the router was below: then all sessions end,
+// since what came next is lost to them, and it starts at the floor.
+func (r *Router) expire(floor int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at.Seq >= floor {
+		return false
+	}
+	for s := range r.all {
+		s.Close("expired", true)
+	}
+	r.restart(floor)
+	return true
+}
+
+// restart forgets all that was read; r.mu is held.
+func (r *Router) restart(at int64) {
+	r.at.Seq = at
+	r.ring.reset(at)
 	clear(r.users)
 	clear(r.routes)
-	return false
 }
 
 // Close ends every stream with stream.closing and waits for them; at the end of ctx it cuts those that

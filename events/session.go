@@ -13,8 +13,8 @@ const (
 
 const (
 	heartbeatInterval = 15 * time.Second
-	// A stream whose position is this far past the last id that it showed is told the new position, so that
-	// a later resume need not walk what was not meant for it.
+	// A stream whose position is this far past the last id that it showed is told the new position, at a
+	// heartbeat or while it catches up, so that a later resume need not walk what was not meant for it.
 	cursorLag = 1000
 )
 

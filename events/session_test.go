@@ -268,6 +268,71 @@ func TestAnExpiredPositionIsAReset(t *testing.T) {
 	})
 }
 
+// LOG rule 17: a catch-up that finds next to nothing for its user moves on nevertheless.
+func TestACatchUpIsToldItsPosition(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob")
+		l.create(channelNamed(2), "alice")
+		for range 2 * cursorLag {
+			l.post(channelNamed(2), "alice", "not for bob")
+		}
+		mine := l.post(ops, "alice", "for bob")
+		for range cursorLag {
+			l.post(channelNamed(2), "alice", "not for bob")
+		}
+		n := newNode(t, l) // its ring is empty
+		c := n.open(t, Options{User: "bob", Resume: &from})
+		c.expect(got{event: "stream.ready", id: from.String()})
+		first := c.expect(got{event: "stream.cursor"})
+		if at, err := ParseCursor(first.id); err != nil || at.Epoch != from.Epoch || at.Seq < from.Seq+cursorLag || at.Seq >= mine.Seq {
+			t.Errorf("got %v, %v; want a position %d or so past %v", at, err, cursorLag, from)
+		}
+		c.expect(got{event: "stream.cursor"})
+		c.expect(got{event: "message.created", id: mine.String()})
+		_ = c.conn.Close()
+		synctest.Wait()
+
+		l.set(func() { l.reads = 0 })
+		at, err := ParseCursor(first.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := n.open(t, Options{User: "bob", Resume: &at})
+		again.expect(got{event: "stream.ready", id: first.id})
+		again.expect(got{event: "stream.cursor"})
+		again.expect(got{event: "message.created", id: mine.String()})
+		again.expect(got{event: "stream.cursor"})
+		again.expect(got{event: "stream.live"})
+	})
+}
+
+// A node that was stopped for so long that retention overtook it tells its streams, and starts anew.
+func TestANodeThatRetentionOvertookResetsItsStreams(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		c := n.open(t, Options{User: "bob"})
+		ready := c.expect(got{event: "stream.ready"})
+		l.set(func() { l.blind = true })
+		l.post(ops, "alice", "taken")
+		gone := l.post(ops, "alice", "taken, too")
+		l.post(ops, "alice", "there, but it does not follow")
+		l.set(func() { l.blind, l.floor = false, gone.Seq })
+		c.expect(got{event: "stream.closing", data: `{"reason":"expired","reconnect":true}`})
+		c.expectEnd()
+		synctest.Wait()
+		last, err := ParseCursor(ready.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := n.open(t, Options{User: "bob", Resume: &last})
+		again.expect(got{event: "stream.reset", id: n.Position().String(), data: `"reason":"expired"`})
+		again.expect(got{event: "message.created", id: l.post(ops, "alice", "now").String()})
+	})
+}
+
 func TestTheSeventeenthStreamIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := newNode(t, newMemLog())

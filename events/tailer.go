@@ -88,6 +88,11 @@ func (t *Tailer) next(ctx context.Context) (Tail, error) {
 			"epoch", tail.Epoch, "base", tail.Base)
 		return t.next(ctx)
 	}
+	if t.router.expire(tail.Floor) {
+		t.logger.Warn("retention has taken events that this node had not read; its streams are reset. Was it stopped, or is retention too short?",
+			"floor", tail.Floor)
+		return t.next(ctx)
+	}
 	for _, e := range tail.Events {
 		t.router.publish(e)
 	}

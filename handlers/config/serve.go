@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"fabric-guild/db"
 	"fabric-guild/db/pgrun"
 	"fabric-guild/handlers/chat"
 )
@@ -70,6 +71,7 @@ type Serve struct {
 	AdminUser                   string
 	LogLevel                    slog.Level
 	StreamMaxAge                time.Duration // 0: never
+	Retention                   db.Retention
 	DrainStreams, DrainRequests time.Duration
 }
 
@@ -86,6 +88,8 @@ func (c *Serve) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.Transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
 	f.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	f.DurationVar(&c.StreamMaxAge, "stream-max-age", time.Hour, "streams end between half of this and all of it, for their clients to come back to whichever server has room; 0: never")
+	f.DurationVar(&c.Retention.Age, "retention", 720*time.Hour, "how long events can be resumed from; 0: for ever. Messages stay")
+	f.Int64Var(&c.Retention.Events, "retention-events", 0, "how many events are kept at most, of about 130 bytes each; 0: any number")
 	f.DurationVar(&c.DrainStreams, "drain-streams", 5*time.Second, "how long streams may take to end when the server stops")
 	f.DurationVar(&c.DrainRequests, "drain-requests", 15*time.Second, "how long requests may take then")
 }
@@ -115,6 +119,9 @@ func (c *Serve) Check() error {
 	}
 	if c.StreamMaxAge != 0 && c.StreamMaxAge < time.Second {
 		return fmt.Errorf("-stream-max-age is to be a second at least, or 0: %w", ErrUsage)
+	}
+	if c.Retention.Age < 0 || c.Retention.Events < 0 {
+		return fmt.Errorf("-retention and -retention-events are not to be negative: %w", ErrUsage)
 	}
 	if c.Transport != "auto" && c.Transport != "r3labs" {
 		return fmt.Errorf("-transport is to be auto or r3labs: %w", ErrUsage)

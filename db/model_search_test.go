@@ -1,0 +1,137 @@
+package db_test
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// settled is the fault of a world in which no writer has anything left to do: a reader that has not come to
+// the end of the log after one page more.
+func (p protocol) settled(w world) (fault string) {
+	if slices.ContainsFunc(w.writers[:], func(w writer) bool { return w.left > 0 }) {
+		return ""
+	}
+	for range 2 * len(p.reader) {
+		w = p.readerMoves(w)[0].to
+	}
+	if end := highest(w.visible); w.reader.cursor < end {
+		return fmt.Sprintf("the reader stops at %d, and the log ends at %d", w.reader.cursor, end)
+	}
+	return ""
+}
+
+// alike is the same for worlds that differ only in which writer is which.
+func (w world) alike() world {
+	slices.SortFunc(w.writers[:], func(a, b writer) int {
+		return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key),
+			cmp.Compare(a.keys, b.keys), cmp.Compare(a.drawn, b.drawn), cmp.Compare(a.cached, b.cached))
+	})
+	return w
+}
+
+// explore tries everything that can happen, the shortest stories first. It returns how many worlds there are,
+// or the story of a fault.
+func (p protocol) explore(start world) (worlds int, story []string) {
+	type origin struct {
+		from world
+		what string
+	}
+	came := map[world]origin{start: {}}
+	seen := map[world]bool{start.alike(): true}
+	tell := func(w world, last ...string) []string {
+		for at := w; at != start; at = came[at].from {
+			last = append([]string{came[at].what}, last...)
+		}
+		return last
+	}
+	for queue := []world{start}; len(queue) > 0; queue = queue[1:] {
+		w := queue[0]
+		for _, m := range p.moves(w) {
+			if m.fault != "" {
+				return len(came), tell(w, m.what, "FAULT: "+m.fault)
+			}
+			if key := m.to.alike(); !seen[key] {
+				seen[key], came[m.to] = true, origin{w, m.what}
+				queue = append(queue, m.to)
+			}
+		}
+		if fault := p.settled(w); fault != "" {
+			return len(came), tell(w, "FAULT: "+fault)
+		}
+	}
+	return len(came), nil
+}
+
+// wander takes steps at random to the end of all transactions, and returns the story of a fault.
+func (p protocol) wander(w world, rng *rand.Rand) (story []string) {
+	for slices.ContainsFunc(w.writers[:], func(w writer) bool { return w.left > 0 }) {
+		moves := p.moves(w)
+		m := moves[rng.IntN(len(moves))]
+		story = append(story, m.what)
+		if m.fault != "" {
+			return append(story, "FAULT: "+m.fault)
+		}
+		w = m.to
+	}
+	if fault := p.settled(w); fault != "" {
+		return append(story, "FAULT: "+fault)
+	}
+	return nil
+}
+
+// LOG rules 1 to 11: however few writers and a reader interleave, with and without a crash, no number at or
+// below a horizon appears later, and the reader comes to the end.
+func TestModelOfTheLogHolds(t *testing.T) {
+	t.Parallel()
+	for _, size := range []struct {
+		protocol
+		writers, transactions, crashes int
+	}{
+		{theCode, 3, 1, 0},
+		{theCode, 2, 2, 0},
+		{theCode, 2, 2, 1},
+		{theCodeTwice, 2, 1, 0},
+		{theCodeTwice, 2, 1, 1},
+	} {
+		t.Run(fmt.Sprintf("%d writers, %d crashes", size.writers, size.crashes), func(t *testing.T) {
+			t.Parallel()
+			worlds, story := size.explore(size.start(size.writers, size.transactions, size.crashes))
+			if t.Logf("%d worlds", worlds); story != nil {
+				t.Errorf("of %d worlds one breaks a promise:\n%s", worlds, strings.Join(story, "\n"))
+			}
+			if worlds < 1000 {
+				t.Error("these are too few to tell anything")
+			}
+		})
+	}
+}
+
+// The same for more of them, at random.
+func TestModelOfTheLogHoldsAtRandom(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	for range 200 {
+		if story := theCodeTwice.wander(theCodeTwice.start(modelWriters, 5, 2), rng); story != nil {
+			t.Fatalf("a promise is broken:\n%s", strings.Join(story, "\n"))
+		}
+	}
+}
+
+// Without any of its rules the protocol fails, and the model shows how.
+func TestModelOfTheLogCatchesEachFault(t *testing.T) {
+	t.Parallel()
+	for name, broken := range brokenProtocols {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, story := broken.explore(broken.start(2, 2, 1))
+			if story == nil {
+				t.Fatal("no order of the steps breaks a promise")
+			}
+			t.Log("\n" + strings.Join(story, "\n"))
+		})
+	}
+}

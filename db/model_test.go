@@ -1,0 +1,255 @@
+package db_test
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// This file models how numbers are given out and read (migrations/00001_create_log.sql: draw_seq and
+// log_horizon), small enough to try every order in which writers and a reader can take their steps. What the
+// code does is a list of steps for each, and every rule that it follows has a list beside it that breaks it.
+
+// A step is done at once; between two of them anybody else may take theirs.
+type step uint8
+
+const (
+	// A writer's.
+	look       step = iota // key := the last number given out
+	lookAhead              // the same, but it may be in the future: SELECT last_value FROM events_seq
+	lookOwn                // key := the number that it expects to draw
+	lock                   // holds key
+	draw                   // takes the next number
+	drawCached             // takes the next of two that the backend took from the sequence together
+	rollbackTo             // a savepoint before the first append: its number is gone, its lock is released
+	unlock                 // releases its locks before the end
+	end                    // commits or rolls back; what is committed is on disk before anybody sees it
+	endUnsafe              // the same, and it is on disk later: synchronous_commit = off
+	flush                  // it is now
+	release                // releases its locks: after the end, never before
+	// The reader's. With the last of them, in whatever order, it has a page.
+	readLast      // last := the last number given out
+	readLastAhead // the same, but it may be in the future
+	readKeys      // least := the smallest key held
+	readRows      // what is committed, as of now
+	readRowsBare  // the same, and the horizon itself is handed out as a cursor
+)
+
+// A protocol is what a transaction of a writer does, and what a page of the reader takes.
+type protocol struct{ writer, reader []step }
+
+// theCode appends one event in each transaction, theCodeTwice two.
+var (
+	theCode      = protocol{[]step{look, lock, draw, end, release}, []step{readLast, readKeys, readRows}}
+	theCodeTwice = protocol{[]step{look, lock, draw, look, lock, draw, end, release}, theCode.reader}
+)
+
+var brokenProtocols = map[string]protocol{
+	"the naive order: whatever is committed":             {theCode.writer, []step{readLast, readRows}},
+	"the number is drawn before the lock is taken":       {[]step{draw, look, lock, end, release}, theCode.reader},
+	"the key is the writer's own number, not the last":   {[]step{lookOwn, lock, draw, end, release}, theCode.reader},
+	"last_value runs ahead of the writer":                {[]step{lookAhead, lock, draw, end, release}, theCode.reader},
+	"last_value runs ahead of the reader":                {theCode.writer, []step{readLastAhead, readKeys, readRows}},
+	"a sequence with a cache":                            {[]step{look, lock, drawCached, end, release}, theCode.reader},
+	"one lock for two appends, and a savepoint between":  {[]step{look, lock, draw, rollbackTo, draw, end, release}, theCode.reader},
+	"the lock is released before the end":                {[]step{look, lock, draw, unlock, end, release}, theCode.reader},
+	"the rows are read before the keys":                  {theCode.writer, []step{readLast, readRows, readKeys}},
+	"the smallest key is read before the last number":    {theCode.writer, []step{readKeys, readLast, readRows}},
+	"one snapshot for all three, as in REPEATABLE READ":  {theCode.writer, []step{readRows, readLast, readKeys}},
+	"what is seen may still vanish in a crash":           {[]step{look, lock, draw, endUnsafe, release, flush}, theCode.reader},
+	"a bare horizon is a cursor, and a crash comes then": {theCode.writer, []step{readLast, readKeys, readRowsBare}},
+}
+
+const (
+	modelWriters = 4
+	noKey        = 63 // above every number, which are bits in a word
+)
+
+// A world is where everybody stands. It is comparable, so that those which were seen are known again.
+type world struct {
+	seq     int8   // the last number given out
+	visible uint64 // the numbers that are committed, and of them
+	durable uint64 // those on disk
+	writers [modelWriters]writer
+	reader  reader
+	crashes int8 // that may still come
+}
+
+type writer struct {
+	left   int8   // transactions still to do, this one included
+	at     int8   // its next step
+	key    int8   // what it looked up
+	keys   uint64 // that it holds
+	drawn  uint64 // in this transaction
+	cached int8   // a number that its backend holds back; 0: none
+}
+
+type reader struct {
+	at     int8 // its next step
+	last   int8
+	least  int8
+	rows   uint64
+	cursor int8 // handed out: all up to here has been read
+	passed int8 // the greatest horizon so far: all up to here is decided
+}
+
+// A move leads from one world to another. fault says which promise it breaks.
+type move struct {
+	to          world
+	what, fault string
+}
+
+func upTo(n int8) uint64 { return 1<<(n+1) - 1 }
+
+func highest(set uint64) int8 { return int8(63 - bits.LeadingZeros64(set|1)) }
+
+func (p protocol) start(writers, transactions, crashes int) world {
+	w := world{crashes: int8(crashes)}
+	w.reader.least = noKey
+	for i := range writers {
+		w.writers[i].left = int8(transactions)
+	}
+	return w
+}
+
+// moves are all that can happen next.
+func (p protocol) moves(w world) []move {
+	out := p.readerMoves(w)
+	for i := range w.writers {
+		if w.writers[i].left > 0 {
+			out = append(out, p.writerMoves(w, i)...)
+		}
+	}
+	if w.crashes > 0 {
+		out = append(out, crash(w, w.seq), crash(w, highest(w.durable)))
+	}
+	return out
+}
+
+func (p protocol) writerMoves(w world, i int) (out []move) {
+	me := &w.writers[i]
+	does := p.writer[me.at]
+	if me.at++; int(me.at) == len(p.writer) {
+		me.at, me.left = 0, me.left-1
+	}
+	say := func(format string, args ...any) []move {
+		return append(out, move{to: w, what: fmt.Sprintf("writer %d ", i+1) + fmt.Sprintf(format, args...)})
+	}
+	switch does {
+	case look:
+		me.key = w.seq
+		return say("looks: the last number is %d", me.key)
+	case lookAhead:
+		me.key = w.seq + 2
+		return say("looks: the last number seems to be %d", me.key)
+	case lookOwn:
+		me.key = w.seq + 1
+		return say("looks: it is going to draw %d", me.key)
+	case lock:
+		key := me.key
+		me.keys, me.key = me.keys|1<<key, 0
+		return say("locks %d", key)
+	case draw:
+		w.seq++
+		me.drawn |= 1 << w.seq
+		return say("draws %d", w.seq)
+	case drawCached:
+		n := me.cached
+		if me.cached = 0; n == 0 {
+			n, me.cached, w.seq = w.seq+1, w.seq+2, w.seq+2
+		}
+		me.drawn |= 1 << n
+		return say("draws %d", n)
+	case rollbackTo:
+		me.drawn, me.keys = 0, 0
+		return say("rolls back to its savepoint")
+	case unlock, release:
+		me.keys = 0
+		return say("releases its locks")
+	case flush:
+		w.durable = w.visible
+		return say("is on disk")
+	case end, endUnsafe:
+		drawn := me.drawn
+		me.drawn = 0
+		out = say("rolls back %v", numbers(drawn))
+		w.visible |= drawn
+		if does == end {
+			w.durable |= drawn
+		}
+		out = say("commits %v", numbers(drawn))
+		if late := drawn & upTo(w.reader.passed); late != 0 {
+			out[1].fault = fmt.Sprintf("%v is committed after the reader has passed %d", numbers(late), w.reader.passed)
+		}
+		return out
+	}
+	panic("not a writer's step")
+}
+
+func (p protocol) readerMoves(w world) []move {
+	r := &w.reader
+	m := move{}
+	switch p.reader[r.at] {
+	case readLast:
+		r.last = w.seq
+		m.what = fmt.Sprintf("the reader looks: the last number is %d", r.last)
+	case readLastAhead:
+		r.last = w.seq + 2
+		m.what = fmt.Sprintf("the reader looks: the last number seems to be %d", r.last)
+	case readKeys:
+		r.least = noKey
+		for _, writer := range w.writers {
+			if writer.keys != 0 {
+				r.least = min(r.least, int8(bits.TrailingZeros64(writer.keys)))
+			}
+		}
+		if m.what = "the reader finds no key held"; r.least != noKey {
+			m.what = fmt.Sprintf("the reader finds %d to be the smallest key held", r.least)
+		}
+	case readRows, readRowsBare:
+		r.rows = w.visible
+		m.what = fmt.Sprintf("the reader reads the rows %v", numbers(r.rows))
+	}
+	if r.at++; int(r.at) == len(p.reader) {
+		horizon := min(r.last, r.least)
+		m.what += fmt.Sprintf(", and takes them up to %d", horizon)
+		if missed := w.visible & upTo(horizon) &^ upTo(r.cursor) &^ r.rows; missed != 0 {
+			m.fault = fmt.Sprintf("%v is passed and was not read", numbers(missed))
+		}
+		r.cursor = max(r.cursor, highest(r.rows&upTo(horizon)))
+		r.passed = max(r.passed, horizon)
+		if p.reader[len(p.reader)-1] == readRowsBare {
+			r.cursor = r.passed
+		}
+		r.at, r.last, r.least, r.rows = 0, 0, noKey, 0
+	}
+	m.to = w
+	return []move{m}
+}
+
+// crash takes all that was not committed, and what was committed but not on disk. The sequence may fall back
+// over numbers that no commit has brought to disk. Of the reader the cursor is left, for clients have it.
+func crash(w world, seq int8) move {
+	w.crashes--
+	w.seq, w.visible = seq, w.durable
+	for i, writer := range w.writers {
+		w.writers[i] = writer.gone()
+	}
+	w.reader = reader{least: noKey, cursor: w.reader.cursor, passed: w.reader.cursor}
+	return move{to: w, what: fmt.Sprintf("a crash; the last number is %d now", seq)}
+}
+
+// gone is a writer after a crash: it goes on with its next transaction.
+func (w writer) gone() writer {
+	if w.at > 0 {
+		w.left--
+	}
+	return writer{left: w.left}
+}
+
+func numbers(set uint64) []int {
+	out := []int{}
+	for ; set != 0; set &= set - 1 {
+		out = append(out, bits.TrailingZeros64(set))
+	}
+	return out
+}
