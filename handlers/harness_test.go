@@ -348,7 +348,11 @@ func (u *user) do(method, path string, body any, headers ...string) (answer, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, b}, err
+	a := answer{resp.StatusCode, resp.Header, b}
+	if err == nil {
+		holdAnswer(u.n.t, method, path, a)
+	}
+	return a, err
 }
 
 // ask is do for a status and a shape: an answer that differs in either is an error.

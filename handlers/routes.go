@@ -49,6 +49,7 @@ func (s *Server) routes() []route {
 		on("POST", "/api/admin/refresh", s.refreshAdmin),
 		on("GET", "/healthz", s.healthz),
 		on("GET", "/readyz", s.readyz),
+		on("GET", "/openapi.json", s.contract),
 		on("GET", "/", s.page),
 		on("GET", "/console/:file", s.page),
 	}

@@ -61,7 +61,7 @@ func readFrame(in *bufio.Reader) (f frame, err error) {
 	}
 	for _, known := range [][]string{{"event", "data", "id"}, {"event", "data"}, {""}, {"", "retry"}} {
 		if slices.Equal(fields, known) {
-			return f, nil
+			return f, holdFrame(f)
 		}
 	}
 	return f, fmt.Errorf("%w: the fields %q of %q", errStrict, fields, f.raw)

@@ -28,16 +28,16 @@ func contentOf(at time.Duration) string {
 
 // sentAt finds that again in a line of a stream.
 func sentAt(line []byte) (at time.Duration, ok bool) {
-	i := bytes.Index(line, []byte(mark))
-	if i < 0 {
+	_, after, ok0 := bytes.Cut(line, []byte(mark))
+	if !ok0 {
 		return 0, false
 	}
-	rest := line[i+len(mark):]
-	n := bytes.IndexByte(rest, ' ')
-	if n < 0 {
+	rest := after
+	before, _, ok0 := bytes.Cut(rest, []byte{' '})
+	if !ok0 {
 		return 0, false
 	}
-	ns, err := strconv.ParseInt(string(rest[:n]), 10, 64)
+	ns, err := strconv.ParseInt(string(before), 10, 64)
 	return time.Duration(ns), err == nil
 }
 

@@ -1,0 +1,262 @@
+package handlers_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"fabric-guild/handlers"
+)
+
+// A contract is openapi.json, ready to hold answers against: the schemas of JSON Schema 2020-12, which is what
+// OpenAPI 3.1 speaks.
+type contract struct {
+	doc struct {
+		Paths      map[string]map[string]json.RawMessage `json:"paths"`
+		Components struct {
+			Schemas map[string]json.RawMessage `json:"schemas"`
+		} `json:"components"`
+	}
+	compiler *jsonschema.Compiler
+
+	mu       sync.Mutex
+	compiled map[string]*jsonschema.Schema // by JSON pointer
+}
+
+// theContract is read once; the whole suite's answers are held against it.
+var theContract = sync.OnceValues(func() (*contract, error) {
+	b, err := os.ReadFile("openapi.json")
+	if err != nil {
+		return nil, err
+	}
+	c := &contract{compiler: jsonschema.NewCompiler(), compiled: map[string]*jsonschema.Schema{}}
+	if err := json.Unmarshal(b, &c.doc); err != nil {
+		return nil, err
+	}
+	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	c.compiler.DefaultDraft(jsonschema.Draft2020)
+	c.compiler.AssertFormat()
+	return c, c.compiler.AddResource("openapi.json", whole)
+})
+
+// check holds a JSON value against the schema at a pointer.
+func (c *contract) check(pointer string, value []byte) error {
+	c.mu.Lock()
+	schema := c.compiled[pointer]
+	if schema == nil {
+		var err error
+		if schema, err = c.compiler.Compile("openapi.json#" + pointer); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+		c.compiled[pointer] = schema
+	}
+	c.mu.Unlock()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(value))
+	if err != nil {
+		return err
+	}
+	return schema.Validate(v)
+}
+
+// template is the path of the document that a request's path is of.
+func (c *contract) template(path string) (string, bool) {
+	path, _, _ = strings.Cut(path, "?")
+	parts := strings.Split(path, "/")
+	for template := range c.doc.Paths {
+		matches := func(name, part string) bool { return name == part || strings.HasPrefix(name, "{") }
+		if slices.EqualFunc(strings.Split(template, "/"), parts, matches) {
+			return template, true
+		}
+	}
+	return "", false
+}
+
+// pointer is where the document has the schema of an answer's JSON; empty: it has none.
+func (c *contract) pointer(method, path string, status int, contentType string) (string, error) {
+	if contentType == "application/problem+json" {
+		return "/components/schemas/Problem", nil
+	}
+	template, ok := c.template(path)
+	if !ok || contentType != "application/json" {
+		return "", nil
+	}
+	var op struct {
+		Responses map[string]struct {
+			Content map[string]json.RawMessage `json:"content"`
+		} `json:"responses"`
+	}
+	if method == http.MethodHead {
+		return "", nil
+	}
+	if err := json.Unmarshal(c.doc.Paths[template][strings.ToLower(method)], &op); err != nil {
+		return "", fmt.Errorf("%s %s is not in the contract: %w", method, template, err)
+	}
+	code := fmt.Sprint(status)
+	if _, ok := op.Responses[code].Content[contentType]; !ok {
+		return "", fmt.Errorf("the contract has no %d as %s of %s %s", status, contentType, method, template)
+	}
+	escaped := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(template)
+	return fmt.Sprintf("/paths/%s/%s/responses/%s/content/application~1json/schema", escaped, strings.ToLower(method), code), nil
+}
+
+// holdAnswer is called for every answer that the suite gets.
+func holdAnswer(t testing.TB, method, path string, a answer) {
+	t.Helper()
+	c, err := theContract()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	at, err := c.pointer(method, path, a.status, a.header.Get("Content-Type"))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if at == "" || len(a.body) == 0 {
+		return
+	}
+	if err := c.check(at, a.body); err != nil {
+		t.Errorf("%s %s: got %s, which is not as the contract has it: %v", method, path, a, err)
+	}
+}
+
+// holdFrame is called for every event that the suite's streams get.
+func holdFrame(f frame) error {
+	if f.event == "" {
+		return nil
+	}
+	c, err := theContract()
+	if err != nil {
+		return err
+	}
+	name := ""
+	for part := range strings.SplitSeq(f.event, ".") {
+		name += strings.ToUpper(part[:1]) + part[1:]
+	}
+	b, err := json.Marshal(struct {
+		ID    string          `json:"id,omitempty"`
+		Event string          `json:"event"`
+		Data  json.RawMessage `json:"data"`
+	}{f.id, f.event, json.RawMessage(f.data)})
+	if err != nil {
+		return err
+	}
+	if err := c.check("/components/schemas/"+name, b); err != nil {
+		return fmt.Errorf("%w: an event that is not as the contract has it: %w", errStrict, err)
+	}
+	return nil
+}
+
+// The contract has the routes, all of them and no others.
+func TestTheContractHasTheRoutes(t *testing.T) {
+	t.Parallel()
+	c, err := theContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for path, operations := range c.doc.Paths {
+		for method := range operations {
+			if method != "parameters" {
+				got = append(got, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	param := regexp.MustCompile(`:(\w+)`)
+	var want []string
+	for _, route := range handlers.Routes() {
+		want = append(want, param.ReplaceAllString(route, "{$1}"))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-routes +contract:\n%s", diff)
+	}
+}
+
+// The contract and the README list every error code that is in the sources.
+func TestTheContractHasTheErrorCodes(t *testing.T) {
+	t.Parallel()
+	c, err := theContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes struct {
+		OneOf []struct {
+			Const       string `json:"const"`
+			Description string `json:"description"`
+		} `json:"oneOf"`
+	}
+	if err := json.Unmarshal(c.doc.Components.Schemas["Code"], &codes); err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, code := range codes.OneOf {
+		got = append(got, code.Const)
+		if !strings.Contains(string(readme), "`"+code.Const+"`") {
+			t.Errorf("the README does not name %s", code.Const)
+		}
+	}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := regexp.MustCompile(`(?:newProblem\([^,]+, |ofFields\([^,]+, |p\.Code = |notReady\(|failing\()"([a-z_]+)"`)
+	var want []string
+	for _, file := range sources {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range use.FindAllStringSubmatch(string(source), -1) {
+			want = append(want, match[1])
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
+		t.Errorf("-sources +contract:\n%s", diff)
+	}
+}
+
+// The document is OpenAPI 3.1, as a validator that is not ours says, and served.
+func TestTheContractIsOpenAPI(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	served, err := n.user("ann").do("GET", "/openapi.json", nil)
+	if err != nil || served.status != http.StatusOK {
+		t.Fatalf("got %v and %v", served, err)
+	}
+	const modules = "../testdata/contract/node_modules"
+	if _, err := os.Stat(modules); err != nil {
+		t.Skipf("no validator: npm ci --prefix testdata/contract (%v)", err)
+	}
+	cmd := exec.CommandContext(t.Context(), "node", "../testdata/contract/validate.mjs")
+	cmd.Stdin = bytes.NewReader(served.body)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
