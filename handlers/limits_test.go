@@ -109,6 +109,25 @@ func TestStreamsInTotal(t *testing.T) {
 	}
 }
 
+// A poll takes a place for as long as it waits, and has left it when it is answered.
+func TestPollsTakePlaces(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{edge: config.Edge{MaxStreams: 2}})
+	alice, bob, late := n.user("alice"), n.user("bob"), n.user("late")
+	ops := bob.general(t, "ops", "alice")
+	bob.fresh(t, raw, "")
+	for at := ops.Cursor; seq(at) < seq(ops.Cursor)+20; {
+		answer := alice.polling(t, n.client.Transport, "wait=60&after="+at)
+		late.refused(t, 503, "server_full", "GET", "/api/events", nil)
+		bob.post(t, ops.Channel.ID, "hi")
+		at = (<-answer).Cursor
+	}
+	alice.refused(t, 400, "cursor_malformed", "GET", "/api/events?after=x", nil)
+	if first := late.poll(t, ""); len(first.Items) != 1 {
+		t.Errorf("got %q, want a snapshot", first.shown())
+	}
+}
+
 // Who comes through a trusted proxy has the address that it tells of; who writes the header themselves has not.
 func TestStreamsOfAnAddress(t *testing.T) {
 	t.Parallel()

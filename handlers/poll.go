@@ -50,7 +50,12 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var polled events.Polled
-	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() (err error) {
+	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() error {
+		free, err := s.places.take(s.proxies.client(r))
+		if err != nil {
+			return err
+		}
+		defer free() // before the answer, for the next poll comes right after it
 		polled, err = s.router.Poll(r.Context(), opts, most, time.Duration(wait)*time.Second)
 		return err
 	})
