@@ -74,7 +74,7 @@ func TestPollsShowWhatAStreamShows(t *testing.T) {
 		heard = append(heard, f.event+" "+f.id)
 	}
 	got := pollData{Items: polled[0]}.shown()
-	if diff := cmp.Diff(heard, got[len(got)-len(heard):]); diff != "" {
+	if diff := cmp.Diff(heard, got[max(0, len(got)-len(heard)):]); diff != "" {
 		t.Errorf("(-a live stream +polls):\n%s", diff)
 	}
 }
