@@ -171,6 +171,17 @@ func FuzzFrame(f *testing.F) {
 			if !bytes.HasSuffix(frame.SSE(), []byte("\nid: 7.1042\n\n")) {
 				t.Errorf("got %q, want the id last", frame.SSE())
 			}
+			line := frame.line().SSE()
+			var asLine struct {
+				ID, Event string
+				Data      json.RawMessage
+			}
+			if err := json.Unmarshal(line, &asLine); err != nil || bytes.IndexByte(line, '\n') != len(line)-1 || bytes.ContainsAny(line, "\r\x00") {
+				t.Fatalf("got the line %q and error %v, want one line of JSON", line, err)
+			}
+			if asLine.ID != "7.1042" || asLine.Event != frame.Event || !bytes.Equal(asLine.Data, frame.Data) {
+				t.Errorf("got the line %s, want %s %s", line, frame.Event, frame.Data)
+			}
 			var data struct{ Name, Content, UserID, AuthorUserID, Reason string }
 			if err := json.Unmarshal(frame.Data, &data); err != nil {
 				t.Fatalf("%v in %q", err, frame.Data)
