@@ -49,7 +49,7 @@ func (x *rates) take(h http.Header, user string, now time.Time) error {
 	if allowed {
 		return nil
 	}
-	p := newProblem(http.StatusTooManyRequests, "rate_limited", "this is more than %v changes per second, after %d at once", x.each, x.burst)
+	p := newProblem(http.StatusTooManyRequests, "rate_limited", "this is more than %v changes per second, after %d at once; the server's -rate-limit sets it", x.each, x.burst)
 	p.retryAfter = max(1, seconds(1-left))
 	return p
 }
