@@ -54,6 +54,9 @@ func (b *Doorbell) heard() { b.quiet.Store(int64(time.Since(b.born))) }
 // Bell receives after rings, any number of them together.
 func (b *Doorbell) Bell() <-chan struct{} { return b.here }
 
+// Hears reports whether the other nodes' rings reach this one; if not, their events are found by polling.
+func (b *Doorbell) Hears() bool { return b.quiet.Load() != unheard }
+
 // ring never blocks.
 func (b *Doorbell) ring() {
 	set(b.here)

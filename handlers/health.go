@@ -39,3 +39,9 @@ func notReady(code, detail string) error {
 	p.retryAfter = 1
 	return p
 }
+
+// serveMetrics tells Prometheus.
+func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
+	s.metrics.ServeHTTP(w, r)
+	return nil
+}
