@@ -88,7 +88,12 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	wg.Go(func() { d.notifyOthers(ctx) })
 	var retry time.Duration
 	for ctx.Err() == nil {
-		err := d.listen(ctx, url, func() { retry = 0 })
+		err := d.listen(ctx, url, func() {
+			if retry > 0 {
+				logger.Info("the doorbell is heard again")
+			}
+			retry = 0
+		})
 		if ctx.Err() == nil && retry == 0 {
 			logger.Warn("the doorbell is silent, new events are found by polling", "error", err)
 		}
