@@ -313,37 +313,23 @@ func TestCommandLine(t *testing.T) {
 func TestAJSONLogIsNothingElse(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
-	var stderr guildtest.Text
-	cmd := exec.Command(program.Path, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-debug-addr", "127.0.0.1:0")
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	guildtest.Eventually(t, "the server is ready", guildtest.Patience, func() bool {
-		return strings.Contains(stderr.String(), `"msg":"ready"`) || len(ended) > 0
-	})
-	profiles := regexp.MustCompile(`"msg":"profiles are served","url":"([^"]+)"`).FindStringSubmatch(stderr.String())
+	n := program.Launch(t, state, nil, exec.Command(program.Path, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-debug-addr", "127.0.0.1:0"))
+	profiles := regexp.MustCompile(`"msg":"profiles are served","url":"([^"]+)"`).FindStringSubmatch(n.Log())
 	if profiles == nil {
-		t.Fatalf("got %s, want a line that tells where profiles are", &stderr)
+		t.Fatalf("got %s, want a line that tells where profiles are", n.Log())
 	}
 	for path, want := range map[string]int{"heap": http.StatusOK, "goroutine": http.StatusOK, "cmdline": http.StatusNotFound} {
 		if got, err := guildtest.Call(t.Context(), http.MethodGet, profiles[1]+path, "", nil, nil); err != nil || got != want {
 			t.Errorf("%s: got %d and %v, want %d", path, got, err, want)
 		}
 	}
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	n.Stop()
 	_, failed, code := program.Run(t, nil, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-database-url", "postgres://guild@127.0.0.1:1/guild")
 	if code != 1 || !strings.Contains(failed, `"level":"ERROR"`) || !strings.Contains(failed, "refused") {
 		t.Errorf("got exit %d and %q, want 1 and the reason as a line of the log", code, failed)
 	}
 	var messages []string
-	for line := range strings.Lines(stderr.String() + failed) {
+	for line := range strings.Lines(n.Log() + failed) {
 		var l struct{ Time, Level, Msg string }
 		if err := json.Unmarshal([]byte(line), &l); err != nil || l.Time == "" || l.Level == "" {
 			t.Errorf("got %q and %v, want a line of the log as JSON", line, err)
@@ -594,6 +580,8 @@ func TestImports(t *testing.T) {
 		{"/events/follow", module + "/handlers", "a client of the server knows it by its wire", false},
 		{"/events/tail", module + "/db", "a client of the server has no database", false},
 		{"/events/tail", module + "/handlers", "a client of the server knows it by its wire", false},
+		{"/events", "github.com/prometheus", "it counts for itself: who is told how much is decided in handlers", false},
+		{"/db", "github.com/prometheus", "it counts for itself: who is told how much is decided in handlers", false},
 		{"/db", module + "/handlers", "the log must not know who asks", false},
 		{"/db", "net/http", "status codes are decided in handlers", true},
 		{"/db/pgrun", module + "/db", "a Postgres is run without a schema; dbtest and main put the two together", false},
