@@ -355,7 +355,16 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	if err := c.Check(); err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	logger, people := c.Log.Logger(stderr), stderr
+	if c.Log.JSON() {
+		people = slog.NewLogLogger(logger.Handler(), slog.LevelInfo).Writer()
+		defer func() {
+			if err != nil {
+				logger.Error("the server ends", "error", oneLine(err))
+				err = errTold
+			}
+		}()
+	}
 	tokens, err := openTokens(dir)
 	if err != nil {
 		return err
@@ -378,7 +387,14 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		return err
 	}
 	defer func() { _ = listener.Close() }() // once more is no harm
-	stopPostgres, postgresGone, err := openPostgres(ctx, &c.Database, dir, logger, stderr)
+	if c.DebugAddr != "" {
+		stopProfiles, err := handlers.ServeProfiles(ctx, c.DebugAddr, logger)
+		if err != nil {
+			return err
+		}
+		defer stopProfiles()
+	}
+	stopPostgres, postgresGone, err := openPostgres(ctx, &c.Database, dir, logger, people)
 	if err != nil {
 		return err
 	}
@@ -416,7 +432,12 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	web := handlers.NewHTTPServer(handler, cert, logger)
 	failed := make(chan error, 1)
 	background.Go(func() { failed <- handlers.Serve(web, listener) })
-	_, _ = io.WriteString(stderr, handlers.Greeting(cert, listener.Addr().String(), c.BasePath, stateFlag(dir, getenv)))
+	base := handlers.BaseURL(cert, listener.Addr().String(), c.BasePath)
+	logger.Info("ready", "url", base, "version", version(), "private_postgres", postgresGone != nil,
+		"center", authority != nil, "delivery", c.Delivery, "transport", c.Transport, "max_streams", c.MaxStreams)
+	if !c.Log.JSON() {
+		_, _ = io.WriteString(stderr, handlers.Greeting(base, stateFlag(dir, getenv)))
+	}
 
 	select {
 	case <-ctx.Done():
@@ -425,7 +446,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		err = errors.New("the private Postgres has ended and does not start again; the log above says why")
 	}
 	// Streams first, so that their users come back elsewhere; then requests; then what both of them need.
-	logger.Info("stopping: streams end, requests finish")
+	logger.Info("stopping: streams end, requests finish", "streams", router.Streams())
 	server.Drain()
 	within(c.DrainStreams, router.Close)
 	within(c.DrainRequests, func(ctx context.Context) {
@@ -436,6 +457,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	})
 	stopReading()
 	background.Wait()
+	logger.Info("streams and requests have ended")
 	return err
 }
 

@@ -265,6 +265,10 @@ func TestCommandLine(t *testing.T) {
 		{"a key without its Center", nil, []string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
 		{"a doorbell without its database", nil, []string{"-state", state, "-doorbell-url", unreachable}, 2, ``, `.*-doorbell-url.*-database-url.*\n`},
 		{"bad retention", nil, []string{"-retention", "-1h"}, 2, ``, `.*-retention.*\n`},
+		{"bad log format", nil, []string{"-log-format", "xml"}, 2, ``, `.*-log-format.*\n`},
+		{"profiles for everybody", nil, []string{"-debug-addr", ":6060"}, 2, ``, `.*-debug-addr .* loopback.*\n`},
+		{"profiles for a network", nil, []string{"-debug-addr", "192.0.2.1:6060"}, 2, ``, `.*-debug-addr .* loopback.*\n`},
+		{"profiles nowhere", nil, []string{"-debug-addr", "127.0.0.1"}, 2, ``, `.*-debug-addr .* loopback.*\n`},
 		{"bad prefix", nil, []string{"-base-path", "chat"}, 2, ``, `.*-base-path.*\n`},
 		{"a certificate without its key", nil, []string{"-tls-cert", "cert.pem"}, 2, ``, `.*-tls-cert and -tls-key.*\n`},
 		{"no certificate there", nil, []string{"-state", state, "-tls-cert", "/none/cert.pem", "-tls-key", "/none/key.pem"}, 1, ``, `fabric-guild: .*certificate.*/none/cert\.pem.*\n`},
@@ -302,6 +306,40 @@ func TestCommandLine(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever collects logs as JSON gets nothing else: neither the greeting nor progress, nor the error at the end.
+func TestAJSONLogIsNothingElse(t *testing.T) {
+	t.Parallel()
+	state := guildtest.StateDir(t)
+	n := program.Launch(t, state, nil, exec.Command(program.Path, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-debug-addr", "127.0.0.1:0"))
+	profiles := regexp.MustCompile(`"msg":"profiles are served","url":"([^"]+)"`).FindStringSubmatch(n.Log())
+	if profiles == nil {
+		t.Fatalf("got %s, want a line that tells where profiles are", n.Log())
+	}
+	for path, want := range map[string]int{"heap": http.StatusOK, "goroutine": http.StatusOK, "cmdline": http.StatusNotFound} {
+		if got, err := guildtest.Call(t.Context(), http.MethodGet, profiles[1]+path, "", nil, nil); err != nil || got != want {
+			t.Errorf("%s: got %d and %v, want %d", path, got, err, want)
+		}
+	}
+	n.Stop()
+	_, failed, code := program.Run(t, nil, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-database-url", "postgres://guild@127.0.0.1:1/guild")
+	if code != 1 || !strings.Contains(failed, `"level":"ERROR"`) || !strings.Contains(failed, "refused") {
+		t.Errorf("got exit %d and %q, want 1 and the reason as a line of the log", code, failed)
+	}
+	var messages []string
+	for line := range strings.Lines(n.Log() + failed) {
+		var l struct{ Time, Level, Msg string }
+		if err := json.Unmarshal([]byte(line), &l); err != nil || l.Time == "" || l.Level == "" {
+			t.Errorf("got %q and %v, want a line of the log as JSON", line, err)
+		}
+		messages = append(messages, l.Msg)
+	}
+	for _, want := range []string{"creating a private Postgres", "ready", "stopping: streams end, requests finish", "the server ends"} {
+		if !slices.ContainsFunc(messages, func(m string) bool { return strings.HasPrefix(m, want) }) {
+			t.Errorf("got the lines %q, want %q among them", messages, want)
+		}
 	}
 }
 
@@ -542,6 +580,8 @@ func TestImports(t *testing.T) {
 		{"/events/follow", module + "/handlers", "a client of the server knows it by its wire", false},
 		{"/events/tail", module + "/db", "a client of the server has no database", false},
 		{"/events/tail", module + "/handlers", "a client of the server knows it by its wire", false},
+		{"/events", "github.com/prometheus", "it counts for itself: who is told how much is decided in handlers", false},
+		{"/db", "github.com/prometheus", "it counts for itself: who is told how much is decided in handlers", false},
 		{"/db", module + "/handlers", "the log must not know who asks", false},
 		{"/db", "net/http", "status codes are decided in handlers", true},
 		{"/db/pgrun", module + "/db", "a Postgres is run without a schema; dbtest and main put the two together", false},

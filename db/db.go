@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fabric-guild/events"
@@ -43,6 +44,7 @@ type DB struct {
 	wake   wakeLists // some that were read
 	posts  posts
 	own    own
+	swept  atomic.Int64
 
 	Retained Retained
 

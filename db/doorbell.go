@@ -54,6 +54,9 @@ func (b *Doorbell) heard() { b.quiet.Store(int64(time.Since(b.born))) }
 // Bell receives after rings, any number of them together.
 func (b *Doorbell) Bell() <-chan struct{} { return b.here }
 
+// Hears reports whether the other nodes' rings reach this one; if not, their events are found by polling.
+func (b *Doorbell) Hears() bool { return b.quiet.Load() != unheard }
+
 // ring never blocks.
 func (b *Doorbell) ring() {
 	set(b.here)
@@ -85,7 +88,12 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	wg.Go(func() { d.notifyOthers(ctx) })
 	var retry time.Duration
 	for ctx.Err() == nil {
-		err := d.listen(ctx, url, func() { retry = 0 })
+		err := d.listen(ctx, url, func() {
+			if retry > 0 {
+				logger.Info("the doorbell is heard again")
+			}
+			retry = 0
+		})
 		if ctx.Err() == nil && retry == 0 {
 			logger.Warn("the doorbell is silent, new events are found by polling", "error", err)
 		}

@@ -84,11 +84,14 @@ func (d *DB) RunSweeper(ctx context.Context, logger *slog.Logger) {
 		if err != nil && ctx.Err() == nil {
 			logger.Warn("old idempotency keys were not swept", "error", err)
 		}
-		if n == 0 {
+		if d.swept.Add(n); n == 0 {
 			wait(ctx, sweepInterval)
 		}
 	}
 }
+
+// Swept is how many keys RunSweeper has forgotten so far.
+func (d *DB) Swept() int64 { return d.swept.Load() }
 
 const sweepInterval = 10 * time.Minute
 

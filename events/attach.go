@@ -25,12 +25,15 @@ func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment
 	if !covered {
 		return nil, r.at.Seq, fromLog
 	}
+	var n deliveries
+	defer r.counters.add(SourceRing, &n)
 	for _, e := range rest {
 		in, ok := s.user.interval(e)
 		if !ok && !e.isFor(s.opts.User) {
 			continue
 		}
-		if f := e.frameFor(s.opts.User, in, &s.opts.Filter); f != nil {
+		f := e.frameFor(s.opts.User, in, &s.opts.Filter)
+		if n[f.outcome()]++; f != nil {
 			frames = append(frames, f)
 		}
 	}
@@ -61,6 +64,7 @@ func (r *Router) covers(seq int64) (position int64, ok bool) {
 // overflow takes a session out of the live ones; it catches up from the last number that it wrote. Both
 // locks are held.
 func (r *Router) overflow(s *Session) {
+	r.counters.Overflows.Add(1)
 	s.queue, s.bytes = nil, 0
 	s.phase = catchingUp
 	r.detach(s)

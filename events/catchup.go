@@ -14,6 +14,9 @@ const (
 // catchUp brings the stream from its position to the router's, and attaches it. It writes straight from the
 // log's pages and the ring, so that no queue grows, and returns when the stream is live or is to end.
 func (s *Session) catchUp() {
+	s.router.counters.CatchingUp.Add(1)
+	defer s.router.counters.CatchingUp.Add(-1)
+	s.counted = !s.opened && s.opts.Resume == nil // it has missed nothing
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.mu.Lock()
@@ -35,16 +38,19 @@ func (s *Session) catchUp() {
 		frames, upTo, how := s.router.attach(s)
 		switch how {
 		case attached:
+			s.count(SourceRing)
 			return
 		case fromRing:
+			s.count(SourceRing)
 			if !s.send(frames) {
 				return
 			}
 			s.at = max(s.at, upTo)
 		case fromLog:
+			s.count(SourceLog)
 			page, err := s.page(ctx, upTo)
 			if errors.Is(err, ErrExpired) { // it was slower than retention
-				s.Close("expired", true)
+				s.Close(ResetExpired, true)
 				return
 			}
 			if err != nil || !s.sendPage(page) {
@@ -63,9 +69,12 @@ func (s *Session) open(ctx context.Context) bool {
 		if upTo, covered := s.router.covers(s.at); !covered {
 			var err error
 			if first, err = s.page(ctx, upTo); errors.Is(err, ErrExpired) {
-				s.opts.Resume, s.opts.Reset = nil, "expired"
+				s.opts.Resume, s.opts.Reset = nil, ResetExpired
+				s.counted = true
 			} else if err != nil {
 				return false
+			} else {
+				s.count(SourceLog)
 			}
 		}
 	}
@@ -81,6 +90,7 @@ func (s *Session) open(ctx context.Context) bool {
 		ready.Cursor, s.at = asOf, asOf.Seq
 		if s.opts.Reset != "" {
 			name = streamReset
+			s.router.counters.Resets.add(s.opts.Reset, 1)
 		}
 	}
 	if !s.send(ready.frames(name, channels)) {
@@ -88,6 +98,14 @@ func (s *Session) open(ctx context.Context) bool {
 	}
 	s.opened, s.resumed = true, ready.Resumed
 	return s.sendPage(first)
+}
+
+// count counts a catch-up, once.
+func (s *Session) count(from Source) {
+	if !s.counted {
+		s.counted = true
+		s.router.counters.CatchUps.add(from.String(), 1)
+	}
 }
 
 // page reads the next part of the log up to upTo, trying until it succeeds, the part has expired, or the
@@ -150,11 +168,14 @@ func (r *Router) read(ctx context.Context, read func(context.Context) error) err
 
 func (s *Session) sendPage(page Page) bool {
 	frames := make([]*Frame, 0, len(page.Events))
+	var n deliveries
 	for _, e := range page.Events {
-		if f := e.frameFor(s.opts.User, e.In, &s.opts.Filter); f != nil {
+		f := e.frameFor(s.opts.User, e.In, &s.opts.Filter)
+		if n[f.outcome()]++; f != nil {
 			frames = append(frames, f)
 		}
 	}
+	s.router.counters.add(SourceLog, &n)
 	if s.opts.Marks && page.Reached > s.at {
 		frames = append(frames, cursorFrame(Cursor{page.Epoch, page.Reached}))
 	}

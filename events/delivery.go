@@ -10,9 +10,10 @@ const (
 	Skip     Outcome = iota // not delivered
 	Observer                // delivered, not to be acted on
 	Wake                    // delivered, and the recipient is to start its model
+	outcomes                // how many there are
 )
 
-func (o Outcome) String() string { return [...]string{"skip", "observer", "wake"}[o] }
+func (o Outcome) String() string { return [outcomes]string{"skip", "observer", "wake"}[o] }
 
 // A Reason says why. It stands on the wire as wakeReason.
 type Reason uint8

@@ -17,6 +17,18 @@ type Frame struct {
 	Data  []byte // one line
 	sse   []byte // the frame as it goes over the wire
 	seq   int64  // of ID, 0 without one
+	wakes bool
+}
+
+// outcome is what came of an event that was to be shown as f; nil: it was not.
+func (f *Frame) outcome() Outcome {
+	switch {
+	case f == nil:
+		return Skip
+	case f.wakes:
+		return Wake
+	}
+	return Observer
 }
 
 // Frames of the stream's own that more than their maker knows.
@@ -153,11 +165,13 @@ func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 		})
 	}
 	return e.variant(reason, in, func() *Frame {
-		return newFrame(string(e.Kind), struct {
+		frame := newFrame(string(e.Kind), struct {
 			Message
 			Wakeup     bool   `json:"wakeup"`
 			WakeReason string `json:"wakeReason"`
 		}{m.For(in), outcome == Wake, reason.String()}, e.Cursor)
+		frame.wakes = outcome == Wake
+		return frame
 	})
 }
 

@@ -26,6 +26,8 @@ var ErrExpired = errors.New("the log no longer reaches back to this position")
 type Tail struct {
 	Events  []*Event
 	Pending bool  // a number beyond the horizon is still undecided
+	Horizon int64 // all numbers up to here are decided
+	Last    int64 // the last number that was given out; 0: it took no look at the horizon to know what comes next
 	Epoch   int64 // of the life of the database that answered
 	Base    int64 // what has survived since the epoch of the position: the smallest base of those after it
 	Floor   int64 // above the position: retention has taken what came next; else it may be 0

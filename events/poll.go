@@ -147,5 +147,8 @@ func (g *gathering) reach(f *Frame) {
 	}
 }
 
+// Name is what metrics call it.
+func (g *gathering) Name() string { return "poll" }
+
 // Close has nothing to end, for Send never blocks.
 func (g *gathering) Close() {}

@@ -113,6 +113,9 @@ func (t *viaR3labs) Close() {
 	}
 }
 
+// Name is what metrics call it.
+func (t *viaR3labs) Name() string { return "r3labs" }
+
 // leave notes that the handler is through: the connection is not ours any more.
 func (t *viaR3labs) leave() {
 	t.mu.Lock()

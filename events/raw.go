@@ -134,6 +134,9 @@ func (t *raw) write(b []byte) error {
 	return nil
 }
 
+// Name is what metrics call it.
+func (t *raw) Name() string { return "raw" }
+
 // Close may block no one, as the last words of TLS can: it cuts off what is being written or read, and whoever
 // watches the connection closes it. What the system has not sent yet is still sent.
 func (t *raw) Close() { _ = t.conn.SetDeadline(time.Unix(1, 0)) }

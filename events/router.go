@@ -35,6 +35,8 @@ type Router struct {
 	ctx  context.Context // ends when the router closes
 	stop context.CancelFunc
 
+	counters Counters
+
 	mu      sync.Mutex
 	at      Cursor // everything up to here has been routed
 	ring    ring
@@ -104,10 +106,15 @@ func (r *Router) Streams() int {
 	return len(r.all)
 }
 
+// Counters are what the router and its streams have done so far, to be read at any time.
+func (r *Router) Counters() *Counters { return &r.counters }
+
 // publish routes the next event.
 func (r *Router) publish(e *Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var n deliveries
+	defer r.counters.add(SourceLive, &n)
 	r.ring.push(e)
 	r.at = e.Cursor
 	for _, id := range e.joined() {
@@ -117,12 +124,12 @@ func (r *Router) publish(e *Event) {
 	}
 	if rt := r.routes[e.ChannelID]; rt != nil {
 		for _, u := range rt.users {
-			u.offer(e)
+			u.offer(e, &n)
 		}
 	}
 	if u := r.users[e.Admin]; u != nil && e.Admin != "" {
 		if _, member := u.interval(e); !member {
-			u.offer(e)
+			u.offer(e, &n)
 		}
 	}
 	if e.Message != nil && e.Kind != MessageCreated {
@@ -135,13 +142,13 @@ func (r *Router) publish(e *Event) {
 	}
 }
 
-func (u *user) offer(e *Event) {
+func (u *user) offer(e *Event, n *deliveries) {
 	var in Interval // of one that lasts only an edit asks when it began
 	if e.Kind == MessageUpdated || e.Kind == MessageDeleted {
 		in, _ = u.interval(e)
 	}
 	for i := len(u.live) - 1; i >= 0; i-- { // an overflow takes the session out
-		u.live[i].offer(e, in)
+		u.live[i].offer(e, in, n)
 	}
 }
 

@@ -18,12 +18,13 @@ const (
 	cursorLag = 1000
 )
 
-// A Transport carries whole frames to one client. Send blocks until the system has taken them all, and is
+// A Transport carries whole frames to one client; its name is for metrics. Send blocks until the system has taken them all, and is
 // never called twice at a time; it gives up on a client that takes nothing for WriteTimeout. Close makes
 // Send fail, and may be called at any time and more than once.
 type Transport interface {
 	Send(frames []*Frame) error
 	Close()
+	Name() string
 }
 
 // Options are what a stream is opened with.
@@ -83,6 +84,8 @@ type Session struct {
 	// The worker's own.
 	opened  bool // stream.ready is out
 	resumed bool // stream.live is still to be sent
+	counted bool // this catch-up is, by where it began
+	ending  ending
 	at      int64
 }
 
@@ -132,6 +135,8 @@ func (s *Session) Start(to Transport) {
 		return
 	}
 	s.to = to
+	s.router.counters.Open.add(to.Name(), 1)
+	s.router.counters.Opened.add(to.Name(), 1)
 	s.timer = time.AfterFunc(s.untilTick(), s.tick)
 	s.kick()
 }
@@ -156,6 +161,7 @@ func (s *Session) Close(reason string, reconnect bool) {
 		return
 	}
 	s.bye = closing(reason, reconnect)
+	s.router.counters.Closed.add(reason, 1)
 	s.interrupt()
 }
 
@@ -195,11 +201,12 @@ func (s *Session) kick() {
 	}
 }
 
-// offer queues e if it is for this stream. It never blocks. The router calls it with its lock held, for
+// offer queues e if it is for this stream, and counts what came of it. It never blocks. The router calls it with its lock held, for
 // attached sessions, in the log's order.
-func (s *Session) offer(e *Event, in Interval) {
+func (s *Session) offer(e *Event, in Interval, n *deliveries) {
 	f := e.frameFor(s.opts.User, in, &s.opts.Filter)
 	if f == nil {
+		n[Skip]++
 		return
 	}
 	s.mu.Lock()
@@ -211,6 +218,7 @@ func (s *Session) offer(e *Event, in Interval) {
 		s.router.overflow(s)
 		return
 	}
+	n[f.outcome()]++
 	s.enqueue(f)
 }
 
@@ -258,9 +266,14 @@ func (s *Session) send(frames []*Frame) bool {
 		return true
 	}
 	s.writing.Lock()
-	err := s.to.Send(s.opts.dress(frames))
+	err := s.write(frames)
 	s.writing.Unlock()
 	if err != nil {
+		s.mu.Lock()
+		if s.phase != ended {
+			s.ending = endedBy(err)
+		}
+		s.mu.Unlock()
 		s.Abort()
 		return false
 	}
@@ -282,14 +295,19 @@ func (s *Session) send(frames []*Frame) bool {
 
 // end takes the stream out of the router.
 func (s *Session) end() {
-	if s.to != nil {
-		s.to.Close()
-	}
 	s.mu.Lock()
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+	told := s.bye != nil
 	s.mu.Unlock()
+	if s.to != nil {
+		s.to.Close()
+		s.router.counters.Open.add(s.to.Name(), -1)
+		if !told {
+			s.router.counters.Closed.add(s.ending.String(), 1)
+		}
+	}
 	s.router.forget(s)
 	if s.opts.Ended != nil {
 		s.opts.Ended()
@@ -336,7 +354,7 @@ func (s *Session) tick() {
 func (s *Session) beat() {
 	defer s.router.ended.Done()
 	if s.writing.TryLock() {
-		_ = s.to.Send(s.opts.dress([]*Frame{s.opts.heartbeat(nil)})) // the worker's next one fails too
+		_ = s.write([]*Frame{s.opts.heartbeat(nil)}) // the worker's next one fails too
 		s.writing.Unlock()
 	}
 }
@@ -347,7 +365,25 @@ func (s *Session) rotated() bool {
 		return false
 	}
 	s.bye = closing("rotated", true)
+	s.router.counters.Closed.add("rotated", 1)
 	return true
+}
+
+// write writes frames and counts them. s.writing is held.
+func (s *Session) write(frames []*Frame) error {
+	dressed := s.opts.dress(frames)
+	if err := s.to.Send(dressed); err != nil {
+		return err
+	}
+	var size int64
+	for _, f := range dressed {
+		size += int64(len(f.sse))
+	}
+	c := &s.router.counters
+	c.Writes.Add(1)
+	c.WrittenFrames.Add(int64(len(frames)))
+	c.WrittenBytes.Add(size)
+	return nil
 }
 
 func (s *Session) recheck(done func()) {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"fabric-guild/events/histogram"
 )
 
 const (
@@ -27,6 +29,10 @@ type Tailer struct {
 	logger *slog.Logger
 	bell   <-chan struct{}
 	read   atomic.Int64 // when the log was last read, Unix nanoseconds
+
+	events  atomic.Int64 // how many were read
+	horizon horizon
+	latency histogram.Histogram
 }
 
 // NewTailer returns a tailer that goes on from the router's position. It looks when the bell says that
@@ -39,6 +45,13 @@ func NewTailer(log Log, router *Router, bell <-chan struct{}, logger *slog.Logge
 
 // Age is how long ago the log was last read.
 func (t *Tailer) Age() time.Duration { return time.Since(time.Unix(0, t.read.Load())) }
+
+// Events is how many were read.
+func (t *Tailer) Events() int64 { return t.events.Load() }
+
+// Latency is the time from an event's append, by the database's clock, to its hand-over to the streams here,
+// by this machine's.
+func (t *Tailer) Latency() *histogram.Histogram { return &t.latency }
 
 // Run reads until ctx ends. Errors of the log are told once and retried for ever.
 func (t *Tailer) Run(ctx context.Context) {
@@ -78,9 +91,11 @@ func (t *Tailer) next(ctx context.Context) (Tail, error) {
 	defer cancel()
 	tail, err := t.log.Tail(ctx, t.router.Position(), tailLimit)
 	if err != nil {
+		t.horizon.unseen()
 		return Tail{}, err
 	}
 	t.read.Store(time.Now().UnixNano())
+	t.horizon.see(tail, t.logger)
 	if !t.router.enter(tail.Epoch, tail.Base) {
 		// The position was beyond what this life of the database begins with: what was read after it is
 		// not what follows the base. Read again from there.
@@ -95,7 +110,9 @@ func (t *Tailer) next(ctx context.Context) (Tail, error) {
 	}
 	for _, e := range tail.Events {
 		t.router.publish(e)
+		t.latency.Observe(time.Since(e.OccurredAt.Time))
 	}
+	t.events.Add(int64(len(tail.Events)))
 	return tail, nil
 }
 

@@ -250,14 +250,14 @@ func TestPathsAndMethods(t *testing.T) {
 	n := start(t, setup{})
 	alice := n.user("alice")
 	id := alice.general(t, "ops").Channel.ID
-	for _, path := range []string{"/api", "/api/", "/api/channels/", "/api/me/", "/API/me", "//api/me", "/api/channels/" + id + "/", "/api/channels/" + id + "/none", "/api/stream/x", "/api/../api/none", "/none"} {
+	for _, path := range []string{"/api", "/api/", "/api/channels/", "/api/me/", "/API/me", "//api/me", "/api/channels/" + id + "/", "/api/channels/" + id + "/none", "/api/stream/x", "/api/../api/none", "/none", "/debug/pprof/"} {
 		alice.refused(t, 404, "not_found", "GET", path, nil)
 	}
 	channel := "/api/channels/" + id
 	for path, allow := range map[string]string{
 		"/api/channels": "GET, HEAD, POST", channel: "DELETE, GET, HEAD, PATCH", channel + "/join": "POST", channel + "/leave": "POST",
 		channel + "/members": "GET, HEAD", channel + "/members/bob": "DELETE, PUT", channel + "/messages": "GET, HEAD, POST",
-		"/api/stream": "GET", "/api/events": "GET", "/api/sync": "GET, HEAD", "/api/me": "GET, HEAD", "/api/session": "DELETE, POST", "/healthz": "GET, HEAD", "/readyz": "GET, HEAD",
+		"/api/stream": "GET", "/api/events": "GET", "/api/sync": "GET, HEAD", "/api/me": "GET, HEAD", "/api/session": "DELETE, POST", "/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/metrics": "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} {
 			if strings.Contains(allow, method) {

@@ -7,9 +7,18 @@ import (
 	"strings"
 )
 
+// BaseURL is where the server is; cert is nil where it does without TLS.
+func BaseURL(cert *Certificate, addr, basePath string) string {
+	base := url.URL{Scheme: "http", Host: addr, Path: basePath}
+	if cert != nil {
+		base.Scheme = "https"
+	}
+	return base.String()
+}
+
 // Greeting tells where the server is, and how to try it: commands to copy into a shell in any directory.
-// state is the -state that they need, empty for the default; cert is nil where the server does without TLS.
-func Greeting(cert *Certificate, addr, basePath, state string) string {
+// state is the -state that they need, empty for the default.
+func Greeting(base, state string) string {
 	self := "go run ."
 	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
 		self = quote(path)
@@ -17,11 +26,6 @@ func Greeting(cert *Certificate, addr, basePath, state string) string {
 	if state != "" {
 		state = " -state " + quote(state)
 	}
-	scheme := "http"
-	if cert != nil {
-		scheme = "https"
-	}
-	base := url.URL{Scheme: scheme, Host: addr, Path: basePath}
 	return fmt.Sprintf(`fabric-guild is ready on %[1]s
 
   in a browser, with a token: %[1]s/
@@ -33,7 +37,7 @@ func Greeting(cert *Certificate, addr, basePath, state string) string {
   a message:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels/CHANNEL_ID/messages \
                 -d '{"content":"hi <@bob>"}'
 
-`, base.String(), self, state)
+`, base, self, state)
 }
 
 // quote quotes for a shell what needs it.

@@ -2,8 +2,11 @@ package handlers
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
+
+	"fabric-guild/events"
 )
 
 // staleAfter is how long the log may go unread before streams are taken to stand still.
@@ -13,29 +16,70 @@ type healthAnswer struct {
 	Status string `json:"status"`
 }
 
+type readyAnswer struct {
+	Status string   `json:"status"`
+	Checks []string `json:"checks"` // that passed
+}
+
 // healthz says that the process runs.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, healthAnswer{"ok"})
 }
 
-// readyz says whether requests are welcome: not while draining, nor without the database or the log.
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
-	if s.draining.Load() {
-		return notReady("draining", "this server is about to stop")
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
-	defer cancel()
-	if err := s.db.Ping(ctx); err != nil {
-		return notReady("database_unavailable", "Postgres does not answer")
-	}
-	if s.tailer.Age() > staleAfter {
-		return notReady("log_stale", "the log has not been read for a while; streams stand still")
-	}
-	return writeJSON(w, http.StatusOK, healthAnswer{"ready"})
+// A check is one of the things without which requests are not welcome here.
+type check struct {
+	name string
+	code string // of the problem, when it fails
+	fail string // why it does, empty if it does not
 }
 
-func notReady(code, detail string) error {
-	p := newProblem(http.StatusServiceUnavailable, code, "%s", detail)
-	p.retryAfter = 1
-	return p
+// checks looks at all of them, so that whoever has to mend something sees everything at once.
+func (s *Server) checks(ctx context.Context) []check {
+	accepting := check{name: "accepting", code: "draining"}
+	if s.draining.Load() {
+		accepting.fail = "this server is about to stop"
+	}
+	database := check{name: "database", code: "database_unavailable"}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if s.db.Ping(ctx) != nil {
+		database.fail = "Postgres does not answer"
+	}
+	log := check{name: "log", code: "log_stale"}
+	if age := s.tailer.Age(); age > staleAfter {
+		log.fail = fmt.Sprintf("the log was last read %d s ago; streams stand still", int(age.Seconds()))
+	}
+	horizon := check{name: "horizon", code: "horizon_held"}
+	if held := s.tailer.Held(); held > events.HeldTooLong {
+		horizon.fail = fmt.Sprintf("a transaction that appended to the log has not ended for %d s; streams wait for it", int(held.Seconds()))
+	}
+	return []check{accepting, database, log, horizon}
+}
+
+// readyz says whether requests are welcome, which checks that rests on, and which of them fail.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	var passed []string
+	var failed *problem
+	for _, c := range s.checks(r.Context()) {
+		switch {
+		case c.fail == "":
+			passed = append(passed, c.name)
+		case failed == nil:
+			failed = newProblem(http.StatusServiceUnavailable, c.code, "%s", c.fail)
+			failed.retryAfter = 1
+			fallthrough
+		default:
+			failed.Errors = append(failed.Errors, fieldError{c.name, c.fail})
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	return writeJSON(w, http.StatusOK, readyAnswer{"ready", passed})
+}
+
+// serveMetrics tells Prometheus.
+func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
+	s.metrics.ServeHTTP(w, r)
+	return nil
 }

@@ -160,3 +160,27 @@ func TestOneLinePerRequest(t *testing.T) {
 		})
 	}
 }
+
+// Probes come every few seconds: what they find well is not told at the info level, and what they find ill is.
+func TestProbesAreQuietWhileAllIsWell(t *testing.T) {
+	t.Parallel()
+	log := &syncBuffer{}
+	n := start(t, setup{logger: slog.New(slog.NewTextHandler(log, nil))})
+	n.awaitReadyz(t, "")
+	nobody := &user{n, "", ""}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		if a, err := nobody.do("GET", path, nil, "X-Request-Id", "well"); err != nil || a.status != 200 {
+			t.Errorf("%s: got %v and %v, want 200", path, a, err)
+		}
+	}
+	n.server.Drain()
+	nobody.refused(t, 503, "draining", "GET", "/readyz", nil, "X-Request-Id", "ill")
+	nobody.refused(t, 405, "method_not_allowed", "POST", "/metrics", nil, "X-Request-Id", "wrong")
+	n.stop()
+	got := log.String()
+	for line, want := range map[string]bool{"request_id=well": false, "level=WARN msg=request request_id=ill": true, "level=INFO msg=request request_id=wrong": true} {
+		if strings.Contains(got, line) != want {
+			t.Errorf("got a log with %q: %v, want %v:\n%s", line, !want, want, got)
+		}
+	}
+}

@@ -2,10 +2,12 @@ package handlers
 
 import (
 	"bufio"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,14 +31,32 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 		if rec.hijacked {
 			return
 		}
-		level := s.logger.InfoContext
-		status := rec.status
+		status, took := rec.status, time.Since(start)
 		if r.Context().Err() != nil && status == 0 {
-			level, status = s.logger.DebugContext, 499 // the client is gone
+			status = statusClientGone
 		}
-		level(r.Context(), "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
-			"status", status, "duration_ms", time.Since(start).Milliseconds())
+		if !rec.route.lasts || status != http.StatusOK { // how long a stream lasted tells nothing of the server
+			s.metrics.Request(r.Method, rec.route.path, status, took)
+		}
+		s.logger.Log(r.Context(), requestLevel(rec.route.path, status), "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
+			"status", status, "duration_ms", took.Milliseconds())
 	})
+}
+
+// statusClientGone is that of a request whose client did not wait for its answer; nobody gets to see it.
+const statusClientGone = 499
+
+// requestLevel is that of a request's line. Probes come every few seconds, and what they find is in the metrics.
+func requestLevel(route string, status int) slog.Level {
+	switch {
+	case status == statusClientGone:
+		return slog.LevelDebug
+	case status == http.StatusOK && slices.Contains([]string{"/healthz", "/readyz", "/metrics"}, route):
+		return slog.LevelDebug
+	case status >= http.StatusInternalServerError:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 func validRequestID(id string) bool {
@@ -49,6 +69,7 @@ func validRequestID(id string) bool {
 type recorder struct {
 	http.ResponseWriter
 	status   int
+	route    route // without a path: none
 	hijacked bool
 }
 

@@ -52,6 +52,7 @@ func (s *Server) routes() []route {
 		on("GET", "/openapi.json", s.contract),
 		on("GET", "/", s.page),
 		on("GET", "/console/:file", s.page),
+		on("GET", "/metrics", s.serveMetrics),
 	}
 }
 
@@ -66,10 +67,10 @@ func (s *Server) mux() http.Handler {
 	m.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
 	for _, r := range s.routes() {
 		if r.lasts {
-			m.Handler(r.method, r.path, s.adapt(r.handle))
+			m.Handler(r.method, r.path, s.adapt(r.counted(r.handle)))
 			continue
 		}
-		h := s.adapt(inTime(r.handle))
+		h := s.adapt(r.counted(inTime(r.handle)))
 		m.Handler(r.method, r.path, h)
 		if r.method == http.MethodGet {
 			m.Handler(http.MethodHead, r.path, h) // RFC 9110 §9.1; net/http drops the body
@@ -80,6 +81,16 @@ func (s *Server) mux() http.Handler {
 
 // A handler answers a request, or returns why it does not: then nothing has been written.
 type handler func(w http.ResponseWriter, r *http.Request) error
+
+// counted has a request counted as one of this route.
+func (r route) counted(h handler) handler {
+	return func(w http.ResponseWriter, req *http.Request) error {
+		if rec, ok := w.(*recorder); ok {
+			rec.route = r
+		}
+		return h(w, req)
+	}
+}
 
 // inTime bounds how long a request may wait for the database.
 func inTime(h handler) handler {

@@ -11,6 +11,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/events"
 	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/metrics"
 )
 
 // A Server answers requests. Its fields do not change once it serves.
@@ -31,6 +32,7 @@ type Server struct {
 	rates        *rates
 	places       *places
 	proxies      proxies
+	metrics      *metrics.Metrics
 	draining     atomic.Bool
 }
 
@@ -75,6 +77,7 @@ func New(c Config) (*Server, http.Handler) {
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
 	}
+	s.metrics = metrics.New(metrics.Sources{Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams}, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
 	h = ofOrigins(c.AllowOrigins, h)

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/config"
 
 	"github.com/google/go-cmp/cmp"
@@ -149,41 +148,4 @@ func TestBasePath(t *testing.T) {
 		}
 	}
 	alice.refused(t, 405, "method_not_allowed", "PUT", "/chat/api/me", nil)
-}
-
-func TestHealth(t *testing.T) {
-	t.Parallel()
-	pg := dbtest.NewCluster(t)
-	n := start(t, setup{database: pg.URL()})
-	nobody := &user{n, "", ""}
-	type health struct {
-		Status string `json:"status"`
-	}
-	ready := func() bool {
-		a, err := nobody.do("GET", "/readyz", nil)
-		return err == nil && a.status == 200
-	}
-	if !eventually(ready) {
-		t.Fatal("it is not getting ready")
-	}
-	if got := call[health](t, nobody, 200, "GET", "/readyz", nil); got.Status != "ready" {
-		t.Errorf("got %+v, want ready", got)
-	}
-	if got := call[health](t, nobody, 200, "GET", "/healthz", nil); got.Status != "ok" {
-		t.Errorf("got %+v, want ok", got)
-	}
-	alice := n.user("alice")
-	id := alice.general(t, "ops").Channel.ID
-	if err := pg.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	nobody.refused(t, 503, "database_unavailable", "GET", "/readyz", nil)
-	call[health](t, nobody, 200, "GET", "/healthz", nil)
-	alice.refused(t, 503, "unavailable", "POST", "/api/channels/"+id+"/messages", body{"content": "hi"})
-	alice.refused(t, 503, "unavailable", "POST", "/api/channels", newChannel{GuildID: "g1", Name: "x", XType: "general"})
-	alice.refused(t, 503, "unavailable", "GET", "/api/channels", nil)
-	alice.refused(t, 503, "unavailable", "GET", "/api/sync", nil)
-	n.server.Drain()
-	nobody.refused(t, 503, "draining", "GET", "/readyz", nil)
-	call[health](t, nobody, 200, "GET", "/healthz", nil)
 }

@@ -31,6 +31,7 @@ type AdminCache struct {
 	closed  bool
 	admin   *Admin
 	fetched time.Time
+	failed  int64  // fetches
 	fetch   *fetch // the one under way
 }
 
@@ -70,6 +71,20 @@ func (c *AdminCache) Snapshot() (admin *Admin, filled bool) {
 		c.start()
 	}
 	return c.admin, filled
+}
+
+// An AdminState is what an AdminCache knows, for metrics.
+type AdminState struct {
+	Known   bool      // there is an admin
+	Fetched time.Time // zero: never
+	Failed  int64     // fetches so far
+}
+
+// State never fetches.
+func (c *AdminCache) State() AdminState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return AdminState{c.admin != nil, c.fetched, c.failed}
 }
 
 // Await is Snapshot after the very first fetch: it waits for that one only, which takes two seconds at most, or
@@ -140,6 +155,7 @@ func (c *AdminCache) run(f *fetch) {
 		return
 	}
 	if err != nil {
+		c.failed++
 		c.logger.Warn("the admin is not known: until it is fetched again there is none", "error", err)
 	}
 	if c.fetched.IsZero() {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 )
 
 // maxAnswer bounds an answer's body, in bytes.
@@ -21,14 +22,18 @@ func (c *Client) call(ctx context.Context, to *endpoint, body []byte, read func(
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	to.calls.Add(1)
+	began := time.Now()
+	defer func() { to.took.Observe(time.Since(began)) }()
 	answer, f := c.exchange(limited, to, body)
 	if f == nil {
 		f = read(answer)
 	}
 	switch {
 	case f == nil:
+		to.answered.Add(1)
 		return nil
 	case ctx.Err() != nil:
+		to.abandoned.Add(1)
 		return context.Cause(ctx) // who asked is gone; that says nothing of Center
 	}
 	to.failures[f.reason].Add(1)

@@ -3,6 +3,8 @@ package center
 import (
 	"errors"
 	"sync/atomic"
+
+	"fabric-guild/events/histogram"
 )
 
 var (
@@ -42,14 +44,20 @@ func (f *failure) Unwrap() error { return ErrUnavailable }
 type endpoint struct {
 	method, path string
 	calls        atomic.Int64
+	answered     atomic.Int64
+	abandoned    atomic.Int64
+	took         histogram.Histogram
 	failures     [reasons]atomic.Int64
 }
 
-// Counts are the calls of one endpoint so far: how many were made, and how many of them failed, by reason:
-// timeout, unreachable, redirect, status, invalid.
+// Counts are the calls of one endpoint so far: how many were made, and of those that have ended what came of them
+// and how long they took. Failures go by reason: timeout, unreachable, redirect, status, invalid.
 type Counts struct {
-	Calls    int64
-	Failures map[string]int64
+	Calls     int64
+	Answered  int64
+	Abandoned int64 // their callers went away
+	Failures  map[string]int64
+	Took      *histogram.Histogram
 }
 
 // Counts returns the counts of each endpoint: introspect, resolve_names, admin_email. Every reason is there,
@@ -63,7 +71,7 @@ func (c *Client) Counts() map[string]Counts {
 }
 
 func (e *endpoint) counts() Counts {
-	n := Counts{Calls: e.calls.Load(), Failures: map[string]int64{}}
+	n := Counts{Calls: e.calls.Load(), Answered: e.answered.Load(), Abandoned: e.abandoned.Load(), Failures: map[string]int64{}, Took: &e.took}
 	for r := range reasons {
 		n.Failures[r.String()] = e.failures[r].Load()
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -69,7 +68,8 @@ type Serve struct {
 	Delivery, Transport         string
 	CenterURL, CenterKey        string // both, or neither
 	AdminUser                   string
-	LogLevel                    slog.Level
+	Log                         Log
+	DebugAddr                   string        // empty: no profiles
 	StreamMaxAge                time.Duration // 0: never
 	Retention                   db.Retention
 	DrainStreams, DrainRequests time.Duration
@@ -86,7 +86,8 @@ func (c *Serve) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.CenterKey, "center-api-key", "", "`key` for Center; better in the environment than on the command line")
 	f.StringVar(&c.AdminUser, "admin-user", "", "without Center, the `id` of the admin, who hears what happens in triage")
 	f.StringVar(&c.Transport, "transport", "auto", "auto: streams on HTTP/1.1 are written straight to the connection, others by r3labs/sse; r3labs: all of them by it")
-	f.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	c.Log.Flags(f)
+	f.StringVar(&c.DebugAddr, "debug-addr", "", "`address` of profiles (net/http/pprof), on the loopback; empty: there are none")
 	f.DurationVar(&c.StreamMaxAge, "stream-max-age", time.Hour, "streams end between half of this and all of it, for their clients to come back to whichever server has room; 0: never")
 	f.DurationVar(&c.Retention.Age, "retention", 720*time.Hour, "how long events can be resumed from; 0: for ever. Messages stay")
 	f.Int64Var(&c.Retention.Events, "retention-events", 0, "how many events are kept at most, of about 130 bytes each; 0: any number")
@@ -104,6 +105,12 @@ func (c *Serve) Check() error {
 	}
 	if c.DoorbellURL != "" && c.URL == "" {
 		return fmt.Errorf("-doorbell-url is for a server with a -database-url: %w", ErrUsage)
+	}
+	if err := c.Log.Check(); err != nil {
+		return err
+	}
+	if !onLoopback(c.DebugAddr) {
+		return fmt.Errorf("-debug-addr is to be a port on the loopback, such as 127.0.0.1:6060, since profiles are for nobody else: %w", ErrUsage)
 	}
 	if c.AdminUser != "" && !chat.ValidID(c.AdminUser) {
 		return fmt.Errorf("-admin-user is to be a user's id: %w", ErrUsage)
@@ -136,4 +143,13 @@ func (c *Serve) Hosts(on net.Addr) []string {
 		return []string{}
 	}
 	return c.AllowHosts
+}
+
+// onLoopback reports whether nobody outside of this machine can reach an address. No address is one too.
+func onLoopback(addr string) bool {
+	if addr == "" {
+		return true
+	}
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }

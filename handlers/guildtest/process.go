@@ -78,7 +78,8 @@ func (n *Node) Restart() *Node {
 	return again
 }
 
-var ready = regexp.MustCompile(`fabric-guild is ready on (https?://([^/\s]+)\S*)\n`)
+// ready is in the greeting or, where the log is JSON, in its line.
+var ready = regexp.MustCompile(`(?:fabric-guild is ready on |"msg":"ready","url":")(https?://([^/\s"]+)[^\s"]*)["\n]`)
 
 // Base is the server's URL with its prefix, empty as long as it is not ready. It outlives the server.
 func (n *Node) Base() string {

@@ -1,0 +1,65 @@
+// Package metrics is what Prometheus is told. The parts of the server count for themselves; here their counters
+// are read when Prometheus asks, and get their names. No label holds the id of a user, a channel or a message.
+package metrics
+
+import (
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+	"fabric-guild/handlers/center"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Sources are the parts that count.
+type Sources struct {
+	Router *events.Router
+	Tailer *events.Tailer
+	DB     *db.DB
+	Center *center.Client // nil: there is none
+	Admin  *center.AdminCache
+
+	MaxStreams int // 0: any number
+}
+
+// Metrics are those of one server, in a registry of its own.
+type Metrics struct {
+	http.Handler // answers with all of them
+	requests     *prometheus.HistogramVec
+}
+
+// requestSeconds are the bounds of the buckets of requests.
+var requestSeconds = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// New returns the metrics of these parts, of the process, and of Go.
+func New(from Sources, logger *slog.Logger) *Metrics {
+	registry := prometheus.NewRegistry()
+	m := &Metrics{
+		Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    prefix + "http_request_duration_seconds",
+			Help:    "Time to answer a request, by method, pattern of the route, and class of the status. Streams are counted where they were refused only.",
+			Buckets: requestSeconds,
+		}, []string{"method", "route", "status"}),
+	}
+	registry.MustRegister(
+		&collector{from}, m.requests,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector(),
+	)
+	return m
+}
+
+// Request counts a request that has been answered. route is a pattern of the API, empty for none: paths and
+// methods as they came would make a series each.
+func (m *Metrics) Request(method, route string, status int, took time.Duration) {
+	if route == "" {
+		method, route = "any", "unmatched"
+	}
+	m.requests.WithLabelValues(method, route, strconv.Itoa(status/100)+"xx").Observe(took.Seconds())
+}

@@ -1,0 +1,214 @@
+package handlers_test
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+	"fabric-guild/handlers/center/centertest"
+	"fabric-guild/handlers/config"
+)
+
+// A mover watches which metrics are moved.
+type mover struct {
+	*node
+	t       *testing.T
+	outside *node  // the same database, apart from the node
+	base    scrape // what was before
+	moved   map[string]bool
+}
+
+// want waits until a metric, in its series with these labels, is above something.
+func (m *mover) want(name string, above float64, labels ...string) {
+	m.t.Helper()
+	m.moved[regexp.MustCompile(`_(count|sum|bucket)$`).ReplaceAllString(name, "")] = true
+	var got float64
+	if !eventually(func() bool { got = m.scrape(m.t).sum(name, labels...); return got > above }) {
+		m.t.Errorf("got %s %v = %v, want more than %v", name, labels, got, above)
+	}
+}
+
+// more wants it to be above what it was.
+func (m *mover) more(name string, labels ...string) {
+	m.t.Helper()
+	m.want(name, m.base.sum(name, labels...), labels...)
+}
+
+// Each of the server's own metrics is moved by what it tells of.
+func TestEveryMetricMoves(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	outside := &node{setup: setup{database: dbtest.New(t)}}
+	n := start(t, setup{
+		center: fake, database: outside.database + "&pool_max_conns=2", sendBuffer: 8 << 10, edge: config.Edge{MaxStreams: 100},
+	})
+	m := &mover{node: n, t: t, outside: outside, moved: map[string]bool{}}
+	alice := n.user("alice")
+	channel := alice.general(t, "ops", "bob", "carol", "dave", "eve").Channel.ID
+	m.more("fabric_guild_log_events_read_total")
+	m.more("fabric_guild_log_position")
+	m.more("fabric_guild_log_read_age_seconds")
+	m.more("fabric_guild_delivery_latency_seconds_count")
+	m.more("fabric_guild_delivery_latency_seconds_sum")
+	m.more("fabric_guild_http_request_duration_seconds_count", `method="POST"`, `route="/api/channels"`, `status="2xx"`)
+	m.more("fabric_guild_http_request_duration_seconds_sum", `method="POST"`)
+	m.base = n.scrape(t)
+
+	seen := m.streams(alice, channel)
+	m.slowReaders(alice, channel, seen)
+	m.authorities(fake, alice)
+	m.database(alice, channel)
+	for _, name := range n.scrape(t).families() {
+		if !m.moved[name] {
+			t.Errorf("nothing moved %s here", name)
+		}
+	}
+}
+
+// streams are live, resumed here and at a server that was away, reset, closed. It returns a cursor.
+func (m *mover) streams(alice *user, channel string) (seen string) {
+	t, bob := m.t, m.user("bob")
+	s, _ := bob.fresh(t, raw, "")
+	h2c, _ := m.user("carol").fresh(t, transport{h2c: true}, "")
+	m.want("fabric_guild_streams_max", 99)
+	for _, transport := range []string{`transport="raw"`, `transport="r3labs"`} {
+		m.more("fabric_guild_streams", transport)
+		m.more("fabric_guild_streams_opened_total", transport)
+	}
+	seen = alice.post(t, channel, "hi <@bob>").Cursor
+	s.until(t, seen)
+	h2c.until(t, seen)
+	triage := alice.create(t, newChannel{GuildID: "g1", Name: "triage", XType: "triage", Members: []string{"bob"}}).Channel.ID
+	alice.post(t, triage, "for nobody")
+	for _, outcome := range []string{"wake", "observer", "skip"} {
+		m.more("fabric_guild_deliveries_total", `outcome="`+outcome+`"`, `source="live"`)
+	}
+	m.more("fabric_guild_stream_writes_total")
+	m.more("fabric_guild_stream_written_frames_total")
+	m.more("fabric_guild_stream_written_bytes_total")
+	s.close()
+	m.more("fabric_guild_streams_closed_total", `reason="disconnected"`)
+	bob.resume(t, raw, "", seen)
+	m.more("fabric_guild_stream_catchups_total", `source="ring"`)
+	m.more("fabric_guild_deliveries_total", `outcome="observer"`, `source="ring"`) // the channel that bob is in now
+	bob.open(t, raw, "", "Last-Event-ID", "5.1")
+	m.more("fabric_guild_stream_resets_total", `reason="unknown_epoch"`)
+
+	m.settle(t)
+	away := start(t, setup{database: m.outside.database, state: m.state, center: m.center})
+	bob.at(away).resume(t, raw, "", seen)
+	if !eventually(func() bool {
+		there := away.scrape(t)
+		return there.sum("fabric_guild_stream_catchups_total", `source="log"`) == 1 && there.sum("fabric_guild_deliveries_total", `source="log"`) > 0
+	}) {
+		t.Error("got no catch-up from the log, want one")
+	}
+	away.stop()
+	return seen
+}
+
+// slowReaders take nothing: the queue of one overflows; another, which comes back, stays behind.
+func (m *mover) slowReaders(alice *user, channel, seen string) {
+	t := m.t
+	stall := func(id string, headers ...string) *stream {
+		l := newLine(raw, 8<<10)
+		t.Cleanup(l.hangUp)
+		s, err := m.user(id).dial(l, "", headers...)
+		if err == nil {
+			err = s.begin()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	data[readyData](t, stall("eve").next(t), "stream.ready")
+	var posting sync.WaitGroup
+	for range 4 {
+		posting.Go(func() {
+			for range 100 { // all of them are more than a queue holds, and than a stream gets at once when it is back
+				if _, err := ask[posted](alice, 201, "POST", "/api/channels/"+channel+"/messages", body{"content": strings.Repeat("x", 8000)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	posting.Wait()
+	m.more("fabric_guild_stream_queue_overflows_total")
+	stall("dave", "Last-Event-ID", seen)
+	m.more("fabric_guild_streams_catching_up")
+}
+
+// authorities are Center, and the admin whom it knows.
+func (m *mover) authorities(fake *centertest.Server, alice *user) {
+	m.want("fabric_guild_center_calls_total", 0, `endpoint="introspect"`, `outcome="answered"`)
+	m.want("fabric_guild_center_call_duration_seconds_count", 0, `endpoint="introspect"`)
+	fake.SetAdmin("ada@example.org", "ada")
+	m.operate(m.t, 200)
+	m.want("fabric_guild_admin_known", 0)
+	m.more("fabric_guild_admin_fetched_timestamp_seconds")
+	fake.Break(centertest.Status(500), centertest.AdminEmail)
+	m.operate(m.t, 200)
+	m.more("fabric_guild_admin_fetch_failures_total")
+	m.more("fabric_guild_center_calls_total", `endpoint="admin_email"`, `outcome="status"`)
+	alice.post(m.t, alice.general(m.t, "names").Channel.ID, "<@user.name:bob>")
+	m.more("fabric_guild_center_calls_total", `endpoint="resolve_names"`, `outcome="answered"`)
+}
+
+// database is what the node does with Postgres, besides the log.
+func (m *mover) database(alice *user, channel string) {
+	t := m.t
+	m.want("fabric_guild_db_pool_connections", 0, `pool="tailer"`)
+	m.want("fabric_guild_db_pool_connections_max", 1, `pool="requests"`)
+	m.want("fabric_guild_db_pool_waits_total", 0, `pool="requests"`)
+	m.want("fabric_guild_db_pool_wait_seconds_total", 0, `pool="tailer"`)
+
+	// A transaction holds the horizon; another one takes the other connection, and somebody waits in vain.
+	m.heldBack(t, func() {
+		m.outside.exec(t, `SELECT nextval('events_seq')`) // a number that was given out behind it
+		m.more("fabric_guild_log_horizon_lag_events")
+		m.want("fabric_guild_log_horizon_held_seconds", 0)
+		m.heldBack(t, func() {
+			if !eventually(func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				_, err := m.db.Head(ctx)
+				return err != nil
+			}) {
+				t.Error("got a connection of a pool that has none left")
+			}
+			m.more("fabric_guild_db_pool_gave_up_total", `pool="requests"`)
+		})
+	})
+
+	m.want("fabric_guild_doorbell_listening", 0)
+	m.outside.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
+	if !eventually(func() bool { return m.scrape(t).sum("fabric_guild_doorbell_listening") == 0 }) {
+		t.Error("got a doorbell that is heard without a connection")
+	}
+
+	alice.twice(t, "/api/channels/"+channel+"/messages", "key", body{"content": "once"})
+	m.outside.exec(t, `UPDATE idempotency_keys SET created_at = now() - interval '25 hours'`)
+	m.while(func(ctx context.Context) { m.db.RunSweeper(ctx, m.logger) }, "fabric_guild_idempotency_keys_swept_total")
+	retain := func(ctx context.Context) { m.db.RunRetention(ctx, db.Retention{Events: 10}, m.logger) }
+	m.while(retain, "fabric_guild_retention_events_removed_total")
+	m.outside.exec(t, `ALTER TABLE log_floor RENAME TO not_there`)
+	m.while(retain, "fabric_guild_retention_failures_total")
+	m.outside.exec(t, `ALTER TABLE not_there RENAME TO log_floor`)
+}
+
+// while wants a metric to move while something runs.
+func (m *mover) while(run func(context.Context), name string) {
+	m.t.Helper()
+	ctx, stop := context.WithCancel(m.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { run(ctx) })
+	m.more(name)
+	stop()
+	running.Wait()
+}
