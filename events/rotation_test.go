@@ -26,6 +26,7 @@ func TestAStreamIsRotatedAtItsAge(t *testing.T) {
 		}
 		c.expectEnd()
 		missed := l.post(ops, "alice", "while it was away")
+		settle() // else it may be live before the node has read this
 		c = n.open(t, Options{User: "bob", Resume: &last})
 		c.expect(got{event: "stream.ready"})
 		c.expect(got{event: "message.created", id: missed.String()})
