@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -40,7 +41,7 @@ func (l *crowd) Accept() (net.Conn, error) {
 		<-l.places
 		return nil, err
 	}
-	return &oneOfCrowd{TCPConn: conn.(*net.TCPConn), leave: sync.OnceFunc(func() { <-l.places })}, nil
+	return &oneOfCrowd{TCPConn: conn.(*net.TCPConn), of: l}, nil
 }
 
 // Close may be called more than once.
@@ -51,11 +52,17 @@ func (l *crowd) Close() error {
 
 type oneOfCrowd struct {
 	*net.TCPConn
-	leave func()
+	of   *crowd
+	left atomic.Bool
 }
 
+// Close may be called more than once.
 func (c *oneOfCrowd) Close() error {
-	defer c.leave()
+	defer func() {
+		if !c.left.Swap(true) {
+			<-c.of.places
+		}
+	}()
 	return c.TCPConn.Close()
 }
 

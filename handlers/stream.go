@@ -161,7 +161,8 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 
 // streamEnded writes the line of a request whose stream lives on after its handler.
 func (s *Server) streamEnded(r *http.Request, requestID string) func() {
-	start, client, path := time.Now(), s.proxies.client(r), s.basePath+r.URL.Path
+	start, client := time.Now(), s.proxies.client(r)
+	path := s.basePath + "/api/stream" // and nothing of the request, which is to be forgotten
 	return func() {
 		s.logger.Info("request", "request_id", requestID, "client", client, "method", http.MethodGet, "path", path,
 			"status", http.StatusOK, "duration_ms", time.Since(start).Milliseconds())
