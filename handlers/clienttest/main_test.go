@@ -1,0 +1,15 @@
+// Package clienttest has real clients follow a stream of the program through what happens to connections:
+// libraries of Node and Go, a browser, curl. The README lists what each of them needs.
+package clienttest
+
+import (
+	"os"
+	"testing"
+
+	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/guildtest"
+)
+
+var program guildtest.Program
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }

@@ -1,0 +1,12 @@
+import { fetchEventSource } from '@microsoft/fetch-event-source'
+import { headers, report, url } from '../report.mjs'
+
+globalThis.window = globalThis // it is made for a browser
+globalThis.document = { removeEventListener() {} }
+
+fetchEventSource(url, {
+  headers,
+  openWhenHidden: true,
+  onmessage: (m) => m.data && report(m.event, m.id, m.data),
+  onclose() { throw new Error('it would not come back otherwise') },
+})

@@ -1,0 +1,9 @@
+import { EventSource } from 'launchdarkly-eventsource'
+import { headers, reportEvent, types, url } from './report.mjs'
+
+const source = new EventSource(url, {
+  headers,
+  readTimeoutMillis: 45_000, // three heartbeats; without it Node's own 5 s count
+})
+for (const type of types) source.addEventListener(type, reportEvent)
+source.onerror = (e) => console.error(e.message)
