@@ -19,7 +19,7 @@ const (
 	tailPause = time.Millisecond
 	// How soon to look again while a number is undecided: a writer that gave up rings no doorbell.
 	pendingMin, pendingMax = time.Millisecond, 5 * time.Millisecond
-	retryMin, retryMax     = 50 * time.Millisecond, 2 * time.Second
+	retryMin, retryMax     = 50 * time.Millisecond, 500 * time.Millisecond
 )
 
 // A Tailer reads the log in order and hands it to the router, one per node.
@@ -53,22 +53,25 @@ func (t *Tailer) Events() int64 { return t.events.Load() }
 // by this machine's.
 func (t *Tailer) Latency() *histogram.Histogram { return &t.latency }
 
-// Run reads until ctx ends. Errors of the log are told once and retried for ever.
+// Run reads until ctx ends. Errors of the log are retried for ever, and told whenever they are new ones: what
+// lasts is seldom what it began with.
 func (t *Tailer) Run(ctx context.Context) {
 	var retry, pending time.Duration
+	var told string
 	for ctx.Err() == nil {
 		tail, err := t.next(ctx)
 		switch {
 		case err != nil:
-			if retry == 0 && !errors.Is(err, context.Canceled) {
-				t.logger.Error("the log cannot be read, streams wait; is Postgres up?", "error", err)
+			if text := err.Error(); text != told && !errors.Is(err, context.Canceled) {
+				t.logger.Error("the log cannot be read, streams wait", "error", err)
+				told = text
 			}
 			retry = min(max(2*retry, retryMin), retryMax)
 			sleep(ctx, retry, nil)
 			continue
 		case retry > 0:
 			t.logger.Info("the log is read again")
-			retry = 0
+			retry, told = 0, ""
 		}
 		switch {
 		case len(tail.Events) == tailLimit:
