@@ -45,6 +45,7 @@ type DB struct {
 	posts  posts
 	own    own
 	swept  atomic.Int64
+	epoch  atomic.Int64 // the latest that the tailer has read from
 
 	Retained Retained
 

@@ -28,7 +28,7 @@ type Tailer struct {
 	router *Router
 	logger *slog.Logger
 	bell   <-chan struct{}
-	read   atomic.Int64 // when the log was last read, Unix nanoseconds
+	read   atomic.Pointer[time.Time] // when the log was last read; a clock that is set does not move it
 
 	events  atomic.Int64 // how many were read
 	horizon horizon
@@ -39,12 +39,17 @@ type Tailer struct {
 // something may have been committed or rolled back, and now and then without.
 func NewTailer(log Log, router *Router, bell <-chan struct{}, logger *slog.Logger) *Tailer {
 	t := &Tailer{log: log, router: router, logger: logger, bell: bell}
-	t.read.Store(time.Now().UnixNano()) // whoever knows the position has just read it
+	t.readNow() // whoever knows the position has just read it
 	return t
 }
 
+func (t *Tailer) readNow() {
+	now := time.Now()
+	t.read.Store(&now)
+}
+
 // Age is how long ago the log was last read.
-func (t *Tailer) Age() time.Duration { return time.Since(time.Unix(0, t.read.Load())) }
+func (t *Tailer) Age() time.Duration { return time.Since(*t.read.Load()) }
 
 // Events is how many were read.
 func (t *Tailer) Events() int64 { return t.events.Load() }
@@ -97,7 +102,7 @@ func (t *Tailer) next(ctx context.Context) (Tail, error) {
 		t.horizon.unseen()
 		return Tail{}, err
 	}
-	t.read.Store(time.Now().UnixNano())
+	t.readNow()
 	t.horizon.see(tail, t.logger)
 	if !t.router.enter(tail.Epoch, tail.Base) {
 		// The position was beyond what this life of the database begins with: what was read after it is
