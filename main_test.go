@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,9 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -31,151 +28,6 @@ import (
 var program guildtest.Program
 
 func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }
-
-func TestDrainAndSecondStart(t *testing.T) {
-	t.Parallel()
-	state := guildtest.StateDir(t)
-	n := program.Start(t, state)
-	postmaster, l := n.Postmaster(), guildtest.NewLoad(t, n)
-	bob := l.Listen("bob", n.Base)
-	if status, err := l.Post(n.Base(), l.Channels[0], "before"); err != nil || status != http.StatusCreated {
-		t.Fatalf("got %d and %v for a post, want 201", status, err)
-	}
-	bob.Await("the first message", func(got guildtest.Record) bool { return got.Heard("before") })
-
-	finish := l.PostSlowly(n, l.Channels[1], "slow")
-	n.Signal(syscall.SIGTERM)
-	bob.AwaitClosing()
-	if n.Exited() {
-		t.Error("got an exit, want the request in flight awaited")
-	}
-	finish()
-	n.AwaitExit(0)
-	if err := syscall.Kill(postmaster, 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("got %v from a signal to Postgres, want that it has ended", err)
-	}
-	if !guildtest.LockFree(t, state) {
-		t.Error("got processes of Postgres that live on, want none")
-	}
-
-	before := bob.Record() // it stands still: there is no server
-	again := n.Restart()
-	bob.Await("what came after its stream", func(got guildtest.Record) bool { return got.Heard("slow") })
-	want := guildtest.Frame{Event: "stream.ready", Data: fmt.Sprintf(`{"cursor":%q,"userId":"bob","resumed":true}`, before.Cursor), ID: before.Cursor}
-	if diff := cmp.Diff(want, bob.Record().Frames[len(before.Frames)]); diff != "" {
-		t.Errorf("the first frame after the second start (-want +got):\n%s", diff)
-	}
-	l.Verify(bob, guildtest.Number)
-	again.Stop()
-}
-
-func TestKilledServerLosesNothing(t *testing.T) {
-	t.Parallel()
-	n := program.Start(t, guildtest.StateDir(t))
-	l, base := guildtest.NewLoad(t, n), n.Base()
-	address := func() string { return base } // it stays the same
-	bob := l.Listen("bob", address)
-	l.Write(8, address)
-	for range 3 {
-		l.AwaitMore(300, guildtest.Recovery)
-		n.Kill()
-		n = n.Restart()
-	}
-	l.AwaitMore(300, guildtest.Recovery)
-	l.Finish()
-	l.Verify(bob, guildtest.Number)
-}
-
-func TestKilledPostgresLosesNothing(t *testing.T) {
-	t.Parallel()
-	n := program.Start(t, guildtest.StateDir(t))
-	l := guildtest.NewLoad(t, n)
-	bob := l.Listen("bob", n.Base)
-	l.Write(8, n.Base)
-	for range 2 {
-		l.AwaitMore(300, guildtest.Recovery)
-		postmaster, refused := n.Postmaster(), l.Counts().Refused
-		if err := syscall.Kill(postmaster, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		guildtest.Eventually(t, "posts are refused", guildtest.Recovery, func() bool { return l.Counts().Refused > refused })
-		l.AwaitMore(300, guildtest.Recovery)
-	}
-	n.AwaitReady()
-	l.Finish()
-	if n.Exited() {
-		t.Error("got an exit, want the server to live on")
-	}
-	if got := l.Counts().Failed; got > 0 {
-		t.Errorf("got %d posts without an answer, want the server to answer them all", got)
-	}
-	l.Verify(bob, guildtest.Number)
-	got := bob.Record()
-	if got.Ends > 0 {
-		t.Errorf("got %d ends of the stream, want that it waits for Postgres", got.Ends)
-	}
-	if a, b, _ := strings.Cut(got.Frames[0].ID, "."); a == "" || strings.HasPrefix(got.Cursor, a+".") {
-		t.Errorf("got ids from %s.%s to %s, want an epoch for each life of Postgres", a, b, got.Cursor)
-	}
-}
-
-func TestTwoServersOnOneDatabase(t *testing.T) {
-	t.Parallel()
-	state, url := guildtest.StateDir(t), dbtest.New(t)
-	a, b := program.Start(t, state, "-database-url", url), program.Start(t, state, "-database-url", url)
-	l := guildtest.NewLoad(t, a)
-	aThenB := func() string {
-		if a.Exited() {
-			return b.Base()
-		}
-		return a.Base()
-	}
-	var readers []*guildtest.Reader
-	for _, user := range []string{"bob", "carol"} {
-		readers = append(readers, l.Listen(user, aThenB), l.Listen(user, b.Base)) // both of a user carry the same
-	}
-	l.Write(4, aThenB)
-	l.Write(4, b.Base)
-	l.AwaitMore(300, guildtest.Recovery)
-	commit := l.HoldOpen(url, "late")
-	l.AwaitMore(100, guildtest.Recovery) // others commit what has a greater number
-	commit()
-	a.Kill()
-	l.AwaitMore(300, guildtest.Recovery)
-	l.Finish()
-	want := readers[0].Record().Messages()
-	for _, r := range readers {
-		l.Verify(r, guildtest.Whole)
-		if got := r.Record().Messages(); !slices.Equal(got, want) {
-			i := 0
-			for i < min(len(got), len(want)) && got[i] == want[i] {
-				i++
-			}
-			t.Errorf("%s: got %d events, want the same %d as %s; they part at number %d", r.User, len(got), len(want), readers[0].User, i)
-		}
-	}
-	b.Stop()
-}
-
-func TestDropAndResume(t *testing.T) {
-	t.Parallel()
-	for _, transport := range []string{"auto", "r3labs"} {
-		t.Run(transport, func(t *testing.T) {
-			t.Parallel()
-			n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t), "-transport", transport)
-			l := guildtest.NewLoad(t, n)
-			bob := l.ListenBriefly("bob", n.Base, 150*time.Millisecond)
-			carol := l.Listen("carol", n.Base) // stays, and hears the drain
-			l.Write(8, n.Base)
-			bob.Await("a hundred drops", func(got guildtest.Record) bool { return got.Ends >= 100 })
-			l.Finish()
-			l.Verify(bob, guildtest.Whole)
-			l.Verify(carol, guildtest.Whole)
-			n.Stop()
-			carol.AwaitClosing()
-		})
-	}
-}
 
 // The log is cut short by the flags, at start too; who comes from before is told, and who does not is not.
 func TestRetention(t *testing.T) {
@@ -217,28 +69,6 @@ func TestRetention(t *testing.T) {
 			t.Errorf("from %s: got %s, want %s", cursor, got, want)
 		}
 	}
-}
-
-func TestSecondInstanceIsRefused(t *testing.T) {
-	t.Parallel()
-	state := guildtest.StateDir(t)
-	n := program.Start(t, state)
-	if got := n.Get("/readyz", "", nil); got != http.StatusOK {
-		t.Errorf("got %d from a server that has just said that it is ready, want 200", got)
-	}
-	_, stderr, code := program.Run(t, nil, "serve", "-state", state, "-addr", "127.0.0.1:0")
-	if want := fmt.Sprintf("in use by another instance (process %d)", n.Pid()); code != 1 || !guildtest.IsOneLine(stderr) || !strings.Contains(stderr, want) {
-		t.Errorf("the same state: got exit %d and %q, want 1 and a line with %q", code, stderr, want)
-	}
-	other := guildtest.StateDir(t)
-	_, stderr, code = program.Run(t, nil, "serve", "-state", other, "-addr", n.Addr())
-	if code != 1 || !guildtest.IsOneLine(stderr) || !strings.Contains(stderr, "address already in use") || !strings.Contains(stderr, "-addr") {
-		t.Errorf("the same address: got exit %d and %q, want 1 and a line that tells of -addr", code, stderr)
-	}
-	if _, err := os.Stat(filepath.Join(other, "postgres")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v for the cluster of a server without a port, want that there is none", err)
-	}
-	n.AwaitReady()
 }
 
 func TestCommandLine(t *testing.T) {
@@ -340,22 +170,6 @@ func TestAJSONLogIsNothingElse(t *testing.T) {
 		if !slices.ContainsFunc(messages, func(m string) bool { return strings.HasPrefix(m, want) }) {
 			t.Errorf("got the lines %q, want %q among them", messages, want)
 		}
-	}
-}
-
-// A database that takes the connection and says nothing: a firewall, a machine that hangs.
-func TestSilentDatabaseIsGivenUp(t *testing.T) {
-	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = silent.Close() }()
-	url := "postgres://guild:" + guildtest.Sesame + "@" + silent.Addr().String() + "/guild?sslmode=disable"
-	began := time.Now()
-	_, stderr, code := program.Run(t, nil, "serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", url)
-	if took := time.Since(began); code != 1 || !guildtest.IsOneLine(stderr) || strings.Contains(stderr, guildtest.Sesame) || took > guildtest.Recovery {
-		t.Errorf("got exit %d and %q after %v, want 1 and a line without a password within %v", code, stderr, took, guildtest.Recovery)
 	}
 }
 

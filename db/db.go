@@ -45,6 +45,7 @@ type DB struct {
 	posts  posts
 	own    own
 	swept  atomic.Int64
+	epoch  atomic.Int64 // the latest that the tailer has read from
 
 	Retained Retained
 
@@ -92,7 +93,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("reach the database: %w", err)
+		return nil, fmt.Errorf("reach the database: %w", sentinel(err))
 	}
 	if fsync != "on" {
 		d.Close()
@@ -113,6 +114,8 @@ func parse(url string) (*pgxpool.Config, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	config.ConnConfig.DialFunc = dial
+	config.PingTimeout = lostAfter // of a connection that was idle, before it is used
 	return config, nil
 }
 
@@ -190,7 +193,7 @@ func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
 	defer cancel()
 	c, err := pool.Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, lacking(err)
 	}
 	return c, nil
 }
@@ -220,19 +223,22 @@ func sentinel(err error) error {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrNotFound
 	case unavailable(err):
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return lacking(err)
 	}
 	return err
 }
 
 // unavailable goes by SQLSTATE (Postgres, Appendix A), mostly by its classes: 08 connection, 40 and 55P03
 // locks that were not had, 53 resources, 57 operator intervention and shutdown, 58 the system; 25006 and 55000
-// come from a standby, 0A000 from a plan that a migration made stale. Without a code it is the connection.
+// come from a standby, 0A000 from a plan that a migration made stale. Without a code it is the connection, and
+// whoever gets none is told by any code.
 func unavailable(err error) bool {
+	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect {
+		return true
+	}
 	c := code(err)
 	if c == "" {
-		_, connect := errors.AsType[*pgconn.ConnectError](err)
-		return connect || pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || broken(err)
+		return pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || broken(err)
 	}
 	switch c[:2] {
 	case "08", "40", "53", "57", "58":

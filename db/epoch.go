@@ -12,17 +12,18 @@ import (
 // without an epoch nothing can be appended, so the greatest number that is committed stands still: that of
 // an event, or the floor, if retention has taken them all.
 func (d *DB) beginEpoch(ctx context.Context) error {
+	// A time, not a count: a failover to an older copy must not give a number out again. Nor must it where the
+	// clock was set back: hence not the next number, and none below what this node has seen.
 	const lock, insert = `SELECT pg_advisory_xact_lock($1, 0)`, `
 		INSERT INTO epochs (epoch, key, base)
-		SELECT greatest($1, (SELECT max(epoch) + 1 FROM epochs)), log_key(),
-			greatest((SELECT max(seq) FROM events), (SELECT seq FROM log_floor))
+		SELECT greatest($1, $2::bigint + 1, (SELECT max(epoch) + 1 + (random() * 100000)::bigint FROM epochs WHERE epoch >= $1)),
+			log_key(), greatest((SELECT max(seq) FROM events), (SELECT seq FROM log_floor))
 		ON CONFLICT ON CONSTRAINT epochs_key_unique DO NOTHING`
 	return d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
 		if _, err := q.conn.Exec(ctx, lock, lockEpoch); err != nil {
 			return err
 		}
-		// A time, not a count: a failover to an older copy must not give a number out again.
-		if _, err := q.conn.Exec(ctx, insert, time.Now().Unix()); err != nil {
+		if _, err := q.conn.Exec(ctx, insert, time.Now().Unix(), d.epoch.Load()); err != nil {
 			return fmt.Errorf("begin an epoch: %w", err)
 		}
 		return nil

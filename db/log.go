@@ -134,6 +134,7 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (even
 	if *h.epoch < after.Epoch {
 		return events.Tail{}, errOlderLife
 	}
+	d.epoch.Store(*h.epoch)
 	t := events.Tail{Epoch: *h.epoch, Base: *h.base, Pending: h.horizon < h.last, Horizon: h.horizon, Last: h.last}
 	if t.Epoch != after.Epoch {
 		// Of all the lives since: one that this node never saw may have begun with less than the latest.

@@ -265,6 +265,39 @@ func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 	}
 }
 
+// A clock that was set back gives no number out again, not even in a copy of the database that lacks the latest
+// epoch; and a node that has seen that one does not take the next for an older life.
+func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	const ahead = 1 << 40
+	exec(t, connect(t, url), `UPDATE epochs SET epoch = $1`, ahead)
+	begin := func(d *db.DB) int64 {
+		t.Helper()
+		exec(t, connect(t, url), `UPDATE epochs SET key = epoch::text`) // those of earlier lives
+		got, err := d.Tail(t.Context(), events.Cursor{}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec(t, connect(t, url), `DELETE FROM epochs WHERE epoch = $1`, got.Epoch) // the next is that of a copy from before
+		return got.Epoch
+	}
+	first := begin(d)
+	seen := first
+	for range 5 {
+		got := begin(d)
+		if got <= seen {
+			t.Errorf("got %d after %d, want it to grow", got, seen)
+		}
+		seen = got
+	}
+	got, err := openURL(t, url).Head(t.Context())
+	if err != nil || got.Epoch <= ahead || got.Epoch == first {
+		t.Errorf("a node that comes new: got %d and %v, want more than %d and not %d", got.Epoch, err, ahead, first)
+	}
+}
+
 // Sixteen nodes that notice a new life together agree on one epoch.
 func TestOneEpochForAllWhoNotice(t *testing.T) {
 	t.Parallel()

@@ -24,7 +24,7 @@ type Migration struct {
 func Migrate(ctx context.Context, url string) error {
 	return withProvider(ctx, url, func(p *goose.Provider) error {
 		if _, err := p.Up(ctx); err != nil {
-			return fmt.Errorf("migrate the database: %w", err)
+			return fmt.Errorf("migrate the database: %w", sentinel(err))
 		}
 		return nil
 	})
@@ -36,7 +36,7 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	err := withProvider(ctx, url, func(p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
-			return fmt.Errorf("read the state of the migrations: %w", err)
+			return fmt.Errorf("read the state of the migrations: %w", sentinel(err))
 		}
 		for _, s := range status {
 			out = append(out, Migration{Version: s.Source.Version, Name: s.Source.Path, Applied: s.State == goose.StateApplied})

@@ -31,12 +31,12 @@ func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
-		return nil, fmt.Errorf("reach the database: %w", err)
+		return nil, fmt.Errorf("reach the database: %w", sentinel(err))
 	}
 	defer hangUp(ctx, conn)
 	behind, err := pooled(ctx, conn)
 	if err != nil {
-		return nil, fmt.Errorf("reach the database: %w", err)
+		return nil, fmt.Errorf("reach the database: %w", sentinel(err))
 	}
 	if behind {
 		*mode = pgx.QueryExecModeCacheDescribe

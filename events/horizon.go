@@ -12,8 +12,8 @@ const HeldTooLong = 20 * time.Second
 // A horizon is watched as the tailer sees it: while it stands still before numbers that were given out, no
 // stream moves.
 type horizon struct {
-	undecided atomic.Int64 // numbers beyond it
-	held      atomic.Int64 // since when it stands still, Unix nanoseconds; 0: it does not
+	undecided atomic.Int64              // numbers beyond it
+	held      atomic.Pointer[time.Time] // since when it stands still; nil: it does not
 
 	// The tailer's own.
 	highest int64
@@ -26,8 +26,8 @@ func (t *Tailer) Undecided() int64 { return t.horizon.undecided.Load() }
 // Held is for how long the horizon has stood still because a transaction which drew a number does not end: its
 // age is that at least. 0: nothing holds it, or the log cannot be read.
 func (t *Tailer) Held() time.Duration {
-	if since := t.horizon.held.Load(); since != 0 {
-		return time.Since(time.Unix(0, since))
+	if since := t.horizon.held.Load(); since != nil {
+		return time.Since(*since)
 	}
 	return 0
 }
@@ -38,7 +38,7 @@ func (h *horizon) see(tail Tail, logger *slog.Logger) {
 	h.undecided.Store(undecided)
 	now, since := time.Now(), h.held.Load()
 	if undecided == 0 || tail.Horizon > h.highest {
-		if since = 0; tail.Last > 0 {
+		if since = nil; tail.Last > 0 {
 			h.highest = tail.Horizon
 		}
 		if h.told {
@@ -46,11 +46,11 @@ func (h *horizon) see(tail Tail, logger *slog.Logger) {
 		}
 		h.told = false
 	}
-	if undecided > 0 && since == 0 {
-		since = now.UnixNano()
+	if undecided > 0 && since == nil {
+		since = &now
 	}
 	h.held.Store(since)
-	if since != 0 && now.Sub(time.Unix(0, since)) >= HeldTooLong && !h.told {
+	if since != nil && now.Sub(*since) >= HeldTooLong && !h.told {
 		h.told = true
 		logger.Error("a transaction has appended to the log and does not end, streams wait; the README tells how to find it",
 			"horizon", tail.Horizon, "undecided", undecided)
@@ -58,4 +58,4 @@ func (h *horizon) see(tail Tail, logger *slog.Logger) {
 }
 
 // unseen forgets since when the horizon has stood still: while the log cannot be read, that is not known.
-func (h *horizon) unseen() { h.held.Store(0) }
+func (h *horizon) unseen() { h.held.Store(nil) }

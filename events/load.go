@@ -83,6 +83,8 @@ func (r *Router) loadSome(ctx context.Context) error {
 		l.asOf, l.user.state = asOf, loading
 		users = append(users, l.user.id)
 	}
+	slices.Sort(users)
+	users = slices.Compact(users) // one who left before they were loaded may be back
 	r.mu.Unlock()
 
 	read, err := r.log.Snapshot(ctx, users, asOf.Seq, floor)

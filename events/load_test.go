@@ -88,3 +88,28 @@ func TestClosingDoesNotWaitForTheLoader(t *testing.T) {
 		}
 	})
 }
+
+// A user who leaves and comes back while others are loaded is loaded once, and hears everything once.
+func TestWhoComesBackBeforeBeingLoadedHearsEverythingOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "ann", "bob")
+		n := newNode(t, l)
+		stall := make(chan struct{})
+		l.set(func() { l.stall = stall })
+		n.open(t, Options{User: "ann"})
+		synctest.Wait() // she is being loaded, whoever comes now waits
+		first := n.open(t, Options{User: "bob"})
+		synctest.Wait()
+		first.s.Abort()
+		synctest.Wait()
+		second := n.open(t, Options{User: "bob"})
+		synctest.Wait()
+		l.set(func() { l.stall = nil })
+		close(stall)
+		second.expect(got{event: "stream.ready"})
+		for range 3 {
+			second.expect(got{event: "message.created", id: l.post(ops, "ann", "hi").String()})
+		}
+	})
+}

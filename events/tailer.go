@@ -19,7 +19,7 @@ const (
 	tailPause = time.Millisecond
 	// How soon to look again while a number is undecided: a writer that gave up rings no doorbell.
 	pendingMin, pendingMax = time.Millisecond, 5 * time.Millisecond
-	retryMin, retryMax     = 50 * time.Millisecond, 2 * time.Second
+	retryMin, retryMax     = 50 * time.Millisecond, 500 * time.Millisecond
 )
 
 // A Tailer reads the log in order and hands it to the router, one per node.
@@ -28,7 +28,7 @@ type Tailer struct {
 	router *Router
 	logger *slog.Logger
 	bell   <-chan struct{}
-	read   atomic.Int64 // when the log was last read, Unix nanoseconds
+	read   atomic.Pointer[time.Time] // when the log was last read; a clock that is set does not move it
 
 	events  atomic.Int64 // how many were read
 	horizon horizon
@@ -39,12 +39,17 @@ type Tailer struct {
 // something may have been committed or rolled back, and now and then without.
 func NewTailer(log Log, router *Router, bell <-chan struct{}, logger *slog.Logger) *Tailer {
 	t := &Tailer{log: log, router: router, logger: logger, bell: bell}
-	t.read.Store(time.Now().UnixNano()) // whoever knows the position has just read it
+	t.readNow() // whoever knows the position has just read it
 	return t
 }
 
+func (t *Tailer) readNow() {
+	now := time.Now()
+	t.read.Store(&now)
+}
+
 // Age is how long ago the log was last read.
-func (t *Tailer) Age() time.Duration { return time.Since(time.Unix(0, t.read.Load())) }
+func (t *Tailer) Age() time.Duration { return time.Since(*t.read.Load()) }
 
 // Events is how many were read.
 func (t *Tailer) Events() int64 { return t.events.Load() }
@@ -53,22 +58,25 @@ func (t *Tailer) Events() int64 { return t.events.Load() }
 // by this machine's.
 func (t *Tailer) Latency() *histogram.Histogram { return &t.latency }
 
-// Run reads until ctx ends. Errors of the log are told once and retried for ever.
+// Run reads until ctx ends. Errors of the log are retried for ever, and told whenever they are new ones: what
+// lasts is seldom what it began with.
 func (t *Tailer) Run(ctx context.Context) {
 	var retry, pending time.Duration
+	var told string
 	for ctx.Err() == nil {
 		tail, err := t.next(ctx)
 		switch {
 		case err != nil:
-			if retry == 0 && !errors.Is(err, context.Canceled) {
-				t.logger.Error("the log cannot be read, streams wait; is Postgres up?", "error", err)
+			if text := err.Error(); text != told && !errors.Is(err, context.Canceled) {
+				t.logger.Error("the log cannot be read, streams wait", "error", err)
+				told = text
 			}
 			retry = min(max(2*retry, retryMin), retryMax)
 			sleep(ctx, retry, nil)
 			continue
 		case retry > 0:
 			t.logger.Info("the log is read again")
-			retry = 0
+			retry, told = 0, ""
 		}
 		switch {
 		case len(tail.Events) == tailLimit:
@@ -94,7 +102,7 @@ func (t *Tailer) next(ctx context.Context) (Tail, error) {
 		t.horizon.unseen()
 		return Tail{}, err
 	}
-	t.read.Store(time.Now().UnixNano())
+	t.readNow()
 	t.horizon.see(tail, t.logger)
 	if !t.router.enter(tail.Epoch, tail.Base) {
 		// The position was beyond what this life of the database begins with: what was read after it is

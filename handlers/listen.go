@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,7 +15,7 @@ import (
 
 // Listen listens on a TCP address; port 0 picks one. Of so many connections at once further ones wait.
 func Listen(ctx context.Context, addr string, connections int) (net.Listener, error) {
-	l, err := (&net.ListenConfig{Control: boundUnacknowledged}).Listen(ctx, "tcp", addr)
+	l, err := (&net.ListenConfig{Control: bound}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +83,20 @@ func Room(wanted int) (streams, connections int, err error) {
 	return streams, min(connections, max(wanted, streams)+requests), nil
 }
 
-// boundUnacknowledged ends connections whose peer is gone without a word: what has been written is to be
-// acknowledged within a minute, not within the quarter of an hour that the system gives it (tcp(7),
-// TCP_USER_TIMEOUT). Accepted connections take it over from the listener.
-func boundUnacknowledged(_, _ string, c syscall.RawConn) error {
-	const userTimeout, millis = 18, 60_000
+// bound sets limits that accepted connections take over from their listener. What has been written is to be
+// acknowledged within a minute, not within the quarter of an hour that the system gives a peer that is gone
+// without a word. And the system is to hold little that it has not sent yet, not megabytes for each slow reader:
+// it says that there is room again only when a good part of that is gone, so that a reader who steadily takes
+// some bytes would seem to take none.
+func bound(_, _ string, c syscall.RawConn) error {
+	const userTimeout, notSentLowat = 18, 25 // tcp(7), TCP_USER_TIMEOUT, TCP_NOTSENT_LOWAT
+	const millis, unsent = 60_000, 32 << 10
 	var err error
-	if e := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, millis) }); e != nil {
+	if e := c.Control(func(fd uintptr) {
+		err = errors.Join(
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, millis),
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notSentLowat, unsent))
+	}); e != nil {
 		return e
 	}
 	return err

@@ -90,13 +90,24 @@ func New(t testing.TB) string {
 }
 
 // NewCluster starts a cluster for this test alone, its database migrated, for
-// tests that hurt the server. It is stopped and removed when the test ends, and
-// kept on disk after a failure. It needs no Main.
-func NewCluster(t testing.TB) *pgrun.Postgres {
+// tests that hurt the server. Settings ("max_connections=20") win over the
+// built-in ones. It is stopped and removed when the test ends, and kept on disk
+// after a failure. It needs no Main.
+func NewCluster(t testing.TB, settings ...string) *pgrun.Postgres {
 	t.Helper()
-	h, err := newHost(t.Context(), t.Output())
+	pg := newCluster(t, nil, settings)
+	if err := db.Migrate(t.Context(), pg.URL()); err != nil {
+		t.Fatal(err)
+	}
+	return pg
+}
+
+// newCluster starts one that fill, unless it is nil, has put into the state directory.
+func newCluster(t testing.TB, fill func(state string) error, settings []string) *pgrun.Postgres {
+	t.Helper()
+	h, err := newHost(t.Context(), t.Output(), fill, settings)
 	if err != nil {
-		t.Fatal("start a Postgres for the test:", err)
+		t.Fatal("start a Postgres for the test: ", err)
 	}
 	t.Cleanup(func() {
 		if err := h.close(t.Failed()); err != nil {
@@ -106,9 +117,6 @@ func NewCluster(t testing.TB) *pgrun.Postgres {
 			t.Logf("the test's cluster is kept; to look at it: %s", h.byHand(pgrun.Owner))
 		}
 	})
-	if err := db.Migrate(t.Context(), h.pg.URL()); err != nil {
-		t.Fatal(err)
-	}
 	return h.pg
 }
 
@@ -116,7 +124,7 @@ func (s *shared) open() {
 	// Not a test's context: the cluster outlives the test that came first.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if s.host, s.err = newHost(ctx, os.Stderr); s.err != nil {
+	if s.host, s.err = newHost(ctx, os.Stderr, nil, nil); s.err != nil {
 		return
 	}
 	if s.err = s.administer(ctx, "CREATE DATABASE "+template+" OWNER "+pgrun.Owner); s.err != nil {

@@ -32,7 +32,7 @@ const (
 	keptName  = "kept"
 )
 
-func newHost(ctx context.Context, log io.Writer) (_ *host, err error) {
+func newHost(ctx context.Context, log io.Writer, fill func(state string) error, settings []string) (_ *host, err error) {
 	removeAbandoned()
 	h := &host{}
 	if h.dir, err = os.MkdirTemp("", dirPrefix); err != nil {
@@ -50,10 +50,21 @@ func newHost(ctx context.Context, log io.Writer) (_ *host, err error) {
 	if h.use, err = createLocked(filepath.Join(h.dir, useName)); err != nil {
 		return nil, err
 	}
+	all := map[string]string{"max_connections": "300"}
+	for _, s := range settings {
+		name, value, _ := strings.Cut(s, "=")
+		all[name] = value
+	}
+	if fill != nil {
+		err = fill(h.state())
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.use.Close())
+	}
 	h.pg, err = pgrun.Start(ctx, pgrun.Config{
 		Dir:      h.state(),
 		RunDir:   h.dir,
-		Settings: map[string]string{"max_connections": "300"},
+		Settings: all,
 		Logger:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

@@ -23,9 +23,9 @@ type restartPolicy struct {
 
 var defaultRestarts = restartPolicy{
 	firstPause:   100 * time.Millisecond,
-	longestPause: 5 * time.Second,
+	longestPause: 2 * time.Second,
 	youngAge:     30 * time.Second,
-	youngDeaths:  10,
+	youngDeaths:  150, // about five minutes: a full disk is worth waiting for
 }
 
 // supervise runs servers one after another until ctx ends or it gives up, then

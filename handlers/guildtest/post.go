@@ -15,6 +15,11 @@ import (
 
 // Post sends a message to the server at base and notes what is known of it. Many may post at the same time.
 func (l *Load) Post(base, channel, content string) (status int, err error) {
+	status, _, err = l.post(base, channel, content)
+	return status, err
+}
+
+func (l *Load) post(base, channel, content string) (status int, cursor string, err error) {
 	var answer struct{ Cursor string }
 	content = secret(content)
 	status, err = Call(l.t.Context(), http.MethodPost, base+"/api/channels/"+channel+"/messages", l.alice, map[string]any{"content": content}, &answer)
@@ -31,7 +36,7 @@ func (l *Load) Post(base, channel, content string) (status int, err error) {
 	default:
 		l.wrong = status
 	}
-	return status, err
+	return status, answer.Cursor, err
 }
 
 // PostSlowly begins a post whose body is not there yet, and returns when the server waits for it; finish

@@ -1,10 +1,10 @@
 package guildtest
 
 import (
-	"net/http"
 	"os/exec"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +16,7 @@ type Node struct {
 	program Program
 	cmd     *exec.Cmd
 	state   string
+	root    string // where the server's files are to be seen from here; empty: where they are
 	stderr  *Text
 	ended   chan struct{}
 	secrets []string // tokens that it was given
@@ -25,10 +26,15 @@ type Node struct {
 // a port of its own unless args have an -addr. It returns when the server is ready. See Launch for its end.
 func (p Program) Start(t testing.TB, state string, args ...string) *Node {
 	t.Helper()
+	command := p.command(state, args...)
+	return p.Launch(t, state, nil, exec.Command(command[0], command[1:]...))
+}
+
+func (p Program) command(state string, args ...string) []string {
 	if !slices.Contains(args, "-addr") {
 		args = append(args, "-addr", "127.0.0.1:0")
 	}
-	return p.Launch(t, state, nil, exec.Command(p.Path, append([]string{"-state", state, "-log-level", "debug", "-rate-limit", "0"}, args...)...))
+	return append([]string{p.Path, "-state", state, "-log-level", "debug", "-rate-limit", "0"}, args...)
 }
 
 // Launch runs a command that is the server of this state directory, with env on top of the environment, and
@@ -65,6 +71,7 @@ func (n *Node) close() {
 	log := n.Log()
 	wantNoSecret(n.t, "its log", log, append(n.secrets, Sesame)...)
 	if n.t.Failed() {
+		log, _, _ = strings.Cut(log, dumpBegins)
 		n.t.Logf("the server's own words, the last of them:\n%s", log[max(0, len(log)-4000):])
 	}
 }
@@ -120,13 +127,23 @@ func (n *Node) Kill() {
 	n.AwaitExit(-1)
 }
 
-// AwaitReady waits until the server, which runs, says that it is ready; for Recovery at most.
+// AwaitReady is AwaitReadiness of a server that is to be ready.
 func (n *Node) AwaitReady() {
 	n.t.Helper()
-	Eventually(n.t, "the server is ready", Recovery, func() bool {
-		status, err := Call(n.t.Context(), http.MethodGet, n.Base()+"/readyz", "", nil, nil)
-		return err == nil && status == http.StatusOK
-	})
+	n.AwaitReadiness(Ready)
+}
+
+// AwaitReadiness waits until /readyz of the server, which runs, says so; for Recovery at most.
+func (n *Node) AwaitReadiness(want string) {
+	n.t.Helper()
+	Eventually(n.t, "/readyz says "+want, Recovery, func() bool { return n.Readiness() == want })
+}
+
+// AwaitLog waits for a line in the log that matches an expression; for Recovery at most.
+func (n *Node) AwaitLog(want string) {
+	n.t.Helper()
+	line := regexp.MustCompile(want)
+	Eventually(n.t, "the log says "+want, Recovery, func() bool { return line.MatchString(n.Log()) })
 }
 
 // Exited reports whether the server has ended.

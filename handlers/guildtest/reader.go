@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ type Reader struct {
 	token string
 	base  func() string // where to connect next
 	life  time.Duration // what a connection lives at most; 0: until the other side ends it
+	http  *http.Client
+	tally *tally // in the place of the record's frames; nil: they are kept
 
 	mu  sync.Mutex
 	got Record
@@ -35,6 +38,7 @@ type Frame struct{ Event, ID, Data string }
 type Record struct {
 	Cursor string
 	Frames []Frame
+	Resets []Frame  // those of them that begin anew
 	Ends   int      // of streams
 	End    error    // how the last one ended; nil: with its body
 	Faults []string // what no server may answer
@@ -44,22 +48,28 @@ type Record struct {
 // and ends with the test.
 func (l *Load) Listen(user string, base func() string) *Reader {
 	l.t.Helper()
-	return l.listen(&Reader{User: user, base: base})
+	return l.listen(&Reader{User: user, base: base, http: client})
+}
+
+// ListenOver is Listen over connections that dial makes, one for each stream.
+func (l *Load) ListenOver(user string, base func() string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Reader {
+	l.t.Helper()
+	return l.listen(&Reader{User: user, base: base, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}})
 }
 
 // ListenBriefly is Listen with a reader that drops each connection at a random moment of this life.
 func (l *Load) ListenBriefly(user string, base func() string, life time.Duration) *Reader {
 	l.t.Helper()
-	return l.listen(&Reader{User: user, base: base, life: life})
+	return l.listen(&Reader{User: user, base: base, life: life, http: client})
 }
 
 func (l *Load) listen(r *Reader) *Reader {
 	l.t.Helper()
-	r.t, r.token = l.t, l.node.Token(r.User)
-	var done sync.WaitGroup
-	l.t.Cleanup(done.Wait)
-	ctx := l.t.Context()
-	done.Go(func() {
+	if r.t = l.t; r.token == "" {
+		r.token = l.node.Token(r.User)
+	}
+	ctx := l.open
+	l.reading.Go(func() {
 		for ctx.Err() == nil {
 			r.connect(ctx)
 			select {
@@ -78,7 +88,7 @@ func (r *Reader) Record() Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	got := r.got // frames and faults are only ever appended
-	got.Frames, got.Faults = slices.Clip(got.Frames), slices.Clip(got.Faults)
+	got.Frames, got.Resets, got.Faults = slices.Clip(got.Frames), slices.Clip(got.Resets), slices.Clip(got.Faults)
 	return got
 }
 
@@ -131,7 +141,7 @@ func (r *Reader) connect(ctx context.Context) {
 	if resume != "" {
 		request.Header.Set("Last-Event-ID", resume)
 	}
-	answer, err := client.Do(request)
+	answer, err := r.http.Do(request)
 	if err != nil {
 		return
 	}
@@ -167,12 +177,19 @@ func (r *Reader) connect(ctx context.Context) {
 }
 
 func (r *Reader) take(f Frame, resume string) {
-	if f.Event == "stream.reset" || f.Event == "stream.ready" && resume != "" && !strings.Contains(f.Data, `"resumed":true`) {
+	if f.Event == "stream.ready" && resume != "" && !strings.Contains(f.Data, `"resumed":true`) {
 		r.fault("got %s %s, want to resume at %s", f.Event, f.Data, resume)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.got.Frames = append(r.got.Frames, f)
+	if r.tally != nil {
+		r.takeLean(f)
+	} else {
+		r.got.Frames = append(r.got.Frames, f)
+	}
+	if f.Event == "stream.reset" {
+		r.got.Resets = append(r.got.Resets, f)
+	}
 	if f.ID != "" {
 		r.got.Cursor = f.ID
 	}

@@ -2,12 +2,15 @@ package guildtest
 
 import (
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"fabric-guild/db/pgrun"
 )
 
 // StateDir makes a directory, its name with a space, that the user who runs Postgres in root's place can
@@ -47,14 +50,29 @@ func LockFree(t testing.TB, state string) bool {
 // Postmaster is the process of the server's private Postgres, which must run.
 func (n *Node) Postmaster() int {
 	n.t.Helper()
-	b, err := os.ReadFile(filepath.Join(n.state, "postgres", "data", "postmaster.pid"))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	first, _, _ := strings.Cut(string(b), "\n")
-	pid, err := strconv.Atoi(first)
+	pid, err := strconv.Atoi(n.postmasterFile()[0])
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	return pid
+}
+
+// Superuser is the URL by which to administer a database of the server's private Postgres, which must run.
+func (n *Node) Superuser(database string) string {
+	n.t.Helper()
+	return "postgres://" + pgrun.Superuser + "@/" + database + "?host=" + url.QueryEscape(n.postmasterFile()[4])
+}
+
+// postmasterFile are the lines of postmaster.pid: process, data directory, start, port, sockets' directory.
+func (n *Node) postmasterFile() []string {
+	n.t.Helper()
+	b, err := os.ReadFile(filepath.Join(n.root, n.state, "postgres", "data", "postmaster.pid"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	lines := strings.Split(string(b), "\n")
+	if len(lines) < 5 {
+		n.t.Fatalf("got %q, want the file of a Postgres that runs", b)
+	}
+	return lines
 }

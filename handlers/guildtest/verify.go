@@ -2,6 +2,7 @@ package guildtest
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -18,10 +19,66 @@ func seq(cursor string) int {
 	return i
 }
 
-// Verify compares what a reader got with what was acknowledged, after Finish: everything, once, in order.
-// Messages whose post was not answered, or by a 503, may be there, and none else. Cursors are the same when
-// their keys are.
+// before orders cursors: a later epoch may begin below where an earlier one ended.
+func before(a, b string) bool {
+	x, y := epoch(a), epoch(b)
+	return x < y || x == y && seq(a) < seq(b)
+}
+
+func epoch(cursor string) int {
+	e, _, _ := strings.Cut(cursor, ".")
+	i, _ := strconv.Atoi(e)
+	return i
+}
+
+// Verify compares what a reader got with what was acknowledged, after Finish: everything, once, in order, and
+// without a reset. Messages whose post was not answered, or by a 503, may be there, and none else. Cursors are
+// the same when their keys are.
 func (l *Load) Verify(r *Reader, key func(cursor string) string) {
+	l.t.Helper()
+	for _, reset := range r.Record().Resets {
+		l.t.Errorf("%s: got %s, want to resume", r.User, reset.Data)
+	}
+	l.verify(r, key, nil)
+}
+
+// VerifyReset is Verify for a reader whose Postgres was replaced by one that lacks its latest events: it was
+// reset once, for this reason, and what the stream then leaves out is in the history. What earlier epochs have
+// beyond the base is lost, wherever it was acknowledged.
+func (l *Load) VerifyReset(r *Reader, reason string, base string) {
+	l.t.Helper()
+	resets := r.Record().Resets
+	if len(resets) != 1 || !strings.Contains(resets[0].Data, fmt.Sprintf("%q:%q", "reason", reason)) {
+		l.t.Fatalf("%s: got resets %v, want one because of %s", r.User, resets, reason)
+	}
+	lost := func(cursor string) bool { return epoch(cursor) < epoch(base) && seq(cursor) > seq(base) }
+	past := func(cursor string) bool { return epoch(cursor) == epoch(base) && !before(resets[0].ID, cursor) }
+	l.verify(r, Whole, func(cursor string) bool { return lost(cursor) || past(cursor) })
+
+	history := map[string]bool{}
+	for _, channel := range l.Channels {
+		for next := ""; ; {
+			var page struct {
+				Items []struct{ Content string }
+				Next  string
+			}
+			l.node.Get("/api/channels/"+channel+"/messages?limit=200&before="+next, r.token, &page)
+			for _, m := range page.Items {
+				history[m.Content] = true
+			}
+			if next = page.Next; next == "" {
+				break
+			}
+		}
+	}
+	for cursor, content := range l.posted {
+		if !lost(cursor) && !history[content] {
+			l.t.Errorf("%s: got no %q in the history, which was acknowledged as %s", r.User, content, cursor)
+		}
+	}
+}
+
+func (l *Load) verify(r *Reader, key func(cursor string) string, maybeLost func(cursor string) bool) {
 	l.t.Helper()
 	record := r.Record()
 	l.mu.Lock()
@@ -30,7 +87,13 @@ func (l *Load) Verify(r *Reader, key func(cursor string) string) {
 		l.t.Errorf("%s: %s", r.User, fault)
 	}
 	got, times, last := map[string]string{}, map[string]int{}, 0
-	for _, f := range record.Messages() {
+	for _, f := range record.Frames {
+		if f.Event == "stream.reset" {
+			last = 0
+		}
+		if f.Event != "message.created" {
+			continue
+		}
 		var m struct{ Content string }
 		if err := json.Unmarshal([]byte(f.Data), &m); err != nil {
 			l.t.Errorf("%s: %v in %q", r.User, err, f.Data)
@@ -45,7 +108,7 @@ func (l *Load) Verify(r *Reader, key func(cursor string) string) {
 	}
 	lost := 0
 	for cursor, content := range l.posted {
-		if got[key(cursor)] == content {
+		if got[key(cursor)] == content || maybeLost != nil && maybeLost(cursor) {
 			continue
 		}
 		if lost++; lost <= 3 {

@@ -1,0 +1,42 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// lacking is ErrUnavailable with what a person can do about it, and what the driver said.
+func lacking(err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, advice(err), err)
+}
+
+// advice goes by SQLSTATE (Postgres, Appendix A), and without one by how the connection failed.
+func advice(err error) string {
+	switch code(err) {
+	case "53100":
+		return "its disk is full: make room there"
+	case "53200":
+		return "it is out of memory: give it more, or lower max_connections or work_mem"
+	case "53300":
+		return "all of its connections are taken: raise max_connections, or lower pool_max_conns in the database URLs"
+	case "57P01", "57P02", "57P03":
+		return "it is stopping or starting; if that lasts, its own log says why"
+	case "55P03", "57014":
+		return "a lock was not had in time: pg_stat_activity and pg_locks show who holds it"
+	case "25006", "55000":
+		return "this is a standby: have the database URL lead to the primary"
+	case "":
+	default:
+		return "its own log says more"
+	}
+	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect {
+		return "is it up, and does the database URL lead to it?"
+	}
+	if pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) {
+		return "it does not answer in time: is it overloaded or stopped, or the network to it cut?"
+	}
+	return "the connection was lost"
+}

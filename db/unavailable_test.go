@@ -1,0 +1,29 @@
+package db_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+)
+
+// A database that does not let us in is unavailable, whatever it says why; and the error says what to do.
+func TestADatabaseThatLetsNobodyInIsUnavailable(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	admin := connect(t, url)
+	exec(t, admin, `DO $$ BEGIN
+		EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC, %I', current_database(), current_user);
+		PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+	END $$`)
+	var err error
+	for range 3 { // those that were ended are found out first
+		_, err = d.Head(t.Context())
+	}
+	if !errors.Is(err, db.ErrUnavailable) || !strings.Contains(err.Error(), "(SQLSTATE 42501)") || !strings.Contains(err.Error(), "its own log says more") {
+		t.Errorf("got %v, want %v, what to do, and why", err, db.ErrUnavailable)
+	}
+}

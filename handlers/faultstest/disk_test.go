@@ -1,0 +1,33 @@
+package faultstest
+
+import (
+	"testing"
+
+	"fabric-guild/handlers/guildtest"
+)
+
+// Postgres has no room for rows, and then none for its own log, without which it does not run.
+func TestDiskIsFull(t *testing.T) {
+	t.Parallel()
+	s := begin(t, program.StartOnDisk(t, 160))
+	said := s.n.WatchReadiness()
+	makeRoom := s.n.FillDisk()
+	s.n.AwaitLog(`level=ERROR msg="request failed" .* error="the database is unavailable: its disk is full: make room there`)
+	makeRoom()
+	s.recovered()
+	s.said(said, guildtest.Ready) // streams and reads go on
+	s.holds()
+
+	admin := connect(t, s.n.Superuser("postgres"))
+	makeRoom = s.n.FillDisk()
+	for err := error(nil); err == nil; {
+		_, err = admin.Exec(t.Context(), `SELECT pg_switch_wal()`) // begins a new file
+	}
+	s.n.AwaitReadiness("database_unavailable")
+	s.n.AwaitLog(`level=ERROR msg=postgres line=".*FATAL: .*No space left on device"`)
+	s.n.AwaitLog(`level=ERROR msg="postgres died, restarting it" .* attempt=5`)
+	makeRoom()
+	s.recovered()
+	s.holds()
+	s.end()
+}

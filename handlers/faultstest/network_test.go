@@ -1,0 +1,143 @@
+package faultstest
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"fabric-guild/db/dbtest"
+	"fabric-guild/db/pgrun"
+	"fabric-guild/handlers/guildtest"
+)
+
+// A link is the network between a server and its Postgres.
+type link struct {
+	t     *testing.T
+	proxy *toxiproxy.Proxy
+}
+
+// newLink leads to a Postgres at an address.
+func newLink(t *testing.T, addr string) *link {
+	t.Helper()
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	l := &link{t, toxiproxy.NewProxy(server, "postgres", "127.0.0.1:0", addr)}
+	if err := l.proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.proxy.Stop)
+	return l
+}
+
+// spoil has each direction of the link do something, to connections that are there and to new ones.
+func (l *link) spoil(toxic, attributes string) (heal func()) {
+	l.t.Helper()
+	for _, direction := range []string{"upstream", "downstream"} {
+		description := fmt.Sprintf(`{"type": %q, "stream": %q, "attributes": {%s}}`, toxic, direction, attributes)
+		if _, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(description)); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	return func() { l.proxy.Toxics.ResetToxics(l.t.Context()) }
+}
+
+// overNetwork starts a server that reaches its Postgres over a link.
+func overNetwork(t *testing.T) (*pgrun.Postgres, *link, *guildtest.Node) {
+	t.Helper()
+	listen, addr := dbtest.ListenTCP(t)
+	pg := dbtest.NewCluster(t, listen...)
+	l := newLink(t, addr)
+	return pg, l, program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.TCPURL(l.proxy.Listen))
+}
+
+func TestNetworkIsCut(t *testing.T) {
+	t.Parallel()
+	_, l, n := overNetwork(t)
+	s := begin(t, n)
+	l.proxy.Stop()
+	s.n.AwaitReadiness("database_unavailable")
+	s.n.AwaitLog(cannotRead + `is it up, and does the database URL lead to it\?`)
+	<-time.After(3 * time.Second)
+	if err := l.proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.recovered()
+	s.holds()
+	s.end()
+}
+
+func TestNetworkIsSlow(t *testing.T) {
+	t.Parallel()
+	_, l, n := overNetwork(t)
+	s := begin(t, n)
+	heal := l.spoil("latency", `"latency": 100, "jitter": 50`)
+	said := s.n.WatchReadiness()
+	s.l.AwaitMore(20, guildtest.Recovery)
+	s.said(said, guildtest.Ready)
+	heal()
+	s.recovered()
+	s.holds()
+	s.end()
+}
+
+func TestNetworkIsDelayed(t *testing.T) {
+	t.Parallel()
+	_, l, n := overNetwork(t)
+	s := begin(t, n)
+	heal := l.spoil("latency", `"latency": 2500`)
+	s.n.AwaitReadiness("database_unavailable")
+	<-time.After(5 * time.Second)
+	heal()
+	s.recovered()
+	s.holds()
+	s.end()
+}
+
+// Whatever is sent is taken and goes nowhere; connections can be made, and lead nowhere.
+func TestNetworkSwallowsAll(t *testing.T) {
+	t.Parallel()
+	_, l, n := overNetwork(t)
+	s := begin(t, n)
+	heal := l.spoil("timeout", `"timeout": 0`)
+	s.n.AwaitReadiness("database_unavailable")
+	<-time.After(5 * time.Second)
+	heal()
+	s.recovered()
+	s.holds()
+	s.end()
+}
+
+// All connections are dead, and nobody has told the server; new ones work.
+func TestNetworkIsHalfOpen(t *testing.T) {
+	t.Parallel()
+	listen, addr := dbtest.ListenTCP(t)
+	dbtest.NewCluster(t, listen...)
+	g := newGateway(t, addr)
+	s := begin(t, program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.TCPURL(g.listener.Addr().String())))
+	g.forget()
+	s.recovered()
+	s.holds()
+	s.end()
+}
+
+// A server is not to wait at its start for a Postgres that takes the connection and says nothing: a firewall, or
+// a machine that hangs.
+func TestNetworkSwallowsAllAtTheStart(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	url := "postgres://guild:" + guildtest.Sesame + "@" + silent.Addr().String() + "/guild?sslmode=disable"
+	began := time.Now()
+	_, stderr, code := program.Run(t, nil, "serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", url)
+	if took := time.Since(began); code != 1 || !guildtest.IsOneLine(stderr) || strings.Contains(stderr, guildtest.Sesame) || took > guildtest.Recovery {
+		t.Errorf("got exit %d and %q after %v, want 1 and a line without a password within %v", code, stderr, took, guildtest.Recovery)
+	}
+}
