@@ -436,3 +436,43 @@ func TestImports(t *testing.T) {
 		}
 	}
 }
+
+// The README has a row for each flag of the server, and no others; the flags of the other commands it names.
+func TestReadmeHasTheFlags(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(b)
+	defined := regexp.MustCompile(`(?m)^  -(\S+)`)
+	named := regexp.MustCompile("`-([a-z-]+)")
+	for _, command := range []string{"serve", "token", "tail", "bench"} {
+		help, err := exec.CommandContext(t.Context(), program.Path, command, "-h").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s -h: %v", command, err)
+		}
+		var want []string
+		for _, m := range defined.FindAllStringSubmatch(string(help), -1) {
+			want = append(want, m[1])
+			if !strings.Contains(readme, "`-"+m[1]) {
+				t.Errorf("the README does not name -%s of %s", m[1], command)
+			}
+		}
+		if command != "serve" {
+			continue
+		}
+		_, table, _ := strings.Cut(readme, "\n| flag | default | |\n")
+		table, _, _ = strings.Cut(table, "\n\n")
+		var got []string
+		for row := range strings.Lines(table) {
+			for _, m := range named.FindAllStringSubmatch(strings.Split(row, "|")[1], -1) {
+				got = append(got, m[1])
+			}
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("flags of serve (-defined +in the README's table):\n%s", diff)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package handlers_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"fabric-guild/handlers/config"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// recipe is the program under a heading of the README, as it stands there.
+func recipe(t *testing.T, heading string) string {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n### "+heading+"\n")
+	section, _, _ = strings.Cut(section, "\n### ")
+	block := regexp.MustCompile("(?s)\n```[a-z]+\n(.*?\n)```\n").FindStringSubmatch(section)
+	if block == nil {
+		t.Fatalf("got no recipe under %q in the README, want one", heading)
+	}
+	return block[1]
+}
+
+// The README's agents answer what wakes them in order and once: while no connection lasts, also when they were
+// killed, and also where they begin again before what they have answered.
+func TestRecipesForAgents(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ heading, program, debian, file string }{
+		{"A Node agent", "node", "nodejs", "agent.mjs"},
+		{"A Python agent", "python3", "python3", "agent.py"},
+	} {
+		t.Run(tt.program, func(t *testing.T) {
+			t.Parallel()
+			program, dir := tool(t, tt.program, tt.debian), t.TempDir()
+			writeRecipe(t, dir, tt.file, tt.heading)
+			n := start(t, setup{})
+			alice, bob := n.user("alice"), n.user("bob")
+			ops := alice.general(t, "ops", "bob").Channel.ID
+			url, cuts := cutter(t, n)
+			run := func() (kill func()) {
+				cmd := exec.Command(program, tt.file)
+				cmd.Dir = dir
+				cmd.Env = append(os.Environ(), "FABRIC_BACKEND_GUILD_URL="+url, "FABRIC_BACKEND_GUILD_TOKEN="+bob.token)
+				cmd.Stderr = t.Output()
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				kill = sync.OnceFunc(func() {
+					_ = cmd.Process.Kill() // it may have ended
+					_ = cmd.Wait()         // says that it was killed
+				})
+				t.Cleanup(kill)
+				return kill
+			}
+			var want []string
+			post := func(count int) {
+				for range count {
+					content := fmt.Sprintf("word %d, ümläut €", len(want))
+					alice.post(t, ops, content)
+					want = append(want, strings.ToUpper(content))
+				}
+			}
+			wantAnswers := func() {
+				t.Helper()
+				var got []string
+				eventually(func() bool {
+					got = slices.DeleteFunc(bob.history(t, ops), func(s string) bool { return s != strings.ToUpper(s) })
+					return len(got) >= len(want)
+				})
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Fatalf("answers (-want +got):\n%s", diff)
+				}
+			}
+			var begin []byte
+			kill := run()
+			if !eventually(func() bool {
+				var err error
+				begin, err = os.ReadFile(filepath.Join(dir, "agent.cursor"))
+				return err == nil
+			}) {
+				t.Fatal("got no agent.cursor")
+			}
+			for range 3 {
+				post(3)
+				wantAnswers()
+			}
+			kill()
+			post(3)
+			kill = run()
+			wantAnswers()
+			kill()
+			if err := os.WriteFile(filepath.Join(dir, "agent.cursor"), begin, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			post(1)
+			run()
+			wantAnswers()
+			if cuts() < 5 {
+				t.Errorf("got %d broken connections, too few to tell anything", cuts())
+			}
+		})
+	}
+}
+
+func writeRecipe(t *testing.T, dir, file, heading string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(recipe(t, heading)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cutter is where the node can be reached by connections that break after some thousand bytes.
+func cutter(t *testing.T, n *node) (url string, cuts func() int) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var broken int
+	var work sync.WaitGroup
+	relay := func(conn net.Conn) {
+		defer func() { _ = conn.Close() }()
+		server, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+		if err != nil {
+			return
+		}
+		work.Go(func() {
+			_, _ = io.Copy(server, conn) // until either has gone
+			_ = server.Close()
+		})
+		if _, err := io.Copy(conn, &cut{server, 1000 + rand.IntN(3000)}); errors.Is(err, errCut) {
+			mu.Lock()
+			broken++
+			mu.Unlock()
+		}
+	}
+	work.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { relay(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		work.Wait()
+	})
+	return "http://" + listener.Addr().String(), func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return broken
+	}
+}
+
+// The README's page, from another origin, shows each message once: over connections that break, and answers of
+// a proxy at which EventSource gives up.
+func TestRecipeForAPage(t *testing.T) {
+	t.Parallel()
+	b := openBrowser(t)
+	var api string
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, strings.Replace(recipe(t, "A browser page"), "http://127.0.0.1:8080", api, 1))
+	}))
+	t.Cleanup(web.Close)
+	n := start(t, setup{edge: config.Edge{AllowOrigins: []string{web.URL}}})
+	way := newProxy(t, n)
+	api = way.url
+	alice, bob := n.user("alice"), n.user("bob")
+	ops := alice.general(t, "ops", "bob").Channel.ID
+	var want []string
+	p := b.profile(t).page()
+	post := func(count int) {
+		for range count {
+			content := fmt.Sprintf("message %d, <b>ümläut</b>", len(want))
+			alice.post(t, ops, content)
+			want = append(want, "alice: "+content)
+		}
+	}
+	wantShown := func() {
+		t.Helper()
+		p.awaitText("li:last-child", want[len(want)-1])
+		if diff := cmp.Diff(want, eval[[]string](p, "[...document.querySelectorAll('li')].map((e) => e.textContent)")); diff != "" {
+			t.Errorf("page (-want +got):\n%s", diff)
+		}
+	}
+	opened := func() int { _, opened, _ := way.counts(); return opened }
+	p.expectRefusals()
+	p.visit(web.URL)
+	p.write("input", bob.token)
+	p.enter()
+	if !eventually(func() bool { return opened() == 1 }) {
+		t.Fatal("got no stream")
+	}
+	n.settle(t)
+	post(2)
+	wantShown()
+	for range 2 {
+		way.cut()
+		post(2)
+		wantShown()
+	}
+	way.fail(true)
+	post(2)
+	if !eventually(func() bool { _, _, refused := way.counts(); return refused >= 2 }) {
+		t.Error("got no second try")
+	}
+	way.fail(false)
+	wantShown()
+	p.forgive("blocked by CORS policy") // so a browser tells of the 502
+}
