@@ -235,6 +235,9 @@ func TestAPageReadsTheFloorAfterItsRows(t *testing.T) {
 	d, other := openURL(t, url), connect(t, url)
 	channel, created := create(t, d, "alice", "bob")
 	said := posts(t, d, channel, 5)
+	if _, err := d.Replay(t.Context(), "bob", created.Seq, said[4]); err != nil { // from now on its statements are prepared
+		t.Fatal(err)
+	}
 	for name, table := range map[string]string{"its rows wait": "messages", "its floor waits": "log_floor"} {
 		exec(t, other, `BEGIN`)
 		exec(t, other, `LOCK TABLE `+table+` IN ACCESS EXCLUSIVE MODE`)
