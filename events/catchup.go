@@ -176,20 +176,30 @@ func (s *Session) sendPage(page Page) bool {
 		}
 	}
 	s.router.counters.add(SourceLog, &n)
-	if s.opts.Marks && page.Reached > s.at {
+	if page.Reached-s.shownAfter(frames) >= s.lag() { // whoever is cut off now need not walk it again
 		frames = append(frames, cursorFrame(Cursor{page.Epoch, page.Reached}))
 	}
 	if !s.send(frames) {
 		return false
 	}
 	s.at = max(s.at, page.Reached)
-	s.mu.Lock()
-	shown := s.shown
-	s.mu.Unlock()
-	if s.at-shown < cursorLag {
-		return true
+	return true
+}
+
+// shownAfter is the last number that will have been sent as an id, once frames are.
+func (s *Session) shownAfter(frames []*Frame) int64 {
+	if n := len(frames); n > 0 {
+		return frames[n-1].seq
 	}
-	// Much was not for this stream: whoever is cut off now does not have to walk it again.
-	at := Cursor{page.Epoch, s.at}
-	return s.send([]*Frame{newFrame("stream.cursor", position{at}, at)})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shown
+}
+
+// lag is how far a page may leave the last id behind.
+func (s *Session) lag() int64 {
+	if s.opts.Marks {
+		return 1
+	}
+	return cursorLag
 }

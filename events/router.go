@@ -263,7 +263,7 @@ func (r *Router) expire(floor int64) bool {
 		return false
 	}
 	for s := range r.all {
-		s.Close("expired", true)
+		s.Close(ResetExpired, true)
 	}
 	r.restart(floor)
 	return true

@@ -5,7 +5,7 @@
 -- Retention deletes at the log's old end, a small part a day. Its room is used again once it is vacuumed, so
 -- that is not to wait until a fifth of the log is dead. The file is never cut short, which would lock writers
 -- out; the log grows into it again.
-ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05, vacuum_truncate = off);
+ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0.05, vacuum_truncate = off);
 
 -- With messages_history a member of few channels finds what they missed without walking what others said.
 -- Posts, which are most of the log, are not in it, and do not pay for it.
