@@ -1,8 +1,10 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -33,16 +35,16 @@ type posts struct {
 	busy    bool       // a group is under way
 }
 
-// add stores a message, in a group with others or alone. Once it is queued it is stored, whether or not its
-// client still waits.
+// add stores a message, in a group with others or alone. Once its group is under way it is stored, whether or
+// not its client still waits.
 func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
 	p := &posting{NewMessage: m, ready: make(chan bool, 1)}
 	g.mu.Lock()
 	if g.busy {
 		g.waiting = append(g.waiting, p)
 		g.mu.Unlock()
-		if lead := <-p.ready; !lead {
-			return p.post, p.err
+		if lead, err := g.await(ctx, p); !lead {
+			return p.post, cmp.Or(err, p.err)
 		}
 		g.mu.Lock()
 	}
@@ -52,8 +54,30 @@ func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
 	g.waiting = slices.Delete(g.waiting, 0, n)
 	g.mu.Unlock()
 	defer g.done(group) // also where it panics: others wait
-	g.store(ctx, group)
+	g.store(context.WithoutCancel(ctx), group)
 	return p.post, p.err
+}
+
+// await waits until p is done or is to lead, as long as for a connection. With an error p was in no group: it is
+// not to turn up once Postgres is back, when its client may have sent it again.
+func (g *posts) await(ctx context.Context, p *posting) (lead bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	select {
+	case lead = <-p.ready:
+		return lead, nil
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	i := slices.Index(g.waiting, p)
+	if i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+	}
+	g.mu.Unlock()
+	if i < 0 {
+		return <-p.ready, nil
+	}
+	return false, fmt.Errorf("%w: the posts before this one are not stored yet: %w", ErrUnavailable, ctx.Err())
 }
 
 // done lets the group go, and one of those who wait lead the next.
@@ -97,7 +121,7 @@ func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 	for _, p := range group {
 		p.err = errNotStored
 	}
-	c, err := acquire(context.WithoutCancel(ctx), d.pool)
+	c, err := acquire(ctx, d.pool)
 	if err != nil {
 		return err
 	}

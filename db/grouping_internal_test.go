@@ -2,10 +2,13 @@ package db
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -76,3 +79,47 @@ func TestPostsThatComeTogetherAreStoredTogether(t *testing.T) {
 }
 
 func number(s string) int { n, _ := strconv.Atoi(s); return n }
+
+// Who waits for a group that does not end gives up, and nothing of theirs is stored later; nor is what nobody waits for.
+func TestPostsDoNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stored []string
+		release := make(chan struct{})
+		g := posts{store: func(ctx context.Context, group []*posting) {
+			for _, p := range group {
+				stored = append(stored, p.Content)
+			}
+			<-release
+			if ctx.Err() != nil {
+				t.Errorf("a group is stored in the context of a client who is gone: %v", ctx.Err())
+			}
+		}}
+		var wg sync.WaitGroup
+		add := func(ctx context.Context, content string, want error) {
+			wg.Go(func() {
+				m := NewMessage{}
+				m.Content = content
+				if _, err := g.add(ctx, m); !errors.Is(err, want) {
+					t.Errorf("%s: got %v, want %v", content, err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		gone, leave := context.WithCancel(t.Context())
+		add(gone, "under way", nil)
+		add(gone, "of who leaves", ErrUnavailable)
+		add(t.Context(), "too late", ErrUnavailable)
+		leave()
+		time.Sleep(acquireTimeout)
+		add(t.Context(), "in time", nil)
+		release <- struct{}{}
+		release <- struct{}{}
+		wg.Wait()
+		if diff := cmp.Diff([]string{"under way", "in time"}, stored); diff != "" {
+			t.Errorf("what was stored (-want +got):\n%s", diff)
+		}
+		if g.busy || len(g.waiting) != 0 {
+			t.Errorf("got %d waiting at the end, and busy: %v; want none", len(g.waiting), g.busy)
+		}
+	})
+}

@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // idleUser is how long the channels of a user without sessions are still known.
 const idleUser = 10 * time.Second
@@ -50,6 +53,9 @@ func (r *Router) drop(u *user) {
 		return
 	}
 	delete(r.users, u.id)
+	if u.load != nil { // nobody waits for it any more
+		r.loads = slices.DeleteFunc(r.loads, func(l *load) bool { return l == u.load })
+	}
 	for _, i := range u.intervals {
 		if i.Left == 0 {
 			r.unroute(u, i.ChannelID)

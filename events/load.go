@@ -84,8 +84,11 @@ func (r *Router) loadSome(ctx context.Context) error {
 		users = append(users, l.user.id)
 	}
 	slices.Sort(users)
-	users = slices.Compact(users) // one who left before they were loaded may be back
+	users = slices.Compact(users) // one who waited as the router started anew may wait again
 	r.mu.Unlock()
+	if len(batch) == 0 {
+		return nil // they have all gone
+	}
 
 	read, err := r.log.Snapshot(ctx, users, asOf.Seq, floor)
 

@@ -113,3 +113,33 @@ func TestWhoComesBackBeforeBeingLoadedHearsEverythingOnce(t *testing.T) {
 		}
 	})
 }
+
+// While the log can't be read, whoever comes and goes again leaves nothing behind that waits to be loaded.
+func TestWhoLeavesIsNotLoaded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const users = 600
+		l := newMemLog()
+		l.create(ops, "ann")
+		n := newNode(t, l)
+		stall := make(chan struct{})
+		l.set(func() { l.stall = stall })
+		n.open(t, Options{User: "first"}) // its read is under way
+		synctest.Wait()
+		for i := range users {
+			c := n.open(t, Options{User: fmt.Sprint("u", i)})
+			synctest.Wait()
+			_ = c.conn.Close()
+			synctest.Wait()
+		}
+		n.mu.Lock()
+		waiting := len(n.loads)
+		n.mu.Unlock()
+		if waiting != 0 {
+			t.Errorf("got %d users that wait to be loaded, want none: they have left", waiting)
+		}
+		ann := n.open(t, Options{User: "ann"})
+		l.set(func() { l.stall = nil })
+		close(stall)
+		ann.expect(got{event: "stream.ready", data: ops.String()})
+	})
+}

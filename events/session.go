@@ -269,12 +269,7 @@ func (s *Session) send(frames []*Frame) bool {
 	err := s.write(frames)
 	s.writing.Unlock()
 	if err != nil {
-		s.mu.Lock()
-		if s.phase != ended {
-			s.ending = endedBy(err)
-		}
-		s.mu.Unlock()
-		s.Abort()
+		s.fail(err)
 		return false
 	}
 	var shown int64
@@ -291,6 +286,17 @@ func (s *Session) send(frames []*Frame) bool {
 		s.mu.Unlock()
 	}
 	return true
+}
+
+// fail ends the stream after an error of its transport: what was written may be part of a frame, so nothing may
+// follow it.
+func (s *Session) fail(err error) {
+	s.mu.Lock()
+	if s.phase != ended {
+		s.ending = endedBy(err)
+	}
+	s.mu.Unlock()
+	s.Abort()
 }
 
 // end takes the stream out of the router.
@@ -353,9 +359,13 @@ func (s *Session) tick() {
 // for there is a backlog before it; and where the backlog is just being written, that shows enough.
 func (s *Session) beat() {
 	defer s.router.ended.Done()
-	if s.writing.TryLock() {
-		_ = s.write([]*Frame{s.opts.heartbeat(nil)}) // the worker's next one fails too
-		s.writing.Unlock()
+	if !s.writing.TryLock() {
+		return
+	}
+	err := s.write([]*Frame{s.opts.heartbeat(nil)})
+	s.writing.Unlock()
+	if err != nil {
+		s.fail(err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http/httptest"
 	"strings"
@@ -448,6 +449,26 @@ func TestASlowReaderOverTLSIsNotCut(t *testing.T) {
 		}
 		if id, err := in.ReadString('\n'); err != nil || id != "id: "+at.String()+"\n" {
 			t.Errorf("got %q and error %v, want the id", id, err)
+		}
+	})
+}
+
+// A heartbeat of which a client took a part is the last that it gets: what came after would belong to it.
+func TestNothingFollowsAHeartbeatThatWasCutOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		l.create(ops, "ann")
+		n := newNode(t, l)
+		l.set(func() { l.down = true })
+		ann := n.open(t, Options{User: "ann"})
+		if _, err := io.ReadFull(ann.conn, make([]byte, 2)); err != nil { // of ": hb", at the first heartbeat
+			t.Fatal(err)
+		}
+		time.Sleep(2*WriteTimeout + time.Second)
+		l.set(func() { l.down = false })
+		rest, _ := io.ReadAll(io.LimitReader(ann.conn, 100))
+		if len(rest) > 0 {
+			t.Errorf("after a part of a heartbeat got %q, want the end of the stream", rest)
 		}
 	})
 }
