@@ -9,6 +9,7 @@ import (
 const (
 	queueFrames = 256
 	queueBytes  = 1 << 20
+	spareFrames = 8 // of an empty one
 )
 
 const (
@@ -74,6 +75,7 @@ type Session struct {
 	working bool     // a worker runs, and will see any change
 	queue   []*Frame // in order, after what the worker writes now
 	bytes   int      // of queue
+	run     func()   // work, made once: a go statement would allocate it each time
 	bye     *Frame   // the last frame, once the stream is to end
 	stop    func()   // interrupts a catch-up
 	timer   *time.Timer
@@ -118,6 +120,7 @@ func (r *Router) Open(opts Options) (*Session, error) {
 	}
 	u.streams++
 	s := &Session{router: r, opts: opts, user: u}
+	s.run = s.work
 	if opts.Resume != nil {
 		s.from = opts.Resume.Seq
 	}
@@ -197,7 +200,7 @@ func (s *Session) interrupt() {
 func (s *Session) kick() {
 	if !s.working && (s.to != nil || s.phase == ended) {
 		s.working = true
-		go s.work()
+		go s.run()
 	}
 }
 
@@ -237,6 +240,7 @@ func (s *Session) work() {
 		s.mu.Lock()
 		if len(s.queue) == 0 && s.bye == nil && s.phase == live {
 			s.working = false
+			s.spare(batch)
 			s.mu.Unlock()
 			return
 		}
@@ -257,6 +261,15 @@ func (s *Session) work() {
 		default:
 			s.catchUp()
 		}
+	}
+}
+
+// spare leaves the slice of what was written last for what is queued next, if that is no burden to a stream
+// that is quiet from now on. s.mu is held.
+func (s *Session) spare(batch []*Frame) {
+	if cap(batch) <= spareFrames {
+		clear(batch)
+		s.queue = batch[:0]
 	}
 }
 
