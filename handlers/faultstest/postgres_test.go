@@ -110,7 +110,7 @@ func family(t *testing.T, pid int) []int {
 		t.Fatal(err)
 	}
 	all := []int{pid}
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(string(children)) {
 		n, _ := strconv.Atoi(child)
 		all = append(all, n)
 	}
