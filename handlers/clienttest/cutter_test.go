@@ -18,7 +18,7 @@ import (
 type cut struct {
 	at   func(sent []byte, n int) int
 	hard bool // the client reads an error, not an end
-	// gateway: it is between two answers, and the client, who comes back, gets one of a proxy without a server.
+	// The connection ends, and the next one gets the answer of a proxy without a server.
 	gateway bool
 }
 

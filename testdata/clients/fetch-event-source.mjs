@@ -5,7 +5,7 @@ import { headers, report, url } from './report.mjs'
 globalThis.window = globalThis // it is made for a browser
 globalThis.document = { removeEventListener() {} }
 
-// By itself it does not come back after the end of a body, and it counts an id before it has the frame: so the id and
+// By itself it counts an id before it has the frame, and does not come back after the end of a body: so the id and
 // the loop are ours.
 let id = ''
 for (;;) {
