@@ -100,8 +100,13 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 	defer d.ring() // last, so that the tailer finds them noted
 	err := d.inEpoch(ctx, func() error { return d.storeGroup(ctx, group) })
 	if c := code(err); len(group) > 1 && (strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23")) { // data, integrity: nothing was stored
-		for i := range group {
-			d.storePosts(ctx, group[i:i+1])
+		for i, p := range group {
+			if d.storePosts(ctx, group[i:i+1]); errors.Is(p.err, ErrUnavailable) {
+				for _, rest := range group[i+1:] { // not one after the other: each would wait for long
+					rest.err = p.err
+				}
+				return
+			}
 		}
 		return
 	}

@@ -49,9 +49,9 @@ async function reach(take) {
     }
     return worker.port
   }
-  const { connect } = await import('./hub.js')
+  const hub = await import('./hub.js')
   const { port1, port2 } = new MessageChannel()
-  connect(port1)
+  hub.connect(port1)
   return port2
 }
 
