@@ -80,7 +80,7 @@ type setup struct {
 // A node is one server process, as main.go puts it together.
 type node struct {
 	setup
-	t      *testing.T
+	t      testing.TB
 	url    string // up to the base path
 	db     *db.DB
 	router *events.Router
@@ -95,7 +95,7 @@ type node struct {
 var nodes atomic.Int64
 
 // start starts a node and stops it at the test's end. A goroutine that outlives it is an error.
-func start(t *testing.T, s setup) *node {
+func start(t testing.TB, s setup) *node {
 	t.Helper()
 	if s.database == "" {
 		s.database = dbtest.New(t)
@@ -239,7 +239,7 @@ func (n *node) goroutines() (count int, stacks string) {
 }
 
 // wantGoroutines waits until the node has no more than want.
-func (n *node) wantGoroutines(t *testing.T, want int) {
+func (n *node) wantGoroutines(t testing.TB, want int) {
 	t.Helper()
 	var got int
 	var stacks string
@@ -371,7 +371,7 @@ func ask[T any](u *user, status int, method, path string, body any) (v T, err er
 }
 
 // call is ask on the test's own goroutine.
-func call[T any](t *testing.T, u *user, status int, method, path string, body any) T {
+func call[T any](t testing.TB, u *user, status int, method, path string, body any) T {
 	t.Helper()
 	v, err := ask[T](u, status, method, path, body)
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 // The nodes' own, which their clients trust.
 var ownPair = sync.OnceValue(guildtest.NewPair)
 
-func certificate(t *testing.T) (certFile, keyFile string) { return ownPair().Write(t, t.TempDir()) }
+func certificate(t testing.TB) (certFile, keyFile string) { return ownPair().Write(t, t.TempDir()) }
 
 func trusting() *tls.Config {
 	pool := x509.NewCertPool()
