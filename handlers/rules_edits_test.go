@@ -53,7 +53,9 @@ func TestEditsGoToThoseWhoHeardTheMessage(t *testing.T) {
 			n.user("late").join(t, id)
 			n.user("back").leave(t, id)
 			n.user("back").join(t, id)
+			n.settle(t) // what is read later shows the text as it is by then
 			edited := ann.edits(t, m.Message.ID, "second words")
+			n.settle(t)
 			deleted := pam.deletes(t, m.Message.ID)
 			last := fence()
 			if edited.Message.EditedAt == "" || edited.Message.Content != "second words" || !deleted.Message.Deleted || deleted.Message.Content != "" {
