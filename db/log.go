@@ -10,9 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// replayEvents bounds a page; it stands in the statements too, where the planner can see it.
-const replayEvents = 500
-
 // eventRow is a row of event_rows.
 type eventRow struct {
 	Seq            int64
@@ -41,13 +38,6 @@ type eventRow struct {
 	WakeVersion    int
 	HeardByAdmin   *string
 	Gone           []string
-}
-
-// heardRow is one with the interval by which it is heard.
-type heardRow struct {
-	eventRow
-	JoinedSeq int64
-	LeftSeq   int64
 }
 
 func (r *eventRow) event(epoch int64, lists wakeLists) *events.Event {
@@ -192,113 +182,6 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 		c.Seq = max(c.Seq, *h.base) // a bare horizon is never handed out: after a crash it may be given again
 		return c, sentinel(err)
 	}
-}
-
-// Replay implements events.Log. Which events are the user's is a join with their intervals: at or below upTo
-// everything is decided, so they are exact. An admin hears what was recorded for them also as no member.
-//
-// There are two ways to a page. With few intervals, the next events of each are looked up in indexes by
-// channel: it costs what was missed, however much the others said meanwhile. With many, the log itself is
-// walked, in parts, and stops as soon as the page is full. Either finds the numbers alone, and only the page's
-// own rows are joined with what they refer to.
-func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error) {
-	const plan = `
-		SELECT (SELECT count(*) FROM (
-			(SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $3 LIMIT 17)
-			UNION ALL
-			(SELECT FROM members WHERE user_id = $1 AND left_seq > $2 AND joined_seq <= $3 LIMIT 17)) AS i) <= 16,
-		coalesce((SELECT max(seq) FROM events WHERE seq > $2 AND seq <= least($3, $2 + 20000)),
-			(SELECT min(seq) FROM events WHERE seq > $2 AND seq <= $3), $3)`
-	const fewIntervals = `
-		WITH page AS (
-			SELECT f.seq, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
-			FROM members i CROSS JOIN LATERAL (
-				(SELECT m.seq FROM messages m WHERE m.channel_id = i.channel_id
-					AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= least($3, i.left_seq) ORDER BY m.seq LIMIT 500)
-				UNION ALL
-				(SELECT e.seq FROM events e WHERE e.channel_id = i.channel_id AND e.kind <> 'message.created'
-					AND e.seq > $2 AND e.seq >= i.joined_seq AND e.seq <= least($3, i.left_seq) ORDER BY e.seq LIMIT 500)
-			) f
-			WHERE i.user_id = $1 AND i.joined_seq <= $3 AND (i.left_seq IS NULL OR i.left_seq > $2)
-			UNION ALL
-			(SELECT e.seq, 0, 0 FROM events e
-			WHERE e.admin_user_id = $1 AND e.seq > $2 AND e.seq <= $3
-				AND NOT EXISTS (SELECT FROM members i WHERE i.user_id = $1 AND i.channel_id = e.channel_id
-					AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq))
-			ORDER BY e.seq LIMIT 500)
-			ORDER BY seq LIMIT 500
-		)`
-	const manyIntervals = `
-		WITH walked AS (
-			SELECT e.seq, e.channel_id FROM events e
-			WHERE e.seq > $2 AND e.seq <= $3 AND (e.admin_user_id = $1 OR e.channel_id IN (
-				SELECT i.channel_id FROM members i
-				WHERE i.user_id = $1 AND i.joined_seq <= $3 AND (i.left_seq IS NULL OR i.left_seq > $2)))
-			ORDER BY e.seq LIMIT 500
-		), page AS (
-			SELECT w.seq, coalesce(i.joined_seq, 0) AS joined_seq, coalesce(i.left_seq, 0) AS left_seq
-			FROM walked w LEFT JOIN LATERAL (
-				SELECT i.joined_seq, i.left_seq FROM members i WHERE i.user_id = $1 AND i.channel_id = w.channel_id
-					AND w.seq >= i.joined_seq AND (i.left_seq IS NULL OR w.seq <= i.left_seq) LIMIT 1) i ON true
-		)`
-	// The LIMIT keeps it a look-up for each: for a full page, which the planner expects, it would rather read
-	// all of a log that is not very long.
-	const rows = `
-		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
-			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
-			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin, NULL::text[] AS gone,
-			p.joined_seq, p.left_seq
-		FROM page p CROSS JOIN LATERAL (SELECT * FROM event_rows r WHERE r.seq = p.seq LIMIT 1) r
-		ORDER BY p.seq`
-	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
-	// its rows sees its floor.
-	const floorAndEpoch = `
-		SELECT f.seq, log_epoch() FROM log_floor f`
-	var few bool
-	var far int64
-	if err := d.conn.QueryRow(ctx, plan, user, after, upTo).Scan(&few, &far); err != nil {
-		return events.Page{}, sentinel(err)
-	}
-	find := fewIntervals
-	if !few {
-		find, upTo = manyIntervals, far
-	}
-	var found []*heardRow
-	var floor int64
-	var epoch int64
-	var b pgx.Batch
-	b.Queue(plannedOnce)
-	b.Queue(find+rows, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
-		return err
-	})
-	b.Queue(floorAndEpoch).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &epoch) })
-	if err := d.conn.SendBatch(ctx, &b).Close(); err != nil {
-		return events.Page{}, sentinel(err)
-	}
-	if after < floor {
-		return events.Page{}, events.ErrExpired
-	}
-	asRows := make([]*eventRow, len(found))
-	for i, r := range found {
-		asRows[i] = &r.eventRow
-	}
-	lists, err := d.wakeListsOf(ctx, d.Queries, asRows)
-	if err != nil {
-		return events.Page{}, err
-	}
-	p := events.Page{Reached: upTo, Epoch: epoch}
-	for _, r := range found {
-		if r.JoinedSeq == 0 && value(r.HeardByAdmin) != user {
-			continue // in a channel of theirs, before they came or after they left
-		}
-		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
-		p.Events = append(p.Events, events.Heard{Event: r.event(epoch, lists), In: in})
-	}
-	if len(found) == replayEvents {
-		p.Reached = found[len(found)-1].Seq
-	}
-	return p, nil
 }
 
 // Snapshot implements events.Log.
