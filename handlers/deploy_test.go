@@ -67,7 +67,7 @@ func TestSystemdUnit(t *testing.T) {
 func TestContainer(t *testing.T) {
 	t.Parallel()
 	b := newBuilder(t)
-	b.standIn(t, "docker.io/library/golang:1.26")
+	b.standIn(t, "golang:1.26")
 	b.run(t, append([]string{"build", "--isolation", "chroot", "--pull-never", "-q", "-f", opsDir + "Containerfile", "-t", "guild"}, append(b.toolchain(t), "..")...)...)
 
 	var image struct {
