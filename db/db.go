@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/puddle/v2"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 )
 
 // Errors that callers tell apart. Whatever else a method returns is a fault of ours.
@@ -115,6 +116,10 @@ func parse(url string) (*pgxpool.Config, error) {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
 	config.ConnConfig.DialFunc = dial
+	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
+		pgxuuid.Register(c.TypeMap()) // else each is written out, and parsed again
+		return nil
+	}
 	config.PingTimeout = lostAfter // of a connection that was idle, before it is used
 	return config, nil
 }

@@ -38,7 +38,7 @@ type posts struct {
 // add stores a message, in a group with others or alone. Once its group is under way it is stored, whether or
 // not its client still waits.
 func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
-	p := &posting{NewMessage: m, ready: make(chan bool, 1)}
+	p := &posting{NewMessage: m, err: errNotStored, ready: make(chan bool, 1)}
 	g.mu.Lock()
 	if g.busy {
 		g.waiting = append(g.waiting, p)
@@ -123,9 +123,6 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 // storeGroup needs no transaction of its own: it is one statement. It may have been carried out also where
 // it returns an error of the connection.
 func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
-	for _, p := range group {
-		p.err = errNotStored
-	}
 	c, err := acquire(ctx, d.pool)
 	if err != nil {
 		return err
@@ -137,4 +134,4 @@ func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 }
 
 // errNotStored stands until it is known what became of a post.
-var errNotStored = errors.New("post_messages told nothing of a post")
+var errNotStored = errors.New("the group of this post was given up")

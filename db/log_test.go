@@ -35,6 +35,13 @@ func exec(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	}
 }
 
+// newLife is as if the database were in another life from here on: its server processes are all new.
+func newLife(t testing.TB, d *db.DB, c *pgx.Conn) {
+	t.Helper()
+	exec(t, c, `UPDATE epochs SET key = epoch::text`)
+	d.Reconnect()
+}
+
 func seqs(found []*events.Event) []int64 {
 	out := []int64{}
 	for _, e := range found {
@@ -214,7 +221,7 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
 	before := post(t, d, channel, "alice", "before").Cursor
-	exec(t, connect(t, url), `UPDATE epochs SET key = 'an earlier life'`) // as if this were another one
+	newLife(t, d, connect(t, url))
 
 	after := post(t, d, channel, "alice", "after").Cursor
 	if after.Epoch <= before.Epoch || after.Seq <= before.Seq {
@@ -251,7 +258,7 @@ func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 	var at []events.Cursor
 	for range 3 {
 		at = append(at, post(t, d, channel, "alice", "hi").Cursor)
-		exec(t, connect(t, url), `UPDATE epochs SET key = epoch::text`)
+		newLife(t, d, connect(t, url))
 	}
 	// As if the second life had been that of a copy which lacked the first post.
 	exec(t, connect(t, url), `UPDATE epochs SET base = $1 WHERE epoch = $2`, at[0].Seq-1, at[1].Epoch)
@@ -275,7 +282,7 @@ func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 	exec(t, connect(t, url), `UPDATE epochs SET epoch = $1`, ahead)
 	begin := func(d *db.DB) int64 {
 		t.Helper()
-		exec(t, connect(t, url), `UPDATE epochs SET key = epoch::text`) // those of earlier lives
+		newLife(t, d, connect(t, url))
 		got, err := d.Tail(t.Context(), events.Cursor{}, 1)
 		if err != nil {
 			t.Fatal(err)
@@ -304,7 +311,7 @@ func TestOneEpochForAllWhoNotice(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
-	exec(t, connect(t, url), `UPDATE epochs SET key = 'an earlier life'`)
+	newLife(t, d, connect(t, url))
 	var mu sync.Mutex
 	epochs := map[int64]bool{}
 	var wg sync.WaitGroup

@@ -79,7 +79,7 @@ func (q Queries) post(ctx context.Context, m NewMessage, turns bool) (Post, erro
 // transaction that holds the channels.
 func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, turns bool) error {
 	const post = `
-		SELECT n, held, epoch, seq, occurred_at, guild_id, name, x_type, member_count, at_list, admin, roster, wake_list
+		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list
 		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 	var a struct {
 		ids, channels     []uuid.UUID
@@ -107,15 +107,15 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 	if err != nil {
 		return err
 	}
+	for _, p := range group {
+		p.err = ErrRefused
+	}
 	var r postRow
 	_, err = pgx.ForEachRow(rows, r.scan(), func() error {
 		p := group[r.N-1]
-		switch {
-		case !r.Held:
+		if r.Seq == nil {
 			p.err = errHeld
-		case r.Seq == nil:
-			p.err = ErrRefused
-		default:
+		} else {
 			p.post, p.name, p.err = r.post(p.Message), *r.Name, nil
 		}
 		r = postRow{}
@@ -124,18 +124,17 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 	return err
 }
 
-// postRow is what post_messages answers for one of them; without a number nothing but Held is set.
+// postRow is what post_messages answers for one of them; without a number nothing else is set.
 type postRow struct {
 	N           int
-	Held        bool
-	Epoch       int64
+	Epoch       *int64
 	Seq         *int64
 	At          *events.Time
 	GuildID     *string
 	Name        *string
 	XType       *events.XType
 	MemberCount *int
-	AtList      []string
+	Mentioned   []string
 	Admin       *string
 	Roster      []string
 	WakeList    []string
@@ -143,14 +142,14 @@ type postRow struct {
 
 func (r *postRow) scan() []any {
 	return []any{
-		&r.N, &r.Held, &r.Epoch, &r.Seq, &r.At, &r.GuildID, &r.Name, &r.XType, &r.MemberCount, &r.AtList, &r.Admin,
+		&r.N, &r.Epoch, &r.Seq, &r.At, &r.GuildID, &r.Name, &r.XType, &r.MemberCount, &r.Mentioned, &r.Admin,
 		&r.Roster, &r.WakeList,
 	}
 }
 
 func (r *postRow) post(m events.Message) Post {
 	m.Seq, m.CreatedAt, m.GuildID, m.XType = *r.Seq, *r.At, *r.GuildID, *r.XType
-	m.MentionUserIDs, m.Admin, m.WakeList = r.AtList, value(r.Admin), r.WakeList
+	m.MentionUserIDs, m.Admin, m.WakeList = r.Mentioned, value(r.Admin), r.WakeList
 	m.Settle()
-	return Post{Message: m, Cursor: events.Cursor{Epoch: r.Epoch, Seq: m.Seq}, MemberCount: *r.MemberCount, Roster: r.Roster}
+	return Post{Message: m, Cursor: events.Cursor{Epoch: *r.Epoch, Seq: m.Seq}, MemberCount: *r.MemberCount, Roster: r.Roster}
 }
