@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // groupLimit bounds a group: each message holds a lock of its own until the commit.
@@ -61,12 +62,15 @@ func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
 // await waits until p is done or is to lead, as long as for a connection. With an error p was in no group: it is
 // not to turn up once Postgres is back, when its client may have sent it again.
 func (g *posts) await(ctx context.Context, p *posting) (lead bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
-	defer cancel()
+	late := time.NewTimer(acquireTimeout)
+	defer late.Stop()
 	select {
 	case lead = <-p.ready:
 		return lead, nil
+	case <-late.C:
+		err = context.DeadlineExceeded
 	case <-ctx.Done():
+		err = ctx.Err()
 	}
 	g.mu.Lock()
 	i := slices.Index(g.waiting, p)
@@ -77,7 +81,7 @@ func (g *posts) await(ctx context.Context, p *posting) (lead bool, err error) {
 	if i < 0 {
 		return <-p.ready, nil
 	}
-	return false, fmt.Errorf("%w: the posts before this one are not stored yet: %w", ErrUnavailable, ctx.Err())
+	return false, fmt.Errorf("%w: the posts before this one are not stored yet: %w", ErrUnavailable, err)
 }
 
 // done lets the group go, and one of those who wait lead the next.

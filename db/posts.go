@@ -75,8 +75,8 @@ func (q Queries) post(ctx context.Context, m NewMessage, turns bool) (Post, erro
 	return one[0].post, one[0].err
 }
 
-// postAll stores a group of messages and sets what became of each. lock is lockChannel, or nil in a
-// transaction that holds the channels.
+// postAll stores a group of messages, which are all of one delivery mode, and sets what became of each. lock is
+// lockChannel, or nil in a transaction that holds the channels; where that hands over a turn, with its only message.
 func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, turns bool) error {
 	const post = `
 		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list
@@ -86,8 +86,7 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 		authors, contents []string
 		replies           []*uuid.UUID
 		mentioned, guilds []*string
-		turns, admins     []*string
-		twoStates         []bool
+		admins            []*string
 	}
 	for _, p := range group {
 		a.ids, a.channels = append(a.ids, p.ID), append(a.channels, p.ChannelID)
@@ -98,12 +97,10 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 		if p.Guilds != nil { // of a token for no guild it is no NULL, which stands for all
 			guilds = new(strings.Join(p.Guilds, ","))
 		}
-		a.guilds = append(a.guilds, guilds)
-		a.turns, a.admins = append(a.turns, optional(p.TurnUserID)), append(a.admins, optional(p.Admin))
-		a.twoStates = append(a.twoStates, p.TwoState)
+		a.guilds, a.admins = append(a.guilds, guilds), append(a.admins, optional(p.Admin))
 	}
-	rows, err := q.conn.Query(ctx, post, lock, WakeupsListed+1, turns, a.ids, a.channels, a.authors, a.contents,
-		a.replies, a.mentioned, a.guilds, a.turns, a.admins, a.twoStates)
+	rows, err := q.conn.Query(ctx, post, lock, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
+		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins)
 	if err != nil {
 		return err
 	}

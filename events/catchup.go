@@ -145,13 +145,25 @@ func (s *Session) try(ctx context.Context, read func(context.Context) error) err
 
 // read is the router's, first among the user's own streams: nobody else waits for those.
 func (s *Session) read(ctx context.Context, read func(context.Context) error) error {
+	slot := s.router.slotOf(s)
 	select {
-	case s.user.slot <- struct{}{}:
+	case slot <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-s.user.slot }()
+	defer func() { <-slot }()
 	return s.router.read(ctx, read)
+}
+
+// slotOf is the user's slot, made when it is first needed: most never read the log.
+func (r *Router) slotOf(s *Session) chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := s.user
+	if u.slot == nil {
+		u.slot = make(chan struct{}, readsOfOneUser)
+	}
+	return u.slot
 }
 
 func (r *Router) read(ctx context.Context, read func(context.Context) error) error {

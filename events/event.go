@@ -60,8 +60,10 @@ var Kinds = []string{
 type Time struct{ time.Time }
 
 // MarshalJSON writes 2026-11-22T08:07:46.123Z.
-func (t Time) MarshalJSON() ([]byte, error) {
-	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z07:00"`), nil
+func (t Time) MarshalJSON() ([]byte, error) { return t.append(nil), nil }
+
+func (t Time) append(b []byte) []byte {
+	return t.UTC().AppendFormat(b, `"2006-01-02T15:04:05.000Z07:00"`)
 }
 
 // Scan reads a timestamptz (database/sql.Scanner).

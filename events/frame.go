@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strconv"
 
 	"github.com/google/uuid"
 )
@@ -56,12 +57,19 @@ func newFrame(event string, data any, id Cursor) *Frame {
 
 // rawFrame takes data that is one line of JSON already.
 func rawFrame(event string, data []byte, id Cursor) *Frame {
+	return framed(event, id, len(data), func(b []byte) []byte { return append(b, data...) })
+}
+
+// framed has the data appended, which is one line of about that size.
+func framed(event string, id Cursor, size int, data func(b []byte) []byte) *Frame {
 	f := &Frame{Event: event, seq: id.Seq}
-	b := make([]byte, 0, len(event)+len(data)+64)
+	b := make([]byte, 0, len(event)+size+64)
 	b = append(append(append(b, "event: "...), event...), "\ndata: "...)
-	at := len(b)
-	b = append(append(b, data...), '\n')
-	f.Data = b[at : at+len(data) : at+len(data)]
+	from := len(b)
+	b = data(b)
+	to := len(b)
+	b = append(b, '\n')
+	f.Data = b[from:to:to]
 	if id != (Cursor{}) {
 		f.ID = id.String()
 		b = append(append(append(b, "id: "...), f.ID...), '\n')
@@ -158,18 +166,19 @@ func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 			return nil
 		}
 		return e.variant(noReason, in, func() *Frame {
-			return newFrame(string(e.Kind), struct {
-				Message
-				Wakeup bool `json:"wakeup"`
-			}{m.For(in), false}, e.Cursor)
+			shown := m.For(in)
+			return framed(string(e.Kind), e.Cursor, shown.size(), func(b []byte) []byte {
+				return append(shown.appendFields(append(b, '{')), `,"wakeup":false}`...)
+			})
 		})
 	}
 	return e.variant(reason, in, func() *Frame {
-		frame := newFrame(string(e.Kind), struct {
-			Message
-			Wakeup     bool   `json:"wakeup"`
-			WakeReason string `json:"wakeReason"`
-		}{m.For(in), outcome == Wake, reason.String()}, e.Cursor)
+		shown := m.For(in)
+		frame := framed(string(e.Kind), e.Cursor, shown.size(), func(b []byte) []byte {
+			b = shown.appendFields(append(b, '{'))
+			b = strconv.AppendBool(append(b, `,"wakeup":`...), outcome == Wake)
+			return append(appendString(append(b, `,"wakeReason":`...), reason.String()), '}')
+		})
 		frame.wakes = outcome == Wake
 		return frame
 	})

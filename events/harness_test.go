@@ -237,7 +237,7 @@ func (n *node) open(t *testing.T, opts Options) *client {
 		t.Fatal(err)
 	}
 	ours, theirs := net.Pipe()
-	(&raw{ours}).run(s)
+	(&raw{conn: ours}).run(s)
 	t.Cleanup(func() { _ = theirs.Close() })
 	return &client{t, theirs, bufio.NewReader(theirs), s}
 }

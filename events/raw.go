@@ -21,7 +21,10 @@ const gatherBytes = 64 << 10
 // raw writes frames straight to a connection that was taken over from net/http, which saves its buffers and
 // its goroutines. The body has no length and ends with the connection (RFC 9112 §6.3), so HTTP/1.0 proxies
 // read it like everyone else.
-type raw struct{ conn net.Conn }
+type raw struct {
+	conn    net.Conn
+	dropped [16]byte // watch's
+}
 
 // ServeRaw takes over the connection of an HTTP/1 request, answers it, and starts s on it. It returns at
 // once; the connection lives as long as the session. With an error nothing has been written, and s has been
@@ -32,7 +35,7 @@ func ServeRaw(w http.ResponseWriter, s *Session) error {
 		s.Abort()
 		return fmt.Errorf("take over the connection: %w", err)
 	}
-	t := &raw{conn}
+	t := &raw{conn: conn}
 	_ = conn.SetDeadline(time.Time{}) // the server's own; the write below tells of any error
 	head := make([]byte, 0, 512)
 	head = append(head, "HTTP/1.1 200 OK\r\nConnection: close\r\nDate: "...)
@@ -53,26 +56,22 @@ func ServeRaw(w http.ResponseWriter, s *Session) error {
 
 // run starts s on the connection, and watches it.
 func (t *raw) run(s *Session) {
-	done, ok := s.watched()
-	if !ok {
+	if !s.watched() {
 		_ = t.conn.Close()
 		return
 	}
 	s.Start(t)
-	go func() {
-		defer done()
-		t.watch(s)
-	}()
+	go t.watch(s)
 }
 
 // watch notices that the client hangs up, or that the stream has ended, and closes the connection. What the
 // client sends is of no use here; it is read and dropped, for a close with unread bytes would reset the
 // connection and take the last frames with it.
 func (t *raw) watch(s *Session) {
+	defer s.left()
 	defer func() { _ = t.conn.Close() }()
-	b := make([]byte, 64)
 	for {
-		if _, err := t.conn.Read(b); err != nil {
+		if _, err := t.conn.Read(t.dropped[:]); err != nil {
 			s.Abort()
 			return
 		}

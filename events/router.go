@@ -57,7 +57,7 @@ type user struct {
 	live      []*Session    // those attached: their catch-up is done
 	streams   int           // all of them
 	idle      *time.Timer   // since there were none
-	slot      chan struct{} // bounds how many of them read the log at once
+	slot      chan struct{} // bounds how many of them read the log at once; made by slotOf
 	state     userState
 	load      *load    // until it is ready
 	missed    []*Event // its own membership events while loading

@@ -112,7 +112,7 @@ func (r *Router) Open(opts Options) (*Session, error) {
 	}
 	u := r.users[opts.User]
 	if u == nil {
-		u = &user{id: opts.User, slot: make(chan struct{}, readsOfOneUser)}
+		u = &user{id: opts.User}
 		r.users[opts.User] = u
 	}
 	if u.streams == MaxStreams {
@@ -144,17 +144,19 @@ func (s *Session) Start(to Transport) {
 	s.kick()
 }
 
-// watched lets the router wait for one more goroutine of the stream, until it calls done. It answers false
-// when the stream is over already.
-func (s *Session) watched() (done func(), ok bool) {
+// watched lets the router wait for one more goroutine of the stream, until it has left. It answers false when
+// the stream is over already.
+func (s *Session) watched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == ended {
-		return nil, false
+		return false
 	}
 	s.router.ended.Add(1) // on top of the session's own, which is still out
-	return s.router.ended.Done, true
+	return true
 }
+
+func (s *Session) left() { s.router.ended.Done() }
 
 // Close ends the stream after what is queued, with a stream.closing that says why and whether to come back.
 func (s *Session) Close(reason string, reconnect bool) {
@@ -340,8 +342,8 @@ func (s *Session) tick() {
 		return
 	}
 	if s.opts.Revoked != nil {
-		if done, ok := s.watched(); ok {
-			go s.recheck(done) // apart: it may take its time, and the token's end may come meanwhile
+		if s.watched() {
+			go s.recheck() // apart: it may take its time, and the token's end may come meanwhile
 		}
 	}
 	s.router.mu.Lock() // the position stands still, so what is queued is all up to it
@@ -371,7 +373,7 @@ func (s *Session) tick() {
 // beat is the heartbeat of a stream that catches up, which may wait for the log for long. It shows no position,
 // for there is a backlog before it; and where the backlog is just being written, that shows enough.
 func (s *Session) beat() {
-	defer s.router.ended.Done()
+	defer s.left()
 	if !s.writing.TryLock() {
 		return
 	}
@@ -409,8 +411,8 @@ func (s *Session) write(frames []*Frame) error {
 	return nil
 }
 
-func (s *Session) recheck(done func()) {
-	defer done()
+func (s *Session) recheck() {
+	defer s.left()
 	if s.opts.Revoked() {
 		s.Close("token_revoked", false)
 	}

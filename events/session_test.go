@@ -421,7 +421,7 @@ func TestASlowReaderOverTLSIsNotCut(t *testing.T) {
 		server := tls.Server(ours, web.TLS)
 		go func() {
 			if server.Handshake() == nil {
-				(&raw{server}).run(s)
+				(&raw{conn: server}).run(s)
 			}
 		}()
 		in := bufio.NewReaderSize(client, 1000)

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -23,10 +24,11 @@ type wakeup struct {
 }
 
 type postAnswer struct {
-	Message     events.Message `json:"message"`
-	Cursor      events.Cursor  `json:"cursor"`
-	Wakeups     []wakeup       `json:"wakeups"` // 20 at most
-	WakeupCount int            `json:"wakeupCount"`
+	id          uuid.UUID       // of the message
+	Message     json.RawMessage `json:"message"`
+	Cursor      events.Cursor   `json:"cursor"`
+	Wakeups     []wakeup        `json:"wakeups"` // 20 at most
+	WakeupCount int             `json:"wakeupCount"`
 }
 
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
@@ -155,7 +157,7 @@ func (s *Server) postIn(ctx context.Context, q db.Queries, id Identity, m db.New
 
 func answerTo(p db.Post) postAnswer {
 	wakeups, count := woken(p)
-	return postAnswer{p.Message, p.Cursor, wakeups, count}
+	return postAnswer{p.ID, p.AppendJSON(nil), p.Cursor, wakeups, count}
 }
 
 // woken are those whom a post wakes, by the rule that its delivery goes by, and how many there are.

@@ -38,7 +38,11 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 		if !rec.route.lasts || status != http.StatusOK { // how long a stream lasted tells nothing of the server
 			s.metrics.Request(r.Method, rec.route.path, status, took)
 		}
-		s.logger.Log(r.Context(), requestLevel(rec.route.path, status), "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
+		level := requestLevel(rec.route.path, status)
+		if !s.logger.Enabled(r.Context(), level) {
+			return
+		}
+		s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
 			"status", status, "duration_ms", took.Milliseconds())
 	})
 }

@@ -41,7 +41,7 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey
 		}
 		a = db.Answer{Status: status, Body: body}
 		if post, ok := v.(postAnswer); ok {
-			a.Message = &post.Message.ID
+			a.Message = &post.id
 		}
 		if key == nil {
 			return nil

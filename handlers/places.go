@@ -24,15 +24,15 @@ func newPlaces(total, perAddress int, logger *slog.Logger) *places {
 	return &places{total: total, perAddress: perAddress, logger: logger, byAddr: map[netip.Addr]int{}}
 }
 
-// take takes a place for a stream from an address, until free is called. The error is a refusal.
-func (p *places) take(from netip.Addr) (free func(), err error) {
+// take takes a place for a stream from an address, which is to leave it again. The error is a refusal.
+func (p *places) take(from netip.Addr) error {
 	from = household(from)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.perAddress > 0 && p.byAddr[from] >= p.perAddress {
 		err := newProblem(http.StatusTooManyRequests, "too_many_streams", "%d streams come from your address already, and it may have no more", p.perAddress)
 		err.retryAfter = 5
-		return nil, err
+		return err
 	}
 	if p.total > 0 && p.taken >= p.total {
 		if now := time.Now(); now.Sub(p.told) > time.Minute { // many will come back at once
@@ -41,16 +41,17 @@ func (p *places) take(from netip.Addr) (free func(), err error) {
 		}
 		err := newProblem(http.StatusServiceUnavailable, "server_full", "this server holds as many streams as it may; come back to another, or later")
 		err.retryAfter = 5
-		return nil, err
+		return err
 	}
 	p.taken++
 	if p.perAddress > 0 {
 		p.byAddr[from]++
 	}
-	return func() { p.leave(from) }, nil
+	return nil
 }
 
 func (p *places) leave(from netip.Addr) {
+	from = household(from)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.taken--

@@ -37,7 +37,8 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	opts, err := s.options(q, id)
+	l := &listener{server: s, id: id, from: s.proxies.client(r)}
+	opts, err := l.options(q)
 	if err != nil {
 		return err
 	}
@@ -51,11 +52,11 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	}
 	var polled events.Polled
 	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() error {
-		free, err := s.places.take(s.proxies.client(r))
-		if err != nil {
+		if err := s.places.take(l.from); err != nil {
 			return err
 		}
-		defer free() // before the answer, for the next poll comes right after it
+		defer s.places.leave(l.from) // before the answer, for the next poll comes right after it
+		var err error
 		polled, err = s.router.Poll(r.Context(), opts, most, time.Duration(wait)*time.Second)
 		return err
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,7 +24,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	opts, err := s.options(q, id)
+	h := w.Header()
+	l := &listener{server: s, id: id, from: s.proxies.client(r), began: time.Now(), request: h.Get(requestIDHeader)}
+	opts, err := l.options(q)
 	if err != nil {
 		return err
 	}
@@ -40,19 +43,12 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if d := lifetime(s.streamMaxAge); d > 0 {
 		opts.Rotates = time.Now().Add(d)
 	}
-	h := w.Header()
-	free, err := s.places.take(s.proxies.client(r))
-	if err != nil {
+	if err := s.places.take(l.from); err != nil {
 		return err
 	}
-	opts.Ended = free
 	raw := s.raw && r.ProtoMajor == 1
-	if raw {
-		log := s.streamEnded(r, h.Get(requestIDHeader))
-		opts.Ended = func() {
-			free()
-			log()
-		}
+	if opts.Ended = l.leave; raw {
+		opts.Ended = l.ended
 	}
 	// The header wins: a browser that comes back sends it along with the URL that it was first given.
 	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
@@ -65,7 +61,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	if err != nil {
-		free()
+		l.leave()
 		return err
 	}
 	h.Set("Content-Type", "text/event-stream")
@@ -82,11 +78,31 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// A listener is who opened a stream or a poll: all that is kept of the request for as long as it lasts.
+type listener struct {
+	server  *Server
+	id      Identity
+	from    netip.Addr
+	began   time.Time
+	request string // its id
+}
+
 // options are what a stream and a poll have in common.
-func (s *Server) options(q url.Values, id Identity) (opts events.Options, err error) {
-	opts = events.Options{User: id.UserID, Expires: id.Expires, Revoked: func() bool { return s.authority.Revoked(context.Background(), id) }}
-	opts.Filter, err = filter(q, id)
+func (l *listener) options(q url.Values) (opts events.Options, err error) {
+	opts = events.Options{User: l.id.UserID, Expires: l.id.Expires, Revoked: l.revoked}
+	opts.Filter, err = filter(q, l.id)
 	return opts, err
+}
+
+func (l *listener) revoked() bool { return l.server.authority.Revoked(context.Background(), l.id) }
+
+func (l *listener) leave() { l.server.places.leave(l.from) }
+
+// ended is leave for a stream that has outlived its handler: it writes the line of the request too.
+func (l *listener) ended() {
+	l.leave()
+	l.server.logger.Info("request", "request_id", l.request, "client", l.from, "method", http.MethodGet, "path", l.server.basePath+"/api/stream",
+		"status", http.StatusOK, "duration_ms", time.Since(l.began).Milliseconds())
 }
 
 // lifetime is how long a stream may last of an age: 0 is for ever. Those that began together, after a deploy,
@@ -157,16 +173,6 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 		f.Channels = append(f.Channels, channel)
 	}
 	return f, nil
-}
-
-// streamEnded writes the line of a request whose stream lives on after its handler.
-func (s *Server) streamEnded(r *http.Request, requestID string) func() {
-	start, client := time.Now(), s.proxies.client(r)
-	path := s.basePath + "/api/stream" // and nothing of the request, which is to be forgotten
-	return func() {
-		s.logger.Info("request", "request_id", requestID, "client", client, "method", http.MethodGet, "path", path,
-			"status", http.StatusOK, "duration_ms", time.Since(start).Milliseconds())
-	}
 }
 
 // sync answers the caller's channels, exact as of the cursor: a stream that resumes there misses nothing.

@@ -98,9 +98,7 @@ func (t *Tokens) Check(_ context.Context, token string) (Identity, error) {
 	case err != nil || !chat.ValidID(c.Subject):
 		return Identity{}, errTokenInvalid
 	}
-	id := Identity{UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time, proof: string(key)}
-	t.remember(hash, id)
-	return id, nil
+	return t.remember(hash, string(key), Identity{UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time}), nil
 }
 
 // remembered is the identity of a token that was checked before, with the same key.
@@ -111,13 +109,16 @@ func (t *Tokens) remembered(hash [sha256.Size]byte, key string) (Identity, bool)
 	return id, ok && t.signedBy == key
 }
 
-func (t *Tokens) remember(hash [sha256.Size]byte, id Identity) {
+// remember remembers the identity of a token that was checked with key, its proof.
+func (t *Tokens) remember(hash [sha256.Size]byte, key string, id Identity) Identity {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.known == nil || t.signedBy != id.proof || len(t.known) >= knownTokens {
-		t.signedBy, t.known = id.proof, map[[sha256.Size]byte]Identity{}
+	if t.known == nil || t.signedBy != key || len(t.known) >= knownTokens {
+		t.signedBy, t.known = key, map[[sha256.Size]byte]Identity{}
 	}
+	id.proof = t.signedBy // one string for all
 	t.known[hash] = id
+	return id
 }
 
 // Revoked implements authority: a new key revokes what the old one signed.

@@ -67,7 +67,7 @@ $$;
 
 -- post_messages stores messages with their events, one row each, however large the channel, and answers a row
 -- for each of them in any order. The n-th message is made of the n-th elements; mentioned and guilds (those that
--- its author's token is for, NULL: all) are ids with commas between.
+-- its author's token is for, NULL: all) are ids with commas between. turn and two_state are those of all.
 --
 -- A post without a row is refused: no such channel with the author in it, or an archived one, or nothing to
 -- reply to, or, unless turns_too, one in which turns are taken. One without a number is not stored either: the
@@ -79,9 +79,9 @@ $$;
 -- statistics reads whole tables instead.
 -- +goose StatementBegin
 CREATE FUNCTION post_messages(
-    lock_class integer, listed integer, turns_too boolean,
+    lock_class integer, listed integer, turns_too boolean, turn text, two_state boolean,
     ids uuid[], channel_ids uuid[], authors text[], contents text[], replies uuid[], mentioned text[], guilds text[],
-    turns text[], admins text[], two_states boolean[])
+    admins text[])
 RETURNS TABLE (
     n integer, epoch bigint, seq bigint, occurred_at timestamptz, guild_id text, name text, x_type text, member_count integer,
     mention_user_ids text[], admin_user_id text, roster text[], wake_list text[])
@@ -107,7 +107,7 @@ BEGIN
             wake_version, turn_user_id, admin_user_id, two_state)
         SELECT ids[i], c.id, draw_seq(), authors[i], contents[i],
             CASE WHEN mentioned[i] IS NULL THEN '{}' ELSE at_list(c.id, authors[i], mentioned[i]) END,
-            replies[i], clock_timestamp(), c.wake_version, turns[i], CASE c.x_type WHEN 'triage' THEN admins[i] END, two_states[i]
+            replies[i], clock_timestamp(), c.wake_version, turn, CASE c.x_type WHEN 'triage' THEN admins[i] END, post_messages.two_state
         FROM generate_subscripts(ids, 1) AS i CROSS JOIN LATERAL (
             SELECT * FROM channels c WHERE c.id = channel_ids[i] AND c.archived_seq IS NULL LIMIT 1) c
         WHERE c.id <> ALL (held)

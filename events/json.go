@@ -1,0 +1,109 @@
+package events
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// AppendJSON appends m as encoding/json writes it, with mentions as they were written: each post, and each frame
+// of each message, goes through here, and reflection took a third of a frame's time.
+func (m *Message) AppendJSON(b []byte) []byte {
+	return append(m.appendFields(append(b, '{')), '}')
+}
+
+// size is about how long that is.
+func (m *Message) size() int {
+	n := 400 + len(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
+	for _, id := range m.MentionUserIDs {
+		n += len(id) + 3
+	}
+	return n
+}
+
+// appendFields appends what is between the braces.
+func (m *Message) appendFields(b []byte) []byte {
+	b = appendID(append(b, `"id":`...), m.ID)
+	b = appendID(append(b, `,"channelId":`...), m.ChannelID)
+	b = appendString(append(b, `,"guildId":`...), m.GuildID)
+	b = appendString(append(b, `,"xType":`...), string(m.XType))
+	b = appendString(append(b, `,"authorUserId":`...), m.AuthorUserID)
+	if m.Content != "" {
+		b = appendString(append(b, `,"content":`...), m.Content)
+	}
+	b = appendStrings(append(b, `,"mentionUserIds":`...), m.MentionUserIDs)
+	if m.ReplyTo != nil {
+		b = appendID(append(b, `,"replyTo":`...), *m.ReplyTo)
+	}
+	b = m.CreatedAt.append(append(b, `,"createdAt":`...))
+	if m.EditedAt != nil {
+		b = m.EditedAt.append(append(b, `,"editedAt":`...))
+	}
+	if m.Deleted {
+		b = append(b, `,"deleted":true`...)
+	}
+	if m.Redacted {
+		b = append(b, `,"redacted":true`...)
+	}
+	if m.TurnUserID != "" {
+		b = appendString(append(b, `,"turnUserId":`...), m.TurnUserID)
+	}
+	return b
+}
+
+// appendID appends an id in the form of RFC 9562 §4.
+func appendID(b []byte, id uuid.UUID) []byte {
+	b = hex.AppendEncode(append(b, '"'), id[:4])
+	b = hex.AppendEncode(append(b, '-'), id[4:6])
+	b = hex.AppendEncode(append(b, '-'), id[6:8])
+	b = hex.AppendEncode(append(b, '-'), id[8:10])
+	b = hex.AppendEncode(append(b, '-'), id[10:])
+	return append(b, '"')
+}
+
+func appendStrings(b []byte, all []string) []byte {
+	if all == nil {
+		return append(b, "null"...)
+	}
+	b = append(b, '[')
+	for i, s := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, s)
+	}
+	return append(b, ']')
+}
+
+// appendString leaves to encoding/json what needs more than quotes.
+func appendString(b []byte, s string) []byte {
+	if plain(s) {
+		return append(append(append(b, '"'), s...), '"')
+	}
+	w := bytes.NewBuffer(b)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string always encodes
+	return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
+}
+
+// plain reports whether a string of JSON may hold s as it is (RFC 8259 §7), and a line of an event stream,
+// which U+2028 and U+2029 end for some readers.
+func plain(s string) bool {
+	ascii := true
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c == '"' || c == '\\':
+			return false
+		case c >= utf8.RuneSelf:
+			ascii = false
+			if c == 0xe2 && i+2 < len(s) && s[i+1] == 0x80 && s[i+2]&^1 == 0xa8 {
+				return false
+			}
+		}
+	}
+	return ascii || utf8.ValidString(s)
+}
