@@ -366,7 +366,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		}()
 	}
 	if getenv("GOGC") == "" {
-		debug.SetGCPercent(200) // each collection walks the ring: 4 % of a post's time, for 20 MiB where it is full
+		debug.SetGCPercent(200) // each collection walks the ring, and so costs posts 4 % less; garbage may be twice what is in use
 	}
 	tokens, err := openTokens(dir)
 	if err != nil {

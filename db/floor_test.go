@@ -42,7 +42,7 @@ func TestAnEmptyLogGoesOnWhereItEnded(t *testing.T) {
 		t.Errorf("a node that has not read all: got floor %d, want %d", got.Floor, last)
 	}
 
-	newLife(t, d, c)
+	newLife(t, c)
 	exec(t, c, `SELECT setval('events_seq', $1)`, last)
 	now := post(t, d, channel, "alice", "now").Cursor
 	if now.Seq != last+1 {

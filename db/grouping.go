@@ -39,7 +39,7 @@ type posts struct {
 // add stores a message, in a group with others or alone. Once its group is under way it is stored, whether or
 // not its client still waits.
 func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
-	p := &posting{NewMessage: m, err: errNotStored, ready: make(chan bool, 1)}
+	p := &posting{NewMessage: m, ready: make(chan bool, 1)}
 	g.mu.Lock()
 	if g.busy {
 		g.waiting = append(g.waiting, p)
@@ -127,6 +127,11 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 // storeGroup needs no transaction of its own: it is one statement. It may have been carried out also where
 // it returns an error of the connection.
 func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
+	for _, p := range group {
+		if p.err = errNotStored; p.TwoState != group[0].TwoState || p.TurnUserID != "" {
+			return errors.New("posts of different kinds in one group")
+		}
+	}
 	c, err := acquire(ctx, d.pool)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ func TestPostsThatComeTogetherAreStoredTogether(t *testing.T) {
 			var contents []string
 			for _, p := range group {
 				contents = append(contents, p.Content)
-				p.post.Content, p.err = p.Content, nil
+				p.post.Content = p.Content
 			}
 			groups = append(groups, contents)
 			<-release
@@ -88,7 +88,6 @@ func TestPostsDoNotWaitForEver(t *testing.T) {
 		g := posts{store: func(ctx context.Context, group []*posting) {
 			for _, p := range group {
 				stored = append(stored, p.Content)
-				p.err = nil
 			}
 			<-release
 			if ctx.Err() != nil {

@@ -35,11 +35,10 @@ func exec(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	}
 }
 
-// newLife is as if the database were in another life from here on: its server processes are all new.
-func newLife(t testing.TB, d *db.DB, c *pgx.Conn) {
+// newLife is as if the database were in another life from here on.
+func newLife(t testing.TB, c *pgx.Conn) {
 	t.Helper()
 	exec(t, c, `UPDATE epochs SET key = epoch::text`)
-	d.Reconnect()
 }
 
 func seqs(found []*events.Event) []int64 {
@@ -221,7 +220,7 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
 	before := post(t, d, channel, "alice", "before").Cursor
-	newLife(t, d, connect(t, url))
+	newLife(t, connect(t, url))
 
 	after := post(t, d, channel, "alice", "after").Cursor
 	if after.Epoch <= before.Epoch || after.Seq <= before.Seq {
@@ -258,7 +257,7 @@ func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 	var at []events.Cursor
 	for range 3 {
 		at = append(at, post(t, d, channel, "alice", "hi").Cursor)
-		newLife(t, d, connect(t, url))
+		newLife(t, connect(t, url))
 	}
 	// As if the second life had been that of a copy which lacked the first post.
 	exec(t, connect(t, url), `UPDATE epochs SET base = $1 WHERE epoch = $2`, at[0].Seq-1, at[1].Epoch)
@@ -282,7 +281,7 @@ func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 	exec(t, connect(t, url), `UPDATE epochs SET epoch = $1`, ahead)
 	begin := func(d *db.DB) int64 {
 		t.Helper()
-		newLife(t, d, connect(t, url))
+		newLife(t, connect(t, url))
 		got, err := d.Tail(t.Context(), events.Cursor{}, 1)
 		if err != nil {
 			t.Fatal(err)
@@ -311,7 +310,7 @@ func TestOneEpochForAllWhoNotice(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
-	newLife(t, d, connect(t, url))
+	newLife(t, connect(t, url))
 	var mu sync.Mutex
 	epochs := map[int64]bool{}
 	var wg sync.WaitGroup

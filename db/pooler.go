@@ -11,7 +11,7 @@ import (
 )
 
 // A pooler in transaction mode, such as PgBouncer, may give each transaction of a connection to another
-// server process. So no transaction may rely on what another has left in the session: settings and locks
+// server process. So nothing may be left in the session from one transaction to the next: settings and locks
 // are the transaction's, statements are not prepared by name, and LISTEN goes by a way of its own.
 
 // reach reads a URL as parse does, and finds out how to talk to whoever answers there: behind a pooler

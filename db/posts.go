@@ -68,7 +68,7 @@ func (q Queries) PostMessage(ctx context.Context, m NewMessage) (Post, error) {
 }
 
 func (q Queries) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
-	one := []*posting{{NewMessage: m}}
+	one := []*posting{{NewMessage: m, err: errNotStored}}
 	if err := q.postAll(ctx, one, nil, turns); err != nil {
 		return Post{}, err
 	}
@@ -104,9 +104,6 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 	if err != nil {
 		return err
 	}
-	for _, p := range group {
-		p.err = ErrRefused
-	}
 	var r postRow
 	_, err = pgx.ForEachRow(rows, r.scan(), func() error {
 		p := group[r.N-1]
@@ -118,6 +115,11 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 		r = postRow{}
 		return nil
 	})
+	for _, p := range group {
+		if err == nil && p.err == errNotStored {
+			p.err = ErrRefused
+		}
+	}
 	return err
 }
 

@@ -4,19 +4,18 @@
 
 -- +goose Up
 
--- As before, but once for each session: the epoch of a server process is that of the life that it began in.
--- The setting's name tells the schema, since a pooler may give one session to many.
+-- As before, but once for each transaction: within one the database cannot begin a new life.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION log_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    e bigint := nullif(current_setting('fabric_guild.epoch_' || log_tag(), true), '')::bigint;
+    e bigint := nullif(current_setting('fabric_guild.epoch', true), '')::bigint;
 BEGIN
     IF e IS NULL THEN
         e := (SELECT epoch FROM epochs WHERE key = log_key());
         IF e IS NULL THEN
             RAISE EXCEPTION 'this life of the database has no epoch yet' USING ERRCODE = 'FG001';
         END IF;
-        PERFORM set_config('fabric_guild.epoch_' || log_tag(), e::text, false);
+        PERFORM set_config('fabric_guild.epoch', e::text, true);
     END IF;
     RETURN e;
 END
@@ -76,7 +75,8 @@ $$;
 -- where others wait).
 --
 -- Single members are asked for by scalar sub-selects, and channels with a LIMIT: as joins, a planner without
--- statistics reads whole tables instead.
+-- statistics reads whole tables instead. Of an unnest it expects as many rows as come; what it expects of large
+-- rosters would have the statement compiled, for a hundred times its price (jit).
 -- +goose StatementBegin
 CREATE FUNCTION post_messages(
     lock_class integer, listed integer, turns_too boolean, turn text, two_state boolean,
@@ -86,14 +86,13 @@ RETURNS TABLE (
     n integer, epoch bigint, seq bigint, occurred_at timestamptz, guild_id text, name text, x_type text, member_count integer,
     mention_user_ids text[], admin_user_id text, roster text[], wake_list text[])
 LANGUAGE plpgsql VOLATILE AS $$
-#variable_conflict use_column
 DECLARE
     channel uuid;
     held uuid[] := '{}';
 BEGIN
     -- What was acknowledged is on disk, whatever the server's default is; and no statement is planned anew.
     PERFORM set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
-        set_config('plan_cache_mode', 'force_generic_plan', true);
+        set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true);
     IF lock_class IS NOT NULL THEN
         FOREACH channel IN ARRAY channel_ids LOOP
             IF NOT pg_try_advisory_xact_lock_shared(lock_class, hashtext(channel::text)) THEN
@@ -105,11 +104,12 @@ BEGIN
     WITH m AS (
         INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
             wake_version, turn_user_id, admin_user_id, two_state)
-        SELECT ids[i], c.id, draw_seq(), authors[i], contents[i],
+        SELECT p.id, c.id, draw_seq(), authors[i], contents[i],
             CASE WHEN mentioned[i] IS NULL THEN '{}' ELSE at_list(c.id, authors[i], mentioned[i]) END,
-            replies[i], clock_timestamp(), c.wake_version, turn, CASE c.x_type WHEN 'triage' THEN admins[i] END, post_messages.two_state
-        FROM generate_subscripts(ids, 1) AS i CROSS JOIN LATERAL (
-            SELECT * FROM channels c WHERE c.id = channel_ids[i] AND c.archived_seq IS NULL LIMIT 1) c
+            replies[i], clock_timestamp(), c.wake_version, post_messages.turn, CASE c.x_type WHEN 'triage' THEN admins[i] END, post_messages.two_state
+        FROM unnest(ids) WITH ORDINALITY AS p (id, i) CROSS JOIN LATERAL (
+            SELECT c.id, c.guild_id, c.x_type, c.history, c.wake_version
+            FROM channels c WHERE c.id = channel_ids[i] AND c.archived_seq IS NULL LIMIT 1) c
         WHERE c.id <> ALL (held)
             AND (turns_too OR c.x_type NOT IN ('discuss', 'work'))
             AND (guilds[i] IS NULL OR c.guild_id = ANY (string_to_array(guilds[i], ',')))
@@ -126,7 +126,8 @@ BEGIN
             ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = c.id AND r.left_seq IS NULL
                 ORDER BY r.joined_seq, r.position LIMIT listed) END,
         CASE WHEN m.wake_version > 0 THEN wakeable(c.id, m.wake_version) END
-    FROM m CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = m.channel_id LIMIT 1) c;
+    FROM m CROSS JOIN LATERAL (
+        SELECT c.id, c.guild_id, c.name, c.x_type, c.member_count FROM channels c WHERE c.id = m.channel_id LIMIT 1) c;
     IF held <> '{}' THEN
         RETURN QUERY SELECT i, NULL::bigint, NULL::bigint, NULL::timestamptz, NULL, NULL, NULL, NULL::integer,
             NULL::text[], NULL, NULL::text[], NULL::text[]

@@ -7,9 +7,3 @@ func (b *Doorbell) SayHello(every time.Duration) { b.hello = every }
 func (b *Doorbell) Alone() bool                  { return b.alone() }
 func (b *Doorbell) Node() string                 { return b.node }
 func (b *Doorbell) Ring()                        { b.ring() }
-
-// Reconnect lets every connection go.
-func (d *DB) Reconnect() {
-	d.pool.Reset()
-	d.tailer.Reset()
-}
