@@ -12,7 +12,8 @@ import (
 
 // A pooler in transaction mode, such as PgBouncer, may give each transaction of a connection to another
 // server process. So nothing may be left in the session from one transaction to the next: settings and locks
-// are the transaction's, statements are not prepared by name, and LISTEN goes by a way of its own.
+// are the transaction's, statements are not prepared by name, and LISTEN goes by a way of its own. (What log_key
+// leaves there is true of the process.)
 
 // reach reads a URL as parse does, and finds out how to talk to whoever answers there: behind a pooler
 // statements are described once and parsed each time. What the URL itself says (default_query_exec_mode) wins:

@@ -4,6 +4,24 @@
 
 -- +goose Up
 
+-- As before, but worked out once for each server process, which serves one life of the cluster: a process that
+-- outlives a promotion has seen an error until then. So it may stay in the session, whoever gets it from a pooler.
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION log_key() RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    k text := nullif(current_setting('fabric_guild.key', true), '');
+BEGIN
+    IF k IS NULL THEN
+        k := (SELECT system_identifier FROM pg_control_system())
+            || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+            || '/' || extract(epoch FROM pg_postmaster_start_time());
+        PERFORM set_config('fabric_guild.key', k, false);
+    END IF;
+    RETURN k;
+END
+$$;
+-- +goose StatementEnd
+
 -- As before, but once for each transaction: within one the database cannot begin a new life.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION log_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
