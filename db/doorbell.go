@@ -71,7 +71,9 @@ func set(c chan struct{}) {
 }
 
 const (
-	listen, notify = `LISTEN fabric_guild`, `SELECT pg_notify('fabric_guild', $1)`
+	listen = `LISTEN fabric_guild`
+	// A NOTIFY takes a transaction number, and would have its commit written to disk, for nothing.
+	notify = `SELECT set_config('synchronous_commit', 'off', true), pg_notify('fabric_guild', $1)`
 
 	// A doorbell that does not work is hung anew, ever less often: it may be one that never will.
 	listenRetryMin, listenRetryMax = time.Second, 30 * time.Second

@@ -14,9 +14,9 @@ const (
 	tailLimit    = 1000                   // events a read
 	pollInterval = 250 * time.Millisecond // behind the doorbell: a lost ring costs this much, never an event
 	tailTimeout  = 5 * time.Second
-	// tailPause is between two reads, so that what comes close together is read together: under load a read
-	// costs Postgres as much as a post does.
-	tailPause = time.Millisecond
+	// The pause between two reads, so that what comes close together is read together, and goes out in one write.
+	// A read that has to ask the database costs Postgres as much as a post does, so there it is longer.
+	tailPause, askPause = time.Millisecond, 3 * time.Millisecond
 	// How soon to look again while a number is undecided: a writer that gave up rings no doorbell.
 	pendingMin, pendingMax = time.Millisecond, 5 * time.Millisecond
 	retryMin, retryMax     = 50 * time.Millisecond, 500 * time.Millisecond
@@ -80,17 +80,19 @@ func (t *Tailer) Run(ctx context.Context) {
 		}
 		switch {
 		case len(tail.Events) == tailLimit:
-			pending = 0
-		case tail.Pending:
-			pending = min(max(2*pending, pendingMin), pendingMax)
-			sleep(ctx, pending, t.bell)
-		default:
-			pending = 0
-			if len(tail.Events) > 0 {
-				sleep(ctx, tailPause, nil)
-			}
-			sleep(ctx, pollInterval, t.bell)
+			continue
+		case len(tail.Events) > 0 && tail.Last == 0:
+			sleep(ctx, tailPause, nil)
+		case len(tail.Events) > 0:
+			sleep(ctx, askPause, nil)
 		}
+		if !tail.Pending {
+			pending = 0
+			sleep(ctx, pollInterval, t.bell)
+			continue
+		}
+		pending = min(max(2*pending, pendingMin), pendingMax)
+		sleep(ctx, pending, t.bell)
 	}
 }
 
