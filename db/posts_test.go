@@ -187,3 +187,24 @@ func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
 		t.Errorf("messages in the log (-want +got):\n%s", diff)
 	}
 }
+
+// A server's defaults may be for speed or for long queries: a post is on disk when it is acknowledged, and is neither
+// planned each time nor compiled.
+func TestAPostGoesByNoDefaults(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	channel, _ := create(t, openURL(t, url), "alice")
+	c := connect(t, url)
+	exec(t, c, `SET synchronous_commit = off`)
+	exec(t, c, `SET jit = on`)
+	exec(t, c, `BEGIN`)
+	if n := column[int64](t, c, `SELECT seq FROM post_messages(1, 1, false, NULL, false, ARRAY[gen_random_uuid()], ARRAY[$1::uuid],
+		'{alice}', '{hi}', '{NULL}', '{NULL}', '{NULL}', '{NULL}')`, channel); len(n) != 1 {
+		t.Fatalf("got %v, want one post", n)
+	}
+	for setting, want := range map[string]string{"synchronous_commit": "on", "jit": "off", "plan_cache_mode": "force_generic_plan"} {
+		if got := column[string](t, c, `SELECT current_setting($1)`, setting)[0]; got != want {
+			t.Errorf("%s: got %s, want %s", setting, got, want)
+		}
+	}
+}
