@@ -158,7 +158,7 @@ func FuzzFrame(f *testing.F) {
 				continue
 			}
 			var parsed []sse.Event
-			for p, err := range sse.Read(bytes.NewReader(frame.SSE()), nil) {
+			for p, err := range sse.Read(bytes.NewReader(frame.SSE()), &sse.ReadConfig{MaxEventSize: 16 << 20}) {
 				if err != nil {
 					t.Fatal(err)
 				}
