@@ -1,8 +1,6 @@
 package events
 
 import (
-	"bytes"
-	"encoding/json"
 	"slices"
 	"strconv"
 
@@ -46,13 +44,7 @@ const (
 func (f *Frame) SSE() []byte { return f.sse }
 
 func newFrame(event string, data any, id Cursor) *Frame {
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false) // a mention is to be read as it was written
-	if err := enc.Encode(data); err != nil {
-		panic("events: encode a frame: " + err.Error()) // our own types, which always encode
-	}
-	return rawFrame(event, bytes.TrimSuffix(line.Bytes(), []byte("\n")), id)
+	return rawFrame(event, appendEncoded(nil, data), id)
 }
 
 // rawFrame takes data that is one line of JSON already.

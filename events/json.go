@@ -83,10 +83,17 @@ func appendString(b []byte, s string) []byte {
 	if plain(s) {
 		return append(append(append(b, '"'), s...), '"')
 	}
+	return appendEncoded(b, s)
+}
+
+// appendEncoded appends what encoding/json makes of v, one of our own types: they always encode.
+func appendEncoded(b []byte, v any) []byte {
 	w := bytes.NewBuffer(b)
 	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always encodes
+	enc.SetEscapeHTML(false) // a mention is to be read as it was written
+	if err := enc.Encode(v); err != nil {
+		panic("events: encode a frame: " + err.Error())
+	}
 	return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
 }
 
