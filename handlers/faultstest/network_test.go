@@ -85,25 +85,17 @@ func TestNetworkIsSlow(t *testing.T) {
 	s.end()
 }
 
-func TestNetworkIsDelayed(t *testing.T) {
-	t.Parallel()
-	_, l, n := overNetwork(t)
-	s := begin(t, n)
-	heal := l.spoil("latency", `"latency": 2500`)
-	s.n.AwaitReadiness("database_unavailable")
-	<-time.After(5 * time.Second)
-	heal()
-	s.recovered()
-	s.holds()
-	s.end()
-}
+func TestNetworkIsDelayed(t *testing.T) { silent(t, "latency", `"latency": 2500`) }
 
 // Whatever is sent is taken and goes nowhere; connections can be made, and lead nowhere.
-func TestNetworkSwallowsAll(t *testing.T) {
+func TestNetworkSwallowsAll(t *testing.T) { silent(t, "timeout", `"timeout": 0`) }
+
+// silent is a network through which no answer comes in time.
+func silent(t *testing.T, toxic, attributes string) {
 	t.Parallel()
 	_, l, n := overNetwork(t)
 	s := begin(t, n)
-	heal := l.spoil("timeout", `"timeout": 0`)
+	heal := l.spoil(toxic, attributes)
 	s.n.AwaitReadiness("database_unavailable")
 	<-time.After(5 * time.Second)
 	heal()
