@@ -78,8 +78,7 @@ func TestPostgresStandsStill(t *testing.T) {
 	signal(t, syscall.SIGSTOP, all...)
 	s.n.AwaitReadiness("database_unavailable")
 	<-time.After(5 * time.Second)
-	// The second where the connection had been quiet for a second, and was tried before it was used.
-	s.n.AwaitLog(cannotRead + `(it does not answer in time: is it overloaded or stopped, or the network to it cut|is it up, and does the database URL lead to it)\?`)
+	s.n.AwaitLog(cannotRead + `it does not answer in time: is it overloaded or stopped, or the network to it cut\?`)
 	signal(t, syscall.SIGCONT, all...)
 	s.recovered()
 	s.holds()
