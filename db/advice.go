@@ -32,11 +32,11 @@ func advice(err error) string {
 	default:
 		return "its own log says more"
 	}
-	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect {
-		return "is it up, and does the database URL lead to it?"
-	}
 	if pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) {
 		return "it does not answer in time: is it overloaded or stopped, or the network to it cut?"
+	}
+	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect {
+		return "is it up, and does the database URL lead to it?"
 	}
 	return "the connection was lost"
 }
