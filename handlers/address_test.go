@@ -112,7 +112,7 @@ func FuzzForwardedFor(f *testing.F) {
 
 // The names that get through lead to this machine, or have been allowed.
 func FuzzHost(f *testing.F) {
-	for _, seed := range []string{"", "localhost", "127.0.0.1:80", "[::1]:80", "guild.example", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "[::1", "localhost:", "local\u017fhost", "LOCALHOST:x"} {
+	for _, seed := range []string{"", "localhost", "127.0.0.1:80", "[::1]:80", "guild.example", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "::1:", "::1:80", "[::1", "localhost:", "local\u017fhost", "LOCALHOST:x"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, host string) {

@@ -163,23 +163,32 @@ func (p *page) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// eval evaluates an expression, and waits for it if it is a promise.
-func eval[T any](p *page, expression string) T {
-	p.t.Helper()
+// evaluate has the page say what an expression is, and waits for it if it is a promise.
+func evaluate[T any](p *page, expression string) (T, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// eval is evaluate where nothing may go wrong.
+func eval[T any](p *page, expression string) T {
+	p.t.Helper()
+	v, err := evaluate[T](p, expression)
 	if err != nil {
 		p.t.Fatalf("%s: %v", expression, err)
 	}
 	return v
 }
 
-// await waits until an expression is true.
+// await waits until an expression is true. A page that is just being left cannot say.
 func (p *page) await(expression string) {
 	p.t.Helper()
-	if !eventually(func() bool { return eval[bool](p, "Boolean("+expression+")") }) {
-		p.t.Fatalf("waited in vain for %s; the page says:\n%s", expression, eval[string](p, `document.body.innerText.replace(/\s+/g, " ")`))
+	var err error
+	if !eventually(func() (met bool) {
+		met, err = evaluate[bool](p, "Boolean("+expression+")")
+		return met
+	}) {
+		p.t.Fatalf("waited in vain for %s (%v); the page says:\n%s", expression, err, eval[string](p, `document.body.innerText.replace(/\s+/g, " ")`))
 	}
 }
 
@@ -193,8 +202,9 @@ func (p *page) awaitText(selector, text string) {
 func (p *page) click(selector string) {
 	p.t.Helper()
 	var at []float64
+	var err error
 	if !eventually(func() bool {
-		at = eval[[]float64](p, fmt.Sprintf(`(async () => {
+		at, err = evaluate[[]float64](p, fmt.Sprintf(`(async () => {
 			const e = document.querySelector(%q)
 			if (!e?.checkVisibility()) return []
 			e.scrollIntoView({ block: "nearest" })
@@ -206,7 +216,7 @@ func (p *page) click(selector string) {
 		})()`, selector))
 		return len(at) == 2
 	}) {
-		p.t.Fatalf("got nothing to click at %s", selector)
+		p.t.Fatalf("got nothing to click at %s (%v)", selector, err)
 	}
 	p.do(chromedp.MouseClickXY(at[0], at[1]))
 }

@@ -42,6 +42,9 @@ func isOwnHost(host string, hosts []string) bool {
 		return false
 	}
 	name := u.Hostname()
+	if strings.Contains(name, ":") && !strings.HasPrefix(host, "[") { // RFC 3986 §3.2.2; net/url is more lenient
+		return false
+	}
 	if a, err := netip.ParseAddr(name); err == nil && a.Unmap().IsLoopback() {
 		return true
 	}
