@@ -25,7 +25,7 @@ func TestANodeThatIsAloneSendsNoRings(t *testing.T) {
 		running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
 		return d
 	}
-	conn := connect(t, url)
+	conn := dbtest.Connect(t, url)
 	exec(t, conn, `LISTEN fabric_guild`)
 	// rings counts what a node sends while it has something to ring for, up to three hellos' time.
 	rings := func(d *db.DB) (n int) {

@@ -17,7 +17,7 @@ import (
 func TestAnEmptyLogGoesOnWhereItEnded(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c := openURL(t, url), connect(t, url)
+	d, c := openURL(t, url), dbtest.Connect(t, url)
 	channel, _ := create(t, d, "alice", "bob")
 	said := posts(t, d, channel, 3)
 	last := said[2]
@@ -65,7 +65,7 @@ func TestAnEmptyLogGoesOnWhereItEnded(t *testing.T) {
 func TestAPageReadsTheFloorAfterItsRows(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, other := openURL(t, url), connect(t, url)
+	d, other := openURL(t, url), dbtest.Connect(t, url)
 	channel, created := create(t, d, "alice", "bob")
 	said := posts(t, d, channel, 5)
 	if _, err := d.Replay(t.Context(), "bob", created.Seq, said[4]); err != nil { // from now on its statements are prepared
@@ -93,7 +93,7 @@ func TestAPageReadsTheFloorAfterItsRows(t *testing.T) {
 // awaitBlocked waits until a backend waits for a lock in the database.
 func awaitBlocked(t *testing.T, url string) {
 	t.Helper()
-	watcher := connect(t, url)
+	watcher := dbtest.Connect(t, url)
 	const waiting = `
 		SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
 			WHERE NOT l.granted AND d.datname = current_database())`

@@ -39,11 +39,11 @@ type steppingWriter struct {
 func newInterleaving(t *testing.T, url string, rng *rand.Rand) *interleaving {
 	t.Helper()
 	d := openURL(t, url)
-	x := &interleaving{t: t, url: url, rng: rng, reader: connect(t, url)}
+	x := &interleaving{t: t, url: url, rng: rng, reader: dbtest.Connect(t, url)}
 	x.channel, _ = create(t, d, "alice")
 	exec(t, x.reader, `DELETE FROM events`)
 	for range 5 {
-		x.writers = append(x.writers, &steppingWriter{conn: connect(t, url)})
+		x.writers = append(x.writers, &steppingWriter{conn: dbtest.Connect(t, url)})
 	}
 	return x
 }
@@ -75,7 +75,7 @@ func (x *interleaving) end(w *steppingWriter) {
 		exec(x.t, w.conn, `ROLLBACK`)
 	case 1: // the connection is lost, and the server notices it some time
 		_ = w.conn.PgConn().Conn().Close()
-		w.conn = connect(x.t, x.url)
+		w.conn = dbtest.Connect(x.t, x.url)
 	default:
 		exec(x.t, w.conn, `COMMIT`)
 		for _, n := range w.drawn {

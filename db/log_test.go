@@ -18,16 +18,6 @@ import (
 )
 
 // connect opens a plain connection, for what the test does behind the program's back.
-func connect(t testing.TB, url string) *pgx.Conn {
-	t.Helper()
-	c, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close(context.Background()) })
-	return c
-}
-
 func exec(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	if _, err := c.Exec(t.Context(), sql, args...); err != nil {
@@ -75,7 +65,7 @@ func TestALateCommitIsNeverSkipped(t *testing.T) {
 			url := dbtest.New(t)
 			d := openURL(t, url)
 			channel, created := create(t, d, "alice", "bob")
-			late := connect(t, url)
+			late := dbtest.Connect(t, url)
 			exec(t, late, `BEGIN`)
 			exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
 			p := post(t, d, channel, "alice", "committed first, drawn last")
@@ -104,7 +94,7 @@ func TestLocksOfOthersDoNotHoldTheHorizon(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	channel, created := create(t, d, "alice")
-	other := connect(t, url)
+	other := dbtest.Connect(t, url)
 	exec(t, other, `SELECT pg_advisory_lock(1), pg_advisory_lock(0, 1), pg_advisory_lock(((log_tag() + 1) << 47) | 1)`)
 	p := post(t, d, channel, "alice", "hi")
 	if got := tail(t, d, created.Seq); !slices.Equal(seqs(got.Events), []int64{p.Cursor.Seq}) || got.Pending {
@@ -115,7 +105,7 @@ func TestLocksOfOthersDoNotHoldTheHorizon(t *testing.T) {
 // DESIGN §2: a long transaction elsewhere in the cluster delays nobody.
 func TestALongTransactionInAnotherDatabaseDelaysNobody(t *testing.T) {
 	t.Parallel()
-	elsewhere := connect(t, dbtest.New(t))
+	elsewhere := dbtest.Connect(t, dbtest.New(t))
 	exec(t, elsewhere, `BEGIN`)
 	exec(t, elsewhere, `CREATE TABLE busy (n int)`)
 	exec(t, elsewhere, `SELECT pg_advisory_xact_lock_shared((log_tag() << 47) | 1)`) // as a writer there would hold
@@ -137,7 +127,7 @@ func TestReadersLoseNothingAmongConcurrentWriters(t *testing.T) {
 	const writers, rounds = 8, 60
 	var wg sync.WaitGroup
 	for w := range writers {
-		c := connect(t, url)
+		c := dbtest.Connect(t, url)
 		rng := rand.New(rand.NewPCG(1, uint64(w)))
 		wg.Go(func() {
 			for range rounds {
@@ -167,7 +157,7 @@ func TestReadersLoseNothingAmongConcurrentWriters(t *testing.T) {
 		default:
 		}
 	}
-	rows, err := connect(t, url).Query(t.Context(), `SELECT seq FROM events WHERE seq > $1 ORDER BY seq`, created.Seq)
+	rows, err := dbtest.Connect(t, url).Query(t.Context(), `SELECT seq FROM events WHERE seq > $1 ORDER BY seq`, created.Seq)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +210,7 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
 	before := post(t, d, channel, "alice", "before").Cursor
-	newLife(t, connect(t, url))
+	newLife(t, dbtest.Connect(t, url))
 
 	after := post(t, d, channel, "alice", "after").Cursor
 	if after.Epoch <= before.Epoch || after.Seq <= before.Seq {
@@ -257,10 +247,10 @@ func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 	var at []events.Cursor
 	for range 3 {
 		at = append(at, post(t, d, channel, "alice", "hi").Cursor)
-		newLife(t, connect(t, url))
+		newLife(t, dbtest.Connect(t, url))
 	}
 	// As if the second life had been that of a copy which lacked the first post.
-	exec(t, connect(t, url), `UPDATE epochs SET base = $1 WHERE epoch = $2`, at[0].Seq-1, at[1].Epoch)
+	exec(t, dbtest.Connect(t, url), `UPDATE epochs SET base = $1 WHERE epoch = $2`, at[0].Seq-1, at[1].Epoch)
 	post(t, d, channel, "alice", "in the fourth life")
 	got, err := d.Tail(t.Context(), at[0], 10)
 	if err != nil || got.Base != at[0].Seq-1 {
@@ -278,15 +268,15 @@ func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	const ahead = 1 << 40
-	exec(t, connect(t, url), `UPDATE epochs SET epoch = $1`, ahead)
+	exec(t, dbtest.Connect(t, url), `UPDATE epochs SET epoch = $1`, ahead)
 	begin := func(d *db.DB) int64 {
 		t.Helper()
-		newLife(t, connect(t, url))
+		newLife(t, dbtest.Connect(t, url))
 		got, err := d.Tail(t.Context(), events.Cursor{}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		exec(t, connect(t, url), `DELETE FROM epochs WHERE epoch = $1`, got.Epoch) // the next is that of a copy from before
+		exec(t, dbtest.Connect(t, url), `DELETE FROM epochs WHERE epoch = $1`, got.Epoch) // the next is that of a copy from before
 		return got.Epoch
 	}
 	first := begin(d)
@@ -310,7 +300,7 @@ func TestOneEpochForAllWhoNotice(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
-	newLife(t, connect(t, url))
+	newLife(t, dbtest.Connect(t, url))
 	var mu sync.Mutex
 	epochs := map[int64]bool{}
 	var wg sync.WaitGroup
@@ -385,7 +375,7 @@ func TestReplayBelowTheFloorHasExpired(t *testing.T) {
 	channel, created := create(t, d, "alice", "bob")
 	first := post(t, d, channel, "alice", "1").Cursor.Seq
 	last := post(t, d, channel, "alice", "2").Cursor.Seq
-	exec(t, connect(t, url), `UPDATE log_floor SET seq = $1`, first)
+	exec(t, dbtest.Connect(t, url), `UPDATE log_floor SET seq = $1`, first)
 	if _, err := d.Replay(t.Context(), "bob", created.Seq, last); !errors.Is(err, events.ErrExpired) {
 		t.Errorf("below the floor: got %v, want %v", err, events.ErrExpired)
 	}
@@ -461,7 +451,7 @@ func TestTheLockComesBeforeTheNumber(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
-	holder, writer, watcher := connect(t, url), connect(t, url), connect(t, url)
+	holder, writer, watcher := dbtest.Connect(t, url), dbtest.Connect(t, url), dbtest.Connect(t, url)
 	last := func() (n int64) {
 		t.Helper()
 		if err := watcher.QueryRow(t.Context(), `SELECT pg_sequence_last_value('events_seq'::regclass)`).Scan(&n); err != nil {

@@ -79,7 +79,7 @@ func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
 func held(t *testing.T, url string) (n int) {
 	t.Helper()
 	const count = `SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()`
-	if err := connect(t, url).QueryRow(t.Context(), count).Scan(&n); err != nil {
+	if err := dbtest.Connect(t, url).QueryRow(t.Context(), count).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -123,7 +123,7 @@ func TestMigrationsOfManyAtOnce(t *testing.T) {
 // empty takes a database back to before its migrations.
 func empty(t *testing.T, url string) {
 	t.Helper()
-	c := connect(t, url)
+	c := dbtest.Connect(t, url)
 	exec(t, c, `DROP SCHEMA public CASCADE`)
 	exec(t, c, `CREATE SCHEMA public`)
 }
@@ -133,12 +133,12 @@ func TestMigrationsWaitForTheLock(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	empty(t, url)
-	other := connect(t, url)
+	other := dbtest.Connect(t, url)
 	exec(t, other, `BEGIN`)
 	exec(t, other, `SELECT pg_advisory_xact_lock($1, 0)`, 0x46470003)
 	done := make(chan error, 1)
 	go func() { done <- db.Migrate(t.Context(), url) }()
-	watcher := connect(t, url)
+	watcher := dbtest.Connect(t, url)
 	eventually(t, "somebody tries for the lock", func() bool {
 		var tried bool
 		const asked = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query = 'rollback')`
@@ -178,7 +178,7 @@ func TestADoorbellOnAPoolerIsToldOf(t *testing.T) {
 	wantToldOnce(t, log, "leads to a connection pooler")
 	const listens = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`
 	var n int
-	if err := connect(t, direct).QueryRow(t.Context(), listens).Scan(&n); err != nil || n != 0 {
+	if err := dbtest.Connect(t, direct).QueryRow(t.Context(), listens).Scan(&n); err != nil || n != 0 {
 		t.Errorf("got %d processes that were left listening, and %v; want none", n, err)
 	}
 }

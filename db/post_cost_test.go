@@ -20,7 +20,7 @@ var memberCounts = []int{10, 100, 1000, 10_000}
 func TestAPostWritesNoMoreInALargeChannel(t *testing.T) {
 	t.Parallel()
 	url := dbtest.NewCluster(t).URL() // all that it writes is counted
-	c := connect(t, url)
+	c := dbtest.Connect(t, url)
 	d := openURL(t, url)
 	var channels []uuid.UUID
 	for _, n := range memberCounts {

@@ -112,7 +112,7 @@ func TestOwnPostsDoNotPassWhatIsNotKnown(t *testing.T) {
 	}
 
 	head := events.Cursor{Epoch: from.Epoch, Seq: want[len(want)-1]}
-	late := connect(t, url)
+	late := dbtest.Connect(t, url)
 	exec(t, late, `BEGIN`)
 	exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
 	p := post(t, d, channel, "alice", "drawn later")
@@ -132,7 +132,7 @@ func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
 	d := openURL(t, url)
 	free, from := create(t, d, "alice")
 	held, _ := create(t, d, "alice")
-	holder := connect(t, url)
+	holder := dbtest.Connect(t, url)
 	exec(t, holder, `BEGIN`)
 	exec(t, holder, `SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))`, int32(0x46470002), held)
 
@@ -194,7 +194,7 @@ func TestAPostGoesByNoDefaults(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	channel, _ := create(t, openURL(t, url), "alice")
-	c := connect(t, url)
+	c := dbtest.Connect(t, url)
 	exec(t, c, `SET synchronous_commit = off`)
 	exec(t, c, `SET jit = on`)
 	exec(t, c, `BEGIN`)

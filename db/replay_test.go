@@ -48,7 +48,7 @@ const scatter = `
 func TestPagesAreWhatTheIntervalsSay(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c := openURL(t, url), connect(t, url)
+	d, c := openURL(t, url), dbtest.Connect(t, url)
 	exec(t, c, `SELECT setseed($1)`, rand.Float64())
 	if _, err := c.PgConn().Exec(t.Context(), scatter).ReadAll(); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func wantWithin(t *testing.T, user string, e events.Heard) {
 func TestAResumeCostsWhatWasMissed(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c := openURL(t, url), connect(t, url)
+	d, c := openURL(t, url), dbtest.Connect(t, url)
 	ours, _ := create(t, d, "alice", "bob")
 	theirs, _ := create(t, d, "alice")
 	resume := func(after int64) (blocks int64) {
@@ -169,7 +169,7 @@ func touched(t *testing.T, url string, do func(context.Context, *db.DB) error) (
 		FROM pg_statio_user_tables WHERE relname IN ('events', 'messages', 'members', 'channels')`
 	const others = `
 		SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'counted'`
-	c := connect(t, url)
+	c := dbtest.Connect(t, url)
 	run := func() int64 {
 		t.Helper()
 		sep := "?"

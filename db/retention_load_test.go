@@ -75,7 +75,7 @@ func TestReadersAmongRetentionLoseNothing(t *testing.T) {
 		})
 	}
 	for _, who := range []string{"bob", "carol"} {
-		c := connect(t, url)
+		c := dbtest.Connect(t, url)
 		loop(func() error {
 			r, err := pageThrough(t.Context(), d, who, func() (floor int64, err error) {
 				err = c.QueryRow(t.Context(), `SELECT greatest(seq, $1) FROM log_floor`, start.Seq).Scan(&floor)

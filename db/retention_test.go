@@ -63,7 +63,7 @@ func posts(t *testing.T, d *db.DB, channel uuid.UUID, n int) []int64 {
 func TestRetentionTakesWhatIsOldAndNothingElse(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c := openURL(t, url), connect(t, url)
+	d, c := openURL(t, url), dbtest.Connect(t, url)
 	channel, created := create(t, d, "alice", "bob")
 	said := posts(t, d, channel, 6)
 	age(t, c, 40*day, append(said[:3:3], created.Seq)...)
@@ -116,7 +116,7 @@ func TestRetentionKeepsTheNewest(t *testing.T) {
 func TestRetentionGoesOnUntilItIsDone(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c := openURL(t, url), connect(t, url)
+	d, c := openURL(t, url), dbtest.Connect(t, url)
 	channel, _ := create(t, d, "alice")
 	fill(t, c, channel, 12000)
 	exec(t, c, `UPDATE events SET occurred_at = clock_timestamp() - '40 days'::interval`)
@@ -145,7 +145,7 @@ func TestRetentionGoesByTheLogsOrderWhereClocksJump(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := dbtest.New(t)
-			d, c := openURL(t, url), connect(t, url)
+			d, c := openURL(t, url), dbtest.Connect(t, url)
 			channel, created := create(t, d, "alice")
 			exec(t, c, `DELETE FROM events WHERE seq = $1`, created.Seq)
 			for i, seq := range posts(t, d, channel, len(tt.ages)) {
@@ -162,7 +162,7 @@ func TestRetentionGoesByTheLogsOrderWhereClocksJump(t *testing.T) {
 func TestRetentionStaysBelowTheHorizon(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c, late := openURL(t, url), connect(t, url), connect(t, url)
+	d, c, late := openURL(t, url), dbtest.Connect(t, url), dbtest.Connect(t, url)
 	channel, created := create(t, d, "alice", "bob")
 	before := posts(t, d, channel, 2)
 	exec(t, late, `BEGIN`)
@@ -183,7 +183,7 @@ func TestRetentionStaysBelowTheHorizon(t *testing.T) {
 func TestNodesTakeTurnsAtRetention(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, other := openURL(t, url), connect(t, url)
+	d, other := openURL(t, url), dbtest.Connect(t, url)
 	channel, _ := create(t, d, "alice")
 	posts(t, d, channel, 3)
 	exec(t, other, `BEGIN`)
@@ -225,7 +225,7 @@ func TestRetentionThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
 func TestRetentionStopsBetweenBatches(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c := openURL(t, url), connect(t, url)
+	d, c := openURL(t, url), dbtest.Connect(t, url)
 	channel, _ := create(t, d, "alice")
 	fill(t, c, channel, 20000)
 	ctx, stop := context.WithCancel(t.Context())

@@ -14,7 +14,7 @@ func TestADatabaseThatLetsNobodyInIsUnavailable(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
-	admin := connect(t, url)
+	admin := dbtest.Connect(t, url)
 	exec(t, admin, `DO $$ BEGIN
 		EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC, %I', current_database(), current_user);
 		PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();

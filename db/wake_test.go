@@ -15,7 +15,7 @@ import (
 func TestWakeListsThatWereNeverUsedAreNotKept(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	d, c := openURL(t, url), connect(t, url)
+	d, c := openURL(t, url), dbtest.Connect(t, url)
 	channel, _ := create(t, d, "alice", "bob")
 	exec(t, c, `UPDATE channels SET x_type = 'custom' WHERE id = $1`, channel)
 	set := func(users ...string) {

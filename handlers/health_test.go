@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"context"
 	"net/http"
 	"os"
 	"regexp"
@@ -10,7 +9,6 @@ import (
 	"fabric-guild/db/dbtest"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 )
 
 type health struct {
@@ -93,11 +91,7 @@ func TestAHeldHorizonIsNotReady(t *testing.T) {
 	alice := n.user("alice")
 	id := alice.general(t, "ops", "bob").Channel.ID
 	bob, _ := n.user("bob").fresh(t, raw, "")
-	conn, err := pgx.Connect(t.Context(), n.database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	conn := dbtest.Connect(t, n.database)
 	for _, statement := range []string{`BEGIN`, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', '` + id + `', 'somebody')`} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)

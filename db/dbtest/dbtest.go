@@ -120,6 +120,17 @@ func newCluster(t testing.TB, fill func(state string) error, settings []string) 
 	return h.pg
 }
 
+// Connect opens a connection of the test's own, which is closed when the test ends.
+func Connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
 func (s *shared) open() {
 	// Not a test's context: the cluster outlives the test that came first.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

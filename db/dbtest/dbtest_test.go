@@ -1,7 +1,6 @@
 package dbtest_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -29,7 +28,7 @@ func TestDatabasesAreSeparateAndMigrated(t *testing.T) {
 	for n := range 20 {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			conn := connect(t, dbtest.New(t))
+			conn := dbtest.Connect(t, dbtest.New(t))
 			var migrated bool
 			if err := conn.QueryRow(t.Context(), `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&migrated); err != nil {
 				t.Fatal(err)
@@ -83,7 +82,7 @@ func TestClusterOfOneTestSurvivesAKill(t *testing.T) {
 
 func TestFailedTestKeepsItsDatabase(t *testing.T) {
 	if os.Getenv(asChild) == t.Name() {
-		conn := connect(t, dbtest.New(t))
+		conn := dbtest.Connect(t, dbtest.New(t))
 		if _, err := conn.Exec(t.Context(), `CREATE TABLE proof AS SELECT 42`); err != nil {
 			t.Fatal(err)
 		}
@@ -177,16 +176,6 @@ func child(t *testing.T) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), path, "-test.run=^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), asChild+"="+t.Name())
 	return cmd
-}
-
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
 }
 
 func eventually(t *testing.T, what string, condition func() bool) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/guildtest"
 )
 
@@ -20,7 +21,7 @@ func TestClocksJump(t *testing.T) {
 	stdout, _, _ := program.Run(t, nil, "token", "-state", state, "-ttl", "1h", "alice")
 	hour := strings.TrimSpace(stdout)
 	s := begin(t, n)
-	postmaster := connect(t, n.Superuser("postgres"))
+	postmaster := dbtest.Connect(t, n.Superuser("postgres"))
 	said := n.WatchReadiness()
 	for _, jump := range []struct {
 		server, postgres time.Duration

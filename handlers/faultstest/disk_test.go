@@ -3,6 +3,7 @@ package faultstest
 import (
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/guildtest"
 )
 
@@ -18,7 +19,7 @@ func TestDiskIsFull(t *testing.T) {
 	s.said(said, guildtest.Ready) // streams and reads go on
 	s.holds()
 
-	admin := connect(t, s.n.Superuser("postgres"))
+	admin := dbtest.Connect(t, s.n.Superuser("postgres"))
 	makeRoom = s.n.FillDisk()
 	for err := error(nil); err == nil; {
 		_, err = admin.Exec(t.Context(), `SELECT pg_switch_wal()`) // begins a new file

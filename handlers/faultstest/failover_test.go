@@ -16,7 +16,7 @@ func TestFailoverToAStaleStandby(t *testing.T) {
 	t.Parallel()
 	failover(t, func(t *testing.T, primary *pgrun.Postgres, settings []string) (*pgrun.Postgres, func()) {
 		standby := dbtest.NewStandby(t, primary, settings...)
-		admin := connect(t, standby.URLFor(pgrun.Superuser, "postgres"))
+		admin := dbtest.Connect(t, standby.URLFor(pgrun.Superuser, "postgres"))
 		exec := func(sql string) {
 			if _, err := admin.Exec(t.Context(), sql); err != nil {
 				t.Fatal(err)
@@ -63,7 +63,7 @@ func failover(t *testing.T, replica func(t *testing.T, primary *pgrun.Postgres, 
 	s.n.AwaitLog(`level=WARN msg="the database is back without its latest events; streams beyond them are reset"`)
 	var base string
 	const latest = `SELECT epoch || '.' || base FROM epochs ORDER BY epoch DESC LIMIT 1`
-	if err := connect(t, second.URL()).QueryRow(t.Context(), latest).Scan(&base); err != nil {
+	if err := dbtest.Connect(t, second.URL()).QueryRow(t.Context(), latest).Scan(&base); err != nil {
 		t.Fatal(err)
 	}
 	s.l.Finish()

@@ -1,14 +1,12 @@
 package faultstest
 
 import (
-	"context"
 	"flag"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	_ "fabric-guild/handlers" // whoever changes it wants these tests to run anew
 	"fabric-guild/handlers/config"
@@ -123,12 +121,3 @@ func (s *scene) leavesNothing() {
 }
 
 // connect opens a connection past the server.
-func connect(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
-}

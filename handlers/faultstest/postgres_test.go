@@ -51,7 +51,7 @@ func TestBackendIsKilled(t *testing.T) {
 	s := begin(t, n)
 	var pid int
 	const busy = `SELECT pid FROM pg_stat_activity WHERE usename = $1 AND pid <> pg_backend_pid() ORDER BY state_change DESC LIMIT 1`
-	if err := connect(t, pg.URL()).QueryRow(t.Context(), busy, pgrun.Owner).Scan(&pid); err != nil {
+	if err := dbtest.Connect(t, pg.URL()).QueryRow(t.Context(), busy, pgrun.Owner).Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
 	said := s.n.WatchReadiness()
@@ -128,7 +128,7 @@ func TestPostgresIsOutOfConnections(t *testing.T) {
 	t.Parallel()
 	pg, n := onCluster(t, "max_connections=16")
 	s := begin(t, n)
-	admin := connect(t, pg.URLFor(pgrun.Superuser, "postgres"))
+	admin := dbtest.Connect(t, pg.URLFor(pgrun.Superuser, "postgres"))
 	var held []*pgx.Conn
 	guildtest.Eventually(t, "others have them all", guildtest.Recovery, func() bool {
 		const cut = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name <> 'other' AND usename = $1`
@@ -164,7 +164,7 @@ func TestPostgresIsLocked(t *testing.T) {
 	t.Parallel()
 	pg, n := onCluster(t)
 	s := begin(t, n)
-	tx, err := connect(t, pg.URL()).Begin(t.Context())
+	tx, err := dbtest.Connect(t, pg.URL()).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/db/pgrun"
 	"fabric-guild/handlers/guildtest"
 )
@@ -58,7 +59,7 @@ func TestSoak(t *testing.T) {
 	}
 	l := guildtest.NewLoad(t, n, users...)
 	readers := l.ListenMany(users, n.Base)
-	log := connect(t, n.Superuser(pgrun.Owner))
+	log := dbtest.Connect(t, n.Superuser(pgrun.Owner))
 	l.Pause = writers * 20 * time.Millisecond
 	l.Write(writers, n.Base)
 
