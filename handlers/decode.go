@@ -31,7 +31,7 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 		return v, newProblem(http.StatusRequestEntityTooLarge, "body_too_large", "a body holds at most %d bytes", maxBody)
 	}
 	if err != nil {
-		return v, newProblem(http.StatusBadRequest, "malformed", "the body did not arrive whole")
+		return v, newProblem(http.StatusBadRequest, "malformed", "the body did not arrive whole, or not in time")
 	}
 	err = decodeObject(body, reflect.ValueOf(&v).Elem())
 	return v, err

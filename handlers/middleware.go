@@ -27,24 +27,28 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 		}
 		w.Header().Set(requestIDHeader, id)
 		rec := &recorder{ResponseWriter: w}
+		defer func() { s.logRequest(rec, r, id, time.Since(start)) }() // also of one that was given up
 		next.ServeHTTP(rec, r)
-		if rec.hijacked {
-			return
-		}
-		status, took := rec.status, time.Since(start)
-		if r.Context().Err() != nil && status == 0 {
-			status = statusClientGone
-		}
-		if !rec.route.lasts || status != http.StatusOK { // how long a stream lasted tells nothing of the server
-			s.metrics.Request(r.Method, rec.route.path, status, took)
-		}
-		level := requestLevel(rec.route.path, status)
-		if !s.logger.Enabled(r.Context(), level) {
-			return
-		}
-		s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
-			"status", status, "duration_ms", took.Milliseconds())
 	})
+}
+
+func (s *Server) logRequest(rec *recorder, r *http.Request, id string, took time.Duration) {
+	if rec.hijacked {
+		return
+	}
+	status := rec.status
+	if r.Context().Err() != nil && status == 0 {
+		status = statusClientGone
+	}
+	if !rec.route.lasts || status != http.StatusOK { // how long a stream lasted tells nothing of the server
+		s.metrics.Request(r.Method, rec.route.path, status, took)
+	}
+	level := requestLevel(rec.route.path, status)
+	if !s.logger.Enabled(r.Context(), level) {
+		return
+	}
+	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
+		"status", status, "duration_ms", took.Milliseconds())
 }
 
 // statusClientGone is that of a request whose client did not wait for its answer; nobody gets to see it.

@@ -110,10 +110,12 @@ func (s *Server) adapt(h handler) http.Handler {
 		if err == nil {
 			return
 		}
-		if r.Context().Err() != nil {
-			return // the client is gone
-		}
 		p, told := asProblem(err)
+		if !told && r.Context().Err() != nil {
+			// The client is gone, or will send nothing more, which net/http takes for the same: no answer then,
+			// for the one that net/http would give is an empty 200.
+			panic(http.ErrAbortHandler)
+		}
 		if !told {
 			s.logger.ErrorContext(r.Context(), "request failed", "request_id", w.Header().Get(requestIDHeader), "error", err)
 		}
