@@ -18,11 +18,12 @@ type proxy struct {
 	url string
 
 	mu      sync.Mutex
-	down    bool   // every request is answered with 502
-	swallow bool   // the answers to posts do not come through
-	forged  string // the cursor that the next stream is asked for instead of its own
-	refused int    // requests for a stream, while it is down
-	opened  int    // streams
+	down    bool          // every request is answered with 502
+	swallow bool          // the answers to posts do not come through
+	held    chan struct{} // requests to the API wait until it is closed; nil: none does
+	forged  string        // the cursor that the next stream is asked for instead of its own
+	refused int           // requests for a stream, while it is down
+	opened  int           // streams
 	streams map[*proxied]struct{}
 }
 
@@ -61,6 +62,7 @@ func newProxy(t *testing.T, n *node) *proxy {
 			_, _ = io.WriteString(w, "<html><h1>502 Bad Gateway</h1></html>")
 			return
 		}
+		p.hold(r)
 		reverse.ServeHTTP(w, r)
 	}))
 	p.url = server.URL + n.basePath
@@ -80,6 +82,32 @@ func (p *proxy) isDown(r *http.Request) bool {
 		p.refused++
 	}
 	return p.down
+}
+
+// hold has a request wait while it is to.
+func (p *proxy) hold(r *http.Request) {
+	p.mu.Lock()
+	held := p.held
+	p.mu.Unlock()
+	if held == nil || !strings.Contains(r.URL.Path, "/api/") {
+		return
+	}
+	select {
+	case <-held:
+	case <-r.Context().Done():
+	}
+}
+
+// holdBack has requests to the API wait from now on, until they are let through.
+func (p *proxy) holdBack(t *testing.T) (letThrough func()) {
+	held := make(chan struct{})
+	p.set(func() { p.held = held })
+	letThrough = sync.OnceFunc(func() {
+		p.set(func() { p.held = nil })
+		close(held)
+	})
+	t.Cleanup(letThrough)
+	return letThrough
 }
 
 // forge replaces the cursor of a stream's request, once.

@@ -1,10 +1,12 @@
 package handlers_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -32,6 +34,9 @@ func TestConsole(t *testing.T) {
 		"a connection dies in silence":   testConsoleSilence,
 		"a cursor that is not honoured":  testConsoleReset,
 		"an answer that does not come":   testConsoleNoAnswer,
+		"a server that hangs":            testConsoleHangs,
+		"nothing is kept":                testConsoleKeepsNothing,
+		"what is being written":          testConsoleDrafts,
 		"accessible to all, as axe sees": testConsoleAxe,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,6 +105,33 @@ func testConsoleTokenEnds(t *testing.T, b *browser) {
 	p.awaitText("#stream-state", "Live")
 	n.user("bob").post(t, id, "still there?")
 	p.awaitText("#messages", "still there?") // the channel is open as before
+}
+
+// A browser that keeps no cookies, or a token that is too long for one; and one that keeps nothing else.
+func testConsoleKeepsNothing(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice := n.user("alice")
+	guilds := make([]string, 100) // each is in the token
+	for i := range guilds {
+		guilds[i] = fmt.Sprintf("01a20000-0000-7000-8000-%012d", i)
+	}
+	long, err := n.tokens.Sign("alice", guilds, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := b.profile(t).page()
+	p.expectRefusals()
+	p.visit(n.url)
+	eval[bool](p, fmt.Sprintf(`document.querySelector("#token").value = %q; true`, long)) // typed, it would take a while
+	p.click("#sign-in button")
+	p.awaitText("#sign-in-problem", "did not keep the session")
+
+	other := b.profile(t).page()
+	script := cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `Object.defineProperty(globalThis, "localStorage", { get() { throw new Error("denied") } })`}
+	if _, err := chromedp.Call(other.ctx, cdppage.AddScriptToEvaluateOnNewDocument, script); err != nil {
+		t.Fatal(err)
+	}
+	other.signIn(n.url, alice)
 }
 
 // Plain HTTP, but not on this machine: there a browser withholds what it has for secure contexts only.

@@ -17,6 +17,8 @@ export class Problem extends Error {
   }
 }
 
+const patience = 30_000 // the server itself gives up after 20 s
+
 let signedOut = () => {}
 // onSignedOut is called with every 401.
 export function onSignedOut(call) { signedOut = call }
@@ -30,10 +32,13 @@ export async function api(method, path, { body, token, key } = {}) {
   if (key !== undefined) headers['Idempotency-Key'] = `"${key}"`
   let answer, text
   try {
-    answer = await fetch(new URL(path, base), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })
+    answer = await fetch(new URL(path, base), {
+      method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(patience),
+    })
     text = await answer.text()
-  } catch {
-    throw new Problem({ status: 0, code: 'unreachable', detail: 'The server cannot be reached' })
+  } catch (e) {
+    const detail = e.name === 'TimeoutError' ? 'The server does not answer' : 'The server cannot be reached'
+    throw new Problem({ status: 0, code: 'unreachable', detail })
   }
   if (answer.ok) return text ? JSON.parse(text) : null
   const problem = understand(answer, text)

@@ -11,7 +11,13 @@ import { apply, asProblem, changed, open, snapshot, store } from './store.js'
 
 // The page's two states: to be signed in, or at work.
 
-const remembered = `fabric-guild signed in ${new URL('.', location.href).pathname}` // that there is a cookie; it cannot be seen itself
+// memory is that there is a cookie, which cannot be seen itself. A browser may be told to keep nothing.
+const memory = {
+  name: `fabric-guild signed in ${new URL('.', location.href).pathname}`,
+  get here() { try { return Boolean(localStorage.getItem(this.name)) } catch { return false } },
+  keep() { try { localStorage.setItem(this.name, 'yes') } catch { /* the token is asked for anew */ } },
+  drop() { try { localStorage.removeItem(this.name) } catch { /* there is none */ } },
+}
 let starting = false
 
 // start takes a snapshot and follows the stream from it; while the server cannot be reached it tries again.
@@ -24,7 +30,7 @@ async function start() {
     starting = false
   }
   if (!store.cursor) return // there is nobody to be served, or somebody else
-  localStorage.setItem(remembered, 'yes')
+  memory.keep()
   $('me').textContent = store.me.userId
   $('sign-in').hidden = true
   $('app').hidden = false
@@ -33,18 +39,25 @@ async function start() {
 }
 
 async function snapshotAtLast() {
+  const waiting = setTimeout(() => stuck('Waiting for the server …'), 1000)
   for (let wait = 1000; ; wait = Math.min(2 * wait, 30_000)) {
     try {
       await snapshot()
       return tell($('trouble'), '')
     } catch (problem) {
       if (problem.status === 401) return
-      $('sign-in').hidden = true
-      $('app').hidden = false
-      tell($('trouble'), `${asProblem(problem).text}. Trying again in ${Math.round(wait / 1000)} s.`)
+      stuck(`${asProblem(problem).text}. Trying again in ${Math.round(wait / 1000)} s.`)
       await new Promise((resolve) => setTimeout(resolve, wait))
+    } finally {
+      clearTimeout(waiting)
     }
   }
+}
+
+function stuck(why) {
+  $('sign-in').hidden = true
+  $('app').hidden = false
+  tell($('trouble'), why)
 }
 
 function from() { return store.cursor && { userId: store.me.userId, cursor: store.cursor } }
@@ -56,7 +69,7 @@ const sessionEnds = {
 }
 
 function askToSignIn(code) {
-  localStorage.removeItem(remembered)
+  memory.drop()
   document.querySelectorAll('dialog[open]').forEach((dialog) => dialog.close())
   store.cursor = null
   store.status = null
@@ -81,8 +94,11 @@ $('sign-in').querySelector('form').addEventListener('submit', async (e) => {
   }
   try {
     await api('POST', 'session', { token })
-    $('token').value = ''
     await start()
+    if (!store.cursor) {
+      return tell($('sign-in-problem'), 'This browser did not keep the session: it may keep no cookies, or the token is too long for one.')
+    }
+    $('token').value = ''
     if (!store.room) $('new').focus()
   } catch (problem) {
     tell($('sign-in-problem'), asProblem(problem).text)
@@ -102,7 +118,7 @@ $('sign-out').addEventListener('click', async () => {
 
 // forget begins anew: nothing of a user stays behind.
 function forget() {
-  localStorage.removeItem(remembered)
+  memory.drop()
   history.replaceState(null, '', location.pathname)
   location.reload()
 }
@@ -111,6 +127,7 @@ function forget() {
 function take({ frame, status, gap, signedOut, user }) {
   if (frame) apply(frame)
   if (status) {
+    if (status.state === 'live' && store.status?.state !== 'live') tell($('trouble'), '')
     store.status = status
     changed('stream')
   }
@@ -144,7 +161,7 @@ $('pill').addEventListener('click', () => { show('details'); $('stream').scrollI
 $('hide-details').addEventListener('click', () => { show('room'); $('show-details').focus() })
 
 await link.open(take, from)
-if (localStorage.getItem(remembered)) {
+if (memory.here) {
   await start()
 } else {
   $('sign-in').hidden = false

@@ -62,15 +62,16 @@ form.addEventListener('submit', async (e) => {
   try {
     const answer = await api('POST', `channels/${at}/messages`, { body: { content }, key: attempt.key })
     attempt = null
-    drafts.delete(at)
     if (answer.message) posted(answer)
     else if (at === roomId) carriedOut(answer)
   } catch (problem) {
     const p = asProblem(problem)
     const unknown = p.status === 0 || p.status >= 500
     if (!unknown) attempt = null
-    if (at !== roomId) return drafts.set(at, content)
-    box.value = box.value ? `${content}\n${box.value}` : content
+    const since = at === roomId ? box.value : drafts.get(at)
+    const both = since ? `${content}\n${since}` : content
+    if (at !== roomId) return drafts.set(at, both)
+    box.value = both
     say('', unknown ? `${p.text}. Your text is still here: send it again, it will not be said twice.` : p.text)
   } finally {
     form.removeAttribute('aria-busy')

@@ -13,16 +13,18 @@ export function el(tag, properties, ...children) {
 
 const shown = new WeakMap() // by parent: {item, node} by key
 // patch shows items as the children of parent. A node whose item is as before, field by field, stays: it may
-// have the focus, or be about to be clicked.
+// have the focus, or be about to be clicked. One with a form stays until that is gone: somebody writes there.
 export function patch(parent, items, keyOf, make) {
   const before = shown.get(parent) ?? new Map()
   const after = new Map()
   let place = parent.firstChild
-  for (const item of items) {
+  for (let item of items) {
     const key = keyOf(item)
     const known = before.get(key)
     let node = known?.node
-    if (!node || !same(known.item, item)) {
+    if (node?.querySelector('form')) {
+      item = known.item // what it shows
+    } else if (!node || !same(known.item, item)) {
       node = make(item)
       if (known) {
         const at = controls(known.node).indexOf(document.activeElement)

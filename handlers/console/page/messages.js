@@ -1,7 +1,7 @@
 import { api } from './api.js'
 import { deliveries, outcome } from './deliveries.js'
 import { $, announce, avatar, button, confirm, el, patch, tell } from './dom.js'
-import { asProblem, loadEarlier, onArrival, replace, seen, store, watch } from './store.js'
+import { asProblem, changed, loadEarlier, onArrival, replace, seen, store, watch } from './store.js'
 
 // The list of messages, the newest last.
 
@@ -145,6 +145,7 @@ function edit(self, message) {
     form.remove()
     old.hidden = foot.hidden = false
     self.focus()
+    changed('messages') // it may have changed meanwhile
   }
   const form = el('form', {
     class: 'edit',

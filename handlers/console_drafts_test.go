@@ -1,0 +1,77 @@
+package handlers_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// impatient has the page give up on requests thirty times sooner.
+func (p *page) impatient() {
+	p.t.Helper()
+	eval[bool](p, `(() => { const timeout = AbortSignal.timeout; AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 30); return true })()`)
+}
+
+// A server that takes requests and does not answer: a text comes back to its writer, and a page says what it waits for.
+func testConsoleHangs(t *testing.T, b *browser) {
+	_, way, alice, w := channelByProxy(t)
+	f := b.profile(t)
+	p := f.page()
+	p.expectRefusals()
+	p.signIn(way.url, alice)
+	p.open(w.id)
+	p.impatient()
+	letThrough := way.holdBack(t)
+	p.write("#text", "first")
+	p.enter()
+	p.write("#text", "second")
+	p.awaitText("#composer-problem", "does not answer")
+	p.await(`document.querySelector("#text").value === "first\nsecond"`)
+
+	other := f.page()
+	other.expectRefusals()
+	other.visit(way.url)
+	other.awaitText("#trouble", "Waiting for the server")
+	letThrough()
+	other.awaitText("#me", "alice")
+	other.await(`document.querySelector("#trouble").hidden`)
+	p.do(chromedp.Focus(chromedp.CSS("#text")))
+	p.enter()
+	p.awaitText("#messages", "second")
+}
+
+// What is being written stays, whatever happens around it.
+func testConsoleDrafts(t *testing.T, b *browser) {
+	_, way, alice, w := channelByProxy(t)
+	elsewhere := alice.general(t, "elsewhere").Channel.ID
+	p := b.profile(t).page()
+	p.signIn(way.url, alice)
+	p.open(w.id)
+
+	letThrough := way.holdBack(t)
+	p.write("#text", "one")
+	p.enter()
+	p.write("#text", "half of")
+	p.click(`#channels a[href="#/` + elsewhere + `"]`)
+	p.await(`document.querySelector("#text").value === ""`)
+	letThrough()
+	p.await(`!document.querySelector("#composer").hasAttribute("aria-busy")`) // the first has been said
+	p.open(w.id)
+	p.awaitText("#messages", "one")
+	p.await(`document.querySelector("#text").value === "half of"`)
+
+	// An edit, while what it replies to changes.
+	said := w.u.post(t, w.id, "a question")
+	call[posted](t, alice, 201, "POST", "/api/channels/"+w.id+"/messages", body{"content": "an answer", "replyTo": said.Message.ID})
+	p.awaitText(p.message("an answer", ".reply"), "a question")
+	p.click(p.message("an answer", "[aria-label^=Edit]"))
+	p.write("#messages textarea", ", at length")
+	w.u.edits(t, said.Message.ID, "another question")
+	p.awaitText(p.message("another question", ".text"), "another question")
+	if got := strings.TrimSpace(eval[string](p, `document.querySelector("#messages textarea")?.value ?? ""`)); got != "an answer, at length" {
+		t.Errorf("got %q in the edit, want it as it was", got)
+	}
+	p.press("\x1b")
+	p.awaitText(p.message("an answer", ".reply"), "another question")
+}
