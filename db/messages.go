@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"math"
 
 	"fabric-guild/events"
 
@@ -74,11 +75,28 @@ type History struct {
 	Limit         int
 }
 
-// ListMessages returns messages of a channel in the log's order, the newest first.
+// ListMessages returns messages of a channel in the log's order, the newest first. They are looked up from each
+// of the user's intervals: a walk of the channel would read all that others said, to find that it is not for the
+// user, or not what is asked for.
 func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, error) {
-	const where = ` WHERE m.channel_id = $2 AND m.seq > $3 AND ($4::bigint = 0 OR m.seq < $4) AND ($5 OR i.joined_seq IS NOT NULL)
-		ORDER BY m.seq DESC LIMIT $6`
-	rows, err := q.conn.Query(ctx, selectMessage+where, h.User, h.Channel, h.After, h.Before, h.All, h.Limit)
+	const where = `
+		WHERE m.id = ANY (ARRAY(
+			(SELECT a.id FROM messages a
+			WHERE $5 AND a.channel_id = $2 AND a.seq > $3 AND a.seq < $4
+			ORDER BY a.seq DESC LIMIT $6)
+			UNION ALL
+			(SELECT f.id FROM members j CROSS JOIN LATERAL (
+				SELECT a.id, a.seq FROM messages a
+				WHERE a.channel_id = $2 AND a.seq > $3 AND a.seq >= j.joined_seq AND a.seq < least($4, j.left_seq)
+				ORDER BY a.seq DESC LIMIT $6) f
+			WHERE NOT $5 AND j.channel_id = $2 AND j.user_id = $1
+			ORDER BY f.seq DESC LIMIT $6)))
+		ORDER BY m.seq DESC`
+	before := h.Before
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	rows, err := q.conn.Query(ctx, selectMessage+where, h.User, h.Channel, h.After, before, h.All, h.Limit)
 	if err != nil {
 		return nil, sentinel(err)
 	}

@@ -3,7 +3,6 @@ package db_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
@@ -63,16 +62,9 @@ func writtenBy(t *testing.T, c *pgx.Conn, url string, channel uuid.UUID) written
 	const sofar = `
 		SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint
 		FROM pg_stat_user_tables`
-	const others = `
-		SELECT count(*) FROM pg_stat_activity
-		WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`
 	count := func() (w written) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); column[int64](t, c, others)[0] > 0; {
-			if time.Now().After(deadline) {
-				t.Fatal("backends do not end")
-			}
-		}
+		backendsEnd(t, c)
 		if err := c.QueryRow(t.Context(), sofar).Scan(&w.rows, &w.bytes); err != nil {
 			t.Fatal(err)
 		}

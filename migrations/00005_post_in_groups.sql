@@ -122,17 +122,17 @@ BEGIN
     WITH m AS (
         INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
             wake_version, turn_user_id, admin_user_id, two_state)
-        SELECT p.id, c.id, draw_seq(), authors[i], contents[i],
-            CASE WHEN mentioned[i] IS NULL THEN '{}' ELSE at_list(c.id, authors[i], mentioned[i]) END,
+        SELECT p.id, c.id, draw_seq(), p.author, contents[i],
+            CASE WHEN mentioned[i] IS NULL THEN '{}' ELSE at_list(c.id, p.author, mentioned[i]) END,
             replies[i], clock_timestamp(), c.wake_version, post_messages.turn, CASE c.x_type WHEN 'triage' THEN admins[i] END, post_messages.two_state
-        FROM unnest(ids) WITH ORDINALITY AS p (id, i) CROSS JOIN LATERAL (
+        FROM unnest(ids, authors) WITH ORDINALITY AS p (id, author, i) CROSS JOIN LATERAL (
             SELECT c.id, c.guild_id, c.x_type, c.history, c.wake_version
             FROM channels c WHERE c.id = channel_ids[i] AND c.archived_seq IS NULL LIMIT 1) c
         WHERE c.id <> ALL (held)
             AND (turns_too OR c.x_type NOT IN ('discuss', 'work'))
             AND (guilds[i] IS NULL OR c.guild_id = ANY (string_to_array(guilds[i], ',')))
-            AND (SELECT true FROM members a WHERE a.channel_id = c.id AND a.user_id = authors[i] AND a.left_seq IS NULL)
-            AND (replies[i] IS NULL OR readable(replies[i], c.id, c.history, authors[i]))
+            AND (SELECT true FROM members a WHERE a.channel_id = c.id AND a.user_id = p.author AND a.left_seq IS NULL)
+            AND (replies[i] IS NULL OR readable(replies[i], c.id, c.history, p.author))
         RETURNING m.id, m.channel_id, m.seq, m.author_user_id, m.created_at, m.mention_user_ids, m.admin_user_id, m.wake_version
     ), e AS (
         INSERT INTO events (seq, kind, channel_id, user_id, message_id, admin_user_id, occurred_at)

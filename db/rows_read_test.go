@@ -1,0 +1,213 @@
+package db_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// What is asked often reads what it is about, and not all that there ever was; in a database that has no
+// statistics yet, too.
+func TestRowsRead(t *testing.T) {
+	t.Parallel()
+	const many = 3000
+	for _, tt := range []struct {
+		name, table string
+		most        int64
+		fill        func(t *testing.T, d *db.DB, c *pgx.Conn) (ask func(d *db.DB) error)
+	}{
+		{"posts to a large channel", "members", 20 * 100, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
+			channel, _ := create(t, d, members(many)...)
+			return times(20, func(d *db.DB) error {
+				_, err := d.PostMessage(t.Context(), newMessage(channel, "u0", "hi", "u1", "u2"))
+				return err
+			})
+		}},
+		{"posts to many on duty", "members", 20 * 400, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
+			triage := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.Triage, History: "joined", CreatedBy: "u0"}
+			err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
+				_, _, err := q.CreateChannel(ctx, &triage, members(many), members(300))
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return times(20, func(d *db.DB) error {
+				_, err := d.PostMessage(t.Context(), newMessage(triage.ID, "u0", "hi"))
+				return err
+			})
+		}},
+		{"the tail, of texts that were changed since", "members", 100 * 10, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channel, _ := create(t, d, "alice")
+			comeAndGo(t, c, channel, many)
+			p := post(t, d, channel, "alice", "draft")
+			m := p.Message
+			for n := range 100 {
+				err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
+					_, err := q.EditMessage(ctx, &m, "alice", fmt.Sprint("draft ", n), false, "")
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			return times(1, func(d *db.DB) error {
+				tail, err := d.Tail(t.Context(), p.Cursor, 1000)
+				if len(tail.Events) != 100 {
+					return fmt.Errorf("got %d events, want 100", len(tail.Events))
+				}
+				return err
+			})
+		}},
+		{"the history of a newcomer", "messages", 20 * 50, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channel, _ := create(t, d, "alice")
+			fill(t, c, channel, many)
+			err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
+				_, err := q.AddMember(ctx, channel, "bob")
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := post(t, d, channel, "alice", "hi, bob")
+			return times(20, func(d *db.DB) error { // the first ones are planned for what is asked, the later ones for all
+				found, err := d.ListMessages(t.Context(), db.History{Channel: channel, User: "bob", Limit: 50})
+				if len(found) != 1 || found[0].ID != p.ID {
+					return fmt.Errorf("got %v and error %w, want what came since", found, err)
+				}
+				return err
+			})
+		}},
+		{"pages of a long history", "messages", 20 * 2 * 55, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channel, _ := create(t, d, "alice")
+			fill(t, c, channel, many)
+			before := post(t, d, channel, "alice", "the last").Cursor.Seq
+			return times(20, func(d *db.DB) error {
+				found, err := d.ListMessages(t.Context(), db.History{Channel: channel, User: "alice", Before: before, Limit: 50})
+				if len(found) != 50 || found[0].Seq >= before {
+					return fmt.Errorf("got %d and error %w, want 50 from before %d", len(found), err, before)
+				}
+				before = found[len(found)-1].Seq
+				return err
+			})
+		}},
+		{"the channels of a member", "channels", 20 * 30, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channelsOf(t, c, "alice", true, many)
+			var own []uuid.UUID
+			for range 5 {
+				id, _ := create(t, d, "bob")
+				own = append(own, id)
+			}
+			return times(20, func(d *db.DB) error {
+				found, err := d.ListChannels(t.Context(), db.ChannelQuery{User: "bob", Limit: 50})
+				if len(found) != len(own) || found[0].ID != own[0] {
+					return fmt.Errorf("got %d channels and error %w, want %d", len(found), err, len(own))
+				}
+				return err
+			})
+		}},
+		{"channels to join", "channels", 20 * 2 * 60, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channelsOf(t, c, "alice", false, many)
+			exec(t, c, `ANALYZE channels`) // else it seems to be small enough to be read whole
+			var after uuid.UUID
+			return times(20, func(d *db.DB) error {
+				found, err := d.ListChannels(t.Context(), db.ChannelQuery{User: "bob", Joinable: true, After: after, Limit: 50})
+				if len(found) != 50 {
+					return fmt.Errorf("got %d channels and error %w, want 50", len(found), err)
+				}
+				after = found[49].ID
+				return err
+			})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url := dbtest.New(t)
+			c := dbtest.Connect(t, url)
+			d := openURL(t, url)
+			ask := tt.fill(t, d, c)
+			d.Close()
+			before := rowsRead(t, c, tt.table)
+			d, err := db.Open(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if err := ask(d); err != nil {
+				t.Fatal(err)
+			}
+			d.Close()
+			if got := rowsRead(t, c, tt.table) - before; got > tt.most {
+				t.Errorf("got %d rows of %s read, want %d at most", got, tt.table, tt.most)
+			}
+		})
+	}
+}
+
+func times(n int, ask func(*db.DB) error) func(*db.DB) error {
+	return func(d *db.DB) error {
+		for range n {
+			if err := ask(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// rowsRead counts the rows of a table that were read so far, or whose entries in an index were, once the backends
+// that did so have ended.
+func rowsRead(t *testing.T, c *pgx.Conn, table string) int64 {
+	t.Helper()
+	backendsEnd(t, c)
+	const query = `
+		SELECT (s.seq_tup_read + (SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = s.relid))::bigint
+		FROM pg_stat_user_tables s WHERE s.relname = $1`
+	return column[int64](t, c, query, table)[0]
+}
+
+// backendsEnd waits until no other backend is at work in the database: each has then told its statistics.
+func backendsEnd(t *testing.T, c *pgx.Conn) {
+	t.Helper()
+	const others = `
+		SELECT count(*) FROM pg_stat_activity
+		WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`
+	for deadline := time.Now().Add(10 * time.Second); column[int64](t, c, others)[0] > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("backends do not end")
+		}
+	}
+}
+
+// comeAndGo stores so many intervals that are over, by numbers of its own, as fill does.
+func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
+	t.Helper()
+	exec(t, c, `
+		WITH e AS (
+			INSERT INTO events (seq, kind, channel_id, user_id)
+			SELECT pg_sequence_last_value('events_seq') + s, (ARRAY['member.joined', 'member.left'])[2 - s % 2], $1, 'bob'
+			FROM generate_series(1, 2 * $2) AS s RETURNING seq, kind
+		)
+		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at, left_seq)
+		SELECT $1, 'bob', seq, 1, now(), seq + 1 FROM e WHERE kind = 'member.joined'`, channel, n)
+	exec(t, c, `SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
+}
+
+// channelsOf stores so many channels of one member.
+func channelsOf(t *testing.T, c *pgx.Conn, member string, private bool, n int) {
+	t.Helper()
+	exec(t, c, `
+		WITH c AS (
+			INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
+			SELECT gen_random_uuid(), 'g1', 'ops', 'general', $2, 'joined', $1, 1 FROM generate_series(1, $3) RETURNING id
+		)
+		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at) SELECT id, $1, 1, 1, now() FROM c`, member, private, n)
+}
