@@ -8,8 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// replayEvents bounds a page; it stands in the statements too, where the planner can see it.
-const replayEvents = 500
+// replayEvents bounds a page; it stands in the statements too, where the planner can see it. A page ends with
+// the message that makes it replayBytes of text as well: it stays in memory while its client takes it.
+const (
+	replayEvents = 500
+	replayBytes  = 1 << 20
+)
 
 // heardRow is an event with the interval by which it is heard.
 type heardRow struct {
@@ -112,15 +116,20 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 		return events.Page{}, err
 	}
 	p := events.Page{Reached: upTo, Epoch: epoch}
+	if len(found) == replayEvents {
+		p.Reached = found[len(found)-1].Seq
+	}
+	bytes := 0
 	for _, r := range found {
 		if r.JoinedSeq == 0 && value(r.HeardByAdmin) != user {
 			continue // in a channel of theirs, before they came or after they left
 		}
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
 		p.Events = append(p.Events, events.Heard{Event: r.event(epoch, lists), In: in})
-	}
-	if len(found) == replayEvents {
-		p.Reached = found[len(found)-1].Seq
+		if bytes += len(value(r.Content)); bytes >= replayBytes {
+			p.Reached = r.Seq
+			break
+		}
 	}
 	return p, nil
 }

@@ -112,6 +112,33 @@ func wantWithin(t *testing.T, user string, e events.Heard) {
 	}
 }
 
+// A page is held while its client takes it, so it is bounded by what is said in it, too.
+func TestPagesOfLongTexts(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, from := create(t, d, "alice")
+	const long = 16 << 10
+	var want []int64
+	for range 200 {
+		want = append(want, post(t, d, channel, "alice", strings.Repeat("x", long)).Cursor.Seq)
+	}
+	var got []int64
+	end := want[len(want)-1]
+	for at := from.Seq; at < end; {
+		page, err := d.Replay(t.Context(), "alice", at, end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(page.Events); n == 0 || n > 1<<20/long {
+			t.Fatalf("got %d events in a page, want %d at most", n, 1<<20/long)
+		}
+		got, at = append(got, heard(page)...), page.Reached
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // A resume costs what was missed: neither what the log holds from before, nor what others said meanwhile, nor
 // how often the user has come and gone.
 func TestAResumeCostsWhatWasMissed(t *testing.T) {

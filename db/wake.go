@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"fabric-guild/events"
@@ -114,16 +115,18 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, rows []*eventRow) (wake
 	}
 	var k wakeKey
 	var list []string
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	fresh := wakeLists{}
 	_, err = pgx.ForEachRow(read, []any{&k.channel, &k.version, &list}, func() error {
-		if len(d.wake) >= wakeListsKept {
-			clear(d.wake)
-		}
-		found[k], d.wake[k] = list, list
-		list = nil
+		fresh[k], list = list, nil
 		return nil
 	})
+	maps.Copy(found, fresh)
+	d.mu.Lock() // only now: others are not to wait for the network
+	defer d.mu.Unlock()
+	if len(d.wake)+len(fresh) > wakeListsKept {
+		clear(d.wake)
+	}
+	maps.Copy(d.wake, fresh)
 	return found, sentinel(err)
 }
 

@@ -44,7 +44,9 @@ func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment
 	}
 	if s.resumed {
 		at := r.at
-		at.Seq = max(at.Seq, s.at)
+		if s.at > at.Seq { // the client was ahead of this node: its own cursor, perhaps of an epoch that is yet to be seen here
+			at = *s.opts.Resume
+		}
 		frames = append(frames, newFrame(streamLive, position{at}, at))
 	}
 	s.phase = live

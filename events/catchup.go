@@ -113,16 +113,13 @@ func (s *Session) count(from Source) {
 func (s *Session) page(ctx context.Context, upTo int64) (page Page, err error) {
 	err = s.try(ctx, func(ctx context.Context) (err error) {
 		page, err = s.router.log.Replay(ctx, s.opts.User, s.at, upTo)
+		if err == nil && page.Epoch != s.router.Position().Epoch {
+			// The tailer has not noticed yet that the database is in a new life, which may lack what this
+			// stream has shown: then the stream ends with a reset, and must not show what took its place.
+			return ErrNewEpoch
+		}
 		return err
 	})
-	if err == nil && page.Epoch != s.router.Position().Epoch {
-		// The tailer has not noticed yet that the database is in a new life, which may lack what this
-		// stream has shown: then the stream ends with a reset, and must not show what took its place.
-		if !sleep(ctx, replayRetry, nil) {
-			return Page{}, ctx.Err()
-		}
-		return s.page(ctx, upTo)
-	}
 	if ctx.Err() != nil { // the epoch may have changed behind the page's back, and ended the stream
 		return Page{}, ctx.Err()
 	}

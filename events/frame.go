@@ -188,7 +188,7 @@ func (e *Event) variant(reason Reason, in Interval, encode func() *Frame) *Frame
 func (e *Event) size() int {
 	n := 512 + len(e.Joined)*32
 	if e.Message != nil {
-		n += 3 * len(e.Message.Content) // as it is, and in two or so variants
+		n += 3*len(e.Message.Content) + 2*escapes(e.Message.Content) // as it is, and in two or so variants
 		for _, id := range e.Message.MentionUserIDs {
 			n += 4 * (len(id) + 16)
 		}

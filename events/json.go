@@ -97,6 +97,19 @@ func appendEncoded(b []byte, v any) []byte {
 	return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
 }
 
+// escapes is how many bytes JSON adds to s, or a little more.
+func escapes(s string) (n int) {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ':
+			n += len(`\u0001`) - 1
+		case c == '"' || c == '\\':
+			n++
+		}
+	}
+	return n
+}
+
 // plain reports whether a string of JSON may hold s as it is (RFC 8259 §7), and a line of an event stream,
 // which U+2028 and U+2029 end for some readers.
 func plain(s string) bool {

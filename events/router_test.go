@@ -172,6 +172,25 @@ func TestACursorAheadOfThisNodeWaits(t *testing.T) {
 	})
 }
 
+// A client that has seen more than this node, in a life of the database that this node has not heard of, keeps its
+// cursor: of a number of the one and the epoch of the other nobody has seen anything.
+func TestACursorOfANewerEpochIsKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		ops := channelNamed(1)
+		l.create(ops, "alice", "bob")
+		l.post(ops, "alice", "before")
+		n := newNode(t, l)
+		base := l.last()
+		l.set(func() { l.blind, l.epoch, l.base = true, l.epoch+1, base })
+		l.post(ops, "alice", "in the new life")
+		ahead := l.post(ops, "alice", "and more")
+		c := n.open(t, Options{User: "bob", Resume: &ahead})
+		c.expect(got{event: "stream.ready", id: ahead.String()})
+		c.expect(got{event: "stream.live", id: ahead.String()})
+	})
+}
+
 // Random lives of users, channels and connections against what the log says each user is to hear: live,
 // from the ring and from the log, across drops, joins and leaves.
 func TestEveryStreamHearsExactlyItsIntervals(t *testing.T) {

@@ -12,16 +12,15 @@ const snapshotFrame = 200
 // resumed stream as of the cursor that it asked for, else as of the router's position. Without one channels
 // is nil. ok is false when the stream is to end.
 func (s *Session) enter(ctx context.Context) (channels []Channel, asOf Cursor, ok bool) {
-	for !ok {
-		var err error
-		if channels, asOf, err = s.tryEnter(ctx); err == nil {
+	for {
+		channels, asOf, err := s.tryEnter(ctx)
+		if err == nil {
 			return channels, asOf, true
 		}
 		if !sleep(ctx, replayRetry, nil) {
 			return nil, asOf, false
 		}
 	}
-	return channels, asOf, ok
 }
 
 var errAhead = errors.New("this node has not read the log up to the cursor")
