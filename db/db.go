@@ -44,6 +44,7 @@ type DB struct {
 	mu     sync.Mutex
 	wake   wakeLists // some that were read
 	posts  posts
+	places chan struct{} // of transactions, see InTx
 	own    own
 	swept  atomic.Int64
 	epoch  atomic.Int64 // the latest that the tailer has read from
@@ -90,6 +91,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
+	d.places = make(chan struct{}, max(1, config.MaxConns*3/4))
 	d.posts.store, d.own.events = d.storePosts, map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
@@ -155,7 +157,20 @@ const plannedOnce = `SELECT set_config('plan_cache_mode', 'force_generic_plan', 
 //
 // A mutation that has begun comes to its end, whether or not its client still waits, so do gets a context of
 // its own: to cancel a statement would cost the connection.
+//
+// It may wait for a channel that somebody holds, so transactions get three of four connections at most: the rest
+// is for what waits for nobody.
 func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
+	late := time.NewTimer(acquireTimeout)
+	defer late.Stop()
+	select {
+	case d.places <- struct{}{}:
+	case <-late.C:
+		return lacking(context.DeadlineExceeded)
+	case <-ctx.Done():
+		return lacking(ctx.Err())
+	}
+	defer func() { <-d.places }()
 	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })
 }
 

@@ -77,6 +77,7 @@ func TestBadBodies(t *testing.T) {
 		{"empty content", post, `{"content":""}`, 422, "invalid", "content"},
 		{"blank content", post, `{"content":" \t\r\n"}`, 422, "invalid", "content"},
 		{"NUL", post, `{"content":"a\u0000b"}`, 422, "invalid", "content"},
+		{"201 users mentioned", post, `{"content":"` + mentioned(201) + `"}`, 422, "invalid", "content"},
 		{"replyTo is no id", post, `{"content":"hi","replyTo":"x"}`, 422, "invalid", "replyTo"},
 		{"replyTo is empty", post, `{"content":"hi","replyTo":""}`, 422, "invalid", "replyTo"},
 		{"replyTo is unknown", post, `{"content":"hi","replyTo":"` + uuid7 + `"}`, 422, "invalid", "replyTo"},
@@ -295,4 +296,13 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("%q: got %q, want it kept: %v", id, p.RequestID, kept)
 		}
 	}
+}
+
+// mentioned is a text that mentions so many users.
+func mentioned(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "<@u%d>", i)
+	}
+	return b.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"fabric-guild/db"
@@ -22,6 +23,9 @@ type wakeup struct {
 	UserID string `json:"userId"`
 	Reason string `json:"reason"`
 }
+
+// maxMentions is how many users a message may mention: each is looked up while the posts after it wait.
+const maxMentions = 200
 
 type postAnswer struct {
 	id          uuid.UUID       // of the message
@@ -64,6 +68,9 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return s.carryOut(w, r, id, channel, key, command)
 	}
 	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content)}
+	if len(m.Mentioned) > maxMentions {
+		return refused(fieldError{"content", fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions)})
+	}
 	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
 	if body.ReplyTo != nil {
 		reply, ok := parseID(*body.ReplyTo)
