@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -87,8 +88,11 @@ func Room(wanted int) (streams, connections int, err error) {
 // acknowledged within a minute, not within the quarter of an hour that the system gives a peer that is gone
 // without a word. And the system is to hold little that it has not sent yet, not megabytes for each slow reader:
 // it says that there is room again only when a good part of that is gone, so that a reader who steadily takes
-// some bytes would seem to take none.
+// some bytes would seem to take none. These are Linux' options; elsewhere there is only the patience of the writes.
 func bound(_, _ string, c syscall.RawConn) error {
+	if runtime.GOOS != "linux" {
+		return nil
+	}
 	const userTimeout, notSentLowat = 18, 25 // tcp(7), TCP_USER_TIMEOUT, TCP_NOTSENT_LOWAT
 	const millis, unsent = 60_000, 32 << 10
 	var err error
