@@ -152,14 +152,15 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if ttl <= 0 {
 		return fmt.Errorf("-ttl is to be more than nothing: %w", config.ErrUsage)
 	}
-	for _, user := range users {
-		if strings.HasPrefix(user, "-") {
-			return fmt.Errorf("flags go before the users, %s came after: %w", user, config.ErrUsage)
-		}
+	if err := noFlags(users); err != nil {
+		return err
 	}
 	tokens, err := openTokens(dir)
 	if err != nil {
 		return err
+	}
+	if tokens.Fresh() {
+		_, _ = fmt.Fprintf(stderr, "There was no key in %s, so this made one: only a server with that -state takes its tokens.\n", dir)
 	}
 	if rotate {
 		if err := tokens.Rotate(); err != nil {
@@ -173,6 +174,16 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 		}
 		if _, err := fmt.Fprintln(stdout, t); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// noFlags finds flags among what came after a command's flags.
+func noFlags(rest []string) error {
+	for _, arg := range rest {
+		if strings.HasPrefix(arg, "-") {
+			return fmt.Errorf("flags go before the rest, %s came after: %w", arg, config.ErrUsage)
 		}
 	}
 	return nil
@@ -238,6 +249,9 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 	}
 	if len(rest) == 0 {
 		rest = []string{"up"}
+	}
+	if err := noFlags(rest); err != nil {
+		return err
 	}
 	if len(rest) > 1 || rest[0] != "up" && rest[0] != "status" {
 		return fmt.Errorf("migrate takes up or status: %w", config.ErrUsage)

@@ -74,6 +74,9 @@ func TestRetention(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
+	if _, err := handlers.OpenTokens(state); err != nil {
+		t.Fatal(err)
+	}
 	unreachable := "postgres://guild:" + guildtest.Sesame + "@127.0.0.1:1/guild"
 	for _, tt := range []struct {
 		name           string
@@ -106,6 +109,10 @@ func TestCommandLine(t *testing.T) {
 		{"an origin with a path", nil, []string{"-allow-origin", "https://a.example,https://b.example/"}, 2, ``, `(.|\n)*https://b\.example/(.|\n)*`},
 		{"no network", nil, []string{"-trusted-proxies", "10.0.0.0/8,proxy"}, 2, ``, `(.|\n)*"proxy"(.|\n)*`},
 		{"less than no rate", nil, []string{"-rate-limit", "-1"}, 2, ``, `.*-rate-limit.*\n`},
+		{"a rate without end", nil, []string{"-rate-limit", "Inf"}, 2, ``, `.*-rate-limit.*\n`},
+		{"no rate", nil, []string{"-rate-limit", "NaN"}, 2, ``, `.*-rate-limit.*\n`},
+		{"a URL for a host", nil, []string{"-allow-host", "guild.example,https://b.example"}, 2, ``, `(.|\n)*a name alone(.|\n)*`},
+		{"a port with a host", nil, []string{"-allow-host", "guild.example:8080"}, 2, ``, `(.|\n)*a name alone(.|\n)*`},
 		{"argument too many", nil, []string{"serve", "now"}, 2, ``, `.*"now".*\n`},
 		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`},
 		{"no source of binaries", nil, []string{"-postgres-source", "nowhere"}, 2, ``, `(?s).*to be a URL, or never.*`},
@@ -114,11 +121,13 @@ func TestCommandLine(t *testing.T) {
 		{"a token each", nil, []string{"token", "-state", state, "-ttl", "1h", "-guild", "g1", "alice", "bob"}, 0, `(ey\S+\.\S+\.\S+\n){2}`, ``},
 		{"token for nobody", nil, []string{"token", "-state", state}, 2, ``, `.*user.*\n`},
 		{"token for a flag", nil, []string{"token", "-state", state, "alice", "-rotate"}, 2, ``, `.*-rotate.*\n`},
+		{"token with a new key", nil, []string{"token", "-state", state + "/new", "alice"}, 0, `\S+\n`, `There was no key in .*/new, .*\n`},
 		{"token for no id", nil, []string{"token", "-state", state, "a b"}, 1, ``, `.*"a b" is no id.*\n`},
 		{"token without time", nil, []string{"token", "-state", state, "-ttl", "0s", "alice"}, 2, ``, `.*-ttl.*\n`},
 		{"admin without refresh", nil, []string{"admin"}, 2, ``, `.*refresh.*\n`},
 		{"serve, unreachable", nil, []string{"serve", "-state", state, "-addr", "127.0.0.1:0", "-database-url", unreachable}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`},
 		{"migrate, unreachable", nil, []string{"migrate", "-state", state, "-database-url", unreachable}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`},
+		{"migrate and a flag", nil, []string{"migrate", "status", "-state", state}, 2, ``, `.* -state came after.*\n`},
 		{"database twin", []string{"DATABASE_URL=" + unreachable}, []string{"migrate", "-state", state}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*\n(.|\n)*`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -152,6 +161,18 @@ func TestAJSONLogIsNothingElse(t *testing.T) {
 		if got, err := guildtest.Call(t.Context(), http.MethodGet, profiles[1]+path, "", nil, nil); err != nil || got != want {
 			t.Errorf("%s: got %d and %v, want %d", path, got, err, want)
 		}
+	}
+	rebound, err := http.NewRequestWithContext(t.Context(), http.MethodGet, profiles[1]+"heap", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rebound.Host = "evil.example" // whose owner had it lead here
+	resp, err := http.DefaultClient.Do(rebound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = resp.Body.Close(); resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("got %s of the profiles by another name, want 421", resp.Status)
 	}
 	n.Stop()
 	_, failed, code := program.Run(t, nil, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-database-url", "postgres://guild@127.0.0.1:1/guild")
@@ -351,14 +372,14 @@ func tryStartUpCommands(t *testing.T, n *guildtest.Node) {
 		}
 		return m[1]
 	}
-	stream, ended := n.Shell(n.Printed("stream", ""))
+	stream, ended := n.Shell(n.Printed("stream", "") + "\nwait")
 	guildtest.Eventually(t, "a stream, or why there is none", guildtest.Patience, func() bool {
 		return strings.Contains(stream.String(), "event: stream.ready\n") || len(ended) > 0
 	})
 	channel := run("channel", "", `"id":"([0-9a-f-]{36})"`)
 	run("message", channel, `"wakeups":\[\{"userId":"(bob)"`)
-	guildtest.Eventually(t, "the stream tells of the channel", guildtest.Patience, func() bool {
-		return strings.Contains(stream.String(), "event: channel.joined\n")
+	guildtest.Eventually(t, "the stream tells of both", guildtest.Patience, func() bool {
+		return strings.Contains(stream.String(), "event: channel.joined\n") && strings.Contains(stream.String(), "event: message.created\n")
 	})
 	n.Stop()
 	if err := <-ended; err != nil || !strings.Contains(stream.String(), "event: stream.closing\n") {

@@ -6,11 +6,13 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fabric-guild/events"
@@ -142,7 +144,12 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("the server answered %s; is its -state %s?", resp.Status, dir)
+		if resp.StatusCode == http.StatusUnauthorized {
+			return a, fmt.Errorf("the server answered %s; is its -state %s?", resp.Status, dir)
+		}
+		var p problem
+		_ = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p) // a proxy's answer is none
+		return a, errors.New(strings.TrimSuffix("the server answered "+resp.Status+": "+p.Detail, ": "))
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&a); err != nil {
 		return a, fmt.Errorf("read the server's answer: %w", err)

@@ -158,6 +158,7 @@ func TestContentTypes(t *testing.T) {
 	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "application/jsonp", "json", "application/", ";"} {
 		alice.refused(t, 415, "unsupported_media_type", "POST", path, body{"content": "hi"}, "Content-Type", kind)
 	}
+	alice.refused(t, 415, "unsupported_media_type", "POST", path, body{"content": "hi"}, "Content-Encoding", "gzip")
 	if diff := cmp.Diff(before, n.stored(t)); diff != "" {
 		t.Errorf("something was stored (-before +after):\n%s", diff)
 	}

@@ -26,7 +26,7 @@ func ServeProfiles(ctx context.Context, addr string, logger *slog.Logger) (stop 
 	// Not cmdline: a database URL or a key may stand there.
 	mux.HandleFunc("/debug/pprof/cmdline", http.NotFound)
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		Handler: ownHosts([]string{}, mux), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // until it is closed

@@ -2,13 +2,17 @@ package handlers
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
 )
 
-// BaseURL is where the server is; cert is nil where it does without TLS.
+// BaseURL is where the server is, for who is on its machine; cert is nil where it does without TLS.
 func BaseURL(cert *Certificate, addr, basePath string) string {
+	if a, err := netip.ParseAddrPort(addr); err == nil && a.Addr().IsUnspecified() {
+		addr = fmt.Sprintf("localhost:%d", a.Port())
+	}
 	base := url.URL{Scheme: "http", Host: addr, Path: basePath}
 	if cert != nil {
 		base.Scheme = "https"
@@ -30,12 +34,12 @@ func Greeting(base, state string) string {
 
   in a browser, with a token: %[1]s/
 
-  a token:    TOKEN=$(%[2]s token%[3]s alice)
-  a stream:   curl -N -H "Authorization: Bearer $TOKEN" %[1]s/api/stream
-  a channel:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels \
-                -d '{"guildId":"g1","name":"ops","xType":"general","memberUserIds":["bob"]}'
-  a message:  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %[1]s/api/channels/CHANNEL_ID/messages \
-                -d '{"content":"hi <@bob>"}'
+  two tokens:  ALICE=$(%[2]s token%[3]s alice); BOB=$(%[2]s token%[3]s bob)
+  a stream:    curl -sN -H "Authorization: Bearer $BOB" %[1]s/api/stream &
+  a channel:   curl -s -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' %[1]s/api/channels \
+                 -d '{"guildId":"g1","name":"ops","xType":"general","memberUserIds":["bob"]}'
+  a message:   curl -s -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \
+                 %[1]s/api/channels/CHANNEL_ID/messages -d '{"content":"hi <@bob>"}'
 
 `, base, self, state)
 }

@@ -18,6 +18,7 @@ import (
 // processes use and which one may replace.
 type keyFile struct {
 	path string
+	made bool // it was not there
 
 	mu     sync.Mutex
 	key    []byte
@@ -38,6 +39,7 @@ func openKeyFile(path string) (*keyFile, error) {
 		if err := k.make(false); err != nil {
 			return nil, err
 		}
+		k.made = true
 	}
 	_, err := k.current()
 	return k, err

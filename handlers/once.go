@@ -88,5 +88,16 @@ func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) 
 		return nil, fmt.Errorf("encode a body again: %w", err)
 	}
 	hash := sha256.Sum256(b)
-	return &db.RequestKey{User: id.UserID, Route: r.Method + " " + r.URL.Path, Key: key, BodyHash: hash[:]}, nil
+	return &db.RequestKey{User: id.UserID, Route: r.Method + " " + canonical(r.URL.Path), Key: key, BodyHash: hash[:]}, nil
+}
+
+// canonical is a path with its ids as they are stored, however they were written.
+func canonical(path string) string {
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		if id, ok := parseID(part); ok {
+			parts[i] = id.String()
+		}
+	}
+	return strings.Join(parts, "/")
 }

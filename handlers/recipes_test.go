@@ -228,4 +228,11 @@ func TestRecipeForAPage(t *testing.T) {
 	way.fail(false)
 	wantShown()
 	p.forgive("blocked by CORS policy") // so a browser tells of the 502
+
+	// The session ends while the page cannot hear of it.
+	if err := n.tokens.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	way.cut()
+	p.awaitText("li:last-child", "Sign in again.")
 }

@@ -132,6 +132,9 @@ func TestTheScopeOfAKey(t *testing.T) {
 	if a, err := ann.do("POST", path(one), ` { "replyTo":null, "content" : "\u0068i" } `, "Idempotency-Key", "k"); err != nil || a.header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("got %v and error %v, want a replay: it says the same", a, err)
 	}
+	if a, err := ann.do("POST", path(strings.ToUpper(one)), b, "Idempotency-Key", "k"); err != nil || a.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("got %v and error %v, want a replay: it is the same channel", a, err)
+	}
 	if got := n.count(t, `SELECT count(*) FROM messages`); got != 4 {
 		t.Errorf("got %d messages, want 4", got)
 	}

@@ -44,6 +44,9 @@ func OpenTokens(dir string) (*Tokens, error) {
 	return &Tokens{key: key}, nil
 }
 
+// Fresh reports whether there was no key before.
+func (t *Tokens) Fresh() bool { return t.key.made }
+
 // Rotate makes a new key. Tokens that were signed with the old one end within a minute, here and in every
 // process on the same directory.
 func (t *Tokens) Rotate() error { return t.key.replace() }

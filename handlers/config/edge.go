@@ -1,10 +1,12 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -45,6 +47,9 @@ func (c *Edge) Flags(f *flag.FlagSet) {
 	})
 	each(f, "allow-host", "a `name` that the server answers to besides localhost; repeatable. It matters on loopback without Center, where other names are refused; once given, also elsewhere", func(s string) error {
 		c.AllowHosts = append(c.AllowHosts, s)
+		if u, err := url.Parse("//" + s); err != nil || s == "" || u.Host != s || u.Port() != "" || u.Hostname() != s {
+			return errors.New("it is to be a name alone, without scheme and port")
+		}
 		return nil
 	})
 	c.TLS.Flags(f)
@@ -64,8 +69,12 @@ func each(f *flag.FlagSet, name, usage string, add func(string) error) {
 
 // Check completes the values, or tells what is wrong with them.
 func (c *Edge) Check() error {
-	if c.RateLimit < 0 || c.MaxStreams < 0 || c.MaxStreamsPerAddress < 0 {
-		return fmt.Errorf("-rate-limit, -max-streams and -max-streams-per-address are to be 0 or more: %w", ErrUsage)
+	const mostRate = 1e6
+	if !(c.RateLimit >= 0 && c.RateLimit <= mostRate) { // NaN is neither
+		return fmt.Errorf("-rate-limit is to be %d at most, or 0 for any number: %w", int(mostRate), ErrUsage)
+	}
+	if c.MaxStreams < 0 || c.MaxStreamsPerAddress < 0 {
+		return fmt.Errorf("-max-streams and -max-streams-per-address are to be 0 or more: %w", ErrUsage)
 	}
 	if (c.Cert == "") != (c.Key == "") {
 		return fmt.Errorf("-tls-cert and -tls-key go together: %w", ErrUsage)

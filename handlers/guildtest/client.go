@@ -81,15 +81,15 @@ func (n *Node) Tokens(users ...string) []string {
 	return tokens
 }
 
-var printed = regexp.MustCompile(`(?m)^  a (\w+): +((?:.*\\\n)*.*)$`)
+var printed = regexp.MustCompile(`(?m)^  (?:a|two) (\w+): +((?:.*\\\n)*.*)$`)
 
-// Printed is the command for something that the server prints when it is ready, after the one for a token.
+// Printed is the command for something that the server prints when it is ready, after the one for tokens.
 func (n *Node) Printed(what, channel string) string {
 	commands := map[string]string{}
 	for _, m := range printed.FindAllStringSubmatch(n.Log(), -1) {
 		commands[m[1]] = m[2]
 	}
-	return commands["token"] + "\n" + strings.ReplaceAll(commands[what], "CHANNEL_ID", channel)
+	return commands["tokens"] + "\n" + strings.ReplaceAll(commands[what], "CHANNEL_ID", channel)
 }
 
 // Shell begins a script as a person would who copied it: in a shell, and not in the server's directory. out
