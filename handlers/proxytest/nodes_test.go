@@ -76,7 +76,7 @@ func TestAcrossServers(t *testing.T) {
 	state, url := guildtest.StateDir(t), dbtest.New(t)
 	here, there := program.Start(t, state, "-database-url", url), program.Start(t, state, "-database-url", url)
 	l, bob := guildtest.NewLoad(t, here), here.Token("bob")
-	a, b := open(t, here.Base(), bob, ""), open(t, there.Base(), bob, "")
+	a, b := open(t, here.Base()+live, bob, ""), open(t, there.Base()+live, bob, "")
 	a.begin()
 	b.begin()
 	var local, remote []time.Duration

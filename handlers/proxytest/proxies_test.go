@@ -35,21 +35,23 @@ func TestNothingIsHeldBack(t *testing.T) {
 				t.Parallel()
 				n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t), "-transport", transport)
 				p, l, bob := start(t, k, idle, n), guildtest.NewLoad(t, n), n.Token("bob")
-				direct := lockstep(t, l, n.Base(), bob, "")
-				for _, encoding := range []string{"", "gzip"} {
-					through := lockstep(t, l, p.base(), bob, encoding)
-					t.Logf("from a post to its event, median, accepting %q: %s, without the proxy %s", encoding, milliseconds(through), milliseconds(direct))
+				direct := lockstep(t, l, n.Base(), bob, live, "")
+				for _, as := range [][2]string{{live, ""}, {live, "gzip"}, {live + "?padding=1024", "gzip"}} { // at once more than is too little to compress
+					through := lockstep(t, l, p.base(), bob, as[0], as[1])
+					t.Logf("from a post to its event, median, %s, accepting %q: %s, without the proxy %s", as[0], as[1], milliseconds(through), milliseconds(direct))
 				}
 			})
 		}
 	}
 }
 
+const live = "/api/stream"
+
 // lockstep opens a stream and posts by the same way, each time when the last message was heard. It returns the
 // median of the times between.
-func lockstep(t *testing.T, l *guildtest.Load, base, token, encoding string) time.Duration {
+func lockstep(t *testing.T, l *guildtest.Load, base, token, path, encoding string) time.Duration {
 	t.Helper()
-	s := open(t, base, token, encoding)
+	s := open(t, base+path, token, encoding)
 	defer s.hangUp()
 	s.begin()
 	var took []time.Duration
@@ -87,8 +89,8 @@ func TestHeartbeatsCrossTheIdleLimit(t *testing.T) {
 			t.Parallel()
 			n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t))
 			l, bob := guildtest.NewLoad(t, n), n.Token("bob")
-			above := open(t, start(t, k, heartbeat+3*time.Second, n).base(), bob, "")
-			below := open(t, start(t, k, heartbeat/3, n).base(), bob, "")
+			above := open(t, start(t, k, heartbeat+3*time.Second, n).base()+live, bob, "")
+			below := open(t, start(t, k, heartbeat/3, n).base()+live, bob, "")
 			above.begin()
 			below.begin()
 			if frame, ok := <-below.frames; ok {
@@ -110,7 +112,7 @@ func TestDisconnectIsNoticed(t *testing.T) {
 	t.Parallel()
 	behind(t, func(t *testing.T, k kind, n *guildtest.Node, p *proxy) {
 		l := guildtest.NewLoad(t, n)
-		s := open(t, p.base(), n.Token("bob"), "")
+		s := open(t, p.base()+live, n.Token("bob"), "")
 		s.begin()
 		gone := func() bool { return strings.Contains(n.Log(), "path=/api/stream ") }
 		if gone() {

@@ -23,12 +23,12 @@ type stream struct {
 	hangUp context.CancelFunc
 }
 
-// open opens a stream, whose headers are to come soon. encoding is what the client accepts, or empty.
-func open(t *testing.T, base, token, encoding string) *stream {
+// open opens a stream by a URL, whose headers are to come soon. encoding is what the client accepts, or empty.
+func open(t *testing.T, url, token, encoding string) *stream {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/stream", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,9 @@ func (s *stream) read() {
 	in, frame := bufio.NewScanner(body), ""
 	for in.Scan() {
 		if frame += in.Text() + "\n"; in.Text() == "" {
-			s.frames <- frame
+			if strings.TrimLeft(frame, ": \n") != "" { // else it is padding
+				s.frames <- frame
+			}
 			frame = ""
 		}
 	}
