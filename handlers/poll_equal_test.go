@@ -194,7 +194,7 @@ func (u *user) replayed(t *testing.T, query, cursor string) (all []pollItem) {
 }
 
 // settled is what does not depend on when it was asked for: a message's text is as it was then, one of those
-// that it has had, and a deleted one has none.
+// that it has had, and a deleted one has none. A channel's name is that of when the node read the event.
 func settled(t *testing.T, items []pollItem, texts *versions) (out []string) {
 	t.Helper()
 	for _, i := range items {
@@ -216,6 +216,7 @@ func settled(t *testing.T, items []pollItem, texts *versions) (out []string) {
 				delete(m, name)
 			}
 		}
+		delete(m, "name")
 		b, err := json.Marshal(m)
 		if err != nil {
 			t.Fatal(err)

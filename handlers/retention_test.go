@@ -101,9 +101,9 @@ func TestStreamsAmongRetentionLoseNothing(t *testing.T) {
 		defer mu.Unlock()
 		return len(acknowledged)
 	}
-	var work sync.WaitGroup
+	var writing, work sync.WaitGroup
 	for range 3 {
-		work.Go(func() {
+		writing.Go(func() {
 			tick := time.NewTicker(pace)
 			defer tick.Stop()
 			for ; working.Err() == nil; <-tick.C {
@@ -149,6 +149,7 @@ func TestStreamsAmongRetentionLoseNothing(t *testing.T) {
 		r.visit(t, "", 1+rand.IntN(30000))
 	}
 	stop()
+	writing.Wait() // else some of it comes after the end
 	end := porter.post(t, ops.Channel.ID, "the end").Cursor
 	r.visit(t, end, 1<<30)
 	work.Wait()
