@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -48,7 +47,11 @@ FABRIC_BACKEND_GUILD_DATABASE_URL.
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // else it is to outlive its terminal (nohup)
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
@@ -83,8 +86,8 @@ func oneLine(err error) string {
 // run is the program: it returns when its command is done, or after ctx has ended and all is stopped.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	command := "serve"
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		command, args = args[0], args[1:]
+	if len(args) > 0 && (!strings.HasPrefix(args[0], "-") || args[0] == "--version") {
+		command, args = strings.TrimLeft(args[0], "-"), args[1:]
 	}
 	if command == "serve" && len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
 		_, _ = io.WriteString(stdout, usage+"\nThe flags of serve:\n\n")
@@ -190,7 +193,7 @@ func noFlags(rest []string) error {
 }
 
 func openTokens(state string) (*handlers.Tokens, error) {
-	if err := os.MkdirAll(state, 0o711); err != nil { // Postgres' own user passes through
+	if err := pgrun.MakeDirs(state, 0o711); err != nil { // Postgres' own user passes through
 		return nil, fmt.Errorf("the state directory (choose another with -state): %w", err)
 	}
 	return handlers.OpenTokens(state)
@@ -369,6 +372,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	if err := c.Check(); err != nil {
 		return err
 	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // the server outlives whoever reads its log
 	logger, people := c.Log.Logger(stderr), stderr
 	if c.Log.JSON() {
 		people = slog.NewLogLogger(logger.Handler(), slog.LevelInfo).Writer()
@@ -453,7 +457,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	logger.Info("ready", "url", base, "version", version(), "private_postgres", postgresGone != nil,
 		"center", authority != nil, "delivery", c.Delivery, "transport", c.Transport, "max_streams", c.MaxStreams)
 	if !c.Log.JSON() {
-		_, _ = io.WriteString(stderr, handlers.Greeting(base, stateFlag(dir, getenv)))
+		_, _ = io.WriteString(stderr, handlers.Greeting(base, config.StateFlag(dir, getenv)))
 	}
 
 	select {
@@ -482,16 +486,4 @@ func within(d time.Duration, do func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	do(ctx)
-}
-
-// stateFlag is what a command needs to find the state directory, from any other one.
-func stateFlag(dir string, getenv func(string) string) string {
-	if dir == config.DefaultState(os.Getuid(), getenv) {
-		return ""
-	}
-	path, err := filepath.Abs(dir)
-	if err != nil {
-		return dir
-	}
-	return path
 }

@@ -67,7 +67,7 @@ func (k *keyFile) make(replace bool) error {
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
 	_, err = fmt.Fprintln(f, hex.EncodeToString(key))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, k.give(f), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write a key: %w", err)
 	}
 	if replace {
@@ -79,6 +79,18 @@ func (k *keyFile) make(replace bool) error {
 		return fmt.Errorf("put a key in place: %w", err)
 	}
 	return nil
+}
+
+// give leaves a key that root makes to whom the directory belongs to, who else could not read it.
+func (k *keyFile) give(f *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	dir, err := os.Stat(filepath.Dir(k.path))
+	if err != nil {
+		return err
+	}
+	return f.Chown(owner(dir), -1)
 }
 
 // current is the key.

@@ -187,13 +187,11 @@ func (w *wanderer) visit(t *testing.T, until string, bytes int) {
 	}
 	defer s.close()
 	s.in = bufio.NewReader(&cut{s.in, bytes})
-	time.AfterFunc(time.Duration(10+rand.IntN(100))*time.Millisecond, func() {
-		if until == "" {
-			s.cancel()
-		}
-	})
-	for {
+	for frames := 0; ; frames++ {
 		f, err := s.read()
+		if frames == 0 && until == "" { // else a slow machine would never get to see anything
+			time.AfterFunc(time.Duration(10+rand.IntN(100))*time.Millisecond, s.cancel)
+		}
 		if err != nil {
 			if until != "" || !errors.Is(err, errCut) && !errors.Is(err, context.Canceled) {
 				t.Error(err)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,8 +239,19 @@ func TestTheKeyOfAnotherUser(t *testing.T) {
 	if err := os.Chown(dir, other, -1); err != nil { // they own all of it, and root helps
 		t.Fatal(err)
 	}
-	if _, err := handlers.OpenTokens(dir); err != nil {
-		t.Errorf("got error %v, want that root may use the key of the directory's owner", err)
+	tokens, err := handlers.OpenTokens(dir)
+	if err != nil {
+		t.Fatalf("got error %v, want that root may use the key of the directory's owner", err)
+	}
+	if err := tokens.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Sys().(*syscall.Stat_t).Uid; got != other {
+		t.Errorf("got a key of %d that root made, want the directory's owner's: their server is to read it", got)
 	}
 }
 

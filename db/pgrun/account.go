@@ -96,7 +96,7 @@ func makeStateDir(dir string, a account) error {
 	if a.other {
 		mode = 0o711
 	}
-	if err := makeDirs(dir, mode); err != nil {
+	if err := MakeDirs(dir, mode); err != nil {
 		return err
 	}
 	home := filepath.Join(dir, "postgres")
@@ -118,11 +118,11 @@ func makeStateDir(dir string, a account) error {
 	return a.own(home)
 }
 
-// makeDirs is os.MkdirAll whatever the umask.
-func makeDirs(dir string, mode fs.FileMode) error {
+// MakeDirs is os.MkdirAll whatever the umask.
+func MakeDirs(dir string, mode fs.FileMode) error {
 	err := os.Mkdir(dir, mode)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDirs(filepath.Dir(dir), mode); err != nil {
+		if err := MakeDirs(filepath.Dir(dir), mode); err != nil {
 			return err
 		}
 		err = os.Mkdir(dir, mode)

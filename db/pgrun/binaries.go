@@ -39,12 +39,15 @@ var errNoPostgres = errors.New("no Postgres on this machine")
 
 // obtainBinaries finds them, or where there are none that will do, fetches them.
 func obtainBinaries(ctx context.Context, a account, cfg Config, want int) (binaries, error) {
-	found, err := findBinaries(ctx, a, cfg.BinDir, want, cfg.places)
-	missing := errors.Is(err, errNoPostgres) || err != nil && want == releaseMajor && found.major != want
-	if !missing || cfg.Source == "" || cfg.BinDir != "" {
-		return found, err
+	found, missing := findBinaries(ctx, a, cfg.BinDir, want, cfg.places)
+	fetchable := errors.Is(missing, errNoPostgres) || missing != nil && want == releaseMajor && found.major != want
+	if !fetchable || cfg.Source == "" || cfg.BinDir != "" {
+		return found, missing
 	}
 	if err := fetch(ctx, cfg); err != nil {
+		if want != 0 && !errors.Is(missing, errNoPostgres) { // there is one, but not the one that made the data
+			return found, fmt.Errorf("%w; and it could not be fetched: %w", missing, err)
+		}
 		return found, fmt.Errorf("%w, and it could not be fetched (%w): %s", errNoPostgres, err, howToInstall)
 	}
 	return findBinaries(ctx, a, cfg.BinDir, want, cfg.places)

@@ -52,7 +52,7 @@ func TestFindBinaries(t *testing.T) {
 
 func fakeBinaries(t *testing.T, dir string, version int) {
 	t.Helper()
-	if err := makeDirs(dir, 0o755); err != nil {
+	if err := MakeDirs(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	script := "#!/bin/sh\necho 'postgres (PostgreSQL) " + strconv.Itoa(version) + ".4 (Debian)'\n"

@@ -104,7 +104,7 @@ func (c *cluster) create(ctx context.Context, claim *os.File) error {
 func (c *cluster) build(ctx context.Context, data string, claim *os.File) error {
 	initdb := c.account.command(ctx, c.home, c.binaries.path("initdb"),
 		"--pgdata="+data, "--username="+Superuser, "--encoding=UTF8", "--locale=C",
-		"--data-checksums", "--no-instructions",
+		"--data-checksums",
 		// The socket's directory decides who may connect.
 		"--auth-local=trust", "--auth-host=reject")
 	if err := runTool(ctx, initdb, claim); err != nil {
@@ -129,7 +129,7 @@ func runTool(ctx context.Context, cmd *exec.Cmd, claim *os.File) error {
 		return fmt.Errorf("%s: %w", filepath.Base(cmd.Path), ctx.Err())
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, lastLines(string(out), 3))
+		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, telling(string(out)))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func fetch(ctx context.Context, cfg Config) error {
 	home := fetchedDir(cfg.Dir)
 	cfg.Progress(fmt.Sprintf("no Postgres on this machine that would do: fetching Postgres %s once, into %s, from %s (forbid it with -postgres-source never)",
 		releaseVersion, home, from))
-	if err := makeDirs(home, 0o755); err != nil {
+	if err := MakeDirs(home, 0o755); err != nil {
 		return err
 	}
 	if leftovers, err := filepath.Glob(filepath.Join(home, ".new-*")); err == nil { // of a crash; the state directory is ours alone

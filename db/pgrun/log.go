@@ -81,6 +81,20 @@ func levelOf(line string) slog.Level {
 	}
 }
 
+// telling is what a tool said is wrong, or the last of what it said.
+func telling(out string) string {
+	var errs []string
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSpace(line); strings.Contains(line, "PANIC:") || strings.Contains(line, "FATAL:") || strings.Contains(line, "error:") {
+			errs = append(errs, line)
+		}
+	}
+	if len(errs) > 0 {
+		out = strings.Join(errs, "\n")
+	}
+	return lastLines(out, 3)
+}
+
 func lastLines(s string, n int) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")

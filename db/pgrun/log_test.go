@@ -31,6 +31,19 @@ func TestLevelOf(t *testing.T) {
 	}
 }
 
+func TestWhatAToolSaysIsWrong(t *testing.T) {
+	t.Parallel()
+	for out, want := range map[string]string{
+		"one\ntwo\nthree\nfour\n": "two; three; four",
+		"creating files\n2026 PANIC:  could not write: No space left on device\nchild process exited\ninitdb: removing data directory\nbye\n": "2026 PANIC:  could not write: No space left on device",
+		"initdb: error: no such locale\nhint\n": "initdb: error: no such locale",
+	} {
+		if got := telling(out); got != want {
+			t.Errorf("%q: got %q, want %q", out, got, want)
+		}
+	}
+}
+
 func TestServerLogKeepsItsEnd(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

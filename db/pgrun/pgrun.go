@@ -196,6 +196,9 @@ func (p *Postgres) Stop(ctx context.Context) error {
 }
 
 func (p *Postgres) awaitConnections(ctx context.Context) error {
+	if _, err := pgx.ParseConfig(p.URL()); err != nil { // it takes up what stands in the environment, too
+		return fmt.Errorf("is one of the environment's PG* variables wrong? %w", err)
+	}
 	const pause = 20 * time.Millisecond
 	slow := time.NewTimer(5 * time.Second)
 	defer slow.Stop()

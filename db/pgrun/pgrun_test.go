@@ -3,6 +3,7 @@ package pgrun
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,6 +93,14 @@ func TestEnvironmentStaysOut(t *testing.T) {
 	}
 	if strings.Contains(string(environ), "hush") {
 		t.Error("got our environment in the server's, want it kept to ourselves")
+	}
+}
+
+// What the driver can't make sense of is told, not waited for.
+func TestEnvironmentThatTheDriverRefuses(t *testing.T) {
+	t.Setenv("PGCONNECT_TIMEOUT", "soon")
+	if _, err := Start(t.Context(), Config{Dir: stateDir(t), Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "PG* variables") {
+		t.Errorf("got %v, want what to look at", err)
 	}
 }
 

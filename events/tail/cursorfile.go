@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -31,12 +32,20 @@ const printLag = 100 * time.Millisecond
 
 // openCursorFile reads the file at path, which need not be there, and makes sure that it can be written.
 func openCursorFile(path string, lazy bool) (f *cursorFile, cursor string, err error) {
-	f = &cursorFile{path: path}
+	f = &cursorFile{}
 	if lazy {
 		f.lag = printLag
 	}
 	if path == "" {
 		return f, "", nil
+	}
+	if f.path, err = filepath.EvalSymlinks(path); errors.Is(err, fs.ErrNotExist) {
+		f.path = path
+	} else if err != nil {
+		return nil, "", fmt.Errorf("the cursor's file: %w", err)
+	}
+	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() { // another would take its place
+		return nil, "", fmt.Errorf("the cursor's file: %s is not a regular file", path)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

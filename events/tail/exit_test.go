@@ -57,7 +57,8 @@ func TestExitCodes(t *testing.T) {
 		"not ours":             {[]string{token}, []string{"-url", g.Base() + "/nowhere"}, 1, `.*404.*not_found.*\n`},
 		"no cursor in a file":  {nil, []string{"-cursor-file", "no-cursor"}, 1, `.*no-cursor.*remove it.*\n`},
 		"no place for a file":  {nil, []string{"-cursor-file", "none/cursor"}, 1, `.*none/cursor.*no such.*\n`},
-		"a directory":          {nil, []string{"-cursor-file", "."}, 1, `.*directory.*\n`},
+		"a directory":          {nil, []string{"-cursor-file", "."}, 1, `.*not a regular file.*\n`},
+		"a device":             {nil, []string{"-cursor-file", "/dev/null"}, 1, `.*/dev/null is not a regular file.*\n`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

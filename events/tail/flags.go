@@ -15,7 +15,7 @@ import (
 const help = `fabric-guild tail follows your stream for ever: it comes back after every cut, and prints each event once, or
 runs a command for it. On a terminal it prints lines to read, into anything else JSON lines {"id","event","data"}.
 
-It ends with 0 when it is told to (SIGINT, SIGTERM) or nobody reads its output any more, 2 for a wrong flag, 3 where
+It ends with 0 when it is told to (SIGINT, SIGTERM, SIGHUP) or nobody reads its output any more, 2 for a wrong flag, 3 where
 the token is not accepted or has ended, 4 where something is forbidden, 5 when the command keeps failing, 1 else.
 
 `

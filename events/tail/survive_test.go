@@ -3,6 +3,8 @@ package tail_test
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -97,7 +99,13 @@ func TestCursorFile(t *testing.T) {
 		t.Errorf("the second run (-want +got):\n%s", diff)
 	}
 
-	writeFile(t, "77.5\n", dir, "cursor") // of another database
+	if err := os.Rename(filepath.Join(dir, "cursor"), filepath.Join(dir, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("moved", filepath.Join(dir, "cursor")); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, "77.5\n", dir, "moved") // of another database
 	p = run()
 	p.await("cannot go on at this cursor (unknown_epoch): events may be missing; following from " + last)
 	g.post(t, "four")
@@ -106,6 +114,9 @@ func TestCursorFile(t *testing.T) {
 	all := objects(t, p.out.String())
 	if diff := cmp.Diff([]string{"stream.reset", "message.created four"}, names(all)); diff != "" {
 		t.Errorf("the third run (-want +got):\n%s", diff)
+	}
+	if info, err := os.Lstat(filepath.Join(dir, "cursor")); err != nil || info.Mode().IsRegular() {
+		t.Errorf("got %v and error %v, want the link as it was", info, err)
 	}
 	var reset struct{ Channels []struct{ Name string } }
 	if err := json.Unmarshal(all[0].Data, &reset); err != nil || len(reset.Channels) != 1 {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -21,12 +22,16 @@ var ErrUsage = errors.New("see fabric-guild -h")
 // them. What no flag sets comes from its environment twin. With -h it writes to stderr and returns flag.ErrHelp.
 func Parse(name string, args []string, getenv func(string) string, stderr io.Writer, define ...func(*flag.FlagSet)) (rest []string, err error) {
 	f := flag.NewFlagSet("fabric-guild "+name, flag.ContinueOnError)
-	f.SetOutput(stderr)
 	for _, d := range define {
 		d(f)
 	}
+	help := f.Usage
+	f.Usage = func() {} // it would bury the error
+	f.SetOutput(io.Discard)
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			f.SetOutput(stderr)
+			help()
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: %w", err, ErrUsage)
@@ -64,4 +69,16 @@ func DefaultState(uid int, getenv func(string) string) string {
 		return filepath.Join(dir, "fabric-guild")
 	}
 	return filepath.Join(getenv("HOME"), ".local", "state", "fabric-guild")
+}
+
+// StateFlag is what a command needs to find the state directory, from any other one.
+func StateFlag(dir string, getenv func(string) string) string {
+	if dir == DefaultState(os.Getuid(), getenv) {
+		return ""
+	}
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return dir
+	}
+	return path
 }

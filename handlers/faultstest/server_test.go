@@ -1,9 +1,11 @@
 package faultstest
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +28,33 @@ func TestServerIsKilled(t *testing.T) {
 		s.recovered()
 	}
 	s.end()
+}
+
+// Whoever read the log has gone first: of "serve | tee", after Ctrl-C.
+func TestNobodyReadsTheLogAnyMore(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(program.Path, "serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-log-level", "debug", "-database-url", dbtest.New(t))
+	cmd.Env = program.Environment(nil)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }() // it may have ended
+	lines := bufio.NewScanner(log)
+	for lines.Scan() && !strings.Contains(lines.Text(), "msg=ready") {
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("got %v, want an end in order", cmd.ProcessState)
+	}
 }
 
 func TestServerIsStopped(t *testing.T) {
