@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"fabric-guild/events"
@@ -17,6 +18,7 @@ import (
 // moment, also that of a power cut, it is the former one or the new one.
 type cursorFile struct {
 	path string        // empty: there is none
+	lock *os.File      // held until close
 	lag  time.Duration // how far it may be behind
 
 	mu    sync.Mutex
@@ -47,6 +49,9 @@ func openCursorFile(path string, lazy bool) (f *cursorFile, cursor string, err e
 	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() { // another would take its place
 		return nil, "", fmt.Errorf("the cursor's file: %s is not a regular file", path)
 	}
+	if err := f.claim(); err != nil {
+		return nil, "", err
+	}
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, "", fmt.Errorf("the cursor's file: %w", err)
@@ -61,6 +66,18 @@ func openCursorFile(path string, lazy bool) (f *cursorFile, cursor string, err e
 	}
 	f.at, f.saved = cursor, cursor
 	return f, cursor, nil
+}
+
+// claim keeps a second tail off, which would run every command once more. Where files can't be locked it does not.
+func (f *cursorFile) claim() (err error) {
+	if f.lock, err = os.OpenFile(f.path+".lock", os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+		return fmt.Errorf("the cursor's file: %w", err)
+	}
+	if syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == syscall.EWOULDBLOCK {
+		_ = f.lock.Close()
+		return fmt.Errorf("the cursor's file %s is in use by another tail: give each one of its own", f.path)
+	}
+	return nil
 }
 
 // note notes that the event with this id has been handled. Its error may be that of an earlier save.
@@ -92,6 +109,9 @@ func (f *cursorFile) close() error {
 		f.timer.Stop()
 	}
 	f.save()
+	if f.lock != nil {
+		_ = f.lock.Close()
+	}
 	return f.err
 }
 

@@ -76,6 +76,11 @@ func TestCursorFile(t *testing.T) {
 
 	p := run()
 	p.await("following " + g.Base() + " as bob\n")
+	second := run()
+	second.wantExit(1)
+	if got := second.err.String(); !strings.Contains(got, "in use by another tail") {
+		t.Errorf("got %q of a second one, want that the first has the file", got)
+	}
 	first := g.post(t, "one")
 	p.awaitLines(2)
 	p.stop()
