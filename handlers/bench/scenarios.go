@@ -90,8 +90,7 @@ func (b *run) ladder(ctx context.Context, f *fleet, name, what string, rates []f
 
 // steady posts at a fixed rate while all streams listen.
 func (b *run) steady(ctx context.Context, f *fleet, rate float64, hearers int64, conns int, channel func(int64) (string, string)) (Figures, bool, error) {
-	f.received.Store(0)
-	f.latency = hist{}
+	f.begin()
 	before := b.target.usage(ctx)
 	start := time.Now()
 	p, err := b.post(ctx, load{conns: conns, rate: rate, last: b.Duration, channel: channel})

@@ -20,6 +20,7 @@ import (
 // A fleet is many streams, and what came on them.
 type fleet struct {
 	streams  []*stream
+	since    atomic.Int64 // a message from before is of another step: acknowledged then, and still on its way
 	received atomic.Int64
 	doubled  atomic.Int64 // or out of order: ids that did not grow
 	dropped  atomic.Int64 // streams that ended by themselves
@@ -41,6 +42,7 @@ type stream struct {
 func (b *run) fleet(ctx context.Context, n int) (*fleet, time.Duration, error) {
 	const atOnce = 128
 	f := &fleet{}
+	f.begin()
 	for i := range n {
 		f.streams = append(f.streams, &stream{fleet: f, token: b.tokens[i]})
 	}
@@ -64,6 +66,13 @@ func (b *run) fleet(ctx context.Context, n int) (*fleet, time.Duration, error) {
 		}
 	}
 	return f, took, nil
+}
+
+// begin begins a step: what is counted is sent from now on.
+func (f *fleet) begin() {
+	f.since.Store(int64(time.Since(epoch)))
+	f.received.Store(0)
+	f.latency = hist{}
 }
 
 // open connects, after its last id if it has one, and reads on in a goroutine once the stream is ready.
@@ -136,7 +145,7 @@ func (s *stream) read(lines *bufio.Reader) {
 		}
 		switch {
 		case bytes.HasPrefix(line, []byte("data: ")):
-			if at, ok := sentAt(line); ok {
+			if at, ok := sentAt(line); ok && int64(at) >= s.fleet.since.Load() {
 				message = true
 				s.fleet.latency.add(time.Since(epoch) - at)
 			}
