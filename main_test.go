@@ -113,6 +113,7 @@ func TestCommandLine(t *testing.T) {
 		{"a rate without end", nil, []string{"-rate-limit", "Inf"}, 2, ``, `.*-rate-limit.*\n`},
 		{"no rate", nil, []string{"-rate-limit", "NaN"}, 2, ``, `.*-rate-limit.*\n`},
 		{"a URL for a host", nil, []string{"-allow-host", "guild.example,https://b.example"}, 2, ``, `(.|\n)*a name alone(.|\n)*`},
+		{"an address for a host", nil, []string{"-allow-host", "fd00::5", "-state", state, "-database-url", unreachable, "-addr", "127.0.0.1:0"}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`},
 		{"a port with a host", nil, []string{"-allow-host", "guild.example:8080"}, 2, ``, `(.|\n)*a name alone(.|\n)*`},
 		{"argument too many", nil, []string{"serve", "now"}, 2, ``, `.*"now".*\n`},
 		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`},

@@ -161,14 +161,12 @@ const plannedOnce = `SELECT set_config('plan_cache_mode', 'force_generic_plan', 
 // It may wait for a channel that somebody holds, so transactions get three of four connections at most: the rest
 // is for what waits for nobody.
 func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
-	late := time.NewTimer(acquireTimeout)
-	defer late.Stop()
+	late, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
 	select {
 	case d.places <- struct{}{}:
-	case <-late.C:
-		return lacking(context.DeadlineExceeded)
-	case <-ctx.Done():
-		return lacking(ctx.Err())
+	case <-late.Done():
+		return lacking(late.Err())
 	}
 	defer func() { <-d.places }()
 	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })

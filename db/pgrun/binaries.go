@@ -45,7 +45,7 @@ func obtainBinaries(ctx context.Context, a account, cfg Config, want int) (binar
 		return found, missing
 	}
 	if err := fetch(ctx, cfg); err != nil {
-		if want != 0 && !errors.Is(missing, errNoPostgres) { // there is one, but not the one that made the data
+		if !errors.Is(missing, errNoPostgres) { // there is one, but not the one that made the data
 			return found, fmt.Errorf("%w; and it could not be fetched: %w", missing, err)
 		}
 		return found, fmt.Errorf("%w, and it could not be fetched (%w): %s", errNoPostgres, err, howToInstall)

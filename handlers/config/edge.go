@@ -47,7 +47,10 @@ func (c *Edge) Flags(f *flag.FlagSet) {
 	})
 	each(f, "allow-host", "a `name` that the server answers to besides localhost; repeatable. It matters on loopback without Center, where other names are refused; once given, also elsewhere", func(s string) error {
 		c.AllowHosts = append(c.AllowHosts, s)
-		if u, err := url.Parse("//" + s); err != nil || s == "" || u.Host != s || u.Port() != "" || u.Hostname() != s {
+		if _, err := netip.ParseAddr(s); err == nil {
+			return nil
+		}
+		if u, err := url.Parse("//" + s); err != nil || s == "" || u.Hostname() != s {
 			return errors.New("it is to be a name alone, without scheme and port")
 		}
 		return nil
