@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 
-	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 )
@@ -126,10 +125,7 @@ func testConsoleAlone(t *testing.T, b *browser) {
 	first, second := f.page(), f.page()
 	for _, p := range []*page{first, second} {
 		p.expectRefusals()
-		script := cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: "delete globalThis.SharedWorker"}
-		if _, err := chromedp.Call(p.ctx, cdppage.AddScriptToEvaluateOnNewDocument, script); err != nil {
-			t.Fatal(err)
-		}
+		p.preload("delete globalThis.SharedWorker")
 	}
 	first.signIn(way.url, alice)
 	first.open(w.id)

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -127,10 +126,7 @@ func testConsoleKeepsNothing(t *testing.T, b *browser) {
 	p.awaitText("#sign-in-problem", "did not keep the session")
 
 	other := b.profile(t).page()
-	script := cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `Object.defineProperty(globalThis, "localStorage", { get() { throw new Error("denied") } })`}
-	if _, err := chromedp.Call(other.ctx, cdppage.AddScriptToEvaluateOnNewDocument, script); err != nil {
-		t.Fatal(err)
-	}
+	other.preload(`Object.defineProperty(globalThis, "localStorage", { get() { throw new Error("denied") } })`)
 	other.signIn(n.url, alice)
 }
 

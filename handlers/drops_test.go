@@ -131,6 +131,9 @@ func dropAtRandom(t *testing.T, over transport, nodes ...*node) {
 	work.Wait()
 	want := slices.SortedFunc(slices.Values(slices.Concat(acknowledged...)), bySeq)
 	t.Logf("%d messages, %d connections, %d of which broke", len(want), connections, broken.Load())
+	if len(want) < 200 || broken.Load() < 5 {
+		t.Errorf("got %d messages and %d broken connections, too few to tell anything", len(want), broken.Load())
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-acknowledged +heard):\n%s", diff)
 	}

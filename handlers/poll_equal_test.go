@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,12 +23,14 @@ func TestPollsShowWhatAStreamShows(t *testing.T) {
 	first := start(t, setup{admin: "alice"})
 	nodes := []*node{first, start(t, setup{database: first.database, state: first.state, admin: "alice"})}
 	alice := first.user("alice")
+	texts := &versions{of: map[string][]string{}}
 	var channels []string
 	var from string
 	for i, xType := range []string{"general", "triage", "discuss", "report", "general", "triage"} {
 		c := first.user("writer0").create(t, newChannel{
 			GuildID: fmt.Sprint("g", i%2), Name: fmt.Sprint("room ", i), XType: xType, Members: []string{"writer1", "writer2", "writer3"},
 		})
+		texts.add(c.Channel.ID, fmt.Sprint("room ", i))
 		if i < 3 {
 			alice.join(t, c.Channel.ID)
 		}
@@ -35,7 +38,6 @@ func TestPollsShowWhatAStreamShows(t *testing.T) {
 	}
 	live, _ := alice.fresh(t, raw, "") // from here on, unfiltered
 
-	texts := &versions{of: map[string][]string{}}
 	done := make(chan struct{})
 	var writing, polling sync.WaitGroup
 	for w := range 4 {
@@ -52,7 +54,9 @@ func TestPollsShowWhatAStreamShows(t *testing.T) {
 		polling.Go(func() { polled[i] = pollAtRandom(t, nodes, alice, from, query, done) })
 	}
 	writing.Wait()
-	end := alice.general(t, "the end").Cursor
+	last := alice.general(t, "the end")
+	texts.add(last.Channel.ID, "the end")
+	end := last.Cursor
 	close(done)
 	polling.Wait()
 	if t.Failed() {
@@ -79,16 +83,22 @@ func TestPollsShowWhatAStreamShows(t *testing.T) {
 	}
 }
 
-// versions are the texts that each message has had.
+// versions are the texts that each message has had, and the names of each channel.
 type versions struct {
 	mu sync.Mutex
 	of map[string][]string
 }
 
-func (v *versions) add(message, text string) {
+func (v *versions) add(id, text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.of[message] = append(v.of[message], text)
+	v.of[id] = append(v.of[id], text)
+}
+
+func (v *versions) has(id, text string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Contains(v.of[id], text)
 }
 
 // writeAbout posts, edits, deletes and renames for a while.
@@ -110,7 +120,9 @@ func writeAbout(t *testing.T, u *user, channels []string, texts *versions) {
 		case k == 1 && len(mine) > 0:
 			_, err = u.do("DELETE", "/api/messages/"+mine[rand.IntN(len(mine))], nil)
 		case k == 2 && u.id == "writer0":
-			_, err = ask[created](u, 200, "PATCH", "/api/channels/"+channel, body{"name": fmt.Sprint("room ", i)})
+			name := fmt.Sprint("room ", i)
+			texts.add(channel, name)
+			_, err = ask[created](u, 200, "PATCH", "/api/channels/"+channel, body{"name": name})
 		default:
 			var p fullPost
 			content := []string{"", "<@alice> ", "<@writer1> "}[rand.IntN(3)] + fmt.Sprint(u.id, " says ", i)
@@ -205,16 +217,16 @@ func settled(t *testing.T, items []pollItem, texts *versions) (out []string) {
 		if strings.HasPrefix(i.Event, "message.") {
 			id, _ := m["id"].(string)
 			text, shown := m["content"].(string)
-			known := false
-			for _, v := range texts.of[id] {
-				known = known || v == text
-			}
-			if m["authorUserId"] != "alice" && shown && !known {
+			if m["authorUserId"] != "alice" && shown && !texts.has(id, text) {
 				t.Errorf("got the text %q of message %s, want one of %q", text, id, texts.of[id])
 			}
 			for _, name := range []string{"content", "editedAt", "deleted", "redacted"} {
 				delete(m, name)
 			}
+		}
+		id, _ := m["channelId"].(string)
+		if name, shown := m["name"].(string); shown && !texts.has(id, name) {
+			t.Errorf("got the name %q of channel %s, want one of %q", name, id, texts.of[id])
 		}
 		delete(m, "name")
 		b, err := json.Marshal(m)
