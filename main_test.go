@@ -460,14 +460,18 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// The README has a row for each flag of the server, and no others; the flags of the other commands it names.
-func TestReadmeHasTheFlags(t *testing.T) {
+// The page run.md has a row for each flag of the server, and no others; the flags of the other commands it names.
+func TestPageHasTheFlags(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile("README.md")
+	b, err := os.ReadFile("handlers/docs/run.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme := string(b)
+	agents, err := os.ReadFile("handlers/docs/agents.md") // with the flags of tail
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := string(b)
 	defined := regexp.MustCompile(`(?m)^  -(\S+)`)
 	named := regexp.MustCompile("`-([a-z-]+)")
 	for _, command := range []string{"serve", "token", "tail", "bench"} {
@@ -478,14 +482,14 @@ func TestReadmeHasTheFlags(t *testing.T) {
 		var want []string
 		for _, m := range defined.FindAllStringSubmatch(string(help), -1) {
 			want = append(want, m[1])
-			if !strings.Contains(readme, "`-"+m[1]) {
-				t.Errorf("the README does not name -%s of %s", m[1], command)
+			if !strings.Contains(run+string(agents), "`-"+m[1]) {
+				t.Errorf("the pages do not name -%s of %s", m[1], command)
 			}
 		}
 		if command != "serve" {
 			continue
 		}
-		_, table, _ := strings.Cut(readme, "\n| flag | default | |\n")
+		_, table, _ := strings.Cut(run, "\n| flag | default | effect |\n")
 		table, _, _ = strings.Cut(table, "\n\n")
 		var got []string
 		for row := range strings.Lines(table) {
@@ -495,7 +499,7 @@ func TestReadmeHasTheFlags(t *testing.T) {
 		}
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("flags of serve (-defined +in the README's table):\n%s", diff)
+			t.Errorf("flags of serve (-defined +in docs/run.md):\n%s", diff)
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestTheContractHasTheRoutes(t *testing.T) {
 	}
 }
 
-// The contract and the README list every error code that is in the sources.
+// The contract and docs/api.md list every error code that is in the sources.
 func TestTheContractHasTheErrorCodes(t *testing.T) {
 	t.Parallel()
 	c, err := theContract()
@@ -206,7 +206,7 @@ func TestTheContractHasTheErrorCodes(t *testing.T) {
 	if err := json.Unmarshal(c.doc.Components.Schemas["Code"], &codes); err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestTheContractHasTheErrorCodes(t *testing.T) {
 	for _, code := range codes.OneOf {
 		got = append(got, code.Const)
 		if !strings.Contains(string(readme), "`"+code.Const+"`") {
-			t.Errorf("the README does not name %s", code.Const)
+			t.Errorf("docs/api.md does not name %s", code.Const)
 		}
 	}
 	sources, err := filepath.Glob("*.go")

@@ -99,16 +99,16 @@ func TestAHeldHorizonIsNotReady(t *testing.T) {
 	}
 	waiting := alice.post(t, id, "waits")
 	n.awaitReadyz(t, "horizon_held", "horizon")
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("docs/operate.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	block := regexp.MustCompile("(?s)```sql\n(SELECT [^;]*);").FindSubmatch(readme)
 	if block == nil {
-		t.Fatal("got no query in the README, want the one that finds the transaction")
+		t.Fatal("got no query in docs/operate.md, want the one that finds the transaction")
 	}
 	if got, want := n.count(t, "SELECT pid FROM ("+string(block[1])+") AS holders"), int(conn.PgConn().PID()); got != want {
-		t.Errorf("got process %d by the README's query, want %d", got, want)
+		t.Errorf("got process %d by the query of docs/operate.md, want %d", got, want)
 	}
 	if _, err := conn.Exec(t.Context(), `ROLLBACK`); err != nil {
 		t.Fatal(err)

@@ -70,13 +70,13 @@ func dashboardQueries(t *testing.T) map[string]string {
 	return queries
 }
 
-// What alerts, dashboard and README go by is there, under that name.
+// What alerts, dashboard and docs/operate.md name is there, under that name.
 func TestAlertsAndDashboardNameWhatIsExposed(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{center: centertest.New(t)})
 	n.user("alice").general(t, "ops") // of requests there is nothing before the first
 	m := n.scrape(t)
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("docs/operate.md")
 	if err != nil {
 		t.Fatal(err)
 	}

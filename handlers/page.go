@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"fabric-guild/handlers/console"
+	"fabric-guild/handlers/docs"
 
 	"github.com/julienschmidt/httprouter"
 )
 
-// page serves the console: index.html at /, and what it asks for below /console.
+// page serves the console: index.html at /, and its parts below /console.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 	name := "index.html"
 	if r.URL.Path != "/" {
@@ -21,13 +22,35 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 		s.notFound(w, r)
 		return nil
 	}
+	serveFile(w, r, docs.File(f))
+	return nil
+}
+
+// docs serves the pages for users: the index at /docs, and each page below it.
+func (s *Server) docs(w http.ResponseWriter, r *http.Request) error {
+	f, ok := docs.Open(httprouter.ParamsFromContext(r.Context()).ByName("page"))
+	if !ok {
+		s.notFound(w, r)
+		return nil
+	}
+	serveFile(w, r, f)
+	return nil
+}
+
+// llms serves the list of pages for language models: GET /llms.txt.
+func (s *Server) llms(w http.ResponseWriter, r *http.Request) error {
+	serveFile(w, r, docs.LLMs())
+	return nil
+}
+
+// serveFile answers with an embedded file. Clients ask again each time and get 304 while it is the same.
+func serveFile(w http.ResponseWriter, r *http.Request, f docs.File) {
 	h := w.Header()
 	h.Set("Content-Type", f.ContentType)
 	h.Set("Content-Security-Policy", console.Policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-cache") // asked for anew each time, and not sent again while it is the same
+	h.Set("Cache-Control", "no-cache")
 	h.Set("ETag", f.ETag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.Body))
-	return nil
 }

@@ -79,6 +79,32 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// The pages for users are served below a prefix too, with the headers of the console.
+func TestDocs(t *testing.T) {
+	t.Parallel()
+	for _, basePath := range []string{"", "/chat"} {
+		n := start(t, setup{basePath: basePath})
+		for path, contentType := range map[string]string{
+			"/docs":           "text/html; charset=utf-8",
+			"/docs/stream":    "text/html; charset=utf-8",
+			"/docs/stream.md": "text/markdown; charset=utf-8",
+			"/docs/style.css": "text/css; charset=utf-8",
+			"/llms.txt":       "text/plain; charset=utf-8",
+		} {
+			a := get(t, "GET", n.url+path)
+			if a.status != 200 || a.header.Get("Content-Type") != contentType || a.header.Get("Content-Security-Policy") == "" {
+				t.Errorf("%s: got %d, %q, want 200 and %q with a policy", path, a.status, a.header.Get("Content-Type"), contentType)
+			}
+			if again := get(t, "GET", n.url+path, "If-None-Match", a.header.Get("ETag")); again.status != 304 {
+				t.Errorf("%s: got %d for what has not changed, want 304", path, again.status)
+			}
+		}
+		if a := get(t, "GET", n.url+"/docs/none"); a.status != 404 || !strings.Contains(string(a.body), "not_found") {
+			t.Errorf("got %v for a page that does not exist, want 404", a)
+		}
+	}
+}
+
 func TestPageIsNowhereElse(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{basePath: "/chat"})

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,34 +21,28 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// recipe is the program under a heading of the README, as it stands there.
-func recipe(t *testing.T, heading string) string {
+// recipe returns a file of docs/recipes, which the pages show as it is.
+func recipe(t *testing.T, file string) string {
 	t.Helper()
-	readme, err := os.ReadFile("../README.md")
+	program, err := os.ReadFile(filepath.Join("docs", "recipes", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(readme), "\n### "+heading+"\n")
-	section, _, _ = strings.Cut(section, "\n### ")
-	block := regexp.MustCompile("(?s)\n```[a-z]+\n(.*?\n)```\n").FindStringSubmatch(section)
-	if block == nil {
-		t.Fatalf("got no recipe under %q in the README, want one", heading)
-	}
-	return block[1]
+	return string(program)
 }
 
-// The README's agents answer what wakes them in order and once: while no connection lasts, also when they were
+// The agents of the pages answer what wakes them in order and once: while no connection lasts, also when they were
 // killed, and also where they begin again before what they have answered.
 func TestRecipesForAgents(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ heading, program, debian, file string }{
-		{"A Node agent", "node", "nodejs", "agent.mjs"},
-		{"A Python agent", "python3", "python3", "agent.py"},
+	for _, tt := range []struct{ program, debian, file string }{
+		{"node", "nodejs", "agent.mjs"},
+		{"python3", "python3", "agent.py"},
 	} {
 		t.Run(tt.program, func(t *testing.T) {
 			t.Parallel()
 			program, dir := tool(t, tt.program, tt.debian), t.TempDir()
-			writeRecipe(t, dir, tt.file, tt.heading)
+			writeRecipe(t, dir, tt.file)
 			n := start(t, setup{})
 			alice, bob := n.user("alice"), n.user("bob")
 			ops := alice.general(t, "ops", "bob").Channel.ID
@@ -119,9 +112,9 @@ func TestRecipesForAgents(t *testing.T) {
 	}
 }
 
-func writeRecipe(t *testing.T, dir, file, heading string) {
+func writeRecipe(t *testing.T, dir, file string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, file), []byte(recipe(t, heading)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(recipe(t, file)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -172,7 +165,7 @@ func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 	}
 }
 
-// The README's page, from another origin, shows each message once: over connections that break, and answers of
+// The page for browsers, from another origin, shows each message once: over connections that break, and answers of
 // a proxy at which EventSource gives up.
 func TestRecipeForAPage(t *testing.T) {
 	t.Parallel()
@@ -180,7 +173,7 @@ func TestRecipeForAPage(t *testing.T) {
 	var api string
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, strings.Replace(recipe(t, "A browser page"), "http://127.0.0.1:8080", api, 1))
+		_, _ = io.WriteString(w, strings.Replace(recipe(t, "page.html"), "http://127.0.0.1:8080", api, 1))
 	}))
 	t.Cleanup(web.Close)
 	n := start(t, setup{edge: config.Edge{AllowOrigins: []string{web.URL}}})

@@ -17,8 +17,8 @@ type route struct {
 	lasts        bool // for as long as it takes, like a stream
 }
 
-// routes is the whole API. The README's table "Who may what" has each of them, and a test that walks
-// both fails for one without a row.
+// routes is the whole API. The table "Who may what" in docs/api.md has each of them; a test fails for a
+// route without a row.
 func (s *Server) routes() []route {
 	return []route{
 		on("POST", "/api/channels", s.createChannel),
@@ -52,6 +52,9 @@ func (s *Server) routes() []route {
 		on("GET", "/openapi.json", s.contract),
 		on("GET", "/", s.page),
 		on("GET", "/console/:file", s.page),
+		on("GET", "/docs", s.docs),
+		on("GET", "/docs/:page", s.docs),
+		on("GET", "/llms.txt", s.llms),
 		on("GET", "/metrics", s.serveMetrics),
 	}
 }

@@ -14,15 +14,15 @@ import (
 	"fabric-guild/handlers"
 )
 
-// whoMayWhat is the README's table of that name: for each route what it answers to whom. Of a head or a cell
+// whoMayWhat is the table of that name in docs/api.md: for each route what it answers to whom. Of a head or a cell
 // with several names each stands for itself.
 func whoMayWhat(t *testing.T) map[string]map[string]string {
 	t.Helper()
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(readme), "\n### Who may what\n")
+	_, section, _ := strings.Cut(string(readme), "\n## Who may what\n")
 	_, table, _ := strings.Cut(section, "\n|")
 	table, _, _ = strings.Cut(table, "\n\n")
 	cells := func(line string) []string {
@@ -34,7 +34,7 @@ func whoMayWhat(t *testing.T) map[string]map[string]string {
 	}
 	lines := strings.Split(table, "\n")
 	if len(lines) < 3 {
-		t.Fatal("got no table in the README's section Who may what, want one")
+		t.Fatal("got no table in docs/api.md, want one")
 	}
 	heads, rows := cells(lines[0]), map[string]map[string]string{}
 	for _, line := range lines[2:] {
@@ -86,13 +86,13 @@ var routeBodies = map[string]any{
 }
 
 // Every route, as everyone, on an open channel and on a private one, on what is their own and what is
-// another's: the answers are those of the README's table, and no route is without a row.
+// another's: the answers are those of the table in docs/api.md, and no route is without a row.
 func TestWhoMayWhat(t *testing.T) {
 	t.Parallel()
 	table, routes := whoMayWhat(t), handlers.Routes()
 	for route := range table {
 		if !slices.Contains(routes, route) {
-			t.Errorf("the README's table has %s, which is no route", route)
+			t.Errorf("docs/api.md has %s, which is no route", route)
 		}
 	}
 	n := start(t, setup{admin: "admin"})
@@ -104,7 +104,7 @@ func TestWhoMayWhat(t *testing.T) {
 	}
 	for _, route := range routes {
 		if table[route] == nil {
-			t.Errorf("got no row for %s in the README's table Who may what, want one", route)
+			t.Errorf("got no row for %s in docs/api.md, want one", route)
 			continue
 		}
 		if len(table[route]) != len(callers) {
@@ -153,7 +153,7 @@ func (n *node) trial(t *testing.T, stages map[bool]*stage, route, who string, ca
 					continue // they have none
 				}
 			}
-			at := strings.NewReplacer(":id", id, ":userId", strings.ReplaceAll(target, " ", "-"), ":file", "app.js").Replace(path)
+			at := strings.NewReplacer(":id", id, ":userId", strings.ReplaceAll(target, " ", "-"), ":file", "app.js", ":page", "stream").Replace(path)
 			want := open
 			if private {
 				want = hidden

@@ -211,20 +211,24 @@ func TestCommandLeavesAChild(t *testing.T) {
 	}
 }
 
-var recipe = regexp.MustCompile("(?s)```\n(fabric-guild tail [^\n]*-exec \\./agent\\.sh)\n```\n\n```\n(#!/bin/sh\n.*?)```")
+// pages is where the pages for users are.
+var pages = filepath.Join("..", "..", "handlers", "docs")
 
-// The README's agent, as it stands there: it answers each message that wakes it, and once, also where it is run
+// recipe is the command in docs/agents.md that runs the program below it.
+var recipe = regexp.MustCompile("```\n(fabric-guild tail [^\n]*-exec \\./agent\\.sh)\n```\n\n\\[agent\\.sh\\]")
+
+// The agent of docs/agents.md answers each message that wakes it, and once, also where it is run
 // again for one that it has answered.
-func TestReadmesAgent(t *testing.T) {
+func TestAgentOfThePage(t *testing.T) {
 	t.Parallel()
 	lookPath(t, "curl", "curl")
 	lookPath(t, "jq", "jq")
-	m := recipe.FindStringSubmatch(readFile(t, "..", "..", "README.md"))
+	m := recipe.FindStringSubmatch(readFile(t, pages, "agents.md"))
 	if m == nil {
-		t.Fatal("got no agent in the README, want one")
+		t.Fatal("got no agent in docs/agents.md, want one")
 	}
 	g, dir := newGuild(t), t.TempDir()
-	writeFile(t, m[2], dir, "agent.sh")
+	writeFile(t, readFile(t, pages, "recipes", "agent.sh"), dir, "agent.sh")
 	if err := os.Symlink(program.Path, filepath.Join(dir, "fabric-guild")); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// What some clients do without the few lines that their rows in the README ask for. Where one of these fails
+// What some clients do without the few lines that their rows in docs/clients.md ask for. Where one of these fails
 // because the client has learned better, the lines may go.
 func TestWhatClientsDoAlone(t *testing.T) {
 	t.Parallel()

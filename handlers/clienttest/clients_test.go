@@ -13,7 +13,7 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A client follows the stream at a URL until the test ends, by itself or as its README row says, and tells
+// A client follows the stream at a URL until the test ends, by itself or as its row in docs/clients.md says, and tells
 // what it hears.
 type client struct {
 	name   string

@@ -1,5 +1,5 @@
 // Package clienttest has real clients follow a stream of the program through what happens to connections:
-// libraries of Node and Go, a browser, curl. The README lists what each of them needs.
+// libraries of Node and Go, a browser, curl. docs/clients.md lists what each of them needs.
 package clienttest
 
 import (

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// The README's table has the versions that these tests run.
-func TestReadmeHasTheVersions(t *testing.T) {
+// The table in docs/clients.md has the versions that these tests run.
+func TestPageHasTheVersions(t *testing.T) {
 	t.Parallel()
-	readme := read(t, "../../README.md")
+	readme := read(t, "../docs/clients.md")
 	var want []string
 	var npm struct{ Dependencies map[string]string }
 	if err := json.Unmarshal([]byte(read(t, filepath.Join(scripts, "package.json"))), &npm); err != nil {
@@ -31,7 +31,7 @@ func TestReadmeHasTheVersions(t *testing.T) {
 	}
 	for _, row := range want {
 		if !strings.Contains(readme, "\n| "+row+" |") {
-			t.Errorf("got no row %q in the README's table of clients", row)
+			t.Errorf("got no row %q in docs/clients.md", row)
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package proxytest runs the program behind what stands in front of it: proxies with the configurations that
-// the README shows, several servers behind one of them, a pooler before the database.
+// docs/proxies.md shows, several servers behind one of them, a pooler before the database.
 package proxytest
 
 import (

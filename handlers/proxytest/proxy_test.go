@@ -18,7 +18,7 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A kind is a proxy as Debian packages it, with the configuration that the README shows for it.
+// A kind is a proxy as Debian packages it, with the configuration that docs/proxies.md shows for it.
 type kind struct {
 	name    string // of the package and the program
 	config  string // in testdata/proxies
@@ -73,7 +73,7 @@ func start(t *testing.T, k kind, idle time.Duration, servers ...*guildtest.Node)
 	return p
 }
 
-// configuration is what the README shows, with our addresses.
+// configuration is what docs/proxies.md shows, with our addresses.
 func (p *proxy) configuration(servers []*guildtest.Node) string {
 	p.t.Helper()
 	shown, err := os.ReadFile(filepath.Join("../../testdata/proxies", p.kind.config))

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// What these tests run is what the README shows.
-func TestReadmeShowsTheConfigurations(t *testing.T) {
+// What these tests run is what docs/proxies.md shows.
+func TestPageShowsTheConfigurations(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../docs/proxies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func TestReadmeShowsTheConfigurations(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(readme), "```\n"+string(config)+"```\n") {
-			t.Errorf("got no %s in the README, want it as it is in testdata/proxies", k.config)
+			t.Errorf("got no %s in docs/proxies.md, want it as it is in testdata/proxies", k.config)
 		}
 	}
 }
