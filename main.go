@@ -448,6 +448,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	background.Go(func() { tailer.Run(reading) })
 	background.Go(func() { router.RunTrim(reading) })
 	background.Go(func() { database.RunSweeper(reading, logger) })
+	background.Go(func() { database.RunWakeSweeper(reading, router.Position, server.RingWakes, logger) })
 	background.Go(func() { database.RunRetention(reading, c.Retention, logger) })
 	background.Go(func() { database.RunDoorbell(reading, cmp.Or(c.DoorbellURL, c.URL), logger) })
 	web := handlers.NewHTTPServer(handler, cert, logger)

@@ -161,15 +161,27 @@ const plannedOnce = `SELECT set_config('plan_cache_mode', 'force_generic_plan', 
 // It may wait for a channel that somebody holds, so transactions get three of four connections at most: the rest
 // is for what waits for nobody.
 func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
+	release, err := d.place(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return d.inEpoch(ctx, func() error {
+		defer d.ring()
+		return d.inTx(ctx, d.pool, do)
+	})
+}
+
+// place waits for one of the places that transactions have.
+func (d *DB) place(ctx context.Context) (release func(), err error) {
 	late, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	select {
 	case d.places <- struct{}{}:
+		return func() { <-d.places }, nil
 	case <-late.Done():
-		return lacking(late.Err())
+		return nil, lacking(late.Err())
 	}
-	defer func() { <-d.places }()
-	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })
 }
 
 // inEpoch tries a second time where the database turns out to be in a life without an epoch.
@@ -190,7 +202,6 @@ func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Conte
 	}
 	ctx, cancel := finish(ctx)
 	defer cancel()
-	defer d.ring()
 	defer c.Release() // destroys a connection that is still in a transaction
 	var b pgx.Batch
 	b.Queue(begin)

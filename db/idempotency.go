@@ -43,7 +43,7 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	const lock = `SELECT pg_try_advisory_xact_lock((1::bigint << 62) | (hashtextextended($1 || ' ' || $2 || ' ' || $3, 0) & 4611686018427387903))`
 	// A later statement: it sees what was committed before the lock was free.
 	const query = `
-		SELECT body_hash, status, answer FROM idempotency_keys
+		SELECT body_hash, status, answer, message_id FROM idempotency_keys
 		WHERE user_id = $1 AND route = $2 AND key = $3 AND created_at > now() - $4::interval`
 	var free bool
 	if err := q.conn.QueryRow(ctx, lock, k.User, k.Route, k.Key).Scan(&free); err != nil {
@@ -54,7 +54,7 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	}
 	var a Answer
 	var hash []byte
-	err := q.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).Scan(&hash, &a.Status, &a.Body)
+	err := q.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).Scan(&hash, &a.Status, &a.Body, &a.Message)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil

@@ -58,6 +58,27 @@ func (q Queries) Message(ctx context.Context, id uuid.UUID, user string) (Stored
 	return m, sentinel(err)
 }
 
+// MessagesAt returns the messages at some places of a channel, oldest first, as user stands to them.
+func (q Queries) MessagesAt(ctx context.Context, channel uuid.UUID, user string, seqs []int64) ([]StoredMessage, error) {
+	rows, err := q.conn.Query(ctx, selectMessage+` WHERE m.channel_id = $2 AND m.seq = ANY ($3) ORDER BY m.seq`, user, channel, seqs)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found, err := pgx.CollectRows(rows, scanMessage)
+	return found, sentinel(err)
+}
+
+// OwnAfter returns the latest messages by a member behind a place in a channel, newest first.
+func (q Queries) OwnAfter(ctx context.Context, channel uuid.UUID, user string, after int64, limit int) ([]StoredMessage, error) {
+	rows, err := q.conn.Query(ctx, selectMessage+`
+		WHERE m.channel_id = $2 AND m.seq > $3 AND m.author_user_id = $1 ORDER BY m.seq DESC LIMIT $4`, user, channel, after, limit)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found, err := pgx.CollectRows(rows, scanMessage)
+	return found, sentinel(err)
+}
+
 // LockMessage waits until nobody else changes a message, and holds that until the transaction ends: so its
 // changes stand in the log in the order in which they were made.
 func (q Queries) LockMessage(ctx context.Context, id uuid.UUID) error {

@@ -41,6 +41,7 @@ const (
 	MessageUpdated  Kind = "message.updated"
 	MessageDeleted  Kind = "message.deleted"
 	TurnChanged     Kind = "turn.changed"
+	WakeDead        Kind = "wake.dead"
 )
 
 // What the user concerned hears of ChannelCreated or MemberJoined, and of MemberLeft.
@@ -53,7 +54,7 @@ const (
 var Kinds = []string{
 	channelJoined, channelLeft, string(MemberJoined), string(MemberLeft),
 	string(ChannelUpdated), string(ChannelArchived), string(MessageCreated),
-	string(MessageUpdated), string(MessageDeleted), string(TurnChanged),
+	string(MessageUpdated), string(MessageDeleted), string(TurnChanged), string(WakeDead),
 }
 
 // Time is an instant on the wire: RFC 3339 in UTC with milliseconds.
@@ -160,7 +161,7 @@ type Event struct {
 	XType     XType
 
 	Joined  []string // ChannelCreated: the first members
-	Message *Message // message events
+	Message *Message // message events; WakeDead: the first message that nobody answers
 	Gone    []string // message events: who is a member at the event's place and was none when its text last changed
 	Admin   string   // message events in triage: who hears it as the admin, member or not
 	Reason  string   // TurnChanged: what changed it

@@ -44,6 +44,9 @@ func (r *Router) part(s *Session) {
 	if !s.parted {
 		s.parted = true
 		s.user.streams--
+		if !s.opts.Uncounted {
+			s.user.counted--
+		}
 	}
 }
 

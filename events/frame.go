@@ -108,6 +108,8 @@ func (e *Event) frameFor(user string, in Interval, f *Filter) *Frame {
 		if user == e.UserID {
 			return e.own(user, channelLeft, f)
 		}
+	case WakeDead:
+		return e.wakeDead(user, f)
 	case ChannelUpdated, ChannelArchived, TurnChanged:
 	default:
 		return nil // written by a newer version: not ours to tell
@@ -173,6 +175,22 @@ func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 		})
 		frame.wakes = outcome == Wake
 		return frame
+	})
+}
+
+// wakeDead tells that nobody works on a message any more, to everyone from whom the message was not kept.
+func (e *Event) wakeDead(user string, f *Filter) *Frame {
+	if e.Message == nil || !f.passes(string(e.Kind), e.ChannelID) {
+		return nil
+	}
+	if outcome, reason := e.Message.Facts().Decide(user); outcome == Skip && reason != Author {
+		return nil
+	}
+	return e.cached(noReason, func() *Frame {
+		return newFrame(string(e.Kind), struct {
+			membership
+			MessageID uuid.UUID `json:"messageId"`
+		}{e.membership(e.UserID), e.Message.ID}, e.Cursor)
 	})
 }
 

@@ -56,6 +56,7 @@ type user struct {
 	intervals []Interval
 	live      []*Session    // those attached: their catch-up is done
 	streams   int           // all of them
+	counted   int           // those of clients
 	idle      *time.Timer   // since there were none
 	slot      chan struct{} // bounds how many of them read the log at once; made by slotOf
 	state     userState
@@ -132,7 +133,7 @@ func (r *Router) publish(e *Event) {
 			u.offer(e, &n)
 		}
 	}
-	if e.Message != nil && e.Kind != MessageCreated {
+	if e.Message != nil && (e.Kind == MessageUpdated || e.Kind == MessageDeleted) {
 		r.ring.replace(e.Message, e.Gone)
 	}
 	if e.Kind == MemberLeft {

@@ -56,6 +56,8 @@ type Options struct {
 	Rotates time.Time
 	// Revoked is asked at every heartbeat and ends the stream when it answers yes; it may take its time.
 	Revoked func() bool
+	// Uncounted streams do not count towards MaxStreams: they have no client.
+	Uncounted bool
 	// Ended is called once the stream is over; nil: nobody asks.
 	Ended func()
 }
@@ -115,10 +117,13 @@ func (r *Router) Open(opts Options) (*Session, error) {
 		u = &user{id: opts.User}
 		r.users[opts.User] = u
 	}
-	if u.streams == MaxStreams {
+	if !opts.Uncounted && u.counted == MaxStreams {
 		return nil, ErrTooManyStreams
 	}
 	u.streams++
+	if !opts.Uncounted {
+		u.counted++
+	}
 	s := &Session{router: r, opts: opts, user: u}
 	s.run = s.work
 	if opts.Resume != nil {

@@ -110,6 +110,8 @@ func describe(t reflect.Type) string {
 		return describe(t.Elem())
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case t.Kind() == reflect.Int:
+		return "a whole number"
 	case t.Kind() == reflect.Slice:
 		return "a list of strings"
 	}

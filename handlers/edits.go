@@ -131,6 +131,12 @@ type delivery struct {
 	UserID  string `json:"userId"`
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason"`
+
+	// Of a user who was woken: what became of it. Since and Status come with claimed, Note with declined.
+	State  string       `json:"state,omitempty"`
+	Since  *events.Time `json:"since,omitempty"`
+	Status *string      `json:"status,omitempty"`
+	Note   *string      `json:"note,omitempty"`
 }
 
 // deliveries explains a message: for each who was a member at its place in the log, in join order, and
@@ -164,7 +170,7 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 	items := make([]delivery, 0, len(members)+1)
 	explain := func(user string) {
 		outcome, reason := facts.Decide(user)
-		items = append(items, delivery{user, outcome.String(), reason.String()})
+		items = append(items, delivery{UserID: user, Outcome: outcome.String(), Reason: reason.String()})
 	}
 	for _, u := range members {
 		explain(u.UserID)
@@ -178,5 +184,31 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 			explain(facts.Admin)
 		}
 	}
+	if err := s.addStates(r.Context(), m, items); err != nil {
+		return err
+	}
 	return writeJSON(w, http.StatusOK, listAnswer[delivery]{items, next})
+}
+
+// addStates says of those who were woken what became of it.
+func (s *Server) addStates(ctx context.Context, m db.StoredMessage, items []delivery) error {
+	var users []string
+	var at []int
+	for i, d := range items {
+		if d.Outcome == events.Wake.String() {
+			users, at = append(users, d.UserID), append(at, i)
+		}
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	states, err := s.db.WakeStates(ctx, m.ChannelID, m.Seq, users)
+	if err != nil {
+		return err
+	}
+	for i, x := range states {
+		d := &items[at[i]]
+		d.State, d.Since, d.Status, d.Note = x.State, x.Since, x.Status, x.Note
+	}
+	return nil
 }

@@ -15,8 +15,10 @@ import (
 )
 
 type postBody struct {
-	Content string  `json:"content"`
-	ReplyTo *string `json:"replyTo"`
+	Content  string  `json:"content"`
+	ReplyTo  *string `json:"replyTo"`
+	WakeID   *string `json:"wakeId,omitempty"`
+	KeepWake bool    `json:"keepWake,omitempty"`
 }
 
 type wakeup struct {
@@ -33,6 +35,7 @@ type postAnswer struct {
 	Cursor      events.Cursor   `json:"cursor"`
 	Wakeups     []wakeup        `json:"wakeups"` // 20 at most
 	WakeupCount int             `json:"wakeupCount"`
+	Wake        *extendAnswer   `json:"wake,omitempty"` // with keepWake
 }
 
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
@@ -44,6 +47,11 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	reply, err := body.replying(id)
+	if err != nil {
+		return err
+	}
+	body.WakeID, body.KeepWake = nil, false // a request that comes again may come under a new wake
 	key, err := requestKey(r, id, body)
 	if err != nil {
 		return err
@@ -65,6 +73,9 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		if body.ReplyTo != nil {
 			return refused(fieldError{"replyTo", "does not go with a command"})
 		}
+		if reply != nil {
+			return refused(fieldError{"wakeId", "does not go with a command"})
+		}
 		return s.carryOut(w, r, id, channel, key, command)
 	}
 	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content)}
@@ -84,6 +95,9 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	if reply != nil {
+		return s.postReply(w, r, id, key, m, reply)
+	}
 	if key == nil {
 		post, err := s.db.PostMessage(r.Context(), m)
 		if err == nil {
@@ -94,7 +108,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return s.once(w, r, key, func(ctx context.Context, q db.Queries) (int, any, error) {
-		post, err := s.postIn(ctx, q, id, m)
+		post, err := s.postIn(ctx, q, id, m, nil)
 		return http.StatusCreated, answerTo(post), err
 	})
 }
@@ -132,7 +146,7 @@ func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 
 // postIn posts in a transaction: where turns are taken, where a key is to be kept, and to find out why a
 // post was refused.
-func (s *Server) postIn(ctx context.Context, q db.Queries, id Identity, m db.NewMessage) (db.Post, error) {
+func (s *Server) postIn(ctx context.Context, q db.Queries, id Identity, m db.NewMessage, reply *replying) (db.Post, error) {
 	c, err := ofMember(ctx, q, id, m.ChannelID) // for its x-type, which never changes
 	if err != nil {
 		return db.Post{}, err
@@ -155,7 +169,15 @@ func (s *Server) postIn(ctx context.Context, q db.Queries, id Identity, m db.New
 			return db.Post{}, err
 		}
 	}
+	if reply != nil {
+		if reply.done, err = q.BeginReply(ctx, reply.ref, m.ChannelID, reply.keep, keepLease); err != nil {
+			return db.Post{}, err
+		}
+	}
 	post, err := q.PostMessage(ctx, m)
+	if err == nil && reply != nil {
+		err = q.EndReply(ctx, reply.done, post.ID)
+	}
 	if errors.Is(err, db.ErrRefused) {
 		err = refused(fieldError{"replyTo", "is no message of this channel"})
 	}
@@ -164,7 +186,7 @@ func (s *Server) postIn(ctx context.Context, q db.Queries, id Identity, m db.New
 
 func answerTo(p db.Post) postAnswer {
 	wakeups, count := woken(p)
-	return postAnswer{p.ID, p.AppendJSON(nil), p.Cursor, wakeups, count}
+	return postAnswer{id: p.ID, Message: p.AppendJSON(nil), Cursor: p.Cursor, Wakeups: wakeups, WakeupCount: count}
 }
 
 // woken are those whom a post wakes, by the rule that its delivery goes by, and how many there are.
@@ -233,12 +255,15 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	shown := make([]events.Message, len(found))
+	d := decider{s: s, c: c, user: id.UserID, lists: map[int][]string{}}
+	shown := make([]decidedMessage, len(found))
 	for i, m := range found {
-		shown[i] = asSeen(m, c)
+		if shown[i], err = d.show(r.Context(), m); err != nil {
+			return err
+		}
 	}
-	items, next := page(shown, asked, func(m events.Message) string { return m.ID.String() })
-	return writeJSON(w, http.StatusOK, listAnswer[events.Message]{items, next})
+	items, next := page(shown, asked, func(m decidedMessage) string { return m.ID.String() })
+	return writeJSON(w, http.StatusOK, listAnswer[decidedMessage]{items, next})
 }
 
 // asSeen is a message as a member of its channel may see it.

@@ -16,7 +16,17 @@ import (
 // (draft-ietf-httpapi-idempotency-key-header-07) is carried out once: the answer is kept in the transaction
 // that does what it tells of, and given again to whoever sends the same. Errors are not kept: a request that
 // was refused has done nothing, and may be sent again.
-func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey, do func(ctx context.Context, q db.Queries) (status int, answer any, err error)) error {
+func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey, do creation) error {
+	return s.onceOr(w, r, key, nil, do)
+}
+
+// A creation does what a request asks for, and returns its answer.
+type creation func(ctx context.Context, q db.Queries) (status int, answer any, err error)
+
+// onceOr is once. again, if there is one, runs in the transaction that finds an earlier answer.
+func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestKey,
+	again func(ctx context.Context, q db.Queries, earlier db.Answer) error, do creation,
+) error {
 	var a db.Answer
 	var replayed bool
 	err := s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) error {
@@ -28,6 +38,9 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey
 			}
 			if earlier != nil {
 				a, replayed = *earlier, true
+				if again != nil {
+					return again(ctx, q, a)
+				}
 				return nil
 			}
 		}

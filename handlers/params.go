@@ -47,9 +47,13 @@ func number(q url.Values, name string, absent, least, most int) (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < least || n > most {
-		return 0, malformed(fieldError{name, fmt.Sprintf("is to be a number from %d to %d", least, most)})
+		return 0, malformed(outOfRange(name, least, most))
 	}
 	return n, nil
+}
+
+func outOfRange(name string, least, most int) fieldError {
+	return fieldError{name, fmt.Sprintf("must be a number from %d to %d", least, most)}
 }
 
 // flag reads a parameter that is true or false; absent is false.

@@ -39,6 +39,15 @@ func (s *Server) routes() []route {
 		on("GET", "/api/channels/:id/messages", s.history),
 		{"GET", "/api/stream", s.stream, true},
 		{"GET", "/api/events", s.poll, true},
+		on("POST", "/api/channels/:id/stop", s.stopWork),
+		{"POST", "/api/wakes/claim", s.claimWake, true},
+		on("GET", "/api/wakes", s.listWakes),
+		on("DELETE", "/api/wakes", s.closeQueue),
+		on("POST", "/api/wakes/:id/extend", s.extendWake),
+		on("POST", "/api/wakes/:id/ack", s.ackWake),
+		on("POST", "/api/wakes/:id/nack", s.nackWake),
+		on("POST", "/api/wakes/dead/:id/retry", s.retryWake),
+		on("DELETE", "/api/wakes/dead/:id", s.hideWake),
 		on("PATCH", "/api/messages/:id", s.editMessage),
 		on("DELETE", "/api/messages/:id", s.deleteMessage),
 		on("GET", "/api/messages/:id/deliveries", s.deliveries),
@@ -63,12 +72,13 @@ func on(method, path string, h handler) route { return route{method, path, h, fa
 
 // mux leads each request to its route.
 func (s *Server) mux() http.Handler {
-	m := httprouter.New()
-	m.RedirectTrailingSlash, m.RedirectFixedPath = false, false // no redirects: a stream's client would follow, or fail
-	m.HandleOPTIONS = false
-	m.NotFound = http.HandlerFunc(s.notFound)
-	m.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
+	rest := s.newMux(http.HandlerFunc(s.notFound))
+	first := s.newMux(rest)
 	for _, r := range s.routes() {
+		m := first
+		if besideWords(r.path) {
+			m = rest
+		}
 		if r.lasts {
 			m.Handler(r.method, r.path, s.adapt(r.counted(r.handle)))
 			continue
@@ -79,8 +89,21 @@ func (s *Server) mux() http.Handler {
 			m.Handler(http.MethodHead, r.path, h) // RFC 9110 §9.1; net/http drops the body
 		}
 	}
+	return first
+}
+
+func (s *Server) newMux(notFound http.Handler) *httprouter.Router {
+	m := httprouter.New()
+	m.RedirectTrailingSlash, m.RedirectFixedPath = false, false // no redirects: a stream's client would follow, or fail
+	m.HandleOPTIONS = false
+	m.NotFound = notFound
+	m.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
 	return m
 }
+
+// besideWords reports whether a path has a parameter where other paths have a word, as /api/wakes/:id has beside
+// /api/wakes/claim. httprouter does not take both, so these come after the others.
+func besideWords(path string) bool { return strings.HasPrefix(path, "/api/wakes/:id/") }
 
 // A handler answers a request, or returns why it does not: then nothing has been written.
 type handler func(w http.ResponseWriter, r *http.Request) error

@@ -31,6 +31,7 @@ type Server struct {
 	streamMaxAge time.Duration // 0: streams do not end by themselves
 	rates        *rates
 	places       *places
+	desks        *desks
 	proxies      proxies
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
@@ -68,7 +69,7 @@ func New(c Config) (*Server, http.Handler) {
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
-		rates: newRates(c.RateLimit), proxies: c.TrustedProxies,
+		rates: newRates(c.RateLimit), proxies: c.TrustedProxies, desks: newDesks(c.Router),
 		places: newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
 	if c.Center != nil {
@@ -90,5 +91,11 @@ func New(c Config) (*Server, http.Handler) {
 	return s, h
 }
 
-// Drain makes /readyz say that no more requests are welcome.
-func (s *Server) Drain() { s.draining.Store(true) }
+// Drain makes /readyz say that no more requests are welcome, and answers claims that wait.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.desks.drain()
+}
+
+// RingWakes tells the claims of a user that wait on this server that something may be due.
+func (s *Server) RingWakes(user string) { s.desks.ring(user) }

@@ -1,0 +1,159 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Errors of the wake queue.
+var (
+	// ErrWakeLost says that no wake of the user has this id: somebody else has claimed it since, or it has ended.
+	ErrWakeLost = errors.New("the wake is lost")
+	// ErrLeaseLimit says that a lease has lasted as long as it may.
+	ErrLeaseLimit = errors.New("the lease has reached its limit")
+	// ErrNothingToStop says that nobody works on a wake of this user in this channel.
+	ErrNothingToStop = errors.New("nothing to stop")
+)
+
+// Bounds of the wake queue.
+const (
+	maxAttempts  = 5
+	maxTries     = `24 hours` // after the first counted attempt a wake is dead
+	leaseLimit   = `1 hour`   // after the claim no extension is granted
+	fullWidth    = 100        // messages that an attempt may hand out
+	wakeBytes    = 1 << 20    // text of the messages of one wake
+	scanNumbers  = 2000       // numbers of the event log in one page of a scan
+	scanPages    = 10         // pages of one claim
+	scanTime     = time.Second
+	scanDistance = 40 // numbers per channel from which on a scan goes channel by channel
+	choices      = 50 // rows that a claim looks at in one transaction
+	factsPage    = 500
+	dueSoon      = `60 seconds` // a row that waits for longer goes before higher priorities
+)
+
+// WakeErrorLength bounds the error of a nack and the note of an ack, in characters.
+const WakeErrorLength = 500
+
+// priorities order wakes by their strongest reason. A reason that wakes nobody has none.
+var priorities = map[events.Reason]int16{
+	events.Everyone: 1, events.WakeList: 2, events.OnDuty: 3, events.Turn: 4, events.Mention: 5, events.Direct: 6,
+}
+
+const (
+	priorityDirect = 6
+	priorityOnDuty = 3 // from here on maxAge does not apply
+)
+
+// reasonOf is the inverse of priorities.
+func reasonOf(priority int16) events.Reason {
+	for reason, p := range priorities {
+		if p == priority {
+			return reason
+		}
+	}
+	return events.Everyone
+}
+
+// A wakeRow is a row of wakes with its channel, locked.
+type wakeRow struct {
+	UserID       string
+	ChannelID    uuid.UUID
+	Part         uuid.UUID
+	FirstSeq     int64
+	LastSeq      int64
+	RestPriority int16
+	Attempts     int
+	Width        int
+	ID           *uuid.UUID
+	ClaimedUpto  *int64
+	StoppedBy    *string
+	Error        *string
+	GuildID      string
+	Name         string
+	XType        events.XType
+}
+
+const selectWake = `
+	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width, w.id,
+		w.claimed_upto, w.stopped_by, w.error, c.guild_id, c.name, c.x_type
+	FROM wakes w JOIN channels c ON c.id = w.channel_id`
+
+// A wakeFact is a message as far as the queue needs it to decide: no text.
+type wakeFact struct {
+	ChannelID      uuid.UUID
+	XType          events.XType
+	Seq            int64
+	ID             uuid.UUID
+	AuthorUserID   string
+	MentionUserIDs []string `db:"mention_user_ids"`
+	TurnUserID     *string
+	TwoState       bool
+	OnList         bool // the user is on the wake list that the message recorded
+	CreatedAt      events.Time
+	Bytes          int
+	Human          bool // its author has no queue
+}
+
+// selectFacts selects wakeFacts of messages m in channels c for the user $1.
+const selectFacts = `
+	SELECT m.channel_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids, m.turn_user_id, m.two_state,
+		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
+			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)) AS on_list,
+		m.created_at, octet_length(m.content) AS bytes,
+		NOT EXISTS (SELECT FROM wake_consumers a WHERE a.user_id = m.author_user_id) AS human`
+
+// wakes returns the priority of a message for a user; 0 if it does not wake them. Streams decide by the same
+// function, events.Facts.Decide.
+func (f *wakeFact) wakes(user string) int16 {
+	facts := events.Facts{
+		XType: f.XType, Author: f.AuthorUserID, Mentioned: slices.Sorted(slices.Values(f.MentionUserIDs)), Turn: value(f.TurnUserID),
+		TwoState: f.TwoState,
+	}
+	if f.OnList {
+		facts.WakeList = []string{user}
+	}
+	outcome, reason := facts.Decide(user)
+	if outcome != events.Wake {
+		return 0
+	}
+	return priorities[reason]
+}
+
+// owed calls each for the messages of a channel in [from, upTo] that wake the user and are owed: not deleted,
+// in a channel that is not archived, in the interval that is open now. It stops when each returns false.
+// After leaving and rejoining, what came before is no longer owed.
+func (q Queries) owed(ctx context.Context, user string, channel uuid.UUID, from, upTo int64, each func(*wakeFact, int16) bool) error {
+	const query = selectFacts + `
+		FROM channels c
+		JOIN members i ON i.channel_id = c.id AND i.user_id = $1 AND i.left_seq IS NULL
+		JOIN messages m ON m.channel_id = c.id
+		WHERE c.id = $2 AND c.archived_seq IS NULL
+			AND m.seq BETWEEN $3 AND $4 AND m.seq >= i.joined_seq AND m.deleted_at IS NULL
+		ORDER BY m.seq LIMIT $5`
+	for {
+		rows, err := q.conn.Query(ctx, query, user, channel, from, upTo, factsPage)
+		if err != nil {
+			return err
+		}
+		facts, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
+		if err != nil {
+			return err
+		}
+		for _, f := range facts {
+			if p := f.wakes(user); p > 0 && !each(f, p) {
+				return nil
+			}
+		}
+		if len(facts) < factsPage {
+			return nil
+		}
+		from = facts[len(facts)-1].Seq + 1
+	}
+}

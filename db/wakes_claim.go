@@ -1,0 +1,318 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// A WakeClaim asks for work.
+type WakeClaim struct {
+	User     string
+	Guilds   []string    // those that the user's token is for; nil: all
+	Channels []uuid.UUID // empty: all
+	Lease    time.Duration
+	Limit    int
+	MaxAge   time.Duration // 0: none
+	Since    int64         // where a queue begins that this claim creates
+	At       events.Cursor // this server's position, read before the claim
+	Worker   string        // empty: no takeover
+	Instance string
+}
+
+// A Wake is what a claim hands out.
+type Wake struct {
+	ID         uuid.UUID
+	Channel    events.Channel
+	Reason     events.Reason // the strongest among Messages
+	Attempt    int
+	LeaseUntil events.Time
+	Lease      time.Duration
+	More       bool    // others are left in this channel
+	Messages   []int64 // the numbers of the messages, oldest first
+	Scanned    int64   // the position up to which the queue was scanned
+}
+
+// A Claimed is the answer to a claim.
+type Claimed struct {
+	Wake     *Wake
+	Again    bool          // there is more to look at: claim again at once
+	Next     time.Duration // when a pause or a lease ends, if that is what comes next; 0: nothing is waiting
+	TookOver bool          // leases of other instances have ended
+	// Dead are rows that will not be handed out again. The caller buries them after the claim.
+	Dead []WakePart
+}
+
+// A WakePart names a row of the queue.
+type WakePart struct {
+	User    string
+	Channel uuid.UUID
+	Part    uuid.UUID
+}
+
+// Claim hands out the next wake of a user, for as long as the lease lasts by Postgres' clock. It takes no lock of a
+// channel and appends nothing. At most one claim of a user should call it at a time on one server: others would
+// wait for the same row, each with a connection.
+func (d *DB) Claim(ctx context.Context, c WakeClaim) (Claimed, error) {
+	end := time.Now().Add(scanTime)
+	for page := 1; ; page++ {
+		last := page == scanPages || time.Now().After(end)
+		var a Claimed
+		var done bool
+		err := d.inQueue(ctx, func(ctx context.Context, q Queries) (err error) {
+			a, done, err = q.claim(ctx, c, last)
+			return err
+		})
+		if errors.Is(err, errEpochMoved) {
+			return Claimed{Next: replayRetry}, nil // the tailer is about to move to the new epoch
+		}
+		if err != nil || done {
+			return a, err
+		}
+	}
+}
+
+// replayRetry is how soon a claim looks again while the tailer has yet to enter a new epoch.
+const replayRetry = 500 * time.Millisecond
+
+// inQueue is InTx for a change of the queue alone: it appends nothing, so it does not ring the doorbell.
+func (d *DB) inQueue(ctx context.Context, do func(context.Context, Queries) error) error {
+	release, err := d.place(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })
+}
+
+// claim is one transaction of a claim: a page of the scan, and once that is through, or on the last page, a
+// choice. All of it is under the lock of the consumer.
+func (q Queries) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, done bool, err error) {
+	queue, err := q.lockConsumer(ctx, c.User, c.At, &c.Since)
+	if err != nil {
+		return a, false, err
+	}
+	if !queue.created { // otherwise a crash could let the queue begin later, and skip messages
+		if err := q.unsynced(ctx); err != nil {
+			return a, false, err
+		}
+	}
+	if a.TookOver, err = q.takeOver(ctx, c); err != nil {
+		return a, false, err
+	}
+	scanned, err := q.scanPage(ctx, &queue, c.At)
+	if err != nil || !scanned && !last {
+		return a, false, err
+	}
+	a.Again = !scanned
+	for range choices {
+		row, err := q.choose(ctx, c)
+		if errors.Is(err, ErrNotFound) {
+			a.Dead, a.Next, err = q.waiting(ctx, c)
+			return a, true, err
+		}
+		if err != nil {
+			return a, false, err
+		}
+		if a.Wake, err = q.lease(ctx, c, row); err != nil || a.Wake != nil {
+			if a.Wake != nil {
+				a.Wake.Scanned = queue.scannedSeq
+			}
+			return a, true, err
+		}
+	}
+	a.Again = true
+	return a, true, nil
+}
+
+// takeOver ends the leases of a worker's other instances at the first claim of an instance: a program that was
+// restarted does not wait for its own leases. Wake ids stay, so a reply of the old instance counts until somebody
+// claims the wake.
+func (q Queries) takeOver(ctx context.Context, c WakeClaim) (took bool, err error) {
+	const touch = `UPDATE wake_consumers SET claimed_at = clock_timestamp() WHERE user_id = $1`
+	const seen = `
+		INSERT INTO wake_workers (user_id, worker, instance) VALUES ($1, $2, $3)
+		ON CONFLICT ON CONSTRAINT wake_workers_pkey DO UPDATE SET seen_at = clock_timestamp()
+		RETURNING xmax = 0`
+	const end = `
+		UPDATE wakes SET lease_until = clock_timestamp()
+		WHERE user_id = $1 AND worker = $2 AND instance <> $3 AND lease_until > clock_timestamp()
+			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))`
+	if _, err := q.conn.Exec(ctx, touch, c.User); err != nil || c.Worker == "" {
+		return false, err
+	}
+	var first bool
+	if err := q.conn.QueryRow(ctx, seen, c.User, c.Worker, c.Instance).Scan(&first); err != nil || !first {
+		return false, err
+	}
+	tag, err := q.conn.Exec(ctx, end, c.User, c.Worker, c.Instance, c.Guilds)
+	return tag.RowsAffected() > 0, err
+}
+
+// choose locks the row to hand out. All conditions are in one statement: what another transaction changes
+// meanwhile is checked again by Postgres once the row is locked. Order: direct messages; what has been due for a
+// minute, oldest first; priority, a retried part first; age.
+func (q Queries) choose(ctx context.Context, c WakeClaim) (*wakeRow, error) {
+	const query = selectWake + `
+		CROSS JOIN LATERAL (SELECT greatest(w.first_at, w.not_before, w.lease_until) AS at) due
+		WHERE w.user_id = $1
+			AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) AND (cardinality($3::uuid[]) = 0 OR w.channel_id = ANY ($3))
+			AND NOT EXISTS (SELECT FROM wakes o
+				WHERE o.user_id = $1 AND o.channel_id = w.channel_id AND o.lease_until > clock_timestamp())
+			AND (w.not_before IS NULL OR w.not_before <= clock_timestamp())
+			AND w.attempts < $4 AND w.stopped_by IS NULL
+			AND (w.first_attempt_at IS NULL OR w.first_attempt_at > clock_timestamp() - $5::interval)
+		ORDER BY w.priority = $6 DESC, due.at < clock_timestamp() - $7::interval DESC,
+			CASE WHEN due.at < clock_timestamp() - $7::interval THEN due.at END,
+			w.priority DESC, w.part <> '00000000-0000-0000-0000-000000000000' DESC, w.first_seq
+		LIMIT 1 FOR UPDATE OF w`
+	rows, err := q.conn.Query(ctx, query, c.User, c.Guilds, orEmpty(c.Channels), maxAttempts, maxTries, priorityDirect, dueSoon)
+	if err != nil {
+		return nil, err
+	}
+	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[wakeRow])
+	return row, sentinel(err)
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// waiting returns the rows that will not be handed out again, and how long it takes until the next pause or
+// lease ends. The duration is Postgres', so clocks do not matter.
+func (q Queries) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, next time.Duration, err error) {
+	const buried = `
+		SELECT user_id, channel_id, part FROM wakes
+		WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+			AND (attempts >= $2 OR stopped_by IS NOT NULL OR first_attempt_at <= clock_timestamp() - $3::interval)
+		LIMIT 10`
+	const soonest = `
+		SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - clock_timestamp())::float8
+		FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()`
+	var seconds *float64
+	var b pgx.Batch
+	b.Queue(buried, c.User, maxAttempts, maxTries).Query(func(rows pgx.Rows) (err error) {
+		dead, err = pgx.CollectRows(rows, pgx.RowToStructByPos[WakePart])
+		return err
+	})
+	b.Queue(soonest, c.User).QueryRow(func(row pgx.Row) error { return row.Scan(&seconds) })
+	if err := q.conn.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, 0, err
+	}
+	if seconds != nil {
+		next = max(time.Millisecond, time.Duration(*seconds*float64(time.Second)))
+	}
+	return dead, next, nil
+}
+
+// lease hands a row out. It returns nil where nothing in the row is owed any more; then the row is gone, or
+// begins later.
+func (q Queries) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error) {
+	var found, rest []*wakeFact
+	var bytes int
+	var strongest, restPriority int16
+	expired := int64(0) // the last message that is too old
+	oldest := time.Time{}
+	if c.MaxAge > 0 {
+		now, err := q.now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		oldest = now.Add(-c.MaxAge)
+	}
+	var width int
+	take := func(f *wakeFact, priority int16) bool {
+		if len(found) == 0 {
+			if f.CreatedAt.Before(oldest) && priority < priorityOnDuty {
+				expired = f.Seq
+				return true
+			}
+			width = row.widthFor(f.Seq)
+		}
+		full := len(found) == min(c.Limit, width) || len(found) > 0 && bytes+f.Bytes > wakeBytes
+		if len(rest) > 0 || full {
+			rest = append(rest[:0], f)
+			restPriority = max(restPriority, priority)
+			return true
+		}
+		found, bytes, strongest = append(found, f), bytes+f.Bytes, max(strongest, priority)
+		return true
+	}
+	if err := q.owed(ctx, c.User, row.ChannelID, row.FirstSeq, row.LastSeq, take); err != nil {
+		return nil, err
+	}
+	if expired > 0 {
+		if err := q.dead(ctx, row, row.FirstSeq, expired, "expired", "", ""); err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 {
+		return nil, q.deleteWake(ctx, row)
+	}
+	if found[0].Seq > row.FirstSeq { // the oldest message is another one now
+		row.FirstSeq, row.Attempts, row.Width = found[0].Seq, 0, fullWidth
+	}
+	w := &Wake{ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(strongest), Attempt: row.Attempts + 1, Lease: c.Lease, More: len(rest) > 0}
+	for _, f := range found {
+		w.Messages = append(w.Messages, f.Seq)
+	}
+	const update = `
+		UPDATE wakes w SET id = $4, claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $5::interval,
+			first_seq = $6, first_at = $7, attempts = $8::integer + 1, width = $9, claimed_upto = $10,
+			priority = greatest($11::smallint, $12::smallint), rest_priority = $12::smallint,
+			first_attempt_at = CASE WHEN $8::integer = 0 THEN clock_timestamp() ELSE first_attempt_at END,
+			error = CASE WHEN $8::integer = 0 THEN NULL ELSE error END,
+			not_before = NULL, worker = $13, instance = $14, status = NULL
+		FROM channels c
+		WHERE w.user_id = $1 AND w.channel_id = $2 AND w.part = $3 AND c.id = w.channel_id
+		RETURNING w.lease_until, c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at`
+	ch := &w.Channel
+	err := q.conn.QueryRow(ctx, update, row.UserID, row.ChannelID, row.Part, w.ID, c.Lease,
+		row.FirstSeq, found[0].CreatedAt.Time, row.Attempts, width, found[len(found)-1].Seq,
+		strongest, restPriority, optional(c.Worker), optional(c.Instance)).
+		Scan(&w.LeaseUntil, &ch.ID, &ch.GuildID, &ch.Name, &ch.XType, &ch.Private, &ch.History, &ch.CreatedBy, &ch.CreatedAt)
+	return w, err
+}
+
+// widthFor is how many messages the next attempt hands out, if first is its oldest message. From the third attempt
+// on it is one: a message that makes workers fail must not take its neighbours along.
+func (r *wakeRow) widthFor(first int64) int {
+	switch {
+	case first > r.FirstSeq:
+		return fullWidth
+	case r.Attempts == 0:
+		return r.Width
+	case r.Attempts >= 2, r.Width < fullWidth:
+		return 1
+	}
+	return r.Width
+}
+
+func (q Queries) now(ctx context.Context) (at time.Time, err error) {
+	err = q.conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&at)
+	return at, err
+}
+
+func (q Queries) deleteWake(ctx context.Context, row *wakeRow) error {
+	const query = `DELETE FROM wakes WHERE user_id = $1 AND channel_id = $2 AND part = $3`
+	_, err := q.conn.Exec(ctx, query, row.UserID, row.ChannelID, row.Part)
+	return err
+}
+
+// dead moves a part of a row's range to the dead wakes.
+func (q Queries) dead(ctx context.Context, row *wakeRow, first, last int64, outcome, note, errorText string) error {
+	const insert = `
+		INSERT INTO wakes_dead (id, user_id, channel_id, first_seq, last_seq, attempts, outcome, note, error)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	_, err := q.conn.Exec(ctx, insert, uuid.Must(uuid.NewV7()), row.UserID, row.ChannelID, first, last, row.Attempts,
+		outcome, optional(note), optional(errorText))
+	return err
+}

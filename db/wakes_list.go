@@ -1,0 +1,167 @@
+package db
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// A QueuedWake is a row of a user's own list. Ranges go by numbers; Messages counts what is owed in them.
+type QueuedWake struct {
+	ID         *uuid.UUID // of a claimed one the wake's, of a dead one its own
+	ChannelID  uuid.UUID
+	Priority   int16
+	Attempts   int
+	At         events.Time // the oldest message; of a claimed one the claim; of a dead one when it died
+	LeaseUntil *events.Time
+	NotBefore  *events.Time
+	Worker     *string
+	Status     *string
+	Outcome    *string
+	Note       *string
+	Error      *string
+	FirstSeq   int64
+	LastSeq    int64
+}
+
+// Reason is the strongest in the range.
+func (w QueuedWake) Reason() events.Reason { return reasonOf(w.Priority) }
+
+// A WakeList is a page of a user's queue.
+type WakeList struct{ Pending, Claimed, Dead []QueuedWake }
+
+// ListWakes returns a page of a user's queue, by (channel, first number): only of channels in the token's guilds
+// in which the user is a member now, dead wakes included.
+func (q Queries) ListWakes(ctx context.Context, user string, guilds []string, after uuid.UUID, afterSeq int64, limit int) (l WakeList, err error) {
+	const mine = `
+		CROSS JOIN LATERAL (SELECT c.guild_id FROM channels c
+			WHERE c.id = w.channel_id AND c.archived_seq IS NULL AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) LIMIT 1) c
+		CROSS JOIN LATERAL (SELECT FROM members i
+			WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.left_seq IS NULL LIMIT 1) i
+		WHERE w.user_id = $1 AND (w.channel_id, w.first_seq) > ($3, $4)`
+	const rows = `
+		SELECT w.id, w.channel_id, w.priority, w.attempts, CASE WHEN live THEN w.claimed_at ELSE w.first_at END AS at,
+			CASE WHEN live THEN w.lease_until END AS lease_until,
+			CASE WHEN NOT live AND w.not_before > clock_timestamp() THEN w.not_before END AS not_before,
+			w.worker, w.status, NULL::text AS outcome, NULL::text AS note, w.error, w.first_seq,
+			CASE WHEN live THEN w.claimed_upto ELSE w.last_seq END AS last_seq
+		FROM wakes w CROSS JOIN LATERAL (SELECT coalesce(w.lease_until > clock_timestamp(), false) AS live) l` + mine + `
+		ORDER BY w.channel_id, w.first_seq LIMIT $5`
+	const deadRows = `
+		SELECT w.id, w.channel_id, 0::smallint AS priority, w.attempts, w.at, NULL::timestamptz AS lease_until,
+			NULL::timestamptz AS not_before, NULL::text AS worker, NULL::text AS status, w.outcome, w.note, w.error,
+			w.first_seq, w.last_seq
+		FROM wakes_dead w` + mine + ` AND NOT w.hidden
+		ORDER BY w.channel_id, w.first_seq LIMIT $5`
+	collect := func(out *[]QueuedWake) func(pgx.Rows) error {
+		return func(rows pgx.Rows) (err error) {
+			*out, err = pgx.CollectRows(rows, pgx.RowToStructByName[QueuedWake])
+			return err
+		}
+	}
+	var all []QueuedWake
+	var b pgx.Batch
+	b.Queue(rows, user, guilds, after, afterSeq, limit).Query(collect(&all))
+	b.Queue(deadRows, user, guilds, after, afterSeq, limit).Query(collect(&l.Dead))
+	if err := q.conn.SendBatch(ctx, &b).Close(); err != nil {
+		return l, sentinel(err)
+	}
+	for _, w := range all {
+		if w.LeaseUntil != nil {
+			l.Claimed = append(l.Claimed, w)
+		} else {
+			w.ID = nil // an expired id is nobody's to use
+			l.Pending = append(l.Pending, w)
+		}
+	}
+	return l, nil
+}
+
+// Due reports, without a lock, whether a claim could find work: the queue does not exist, or is behind the
+// position, or has a row that is not leased and not paused.
+func (q Queries) Due(ctx context.Context, user string, at events.Cursor) (due bool, next time.Duration, err error) {
+	const query = `
+		SELECT coalesce((SELECT scanned_seq FROM wake_consumers WHERE user_id = $1), -1) < $2
+				OR EXISTS (SELECT FROM wakes WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+					AND (not_before IS NULL OR not_before <= clock_timestamp())),
+			extract(epoch FROM (SELECT min(greatest(not_before, lease_until)) FROM wakes
+				WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()) - clock_timestamp())::float8`
+	var seconds *float64
+	if err := q.conn.QueryRow(ctx, query, user, at.Seq).Scan(&due, &seconds); err != nil {
+		return false, 0, sentinel(err)
+	}
+	if seconds != nil {
+		next = max(time.Millisecond, time.Duration(*seconds*float64(time.Second)))
+	}
+	return due, next, nil
+}
+
+// A WakeState is how a message stands with a user whom it woke. The empty State: there is none.
+type WakeState struct {
+	State  string
+	Since  *events.Time
+	Status *string
+	Note   *string
+}
+
+// WakeStates returns how a message, at its place in a channel, stands with each of users, in their order. It is one
+// statement, so one snapshot.
+func (q Queries) WakeStates(ctx context.Context, channel uuid.UUID, seq int64, users []string) ([]WakeState, error) {
+	const query = `
+		SELECT CASE
+				WHEN k.user_id IS NULL OR $2 <= k.since_seq THEN 'unmanaged'
+				WHEN i.user_id IS NULL OR c.archived_seq IS NOT NULL OR m.deleted_at IS NOT NULL THEN ''
+				WHEN $2 > k.scanned_seq THEN 'pending'
+				WHEN w.user_id IS NOT NULL AND $2 <= w.claimed_upto AND w.lease_until > clock_timestamp() THEN 'claimed'
+				WHEN w.user_id IS NOT NULL THEN 'pending'
+				WHEN d.id IS NOT NULL THEN d.outcome
+				ELSE 'done' END AS state,
+			CASE WHEN w.lease_until > clock_timestamp() AND $2 <= w.claimed_upto THEN w.claimed_at END AS since,
+			CASE WHEN w.lease_until > clock_timestamp() AND $2 <= w.claimed_upto THEN w.status END AS status,
+			CASE WHEN w.user_id IS NULL THEN d.note END AS note
+		FROM unnest($3::text[]) WITH ORDINALITY AS u (id, n)
+		CROSS JOIN LATERAL (SELECT c.archived_seq FROM channels c WHERE c.id = $1 LIMIT 1) c
+		CROSS JOIN LATERAL (SELECT m.deleted_at FROM messages m WHERE m.channel_id = $1 AND m.seq = $2 LIMIT 1) m
+		LEFT JOIN wake_consumers k ON k.user_id = u.id
+		LEFT JOIN members i ON i.channel_id = $1 AND i.user_id = u.id AND i.left_seq IS NULL AND i.joined_seq <= $2
+		LEFT JOIN LATERAL (SELECT w.* FROM wakes w
+			WHERE w.user_id = u.id AND w.channel_id = $1 AND $2 BETWEEN w.first_seq AND w.last_seq
+			ORDER BY w.lease_until DESC NULLS LAST LIMIT 1) w ON true
+		LEFT JOIN LATERAL (SELECT d.* FROM wakes_dead d
+			WHERE d.user_id = u.id AND d.channel_id = $1 AND $2 BETWEEN d.first_seq AND d.last_seq
+			ORDER BY d.at DESC LIMIT 1) d ON true
+		ORDER BY u.n`
+	rows, err := q.conn.Query(ctx, query, channel, seq, users)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[WakeState])
+	return found, sentinel(err)
+}
+
+// A QueueTotal is what all queues hold together, for metrics.
+type QueueTotal struct {
+	Pending, Claimed, Dead int64
+	OldestPending          time.Duration // 0: nothing is pending
+}
+
+// QueueTotals counts rows of the wake queue.
+func (q Queries) QueueTotals(ctx context.Context) (t QueueTotal, err error) {
+	const query = `
+		SELECT count(*) FILTER (WHERE lease_until IS NULL OR lease_until <= clock_timestamp()),
+			count(*) FILTER (WHERE lease_until > clock_timestamp()),
+			(SELECT count(*) FROM wakes_dead WHERE NOT hidden AND outcome = 'dead'),
+			coalesce(extract(epoch FROM clock_timestamp() - min(first_at) FILTER (
+				WHERE (lease_until IS NULL OR lease_until <= clock_timestamp())
+					AND (not_before IS NULL OR not_before <= clock_timestamp()))), 0)::float8
+		FROM wakes`
+	var seconds float64
+	err = q.conn.QueryRow(ctx, query).Scan(&t.Pending, &t.Claimed, &t.Dead, &seconds)
+	t.OldestPending = time.Duration(min(seconds, math.MaxInt32) * float64(time.Second))
+	return t, sentinel(err)
+}

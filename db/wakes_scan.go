@@ -1,0 +1,199 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// errEpochMoved says that the database is in another epoch than the position that a scan was to go up to. The
+// tailer will catch up; until then the position means nothing here.
+var errEpochMoved = errors.New("the database is in another epoch than this server's position")
+
+// A consumer is a user's queue, locked.
+type consumer struct {
+	user       string
+	scannedSeq int64
+	created    bool
+}
+
+// lockConsumer takes the lock of a user's queue, which every other change of the queue's rows by a scan or a
+// claim waits for. With since it creates the queue where there is none; ErrNotFound if there is none.
+//
+// The insert and the lock are two statements: what the insert ran into is invisible to its own statement.
+func (q Queries) lockConsumer(ctx context.Context, user string, at events.Cursor, since *int64) (consumer, error) {
+	const insert = `
+		INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ($1, $2, $2)
+		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
+	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
+	c := consumer{user: user}
+	if since != nil {
+		tag, err := q.conn.Exec(ctx, insert, user, *since)
+		if err != nil {
+			return c, err
+		}
+		c.created = tag.RowsAffected() == 1
+	}
+	var epoch int64
+	if err := q.conn.QueryRow(ctx, lock, user).Scan(&c.scannedSeq, &epoch); err != nil {
+		return c, sentinel(err)
+	}
+	if epoch != at.Epoch {
+		return c, errEpochMoved
+	}
+	return c, nil
+}
+
+// unsynced lets the transaction commit without waiting for the disk. A claim promises nothing that a crash may
+// not undo: what it handed out is handed out again.
+func (q Queries) unsynced(ctx context.Context) error {
+	_, err := q.conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`)
+	return err
+}
+
+// owedRange is what a page of a scan found in one channel.
+type owedRange struct {
+	channel     uuid.UUID
+	first, last int64
+	firstAt     events.Time
+	priority    int16
+	human       bool
+}
+
+// scanPage scans the next page of messages for a consumer that is locked, up to the position at: it never goes
+// beyond that, because a writer below may still be open. It answers whether it has reached the position.
+//
+// A page is a range of numbers, read for all of the user's channels: scanned_seq never passes a number below
+// which a channel is unread.
+func (q Queries) scanPage(ctx context.Context, c *consumer, at events.Cursor) (done bool, err error) {
+	if c.scannedSeq >= at.Seq {
+		return true, nil
+	}
+	facts, reached, err := q.unscanned(ctx, c, at.Seq)
+	if err != nil {
+		return false, err
+	}
+	if err := q.owe(ctx, c.user, ranges(c.user, facts)); err != nil {
+		return false, err
+	}
+	const move = `UPDATE wake_consumers SET scanned_seq = greatest(scanned_seq, $2) WHERE user_id = $1`
+	if _, err := q.conn.Exec(ctx, move, c.user, reached); err != nil {
+		return false, err
+	}
+	c.scannedSeq = reached
+	return reached >= at.Seq, nil
+}
+
+// unscanned reads the facts of one page. Along the event log it costs what was said by all; channel by channel
+// it costs the number of channels, and does not need the log, so that retention never removes a wake.
+func (q Queries) unscanned(ctx context.Context, c *consumer, upTo int64) (facts []*wakeFact, reached int64, err error) {
+	const distance = `
+		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL LIMIT $3) AS i),
+			(SELECT seq FROM log_floor) > $2`
+	// LIMIT 1 keeps the look-ups: a planner without statistics would read whole tables.
+	const alongTheLog = selectFacts + `
+		FROM (SELECT e.seq, e.message_id, e.channel_id FROM events e
+			WHERE e.seq > $2 AND e.seq <= $3 AND e.kind = 'message.created' AND e.user_id <> $1
+			ORDER BY e.seq LIMIT $4) e
+		CROSS JOIN LATERAL (SELECT i.joined_seq FROM members i
+			WHERE i.channel_id = e.channel_id AND i.user_id = $1 AND i.left_seq IS NULL LIMIT 1) i
+		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
+			WHERE c.id = e.channel_id AND c.archived_seq IS NULL LIMIT 1) c
+		CROSS JOIN LATERAL (SELECT m.* FROM messages m WHERE m.id = e.message_id AND m.deleted_at IS NULL LIMIT 1) m
+		WHERE e.seq >= i.joined_seq
+		ORDER BY m.seq`
+	const byChannel = selectFacts + `
+		FROM members i
+		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
+			WHERE c.id = i.channel_id AND c.archived_seq IS NULL LIMIT 1) c
+		CROSS JOIN LATERAL (SELECT m.* FROM messages m
+			WHERE m.channel_id = i.channel_id AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= $3
+			ORDER BY m.seq LIMIT $4) m
+		WHERE i.user_id = $1 AND i.left_seq IS NULL
+		ORDER BY m.seq LIMIT $4`
+	far := upTo - c.scannedSeq
+	var channels int64
+	var expired bool
+	if err := q.conn.QueryRow(ctx, distance, c.user, c.scannedSeq, far/scanDistance+1).Scan(&channels, &expired); err != nil {
+		return nil, 0, err
+	}
+	query, reached := alongTheLog, min(upTo, c.scannedSeq+scanNumbers)
+	if expired || far > scanDistance*channels {
+		query, reached = byChannel, upTo
+	}
+	rows, err := q.conn.Query(ctx, query, c.user, c.scannedSeq, reached, scanNumbers)
+	if err != nil {
+		return nil, 0, err
+	}
+	facts, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
+	if n := len(facts); n == scanNumbers { // a full page by channel: beyond its last number some may be unread
+		reached = facts[n-1].Seq
+	}
+	return facts, reached, err
+}
+
+// ranges gathers the facts that wake the user, by channel.
+func ranges(user string, facts []*wakeFact) []owedRange {
+	var found []owedRange
+	at := map[uuid.UUID]int{}
+	for _, f := range facts {
+		priority := f.wakes(user)
+		if priority == 0 {
+			continue
+		}
+		i, ok := at[f.ChannelID]
+		if !ok {
+			i = len(found)
+			at[f.ChannelID] = i
+			found = append(found, owedRange{channel: f.ChannelID, first: f.Seq, firstAt: f.CreatedAt})
+		}
+		r := &found[i]
+		r.last, r.priority, r.human = f.Seq, max(r.priority, priority), r.human || f.Human
+	}
+	// All transactions that write several rows do so in one order.
+	slices.SortFunc(found, func(a, b owedRange) int { return slices.Compare(a.channel[:], b.channel[:]) })
+	return found
+}
+
+// owe adds ranges to the user's queue. A message by a human ends the pause of its channel and takes one attempt
+// back: somebody has said something new, so it is worth trying.
+func (q Queries) owe(ctx context.Context, user string, found []owedRange) error {
+	if len(found) == 0 {
+		return nil
+	}
+	const upsert = `
+		INSERT INTO wakes AS w (user_id, channel_id, first_seq, last_seq, first_at, priority, rest_priority)
+		SELECT $1, u.channel_id, u.first_seq, u.last_seq, u.first_at, u.priority, u.priority
+		FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::smallint[])
+			AS u (channel_id, first_seq, last_seq, first_at, priority)
+		ON CONFLICT ON CONSTRAINT wakes_pkey DO UPDATE
+			SET last_seq = greatest(w.last_seq, EXCLUDED.last_seq), priority = greatest(w.priority, EXCLUDED.priority),
+				rest_priority = greatest(w.rest_priority, EXCLUDED.priority)`
+	const encourage = `
+		UPDATE wakes SET not_before = NULL, attempts = greatest(attempts - 1, 0)
+		WHERE user_id = $1 AND channel_id = ANY ($2) AND part = '00000000-0000-0000-0000-000000000000'
+			AND attempts < $3 AND (attempts > 0 OR not_before IS NOT NULL)`
+	var channels, humans []uuid.UUID
+	var firsts, lasts []int64
+	var times []time.Time
+	var strongest []int16
+	for _, r := range found {
+		channels, firsts, lasts = append(channels, r.channel), append(firsts, r.first), append(lasts, r.last)
+		times, strongest = append(times, r.firstAt.Time), append(strongest, r.priority)
+		if r.human {
+			humans = append(humans, r.channel)
+		}
+	}
+	var b pgx.Batch
+	b.Queue(upsert, user, channels, firsts, lasts, times, strongest)
+	if len(humans) > 0 {
+		b.Queue(encourage, user, humans, maxAttempts)
+	}
+	return q.conn.SendBatch(ctx, &b).Close()
+}

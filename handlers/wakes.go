@@ -1,0 +1,331 @@
+package handlers
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+	"github.com/julienschmidt/httprouter"
+)
+
+// extendAnswer tells how a wake stands after its lease was extended.
+type extendAnswer struct {
+	LeaseUntil events.Time `json:"leaseUntil"`
+	LeaseMS    int64       `json:"leaseMs"`
+	Newer      int         `json:"newer"`
+	Gone       []uuid.UUID `json:"gone"`
+	Stop       bool        `json:"stop"`
+}
+
+func extended(x db.Extended) *extendAnswer {
+	return &extendAnswer{x.LeaseUntil, x.Lease.Milliseconds(), x.Newer, append([]uuid.UUID{}, x.Gone...), x.Stop}
+}
+
+// wakeProblem turns the errors of the wake queue into problems.
+func wakeProblem(err error) error {
+	switch {
+	case errors.Is(err, db.ErrWakeLost):
+		return newProblem(http.StatusConflict, "wake_lost",
+			"this wake has ended, or somebody else has claimed it since; drop the work, and claim the next wake")
+	case errors.Is(err, db.ErrLeaseLimit):
+		return newProblem(http.StatusConflict, "lease_limit",
+			"a wake is leased for an hour at most; a final reply still counts until somebody else claims the wake")
+	case errors.Is(err, db.ErrNothingToStop):
+		return newProblem(http.StatusConflict, "nothing_to_stop", "nobody works for this user in this channel")
+	}
+	return err
+}
+
+func wakeNotFound() *problem {
+	return newProblem(http.StatusNotFound, "wake_not_found", "there is no such wake, or none that is yours")
+}
+
+// beginWake is what every request about one wake begins with.
+func (s *Server) beginWake(w http.ResponseWriter, r *http.Request) (db.WakeRef, error) {
+	id, err := s.caller(w, r)
+	if err != nil {
+		return db.WakeRef{}, err
+	}
+	if _, err := query(r); err != nil {
+		return db.WakeRef{}, err
+	}
+	wake, ok := parseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
+	if !ok {
+		return db.WakeRef{}, wakeNotFound()
+	}
+	return db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: wake}, nil
+}
+
+// text checks an optional text of a body.
+func text(wrong *[]fieldError, name string, given *string, most int) string {
+	if given == nil {
+		return ""
+	}
+	if utf8.RuneCountInString(*given) > most || containsNUL(*given) {
+		*wrong = append(*wrong, fieldError{name, "must have 500 characters at most, and no NUL"})
+	}
+	return *given
+}
+
+func containsNUL(s string) bool {
+	for i := range len(s) {
+		if s[i] == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// extendWake extends the lease of a wake: POST /api/wakes/:id/extend.
+func (s *Server) extendWake(w http.ResponseWriter, r *http.Request) error {
+	ref, err := s.beginWake(w, r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		LeaseSeconds *int    `json:"leaseSeconds"`
+		Status       *string `json:"status"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	var wrong []fieldError
+	lease := whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)
+	text(&wrong, "status", body.Status, db.WakeErrorLength)
+	if len(wrong) > 0 {
+		return malformed(wrong...)
+	}
+	x, err := s.db.ExtendWake(r.Context(), ref, time.Duration(lease)*time.Second, body.Status)
+	if err != nil {
+		return wakeProblem(err)
+	}
+	return writeJSON(w, http.StatusOK, extended(x))
+}
+
+// ackWake ends a wake without a message: POST /api/wakes/:id/ack.
+func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
+	ref, err := s.beginWake(w, r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		Outcome *string `json:"outcome"`
+		Note    *string `json:"note"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	var wrong []fieldError
+	ack := db.Ack{Note: text(&wrong, "note", body.Note, db.WakeErrorLength)}
+	if body.Outcome != nil {
+		switch *body.Outcome {
+		case "done":
+		case "declined":
+			ack.Declined = true
+		default:
+			wrong = append(wrong, fieldError{"outcome", "must be done or declined"})
+		}
+	}
+	if len(wrong) > 0 {
+		return malformed(wrong...)
+	}
+	_, left, err := s.db.AckWake(r.Context(), ref, ack)
+	if err != nil {
+		return wakeProblem(err)
+	}
+	if left {
+		s.desks.ring(ref.User)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// maxDelay bounds how long a nack may put a wake off, in seconds.
+const maxDelay = 86400
+
+// nackWake gives a wake back: POST /api/wakes/:id/nack.
+func (s *Server) nackWake(w http.ResponseWriter, r *http.Request) error {
+	ref, err := s.beginWake(w, r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		Error        *string `json:"error"`
+		DelaySeconds *int    `json:"delaySeconds"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	var wrong []fieldError
+	nack := db.Nack{Error: text(&wrong, "error", body.Error, db.WakeErrorLength)}
+	delay := time.Duration(whole(&wrong, "delaySeconds", body.DelaySeconds, 0, 0, maxDelay)) * time.Second
+	if len(wrong) > 0 {
+		return malformed(wrong...)
+	}
+	if body.DelaySeconds != nil {
+		nack.Delay = &delay
+	}
+	a, err := s.db.NackWake(r.Context(), ref, nack, 0.8+0.4*rand.Float64())
+	if err != nil {
+		return wakeProblem(err)
+	}
+	if a.Bury {
+		if _, err := s.db.BuryWake(r.Context(), a.Part); err != nil {
+			return err
+		}
+	}
+	s.desks.ring(ref.User) // for what is left, and to set timers anew
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// retryWake makes a dead wake due again: POST /api/wakes/dead/:id/retry.
+func (s *Server) retryWake(w http.ResponseWriter, r *http.Request) error {
+	ref, err := s.beginWake(w, r)
+	if err != nil {
+		return err
+	}
+	if err := s.db.RetryWake(r.Context(), ref, s.router.Position()); err != nil {
+		if errors.Is(err, db.ErrNotFound) {
+			err = wakeNotFound()
+		}
+		return err
+	}
+	s.desks.ring(ref.User)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// hideWake takes a dead wake off the list: DELETE /api/wakes/dead/:id.
+func (s *Server) hideWake(w http.ResponseWriter, r *http.Request) error {
+	ref, err := s.beginWake(w, r)
+	if err != nil {
+		return err
+	}
+	if err := s.db.HideWake(r.Context(), ref); err != nil {
+		if errors.Is(err, db.ErrNotFound) {
+			err = wakeNotFound()
+		}
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// closeQueue removes the caller's queue: DELETE /api/wakes.
+func (s *Server) closeQueue(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.caller(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err := query(r); err != nil {
+		return err
+	}
+	if err := s.db.CloseQueue(r.Context(), id.UserID); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// stopWork asks a user's worker in a channel to stop: POST /api/channels/:id/stop.
+func (s *Server) stopWork(w http.ResponseWriter, r *http.Request) error {
+	id, channel, _, err := s.begin(w, r)
+	if err != nil {
+		return err
+	}
+	body, err := decode[struct {
+		UserID string `json:"userId"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if wrong := checkID("userId", body.UserID); wrong != nil {
+		return malformed(wrong...)
+	}
+	if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
+		return err
+	}
+	if err := s.db.StopWake(r.Context(), channel, body.UserID, id.UserID); err != nil {
+		return wakeProblem(err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+type queuedItem struct {
+	ID         *uuid.UUID   `json:"id,omitempty"`
+	ChannelID  uuid.UUID    `json:"channelId"`
+	Reason     string       `json:"reason,omitempty"`
+	Attempts   int          `json:"attempts"`
+	At         events.Time  `json:"at"`
+	LeaseUntil *events.Time `json:"leaseUntil,omitempty"`
+	NotBefore  *events.Time `json:"notBefore,omitempty"`
+	Worker     *string      `json:"worker,omitempty"`
+	Status     *string      `json:"status,omitempty"`
+	Outcome    *string      `json:"outcome,omitempty"`
+	Note       *string      `json:"note,omitempty"`
+	Error      *string      `json:"error,omitempty"`
+}
+
+type queueAnswer struct {
+	Pending []queuedItem `json:"pending"`
+	Claimed []queuedItem `json:"claimed"`
+	Dead    []queuedItem `json:"dead"`
+	Behind  bool         `json:"behind,omitempty"`
+	Next    *string      `json:"next"`
+}
+
+func queued(all []db.QueuedWake) []queuedItem {
+	items := make([]queuedItem, len(all))
+	for i, w := range all {
+		items[i] = queuedItem{
+			ID: w.ID, ChannelID: w.ChannelID, Attempts: w.Attempts, At: w.At, LeaseUntil: w.LeaseUntil, NotBefore: w.NotBefore,
+			Worker: w.Worker, Status: w.Status, Outcome: w.Outcome, Note: w.Note, Error: w.Error,
+		}
+		if w.Outcome == nil {
+			items[i].Reason = w.Reason().String()
+		}
+	}
+	return items
+}
+
+// listWakes shows the caller's queue: GET /api/wakes. The first page scans first, and creates no queue.
+func (s *Server) listWakes(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.caller(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := query(r, "limit", "after")
+	if err != nil {
+		return err
+	}
+	asked, err := limit(q)
+	if err != nil {
+		return err
+	}
+	after, afterSeq, err := placeInQueue(q.Get("after"))
+	if err != nil {
+		return err
+	}
+	a := queueAnswer{}
+	if q.Get("after") == "" {
+		a.Behind, err = s.db.ScanWakes(r.Context(), id.UserID, s.router.Position())
+		if err != nil && !errors.Is(err, db.ErrNotFound) {
+			return err
+		}
+		a.Behind = a.Behind && err == nil
+	}
+	list, err := s.db.ListWakes(r.Context(), id.UserID, id.Guilds, after, afterSeq, asked)
+	if err != nil {
+		return err
+	}
+	a.Pending, a.Claimed, a.Dead, a.Next = queued(list.Pending), queued(list.Claimed), queued(list.Dead), nextInQueue(list, asked)
+	return writeJSON(w, http.StatusOK, a)
+}

@@ -1,0 +1,344 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+)
+
+type claimBody struct {
+	WaitSeconds   *int     `json:"waitSeconds"`
+	LeaseSeconds  *int     `json:"leaseSeconds"`
+	Limit         *int     `json:"limit"`
+	Context       *int     `json:"context"`
+	ChannelIDs    []string `json:"channelIds"`
+	MaxAgeSeconds *int     `json:"maxAgeSeconds"`
+	Since         *string  `json:"since"`
+	Worker        *string  `json:"worker"`
+	Instance      *string  `json:"instance"`
+}
+
+// A decidedMessage is a message with the decision that the stream had; without, where the stream skipped it.
+type decidedMessage struct {
+	events.Message
+	Wakeup     *bool  `json:"wakeup,omitempty"`
+	WakeReason string `json:"wakeReason,omitempty"`
+}
+
+type wakeItem struct {
+	ID         uuid.UUID     `json:"id"`
+	GuildID    string        `json:"guildId"`
+	ChannelID  uuid.UUID     `json:"channelId"`
+	Name       string        `json:"name"`
+	XType      events.XType  `json:"xType"`
+	Reason     string        `json:"reason"`
+	Attempt    int           `json:"attempt"`
+	LeaseUntil events.Time   `json:"leaseUntil"`
+	LeaseMS    int64         `json:"leaseMs"`
+	More       bool          `json:"more"`
+	Last       *uuid.UUID    `json:"last"`
+	Messages   []decidedMessage `json:"messages"`
+	Context    []decidedMessage `json:"context"`
+}
+
+type claimAnswer struct {
+	Wake *wakeItem `json:"wake"`
+}
+
+// Bounds of the fields of a claim.
+const (
+	defaultLease, minLease, maxLease = 60, 5, 600
+	maxClaimWait                     = 60
+	longWait                         = 10 // from here on a wait ends earlyEnd sooner, so that proxies do not cut the answer
+	earlyEnd                         = 5
+	defaultContext, maxContext       = 20, 100
+	maxWakeMessages                  = 100
+	contextBytes                     = 256 << 10
+)
+
+// whole reads an optional number of a body.
+func whole(wrong *[]fieldError, name string, given *int, absent, least, most int) int {
+	switch {
+	case given == nil:
+		return absent
+	case *given < least || *given > most:
+		*wrong = append(*wrong, outOfRange(name, least, most))
+	}
+	return *given
+}
+
+// label checks an optional name that is the client's own.
+func label(wrong *[]fieldError, name string, given *string) string {
+	if given == nil {
+		return ""
+	}
+	*wrong = append(*wrong, checkID(name, *given)...)
+	return *given
+}
+
+// claimWake hands out the caller's next wake: POST /api/wakes/claim.
+func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.caller(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err := query(r); err != nil {
+		return err
+	}
+	body, err := decode[claimBody](w, r)
+	if err != nil {
+		return err
+	}
+	claim := db.WakeClaim{User: id.UserID, Guilds: id.Guilds}
+	var wrong []fieldError
+	wait := whole(&wrong, "waitSeconds", body.WaitSeconds, 0, 0, maxClaimWait)
+	claim.Lease = time.Duration(whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)) * time.Second
+	claim.Limit = whole(&wrong, "limit", body.Limit, maxWakeMessages, 1, maxWakeMessages)
+	around := whole(&wrong, "context", body.Context, defaultContext, 0, maxContext)
+	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1, 1<<30)) * time.Second
+	claim.Worker, claim.Instance = label(&wrong, "worker", body.Worker), label(&wrong, "instance", body.Instance)
+	for _, name := range body.ChannelIDs {
+		channel, ok := parseID(name)
+		if !ok {
+			wrong = append(wrong, fieldError{"channelIds", "must be a list of channel ids"})
+			break
+		}
+		claim.Channels = append(claim.Channels, channel)
+	}
+	if len(wrong) > 0 {
+		return malformed(wrong...)
+	}
+	if claim.Instance != "" && claim.Worker == "" || claim.Worker != "" && claim.Instance == "" {
+		return refused(fieldError{"instance", "goes with worker: give both or neither"})
+	}
+	since, err := s.since(r.Context(), body.Since)
+	if err != nil {
+		return err
+	}
+	if wait > longWait {
+		wait -= earlyEnd
+	}
+	wake, err := s.nextWake(r.Context(), claim, since, time.Duration(wait)*time.Second)
+	if err != nil || wake == nil {
+		if err == nil {
+			err = writeJSON(w, http.StatusOK, claimAnswer{})
+		}
+		return err
+	}
+	ref := db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: wake.ID}
+	item, err := s.wakeItem(r.Context(), id, wake, around)
+	if err != nil || r.Context().Err() != nil {
+		s.unclaim(r.Context(), ref)
+		return errors.Join(err, r.Context().Err())
+	}
+	return writeJSON(w, http.StatusOK, claimAnswer{item})
+}
+
+// unclaim gives a wake back that its client did not get.
+func (s *Server) unclaim(ctx context.Context, ref db.WakeRef) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	if err := s.db.UnclaimWake(ctx, ref); err != nil {
+		s.logger.WarnContext(ctx, "a wake whose client has gone was not given back; it is handed out again when its lease ends",
+			"error", err)
+		return
+	}
+	s.desks.ring(ref.User)
+}
+
+// since is where a new queue begins: at a cursor that a stream would honour. nil: at this server's position.
+func (s *Server) since(ctx context.Context, given *string) (*events.Cursor, error) {
+	if given == nil {
+		return nil, nil
+	}
+	c, err := events.ParseCursor(*given)
+	if err != nil {
+		p := malformed(fieldError{"since", err.Error()})
+		p.Code = "cursor_malformed"
+		return nil, p
+	}
+	reset, err := s.db.CheckCursor(ctx, c, s.router.Position())
+	if err == nil && reset != "" {
+		err = refused(fieldError{"since", "cannot be used, as a stream would say: " + reset})
+	}
+	return &c, err
+}
+
+// nextWake waits until a wake is due, and claims it; nil if none became due in time.
+func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events.Cursor, wait time.Duration) (*db.Wake, error) {
+	d, err := s.desks.enter(claim.User)
+	if err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	if wait > 0 {
+		if err := d.watch(); err != nil {
+			return nil, err
+		}
+	}
+	end := time.Now().Add(wait)
+	for {
+		rings, rung, skip := d.look()
+		var next time.Duration
+		if !skip {
+			var wake *db.Wake
+			if wake, next, err = s.tryClaim(ctx, d, claim, since, rings); wake != nil || err != nil {
+				return wake, err
+			}
+		}
+		left := time.Until(end)
+		if left <= 0 {
+			return nil, nil
+		}
+		if next > 0 {
+			left = min(left, next, pollDesk)
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-rung:
+		case <-timer.C:
+			d.ring() // the end of a pause or a lease is for all who wait here
+		case <-d.over():
+			if err := d.watch(); err != nil {
+				timer.Stop()
+				return nil, err
+			}
+		case <-s.desks.closed:
+			timer.Stop()
+			return nil, nil
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+		timer.Stop()
+	}
+}
+
+// tryClaim claims once, in turn with the user's other claims. next is when a pause or lease ends.
+func (s *Server) tryClaim(ctx context.Context, d *desk, claim db.WakeClaim, since *events.Cursor, rings int) (*db.Wake, time.Duration, error) {
+	if err := d.take(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer d.give()
+	for {
+		claim.At = s.router.Position() // before any statement below
+		if claim.Since = claim.At.Seq; since != nil {
+			if since.Seq > claim.At.Seq {
+				return nil, pollDesk, nil // this server has yet to read up to it
+			}
+			claim.Since = since.Seq
+		}
+		due, next, err := s.db.Due(ctx, claim.User, claim.At)
+		if err != nil || !due && claim.Worker == "" {
+			return nil, next, err
+		}
+		a, err := s.db.Claim(ctx, claim)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, part := range a.Dead {
+			left, err := s.db.BuryWake(ctx, part)
+			if err != nil {
+				return nil, 0, err
+			}
+			a.Again = a.Again || left
+		}
+		if a.TookOver {
+			d.ring()
+		}
+		switch {
+		case a.Wake != nil:
+			return a.Wake, 0, nil
+		case a.Again && ctx.Err() == nil:
+			continue
+		case len(claim.Channels) == 0 && claim.Guilds == nil:
+			d.empty(rings)
+		}
+		return nil, a.Next, ctx.Err()
+	}
+}
+
+// wakeItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
+func (s *Server) wakeItem(ctx context.Context, id Identity, wake *db.Wake, around int) (*wakeItem, error) {
+	c, err := s.db.Channel(ctx, wake.Channel.ID, id.UserID)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.db.MessagesAt(ctx, c.ID, id.UserID, wake.Messages)
+	if err != nil {
+		return nil, err
+	}
+	history := db.History{Channel: c.ID, User: id.UserID, All: c.History == "all", Before: wake.Scanned + 1, Limit: around + len(wake.Messages)}
+	latest, err := s.db.ListMessages(ctx, history)
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.db.OwnAfter(ctx, c.ID, id.UserID, wake.Scanned, around)
+	if err != nil {
+		return nil, err
+	}
+	item := &wakeItem{
+		ID: wake.ID, GuildID: c.GuildID, ChannelID: c.ID, Name: c.Name, XType: c.XType, Reason: wake.Reason.String(), Attempt: wake.Attempt,
+		LeaseUntil: wake.LeaseUntil, LeaseMS: wake.Lease.Milliseconds(), More: wake.More, Messages: []decidedMessage{}, Context: []decidedMessage{},
+	}
+	if len(latest) > 0 {
+		item.Last = &latest[0].ID
+	}
+	d := decider{s: s, c: c, user: id.UserID, lists: map[int][]string{}}
+	for _, m := range found {
+		shown, err := d.show(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		item.Messages = append(item.Messages, shown)
+	}
+	size := 0
+	for _, m := range append(own, latest...) {
+		if slices.Contains(wake.Messages, m.Seq) || len(item.Context) == around {
+			continue
+		}
+		if size += len(m.Content); size > contextBytes {
+			break
+		}
+		shown, err := d.show(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		item.Context = append(item.Context, shown)
+	}
+	slices.Reverse(item.Context)
+	return item, nil
+}
+
+// A decider shows stored messages of one channel with the decision for one user. It reads each wake list once.
+type decider struct {
+	s     *Server
+	c     db.Channel
+	user  string
+	lists map[int][]string // by version
+}
+
+func (d *decider) show(ctx context.Context, m db.StoredMessage) (decidedMessage, error) {
+	list, known := d.lists[m.WakeVersion]
+	if !known && m.WakeVersion > 0 {
+		var err error
+		if list, err = d.s.db.WakeListAt(ctx, m.ChannelID, m.WakeVersion); err != nil {
+			return decidedMessage{}, err
+		}
+		d.lists[m.WakeVersion] = list
+	}
+	m.WakeList = list
+	outcome, reason := m.Facts().Decide(d.user)
+	shown := decidedMessage{Message: asSeen(m, d.c)}
+	if outcome != events.Skip {
+		shown.Wakeup, shown.WakeReason = new(outcome == events.Wake), reason.String()
+	}
+	return shown, nil
+}

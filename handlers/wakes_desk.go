@@ -1,0 +1,179 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"fabric-guild/events"
+)
+
+// maxParked is how many claims of one user may wait at once on this server.
+const maxParked = 64
+
+// desks are where claims wait, one for each user who has some. Claims of one user talk to the database one at a
+// time; the others wait in memory and hold no connection.
+type desks struct {
+	router *events.Router
+
+	mu     sync.Mutex
+	byUser map[string]*desk
+	parked int           // all of them, for metrics
+	closed chan struct{} // closed when the server drains
+	over   bool
+}
+
+func newDesks(router *events.Router) *desks {
+	return &desks{router: router, byUser: map[string]*desk{}, closed: make(chan struct{})}
+}
+
+// A desk is where the claims of one user wait.
+type desk struct {
+	all    *desks
+	user   string
+	turn   chan struct{} // held by the claim that talks to the database
+	parked int           // guarded by all.mu
+
+	mu      sync.Mutex
+	rung    chan struct{} // closed by the next ring
+	rings   int           // so far
+	emptyAt int           // rings when a claim without a filter last found nothing; -1: none has
+	stop    func()        // ends the watch
+	ended   <-chan struct{}
+}
+
+// enter adds a claim to the desk of its user; leave must follow. The error is a refusal.
+func (x *desks) enter(user string) (*desk, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return nil, events.ErrClosed
+	}
+	d := x.byUser[user]
+	if d == nil {
+		d = &desk{all: x, user: user, turn: make(chan struct{}, 1), rung: make(chan struct{}), emptyAt: -1}
+		x.byUser[user] = d
+	}
+	if d.parked == maxParked {
+		p := newProblem(http.StatusTooManyRequests, "too_many_claims",
+			"%d claims of yours are waiting on this server, and no more may wait; let fewer workers wait", maxParked)
+		p.retryAfter = 5
+		return nil, p
+	}
+	d.parked++
+	x.parked++
+	return d, nil
+}
+
+func (d *desk) leave() {
+	d.all.mu.Lock()
+	d.parked--
+	d.all.parked--
+	last := d.parked == 0
+	if last {
+		delete(d.all.byUser, d.user)
+	}
+	d.all.mu.Unlock()
+	if last {
+		d.mu.Lock()
+		stop := d.stop
+		d.stop, d.ended = nil, nil
+		d.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+	}
+}
+
+// ring tells the claims of a user on this server that something may be due.
+func (x *desks) ring(user string) {
+	x.mu.Lock()
+	d := x.byUser[user]
+	x.mu.Unlock()
+	if d != nil {
+		d.ring()
+	}
+}
+
+func (d *desk) ring() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rings++
+	close(d.rung)
+	d.rung = make(chan struct{})
+}
+
+// look returns the number of rings so far, and a channel that the next ring closes. skip says that since the last
+// ring a claim without a filter has found nothing.
+func (d *desk) look() (rings int, next <-chan struct{}, skip bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rings, d.rung, d.emptyAt == d.rings
+}
+
+// empty notes that a claim without a filter found nothing after that many rings.
+func (d *desk) empty(rings int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.emptyAt = max(d.emptyAt, rings)
+}
+
+// watch sees to it that messages which wake the user ring this desk. It is for claims that wait; a claim that does
+// not wait needs no watch.
+func (d *desk) watch() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended != nil {
+		select {
+		case <-d.ended: // its position was lost, or the epoch changed: begin again
+		default:
+			return nil
+		}
+	}
+	stop, ended, err := d.all.router.Watch(d.user, d.ring)
+	if err != nil {
+		return err
+	}
+	d.stop, d.ended = stop, ended
+	return nil
+}
+
+// over is closed when the watch has ended; nil: there is none.
+func (d *desk) over() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ended
+}
+
+// take waits for the desk's turn to talk to the database.
+func (d *desk) take(ctx context.Context) error {
+	select {
+	case d.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *desk) give() { <-d.turn }
+
+// drain makes all waiting claims answer now.
+func (x *desks) drain() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.over {
+		x.over = true
+		close(x.closed)
+	}
+}
+
+// waiting is how many claims are parked on this server.
+func (x *desks) waiting() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.parked
+}
+
+// pollDesk is how often a claim looks again while rows are leased or paused: a ring from another server may be lost.
+const pollDesk = 5 * time.Second
