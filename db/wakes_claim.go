@@ -35,6 +35,7 @@ type Wake struct {
 	Lease      time.Duration
 	More       bool    // others are left in this channel
 	Messages   []int64 // the numbers of the messages, oldest first
+	Expired    bool    // a lease of it has ended without an answer
 	Scanned    int64   // the position up to which the queue was scanned
 }
 
@@ -260,7 +261,7 @@ func (q Queries) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, e
 	if found[0].Seq > row.FirstSeq { // the oldest message is another one now
 		row.FirstSeq, row.Attempts, row.Width = found[0].Seq, 0, fullWidth
 	}
-	w := &Wake{ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(strongest), Attempt: row.Attempts + 1, Lease: c.Lease, More: len(rest) > 0}
+	w := &Wake{ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(strongest), Attempt: row.Attempts + 1, Lease: c.Lease, More: len(rest) > 0, Expired: row.ID != nil}
 	for _, f := range found {
 		w.Messages = append(w.Messages, f.Seq)
 	}

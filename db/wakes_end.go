@@ -242,15 +242,13 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 }
 
 // StopWake asks the worker of a user in a channel to stop; ErrNothingToStop where there is no live lease.
-func (d *DB) StopWake(ctx context.Context, channel uuid.UUID, user, by string) error {
+func (q Queries) StopWake(ctx context.Context, channel uuid.UUID, user, by string) error {
 	const query = `
 		UPDATE wakes SET stopped_by = coalesce(stopped_by, $3)
 		WHERE user_id = $1 AND channel_id = $2 AND lease_until > clock_timestamp()`
-	return d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		tag, err := q.conn.Exec(ctx, query, user, channel, by)
-		if err == nil && tag.RowsAffected() == 0 {
-			return ErrNothingToStop
-		}
-		return err
-	})
+	tag, err := q.conn.Exec(ctx, query, user, channel, by)
+	if err == nil && tag.RowsAffected() == 0 {
+		return ErrNothingToStop
+	}
+	return err
 }

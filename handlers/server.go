@@ -32,6 +32,7 @@ type Server struct {
 	rates        *rates
 	places       *places
 	desks        *desks
+	wakes        metrics.Wakes
 	proxies      proxies
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
@@ -78,7 +79,8 @@ func New(c Config) (*Server, http.Handler) {
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
 	}
-	s.metrics = metrics.New(metrics.Sources{Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams}, s.logger)
+	s.wakes.Waiting = s.desks.waiting
+	s.metrics = metrics.New(metrics.Sources{Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, Wakes: &s.wakes, MaxStreams: c.MaxStreams}, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
 	h = ofOrigins(c.AllowOrigins, h)

@@ -113,6 +113,13 @@ func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id Identity, c
 			_, err := ofMember(ctx, q, id, channel)
 			return http.StatusOK, commandAnswer{Command: "help", Help: chat.Help()}, err
 		}
+		if command.Stop {
+			if _, err := ofMember(ctx, q, id, channel); err != nil {
+				return 0, nil, err
+			}
+			err := q.StopWake(ctx, channel, command.UserID, id.UserID)
+			return http.StatusOK, commandAnswer{Command: "stop"}, s.wakeProblem(err)
+		}
 		a, err := s.moveTurn(ctx, q, id, channel, command.Action, command.UserID)
 		return http.StatusOK, commandAnswer{Command: string(command.Action), Turn: &a.Turn, Cursor: &a.Cursor}, err
 	})

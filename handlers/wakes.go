@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -28,9 +29,10 @@ func extended(x db.Extended) *extendAnswer {
 }
 
 // wakeProblem turns the errors of the wake queue into problems.
-func wakeProblem(err error) error {
+func (s *Server) wakeProblem(err error) error {
 	switch {
 	case errors.Is(err, db.ErrWakeLost):
+		s.wakes.Fenced.Add(1)
 		return newProblem(http.StatusConflict, "wake_lost",
 			"this wake has ended, or somebody else has claimed it since; drop the work, and claim the next wake")
 	case errors.Is(err, db.ErrLeaseLimit):
@@ -103,7 +105,7 @@ func (s *Server) extendWake(w http.ResponseWriter, r *http.Request) error {
 	}
 	x, err := s.db.ExtendWake(r.Context(), ref, time.Duration(lease)*time.Second, body.Status)
 	if err != nil {
-		return wakeProblem(err)
+		return s.wakeProblem(err)
 	}
 	return writeJSON(w, http.StatusOK, extended(x))
 }
@@ -137,7 +139,7 @@ func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
 	}
 	_, left, err := s.db.AckWake(r.Context(), ref, ack)
 	if err != nil {
-		return wakeProblem(err)
+		return s.wakeProblem(err)
 	}
 	if left {
 		s.desks.ring(ref.User)
@@ -173,7 +175,7 @@ func (s *Server) nackWake(w http.ResponseWriter, r *http.Request) error {
 	}
 	a, err := s.db.NackWake(r.Context(), ref, nack, 0.8+0.4*rand.Float64())
 	if err != nil {
-		return wakeProblem(err)
+		return s.wakeProblem(err)
 	}
 	if a.Bury {
 		if _, err := s.db.BuryWake(r.Context(), a.Part); err != nil {
@@ -252,8 +254,11 @@ func (s *Server) stopWork(w http.ResponseWriter, r *http.Request) error {
 	if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
 		return err
 	}
-	if err := s.db.StopWake(r.Context(), channel, body.UserID, id.UserID); err != nil {
-		return wakeProblem(err)
+	err = s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) error {
+		return q.StopWake(ctx, channel, body.UserID, id.UserID)
+	})
+	if err != nil {
+		return s.wakeProblem(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

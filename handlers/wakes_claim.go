@@ -33,17 +33,17 @@ type decidedMessage struct {
 }
 
 type wakeItem struct {
-	ID         uuid.UUID     `json:"id"`
-	GuildID    string        `json:"guildId"`
-	ChannelID  uuid.UUID     `json:"channelId"`
-	Name       string        `json:"name"`
-	XType      events.XType  `json:"xType"`
-	Reason     string        `json:"reason"`
-	Attempt    int           `json:"attempt"`
-	LeaseUntil events.Time   `json:"leaseUntil"`
-	LeaseMS    int64         `json:"leaseMs"`
-	More       bool          `json:"more"`
-	Last       *uuid.UUID    `json:"last"`
+	ID         uuid.UUID        `json:"id"`
+	GuildID    string           `json:"guildId"`
+	ChannelID  uuid.UUID        `json:"channelId"`
+	Name       string           `json:"name"`
+	XType      events.XType     `json:"xType"`
+	Reason     string           `json:"reason"`
+	Attempt    int              `json:"attempt"`
+	LeaseUntil events.Time      `json:"leaseUntil"`
+	LeaseMS    int64            `json:"leaseMs"`
+	More       bool             `json:"more"`
+	Last       *uuid.UUID       `json:"last"`
 	Messages   []decidedMessage `json:"messages"`
 	Context    []decidedMessage `json:"context"`
 }
@@ -137,6 +137,10 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || r.Context().Err() != nil {
 		s.unclaim(r.Context(), ref)
 		return errors.Join(err, r.Context().Err())
+	}
+	s.wakes.Claims.Add(1)
+	if wake.Expired {
+		s.wakes.Expired.Add(1)
 	}
 	return writeJSON(w, http.StatusOK, claimAnswer{item})
 }

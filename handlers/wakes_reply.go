@@ -67,5 +67,8 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id Identity, 
 	if reply.left || reply.done != nil && reply.done.Left {
 		s.desks.ring(id.UserID)
 	}
-	return wakeProblem(err)
+	if err == nil && !reply.keep {
+		s.wakes.Replies.Add(1)
+	}
+	return s.wakeProblem(err)
 }

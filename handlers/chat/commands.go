@@ -8,11 +8,12 @@ import (
 )
 
 // A Command is what a text asks for: to be posted, to move the turn, or to be told the commands. One of
-// Content, Action and Help is set, and none for an empty text.
+// Content, Action, Stop and Help is set, and none for an empty text.
 type Command struct {
 	Content string // what the message is to hold
 	Action  Action // what is to become of the turn
 	UserID  string // whom Give gives it to; whether they are a member is not known here
+	Stop    bool   // ask UserID's worker in the channel to stop
 	Help    bool   // the answer is Help()
 }
 
@@ -22,6 +23,7 @@ var commands = [...]struct{ name, takes, does string }{
 	{"turn", " @USER", "give the turn to a member: a mention, or the id with or without @"},
 	{"pause", "", "stop the turns: messages wake nobody, and the turn stays where it is"},
 	{"resume", "", "let the turns go on"},
+	{"stop", " @USER", "ask a user's worker in this channel to stop"},
 	{"me", " TEXT", "say what you do"},
 	{"help", "", "list the commands"},
 }
@@ -58,7 +60,9 @@ func Parse(text string) (Command, error) {
 		}
 		return Command{Content: text}, nil
 	case "turn":
-		return parseTurn(argument)
+		c.Action = Give
+	case "stop":
+		c.Stop = true
 	case "pass":
 		c.Action = Pass
 	case "pause":
@@ -69,6 +73,14 @@ func Parse(text string) (Command, error) {
 		c.Help = true
 	default:
 		return Command{}, errUnknown()
+	}
+	if c.Stop || c.Action == Give {
+		id, err := parseUser(name, argument)
+		if err != nil {
+			return Command{}, err
+		}
+		c.UserID = id
+		return c, nil
 	}
 	if argument != "" {
 		return Command{}, errors.New("has something behind /" + name + ", which takes no argument")
@@ -85,19 +97,19 @@ func Help() string {
 	return b.String()
 }
 
-// parseTurn reads "<@ID>", "@ID" or "ID". An id may itself begin with an @: that of "@@ID" is "@ID".
-func parseTurn(argument string) (Command, error) {
+// parseUser reads "<@ID>", "@ID" or "ID" behind a command. An id may itself begin with an @: that of "@@ID" is "@ID".
+func parseUser(command, argument string) (string, error) {
 	id := strings.TrimPrefix(argument, "@")
 	if before, inner, after, found := cutMention(argument); found && before == "" && after == "" {
 		if _, isName := mentionedName(inner); isName {
-			return Command{}, errors.New("gives the turn to a name that could not be resolved")
+			return "", errors.New("names a user whose name could not be resolved")
 		}
 		id, _ = mentionedID(inner)
 	}
 	if !ValidID(id) {
-		return Command{}, errors.New("is to name one user: /turn <@ID>, /turn @ID or /turn ID")
+		return "", errors.New("must name one user: /" + command + " <@ID>, /" + command + " @ID or /" + command + " ID")
 	}
-	return Command{Action: Give, UserID: id}, nil
+	return id, nil
 }
 
 func errUnknown() error {

@@ -29,6 +29,7 @@ func TestParse(t *testing.T) {
 		{"pass", "/pass", Command{Action: Pass}},
 		{"pause", "/pause", Command{Action: Pause}},
 		{"resume", "/resume", Command{Action: Resume}},
+		{"stop", "/stop <@bob>", Command{Stop: true, UserID: "bob"}},
 		{"help", "/help", Command{Help: true}},
 		{"white space is no argument", "/pass \t\r\n", Command{Action: Pass}},
 		{"turn takes a mention", "/turn <@bob@example.org>", give("bob@example.org")},
@@ -50,9 +51,9 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	const (
-		unknown = "is no command; there are /pass, /turn @USER, /pause, /resume, /me TEXT, /help; a message that is to begin with a slash is sent with two"
-		oneUser = "is to name one user: /turn <@ID>, /turn @ID or /turn ID"
-		noName  = "gives the turn to a name that could not be resolved"
+		unknown = "is no command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /me TEXT, /help; a message that is to begin with a slash is sent with two"
+		oneUser = "must name one user: /turn <@ID>, /turn @ID or /turn ID"
+		noName  = "names a user whose name could not be resolved"
 	)
 	for _, tt := range []struct{ rule, text, want string }{
 		{"an unknown command is told all that exist", "/leave", unknown},
@@ -97,24 +98,24 @@ func TestHelp(t *testing.T) {
 		}
 		told[strings.Fields(name)[0]] = true
 	}
-	for _, name := range []string{"/pass", "/turn", "/pause", "/resume", "/me", "/help"} {
+	for _, name := range []string{"/pass", "/turn", "/pause", "/resume", "/stop", "/me", "/help"} {
 		if !told[name] {
 			t.Errorf("got no line for %s", name)
 		}
 	}
-	if len(told) != 6 {
-		t.Errorf("got %v, want 6 commands", told)
+	if len(told) != 7 {
+		t.Errorf("got %v, want 7 commands", told)
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"", "/", "//", "// a", "/pass", "/pass now", "/turn <@bob>", "/turn <@user.name:B>", "/me waves", " /help", "/\xff", "/no such"} {
+	for _, text := range []string{"", "/", "//", "// a", "/pass", "/pass now", "/turn <@bob>", "/turn <@user.name:B>", "/stop @bob", "/me waves", " /help", "/\xff", "/no such"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := Parse(text)
 		set := 0
-		for _, is := range []bool{err != nil, got.Content != "", got.Action != "", got.Help} {
+		for _, is := range []bool{err != nil, got.Content != "", got.Action != "", got.Stop, got.Help} {
 			if is {
 				set++
 			}
@@ -125,7 +126,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil && got != (Command{}) {
 			t.Errorf("%q: got %+v beside %v", text, got, err)
 		}
-		if (got.Action == Give) != ValidID(got.UserID) || got.Action != Give && got.UserID != "" {
+		if names := got.Action == Give || got.Stop; names != ValidID(got.UserID) || !names && got.UserID != "" {
 			t.Errorf("%q: got user %q with %q", text, got.UserID, got.Action)
 		}
 		if _, ok := ParseAction(string(got.Action)); ok != (got.Action != "") {

@@ -24,6 +24,7 @@ type Sources struct {
 	DB     *db.DB
 	Center *center.Client // nil: there is none
 	Admin  *center.AdminCache
+	Wakes  *Wakes
 
 	MaxStreams int // 0: any number
 }
