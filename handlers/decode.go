@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"fabric-guild/events"
 )
 
 // maxBody bounds a request's body, in bytes.
@@ -162,10 +164,11 @@ func sorted(wrong []fieldError) []fieldError {
 	return wrong
 }
 
+// encode returns v as one line of JSON for every reader (events.OneLine), with mentions as they were written.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
-	return b.Bytes(), err
+	return events.OneLine(b.Bytes()), err
 }
