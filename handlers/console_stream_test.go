@@ -87,6 +87,26 @@ func testConsoleCut(t *testing.T, b *browser) {
 	p.awaitText("#resumed", "none doubled")
 }
 
+// A resume that brings nothing still brings the position: the next one begins there, before that has left the log.
+func testConsoleQuietResume(t *testing.T, b *browser) {
+	n, _, alice, w := channelByProxy(t)
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	elsewhere := w.u.general(t, "without alice").Channel.ID
+	p.click("#cut")
+	p.awaitText("#stream-state", "Cut")
+	last := w.u.post(t, elsewhere, "alice does not hear this").Cursor
+	n.settle(t)
+	p.click("#cut")
+	p.awaitText("#stream-state", "Live")
+	p.awaitText("#cursor", last)
+	p.click("#cut")
+	p.awaitText("#stream-state", "Cut")
+	p.awaitText("#cursor", last)
+	p.click("#cut")
+	p.awaitText("#resumed", "0 events in the backlog, none doubled")
+}
+
 func testConsoleTabs(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)

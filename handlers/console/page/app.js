@@ -62,11 +62,10 @@ function stuck(why) {
 
 function from() { return store.cursor && { userId: store.me.userId, cursor: store.cursor } }
 
-const sessionEnds = {
-  token_expired: 'Your token has expired: sign in with a new one.',
-  token_missing: 'Your session has ended: sign in anew.', // the cookie ends with the token
-  token_invalid: 'Your token is no longer valid: sign in with a new one.',
-}
+// The browser drops the cookie about when the token expires. Whether the server then finds the expired token
+// (token_expired) or no token at all (token_missing) is chance, so both have the same text.
+const ended = 'Your session has ended. Sign in again.'
+const revoked = 'Your token is no longer valid. Sign in with a new one.'
 
 function askToSignIn(code) {
   memory.drop()
@@ -75,7 +74,7 @@ function askToSignIn(code) {
   store.status = null
   $('app').hidden = true
   $('sign-in').hidden = false
-  tell($('sign-in-problem'), sessionEnds[code])
+  tell($('sign-in-problem'), code === 'token_invalid' ? revoked : ended)
   document.title = 'Fabric Guild'
   $('token').focus()
 }

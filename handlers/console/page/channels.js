@@ -1,4 +1,4 @@
-import { $, el, patch } from './dom.js'
+import { $, bare, el, patch, written } from './dom.js'
 import { nameOf, store, watch } from './store.js'
 
 // The list of my channels, by guild.
@@ -18,7 +18,7 @@ function render() {
   }
   $('no-channels').hidden = store.channels.size > 0 || !store.cursor
   const woken = [...store.news.values()].reduce((sum, n) => sum + n.woken, 0)
-  document.title = `${woken ? `(${woken}) ` : ''}${store.room?.channel ? `${nameOf(store.room.channel)} · ` : ''}Fabric Guild`
+  document.title = `${woken ? `(${woken}) ` : ''}${store.room?.channel ? `${bare(nameOf(store.room.channel))} · ` : ''}Fabric Guild`
 }
 
 function looks(channel) {
@@ -32,7 +32,7 @@ function looks(channel) {
 function item({ id, name, kind, sign, count, woken, current }) {
   return el('li', {}, el('a', { href: `#/${id}`, 'aria-current': current && 'page', class: count > 0 && 'new' },
     el('span', { class: 'sign', 'aria-hidden': 'true' }, sign),
-    el('span', { class: 'name' }, name),
+    el('span', { class: 'name' }, written(name)),
     el('span', { class: 'kind' }, kind),
     count > 0 && el('span', { class: woken ? 'count woke' : 'count' },
       String(woken || count), el('span', { class: 'unseen' }, woken ? ` of ${count} new messages woke you` : ' new'))))

@@ -1,5 +1,5 @@
 import { api, newKey } from './api.js'
-import { $, announce, el, tell } from './dom.js'
+import { $, announce, bare, el, tell } from './dom.js'
 import { asProblem, nameOf, posted, reload, store, watch } from './store.js'
 
 // The box to write in, with suggestions of members after "@" and of commands after a first "/".
@@ -34,7 +34,7 @@ watch('room', () => {
   }
   const channel = room?.channel
   form.hidden = !room?.loaded || Boolean(channel?.archivedAt) || !store.channels.has(roomId)
-  const name = channel ? `Message ${channel.xType === 'dm' ? '@' : '#'}${nameOf(channel)}` : 'Message'
+  const name = channel ? `Message ${channel.xType === 'dm' ? '@' : '#'}${bare(nameOf(channel))}` : 'Message'
   box.placeholder = name
   box.setAttribute('aria-label', name)
   if (focusing && !form.hidden) {

@@ -1,5 +1,5 @@
 import { api } from './api.js'
-import { button, el } from './dom.js'
+import { button, el, written } from './dom.js'
 
 // What a message was to each who was a member when it came (README, "Who is woken").
 
@@ -30,7 +30,7 @@ export async function deliveries(message, failed) {
   const load = async (after) => {
     const { items, next } = await api('GET', `messages/${message.id}/deliveries${after ? `?after=${after}` : ''}`)
     rows.append(...items.map(({ userId, outcome: what, reason }) => el('tr', {},
-      el('th', { scope: 'row' }, userId),
+      el('th', { scope: 'row' }, written(userId)),
       el('td', {}, outcome(what === 'wake', did[what] ?? what)),
       el('td', {}, el('code', {}, reason), ` ${means[reason] ?? ''}`))))
     more.replaceChildren(...(next ? [button('More', { class: 'quiet' }, () => load(next), failed)] : []))

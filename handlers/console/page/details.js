@@ -1,5 +1,5 @@
 import { api } from './api.js'
-import { $, announce, avatar, button, el, patch, tell } from './dom.js'
+import { $, announce, avatar, button, el, patch, tell, written } from './dom.js'
 import { asProblem, loadMembers, nameOf, reload, store, watch } from './store.js'
 
 // The open channel's head, and beside it its members, duty and turn.
@@ -27,7 +27,7 @@ function render() {
     tell($('details-problem'), '')
   }
   $('welcome').hidden = Boolean(room)
-  $('room-name').textContent = channel ? nameOf(channel) : room ? 'Channel' : 'No channel is open'
+  $('room-name').replaceChildren(channel ? written(nameOf(channel)) : room ? 'Channel' : 'No channel is open')
   $('room-kind').textContent = channel?.xType ?? ''
   $('room-kind').hidden = !channel
   $('room-about').textContent = channel ? about(channel) : ''
@@ -75,7 +75,7 @@ function renderMembers(room) {
 }
 
 function member({ userId, you, turn, duty, mayChange }) {
-  return el('li', {}, avatar(userId), el('span', { class: 'name' }, userId), el('span', { class: 'marks' },
+  return el('li', {}, avatar(userId), el('span', { class: 'name' }, written(userId)), el('span', { class: 'marks' },
     you && el('span', { class: 'mark' }, 'you'),
     turn && el('span', { class: 'mark turn' }, turn),
     duty !== null && dutyMark(userId, duty, mayChange)))

@@ -1,6 +1,6 @@
 import { api, newKey } from './api.js'
 import { kinds } from './details.js'
-import { $, announce, button, confirm, el, tell } from './dom.js'
+import { $, announce, bare, button, confirm, el, tell, written } from './dom.js'
 import { adopt, asProblem, nameOf, open, store } from './store.js'
 
 // Creating, joining and leaving channels.
@@ -95,8 +95,8 @@ async function list(after) {
   const { items, next } = await api('GET', `channels?member=any&limit=200${after ? `&after=${after}` : ''}`)
   const others = items.filter((c) => !store.channels.has(c.id))
   $('joinable').append(...others.map((c) => el('li', {},
-    el('span', { class: 'about' }, el('strong', {}, nameOf(c)), el('span', { class: 'kind' }, c.xType), el('span', { class: 'guild' }, c.guildId)),
-    button('Join', { 'aria-label': `Join ${nameOf(c)} in ${c.guildId}` }, () => join(c), joinProblem))))
+    el('span', { class: 'about' }, el('strong', {}, written(nameOf(c))), el('span', { class: 'kind' }, c.xType), el('span', { class: 'guild' }, written(c.guildId))),
+    button('Join', { 'aria-label': `Join ${bare(nameOf(c))} in ${c.guildId}` }, () => join(c), joinProblem))))
   $('more-joinable').replaceChildren(...(next ? [button('More', { class: 'quiet' }, () => list(next), joinProblem)] : []))
   const count = $('joinable').children.length
   tell($('join-nothing'), count > 0 ? '' : next ? 'You are in all of these; there are more.' : 'There is no channel that you could join. Private ones are entered by being added.')
@@ -106,7 +106,7 @@ async function join(channel) {
   await api('POST', `channels/${channel.id}/join`)
   joining.close()
   await adopt({ channelId: channel.id, ...channel })
-  announce(`You have joined ${nameOf(channel)}`)
+  announce(`You have joined ${bare(nameOf(channel))}`)
   if (store.room?.id === channel.id) open(channel.id)
   else go(channel.id)
 }
@@ -117,7 +117,7 @@ $('join-here').replaceChildren(button('Join it', { class: 'primary' }, () => joi
 $('leave').addEventListener('click', async () => {
   const { channel } = store.room
   const sure = await confirm({
-    title: `Leave ${nameOf(channel)}?`, action: 'Leave',
+    title: ['Leave ', written(nameOf(channel)), '?'], action: 'Leave',
     text: channel.private ? 'It is private: you come back only when somebody adds you.' : 'You can join it again. What is said meanwhile is not for you.',
   })
   if (!sure) return
@@ -125,7 +125,7 @@ $('leave').addEventListener('click', async () => {
     await api('POST', `channels/${channel.id}/leave`)
     store.channels.delete(channel.id)
     store.news.delete(channel.id)
-    announce(`You have left ${nameOf(channel)}`)
+    announce(`You have left ${bare(nameOf(channel))}`)
     go(null)
   } catch (problem) {
     tell($('details-problem'), asProblem(problem).text)

@@ -47,6 +47,14 @@ function controls(node) { return [node, ...node.querySelectorAll('a, button')] }
 
 export const $ = (id) => document.getElementById(id)
 
+// written is a text that somebody wrote, isolated from the texts around it: a U+202E in it, or letters that run from
+// right to left, must not reorder those.
+export function written(text) { return el('bdi', {}, text) }
+
+// bare is such a text for a place that takes no elements, such as a title or a label: without the characters that
+// change the direction of what follows.
+export function bare(text) { return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '') }
+
 // button is a button that does its work once at a time, and hands an error to failed.
 export function button(label, properties, work, failed) {
   const node = el('button', { type: 'button', ...properties }, label)
@@ -79,10 +87,11 @@ export function announce(text) {
   announcing = setTimeout(() => { node.textContent = text }, 50) // the same text twice is said twice
 }
 
-// confirm asks before what cannot be undone. It resolves to whether it is to be done.
+// confirm asks before what cannot be undone. title is the nodes and texts of the question. It resolves to whether the
+// answer is yes.
 export function confirm({ title, text, action }) {
   const dialog = $('confirm')
-  dialog.querySelector('h2').textContent = title
+  dialog.querySelector('h2').replaceChildren(...title)
   dialog.querySelector('p').textContent = text
   dialog.querySelector('.primary').textContent = action
   dialog.returnValue = ''

@@ -1,6 +1,6 @@
 import { api } from './api.js'
 import { deliveries, outcome } from './deliveries.js'
-import { $, announce, avatar, button, confirm, el, patch, tell } from './dom.js'
+import { $, announce, avatar, bare, button, confirm, el, patch, tell, written } from './dom.js'
 import { asProblem, changed, loadEarlier, onArrival, replace, seen, store, watch } from './store.js'
 
 // The list of messages, the newest last.
@@ -14,7 +14,7 @@ watch('messages', render)
 onArrival((message) => {
   const mine = message.authorUserId === store.me.userId
   if (!mine && !atEnd()) unseen++
-  if (!mine) announce(`${message.authorUserId}: ${plain(message.content ?? '')}`)
+  if (!mine) announce(`${message.authorUserId}: ${bare(plain(message.content ?? ''))}`)
 })
 scroller.addEventListener('scroll', () => { if (atEnd()) showNewest(0) })
 $('newest').addEventListener('click', () => { toEnd(); $('log').focus() })
@@ -51,7 +51,7 @@ function looks(message, before, all) {
   return {
     message, day: newDay ? dayOf(then) : '',
     continued: !newDay && then - last < 300_000 && before.authorUserId === message.authorUserId && !message.replyTo,
-    reply: to ? `in reply to ${to.authorUserId}: ${plain(to.content ?? '').slice(0, 80)}` : message.replyTo ? 'in reply to an earlier message' : '',
+    replyTo: to?.authorUserId, reply: to ? bare(plain(to.content ?? '')).slice(0, 80) : '',
     ...powers(message),
   }
 }
@@ -64,7 +64,7 @@ function powers(message) {
   return { mayEdit: changeable && mine, mayDelete: changeable && (mine || (channel?.createdBy === store.me.userId && channel.xType !== 'dm')) }
 }
 
-function make({ message, day, continued, reply, mayEdit, mayDelete }) {
+function make({ message, day, continued, replyTo, reply, mayEdit, mayDelete }) {
   const problem = el('p', { class: 'problem', role: 'alert', hidden: true })
   const failed = (p) => tell(problem, asProblem(p).text)
   const about = `, message of ${message.authorUserId} at ${clock(message)}`
@@ -73,11 +73,12 @@ function make({ message, day, continued, reply, mayEdit, mayDelete }) {
     avatar(message.authorUserId),
     el('div', { class: 'body' },
       el('p', { class: 'by' },
-        el('span', { class: 'author' }, message.authorUserId),
+        el('bdi', { class: 'author' }, message.authorUserId),
         ' ',
         el('time', { datetime: message.createdAt, title: new Date(message.createdAt).toLocaleString() }, clock(message)),
         message.editedAt && !message.deleted && el('span', { class: 'edited' }, ' edited')),
-      reply && el('p', { class: 'reply' }, reply),
+      message.replyTo && el('p', { class: 'reply' },
+        ...(replyTo ? ['in reply to ', written(replyTo), ': ', written(reply)] : ['in reply to an earlier message'])),
       text(message),
       el('div', { class: 'foot' },
         woken(message),
@@ -93,7 +94,8 @@ function text(message) {
   if (message.redacted) return el('p', { class: 'text gone' }, 'changed after you had left')
   const action = /^\/me\s+/.exec(message.content)
   const content = action ? message.content.slice(action[0].length) : message.content
-  return el('p', { class: action ? 'text action' : 'text' }, action && `${message.authorUserId} `, ...marked(content))
+  const author = action && [written(message.authorUserId), ' ']
+  return el('p', { class: action ? 'text action' : 'text', dir: 'auto' }, author, ...marked(content))
 }
 
 // marked shows mentions as @ID: "<@ID>" and "<@user.id:ID>".
@@ -103,7 +105,7 @@ function marked(content) {
   let from = 0
   for (const found of content.matchAll(mention)) {
     parts.push(content.slice(from, found.index))
-    parts.push(el('span', { class: found[1] === store.me.userId ? 'mention me' : 'mention' }, `@${found[1]}`))
+    parts.push(el('bdi', { class: found[1] === store.me.userId ? 'mention me' : 'mention' }, `@${found[1]}`))
     from = found.index + found[0].length
   }
   return [...parts, content.slice(from)].filter((part) => part !== '')
@@ -175,7 +177,7 @@ function edit(self, message) {
 
 async function remove(message) {
   const sure = await confirm({
-    title: 'Delete this message?', action: 'Delete',
+    title: ['Delete this message?'], action: 'Delete',
     text: 'Everybody sees that there was one, and nobody what it said. It cannot be undone.',
   })
   if (!sure) return

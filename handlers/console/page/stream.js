@@ -118,9 +118,10 @@ export class Stream {
           state: data.resumed ? 'catching up' : 'live', reason: '', connections: s.connections + 1,
           resume: { from: s.cursor, backlog: 0, doubled: 0, took: null },
         })
-      case 'stream.live':
+      case 'stream.live': // its id may be beyond that of the last event, like that of stream.cursor
         s.resume.took = Date.now() - this.#opening
-        return this.#set({ state: 'live' })
+        this.#set({ state: 'live' })
+        break
       case 'stream.reset':
         this.#tries = 0
         if (id) s.cursor = id
@@ -134,14 +135,13 @@ export class Stream {
       case 'stream.closing':
         return this.#lost(`The server closed the stream: ${data.reason.replace('_', ' ')}`, { ask: !data.reconnect })
     }
-    if (!event.startsWith('stream.')) {
-      if (s.state === 'catching up') s.resume.backlog++
-      if (compare(id, s.cursor) <= 0) {
-        if (s.resume) s.resume.doubled++
-        return
-      }
+    const ofLog = !event.startsWith('stream.')
+    if (ofLog && s.state === 'catching up') s.resume.backlog++
+    if (!id || compare(id, s.cursor) <= 0) {
+      if (ofLog && s.resume) s.resume.doubled++
+      return
     }
-    if (id && compare(id, s.cursor) > 0) s.cursor = id
+    s.cursor = id
     this.#frame({ event, id, data })
   }
 
