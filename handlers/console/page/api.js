@@ -21,7 +21,9 @@ const patience = 30_000 // the server itself gives up after 20 s
 
 let signedOut = () => {}
 // onSignedOut is called with every 401.
-export function onSignedOut(call) { signedOut = call }
+export function onSignedOut(call) {
+  signedOut = call
+}
 
 // api sends a request and returns the answer's JSON, null without any. Everything else is thrown as a Problem.
 // key makes the request one that may safely be sent again (Idempotency-Key).
@@ -33,7 +35,10 @@ export async function api(method, path, { body, token, key } = {}) {
   let answer, text
   try {
     answer = await fetch(new URL(path, base), {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(patience),
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(patience),
     })
     text = await answer.text()
   } catch (e) {
@@ -50,10 +55,13 @@ function understand(answer, text) {
   if (answer.headers.get('Content-Type')?.startsWith('application/problem+json')) {
     try {
       return new Problem(JSON.parse(text))
-    } catch { /* a proxy that claims to be us */ }
+    } catch {
+      /* a proxy that claims to be us */
+    }
   }
   return new Problem({
-    status: answer.status, code: 'proxy',
+    status: answer.status,
+    code: 'proxy',
     detail: `Something on the way to the server answered ${`${answer.status} ${answer.statusText}`.trim()}`,
   })
 }

@@ -14,9 +14,27 @@ import { apply, asProblem, changed, open, snapshot, store } from './store.js'
 // memory is that there is a cookie, which cannot be seen itself. A browser may be told to keep nothing.
 const memory = {
   name: `fabric-guild signed in ${new URL('.', location.href).pathname}`,
-  get here() { try { return Boolean(localStorage.getItem(this.name)) } catch { return false } },
-  keep() { try { localStorage.setItem(this.name, 'yes') } catch { /* the token is asked for anew */ } },
-  drop() { try { localStorage.removeItem(this.name) } catch { /* there is none */ } },
+  get here() {
+    try {
+      return Boolean(localStorage.getItem(this.name))
+    } catch {
+      return false
+    }
+  },
+  keep() {
+    try {
+      localStorage.setItem(this.name, 'yes')
+    } catch {
+      /* the token is asked for anew */
+    }
+  },
+  drop() {
+    try {
+      localStorage.removeItem(this.name)
+    } catch {
+      /* there is none */
+    }
+  },
 }
 let starting = false
 
@@ -60,7 +78,9 @@ function stuck(why) {
   tell($('trouble'), why)
 }
 
-function from() { return store.cursor && { userId: store.me.userId, cursor: store.cursor } }
+function from() {
+  return store.cursor && { userId: store.me.userId, cursor: store.cursor }
+}
 
 // The browser drops the cookie about when the token expires. Whether the server then finds the expired token
 // (token_expired) or no token at all (token_missing) is chance, so both have the same text.
@@ -69,7 +89,7 @@ const revoked = 'Your token is no longer valid. Sign in with a new one.'
 
 function askToSignIn(code) {
   memory.drop()
-  document.querySelectorAll('dialog[open]').forEach((dialog) => dialog.close())
+  for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close()
   store.cursor = null
   store.status = null
   $('app').hidden = true
@@ -83,27 +103,32 @@ onSignedOut((problem) => {
   if ($('sign-in').hidden) askToSignIn(problem.code)
 })
 
-$('sign-in').querySelector('form').addEventListener('submit', async (e) => {
-  e.preventDefault()
-  const token = $('token').value.trim()
-  tell($('sign-in-problem'), '')
-  if (!/^[\x21-\x7e]+$/.test(token)) {
-    tell($('sign-in-problem'), 'A token is one line without spaces.')
-    return $('token').focus()
-  }
-  try {
-    await api('POST', 'session', { token })
-    await start()
-    if (!store.cursor) {
-      return tell($('sign-in-problem'), 'This browser did not keep the session: it may keep no cookies, or the token is too long for one.')
+$('sign-in')
+  .querySelector('form')
+  .addEventListener('submit', async (e) => {
+    e.preventDefault()
+    const token = $('token').value.trim()
+    tell($('sign-in-problem'), '')
+    if (!/^[\x21-\x7e]+$/.test(token)) {
+      tell($('sign-in-problem'), 'A token is one line without spaces.')
+      return $('token').focus()
     }
-    $('token').value = ''
-    if (!store.room) $('new').focus()
-  } catch (problem) {
-    tell($('sign-in-problem'), asProblem(problem).text)
-    $('token').select()
-  }
-})
+    try {
+      await api('POST', 'session', { token })
+      await start()
+      if (!store.cursor) {
+        return tell(
+          $('sign-in-problem'),
+          'This browser did not keep the session: it may keep no cookies, or the token is too long for one.',
+        )
+      }
+      $('token').value = ''
+      if (!store.room) $('new').focus()
+    } catch (problem) {
+      tell($('sign-in-problem'), asProblem(problem).text)
+      $('token').select()
+    }
+  })
 
 $('sign-out').addEventListener('click', async () => {
   try {
@@ -145,7 +170,8 @@ function route() {
   if (!id && store.room) return open(null)
   if (!id || id === store.room?.id) return
   open(id)
-  if (matchMedia('(pointer: coarse)').matches) $('room-name').focus() // no keyboard in front of what is to be read
+  if (matchMedia('(pointer: coarse)').matches)
+    $('room-name').focus() // no keyboard in front of what is to be read
   else focus()
 }
 
@@ -154,10 +180,23 @@ function show(pane) {
 }
 
 addEventListener('hashchange', route)
-$('back').addEventListener('click', () => { go(null); $('new').focus() })
-$('show-details').addEventListener('click', () => { show('details'); $('details').focus() })
-$('pill').addEventListener('click', () => { show('details'); $('stream').scrollIntoView(); $('stream').focus() })
-$('hide-details').addEventListener('click', () => { show('room'); $('show-details').focus() })
+$('back').addEventListener('click', () => {
+  go(null)
+  $('new').focus()
+})
+$('show-details').addEventListener('click', () => {
+  show('details')
+  $('details').focus()
+})
+$('pill').addEventListener('click', () => {
+  show('details')
+  $('stream').scrollIntoView()
+  $('stream').focus()
+})
+$('hide-details').addEventListener('click', () => {
+  show('room')
+  $('show-details').focus()
+})
 
 await link.open(take, from)
 if (memory.here) {

@@ -81,7 +81,12 @@ form.addEventListener('submit', async (e) => {
 function carriedOut({ help, turn }) {
   if (help) return say(help, '')
   reload()
-  say(turn.paused ? 'The turns are paused.' : `The turn is ${turn.userId === store.me.userId ? 'yours' : `${turn.userId}’s`}.`, '')
+  say(
+    turn.paused
+      ? 'The turns are paused.'
+      : `The turn is ${turn.userId === store.me.userId ? 'yours' : `${turn.userId}’s`}.`,
+    '',
+  )
 }
 
 function say(notice, problem) {
@@ -121,24 +126,43 @@ function suggest() {
   options = []
   if (name) {
     const wanted = name[1].toLowerCase()
-    options = (store.room?.details?.members ?? []).map((m) => m.userId)
+    options = (store.room?.details?.members ?? [])
+      .map((m) => m.userId)
       .filter((u) => u !== store.me.userId && u.toLowerCase().includes(wanted))
-      .sort((a, b) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted)).slice(0, 8)
+      .sort((a, b) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted))
+      .slice(0, 8)
       .map((u) => ({ label: `@${u}`, insert: `<@${u}> `, from: before.length - name[1].length - 1 }))
   } else if (slash) {
     const turns = Boolean(store.room?.details?.turn)
-    options = commands.filter(([c]) => c.startsWith(slash[0]) && (turns || c === '/me' || c === '/help'))
+    options = commands
+      .filter(([c]) => c.startsWith(slash[0]) && (turns || c === '/me' || c === '/help'))
       .map(([c, does]) => ({ label: c, does, insert: `${c}${['/me', '/turn'].includes(c) ? ' ' : ''}`, from: 0 }))
     if (options.length === 1 && options[0].insert === slash[0]) options = [] // it is all there
   }
-  options.forEach((o) => { o.to = before.length })
-  suggestions.replaceChildren(...options.map((o, i) => el('li', {
-    role: 'option', id: `suggestion-${i}`, onmousedown: (e) => { e.preventDefault(); take(i) },
-  }, el('span', {}, o.label), o.does && el('small', {}, o.does))))
+  for (const o of options) o.to = before.length
+  suggestions.replaceChildren(
+    ...options.map((o, i) =>
+      el(
+        'li',
+        {
+          role: 'option',
+          id: `suggestion-${i}`,
+          onmousedown: (e) => {
+            e.preventDefault()
+            take(i)
+          },
+        },
+        el('span', {}, o.label),
+        o.does && el('small', {}, o.does),
+      ),
+    ),
+  )
   suggestions.hidden = options.length === 0
   if (options.length > 0) {
     choose(0)
-    announce(options.length === 1 ? `${options[0].label}, Enter takes it` : `${options.length} suggestions, arrow keys choose`)
+    announce(
+      options.length === 1 ? `${options[0].label}, Enter takes it` : `${options.length} suggestions, arrow keys choose`,
+    )
   } else {
     box.removeAttribute('aria-activedescendant')
   }
@@ -146,7 +170,7 @@ function suggest() {
 
 function choose(i) {
   chosen = i
-  Array.from(suggestions.children).forEach((node, at) => node.setAttribute('aria-selected', String(at === i)))
+  for (const [at, node] of [...suggestions.children].entries()) node.setAttribute('aria-selected', String(at === i))
   box.setAttribute('aria-activedescendant', `suggestion-${i}`)
   suggestions.children[i].scrollIntoView({ block: 'nearest' })
 }

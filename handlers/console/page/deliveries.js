@@ -29,16 +29,37 @@ export async function deliveries(message, failed) {
   const more = el('p', {})
   const load = async (after) => {
     const { items, next } = await api('GET', `messages/${message.id}/deliveries${after ? `?after=${after}` : ''}`)
-    rows.append(...items.map(({ userId, outcome: what, reason }) => el('tr', {},
-      el('th', { scope: 'row' }, written(userId)),
-      el('td', {}, outcome(what === 'wake', did[what] ?? what)),
-      el('td', {}, el('code', {}, reason), ` ${means[reason] ?? ''}`))))
+    rows.append(
+      ...items.map(({ userId, outcome: what, reason }) =>
+        el(
+          'tr',
+          {},
+          el('th', { scope: 'row' }, written(userId)),
+          el('td', {}, outcome(what === 'wake', did[what] ?? what)),
+          el('td', {}, el('code', {}, reason), ` ${means[reason] ?? ''}`),
+        ),
+      ),
+    )
     more.replaceChildren(...(next ? [button('More', { class: 'quiet' }, () => load(next), failed)] : []))
   }
   await load()
-  return el('div', { class: 'deliveries' },
-    el('table', {},
-      el('thead', { class: 'unseen' }, el('tr', {}, ['Member', 'Outcome', 'Reason'].map((name) => el('th', { scope: 'col' }, name)))),
-      rows),
-    more)
+  return el(
+    'div',
+    { class: 'deliveries' },
+    el(
+      'table',
+      {},
+      el(
+        'thead',
+        { class: 'unseen' },
+        el(
+          'tr',
+          {},
+          ['Member', 'Outcome', 'Reason'].map((name) => el('th', { scope: 'col' }, name)),
+        ),
+      ),
+      rows,
+    ),
+    more,
+  )
 }

@@ -34,7 +34,8 @@ function render() {
   $('leave').hidden = !channel || !store.channels.has(room.id) || channel.xType === 'dm'
   $('loading').hidden = !room || room.loaded || Boolean(room.problem)
   renderProblem(room)
-  $('triage-note').hidden = !room?.loaded || channel.xType !== 'triage' || Boolean(room.details.wakeUserIds?.includes(store.me.userId))
+  $('triage-note').hidden =
+    !room?.loaded || channel.xType !== 'triage' || Boolean(room.details.wakeUserIds?.includes(store.me.userId))
   $('members-section').hidden = !room?.details
   if (room?.details) renderMembers(room)
 }
@@ -59,13 +60,25 @@ function renderMembers(room) {
   const { members, memberCount, wakeUserIds, turn } = details
   const mine = store.channels.has(room.id) && !channel.archivedAt
   $('members-count').textContent = String(memberCount)
-  patch($('members'), members.map(({ userId }) => ({
-    userId, you: userId === store.me.userId,
-    turn: turn?.userId === userId ? (turn.paused ? 'turn (paused)' : 'turn') : '',
-    duty: wakeUserIds ? wakeUserIds.includes(userId) : null, mayChange: maySetDuty(room, mine),
-  })), (m) => m.userId, member)
+  patch(
+    $('members'),
+    members.map(({ userId }) => ({
+      userId,
+      you: userId === store.me.userId,
+      turn: turn?.userId === userId ? (turn.paused ? 'turn (paused)' : 'turn') : '',
+      duty: wakeUserIds ? wakeUserIds.includes(userId) : null,
+      mayChange: maySetDuty(room, mine),
+    })),
+    (m) => m.userId,
+    member,
+  )
   const more = details.after === null ? 0 : memberCount - members.length
-  patch($('more-members'), more > 0 ? [more] : [], () => '', () => button(`Show more (${more})`, { class: 'quiet' }, loadMembers, failed))
+  patch(
+    $('more-members'),
+    more > 0 ? [more] : [],
+    () => '',
+    () => button(`Show more (${more})`, { class: 'quiet' }, loadMembers, failed),
+  )
   const word = channel.xType === 'triage' ? 'On duty' : 'Wake list'
   $('duty').hidden = !wakeUserIds
   $('duty').textContent = wakeUserIds ? `${word}: ${wakeUserIds.length ? wakeUserIds.join(', ') : 'nobody'}` : ''
@@ -75,10 +88,19 @@ function renderMembers(room) {
 }
 
 function member({ userId, you, turn, duty, mayChange }) {
-  return el('li', {}, avatar(userId), el('span', { class: 'name' }, written(userId)), el('span', { class: 'marks' },
-    you && el('span', { class: 'mark' }, 'you'),
-    turn && el('span', { class: 'mark turn' }, turn),
-    duty !== null && dutyMark(userId, duty, mayChange)))
+  return el(
+    'li',
+    {},
+    avatar(userId),
+    el('span', { class: 'name' }, written(userId)),
+    el(
+      'span',
+      { class: 'marks' },
+      you && el('span', { class: 'mark' }, 'you'),
+      turn && el('span', { class: 'mark turn' }, turn),
+      duty !== null && dutyMark(userId, duty, mayChange),
+    ),
+  )
 }
 
 // The creator puts members on duty; once they have left, any member does.
@@ -90,29 +112,47 @@ function maySetDuty({ channel, details }, mine) {
 function dutyMark(userId, on, mayChange) {
   const word = dutyWord()
   if (!mayChange) return on && el('span', { class: 'mark duty' }, word)
-  return button(word, { class: 'mark duty', 'aria-pressed': String(on), 'aria-label': `${userId}: ${word}` }, async () => {
-    const { id, details } = store.room
-    const userIds = on ? details.wakeUserIds.filter((u) => u !== userId) : [...details.wakeUserIds, userId]
-    details.wakeUserIds = (await api('PUT', `channels/${id}/wake`, { body: { userIds } })).userIds
-    tell($('details-problem'), '')
-    render()
-  }, failed)
+  return button(
+    word,
+    { class: 'mark duty', 'aria-pressed': String(on), 'aria-label': `${userId}: ${word}` },
+    async () => {
+      const { id, details } = store.room
+      const userIds = on ? details.wakeUserIds.filter((u) => u !== userId) : [...details.wakeUserIds, userId]
+      details.wakeUserIds = (await api('PUT', `channels/${id}/wake`, { body: { userIds } })).userIds
+      tell($('details-problem'), '')
+      render()
+    },
+    failed,
+  )
 }
 
-function dutyWord() { return store.room.channel.xType === 'triage' ? 'on duty' : 'wake list' }
+function dutyWord() {
+  return store.room.channel.xType === 'triage' ? 'on duty' : 'wake list'
+}
 
 function renderTurn({ details: { turn } }, mine) {
   const isMine = turn.userId === store.me.userId
   const holder = isMine ? 'yours' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
   $('turn-of').textContent = `The turn is ${holder}${turn.paused ? ', paused: nobody is woken' : ''}`
   const actions = mine ? [isMine ? 'Pass' : 'Take', turn.paused ? 'Resume' : 'Pause'] : []
-  patch($('turn-actions'), actions, (action) => actions.indexOf(action), (action) => button(action, {}, async () => {
-    const { id, details } = store.room
-    details.turn = (await api('POST', `channels/${id}/turn`, { body: { action: action.toLowerCase() } })).turn
-    tell($('details-problem'), '')
-    render()
-    announce($('turn-of').textContent)
-  }, failed))
+  patch(
+    $('turn-actions'),
+    actions,
+    (action) => actions.indexOf(action),
+    (action) =>
+      button(
+        action,
+        {},
+        async () => {
+          const { id, details } = store.room
+          details.turn = (await api('POST', `channels/${id}/turn`, { body: { action: action.toLowerCase() } })).turn
+          tell($('details-problem'), '')
+          render()
+          announce($('turn-of').textContent)
+        },
+        failed,
+      ),
+  )
 }
 
 $('add-member').addEventListener('submit', async (e) => {

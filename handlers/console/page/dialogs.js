@@ -6,7 +6,9 @@ import { adopt, asProblem, nameOf, open, store } from './store.js'
 // Creating, joining and leaving channels.
 
 // go opens a channel; the address says which one it is.
-export function go(id) { location.hash = id ? `#/${id}` : '#/' }
+export function go(id) {
+  location.hash = id ? `#/${id}` : '#/'
+}
 
 const creating = $('create')
 const form = creating.querySelector('form')
@@ -41,7 +43,8 @@ form.addEventListener('submit', async (e) => {
   clearProblems()
   const kind = form.xType.value
   const body = { guildId: form.guildId.value.trim(), xType: kind, memberUserIds: ids(form.memberUserIds.value) }
-  if (kind !== 'dm') Object.assign(body, { name: form.name.value.trim(), private: form.private.checked, history: form.history.value })
+  if (kind !== 'dm')
+    Object.assign(body, { name: form.name.value.trim(), private: form.private.checked, history: form.history.value })
   if (kind === 'triage' || kind === 'custom') body.wakeUserIds = ids(form.wakeUserIds.value)
   form.setAttribute('aria-busy', 'true')
   try {
@@ -56,7 +59,12 @@ form.addEventListener('submit', async (e) => {
   }
 })
 
-function ids(text) { return text.split(/[\s,]+/).map((id) => id.replace(/^@/, '')).filter(Boolean) }
+function ids(text) {
+  return text
+    .split(/[\s,]+/)
+    .map((id) => id.replace(/^@/, ''))
+    .filter(Boolean)
+}
 
 // showProblem tells what is wrong beside each field that it is about, and the rest below.
 function showProblem(problem) {
@@ -75,8 +83,8 @@ function showProblem(problem) {
 }
 
 function clearProblems() {
-  creating.querySelectorAll('.problem').forEach((node) => tell(node, ''))
-  creating.querySelectorAll('[aria-invalid]').forEach((node) => node.removeAttribute('aria-invalid'))
+  for (const node of creating.querySelectorAll('.problem')) tell(node, '')
+  for (const node of creating.querySelectorAll('[aria-invalid]')) node.removeAttribute('aria-invalid')
 }
 
 const joining = $('join')
@@ -94,12 +102,34 @@ $('find').addEventListener('click', async () => {
 async function list(after) {
   const { items, next } = await api('GET', `channels?member=any&limit=200${after ? `&after=${after}` : ''}`)
   const others = items.filter((c) => !store.channels.has(c.id))
-  $('joinable').append(...others.map((c) => el('li', {},
-    el('span', { class: 'about' }, el('strong', {}, written(nameOf(c))), el('span', { class: 'kind' }, c.xType), el('span', { class: 'guild' }, written(c.guildId))),
-    button('Join', { 'aria-label': `Join ${bare(nameOf(c))} in ${c.guildId}` }, () => join(c), joinProblem))))
-  $('more-joinable').replaceChildren(...(next ? [button('More', { class: 'quiet' }, () => list(next), joinProblem)] : []))
+  $('joinable').append(
+    ...others.map((c) =>
+      el(
+        'li',
+        {},
+        el(
+          'span',
+          { class: 'about' },
+          el('strong', {}, written(nameOf(c))),
+          el('span', { class: 'kind' }, c.xType),
+          el('span', { class: 'guild' }, written(c.guildId)),
+        ),
+        button('Join', { 'aria-label': `Join ${bare(nameOf(c))} in ${c.guildId}` }, () => join(c), joinProblem),
+      ),
+    ),
+  )
+  $('more-joinable').replaceChildren(
+    ...(next ? [button('More', { class: 'quiet' }, () => list(next), joinProblem)] : []),
+  )
   const count = $('joinable').children.length
-  tell($('join-nothing'), count > 0 ? '' : next ? 'You are in all of these; there are more.' : 'There is no channel that you could join. Private ones are entered by being added.')
+  tell(
+    $('join-nothing'),
+    count > 0
+      ? ''
+      : next
+        ? 'You are in all of these; there are more.'
+        : 'There is no channel that you could join. Private ones are entered by being added.',
+  )
 }
 
 async function join(channel) {
@@ -111,14 +141,23 @@ async function join(channel) {
   else go(channel.id)
 }
 
-$('join-here').replaceChildren(button('Join it', { class: 'primary' }, () => join(store.room.channel),
-  (problem) => tell($('room-problem'), asProblem(problem).text)))
+$('join-here').replaceChildren(
+  button(
+    'Join it',
+    { class: 'primary' },
+    () => join(store.room.channel),
+    (problem) => tell($('room-problem'), asProblem(problem).text),
+  ),
+)
 
 $('leave').addEventListener('click', async () => {
   const { channel } = store.room
   const sure = await confirm({
-    title: ['Leave ', written(nameOf(channel)), '?'], action: 'Leave',
-    text: channel.private ? 'It is private: you come back only when somebody adds you.' : 'You can join it again. What is said meanwhile is not for you.',
+    title: ['Leave ', written(nameOf(channel)), '?'],
+    action: 'Leave',
+    text: channel.private
+      ? 'It is private: you come back only when somebody adds you.'
+      : 'You can join it again. What is said meanwhile is not for you.',
   })
   if (!sure) return
   try {
@@ -133,5 +172,7 @@ $('leave').addEventListener('click', async () => {
 })
 
 for (const dialog of document.querySelectorAll('dialog')) {
-  dialog.querySelectorAll('[data-close]').forEach((node) => node.addEventListener('click', () => dialog.close(node.dataset.close)))
+  for (const node of dialog.querySelectorAll('[data-close]')) {
+    node.addEventListener('click', () => dialog.close(node.dataset.close))
+  }
 }

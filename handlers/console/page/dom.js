@@ -42,18 +42,26 @@ export function patch(parent, items, keyOf, make) {
   shown.set(parent, after)
 }
 
-function same(a, b) { return a === b || (Object(a) === a && Object.keys(b).every((name) => a[name] === b[name])) }
-function controls(node) { return [node, ...node.querySelectorAll('a, button')] }
+function same(a, b) {
+  return a === b || (Object(a) === a && Object.keys(b).every((name) => a[name] === b[name]))
+}
+function controls(node) {
+  return [node, ...node.querySelectorAll('a, button')]
+}
 
 export const $ = (id) => document.getElementById(id)
 
 // written is a text that somebody wrote, isolated from the texts around it: a U+202E in it, or letters that run from
 // right to left, must not reorder those.
-export function written(text) { return el('bdi', {}, text) }
+export function written(text) {
+  return el('bdi', {}, text)
+}
 
 // bare is such a text for a place that takes no elements, such as a title or a label: without the characters that
 // change the direction of what follows.
-export function bare(text) { return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '') }
+export function bare(text) {
+  return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '')
+}
 
 // button is a button that does its work once at a time, and hands an error to failed.
 export function button(label, properties, work, failed) {
@@ -84,7 +92,9 @@ export function announce(text) {
   const node = $('announcer')
   node.textContent = ''
   clearTimeout(announcing)
-  announcing = setTimeout(() => { node.textContent = text }, 50) // the same text twice is said twice
+  announcing = setTimeout(() => {
+    node.textContent = text
+  }, 50) // the same text twice is said twice
 }
 
 // confirm asks before what cannot be undone. title is the nodes and texts of the question. It resolves to whether the

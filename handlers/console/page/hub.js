@@ -50,7 +50,8 @@ function start(userId, cursor) {
 }
 
 function keep(frame) {
-  if (frame.event === 'stream.reset' || frame.event === 'stream.channels') { // a tab takes its own snapshot
+  if (frame.event === 'stream.reset' || frame.event === 'stream.channels') {
+    // a tab takes its own snapshot
     recent = []
     floor = stream.status.cursor
     return tellAll({ gap: true })

@@ -12,16 +12,23 @@ export async function open(take, position) {
   following = position
   await connect(take)
   setInterval(() => {
-    if (Date.now() - heardAt > deadAfter) connect(take) // its process has crashed, or was put to death
+    if (Date.now() - heardAt > deadAfter)
+      connect(take) // its process has crashed, or was put to death
     else send({ here: true })
   }, 3_000)
   addEventListener('pagehide', () => send({ bye: true }))
-  addEventListener('pageshow', (e) => { if (e.persisted) connect(take) }) // back from the history
+  addEventListener('pageshow', (e) => {
+    if (e.persisted) connect(take)
+  }) // back from the history
   addEventListener('online', () => send({ hurry: true }))
-  document.addEventListener('visibilitychange', () => { if (!document.hidden) send({ hurry: true }) })
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) send({ hurry: true })
+  })
 }
 
-export function send(message) { port?.postMessage(message) }
+export function send(message) {
+  port?.postMessage(message)
+}
 
 async function connect(take) {
   send({ bye: true })
@@ -43,7 +50,8 @@ let alone = typeof SharedWorker !== 'function' // this tab is its own hub
 async function reach(take) {
   if (!alone) {
     const worker = new SharedWorker(address(), { type: 'module', name: 'fabric-guild' })
-    worker.onerror = () => { // it could not be loaded
+    worker.onerror = () => {
+      // it could not be loaded
       alone = true
       connect(take)
     }

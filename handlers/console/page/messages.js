@@ -16,16 +16,28 @@ onArrival((message) => {
   if (!mine && !atEnd()) unseen++
   if (!mine) announce(`${message.authorUserId}: ${bare(plain(message.content ?? ''))}`)
 })
-scroller.addEventListener('scroll', () => { if (atEnd()) showNewest(0) })
-$('newest').addEventListener('click', () => { toEnd(); $('log').focus() })
-$('earlier').replaceChildren(button('Earlier messages', { class: 'quiet' }, async (self) => {
-  const [height, top] = [scroller.scrollHeight, scroller.scrollTop]
-  const count = await loadEarlier()
-  render()
-  scroller.scrollTop = top + scroller.scrollHeight - height // what was in view stays there
-  announce(`${count} earlier messages`)
-  if (self.parentNode.hidden) $('log').focus()
-}, (problem) => tell($('history-problem'), asProblem(problem).text)))
+scroller.addEventListener('scroll', () => {
+  if (atEnd()) showNewest(0)
+})
+$('newest').addEventListener('click', () => {
+  toEnd()
+  $('log').focus()
+})
+$('earlier').replaceChildren(
+  button(
+    'Earlier messages',
+    { class: 'quiet' },
+    async (self) => {
+      const [height, top] = [scroller.scrollHeight, scroller.scrollTop]
+      const count = await loadEarlier()
+      render()
+      scroller.scrollTop = top + scroller.scrollHeight - height // what was in view stays there
+      announce(`${count} earlier messages`)
+      if (self.parentNode.hidden) $('log').focus()
+    },
+    (problem) => tell($('history-problem'), asProblem(problem).text),
+  ),
+)
 
 function render() {
   const { room } = store
@@ -39,7 +51,12 @@ function render() {
   const messages = room?.messages ?? []
   $('earlier').hidden = !room?.earlier
   $('nothing').hidden = !room?.loaded || messages.length > 0
-  patch(list, messages.map((m, i) => looks(m, messages[i - 1], messages)), ({ message }) => message.id, make)
+  patch(
+    list,
+    messages.map((m, i) => looks(m, messages[i - 1], messages)),
+    ({ message }) => message.id,
+    make,
+  )
   if (stick) toEnd()
   else showNewest(unseen)
 }
@@ -49,9 +66,11 @@ function looks(message, before, all) {
   const newDay = then.toDateString() !== last?.toDateString()
   const to = message.replyTo && all.find((m) => m.id === message.replyTo)
   return {
-    message, day: newDay ? dayOf(then) : '',
+    message,
+    day: newDay ? dayOf(then) : '',
     continued: !newDay && then - last < 300_000 && before.authorUserId === message.authorUserId && !message.replyTo,
-    replyTo: to?.authorUserId, reply: to ? bare(plain(to.content ?? '')).slice(0, 80) : '',
+    replyTo: to?.authorUserId,
+    reply: to ? bare(plain(to.content ?? '')).slice(0, 80) : '',
     ...powers(message),
   }
 }
@@ -61,32 +80,63 @@ function powers(message) {
   const { channel } = store.room
   const changeable = !message.deleted && !channel?.archivedAt && store.channels.has(message.channelId)
   const mine = message.authorUserId === store.me.userId
-  return { mayEdit: changeable && mine, mayDelete: changeable && (mine || (channel?.createdBy === store.me.userId && channel.xType !== 'dm')) }
+  return {
+    mayEdit: changeable && mine,
+    mayDelete: changeable && (mine || (channel?.createdBy === store.me.userId && channel.xType !== 'dm')),
+  }
 }
 
 function make({ message, day, continued, replyTo, reply, mayEdit, mayDelete }) {
   const problem = el('p', { class: 'problem', role: 'alert', hidden: true })
   const failed = (p) => tell(problem, asProblem(p).text)
   const about = `, message of ${message.authorUserId} at ${clock(message)}`
-  return el('li', { class: `message${continued ? ' continued' : ''}${message.wakeup ? ' wakes' : ''}`, 'data-id': message.id },
+  return el(
+    'li',
+    { class: `message${continued ? ' continued' : ''}${message.wakeup ? ' wakes' : ''}`, 'data-id': message.id },
     day && el('p', { class: 'day' }, el('span', {}, day)),
     avatar(message.authorUserId),
-    el('div', { class: 'body' },
-      el('p', { class: 'by' },
+    el(
+      'div',
+      { class: 'body' },
+      el(
+        'p',
+        { class: 'by' },
         el('bdi', { class: 'author' }, message.authorUserId),
         ' ',
-        el('time', { datetime: message.createdAt, title: new Date(message.createdAt).toLocaleString() }, clock(message)),
-        message.editedAt && !message.deleted && el('span', { class: 'edited' }, ' edited')),
-      message.replyTo && el('p', { class: 'reply' },
-        ...(replyTo ? ['in reply to ', written(replyTo), ': ', written(reply)] : ['in reply to an earlier message'])),
+        el(
+          'time',
+          { datetime: message.createdAt, title: new Date(message.createdAt).toLocaleString() },
+          clock(message),
+        ),
+        message.editedAt && !message.deleted && el('span', { class: 'edited' }, ' edited'),
+      ),
+      message.replyTo &&
+        el(
+          'p',
+          { class: 'reply' },
+          ...(replyTo ? ['in reply to ', written(replyTo), ': ', written(reply)] : ['in reply to an earlier message']),
+        ),
       text(message),
-      el('div', { class: 'foot' },
+      el(
+        'div',
+        { class: 'foot' },
         woken(message),
-        el('span', { class: 'actions' },
-          button('Who was woken', { 'aria-expanded': 'false', 'aria-label': `Who was woken${about}` }, (self) => toggleDeliveries(self, message, failed), failed),
+        el(
+          'span',
+          { class: 'actions' },
+          button(
+            'Who was woken',
+            { 'aria-expanded': 'false', 'aria-label': `Who was woken${about}` },
+            (self) => toggleDeliveries(self, message, failed),
+            failed,
+          ),
           mayEdit && button('Edit', { 'aria-label': `Edit${about}` }, (self) => edit(self, message), failed),
-          mayDelete && button('Delete', { 'aria-label': `Delete${about}` }, () => remove(message), failed))),
-      problem))
+          mayDelete && button('Delete', { 'aria-label': `Delete${about}` }, () => remove(message), failed),
+        ),
+      ),
+      problem,
+    ),
+  )
 }
 
 function text(message) {
@@ -111,14 +161,22 @@ function marked(content) {
   return [...parts, content.slice(from)].filter((part) => part !== '')
 }
 
-function plain(content) { return content.replace(mention, '@$1') }
+function plain(content) {
+  return content.replace(mention, '@$1')
+}
 
 // woken says what a message was to me, as the stream told it; of my own, whom it has woken.
 function woken(message) {
   if (message.wakeups) {
-    const names = message.wakeups.slice(0, 3).map((w) => `${w.userId} (${w.reason})`).join(', ')
+    const names = message.wakeups
+      .slice(0, 3)
+      .map((w) => `${w.userId} (${w.reason})`)
+      .join(', ')
     const more = message.wakeupCount - Math.min(3, message.wakeups.length)
-    return outcome(message.wakeupCount > 0, message.wakeupCount ? `woke ${names}${more > 0 ? ` and ${more} more` : ''}` : 'woke nobody')
+    return outcome(
+      message.wakeupCount > 0,
+      message.wakeupCount ? `woke ${names}${more > 0 ? ` and ${more} more` : ''}` : 'woke nobody',
+    )
   }
   if (!message.wakeReason || message.wakeReason === 'author') return null
   return outcome(message.wakeup, `${message.wakeup ? 'woke you' : 'you observe'} · ${message.wakeReason}`)
@@ -149,27 +207,37 @@ function edit(self, message) {
     self.focus()
     changed('messages') // it may have changed meanwhile
   }
-  const form = el('form', {
-    class: 'edit',
-    onsubmit: async (e) => {
-      e.preventDefault()
-      try {
-        const answer = await api('PATCH', `messages/${message.id}`, { body: { content: box.value } })
-        end()
-        replace(answer.message)
-      } catch (p) {
-        tell(problem, asProblem(p).text)
-      }
-    },
-    onkeydown: (e) => {
-      if (e.key === 'Escape') end()
-      if (e.key === 'Enter' && !e.shiftKey && !e.isComposing && e.target === box) {
+  const form = el(
+    'form',
+    {
+      class: 'edit',
+      onsubmit: async (e) => {
         e.preventDefault()
-        form.requestSubmit()
-      }
+        try {
+          const answer = await api('PATCH', `messages/${message.id}`, { body: { content: box.value } })
+          end()
+          replace(answer.message)
+        } catch (p) {
+          tell(problem, asProblem(p).text)
+        }
+      },
+      onkeydown: (e) => {
+        if (e.key === 'Escape') end()
+        if (e.key === 'Enter' && !e.shiftKey && !e.isComposing && e.target === box) {
+          e.preventDefault()
+          form.requestSubmit()
+        }
+      },
     },
-  }, box, problem, el('div', { class: 'row' },
-    el('button', { class: 'primary' }, 'Save'), el('button', { type: 'button', onclick: end }, 'Cancel')))
+    box,
+    problem,
+    el(
+      'div',
+      { class: 'row' },
+      el('button', { class: 'primary' }, 'Save'),
+      el('button', { type: 'button', onclick: end }, 'Cancel'),
+    ),
+  )
   old.hidden = foot.hidden = true
   old.after(form)
   box.focus()
@@ -177,7 +245,8 @@ function edit(self, message) {
 
 async function remove(message) {
   const sure = await confirm({
-    title: ['Delete this message?'], action: 'Delete',
+    title: ['Delete this message?'],
+    action: 'Delete',
     text: 'Everybody sees that there was one, and nobody what it said. It cannot be undone.',
   })
   if (!sure) return
@@ -186,7 +255,9 @@ async function remove(message) {
   $('log').focus()
 }
 
-function atEnd() { return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60 }
+function atEnd() {
+  return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60
+}
 
 function toEnd() {
   scroller.scrollTop = scroller.scrollHeight
@@ -199,7 +270,9 @@ function showNewest(count) {
   $('newest').textContent = count === 1 ? 'A new message ↓' : `${count} new messages ↓`
   if (count === 0 && !document.hidden) seen()
 }
-document.addEventListener('visibilitychange', () => { if (!document.hidden && atEnd()) seen() })
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && atEnd()) seen()
+})
 
 function clock(message) {
   return new Date(message.createdAt).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
@@ -211,4 +284,3 @@ function dayOf(then) {
   const year = then.getFullYear() === now.getFullYear() ? undefined : 'numeric'
   return then.toLocaleDateString([], { weekday: 'long', day: 'numeric', month: 'long', year })
 }
-

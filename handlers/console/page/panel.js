@@ -5,11 +5,18 @@ import { missing, store, watch } from './store.js'
 // The live stream's panel: where it is, whether it lives, and what a resume brings.
 
 const words = {
-  connecting: 'Connecting', 'catching up': 'Catching up', live: 'Live', waiting: 'Reconnecting', cut: 'Cut', closed: 'Closed',
+  connecting: 'Connecting',
+  'catching up': 'Catching up',
+  live: 'Live',
+  waiting: 'Reconnecting',
+  cut: 'Cut',
+  closed: 'Closed',
 }
 const resets = {
-  expired: 'the log no longer reaches back that far', unknown_epoch: 'the position is of another database',
-  lost_tail: 'the database came back without the latest events', beyond_end: 'the position is beyond the end of the log',
+  expired: 'the log no longer reaches back that far',
+  unknown_epoch: 'the position is of another database',
+  lost_tail: 'the database came back without the latest events',
+  beyond_end: 'the position is beyond the end of the log',
 }
 
 let before = null
@@ -17,7 +24,9 @@ let askedFor = false // a resume, by the button
 let checked = '' // what the comparison after it said
 
 watch('stream', render)
-setInterval(() => { if (store.status && !document.hidden) render() }, 1000)
+setInterval(() => {
+  if (store.status && !document.hidden) render()
+}, 1000)
 
 function render() {
   const s = store.status
@@ -35,15 +44,19 @@ function render() {
   const cut = $('cut')
   cut.textContent = s.state === 'cut' ? 'Resume the stream' : s.state === 'waiting' ? 'Reconnect now' : 'Cut the stream'
   renderResume(s)
-  $('frames').replaceChildren(...store.frames.map((f) => el('li', {}, el('code', {}, f.event), ' ', el('span', {}, f.id.split('.')[1]))))
+  $('frames').replaceChildren(
+    ...store.frames.map((f) => el('li', {}, el('code', {}, f.event), ' ', el('span', {}, f.id.split('.')[1]))),
+  )
   if (before && before !== word && (state === 'live' || before === words.live)) announce(`The stream: ${word}`)
   before = word
 }
 
 function reason(s) {
-  if (s.state === 'waiting') return `${s.reason}. Again in ${Math.max(0, Math.ceil((s.retryAt - Date.now()) / 1000))} s.`
+  if (s.state === 'waiting')
+    return `${s.reason}. Again in ${Math.max(0, Math.ceil((s.retryAt - Date.now()) / 1000))} s.`
   if (s.state === 'cut') return 'You have cut it. What happens now is not lost: it comes with the resume.'
-  if (s.state === 'live' && s.reset && Date.now() - s.reset.at < 60_000) return `Begun anew, for ${resets[s.reset.reason] ?? s.reset.reason}.`
+  if (s.state === 'live' && s.reset && Date.now() - s.reset.at < 60_000)
+    return `Begun anew, for ${resets[s.reset.reason] ?? s.reset.reason}.`
   return ''
 }
 
@@ -52,7 +65,8 @@ function renderResume(s) {
   const told = r && r.took !== null && s.connections > 1 && s.state === 'live'
   $('resumed').hidden = !told
   if (!told) return
-  const text = `Resumed after ${r.from.split('.')[1]}: ${r.backlog === 1 ? '1 event' : `${r.backlog} events`} in the backlog, ` +
+  const text =
+    `Resumed after ${r.from.split('.')[1]}: ${r.backlog === 1 ? '1 event' : `${r.backlog} events`} in the backlog, ` +
     `${r.doubled === 0 ? 'none' : r.doubled} doubled, in ${r.took} ms.`
   $('resumed').textContent = `${text} ${checked}`
   if (askedFor) check(text)
@@ -63,8 +77,14 @@ async function check(text) {
   askedFor = false
   try {
     const count = await missing()
-    if (count !== null) checked = count === 0 ? 'Compared with the history: nothing is missing.' : `Compared with the history: ${count} are missing.`
-  } catch { /* then it is not compared */ }
+    if (count !== null)
+      checked =
+        count === 0
+          ? 'Compared with the history: nothing is missing.'
+          : `Compared with the history: ${count} are missing.`
+  } catch {
+    /* then it is not compared */
+  }
   announce(`${text} ${checked}`)
   render()
 }

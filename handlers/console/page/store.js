@@ -23,17 +23,19 @@ export function watch(topic, call) {
 }
 export function changed(...topics) {
   if (due.size === 0) setTimeout(tellWatchers, 16)
-  topics.forEach((topic) => due.add(topic))
+  for (const topic of topics) due.add(topic)
 }
 function tellWatchers() {
   const topics = [...due]
   due.clear()
-  topics.forEach((topic) => watchers.get(topic)?.forEach((call) => call()))
+  for (const call of topics.flatMap((topic) => watchers.get(topic) ?? [])) call()
 }
 
 const arrivals = []
 // onArrival is called with each message of the open channel that has just come.
-export function onArrival(call) { arrivals.push(call) }
+export function onArrival(call) {
+  arrivals.push(call)
+}
 
 // snapshot takes everything anew: at first, and where the stream cannot tell what happened since.
 export async function snapshot() {
@@ -55,7 +57,9 @@ async function nameDM(channel) {
     const { members } = await api('GET', `channels/${channel.id}`)
     channel.with = members.map((m) => m.userId).find((u) => u !== store.me.userId)
     changed('channels', 'room')
-  } catch { /* it stays without a name */ }
+  } catch {
+    /* it stays without a name */
+  }
 }
 
 export function nameOf(channel) {
@@ -70,8 +74,12 @@ export async function open(id) {
   }
   const before = store.room?.id === id ? store.room : null // shown until it is there anew
   const room = {
-    id, channel: store.channels.get(id) ?? before?.channel ?? null, details: before?.details ?? null, problem: null,
-    messages: before?.messages ?? [], loaded: before?.loaded ?? false,
+    id,
+    channel: store.channels.get(id) ?? before?.channel ?? null,
+    details: before?.details ?? null,
+    problem: null,
+    messages: before?.messages ?? [],
+    loaded: before?.loaded ?? false,
     earlier: before?.earlier ?? null, // the oldest message's id, where there are older ones
   }
   const known = new Set(room.messages.map((m) => m.id))
@@ -84,10 +92,20 @@ export async function open(id) {
     setDetails(room, details)
     const oldest = history.items.at(-1)
     const shown = new Set(history.items.map((m) => m.id))
-    const meanwhile = room.messages.filter((m) => !shown.has(m.id) && !known.has(m.id) && !(oldest && m.createdAt < oldest.createdAt))
-    for (const m of room.messages) { // what the stream told of them, the history does not
+    const meanwhile = room.messages.filter(
+      (m) => !shown.has(m.id) && !known.has(m.id) && !(oldest && m.createdAt < oldest.createdAt),
+    )
+    for (const m of room.messages) {
+      // what the stream told of them, the history does not
       const same = history.items.find((other) => other.id === m.id)
-      if (same) Object.assign(same, { number: m.number, wakeup: m.wakeup, wakeReason: m.wakeReason, wakeups: m.wakeups, wakeupCount: m.wakeupCount })
+      if (same)
+        Object.assign(same, {
+          number: m.number,
+          wakeup: m.wakeup,
+          wakeReason: m.wakeReason,
+          wakeups: m.wakeups,
+          wakeupCount: m.wakeupCount,
+        })
     }
     room.messages = [...history.items.reverse(), ...meanwhile]
     room.earlier = history.next
@@ -109,14 +127,17 @@ async function lookFromOutside(room) {
   if (room.problem.code !== 'not_member') return
   try {
     setDetails(room, await api('GET', `channels/${room.id}`))
-  } catch { /* the problem says enough */ }
+  } catch {
+    /* the problem says enough */
+  }
 }
 
 function setDetails(room, details) {
   room.details = details
   room.channel = Object.assign(room.channel ?? {}, details.channel)
   if (store.channels.has(room.id)) store.channels.set(room.id, room.channel)
-  if (room.channel.xType === 'dm') room.channel.with = details.members.map((m) => m.userId).find((u) => u !== store.me.userId)
+  if (room.channel.xType === 'dm')
+    room.channel.with = details.members.map((m) => m.userId).find((u) => u !== store.me.userId)
 }
 
 let reloading
@@ -129,7 +150,9 @@ export function reload() {
     try {
       const details = await api('GET', `channels/${room.id}`)
       if (store.room === room) setDetails(room, details)
-    } catch { /* the next change, or the next opening, tries again */ }
+    } catch {
+      /* the next change, or the next opening, tries again */
+    }
     changed('room', 'channels')
   }, 150)
 }
@@ -160,7 +183,10 @@ export async function missing() {
 // loadMembers puts the roster's next page behind the first 200.
 export async function loadMembers() {
   const { details, id } = store.room
-  const { items, next } = await api('GET', `channels/${id}/members?limit=200${details.after ? `&after=${details.after}` : ''}`)
+  const { items, next } = await api(
+    'GET',
+    `channels/${id}/members?limit=200${details.after ? `&after=${details.after}` : ''}`,
+  )
   const shown = new Set(details.members.map((m) => m.userId))
   details.members.push(...items.filter((m) => !shown.has(m.userId)))
   details.after = next
@@ -209,7 +235,9 @@ export async function adopt({ channelId, guildId, name, xType }) {
     Object.assign(store.channels.get(channelId), channel)
     nameDM(store.channels.get(channelId))
     changed('channels')
-  } catch { /* its name and kind are there */ }
+  } catch {
+    /* its name and kind are there */
+  }
   if (store.room?.id === channelId && store.room.problem) open(channelId)
 }
 
@@ -218,7 +246,7 @@ function arrive(message, number) {
   if (room?.id !== message.channelId || document.hidden) count(message)
   if (room?.id !== message.channelId) return
   insert(room, { ...message, number })
-  arrivals.forEach((call) => call(message))
+  for (const call of arrivals) call(message)
 }
 
 function count(message) {
@@ -235,7 +263,8 @@ export function seen() {
 
 // posted shows a message that I have just posted, before the stream brings it; with whom it has woken.
 export function posted({ message, cursor, wakeups, wakeupCount }) {
-  if (store.room?.id === message.channelId) insert(store.room, { ...message, number: Number(cursor.split('.')[1]), wakeups, wakeupCount })
+  if (store.room?.id === message.channelId)
+    insert(store.room, { ...message, number: Number(cursor.split('.')[1]), wakeups, wakeupCount })
 }
 
 // insert puts a message to its place in the log: its number is that of its event. Those of the history, which
@@ -244,7 +273,8 @@ function insert(room, message) {
   const { messages } = room
   const at = messages.findIndex((m) => m.id === message.id)
   if (at >= 0) {
-    if (messages[at].wakeups) messages[at].number = message.number // my own: the stream says no more of it
+    if (messages[at].wakeups)
+      messages[at].number = message.number // my own: the stream says no more of it
     else messages[at] = { ...messages[at], ...message }
   } else {
     let end = messages.length

@@ -2,9 +2,23 @@ import { api, base } from './api.js'
 
 // The events of a stream (README, "The stream"). EventSource shows those only that are asked for by name.
 const names = [
-  'stream.ready', 'stream.live', 'stream.reset', 'stream.channels', 'stream.cursor', 'stream.heartbeat', 'stream.closing',
-  'channel.joined', 'channel.left', 'channel.updated', 'channel.archived', 'member.joined', 'member.left',
-  'message.created', 'message.updated', 'message.deleted', 'turn.changed',
+  'stream.ready',
+  'stream.live',
+  'stream.reset',
+  'stream.channels',
+  'stream.cursor',
+  'stream.heartbeat',
+  'stream.closing',
+  'channel.joined',
+  'channel.left',
+  'channel.updated',
+  'channel.archived',
+  'member.joined',
+  'member.left',
+  'message.created',
+  'message.updated',
+  'message.deleted',
+  'turn.changed',
 ]
 
 const silence = 40_000 // a heartbeat comes every 15 s: after this much without a sign the connection is dead
@@ -115,7 +129,9 @@ export class Stream {
       case 'stream.ready':
         this.#tries = 0
         return this.#set({
-          state: data.resumed ? 'catching up' : 'live', reason: '', connections: s.connections + 1,
+          state: data.resumed ? 'catching up' : 'live',
+          reason: '',
+          connections: s.connections + 1,
           resume: { from: s.cursor, backlog: 0, doubled: 0, took: null },
         })
       case 'stream.live': // its id may be beyond that of the last event, like that of stream.cursor
@@ -125,7 +141,13 @@ export class Stream {
       case 'stream.reset':
         this.#tries = 0
         if (id) s.cursor = id
-        this.#set({ state: 'live', reason: '', connections: s.connections + 1, resume: null, reset: { reason: data.reason, at: s.seenAt } })
+        this.#set({
+          state: 'live',
+          reason: '',
+          connections: s.connections + 1,
+          resume: null,
+          reset: { reason: data.reason, at: s.seenAt },
+        })
         return this.#frame({ event, id, data })
       case 'stream.channels': // the rest of a long snapshot
         if (id) s.cursor = id // it may be lower than before
