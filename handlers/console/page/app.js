@@ -9,9 +9,10 @@ import './messages.js'
 import './panel.js'
 import { apply, asProblem, changed, open, snapshot, store } from './store.js'
 
-// The page's two states: to be signed in, or at work.
+// The page has two states: the sign-in form, and the app.
 
-// memory is that there is a cookie, which cannot be seen itself. A browser may be told to keep nothing.
+// memory remembers that there is a session cookie, which scripts cannot see. A browser may refuse to store
+// anything: then the page asks for the token again.
 const memory = {
   name: `fabric-guild signed in ${new URL('.', location.href).pathname}`,
   get here() {
@@ -25,20 +26,20 @@ const memory = {
     try {
       localStorage.setItem(this.name, 'yes')
     } catch {
-      /* the token is asked for anew */
+      /* the next visit asks for the token again */
     }
   },
   drop() {
     try {
       localStorage.removeItem(this.name)
     } catch {
-      /* there is none */
+      /* nothing is stored */
     }
   },
 }
 let starting = false
 
-// start takes a snapshot and follows the stream from it; while the server cannot be reached it tries again.
+// start takes a snapshot and follows the stream from there. It retries until the server answers.
 async function start() {
   if (starting) return
   starting = true
@@ -47,7 +48,7 @@ async function start() {
   } finally {
     starting = false
   }
-  if (!store.cursor) return // there is nobody to be served, or somebody else
+  if (!store.cursor) return // not signed in, or another user: the page reloads
   memory.keep()
   $('me').textContent = store.me.userId
   $('sign-in').hidden = true
@@ -64,7 +65,7 @@ async function snapshotAtLast() {
       return tell($('trouble'), '')
     } catch (problem) {
       if (problem.status === 401) return
-      stuck(`${asProblem(problem).text}. Trying again in ${Math.round(wait / 1000)} s.`)
+      stuck(`${asProblem(problem).text}. Next attempt in ${Math.round(wait / 1000)} s.`)
       await new Promise((resolve) => setTimeout(resolve, wait))
     } finally {
       clearTimeout(waiting)
@@ -110,7 +111,7 @@ $('sign-in')
     const token = $('token').value.trim()
     tell($('sign-in-problem'), '')
     if (!/^[\x21-\x7e]+$/.test(token)) {
-      tell($('sign-in-problem'), 'A token is one line without spaces.')
+      tell($('sign-in-problem'), 'A token must be one line without spaces.')
       return $('token').focus()
     }
     try {
@@ -119,7 +120,7 @@ $('sign-in')
       if (!store.cursor) {
         return tell(
           $('sign-in-problem'),
-          'This browser did not keep the session: it may keep no cookies, or the token is too long for one.',
+          'This browser did not keep the session. It may block cookies, or the token is too long for a cookie.',
         )
       }
       $('token').value = ''
@@ -140,14 +141,14 @@ $('sign-out').addEventListener('click', async () => {
   forget()
 })
 
-// forget begins anew: nothing of a user stays behind.
+// forget reloads the page, so that nothing of this user stays in memory.
 function forget() {
   memory.drop()
   history.replaceState(null, '', location.pathname)
   location.reload()
 }
 
-// take is what the hub tells.
+// take handles a message of the hub.
 function take({ frame, status, gap, signedOut, user }) {
   if (frame) apply(frame)
   if (status) {
@@ -160,10 +161,10 @@ function take({ frame, status, gap, signedOut, user }) {
     if (signedOut === 'signed_out') forget()
     else askToSignIn(signedOut)
   }
-  if (user && (user !== store.me?.userId || !$('sign-in').hidden)) start() // signed in, in another tab
+  if (user && (user !== store.me?.userId || !$('sign-in').hidden)) start() // another tab has signed in
 }
 
-// The address holds the open channel: #/ID. Narrow windows show one pane at a time.
+// The hash of the URL names the open channel: #/ID. Narrow windows show one pane at a time.
 function route() {
   const id = /^#\/([0-9a-f-]{36})$/.exec(location.hash)?.[1]
   show(id ? 'room' : 'nav')
@@ -171,7 +172,7 @@ function route() {
   if (!id || id === store.room?.id) return
   open(id)
   if (matchMedia('(pointer: coarse)').matches)
-    $('room-name').focus() // no keyboard in front of what is to be read
+    $('room-name').focus() // keeps the on-screen keyboard away from the messages
   else focus()
 }
 

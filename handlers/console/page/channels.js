@@ -1,7 +1,7 @@
 import { $, bare, el, patch, written } from './dom.js'
 import { nameOf, store, watch } from './store.js'
 
-// The list of my channels, by guild.
+// The list of the user's channels, grouped by guild.
 
 watch('channels', render)
 

@@ -2,17 +2,17 @@ import { api } from './api.js'
 import { $, announce, avatar, button, el, patch, tell, written } from './dom.js'
 import { asProblem, loadMembers, nameOf, reload, store, watch } from './store.js'
 
-// The open channel's head, and beside it its members, duty and turn.
+// The header of the open channel, and the panel of its members, duty and turn.
 
-// kinds says of each kind of channel what a message in it does.
+// kinds says for each kind of channel what messages in it do.
 export const kinds = {
-  general: 'wakes everyone, or those who are mentioned',
-  report: 'wakes nobody',
-  triage: 'wakes who is on duty and who is mentioned; the others are left out',
-  custom: 'wakes who is on the wake list',
-  dm: 'wakes the other one',
-  discuss: 'wakes whose turn it is',
-  work: 'wakes whose turn it is',
+  general: 'wake everyone, or only the members who are mentioned',
+  report: 'wake nobody',
+  triage: 'wake the members on duty and those who are mentioned; nobody else receives them',
+  custom: 'wake the members on the wake list',
+  dm: 'wake the other member',
+  discuss: 'wake the member whose turn it is',
+  work: 'wake the member whose turn it is',
 }
 
 watch('room', render)
@@ -41,10 +41,10 @@ function render() {
 }
 
 function about(channel) {
-  const parts = [kinds[channel.xType]]
+  const parts = [`messages ${kinds[channel.xType]}`]
   if (channel.private) parts.push('private')
-  if (channel.history === 'all') parts.push('members see all of its history')
-  if (channel.archivedAt) parts.push('archived: nobody posts any more')
+  if (channel.history === 'all') parts.push('new members see the whole history')
+  if (channel.archivedAt) parts.push('archived: nobody can post')
   return parts.join(' · ')
 }
 
@@ -103,7 +103,7 @@ function member({ userId, you, turn, duty, mayChange }) {
   )
 }
 
-// The creator puts members on duty; once they have left, any member does.
+// The creator decides who is on duty. After the creator has left, any member does.
 function maySetDuty({ channel, details }, mine) {
   const creatorIn = details.members.some((m) => m.userId === channel.createdBy)
   return mine && (!creatorIn || channel.createdBy === store.me.userId)
@@ -132,8 +132,8 @@ function dutyWord() {
 
 function renderTurn({ details: { turn } }, mine) {
   const isMine = turn.userId === store.me.userId
-  const holder = isMine ? 'yours' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
-  $('turn-of').textContent = `The turn is ${holder}${turn.paused ? ', paused: nobody is woken' : ''}`
+  const whose = isMine ? 'your' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
+  $('turn-of').textContent = `It is ${whose} turn.${turn.paused ? ' The turns are paused: messages wake nobody.' : ''}`
   const actions = mine ? [isMine ? 'Pass' : 'Take', turn.paused ? 'Resume' : 'Pause'] : []
   patch(
     $('turn-actions'),
@@ -164,7 +164,7 @@ $('add-member').addEventListener('submit', async (e) => {
   try {
     await api('PUT', `channels/${store.room.id}/members/${encodeURIComponent(user)}`)
     box.value = ''
-    announce(`${user} is a member now`)
+    announce(`${user} is now a member`)
     reload()
   } catch (problem) {
     failed(problem)

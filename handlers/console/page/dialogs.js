@@ -3,9 +3,9 @@ import { kinds } from './details.js'
 import { $, announce, bare, button, confirm, el, tell, written } from './dom.js'
 import { adopt, asProblem, nameOf, open, store } from './store.js'
 
-// Creating, joining and leaving channels.
+// The dialogs that create, join and leave channels.
 
-// go opens a channel; the address says which one it is.
+// go opens a channel through the hash of the URL. null opens none.
 export function go(id) {
   location.hash = id ? `#/${id}` : '#/'
 }
@@ -26,10 +26,10 @@ $('new').addEventListener('click', () => {
 })
 form.xType.addEventListener('change', fit)
 
-// fit shows the fields that the kind of channel has.
+// fit shows only the fields of the chosen kind of channel.
 function fit() {
   const kind = form.xType.value
-  $('c-kind-hint').textContent = `A message here ${kinds[kind]}.`
+  $('c-kind-hint').textContent = `Messages ${kinds[kind]}.`
   $('field-name').hidden = kind === 'dm'
   $('field-wakeUserIds').hidden = kind !== 'triage' && kind !== 'custom'
   $('field-wakeUserIds').querySelector('label').textContent = kind === 'triage' ? 'On duty' : 'Wake list'
@@ -66,9 +66,9 @@ function ids(text) {
     .filter(Boolean)
 }
 
-// showProblem tells what is wrong beside each field that it is about, and the rest below.
+// showProblem shows each field's problem beside the field, and any other problem below the form.
 function showProblem(problem) {
-  if (problem.status > 0 && problem.status < 500) key = newKey() // the next one is another request
+  if (problem.status > 0 && problem.status < 500) key = newKey() // it was refused: the next attempt is a new request
   let first = null
   for (const { field, detail } of problem.fields) {
     const place = $(`field-${field}`)
@@ -93,12 +93,12 @@ const joinProblem = (problem) => tell($('join-problem'), asProblem(problem).text
 $('find').addEventListener('click', async () => {
   $('joinable').replaceChildren()
   tell($('join-problem'), '')
-  tell($('join-nothing'), 'Looking …')
+  tell($('join-nothing'), 'Loading …')
   joining.showModal()
   await list().catch(joinProblem)
 })
 
-// list adds those channels of a page that are not mine.
+// list loads a page of channels and adds those that the user is not in.
 async function list(after) {
   const { items, next } = await api('GET', `channels?member=any&limit=200${after ? `&after=${after}` : ''}`)
   const others = items.filter((c) => !store.channels.has(c.id))
@@ -127,8 +127,8 @@ async function list(after) {
     count > 0
       ? ''
       : next
-        ? 'You are in all of these; there are more.'
-        : 'There is no channel that you could join. Private ones are entered by being added.',
+        ? 'You are already in the channels on this page. There are more.'
+        : 'There is no channel to join. A private channel is not listed: one of its members must add you.',
   )
 }
 
@@ -143,7 +143,7 @@ async function join(channel) {
 
 $('join-here').replaceChildren(
   button(
-    'Join it',
+    'Join this channel',
     { class: 'primary' },
     () => join(store.room.channel),
     (problem) => tell($('room-problem'), asProblem(problem).text),
@@ -156,8 +156,8 @@ $('leave').addEventListener('click', async () => {
     title: ['Leave ', written(nameOf(channel)), '?'],
     action: 'Leave',
     text: channel.private
-      ? 'It is private: you come back only when somebody adds you.'
-      : 'You can join it again. What is said meanwhile is not for you.',
+      ? 'This channel is private. You can come back only if a member adds you.'
+      : 'You can join it again. Until then you receive none of its messages.',
   })
   if (!sure) return
   try {

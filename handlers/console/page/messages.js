@@ -3,11 +3,11 @@ import { deliveries, outcome } from './deliveries.js'
 import { $, announce, avatar, bare, button, confirm, el, patch, tell, written } from './dom.js'
 import { asProblem, changed, loadEarlier, onArrival, replace, seen, store, watch } from './store.js'
 
-// The list of messages, the newest last.
+// The list of messages, newest last.
 
 const list = $('messages')
 const scroller = $('scroller')
-let unseen = 0 // arrived below what is in view
+let unseen = 0 // messages that arrived below the visible part
 let roomId = null
 
 watch('messages', render)
@@ -31,7 +31,7 @@ $('earlier').replaceChildren(
       const [height, top] = [scroller.scrollHeight, scroller.scrollTop]
       const count = await loadEarlier()
       render()
-      scroller.scrollTop = top + scroller.scrollHeight - height // what was in view stays there
+      scroller.scrollTop = top + scroller.scrollHeight - height // the visible messages stay in place
       announce(`${count} earlier messages`)
       if (self.parentNode.hidden) $('log').focus()
     },
@@ -75,7 +75,7 @@ function looks(message, before, all) {
   }
 }
 
-// powers are what I may do with a message.
+// powers returns what the user may do with a message.
 function powers(message) {
   const { channel } = store.room
   const changeable = !message.deleted && !channel?.archivedAt && store.channels.has(message.channelId)
@@ -141,14 +141,14 @@ function make({ message, day, continued, replyTo, reply, mayEdit, mayDelete }) {
 
 function text(message) {
   if (message.deleted) return el('p', { class: 'text gone' }, 'deleted')
-  if (message.redacted) return el('p', { class: 'text gone' }, 'changed after you had left')
+  if (message.redacted) return el('p', { class: 'text gone' }, 'changed after you left')
   const action = /^\/me\s+/.exec(message.content)
   const content = action ? message.content.slice(action[0].length) : message.content
   const author = action && [written(message.authorUserId), ' ']
   return el('p', { class: action ? 'text action' : 'text', dir: 'auto' }, author, ...marked(content))
 }
 
-// marked shows mentions as @ID: "<@ID>" and "<@user.id:ID>".
+// marked splits a content into texts and mentions. "<@ID>" and "<@user.id:ID>" are shown as @ID.
 const mention = /<@(?:user\.id:)?([A-Za-z0-9._@-]{1,128})>/g
 function marked(content) {
   const parts = []
@@ -165,7 +165,8 @@ function plain(content) {
   return content.replace(mention, '@$1')
 }
 
-// woken says what a message was to me, as the stream told it; of my own, whom it has woken.
+// woken returns a mark that says what a message did for the user, as the stream said. For the user's own
+// message it says whom the message woke.
 function woken(message) {
   if (message.wakeups) {
     const names = message.wakeups
@@ -179,7 +180,7 @@ function woken(message) {
     )
   }
   if (!message.wakeReason || message.wakeReason === 'author') return null
-  return outcome(message.wakeup, `${message.wakeup ? 'woke you' : 'you observe'} · ${message.wakeReason}`)
+  return outcome(message.wakeup, `${message.wakeup ? 'woke you' : 'did not wake you'} · ${message.wakeReason}`)
 }
 
 async function toggleDeliveries(self, message, failed) {
@@ -198,14 +199,14 @@ function edit(self, message) {
   const body = self.closest('.body')
   if (body.querySelector('form')) return
   const [old, foot] = [body.querySelector('.text'), body.querySelector('.foot')]
-  const box = el('textarea', { 'aria-label': 'The message as it is to be', rows: 3 })
+  const box = el('textarea', { 'aria-label': 'New text of the message', rows: 3 })
   const problem = el('p', { class: 'problem', role: 'alert', hidden: true })
   box.value = message.content
   const end = () => {
     form.remove()
     old.hidden = foot.hidden = false
     self.focus()
-    changed('messages') // it may have changed meanwhile
+    changed('messages') // it may have changed during the edit
   }
   const form = el(
     'form',
@@ -247,7 +248,7 @@ async function remove(message) {
   const sure = await confirm({
     title: ['Delete this message?'],
     action: 'Delete',
-    text: 'Everybody sees that there was one, and nobody what it said. It cannot be undone.',
+    text: 'Members will see that there was a message, but not its text. You cannot undo this.',
   })
   if (!sure) return
   const answer = await api('DELETE', `messages/${message.id}`)

@@ -2,7 +2,7 @@ import { $, announce, el } from './dom.js'
 import { send } from './link.js'
 import { missing, store, watch } from './store.js'
 
-// The live stream's panel: where it is, whether it lives, and what a resume brings.
+// The panel of the live stream: its position, its state, and the result of a resume.
 
 const words = {
   connecting: 'Connecting',
@@ -13,15 +13,15 @@ const words = {
   closed: 'Closed',
 }
 const resets = {
-  expired: 'the log no longer reaches back that far',
-  unknown_epoch: 'the position is of another database',
-  lost_tail: 'the database came back without the latest events',
-  beyond_end: 'the position is beyond the end of the log',
+  expired: 'the server no longer keeps the events after that position',
+  unknown_epoch: 'the position belongs to another database',
+  lost_tail: 'the database lost its latest events',
+  beyond_end: 'the position is beyond the end of the event log',
 }
 
 let before = null
-let askedFor = false // a resume, by the button
-let checked = '' // what the comparison after it said
+let askedFor = false // the user resumed by the button
+let checked = '' // the result of the comparison after that resume
 
 watch('stream', render)
 setInterval(() => {
@@ -53,10 +53,10 @@ function render() {
 
 function reason(s) {
   if (s.state === 'waiting')
-    return `${s.reason}. Again in ${Math.max(0, Math.ceil((s.retryAt - Date.now()) / 1000))} s.`
-  if (s.state === 'cut') return 'You have cut it. What happens now is not lost: it comes with the resume.'
+    return `${s.reason}. Next attempt in ${Math.max(0, Math.ceil((s.retryAt - Date.now()) / 1000))} s.`
+  if (s.state === 'cut') return 'You cut the stream. Nothing is lost: the events arrive when you resume.'
   if (s.state === 'live' && s.reset && Date.now() - s.reset.at < 60_000)
-    return `Begun anew, for ${resets[s.reset.reason] ?? s.reset.reason}.`
+    return `Started again from a new snapshot: ${resets[s.reset.reason] ?? s.reset.reason}.`
   return ''
 }
 
@@ -65,25 +65,25 @@ function renderResume(s) {
   const told = r && r.took !== null && s.connections > 1 && s.state === 'live'
   $('resumed').hidden = !told
   if (!told) return
-  const text =
-    `Resumed after ${r.from.split('.')[1]}: ${r.backlog === 1 ? '1 event' : `${r.backlog} events`} in the backlog, ` +
-    `${r.doubled === 0 ? 'none' : r.doubled} doubled, in ${r.took} ms.`
+  const from = r.from.split('.')[1]
+  const brought = `${count(r.backlog, 'event')} in the backlog, ${count(r.doubled, 'duplicate')}`
+  const text = `Resumed after ${from}: ${brought}, in ${r.took} ms.`
   $('resumed').textContent = `${text} ${checked}`
   if (askedFor) check(text)
 }
 
-// check holds the open channel against its history, after a resume that was asked for.
+function count(n, what) {
+  return `${n === 0 ? 'no' : n} ${what}${n === 1 ? '' : 's'}`
+}
+
+// check compares the open channel with its history after a resume by the button.
 async function check(text) {
   askedFor = false
   try {
     const count = await missing()
-    if (count !== null)
-      checked =
-        count === 0
-          ? 'Compared with the history: nothing is missing.'
-          : `Compared with the history: ${count} are missing.`
+    if (count !== null) checked = `Compared with the history: ${count === 0 ? 'nothing is' : count} missing.`
   } catch {
-    /* then it is not compared */
+    /* the panel shows no comparison */
   }
   announce(`${text} ${checked}`)
   render()
