@@ -41,7 +41,7 @@ function render() {
 }
 
 function about(channel) {
-  const parts = [`messages ${kinds[channel.xType]}`]
+  const parts = [`Messages ${kinds[channel.xType]}`]
   if (channel.private) parts.push('private')
   if (channel.history === 'all') parts.push('new members see the whole history')
   if (channel.archivedAt) parts.push('archived: nobody can post')

@@ -153,7 +153,7 @@ $('join-here').replaceChildren(
 $('leave').addEventListener('click', async () => {
   const { channel } = store.room
   const sure = await confirm({
-    title: ['Leave ', written(nameOf(channel)), '?'],
+    title: ['Leave #', written(nameOf(channel)), '?'],
     action: 'Leave',
     text: channel.private
       ? 'This channel is private. You can come back only if a member adds you.'

@@ -12,8 +12,8 @@ export async function open(take, position) {
   following = position
   await connect(take)
   setInterval(() => {
-    if (Date.now() - heardAt > deadAfter)
-      connect(take) // the process of the hub has crashed or was killed
+    const dead = Date.now() - heardAt > deadAfter // the process of the hub has crashed or was killed
+    if (dead) connect(take)
     else send({ here: true })
   }, 3_000)
   addEventListener('pagehide', () => send({ bye: true }))

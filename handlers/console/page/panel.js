@@ -80,8 +80,8 @@ function count(n, what) {
 async function check(text) {
   askedFor = false
   try {
-    const count = await missing()
-    if (count !== null) checked = `Compared with the history: ${count === 0 ? 'nothing is' : count} missing.`
+    const lost = await missing()
+    if (lost !== null) checked = `Compared with the history: ${lost === 0 ? 'nothing is' : lost} missing.`
   } catch {
     /* the panel shows no comparison */
   }
