@@ -41,7 +41,7 @@ var users = []string{"alice", "bob", "carol", "dave", "erin", "frank"}
 const (
 	admin   = "frank"
 	zed     = "zed"  // says the last word
-	kept    = 150    // events that retention leaves
+	kept    = 1500   // events that a server's retention leaves
 	most    = 60_000 // changes of a run, about: all frames of all clients are kept
 	workers = 4
 	// historiesRead is of how many channels the history is read at the end.
@@ -184,6 +184,7 @@ func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, 
 		func() { s.endPostgres(pg, syscall.SIGINT) },
 		s.endBackends,
 		func() { s.shorten(pg.URL(), all[r.IntN(len(all))]) },
+		func() { s.fallBehind(all[r.IntN(len(all))], int64(min(100*duration.Seconds()/5, kept/2))) },
 	}
 	began := time.Now()
 	for done := 0; done < len(harms) || time.Since(began) < *duration; done++ {
@@ -226,8 +227,20 @@ func (s *soak) shorten(url string, c *client) {
 			return false
 		}
 		defer d.Close()
-		_, _, err = d.Retain(s.t.Context(), db.Retention{Events: kept}) // as each server does once a minute
+		_, _, err = d.Retain(s.t.Context(), db.Retention{Events: 100}) // as each server does once a minute
 		return err == nil && c.at() != "" && s.floor() > seq(c.at())
+	})
+}
+
+// fallBehind keeps a client away for so many events, which it must all get when it comes back.
+func (s *soak) fallBehind(c *client, events int64) {
+	s.t.Helper()
+	c.stayAway()
+	defer c.away.Store(false)
+	guildtest.Eventually(s.t, c.name+" is behind", 5*guildtest.Patience, func() bool {
+		var head int64
+		err := s.log.QueryRow(s.t.Context(), `SELECT coalesce(max(seq), 0) FROM events`).Scan(&head)
+		return err == nil && c.at() != "" && head > seq(c.at())+events
 	})
 }
 
