@@ -1,0 +1,216 @@
+package fairtest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// escaped is a text of which JSON makes 6 bytes for each: near the 64 KiB that a body may have.
+var escaped = strings.Repeat("\u0001", 10_800)
+
+// attacks has a test for each route that costs something.
+var attacks = []attack{
+	{
+		name:    "history pages of 13 MB, 60 connections that do not read",
+		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
+		run: func(ctx context.Context, s *scene) {
+			s.hold(ctx, sized(60, 6), http.MethodGet, "/api/channels/"+s.channel+"/messages?limit=200", s.tokens[mallory])
+		},
+	},
+	{
+		name:    "history pages of 13 MB, 100 streams of one HTTP/2 connection",
+		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
+		run: func(ctx context.Context, s *scene) {
+			s.holdHTTP2(ctx, sized(100, 6), "/api/channels/"+s.channel+"/messages?limit=200")
+		},
+	},
+	{
+		name:    "history pages of 13 MB, read by 200 connections",
+		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
+		run:     asks(sized(200, 6), func(s *scene, _ int) string { return "/api/channels/" + s.channel + "/messages?limit=200" }),
+	},
+	{
+		name:    "the history of a channel joined 8,000 times, 200 connections",
+		prepare: func(s *scene) { s.pastMemberships(sized(8000, 100)) },
+		run:     asks(sized(200, 6), func(s *scene, _ int) string { return "/api/channels/" + s.channel + "/messages?limit=200" }),
+	},
+	{
+		name:    "16 resumes after 8,000 joins and leaves",
+		prepare: func(s *scene) { s.pastMemberships(sized(8000, 100)) },
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, 16, func(int) { s.openFor(ctx, s.tokens[mallory], s.start, 50*time.Millisecond) })
+		},
+	},
+	{
+		name:    "replies in a channel joined 8,000 times",
+		prepare: func(s *scene) { s.post(1, "first"); s.pastMemberships(sized(8000, 100)) },
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, 8, func(int) {
+				s.ask(ctx, http.MethodPost, "/api/channels/"+s.channel+"/messages", map[string]any{"content": "x", "replyTo": s.messages[0]})
+			})
+		},
+	},
+	{
+		name:    "/api/sync with as many channels as there may be, 32 connections",
+		prepare: func(s *scene) { s.pile() },
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, sized(32, 4), func(int) { s.askAs(ctx, s.web, s.tokens["target"], http.MethodGet, "/api/sync", nil) })
+		},
+	},
+	{
+		name:    "streams with as many channels as there may be, 16 that come again and again",
+		prepare: func(s *scene) { s.pile() },
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, 16, func(int) { s.openFor(ctx, s.tokens["target"], "", 100*time.Millisecond) })
+		},
+	},
+	{
+		name:    "first polls with as many channels as there may be",
+		prepare: func(s *scene) { s.pile() },
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, sized(64, 4), func(int) { s.askAs(ctx, s.web, s.tokens["target"], http.MethodGet, "/api/events", nil) })
+		},
+	},
+	{
+		name:  "448 connections without a token that are idle",
+		files: 512,
+		run: func(ctx context.Context, s *scene) {
+			s.hold(ctx, sized(600, 100), http.MethodGet, "/healthz", "")
+		},
+	},
+	{
+		name:   "invented tokens, 1,600 connections, Center answers in 100 ms",
+		center: true,
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, sized(1600, 8), func(i int) {
+				s.askAs(ctx, s.web, fmt.Sprintf("invented-%d-%d", i, s.fresh.Add(1)), http.MethodGet, "/api/me", nil)
+			})
+		},
+	},
+	{
+		name: "16 clients that were stopped, and a 17th",
+		run: func(ctx context.Context, s *scene) {
+			var stopped sync.WaitGroup
+			stopped.Go(func() { s.hold(ctx, 16, http.MethodGet, "/api/stream", s.tokens[mallory]) })
+			loops(ctx, 1, func(int) { s.openFor(ctx, s.tokens[mallory], "", 100*time.Millisecond) })
+			stopped.Wait()
+		},
+	},
+	{
+		name: "bytes sent on 16 open streams",
+		run:  func(ctx context.Context, s *scene) { s.flood(ctx, 16) },
+	},
+	{
+		name: "16 streams that read nothing, of large messages",
+		run: func(ctx context.Context, s *scene) {
+			var silent sync.WaitGroup
+			silent.Go(func() { s.hold(ctx, 16, http.MethodGet, "/api/stream?echo=true", s.tokens[mallory]) })
+			loops(ctx, 2, func(int) { s.postLarge(ctx) })
+			silent.Wait()
+		},
+	},
+	{
+		name: "bodies with 7,000 unknown members",
+		run: func(ctx context.Context, s *scene) {
+			body := unknownMembers(sized(7000, 7000))
+			loops(ctx, sized(32, 4), func(int) { s.ask(ctx, http.MethodPost, "/api/channels", body) })
+		},
+	},
+	{
+		name:    "posts with 200 mentions, at the rate limit",
+		prepare: func(s *scene) { s.crowd(sized(1000, 200)) },
+		run: func(ctx context.Context, s *scene) {
+			body := map[string]any{"content": mentions(200)}
+			loops(ctx, 8, func(int) { s.ask(ctx, http.MethodPost, "/api/channels/"+s.channel+"/messages", body) })
+		},
+	},
+	{
+		name:    "edits of large messages, at the rate limit",
+		prepare: func(s *scene) { s.post(8, "first") },
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, 8, func(i int) {
+				body := map[string]any{"content": fmt.Sprintf("%d %s", s.fresh.Add(1), escaped[:10_000])}
+				s.ask(ctx, http.MethodPatch, "/api/messages/"+s.messages[i], body)
+			})
+		},
+	},
+	{
+		name: "channels of 1,000 members, at the rate limit",
+		run: func(ctx context.Context, s *scene) {
+			body := map[string]any{"guildId": "g1", "name": "more", "xType": "general", "memberUserIds": names(sized(1000, 100))}
+			loops(ctx, 8, func(int) { s.ask(ctx, http.MethodPost, "/api/channels", body) })
+		},
+	},
+	{
+		name: "joins and leaves, at the rate limit",
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, 4, func(i int) {
+				s.ask(ctx, http.MethodPost, "/api/channels/"+s.channel+[]string{"/leave", "/join"}[i%2], nil)
+			})
+		},
+	},
+	{
+		name:    "rosters and deliveries of 1,000 members, 200 connections",
+		prepare: func(s *scene) { s.crowd(sized(1000, 100)); s.post(1, "first") },
+		run: asks(sized(200, 6), func(s *scene, i int) string {
+			if i%2 == 0 {
+				return "/api/messages/" + s.messages[0] + "/deliveries?limit=200"
+			}
+			return "/api/channels/" + s.channel + "/members?limit=200"
+		}),
+	},
+	{
+		name:    "lists of channels that can be joined, 200 connections",
+		prepare: func(s *scene) { s.publicChannels(sized(20_000, 100)) },
+		run:     asks(sized(200, 6), func(*scene, int) string { return "/api/channels?member=any&limit=200" }),
+	},
+	{
+		name: "paths of 30 KB without a token",
+		run: func(ctx context.Context, s *scene) {
+			path := "/" + strings.Repeat("x", 30_000)
+			loops(ctx, sized(64, 4), func(int) { s.askAs(ctx, s.web, "", http.MethodGet, path, nil) })
+		},
+	},
+	{
+		name: "metrics and the contract without a token, 64 connections",
+		run: func(ctx context.Context, s *scene) {
+			loops(ctx, sized(64, 4), func(i int) { s.askAs(ctx, s.web, "", http.MethodGet, []string{"/metrics", "/openapi.json"}[i%2], nil) })
+		},
+	},
+}
+
+// asks are loops of a GET.
+func asks(atOnce int, path func(s *scene, i int) string) func(ctx context.Context, s *scene) {
+	return func(ctx context.Context, s *scene) {
+		loops(ctx, atOnce, func(i int) { s.ask(ctx, http.MethodGet, path(s, i), nil) })
+	}
+}
+
+func names(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("user-%d", i))
+	}
+	return all
+}
+
+func mentions(n int) string {
+	var b strings.Builder
+	for _, u := range names(n) {
+		b.WriteString("<@" + u + ">")
+	}
+	return b.String()
+}
+
+func unknownMembers(n int) []byte {
+	var b strings.Builder
+	b.WriteString(`{"guildId":"g1"`)
+	for i := range n {
+		_, _ = fmt.Fprintf(&b, `,"%d":0`, i)
+	}
+	b.WriteString("}")
+	return []byte(b.String())
+}
