@@ -18,25 +18,25 @@ var attacks = []attack{
 		name:    "history pages of 13 MB, 60 connections that do not read",
 		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
 		run: func(ctx context.Context, s *scene) {
-			s.hold(ctx, sized(60, 6), http.MethodGet, "/api/channels/"+s.channel+"/messages?limit=200", s.tokens[mallory])
+			s.hold(ctx, sized(60, 6), http.MethodGet, historyPage(s, 0), s.tokens[mallory])
 		},
 	},
 	{
 		name:    "history pages of 13 MB, 100 streams of one HTTP/2 connection",
 		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
 		run: func(ctx context.Context, s *scene) {
-			s.holdHTTP2(ctx, sized(100, 6), "/api/channels/"+s.channel+"/messages?limit=200")
+			s.holdHTTP2(ctx, sized(100, 6), historyPage(s, 0))
 		},
 	},
 	{
 		name:    "history pages of 13 MB, read by 200 connections",
 		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
-		run:     asks(sized(200, 6), func(s *scene, _ int) string { return "/api/channels/" + s.channel + "/messages?limit=200" }),
+		run:     asks(sized(200, 6), historyPage),
 	},
 	{
 		name:    "the history of a channel joined 8,000 times, 200 connections",
 		prepare: func(s *scene) { s.pastMemberships(sized(8000, 100)) },
-		run:     asks(sized(200, 6), func(s *scene, _ int) string { return "/api/channels/" + s.channel + "/messages?limit=200" }),
+		run:     asks(sized(200, 6), historyPage),
 	},
 	{
 		name:    "16 resumes after 8,000 joins and leaves",
@@ -50,7 +50,8 @@ var attacks = []attack{
 		prepare: func(s *scene) { s.post(1, "first"); s.pastMemberships(sized(8000, 100)) },
 		run: func(ctx context.Context, s *scene) {
 			loops(ctx, 8, func(int) {
-				s.ask(ctx, http.MethodPost, "/api/channels/"+s.channel+"/messages", map[string]any{"content": "x", "replyTo": s.messages[0]})
+				body := map[string]any{"content": "x", "replyTo": s.messages[0]}
+				s.ask(ctx, http.MethodPost, "/api/channels/"+s.channel+"/messages", body)
 			})
 		},
 	},
@@ -58,7 +59,7 @@ var attacks = []attack{
 		name:    "/api/sync with as many channels as there may be, 32 connections",
 		prepare: func(s *scene) { s.pile() },
 		run: func(ctx context.Context, s *scene) {
-			loops(ctx, sized(32, 4), func(int) { s.askAs(ctx, s.web, s.tokens["target"], http.MethodGet, "/api/sync", nil) })
+			loops(ctx, sized(32, 4), func(int) { s.askAs(ctx, s.tokens["target"], http.MethodGet, "/api/sync", nil) })
 		},
 	},
 	{
@@ -72,7 +73,8 @@ var attacks = []attack{
 		name:    "first polls with as many channels as there may be",
 		prepare: func(s *scene) { s.pile() },
 		run: func(ctx context.Context, s *scene) {
-			loops(ctx, sized(64, 4), func(int) { s.askAs(ctx, s.web, s.tokens["target"], http.MethodGet, "/api/events", nil) })
+			token := s.tokens["target"]
+			loops(ctx, sized(64, 4), func(int) { s.askAs(ctx, token, http.MethodGet, "/api/events", nil) })
 		},
 	},
 	{
@@ -87,7 +89,7 @@ var attacks = []attack{
 		center: true,
 		run: func(ctx context.Context, s *scene) {
 			loops(ctx, sized(1600, 8), func(i int) {
-				s.askAs(ctx, s.web, fmt.Sprintf("invented-%d-%d", i, s.fresh.Add(1)), http.MethodGet, "/api/me", nil)
+				s.askAs(ctx, fmt.Sprintf("invented-%d-%d", i, s.fresh.Add(1)), http.MethodGet, "/api/me", nil)
 			})
 		},
 	},
@@ -141,7 +143,8 @@ var attacks = []attack{
 	{
 		name: "channels of 1,000 members, at the rate limit",
 		run: func(ctx context.Context, s *scene) {
-			body := map[string]any{"guildId": "g1", "name": "more", "xType": "general", "memberUserIds": names(sized(1000, 100))}
+			members := names(sized(1000, 100))
+			body := map[string]any{"guildId": "g1", "name": "more", "xType": "general", "memberUserIds": members}
 			loops(ctx, 8, func(int) { s.ask(ctx, http.MethodPost, "/api/channels", body) })
 		},
 	},
@@ -172,16 +175,20 @@ var attacks = []attack{
 		name: "paths of 30 KB without a token",
 		run: func(ctx context.Context, s *scene) {
 			path := "/" + strings.Repeat("x", 30_000)
-			loops(ctx, sized(64, 4), func(int) { s.askAs(ctx, s.web, "", http.MethodGet, path, nil) })
+			loops(ctx, sized(64, 4), func(int) { s.askAs(ctx, "", http.MethodGet, path, nil) })
 		},
 	},
 	{
 		name: "metrics and the contract without a token, 64 connections",
 		run: func(ctx context.Context, s *scene) {
-			loops(ctx, sized(64, 4), func(i int) { s.askAs(ctx, s.web, "", http.MethodGet, []string{"/metrics", "/openapi.json"}[i%2], nil) })
+			paths := []string{"/metrics", "/openapi.json"}
+			loops(ctx, sized(64, 4), func(i int) { s.askAs(ctx, "", http.MethodGet, paths[i%2], nil) })
 		},
 	},
 }
+
+// historyPage is the path of the largest page of mallory's channel.
+func historyPage(s *scene, _ int) string { return "/api/channels/" + s.channel + "/messages?limit=200" }
 
 // asks are loops of a GET.
 func asks(atOnce int, path func(s *scene, i int) string) func(ctx context.Context, s *scene) {

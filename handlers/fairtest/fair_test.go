@@ -19,7 +19,7 @@ import (
 var (
 	program guildtest.Program
 	full    = flag.Bool("fair", false, "measure: full attacks, one after the other, with a table at the end")
-	phase   = flag.Duration("phase", 2*time.Second, "with -fair: how long an attack, or its control, lasts each time")
+	phase   = flag.Duration("phase", 2*time.Second, "with -fair: how long an attack or its control lasts")
 )
 
 func TestMain(m *testing.M) {
@@ -38,8 +38,8 @@ func sized(all, few int) int {
 	return few
 }
 
-// TestFairness lets one user do the worst beside another. Without -fair it asserts counts only: the second user's
-// posts all succeed and arrive, memory stays bounded, and each refusal says why.
+// TestFairness lets one user do the worst beside another. Without -fair it asserts counts only: the second
+// user's posts all succeed and arrive, memory stays bounded, and each refusal says why.
 func TestFairness(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -67,8 +67,8 @@ type row struct {
 	name              string
 	control, attacked times
 	requests          int
-	memory            int // MiB, the most
-	refusals          map[string]int
+	memory            int            // MiB, the most
+	answers           map[string]int // by status and code
 }
 
 // times are how long the second user waited for each thing, and for how many of them in vain.
@@ -98,7 +98,8 @@ func tell(t *testing.T, rows []row) {
 	w := tabwriter.NewWriter(t.Output(), 0, 0, 1, ' ', 0)
 	defer func() { _ = w.Flush() }()
 	_, _ = fmt.Fprintln(w, "attack\t| post p50/p95 ms: control\t attacked\t ratio\t"+
-		"| delivery: control\t attacked\t ratio\t| connect: control\t attacked\t ratio\t| failed\t| requests\t| MiB\t| answers")
+		"| delivery: control\t attacked\t ratio\t| connect: control\t attacked\t ratio\t"+
+		"| failed\t| requests\t| MiB\t| answers")
 	for _, r := range rows {
 		_, _ = fmt.Fprintf(w, "%s\t", r.name)
 		for _, of := range []func(times) []time.Duration{
@@ -109,8 +110,9 @@ func tell(t *testing.T, rows []row) {
 			before, after := of(r.control), of(r.attacked)
 			_, _ = fmt.Fprintf(w, "| %s\t %s\t %s\t", both(before), both(after), ratio(before, after))
 		}
-		_, _ = fmt.Fprintf(w, "| %d of %d\t| %d\t| %d\t| %s\n", r.attacked.failed, r.attacked.failed+len(r.attacked.post)+len(r.attacked.connect),
-			r.requests, r.memory, list(r.refusals))
+		tried := r.attacked.failed + len(r.attacked.post) + len(r.attacked.connect)
+		_, _ = fmt.Fprintf(w, "| %d of %d\t| %d\t| %d\t| %s\n",
+			r.attacked.failed, tried, r.requests, r.memory, list(r.answers))
 	}
 }
 

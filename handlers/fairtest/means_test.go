@@ -15,8 +15,8 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// hold sends a request on each of so many connections, reads no more than the head of the answer, and keeps the
-// connections until ctx ends.
+// hold sends a request on each of so many connections, reads no more than the head of the answer, and keeps
+// the connections until ctx ends.
 func (s *scene) hold(ctx context.Context, connections int, method, path, token string) {
 	var all sync.WaitGroup
 	for range connections {
@@ -68,7 +68,8 @@ func (s *scene) begin(ctx context.Context, method, path, token string) (net.Conn
 
 // holdHTTP2 is hold with streams of one HTTP/2 connection.
 func (s *scene) holdHTTP2(ctx context.Context, streams int, path string) {
-	t := &http.Transport{DialContext: away.DialContext, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}}
+	t := &http.Transport{DialContext: away.DialContext, Protocols: new(http.Protocols)}
+	t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}
 	t.Protocols.SetUnencryptedHTTP2(true)
 	defer t.CloseIdleConnections()
 	var all sync.WaitGroup
@@ -185,8 +186,8 @@ func (s *scene) exec(sql string, args ...any) {
 	}
 }
 
-// pastMemberships lets mallory have joined and left the channel so often, which takes 20 ms a time by the rate
-// limit, while a stream of hers was open. In the end she is a member.
+// pastMemberships lets mallory have joined and left the channel so often, which takes 20 ms a time by the
+// rate limit, while a stream of hers was open. In the end she is a member.
 func (s *scene) pastMemberships(n int) {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.Context())
@@ -214,7 +215,7 @@ func (s *scene) pastMemberships(n int) {
 	s.exec(leave, s.channel, mallory)
 	s.exec(fill, s.channel, mallory, n)
 	s.exec(`SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
-	s.exec(`ANALYZE`)
+	s.exec(`ANALYZE channels, members, events`)
 }
 
 // pile gives the target as many memberships as there may be: up to the limit, if there is one.
@@ -226,8 +227,10 @@ func (s *scene) pile() {
 		return
 	}
 	s.memberships(limit)
-	body := map[string]any{"guildId": "g1", "name": "one more", "xType": "general", "memberUserIds": []string{"target"}}
-	status, err := guildtest.Call(s.Context(), http.MethodPost, s.n.Base()+"/api/channels", s.tokens[mallory], body, nil)
+	members := []string{"target"}
+	body := map[string]any{"guildId": "g1", "name": "one more", "xType": "general", "memberUserIds": members}
+	url := s.n.Base() + "/api/channels"
+	status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.tokens[mallory], body, nil)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -242,13 +245,14 @@ func (s *scene) memberships(n int) {
 	const fill = `
 		WITH c AS (
 			INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
-			SELECT gen_random_uuid(), 'g1', repeat('n', 100), 'general', true, 'joined', $1, 1 FROM generate_series(1, $2::bigint)
+			SELECT gen_random_uuid(), 'g1', repeat('n', 100), 'general', true, 'joined', $1, 1
+			FROM generate_series(1, $2::bigint)
 			RETURNING id
 		)
 		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
 		SELECT c.id, $1, (SELECT max(seq) FROM events), 0, now() FROM c`
 	s.exec(fill, "target", n)
-	s.exec(`ANALYZE`)
+	s.exec(`ANALYZE channels, members, events`)
 }
 
 // publicChannels are some that mallory could join.
@@ -256,7 +260,8 @@ func (s *scene) publicChannels(n int) {
 	s.Helper()
 	const fill = `
 		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
-		SELECT gen_random_uuid(), 'g1', repeat('n', 100), 'general', false, 'joined', 'nobody', 0 FROM generate_series(1, $1::bigint)`
+		SELECT gen_random_uuid(), 'g1', repeat('n', 100), 'general', false, 'joined', 'nobody', 0
+		FROM generate_series(1, $1::bigint)`
 	s.exec(fill, n)
-	s.exec(`ANALYZE`)
+	s.exec(`ANALYZE channels, members, events`)
 }

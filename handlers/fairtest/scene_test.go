@@ -54,14 +54,12 @@ type scene struct {
 	channel  string       // mallory's, where bob is not
 	messages []string     // in it
 	start    string       // a cursor before the attack was prepared
-	target   string       // a user on whom memberships are piled
 
 	requests atomic.Int64
 	fresh    atomic.Int64 // tokens
 	mu       sync.Mutex
 	answers  map[string]int // by code
 	bare     string         // a refusal without a code
-	serving  atomic.Bool    // bob may not be refused
 }
 
 // away dials from an address of its own, so that limits by address do not hit bob.
@@ -70,7 +68,8 @@ var away = &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Time
 func measure(t *testing.T, a attack) row {
 	t.Helper()
 	s := &scene{T: t, url: dbtest.New(t), tokens: map[string]string{}, answers: map[string]int{}}
-	s.web = &http.Client{Timeout: 2 * patience, Transport: &http.Transport{DialContext: away.DialContext, MaxIdleConnsPerHost: 300}}
+	transport := &http.Transport{DialContext: away.DialContext, MaxIdleConnsPerHost: 300}
+	s.web = &http.Client{Timeout: 2 * patience, Transport: transport}
 	defer s.web.CloseIdleConnections()
 	s.launch(a)
 	home := s.create(bob, map[string]any{})
@@ -99,12 +98,13 @@ func measure(t *testing.T, a attack) row {
 	stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.refusals = s.answers
+	r.answers = s.answers
 	if *full {
 		return r
 	}
 	if r.attacked.failed > 0 || len(r.attacked.post) == 0 {
-		t.Errorf("got %d failures and %d posts of the second user, want all to succeed and arrive", r.attacked.failed, len(r.attacked.post))
+		t.Errorf("got %d failures and %d posts of the second user, want all to succeed and arrive",
+			r.attacked.failed, len(r.attacked.post))
 	}
 	if r.memory > most {
 		t.Errorf("got %d MiB, want %d at most", r.memory, most)
@@ -132,7 +132,9 @@ func (s *scene) launch(a attack) {
 		args = append(args, "-center-base-url", s.fake.URL, "-center-api-key", s.fake.APIKey)
 	}
 	if a.files > 0 {
-		args = append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$@"`, a.files), "sh", program.Path, "-state", state, "-addr", "127.0.0.1:0"}, args...)
+		limit := fmt.Sprintf(`ulimit -n %d && exec "$@"`, a.files)
+		serve := []string{"-c", limit, "sh", program.Path, "-state", state, "-addr", "127.0.0.1:0"}
+		args = append(serve, args...)
 		s.n = program.Launch(s, state, nil, exec.Command("sh", args...))
 	} else {
 		s.n = program.Start(s, state, args...)
@@ -169,7 +171,8 @@ func (s *scene) createAt(user string, body map[string]any) (id, cursor string) {
 		Channel struct{ ID string }
 		Cursor  string
 	}
-	status, err := guildtest.Call(s.Context(), http.MethodPost, s.n.Base()+"/api/channels", s.tokens[user], body, &made)
+	url := s.n.Base() + "/api/channels"
+	status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.tokens[user], body, &made)
 	if err != nil || status != http.StatusCreated {
 		s.Fatalf("got %d and %v for a channel, want 201", status, err)
 	}
@@ -182,7 +185,8 @@ func (s *scene) post(messages int, content string) {
 	for range messages {
 		var posted struct{ Message struct{ ID string } }
 		url := s.n.Base() + "/api/channels/" + s.channel + "/messages"
-		status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.tokens[mallory], map[string]any{"content": content}, &posted)
+		body := map[string]any{"content": content}
+		status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.tokens[mallory], body, &posted)
 		if err != nil || status != http.StatusCreated {
 			s.Fatalf("got %d and %v for a post, want 201", status, err)
 		}
@@ -192,10 +196,10 @@ func (s *scene) post(messages int, content string) {
 
 // ask sends a request of mallory's, reads the answer, and counts both.
 func (s *scene) ask(ctx context.Context, method, path string, body any) {
-	s.askAs(ctx, s.web, s.tokens[mallory], method, path, body)
+	s.askAs(ctx, s.tokens[mallory], method, path, body)
 }
 
-func (s *scene) askAs(ctx context.Context, web *http.Client, token, method, path string, body any) {
+func (s *scene) askAs(ctx context.Context, token, method, path string, body any) {
 	text, ok := body.([]byte)
 	if !ok && body != nil {
 		text, _ = json.Marshal(body)
@@ -209,7 +213,7 @@ func (s *scene) askAs(ctx context.Context, web *http.Client, token, method, path
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	answer, err := web.Do(r)
+	answer, err := s.web.Do(r)
 	s.requests.Add(1)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -255,7 +259,7 @@ func loops(ctx context.Context, atOnce int, do func(i int)) {
 	all.Wait()
 }
 
-// cheap is the control: as many requests as the attack made, in the same time, each of which costs next to nothing.
+// cheap is the control: as many requests as the attack made, in the same time. Each costs next to nothing.
 func (s *scene) cheap(ctx context.Context, requests int, length time.Duration) {
 	var next atomic.Int64
 	began := time.Now()
@@ -319,7 +323,8 @@ type listener struct {
 func (s *scene) listen(channel string) *listener {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.Context())
-	b := &listener{s: s, channel: channel, heard: make(chan string, 10000), cancel: cancel, web: &http.Client{Transport: &http.Transport{}}}
+	b := &listener{s: s, channel: channel, heard: make(chan string, 10000), cancel: cancel}
+	b.web = &http.Client{Transport: &http.Transport{}}
 	ready := make(chan struct{})
 	go func() {
 		first := sync.OnceFunc(func() { close(ready) })
@@ -410,7 +415,8 @@ func (b *listener) post(got *times) {
 	ctx, cancel := context.WithTimeout(b.s.Context(), patience)
 	defer cancel()
 	body := strings.NewReader(`{"content":"number ` + number + `"}`)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.s.n.Base()+"/api/channels/"+b.channel+"/messages", body)
+	url := b.s.n.Base() + "/api/channels/" + b.channel + "/messages"
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
 	if err != nil {
 		b.s.Error(err)
 		return
@@ -444,7 +450,7 @@ func (b *listener) post(got *times) {
 	}
 }
 
-// connect is a client of bob's that comes anew, on a connection of its own. With Center its token is a new one.
+// connect is a client of bob's that comes anew, on a connection of its own. With Center its token is new.
 func (b *listener) connect(got *times) {
 	token := b.s.tokens[bob]
 	if b.s.fake != nil {

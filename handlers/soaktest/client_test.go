@@ -19,7 +19,7 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// A frame is what a client has seen. floor is set for a stream.reset: up to where events were gone then, at most.
+// A frame is what a client has seen. floor is set for a stream.reset: events up to it may be gone by then.
 type frame struct {
 	event string
 	id    string
@@ -27,7 +27,7 @@ type frame struct {
 	floor int64
 }
 
-// A client follows one user's events for as long as the test lasts, and comes back after each end of a connection.
+// A client follows one user's events as long as the test lasts. It comes back after each end of a connection.
 type client struct {
 	*soak
 	name, user string
@@ -130,13 +130,13 @@ func (c *client) at() string {
 	return c.cursor
 }
 
-func (c *client) get(ctx context.Context, path string, q url.Values, header http.Header) (*http.Response, error) {
+func (c *client) get(ctx context.Context, path string, q url.Values, h http.Header) (*http.Response, error) {
 	base := c.bases[c.rand.IntN(len(c.bases))]
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path+"?"+q.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
-	r.Header = header
+	r.Header = h
 	r.Header.Set("Authorization", "Bearer "+c.tokens[c.user])
 	answer, err := c.http.Do(r)
 	if err != nil {
@@ -231,7 +231,8 @@ func (c *client) poll(ctx context.Context) (ok bool) {
 		Cursor string
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&got); err != nil {
-		if !errors.Is(err, io.ErrUnexpectedEOF) && ctx.Err() == nil && !strings.Contains(err.Error(), "connection") {
+		lost := errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "connection")
+		if !lost && ctx.Err() == nil {
 			c.fault("%s: %v", c.name, err)
 		}
 		return false
@@ -243,7 +244,7 @@ func (c *client) poll(ctx context.Context) (ok bool) {
 	return true
 }
 
-// follow is the client library's. It decides itself when to come back; each connection goes to another server.
+// follow is the client library's. It decides when to come back; each connection goes to another server.
 func (c *client) follow(ctx context.Context) {
 	library := follow.Client{
 		URL: c.bases[0], Token: func() (string, error) { return c.tokens[c.user], nil },

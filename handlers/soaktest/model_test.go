@@ -31,7 +31,7 @@ type entry struct {
 	kind string
 	seq  int64  // 0: not known yet, the log tells
 	user string // who it is about
-	// maybe marks a change that was not answered: it is in the log, or it is not. It is the channel's last change.
+	// maybe marks a change that was not answered: the log has it, or not. It is the channel's last change.
 	maybe bool
 
 	members []string // channel.created
@@ -56,7 +56,6 @@ type channel struct {
 	wakeList []string
 	holder   string
 	paused   bool
-	archived bool
 	closed   bool // it gets no more changes
 	messages []*message
 	joined   map[string]int // for each member: how many messages there were when they came

@@ -131,7 +131,9 @@ func TestSoak(t *testing.T) {
 	w := &worker{soak: s, number: workers, rand: rand.New(rand.NewPCG(*seed, workers))}
 	last := w.lastWord()
 	for _, c := range all {
-		guildtest.Eventually(t, c.name+" hears the last word", 2*guildtest.Patience, func() bool { return seq(c.at()) >= last })
+		guildtest.Eventually(t, c.name+" hears the last word", 2*guildtest.Patience, func() bool {
+			return seq(c.at()) >= last
+		})
 	}
 	end()
 	clients.Wait()
@@ -172,8 +174,11 @@ func (s *soak) open(url string) {
 	}
 }
 
+// A starter starts the server of that index.
+type starter func(i int, args ...string) *guildtest.Node
+
 // harm does every harm at least once, in a random order, until the time is over.
-func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, start func(i int, args ...string) *guildtest.Node) {
+func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, start starter) {
 	s.t.Helper()
 	r := rand.New(rand.NewPCG(*seed, 99))
 	again := func(i int) { nodes[i] = start(i, "-addr", nodes[i].Addr()) }
@@ -212,7 +217,9 @@ func (s *soak) endPostgres(pg *pgrun.Postgres, by syscall.Signal) {
 }
 
 func (s *soak) endBackends() {
-	const cut = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user AND random() < 0.5`
+	const cut = `
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE pid <> pg_backend_pid() AND usename = current_user AND random() < 0.5`
 	_, _ = s.log.Exec(s.t.Context(), cut)
 }
 
@@ -253,7 +260,8 @@ func (w *worker) lastWord() int64 {
 	c.roster = append([]string{zed}, users...)
 	c.add(&entry{kind: "channel.created", seq: seq(made.Cursor), user: zed, members: c.roster, name: "end"})
 	body = map[string]any{"content": "that is all"}
-	w.ask(zed, http.MethodPost, "/api/channels/"+c.id+"/messages", w.name("key"), body, &posted, http.StatusCreated)
+	path := "/api/channels/" + c.id + "/messages"
+	w.ask(zed, http.MethodPost, path, w.name("key"), body, &posted, http.StatusCreated)
 	m := &message{id: posted.Message.ID, author: zed, versions: []version{{content: "that is all"}}}
 	c.add(&entry{kind: "message.created", seq: seq(posted.Cursor), user: zed, message: m})
 	w.channels = append(w.channels, c)
@@ -263,7 +271,8 @@ func (w *worker) lastWord() int64 {
 // judge compares everything with the oracle.
 func (s *soak) judge(all []*client, w *worker, last int64) {
 	s.t.Helper()
-	const rows = `SELECT seq, kind, channel_id::text, user_id, coalesce(message_id::text, '') AS id FROM soak_log ORDER BY seq`
+	const rows = `
+		SELECT seq, kind, channel_id::text, user_id, coalesce(message_id::text, '') FROM soak_log ORDER BY seq`
 	found, err := s.log.Query(s.t.Context(), rows)
 	if err != nil {
 		s.t.Fatal(err)
@@ -277,7 +286,8 @@ func (s *soak) judge(all []*client, w *worker, last int64) {
 	if len(s.faults) == 0 {
 		for _, c := range all {
 			resets += s.verify(c, last)
-			frames, opens = frames+len(c.frames), opens+c.opens
+			frames += len(c.frames)
+			opens += c.opens
 		}
 		for i := 0; i < len(s.channels); i += 1 + len(s.channels)/historiesRead {
 			w.verifyHistory(s.channels[i])
@@ -288,7 +298,8 @@ func (s *soak) judge(all []*client, w *worker, last int64) {
 			}
 		}
 	}
-	s.t.Logf("%d events in %d channels, %d snapshots; %d clients with %d connections saw %d frames and %d resets",
+	s.t.Logf("%d events in %d channels, %d snapshots; "+
+		"%d clients with %d connections saw %d frames and %d resets",
 		len(log), len(s.channels), len(s.snapshots), len(all), opens, frames, resets)
 	if frames == 0 || resets == 0 && len(s.faults) == 0 {
 		s.t.Errorf("got %d frames and %d resets, want some of both: else this shows little", frames, resets)

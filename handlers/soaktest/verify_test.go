@@ -53,6 +53,15 @@ type logged struct {
 	Kind, ChannelID, UserID, ID string
 }
 
+// is reports whether a row is what the oracle expects next in its channel.
+func (l logged) is(e *entry) bool {
+	var id string
+	if e.message != nil {
+		id = e.message.id
+	}
+	return l.Kind == e.kind && l.UserID == e.user && l.ID == id && (e.seq == 0 || e.seq == l.Seq)
+}
+
 // resolve gives each entry its number in the log. What was answered must be there with that number; what was
 // not may be there; and nothing else may.
 func (s *soak) resolve(log []logged) {
@@ -65,13 +74,10 @@ func (s *soak) resolve(log []logged) {
 		delete(of, c.id)
 		var happened []*entry
 		for _, e := range c.entries {
-			var id string
-			if e.message != nil {
-				id = e.message.id
-			}
-			if len(rows) == 0 || rows[0].Kind != e.kind || rows[0].UserID != e.user || rows[0].ID != id || e.seq != 0 && e.seq != rows[0].Seq {
+			if len(rows) == 0 || !rows[0].is(e) {
 				if !e.maybe {
-					s.fault("the log has %+v next in %s, want %s %d by %s", rows[:min(1, len(rows))], c.id, e.kind, e.seq, e.user)
+					next := rows[:min(1, len(rows))]
+					s.fault("the log has %+v next in %s, want %s %d by %s", next, c.id, e.kind, e.seq, e.user)
 					break
 				}
 				if e.message != nil {
@@ -147,7 +153,8 @@ func (s *soak) verify(c *client, head int64) (resets int) {
 	var parts []shown // of a snapshot that goes on
 	for i, f := range c.frames {
 		fail := func(format string, args ...any) {
-			s.fault("%s, frame %d of %d, %s %s %.300s: %s", c.name, i, len(c.frames), f.event, f.id, f.data, fmt.Sprintf(format, args...))
+			wrong := fmt.Sprintf(format, args...)
+			s.fault("%s, frame %d of %d, %s %s %.300s: %s", c.name, i, len(c.frames), f.event, f.id, f.data, wrong)
 		}
 		var p payload
 		if len(f.data) > 0 {
@@ -241,7 +248,8 @@ func (x expectation) check(c *client, p payload) (want string) {
 	if p.Wakeup != (outcome == "wake") || p.WakeReason != reason {
 		return fmt.Sprintf("to be woken: %s %s", outcome, reason)
 	}
-	if p.ID != m.id || p.AuthorUserID != m.author || p.ReplyTo != m.replyTo || p.TurnUserID != m.turn || !slices.Equal(p.MentionUserIDs, m.mentioned) {
+	same := p.ID == m.id && p.AuthorUserID == m.author && p.ReplyTo == m.replyTo && p.TurnUserID == m.turn
+	if !same || !slices.Equal(p.MentionUserIDs, m.mentioned) {
 		return fmt.Sprintf("%+v", *m)
 	}
 	last := m.versions[len(m.versions)-1]
@@ -259,8 +267,8 @@ func (x expectation) check(c *client, p payload) (want string) {
 	return fmt.Sprintf("one of the texts %+v, as of membership %+v", m.versions[x.version:], x.by)
 }
 
-// named reports whether a reader may be shown a name with an event: the name at that event or a newer one, but in
-// a private channel none that came after the reader had left.
+// named reports whether a reader may be shown a name with an event: the name at that event or a newer one.
+// In a private channel it must not be newer than the reader's leave.
 func (c *channel) named(name string, at int64, by span) bool {
 	for i, n := range c.names {
 		current := i == len(c.names)-1 || c.names[i+1].seq > at

@@ -98,7 +98,8 @@ func (w *worker) ask(user, method, path, key string, body any, out any, want ...
 func (w *worker) send(user, method, path, key string, body []byte) (status int, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, w.bases[w.rand.IntN(len(w.bases))]+path, bytes.NewReader(body))
+	base := w.bases[w.rand.IntN(len(w.bases))]
+	r, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -162,7 +163,9 @@ func (w *worker) create() {
 		return
 	}
 	c.id = a.Channel.ID
-	c.add(&entry{kind: "channel.created", seq: seq(a.Cursor), user: c.creator, members: slices.Clone(c.roster), name: name})
+	e := &entry{kind: "channel.created", seq: seq(a.Cursor), user: c.creator, name: name}
+	e.members = slices.Clone(c.roster)
+	c.add(e)
 	w.open = append(w.open, c)
 	w.mu.Lock()
 	w.channels = append(w.channels, c)
@@ -195,7 +198,8 @@ func (w *worker) step(c *channel) {
 		w.leave(c, w.steers(c), u, http.MethodDelete, "/members/"+u)
 	case n < 34 && !dm:
 		by, name := w.steers(c), w.name("renamed")
-		w.change(c, by, http.MethodPatch, "", map[string]any{"name": name}, &entry{kind: "channel.updated", user: by, name: name})
+		e := &entry{kind: "channel.updated", user: by, name: name}
+		w.change(c, by, http.MethodPatch, "", map[string]any{"name": name}, e)
 	case n < 35 && !dm:
 		by := w.steers(c)
 		w.change(c, by, http.MethodDelete, "", nil, &entry{kind: "channel.archived", user: by})
@@ -307,7 +311,9 @@ func (w *worker) moveTurn(c *channel) {
 	if action != "take" && w.rand.IntN(2) == 0 { // as a command in a message, whose outcome a key makes known
 		var a answer
 		path := "/api/channels/" + c.id + "/messages"
-		if ok = w.ask(by, http.MethodPost, path, w.name("key"), map[string]any{"content": command}, &a, http.StatusOK); ok && e != nil {
+		body = map[string]any{"content": command}
+		ok = w.ask(by, http.MethodPost, path, w.name("key"), body, &a, http.StatusOK)
+		if ok && e != nil {
 			e.seq = seq(a.Cursor)
 			c.add(e)
 		}
@@ -345,7 +351,8 @@ func (w *worker) post(c *channel) {
 	}
 	m.versions = []version{{content: content}}
 	var a answer
-	if !w.ask(m.author, http.MethodPost, "/api/channels/"+c.id+"/messages", w.name("key"), body, &a, http.StatusCreated) {
+	path := "/api/channels/" + c.id + "/messages"
+	if !w.ask(m.author, http.MethodPost, path, w.name("key"), body, &a, http.StatusCreated) {
 		c.closed = true
 		return
 	}
@@ -364,8 +371,8 @@ func (w *worker) post(c *channel) {
 	slices.Sort(want)
 	slices.Sort(got)
 	if !slices.Equal(want, got) || a.WakeupCount != len(want) || a.Message.TurnUserID != m.turn {
-		w.fault("%s %q in %s: got %d wakeups %v and the turn %q, want %v and %q", c.xType, content, c.id, a.WakeupCount, got,
-			a.Message.TurnUserID, want, m.turn)
+		w.fault("%s %q in %s: got %d wakeups %v and the turn %q, want %v and %q",
+			c.xType, content, c.id, a.WakeupCount, got, a.Message.TurnUserID, want, m.turn)
 	}
 }
 
