@@ -24,6 +24,13 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if os.Getenv(attackerEnv) != "" {
+		if err := obey(); err != nil {
+			fmt.Fprintln(os.Stderr, "attacker:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(program.Main(m, config.EnvPrefix))
 }
 

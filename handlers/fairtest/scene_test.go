@@ -2,13 +2,10 @@ package fairtest
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,40 +36,27 @@ type attack struct {
 	// prepare makes what the attack needs. It is not measured.
 	prepare func(s *scene)
 	// run goes on until ctx ends. It counts what it asks for by ask.
-	run func(ctx context.Context, s *scene)
+	run func(ctx context.Context, s *attacker)
 }
 
 // A scene is a server with both users.
 type scene struct {
 	*testing.T
-	n        *guildtest.Node
-	url      string // of the database
-	fake     *centertest.Server
-	tokens   map[string]string
-	web      *http.Client // mallory's, from another address than bob's
-	channel  string       // mallory's, where bob is not
-	messages []string     // in it
-	start    string       // a cursor before the attack was prepared
-
-	requests atomic.Int64
-	fresh    atomic.Int64 // tokens
-	mu       sync.Mutex
-	answers  map[string]int // by code
-	bare     string         // a refusal without a code
+	n         *guildtest.Node
+	*attacker        // prepares the attack
+	url       string // of the database
+	fake      *centertest.Server
+	report    report // of all attacks so far
 }
-
-// away dials from an address of its own, so that limits by address do not hit bob.
-var away = &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: patience}
 
 func measure(t *testing.T, a attack) row {
 	t.Helper()
-	s := &scene{T: t, url: dbtest.New(t), tokens: map[string]string{}, answers: map[string]int{}}
-	transport := &http.Transport{DialContext: away.DialContext, MaxIdleConnsPerHost: 300}
-	s.web = &http.Client{Timeout: 2 * patience, Transport: transport}
+	s := &scene{T: t, url: dbtest.New(t)}
+	s.attacker = newAttacker(order{Attack: a.name, Tokens: map[string]string{}})
 	defer s.web.CloseIdleConnections()
 	s.launch(a)
 	home := s.create(bob, map[string]any{})
-	s.channel, s.start = s.createAt(mallory, map[string]any{"history": "all"})
+	s.Channel, s.Start = s.createAt(mallory, map[string]any{"history": "all"})
 	if a.prepare != nil {
 		a.prepare(s)
 	}
@@ -83,22 +66,23 @@ func measure(t *testing.T, a attack) row {
 	defer stop()
 	b := s.listen(home)
 	defer b.cancel()
-	s.phase(b, 200*time.Millisecond, func(context.Context) {}) // warm
+	s.phase(b, 200*time.Millisecond, nil) // warm
 	rounds, length := 1, 300*time.Millisecond
 	if *full {
 		rounds, length = 2, *phase
 	}
 	for range rounds {
-		before := s.requests.Load()
-		r.attacked.add(s.phase(b, length, func(ctx context.Context) { a.run(ctx, s) }))
-		asked := int(s.requests.Load() - before)
-		r.requests += asked
-		r.control.add(s.phase(b, length, func(ctx context.Context) { s.cheap(ctx, asked, length) }))
+		before := s.report.Requests
+		attack := s.order
+		r.attacked.add(s.phase(b, length, &attack))
+		control := s.order
+		control.Cheap = max(1, s.report.Requests-before)
+		control.Length = length
+		r.requests += control.Cheap
+		r.control.add(s.phase(b, length, &control))
 	}
 	stop()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r.answers = s.answers
+	r.answers = s.report.Answers
 	if *full {
 		return r
 	}
@@ -109,8 +93,8 @@ func measure(t *testing.T, a attack) row {
 	if r.memory > most {
 		t.Errorf("got %d MiB, want %d at most", r.memory, most)
 	}
-	if s.bare != "" {
-		t.Errorf("got a refusal without a code: %s", s.bare)
+	if s.report.Bare != "" {
+		t.Errorf("got a refusal without a code: %s", s.report.Bare)
 	}
 	return r
 }
@@ -139,16 +123,18 @@ func (s *scene) launch(a attack) {
 	} else {
 		s.n = program.Start(s, state, args...)
 	}
+	s.Base = s.n.Base()
+	s.Addr = s.n.Addr()
 	users := []string{mallory, bob, "target"}
 	if a.center {
 		for _, u := range users {
-			s.tokens[u] = "a-token-of-" + u
-			s.fake.SetToken(s.tokens[u], centertest.Token{UserID: u})
+			s.Tokens[u] = "a-token-of-" + u
+			s.fake.SetToken(s.Tokens[u], centertest.Token{UserID: u})
 		}
 		return
 	}
 	for i, token := range s.n.Tokens(users...) {
-		s.tokens[users[i]] = token
+		s.Tokens[users[i]] = token
 	}
 }
 
@@ -171,8 +157,8 @@ func (s *scene) createAt(user string, body map[string]any) (id, cursor string) {
 		Channel struct{ ID string }
 		Cursor  string
 	}
-	url := s.n.Base() + "/api/channels"
-	status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.tokens[user], body, &made)
+	url := s.Base + "/api/channels"
+	status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.Tokens[user], body, &made)
 	if err != nil || status != http.StatusCreated {
 		s.Fatalf("got %d and %v for a channel, want 201", status, err)
 	}
@@ -184,104 +170,14 @@ func (s *scene) post(messages int, content string) {
 	s.Helper()
 	for range messages {
 		var posted struct{ Message struct{ ID string } }
-		url := s.n.Base() + "/api/channels/" + s.channel + "/messages"
+		url := s.Base + "/api/channels/" + s.Channel + "/messages"
 		body := map[string]any{"content": content}
-		status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.tokens[mallory], body, &posted)
+		status, err := guildtest.Call(s.Context(), http.MethodPost, url, s.Tokens[mallory], body, &posted)
 		if err != nil || status != http.StatusCreated {
 			s.Fatalf("got %d and %v for a post, want 201", status, err)
 		}
-		s.messages = append(s.messages, posted.Message.ID)
+		s.Messages = append(s.Messages, posted.Message.ID)
 	}
-}
-
-// ask sends a request of mallory's, reads the answer, and counts both.
-func (s *scene) ask(ctx context.Context, method, path string, body any) {
-	s.askAs(ctx, s.tokens[mallory], method, path, body)
-}
-
-func (s *scene) askAs(ctx context.Context, token, method, path string, body any) {
-	text, ok := body.([]byte)
-	if !ok && body != nil {
-		text, _ = json.Marshal(body)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, s.n.Base()+path, bytes.NewReader(text))
-	if err != nil {
-		s.count(err.Error(), nil)
-		return
-	}
-	r.Header.Set("Content-Type", "application/json")
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	answer, err := s.web.Do(r)
-	s.requests.Add(1)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.count("no answer", nil)
-			<-time.After(time.Millisecond)
-		}
-		return
-	}
-	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode < 300 {
-		s.count(strconv.Itoa(answer.StatusCode), nil)
-		_, _ = io.Copy(io.Discard, answer.Body)
-		return
-	}
-	b, err := io.ReadAll(answer.Body)
-	if err == nil {
-		s.count(strconv.Itoa(answer.StatusCode), b)
-	}
-}
-
-// count counts an answer by its status, and a refusal by its code as well.
-func (s *scene) count(what string, refusal []byte) {
-	var said struct{ Code string }
-	_ = json.Unmarshal(refusal, &said)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if refusal != nil && said.Code == "" {
-		s.bare = fmt.Sprintf("%s %.200s", what, refusal)
-	}
-	s.answers[strings.TrimSpace(what+" "+said.Code)]++
-}
-
-// loops runs do again and again, so many at a time, until ctx ends.
-func loops(ctx context.Context, atOnce int, do func(i int)) {
-	var all sync.WaitGroup
-	for i := range atOnce {
-		all.Go(func() {
-			for ctx.Err() == nil {
-				do(i)
-			}
-		})
-	}
-	all.Wait()
-}
-
-// cheap is the control: as many requests as the attack made, in the same time. Each costs next to nothing.
-func (s *scene) cheap(ctx context.Context, requests int, length time.Duration) {
-	var next atomic.Int64
-	began := time.Now()
-	loops(ctx, 16, func(int) {
-		i := next.Add(1)
-		if i > int64(requests) {
-			<-ctx.Done()
-			return
-		}
-		due := began.Add(length * time.Duration(i) / time.Duration(requests))
-		select {
-		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
-			return
-		}
-		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, s.n.Base()+"/api/me", nil)
-		r.Header.Set("Authorization", "Bearer "+s.tokens[mallory])
-		if answer, err := s.web.Do(r); err == nil {
-			_, _ = io.Copy(io.Discard, answer.Body)
-			_ = answer.Body.Close()
-		}
-	})
 }
 
 var resident = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+)`)
@@ -329,7 +225,7 @@ func (s *scene) listen(channel string) *listener {
 	go func() {
 		first := sync.OnceFunc(func() { close(ready) })
 		for ctx.Err() == nil { // whatever ends it
-			_ = b.stream(ctx, s.tokens[bob], func(line string) bool {
+			_ = b.stream(ctx, s.Tokens[bob], func(line string) bool {
 				first()
 				if _, rest, ok := strings.Cut(line, `"content":"number `); ok {
 					number, _, _ := strings.Cut(rest, `"`)
@@ -353,7 +249,7 @@ func (s *scene) listen(channel string) *listener {
 
 // stream reads a stream as long as more says so.
 func (b *listener) stream(ctx context.Context, token string, more func(line string) bool) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.s.n.Base()+"/api/stream?echo=true", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.s.Base+"/api/stream?echo=true", nil)
 	if err != nil {
 		return err
 	}
@@ -376,12 +272,16 @@ func (b *listener) stream(ctx context.Context, token string, more func(line stri
 	return errors.Join(lines.Err(), io.EOF)
 }
 
-// phase lets bob post, listen and connect anew while something else runs, and returns how long he waited.
-func (s *scene) phase(b *listener, length time.Duration, beside func(ctx context.Context)) (got times) {
+// phase lets bob post, listen and connect anew while an attacker obeys an order. It returns how long he
+// waited.
+func (s *scene) phase(b *listener, length time.Duration, o *order) (got times) {
 	s.Helper()
+	end := func() {}
+	if o != nil {
+		end = s.give(*o)
+	}
 	ctx, cancel := context.WithTimeout(s.Context(), length)
-	var besides sync.WaitGroup
-	besides.Go(func() { beside(ctx) })
+	defer cancel()
 	const least = 5
 	for i := 0; ctx.Err() == nil || len(got.post)+got.failed < least; i++ {
 		if i%5 == 0 {
@@ -393,8 +293,7 @@ func (s *scene) phase(b *listener, length time.Duration, beside func(ctx context
 			break // it is locked up: no need to wait for more
 		}
 	}
-	cancel()
-	besides.Wait()
+	end()
 	s.settle(b)
 	return got
 }
@@ -415,14 +314,14 @@ func (b *listener) post(got *times) {
 	ctx, cancel := context.WithTimeout(b.s.Context(), patience)
 	defer cancel()
 	body := strings.NewReader(`{"content":"number ` + number + `"}`)
-	url := b.s.n.Base() + "/api/channels/" + b.channel + "/messages"
+	url := b.s.Base + "/api/channels/" + b.channel + "/messages"
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
 	if err != nil {
 		b.s.Error(err)
 		return
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+b.s.tokens[bob])
+	r.Header.Set("Authorization", "Bearer "+b.s.Tokens[bob])
 	began := time.Now()
 	answer, err := b.web.Do(r)
 	if err != nil {
@@ -452,7 +351,7 @@ func (b *listener) post(got *times) {
 
 // connect is a client of bob's that comes anew, on a connection of its own. With Center its token is new.
 func (b *listener) connect(got *times) {
-	token := b.s.tokens[bob]
+	token := b.s.Tokens[bob]
 	if b.s.fake != nil {
 		token = fmt.Sprintf("another-token-of-bob-%d", b.s.fresh.Add(1))
 		b.s.fake.SetToken(token, centertest.Token{UserID: bob})

@@ -188,7 +188,14 @@ func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, 
 		func() { s.endPostgres(pg, syscall.SIGKILL) },
 		func() { s.endPostgres(pg, syscall.SIGINT) },
 		s.endBackends,
-		func() { s.shorten(pg.URL(), all[r.IntN(len(all))]) },
+		func() {
+			s.shorten(pg.URL(), all[r.IntN(len(all))], func() {
+				for i, n := range nodes {
+					n.Kill()
+					again(i)
+				}
+			})
+		},
 		func() { s.fallBehind(all[r.IntN(len(all))], int64(min(100*duration.Seconds()/5, kept/2))) },
 	}
 	began := time.Now()
@@ -223,8 +230,9 @@ func (s *soak) endBackends() {
 	_, _ = s.log.Exec(s.t.Context(), cut)
 }
 
-// shorten keeps a client away until retention has taken what it missed: it is reset when it comes back.
-func (s *soak) shorten(url string, c *client) {
+// shorten keeps a client away until retention has taken what it missed, and the servers have started anew: what
+// they have in memory is not gone before. So the client is reset when it comes back.
+func (s *soak) shorten(url string, c *client, restart func()) {
 	s.t.Helper()
 	c.stayAway()
 	defer c.away.Store(false)
@@ -237,6 +245,7 @@ func (s *soak) shorten(url string, c *client) {
 		_, _, err = d.Retain(s.t.Context(), db.Retention{Events: 100}) // as each server does once a minute
 		return err == nil && c.at() != "" && s.floor() > seq(c.at())
 	})
+	restart()
 }
 
 // fallBehind keeps a client away for so many events, which it must all get when it comes back.
