@@ -230,8 +230,8 @@ func (s *soak) endBackends() {
 	_, _ = s.log.Exec(s.t.Context(), cut)
 }
 
-// shorten keeps a client away until retention has taken what it missed, and the servers have started anew: what
-// they have in memory is not gone before. So the client is reset when it comes back.
+// shorten keeps a client away until retention has taken what it missed, and the servers have started anew, since
+// they can still tell what they have in memory. So the client is reset when it comes back.
 func (s *soak) shorten(url string, c *client, restart func()) {
 	s.t.Helper()
 	c.stayAway()
