@@ -230,7 +230,7 @@ func (s *soak) endBackends() {
 	_, _ = s.log.Exec(s.t.Context(), cut)
 }
 
-// shorten keeps a client away until retention has taken what it missed, and the servers have started anew, since
+// shorten keeps a client away until retention has taken what it missed, and the servers have started anew:
 // they can still tell what they have in memory. So the client is reset when it comes back.
 func (s *soak) shorten(url string, c *client, restart func()) {
 	s.t.Helper()
