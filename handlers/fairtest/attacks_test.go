@@ -116,6 +116,14 @@ var attacks = []attack{
 		},
 	},
 	{
+		name:    "16 resumes that read nothing, of large messages in the log",
+		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
+		restart: true,
+		run: func(ctx context.Context, s *attacker) {
+			s.hold(ctx, 16, http.MethodGet, "/api/stream?echo=true&lastEventId="+s.Start, s.Tokens[mallory])
+		},
+	},
+	{
 		name: "bodies with 7,000 unknown members",
 		run: func(ctx context.Context, s *attacker) {
 			body := unknownMembers(sized(7000, 7000))

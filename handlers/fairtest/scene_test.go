@@ -35,6 +35,8 @@ type attack struct {
 	center bool     // the tokens are Center's, which takes its time
 	// prepare makes what the attack needs. It is not measured.
 	prepare func(s *scene)
+	// restart has the server start anew after that, with nothing in memory.
+	restart bool
 	// run goes on until ctx ends. It counts what it asks for by ask.
 	run func(ctx context.Context, s *attacker)
 }
@@ -59,6 +61,10 @@ func measure(t *testing.T, a attack) row {
 	s.Channel, s.Start = s.createAt(mallory, map[string]any{"history": "all"})
 	if a.prepare != nil {
 		a.prepare(s)
+	}
+	if a.restart {
+		s.n.Stop()
+		s.launch(a)
 	}
 
 	r := row{name: a.name}
