@@ -325,19 +325,20 @@ func (w *worker) moveTurn(c *channel) {
 
 func (w *worker) post(c *channel) {
 	m := &message{author: w.one(c.roster), onDuty: slices.Clone(c.wakeList)}
-	content := w.name("message")
+	var content strings.Builder
+	content.WriteString(w.name("message"))
 	if w.rand.IntN(3) == 0 {
 		for _, u := range w.some(users, 2) {
-			content += " <@" + u + ">"
+			content.WriteString(" <@" + u + ">")
 			if c.has(u) && u != m.author {
 				m.mentioned = append(m.mentioned, u)
 			}
 		}
 	}
 	if w.rand.IntN(50) == 0 {
-		content += strings.Repeat(" long\u0001\u2028", 1000)
+		content.WriteString(strings.Repeat(" long\u0001\u2028", 1000))
 	}
-	body := map[string]any{"content": content}
+	body := map[string]any{"content": content.String()}
 	if from := c.joined[m.author]; w.rand.IntN(5) == 0 && from < len(c.messages) {
 		m.replyTo = c.messages[from+w.rand.IntN(len(c.messages)-from)].id
 		body["replyTo"] = m.replyTo
@@ -349,7 +350,7 @@ func (w *worker) post(c *channel) {
 	if c.xType == "triage" {
 		m.admin = admin
 	}
-	m.versions = []version{{content: content}}
+	m.versions = []version{{content: content.String()}}
 	var a answer
 	path := "/api/channels/" + c.id + "/messages"
 	if !w.ask(m.author, http.MethodPost, path, w.name("key"), body, &a, http.StatusCreated) {
@@ -372,7 +373,7 @@ func (w *worker) post(c *channel) {
 	slices.Sort(got)
 	if !slices.Equal(want, got) || a.WakeupCount != len(want) || a.Message.TurnUserID != m.turn {
 		w.fault("%s %q in %s: got %d wakeups %v and the turn %q, want %v and %q",
-			c.xType, content, c.id, a.WakeupCount, got, a.Message.TurnUserID, want, m.turn)
+			c.xType, content.String(), c.id, a.WakeupCount, got, a.Message.TurnUserID, want, m.turn)
 	}
 }
 
