@@ -25,9 +25,9 @@ import (
 )
 
 var (
-	program  guildtest.Program
-	duration = flag.Duration("soak", 5*time.Second, "how long the changes and the faults of TestSoak go on")
-	seed     = flag.Uint64("seed", 0, "of TestSoak; 0: a new one")
+	program   guildtest.Program
+	duration  = flag.Duration("soak", 5*time.Second, "how long the changes and the faults of TestSoak go on")
+	givenSeed = flag.Uint64("seed", 0, "of TestSoak; 0: a new one")
 )
 
 func TestMain(m *testing.M) {
@@ -51,6 +51,7 @@ const (
 // A soak is one run: what all workers and clients share.
 type soak struct {
 	t      *testing.T
+	seed   uint64
 	bases  []string
 	tokens map[string]string
 	http   *http.Client
@@ -81,10 +82,11 @@ func (s *soak) floor() (floor int64) {
 // client must have seen exactly what the oracle says.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	if *seed == 0 {
-		*seed = rand.Uint64()
+	seed := *givenSeed
+	if seed == 0 {
+		seed = rand.Uint64()
 	}
-	t.Logf("seed: go test ./handlers/soaktest -run TestSoak -soak %v -seed %d", *duration, *seed)
+	t.Logf("seed: go test ./handlers/soaktest -run TestSoak -soak %v -seed %d", *duration, seed)
 	pg := dbtest.NewCluster(t)
 	state := guildtest.StateDir(t)
 	start := func(i int, args ...string) *guildtest.Node {
@@ -97,7 +99,7 @@ func TestSoak(t *testing.T) {
 	}
 	nodes := []*guildtest.Node{start(0), start(1)}
 	s := &soak{
-		t: t, bases: []string{nodes[0].Base(), nodes[1].Base()}, tokens: map[string]string{},
+		t: t, seed: seed, bases: []string{nodes[0].Base(), nodes[1].Base()}, tokens: map[string]string{},
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
 	everyone := append(slices.Clone(users), zed)
@@ -119,7 +121,7 @@ func TestSoak(t *testing.T) {
 		clients.Go(func() { c.run(ctx, cutting) })
 	}
 	for i := range workers {
-		w := &worker{soak: s, number: i, rand: rand.New(rand.NewPCG(*seed, uint64(i)))}
+		w := &worker{soak: s, number: i, rand: rand.New(rand.NewPCG(seed, uint64(i)))}
 		w.pause = max(5*time.Millisecond, *duration*workers/most)
 		changes.Go(func() { w.run(changing) })
 	}
@@ -128,7 +130,7 @@ func TestSoak(t *testing.T) {
 	changes.Wait()
 	stopCutting()
 
-	w := &worker{soak: s, number: workers, rand: rand.New(rand.NewPCG(*seed, workers))}
+	w := &worker{soak: s, number: workers, rand: rand.New(rand.NewPCG(seed, workers))}
 	last := w.lastWord()
 	for _, c := range all {
 		guildtest.Eventually(t, c.name+" hears the last word", 2*guildtest.Patience, func() bool {
@@ -144,7 +146,7 @@ func TestSoak(t *testing.T) {
 func (s *soak) clients() (all []*client) {
 	for i, user := range users {
 		for j, kind := range []string{"sse", "lines", "poll", "follow"} {
-			r := rand.New(rand.NewPCG(*seed, uint64(100+10*i+j)))
+			r := rand.New(rand.NewPCG(s.seed, uint64(100+10*i+j)))
 			c := &client{soak: s, name: user + "'s " + kind, user: user, kind: kind, rand: r}
 			c.echo, c.wakeup, c.snapshot = r.IntN(2) == 0, r.IntN(6) == 0, r.IntN(3) == 0
 			all = append(all, c)
@@ -180,7 +182,7 @@ type starter func(i int, args ...string) *guildtest.Node
 // harm does every harm at least once, in a random order, until the time is over.
 func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, start starter) {
 	s.t.Helper()
-	r := rand.New(rand.NewPCG(*seed, 99))
+	r := rand.New(rand.NewPCG(s.seed, 99))
 	again := func(i int) { nodes[i] = start(i, "-addr", nodes[i].Addr()) }
 	harms := []func(){
 		func() { i := r.IntN(2); nodes[i].Kill(); again(i) },
@@ -318,6 +320,6 @@ func (s *soak) judge(all []*client, w *worker, last int64) {
 			s.t.Errorf("and %d more differences", len(s.faults)-i)
 			break
 		}
-		s.t.Errorf("seed %d: %s", *seed, f)
+		s.t.Errorf("seed %d: %s", s.seed, f)
 	}
 }
