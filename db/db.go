@@ -45,6 +45,7 @@ type DB struct {
 	wake   wakeLists // some that were read
 	posts  posts
 	places chan struct{} // of transactions, see InTx
+	reads  chan struct{} // of reads, see Reading
 	own    own
 	swept  atomic.Int64
 	epoch  atomic.Int64 // the latest that the tailer has read from
@@ -91,7 +92,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
-	d.places = make(chan struct{}, max(1, config.MaxConns*3/4))
+	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts: they
+	// never wait for a connection that others hold.
+	d.places, d.reads = make(chan struct{}, max(1, config.MaxConns/2)), make(chan struct{}, max(1, config.MaxConns*2/5))
 	d.posts.store, d.own.events = d.storePosts, map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
@@ -158,8 +161,8 @@ const plannedOnce = `SELECT set_config('plan_cache_mode', 'force_generic_plan', 
 // A mutation that has begun comes to its end, whether or not its client still waits, so do gets a context of
 // its own: to cancel a statement would cost the connection.
 //
-// It may wait for a channel that somebody holds, so transactions get three of four connections at most: the rest
-// is for what waits for nobody.
+// It may wait for a channel that somebody holds, so transactions get half of the connections at most: the rest is for
+// what waits for nobody.
 func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
 	late, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
@@ -170,6 +173,19 @@ func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) 
 	}
 	defer func() { <-d.places }()
 	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })
+}
+
+// Reading waits for a place among those who read outside of a transaction, as long as for a connection. The caller
+// must call done, once, and must not call Reading again before.
+func (d *DB) Reading(ctx context.Context) (done func(), err error) {
+	late, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	select {
+	case d.reads <- struct{}{}:
+		return func() { <-d.reads }, nil
+	case <-late.Done():
+		return nil, lacking(late.Err())
+	}
 }
 
 // inEpoch tries a second time where the database turns out to be in a life without an epoch.

@@ -47,6 +47,11 @@ func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset 
 		SELECT EXISTS (SELECT FROM epochs WHERE epoch = $1),
 			(SELECT min(base) FROM epochs WHERE epoch > $1),
 			pg_sequence_last_value('events_seq'::regclass)`
+	done, err := d.Reading(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
 	var known bool
 	var base *int64 // of the epochs that came after, the smallest
 	var last int64

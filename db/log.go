@@ -197,6 +197,11 @@ func (d *DB) Snapshot(ctx context.Context, users []string, asOf, closedAfter int
 			WHERE i.user_id = u.id AND i.joined_seq <= $2 AND (i.left_seq IS NULL OR i.left_seq > $3) OFFSET 0) i
 		CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = i.channel_id LIMIT 1) c
 		ORDER BY u.id, c.id, i.joined_seq`
+	done, err := d.Reading(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	rows, err := d.conn.Query(ctx, query, users, asOf, closedAfter)
 	if err != nil {
 		return nil, sentinel(err)
