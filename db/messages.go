@@ -75,10 +75,11 @@ type History struct {
 	Limit         int
 }
 
-// ListMessages returns messages of a channel in the log's order, the newest first. They are looked up from each
+// ListMessages calls do with messages of a channel in the log's order, the newest first, until it returns false: so
+// they need not all be in memory at once. It holds a connection meanwhile. They are looked up from each
 // of the user's intervals: a walk of the channel would read all that others said, to find that it is not for the
 // user, or not what is asked for.
-func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, error) {
+func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMessage) (more bool)) error {
 	const where = `
 		WHERE m.id = ANY (ARRAY(
 			(SELECT a.id FROM messages a
@@ -98,10 +99,20 @@ func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, 
 	}
 	rows, err := q.conn.Query(ctx, selectMessage+where, h.User, h.Channel, h.After, before, h.All, h.Limit)
 	if err != nil {
-		return nil, sentinel(err)
+		return sentinel(err)
 	}
-	found, err := pgx.CollectRows(rows, scanMessage)
-	return found, sentinel(err)
+	defer rows.Close()
+	for rows.Next() {
+		m, err := scanMessage(rows)
+		if err != nil {
+			return sentinel(err)
+		}
+		if !do(m) {
+			break
+		}
+	}
+	rows.Close()
+	return sentinel(rows.Err())
 }
 
 // EditMessage replaces the text of a message that is locked, or with deleted takes it away, also out of

@@ -81,7 +81,7 @@ func TestRetentionTakesWhatIsOldAndNothingElse(t *testing.T) {
 	if diff := cmp.Diff(said[3:], heard(page)); diff != "" || err != nil {
 		t.Errorf("from the floor: %v (-want +got):\n%s", err, diff)
 	}
-	history, err := d.ListMessages(t.Context(), db.History{Channel: channel, User: "bob", Limit: 10})
+	history, err := historyOf(t.Context(), d, db.History{Channel: channel, User: "bob", Limit: 10})
 	if err != nil || len(history) != len(said) {
 		t.Errorf("got a history of %d and %v, want all %d messages", len(history), err, len(said))
 	}

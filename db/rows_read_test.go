@@ -79,7 +79,7 @@ func TestRowsRead(t *testing.T) {
 			}
 			p := post(t, d, channel, "alice", "hi, bob")
 			return times(20, func(d *db.DB) error { // the first ones are planned for what is asked, the later ones for all
-				found, err := d.ListMessages(t.Context(), db.History{Channel: channel, User: "bob", Limit: 50})
+				found, err := historyOf(t.Context(), d, db.History{Channel: channel, User: "bob", Limit: 50})
 				if len(found) != 1 || found[0].ID != p.ID {
 					return fmt.Errorf("got %v and error %w, want what came since", found, err)
 				}
@@ -91,7 +91,7 @@ func TestRowsRead(t *testing.T) {
 			fill(t, c, channel, many)
 			before := post(t, d, channel, "alice", "the last").Cursor.Seq
 			return times(20, func(d *db.DB) error {
-				found, err := d.ListMessages(t.Context(), db.History{Channel: channel, User: "alice", Before: before, Limit: 50})
+				found, err := historyOf(t.Context(), d, db.History{Channel: channel, User: "alice", Before: before, Limit: 50})
 				if len(found) != 50 || found[0].Seq >= before {
 					return fmt.Errorf("got %d and error %w, want 50 from before %d", len(found), err, before)
 				}

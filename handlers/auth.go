@@ -27,8 +27,8 @@ func (s *Server) cookieName(r *http.Request) string {
 	return cookieSecure
 }
 
-// caller is who a request comes from: its bearer token (RFC 6750 §2.1) or else its cookie. A change counts
-// against what they may change.
+// caller is who a request comes from: its bearer token (RFC 6750 §2.1) or else its cookie. The request counts
+// against what they may ask for.
 func (s *Server) caller(w http.ResponseWriter, r *http.Request) (Identity, error) {
 	if err := noTokenInQuery(r); err != nil {
 		return Identity{}, err
@@ -46,8 +46,8 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request) (Identity, error
 		return Identity{}, newProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
 	}
 	id, err := s.authority.Check(r.Context(), token)
-	if err == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		err = s.rates.take(w.Header(), id.UserID, time.Now())
+	if err == nil {
+		err = s.admit(w, r, id.UserID)
 	}
 	return id, err
 }

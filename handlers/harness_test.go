@@ -342,17 +342,22 @@ func (u *user) do(method, path string, body any, headers ...string) (answer, err
 			r.Header.Del(headers[i])
 		}
 	}
+	a, err := u.send(r)
+	if err == nil {
+		holdAnswer(u.n.t, method, path, a)
+	}
+	return a, err
+}
+
+// send sends a request as it is.
+func (u *user) send(r *http.Request) (answer, error) {
 	resp, err := u.n.client.Do(r)
 	if err != nil {
 		return answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
-	a := answer{resp.StatusCode, resp.Header, b}
-	if err == nil {
-		holdAnswer(u.n.t, method, path, a)
-	}
-	return a, err
+	return answer{resp.StatusCode, resp.Header, b}, err
 }
 
 // ask is do for a status and a shape: an answer that differs in either is an error.

@@ -60,7 +60,7 @@ func (s *Server) checks(ctx context.Context) []check {
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	var passed []string
 	var failed *problem
-	for _, c := range s.checks(r.Context()) {
+	for _, c := range s.checkOnce(r.Context()) {
 		switch {
 		case c.fail == "":
 			passed = append(passed, c.name)
@@ -78,8 +78,23 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, readyAnswer{"ready", passed})
 }
 
+// checkOnce lets those who ask at the same time share the answer: anybody may ask, and the tailer needs the
+// connections that the checks use.
+func (s *Server) checkOnce(ctx context.Context) []check {
+	checks, _, _ := s.checking.Do("", func() (any, error) { return s.checks(context.WithoutCancel(ctx)), nil })
+	return checks.([]check)
+}
+
+// scraper is whom requests of /metrics count for. It is no user's id.
+const scraper = ""
+
 // serveMetrics tells Prometheus.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
+	leave, err := s.reading.enter(r.Context(), scraper) // anybody may ask, and each answer is collected in memory
+	if err != nil {
+		return err
+	}
+	defer leave()
 	s.metrics.ServeHTTP(w, r)
 	return nil
 }

@@ -106,6 +106,9 @@ func bound(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
+// maxHTTP2Streams bounds the requests of one HTTP/2 connection at once. It is the least that RFC 9113 §6.5.2 recommends.
+const maxHTTP2Streams = 100
+
 // NewHTTPServer returns a server of HTTP/1.1 and HTTP/2; by TLS, if there is a certificate. Its bounds are for
 // requests and their answers; a stream that lasts has bounds of its own for each write.
 func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http.Server {
@@ -115,6 +118,7 @@ func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http
 		WriteTimeout: 90 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+	s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(cert != nil)
 	s.Protocols.SetUnencryptedHTTP2(cert == nil)

@@ -71,21 +71,6 @@ func list(q url.Values, name string) []string {
 	return strings.Split(q.Get(name), ",")
 }
 
-// page cuts what was asked for with one more than the limit, and says where the next page begins.
-func page[T any](found []T, limit int, next func(T) string) (items []T, after *string) {
-	if len(found) <= limit {
-		return append([]T{}, found...), nil // never null
-	}
-	s := next(found[limit-1])
-	return found[:limit], &s
-}
-
-// listAnswer is every list's: next goes back in as after, in a history as before.
-type listAnswer[T any] struct {
-	Items []T     `json:"items"`
-	Next  *string `json:"next"`
-}
-
 func checkID(field, s string) []fieldError {
 	if chat.ValidID(s) {
 		return nil

@@ -12,6 +12,8 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/metrics"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // A Server answers requests. Its fields do not change once it serves.
@@ -29,7 +31,12 @@ type Server struct {
 	basePath     string
 	raw          bool          // HTTP/1 streams on taken-over connections
 	streamMaxAge time.Duration // 0: streams do not end by themselves
-	rates        *rates
+	rates        *rates        // of changes
+	readRates    *rates
+	reading      *lanes
+	changing     *lanes
+	polling      *lanes
+	checking     singleflight.Group // of the checks of /readyz
 	places       *places
 	proxies      proxies
 	metrics      *metrics.Metrics
@@ -68,8 +75,10 @@ func New(c Config) (*Server, http.Handler) {
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
-		rates: newRates(c.RateLimit), proxies: c.TrustedProxies,
-		places: newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
+		rates: newRates(c.RateLimit), readRates: newReadRates(), proxies: c.TrustedProxies,
+		reading: newLanes(readsAtOnce, readsWaiting), changing: newLanes(changesAtOnce, changesWaiting),
+		polling: newLanes(pollsAtOnce, 0),
+		places:  newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
 	if c.Center != nil {
 		s.authority = byCenter{c.Center}

@@ -174,28 +174,3 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 	}
 	return f, nil
 }
-
-// sync answers the caller's channels, exact as of the cursor: a stream that resumes there misses nothing.
-func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(w, r)
-	if err != nil {
-		return err
-	}
-	if _, err := query(r); err != nil {
-		return err
-	}
-	at, err := s.db.Head(r.Context())
-	if err != nil {
-		return err
-	}
-	memberships, err := s.db.Snapshot(r.Context(), []string{id.UserID}, at.Seq, at.Seq)
-	if err != nil {
-		return err
-	}
-	f := events.Filter{Guilds: id.Guilds}
-	return writeJSON(w, http.StatusOK, struct {
-		Cursor   events.Cursor    `json:"cursor"`
-		UserID   string           `json:"userId"`
-		Channels []events.Channel `json:"channels"`
-	}{at, id.UserID, f.OpenChannels(memberships[id.UserID], at.Seq)})
-}
