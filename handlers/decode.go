@@ -25,7 +25,7 @@ const maxBody = 64 << 10
 func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	var v T
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset := params["charset"]; err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+	if err != nil || kind != "application/json" || !isUTF8(params["charset"]) {
 		return v, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json")
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
@@ -40,6 +40,11 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	}
 	err = decodeObject(body, reflect.ValueOf(&v).Elem())
 	return v, err
+}
+
+// isUTF8 reports whether a charset is UTF-8, by its name or by the label that many write (WHATWG Encoding §4.2). None is.
+func isUTF8(charset string) bool {
+	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }
 
 func decodeObject(body []byte, v reflect.Value) error {

@@ -182,7 +182,7 @@ func (s *Server) belowBasePath(next http.Handler) http.Handler {
 			return
 		}
 		inside := r.WithContext(r.Context())
-		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery} // strict has seen the path as it was written
 		next.ServeHTTP(w, inside)
 	})
 }

@@ -93,6 +93,7 @@ func New(c Config) (*Server, http.Handler) {
 	if c.Hosts != nil {
 		h = ownHosts(c.Hosts, h)
 	}
+	h = s.strict(h)
 	h = secured(h)
 	h = s.recoverPanics(h)
 	h = s.logRequests(h)
