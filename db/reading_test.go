@@ -27,7 +27,8 @@ func TestAPostFindsAConnection(t *testing.T) {
 			return
 		}
 		defer done()
-		err = d.ListMessages(t.Context(), db.History{Channel: channel, User: "alice", Limit: 1}, func(db.StoredMessage) bool {
+		one := db.History{Channel: channel, User: "alice", Limit: 1}
+		err = d.ListMessages(t.Context(), one, func(db.StoredMessage) bool {
 			busy.Done()
 			<-release
 			return false

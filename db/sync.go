@@ -27,9 +27,12 @@ func (q Queries) ChannelIDs(ctx context.Context, user string, asOf int64) ([]uui
 
 // ChannelsAsOf returns those of ids that were not archived as of asOf and are in guilds (nil: any), in their order.
 // Their names may be newer than that.
-func (q Queries) ChannelsAsOf(ctx context.Context, ids []uuid.UUID, guilds []string, asOf int64) ([]events.Channel, error) {
+func (q Queries) ChannelsAsOf(
+	ctx context.Context, ids []uuid.UUID, guilds []string, asOf int64,
+) ([]events.Channel, error) {
 	const query = `
-		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, NULL::timestamptz AS archived_at
+		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at,
+			NULL::timestamptz AS archived_at
 		FROM unnest($1::uuid[]) AS i (id) CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = i.id LIMIT 1) c
 		WHERE (c.archived_seq IS NULL OR c.archived_seq > $2) AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))
 		ORDER BY c.id`

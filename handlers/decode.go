@@ -42,7 +42,8 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	return v, err
 }
 
-// isUTF8 reports whether a charset is UTF-8, by its name or by the label that many write (WHATWG Encoding §4.2). None is.
+// isUTF8 reports whether a charset is UTF-8, by its name or by the label that many write (WHATWG Encoding §4.2).
+// No charset at all is UTF-8.
 func isUTF8(charset string) bool {
 	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }

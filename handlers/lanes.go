@@ -116,7 +116,7 @@ func (c *lanes) giveUp(user string, turn chan struct{}) bool {
 
 func (c *lanes) refusal() error {
 	p := newProblem(http.StatusTooManyRequests, "too_many_requests",
-		"%d of your requests of this kind are under way, and the server takes no more at once; read their answers, then try again", c.atOnce)
+		"%d of your requests of this kind are under way, which is the limit; read their answers, then try again", c.atOnce)
 	p.retryAfter = 1
 	return p
 }

@@ -106,7 +106,8 @@ func bound(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// maxHTTP2Streams bounds the requests of one HTTP/2 connection at once. It is the least that RFC 9113 §6.5.2 recommends.
+// maxHTTP2Streams bounds the requests of one HTTP/2 connection at once. It is the least that RFC 9113 §6.5.2
+// recommends.
 const maxHTTP2Streams = 100
 
 // NewHTTPServer returns a server of HTTP/1.1 and HTTP/2; by TLS, if there is a certificate. Its bounds are for

@@ -51,12 +51,13 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, id string, took time
 	if !s.logger.Enabled(r.Context(), level) {
 		return
 	}
-	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r), "method", cut(r.Method, 32), "path", cut(r.URL.Path, maxLoggedPath),
+	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r),
+		"method", cut(r.Method, maxLoggedMethod), "path", cut(r.URL.Path, maxLoggedPath),
 		"status", status, "duration_ms", took.Milliseconds())
 }
 
-// maxLoggedPath is more than any path of the API has, in bytes.
-const maxLoggedPath = 512
+// Bounds of what a request chooses of its line in the log, in bytes: more than any route needs.
+const maxLoggedMethod, maxLoggedPath = 32, 512
 
 // statusClientGone is that of a request whose client did not wait for its answer; nobody gets to see it.
 const statusClientGone = 499

@@ -8,8 +8,8 @@ import (
 // pageBytes bounds a page of a list, in bytes of its items' JSON: what escaping adds counts. One item always fits.
 const pageBytes = 1 << 20
 
-// A listPage is the answer of every list, {"items":[…],"next":…}, as far as it is built. next is the place of the last
-// item where the list goes on: it goes back in as after, in a history as before.
+// A listPage is the answer of every list, {"items":[…],"next":…}, as far as it is built. Where the list goes on, next
+// is the place of the last item: it goes back in as after, in a history as before.
 type listPage struct {
 	limit int // of items
 	n     int
@@ -51,5 +51,6 @@ func (p *listPage) write(w http.ResponseWriter) error {
 	if err != nil {
 		return err
 	}
-	return write(w, http.StatusOK, []byte(`{"items":[`), p.items.Bytes(), []byte(`],"next":`), bytes.TrimSuffix(next, []byte("\n")), []byte("}\n"))
+	next = bytes.TrimSuffix(next, []byte("\n"))
+	return write(w, http.StatusOK, []byte(`{"items":[`), p.items.Bytes(), []byte(`],"next":`), next, []byte("}\n"))
 }

@@ -79,7 +79,8 @@ func checkID(field, s string) []fieldError {
 
 func checkName(s string) []fieldError {
 	if utf8.RuneCountInString(s) > maxName || !readable(s) {
-		return []fieldError{{"name", "must have 1 to 100 characters, something visible among them, and no control character, line end, or mark that sets the direction of text"}}
+		return []fieldError{{"name", "must have 1 to 100 characters, something visible among them, and no control " +
+			"character, line end, or mark that sets the direction of text"}}
 	}
 	return nil
 }

@@ -36,12 +36,14 @@ func newRates(each float64) *rates {
 	if each == 0 {
 		return nil
 	}
-	return rated("user", each, "this is more than %v changes per second, after %d at once; the server's -rate-limit sets it")
+	const refusal = "this is more than %v changes per second, after %d at once; the server's -rate-limit sets it"
+	return rated("user", each, refusal)
 }
 
 // newReadRates returns the bound of reads.
 func newReadRates() *rates {
-	x := rated("reads", readsPerSecond, "this is more than %v reads per second, after %d at once; let a stream tell you what is new")
+	const refusal = "this is more than %v reads per second, after %d at once; let a stream tell you what is new"
+	x := rated("reads", readsPerSecond, refusal)
 	x.quiet = true
 	return x
 }
@@ -66,7 +68,8 @@ func (x *rates) take(h http.Header, user string, now time.Time) error {
 	}
 	seconds := func(requests float64) int { return int(math.Ceil(max(0, requests) / float64(x.each))) }
 	h["Ratelimit-Policy"] = x.policy
-	h["Ratelimit"] = []string{`"` + x.name + `";r=` + strconv.Itoa(int(left)) + `;t=` + strconv.Itoa(seconds(float64(x.burst)-left))}
+	full := seconds(float64(x.burst) - left)
+	h["Ratelimit"] = []string{`"` + x.name + `";r=` + strconv.Itoa(int(left)) + `;t=` + strconv.Itoa(full)}
 	if allowed {
 		return nil
 	}

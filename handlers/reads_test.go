@@ -2,7 +2,6 @@ package handlers_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -217,5 +216,5 @@ func TestReadsAreRationed(t *testing.T) {
 	if got, want := refusal.header.Get("RateLimit-Policy"), `"reads";q=2000;w=10`; got != want {
 		t.Errorf("got RateLimit-Policy %s, want %s", got, want)
 	}
-	alice.general(t, fmt.Sprint("a change"))
+	alice.general(t, "a change")
 }

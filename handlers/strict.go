@@ -97,5 +97,6 @@ func readable(name string) bool {
 // pattern of braille do not.
 func showsItself(c rune) bool {
 	const emptyBraille = '\u2800'
-	return unicode.IsGraphic(c) && !unicode.In(c, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point) && c != emptyBraille
+	blank := unicode.In(c, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point)
+	return unicode.IsGraphic(c) && !blank && c != emptyBraille
 }
