@@ -45,8 +45,8 @@ type Config struct {
 	// Fetching is called while they come, with the bytes that have and those to come, -1 where that is
 	// not known; nil: nobody is told.
 	Fetching func(done, total int64)
-	// RunDir is where the socket's directory is made; too long, or closed to the
-	// server's user, or empty: the system's temporary directory.
+	// RunDir is where the socket's directory is made. If it is empty, too long or closed to the server's user,
+	// that is Dir, and if Dir will not do either, /run or a directory for temporary files.
 	RunDir string
 	// Settings are server settings that win over the built-in ones.
 	Settings map[string]string
@@ -115,7 +115,7 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := c.makeSocketDir(ctx, cfg.RunDir)
+	sockets, err := c.makeSocketDir(ctx, socketPlaces(cfg.RunDir, dir))
 	if err == nil {
 		err = lock.record(sockets)
 	}
