@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -10,8 +9,21 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNoChanges: Postgres answers, and takes no changes. What to do about it is in the error's text.
-var ErrNoChanges = errors.New("the database takes no changes")
+// A NoChangesError says that Postgres answers, and takes no changes.
+type NoChangesError struct {
+	Advice string // why, and what to do, for people; without a word of Postgres' own
+	err    error  // what Postgres said; nil: nothing
+}
+
+func (e *NoChangesError) Error() string {
+	text := "the database takes no changes: " + e.Advice
+	if e.err != nil {
+		text += ": " + e.err.Error()
+	}
+	return text
+}
+
+func (e *NoChangesError) Unwrap() error { return e.err }
 
 const (
 	// A try holds for so long for everybody who asks: one that went well, and one that failed.
@@ -34,8 +46,7 @@ type tried struct {
 }
 
 // TakesChanges reports whether Postgres takes changes, by making one that leaves nothing behind. Everybody who asks
-// within some seconds shares one try. The error is ErrNoChanges, with what to do, or ErrUnavailable if it is not
-// known.
+// within some seconds shares one try. The error is a *NoChangesError, or ErrUnavailable if it is not known.
 func (d *DB) TakesChanges(ctx context.Context) error {
 	running := d.tried.begin()
 	if running != nil {
@@ -44,7 +55,7 @@ func (d *DB) TakesChanges(ctx context.Context) error {
 		select {
 		case <-running:
 		case <-patience.C:
-			return fmt.Errorf("%w: a change was not committed within %v: is Postgres overloaded, its disk stuck, or a synchronous standby away?", ErrNoChanges, changesPatience)
+			return &NoChangesError{Advice: fmt.Sprintf("one was not committed within %v: is it overloaded, its disk stuck, or a synchronous standby away?", changesPatience)}
 		case <-ctx.Done():
 			return lacking(ctx.Err())
 		}
@@ -72,7 +83,7 @@ func (t *tried) begin() <-chan struct{} {
 		begun := time.Now()
 		err := t.run(t.life)
 		if took := time.Since(begun); err == nil && took > changesPatience {
-			err = fmt.Errorf("%w: a change took %v: is Postgres overloaded, its disk slow, or a synchronous standby away?", ErrNoChanges, took.Round(time.Millisecond))
+			err = &NoChangesError{Advice: fmt.Sprintf("one took %v: is it overloaded, its disk slow, or a synchronous standby away?", took.Round(time.Millisecond))}
 		}
 		t.mu.Lock()
 		t.running, t.ended, t.err = nil, time.Now(), err
@@ -117,13 +128,13 @@ func (d *DB) tryChange(ctx context.Context) error {
 	err := d.tailer.SendBatch(ctx, &b).Close()
 	switch {
 	case err == nil && standby:
-		return fmt.Errorf("%w: this is a standby: have the database URL lead to the primary", ErrNoChanges)
+		return &NoChangesError{Advice: adviceStandby}
 	case err == nil && readOnly:
-		return fmt.Errorf("%w: default_transaction_read_only is on for this database or its user: switch it off", ErrNoChanges)
+		return &NoChangesError{Advice: "default_transaction_read_only is on for this database or its user: switch it off"}
 	case err == nil:
 		return nil
 	case code(err) != "" && code(err)[:2] == "53" && code(err) != "53300": // of a connection that there is none for
-		return fmt.Errorf("%w: %s: %w", ErrNoChanges, advice(err), err)
+		return &NoChangesError{advice(err), err}
 	}
 	return lacking(err)
 }
