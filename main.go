@@ -279,6 +279,9 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 		if m.Applied {
 			state = "applied"
 		}
+		if m.Name == "" {
+			m.Name = fmt.Sprintf("%05d, which this program does not know: a newer one has applied it", m.Version)
+		}
 		if _, err := fmt.Fprintf(stdout, "%-8s %s\n", state, m.Name); err != nil {
 			return err
 		}
