@@ -47,6 +47,11 @@ FABRIC_BACKEND_GUILD_DATABASE_URL.
 `
 
 func main() {
+	if os.Getpid() == 1 {
+		if code, ok := runAsInit(); ok {
+			os.Exit(code)
+		}
+	}
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // else it is to outlive its terminal (nohup)
 		ends = append(ends, syscall.SIGHUP)
