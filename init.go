@@ -6,10 +6,11 @@ import (
 	"syscall"
 )
 
-// runAsInit runs the program as a child of this process, which is PID 1, as in a container: whatever ends without a
-// parent is given to PID 1, and stays a zombie until that waits for it. The program itself cannot do so: it would
-// take the exit status from whoever waits for a child of its own. runAsInit passes signals on, and returns the exit
-// code of the program; ok is false if there is no such child, and nothing has happened.
+// runAsInit runs the program as a child of this process, which is PID 1, as in a container: whatever ends
+// without a parent is given to PID 1, and stays a zombie until that waits for it. The program itself cannot
+// do so: it would take the exit status from whoever waits for a child of its own. runAsInit passes signals
+// on, and returns the exit code of the program; ok is false if there is no such child, and nothing has
+// happened.
 func runAsInit() (code int, ok bool) {
 	path, err := os.Executable()
 	if err != nil {

@@ -55,7 +55,8 @@ func TestAsPID1(t *testing.T) {
 		return err == nil
 	})
 	channel := map[string]any{"guildId": "g1", "name": "ops", "xType": "general", "memberUserIds": []string{"bob"}}
-	if status, err := guildtest.Call(t.Context(), http.MethodPost, n.Base()+"/api/channels", n.Token("alice"), channel, nil); err != nil || status != http.StatusCreated {
+	status, err := guildtest.Call(t.Context(), http.MethodPost, n.Base()+"/api/channels", n.Token("alice"), channel, nil)
+	if err != nil || status != http.StatusCreated {
 		t.Fatalf("got %d and %v for a channel, want 201", status, err)
 	}
 	var orphan string
@@ -75,7 +76,8 @@ func TestAsPID1(t *testing.T) {
 	}
 }
 
-// alive reports whether the process that has this number in the namespace of init is still there, as a zombie or not.
+// alive reports whether the process that has this number in the namespace of init is still there, as a zombie
+// or not.
 func alive(t *testing.T, init int, number string) bool {
 	t.Helper()
 	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", init))

@@ -29,7 +29,8 @@ func advice(err error) string {
 	case "55P03", "57014":
 		return "a lock was not had in time: pg_stat_activity and pg_locks show who holds it"
 	case "25006":
-		return "it takes no changes: either default_transaction_read_only is on, then switch it off, or pg_is_in_recovery() says that this is a standby, then have the database URL lead to the primary"
+		return "it takes no changes: either default_transaction_read_only is on, then switch it off, " +
+			"or pg_is_in_recovery() says that this is a standby, then have the database URL lead to the primary"
 	case "55000":
 		return adviceStandby
 	case "":

@@ -33,8 +33,10 @@ type Doorbell struct {
 
 const (
 	helloInterval = 5 * time.Second
-	helloMissed   = 3 // so many hellos of others that do not come mean that there is nobody; of our own, that we are deaf
-	unheard       = math.MaxInt64
+	// After this many hellos in a row that did not come there is no other node, or, if they were this node's
+	// own, this node is deaf.
+	helloMissed = 3
+	unheard     = math.MaxInt64
 )
 
 func newDoorbell() *Doorbell {
@@ -49,7 +51,10 @@ func newDoorbell() *Doorbell {
 // alone reports whether there is no other node to ring for. A node that may be deaf does not know.
 func (b *Doorbell) alone() bool {
 	const onTheWay = 1
-	return b.unanswered.Load() <= onTheWay && int64(time.Since(b.born))-helloMissed*int64(b.hello) > b.quiet.Load()
+	if b.unanswered.Load() > onTheWay {
+		return false
+	}
+	return int64(time.Since(b.born))-helloMissed*int64(b.hello) > b.quiet.Load()
 }
 
 // heard notes that there may be another node.

@@ -19,8 +19,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A line that swallows everything, and does not end: a node's own hellos do not come back to it. It says so, once,
-// rings for others, since it cannot know that there are none, and listens anew.
+// A line that swallows everything, and does not end: a node's own hellos do not come back to it. It says so,
+// once, rings for others, since it cannot know that there are none, and listens anew.
 func TestADeafNodeNoticesAndRings(t *testing.T) {
 	t.Parallel()
 	const hello = 100 * time.Millisecond

@@ -42,7 +42,8 @@ func refuseNewer(ctx context.Context, conn *sql.DB, p *goose.Provider) error {
 		return err
 	}
 	sources := p.ListSources()
-	return fmt.Errorf("the database's schema has version %d, and this program knows versions up to %d: start the program that changed the schema, or a newer one, or restore a backup of the database from before",
+	return fmt.Errorf("the database's schema has version %d, and this program knows versions up to %d: "+
+		"start the program that changed the schema, or a newer one, or restore a backup of the database from before",
 		newer[len(newer)-1], sources[len(sources)-1].Version)
 }
 
@@ -72,8 +73,8 @@ func unknown(ctx context.Context, conn *sql.DB, p *goose.Provider) (versions []i
 	return versions, nil
 }
 
-// Migrations tells for each migration whether it has been applied, in their order. Those that this program does
-// not know come last.
+// Migrations tells for each migration whether it has been applied, in their order. Those that this program
+// does not know come last.
 func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	var out []Migration
 	err := withProvider(ctx, url, func(conn *sql.DB, p *goose.Provider) error {

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,8 +46,9 @@ type tried struct {
 	tries   sync.WaitGroup
 }
 
-// TakesChanges reports whether Postgres takes changes, by making one that leaves nothing behind. Everybody who asks
-// within some seconds shares one try. The error is a *NoChangesError, or ErrUnavailable if it is not known.
+// TakesChanges reports whether Postgres takes changes, by making one that leaves nothing behind. Everybody
+// who asks within some seconds shares one try. The error is a *NoChangesError, or ErrUnavailable if it is not
+// known.
 func (d *DB) TakesChanges(ctx context.Context) error {
 	running := d.tried.begin()
 	if running != nil {
@@ -55,7 +57,7 @@ func (d *DB) TakesChanges(ctx context.Context) error {
 		select {
 		case <-running:
 		case <-patience.C:
-			return &NoChangesError{Advice: fmt.Sprintf("one was not committed within %v: is it overloaded, its disk stuck, or a synchronous standby away?", changesPatience)}
+			return slow("one was not committed within", changesPatience)
 		case <-ctx.Done():
 			return lacking(ctx.Err())
 		}
@@ -65,8 +67,14 @@ func (d *DB) TakesChanges(ctx context.Context) error {
 	return d.tried.err
 }
 
-// begin returns the try to wait for; nil: the last one still holds. A try goes on when those who wait for it have
-// lost their patience: a cancelled commit would leave a process of Postgres behind that waits, for each try one.
+func slow(what string, took time.Duration) error {
+	const why = "is it overloaded, its disk slow, or a synchronous standby away?"
+	return &NoChangesError{Advice: fmt.Sprintf("%s %v: %s", what, took, why)}
+}
+
+// begin returns the try to wait for; nil: the last one still holds. A try goes on when those who wait for it
+// have lost their patience: a cancelled commit would leave a process of Postgres behind that waits, for each
+// try one.
 func (t *tried) begin() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,7 +91,7 @@ func (t *tried) begin() <-chan struct{} {
 		begun := time.Now()
 		err := t.run(t.life)
 		if took := time.Since(begun); err == nil && took > changesPatience {
-			err = &NoChangesError{Advice: fmt.Sprintf("one took %v: is it overloaded, its disk slow, or a synchronous standby away?", took.Round(time.Millisecond))}
+			err = slow("one took", took.Round(time.Millisecond))
 		}
 		t.mu.Lock()
 		t.running, t.ended, t.err = nil, time.Now(), err
@@ -98,9 +106,10 @@ func (t *tried) close() {
 	t.tries.Wait()
 }
 
-// tryChange commits a transaction that writes to Postgres' log and makes room on its disk, for a temporary file,
-// and leaves no row behind. A new connection may be read-only although this one, which is older, is not: what
-// ALTER DATABASE and ALTER ROLE have set counts as well, the narrowest first, as Postgres goes by it.
+// tryChange commits a transaction that writes to Postgres' log and makes room on its disk, for a temporary
+// file, and leaves no row behind. A new connection may be read-only although this one, which is older, is
+// not: what ALTER DATABASE and ALTER ROLE have set counts as well, the narrowest first, as Postgres goes by
+// it.
 func (d *DB) tryChange(ctx context.Context) error {
 	const spill = `SELECT set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)`
 	const change = `
@@ -130,10 +139,11 @@ func (d *DB) tryChange(ctx context.Context) error {
 	case err == nil && standby:
 		return &NoChangesError{Advice: adviceStandby}
 	case err == nil && readOnly:
-		return &NoChangesError{Advice: "default_transaction_read_only is on for this database or its user: switch it off"}
+		const advice = "default_transaction_read_only is on for this database or its user: switch it off"
+		return &NoChangesError{Advice: advice}
 	case err == nil:
 		return nil
-	case code(err) != "" && code(err)[:2] == "53" && code(err) != "53300": // of a connection that there is none for
+	case strings.HasPrefix(code(err), "53") && code(err) != "53300": // which is that there was no connection
 		return &NoChangesError{advice(err), err}
 	}
 	return lacking(err)

@@ -12,8 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A database that answers and takes no changes is found out, also by a connection that is older than the setting,
-// and the error says what to do. Of a setting for all, the database and its user the narrowest counts.
+// A database that answers and takes no changes is found out, also by a connection that is older than the
+// setting, and the error says what to do. Of a setting for all, the database and its user the narrowest
+// counts.
 func TestADatabaseThatTakesNoChangesIsFoundOut(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)

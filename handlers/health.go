@@ -57,8 +57,8 @@ func (s *Server) checks(ctx context.Context) []check {
 	return []check{accepting, database, changes, log, horizon}
 }
 
-// checkDatabase returns why Postgres does not answer, or else why it takes no changes; empty: it does. It takes less
-// than three seconds.
+// checkDatabase returns why Postgres does not answer, or else why it takes no changes; empty: it does. It
+// takes less than three seconds.
 func (s *Server) checkDatabase(ctx context.Context) (silent, refusing string) {
 	ping, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -79,7 +79,8 @@ func (s *Server) checkDatabase(ctx context.Context) (silent, refusing string) {
 func (s *Server) warnings() (all []string) {
 	for name, readable := range s.keysReadable() {
 		if !readable {
-			all = append(all, name+" cannot be read: the key that was read before stays in use, and a restart would fail; the log says why")
+			all = append(all, name+" cannot be read: the key that was read before stays in use, and a restart would "+
+				"fail; the log says why")
 		}
 	}
 	slices.Sort(all)

@@ -119,8 +119,8 @@ func TestADatabaseThatIsReadOnlyIsNotReady(t *testing.T) {
 	n.awaitReadyz(t, "")
 }
 
-// A key file that cannot be read any more, for whatever reason, harms nobody before the next start: the key is known.
-// That is told in the log, once, by /readyz and by a metric, until the file can be read again.
+// A key file that cannot be read any more, for whatever reason, harms nobody before the next start: the key
+// is known. That is told in the log, once, by /readyz and by a metric, until the file can be read again.
 func TestAKeyThatBecomesUnreadableStaysInUse(t *testing.T) {
 	t.Parallel()
 	log := &syncBuffer{}

@@ -96,8 +96,8 @@ func (k *keyFile) give(f *os.File) error {
 	return f.Chown(owner(dir), -1)
 }
 
-// current returns the key. A file that can no longer be used changes nothing: the key that was read from it stays
-// in use, until the file can be used again.
+// current returns the key. A file that can no longer be used changes nothing: the key that was read from it
+// stays in use, until the file can be used again.
 func (k *keyFile) current() ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -125,7 +125,8 @@ func (k *keyFile) noteLocked(fault error) {
 	switch {
 	case k.logger == nil:
 	case fault != nil && k.fault == nil:
-		k.logger.Error("the key cannot be read; the one that was read before stays in use, so a rotation has no effect, and a restart would fail", "error", fault)
+		k.logger.Error("the key cannot be read; the one that was read before stays in use, so a rotation has no "+
+			"effect, and a restart would fail", "error", fault)
 	case fault == nil && k.fault != nil:
 		k.logger.Info("the key can be read again", "path", k.path)
 	}

@@ -126,8 +126,9 @@ func writeRecipe(t *testing.T, dir, file, heading string) {
 	}
 }
 
-// cutter is where the node can be reached by connections that break after a thousand bytes or two. Each fourth is
-// answered by something on the way, which likes neither the request nor who makes it: that is nobody's last word.
+// cutter is where the node can be reached by connections that break after a thousand bytes or two. Each
+// fourth is answered by something on the way, which likes neither the request nor who makes it: that is
+// nobody's last word.
 func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

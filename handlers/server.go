@@ -85,7 +85,10 @@ func New(c Config) (*Server, http.Handler) {
 	for _, key := range s.keys {
 		key.logTo(s.logger)
 	}
-	s.metrics = metrics.New(metrics.Sources{Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams, KeyReadable: s.keysReadable}, s.logger)
+	s.metrics = metrics.New(metrics.Sources{
+		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
+		KeyReadable: s.keysReadable,
+	}, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
 	h = ofOrigins(c.AllowOrigins, h)

@@ -48,8 +48,8 @@ func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
 	verifyChecksums(t, pg.cluster)
 }
 
-// Something that cleans up removes the socket's directory, or the socket alone. The process is well, but nobody
-// can connect any more: it is restarted, at the same URL.
+// Something that cleans up removes the socket's directory, or the socket alone. The process is well, but
+// nobody can connect any more: it is restarted, at the same URL.
 func TestRemovedSocketIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	quick := defaultRestarts

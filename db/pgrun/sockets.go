@@ -28,7 +28,8 @@ func socketPlaces(preferred, state string) []string {
 	return slices.DeleteFunc(places, func(dir string) bool { return dir == "" })
 }
 
-// makeSocketDir makes a fresh directory that the account alone can enter, in the first of the places that will do.
+// makeSocketDir makes a fresh directory that the account alone can enter, in the first of the places that
+// will do.
 func (c *cluster) makeSocketDir(ctx context.Context, places []string) (string, error) {
 	for _, base := range places {
 		tooLong := len(base)+len("/"+socketDirPrefix+"0123456789/"+socketName) > socketPathMax
@@ -56,7 +57,8 @@ func (c *cluster) makeSocketDir(ctx context.Context, places []string) (string, e
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	return "", fmt.Errorf("no place for a Postgres socket: %s are too long, not writable, without sockets or closed to user %s",
+	return "", fmt.Errorf("no place for a Postgres socket: each of %s is too long, not writable, "+
+		"without sockets or closed to user %s",
 		strings.Join(places, ", "), c.account.name)
 }
 

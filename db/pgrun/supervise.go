@@ -135,8 +135,8 @@ func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	return how, err
 }
 
-// awaitEnd waits for the server, passing on the wish to stop. A server that nobody can reach is stopped too; the
-// error is why.
+// awaitEnd waits for the server, passing on the wish to stop. A server that nobody can reach is stopped too;
+// the error is why.
 func (p *Postgres) awaitEnd(ctx context.Context, server *os.Process, ended <-chan error) (lost error) {
 	stop, quit := ctx.Done(), p.quit
 	looking, stopLooking := context.WithCancel(ctx)
@@ -164,9 +164,9 @@ func (p *Postgres) awaitEnd(ctx context.Context, server *os.Process, ended <-cha
 	}
 }
 
-// watchSocket looks again and again, until ctx ends, whether the server can be reached by the socket through which
-// it once was, and tells when it cannot, two looks in a row. A process that lives is not yet a service: somebody
-// may have removed the socket.
+// watchSocket looks again and again, until ctx ends, whether the server can be reached by the socket through
+// which it once was, and tells when it cannot, two looks in a row. A process that lives is not yet a service:
+// somebody may have removed the socket.
 func (p *Postgres) watchSocket(ctx context.Context) <-chan error {
 	gone := make(chan error, 1)
 	go func() {

@@ -81,8 +81,8 @@ func (f *follower) accept(answer *http.Response, silent *time.Timer) error {
 	return r
 }
 
-// parseRetryAfter reads both forms of RFC 9110 §10.2.3. A date counts from the answer's own Date: the clock here may
-// be another one.
+// parseRetryAfter reads both forms of RFC 9110 §10.2.3. A date counts from the answer's own Date: the clock
+// here may be another one.
 func parseRetryAfter(h http.Header) time.Duration {
 	s := h.Get("Retry-After")
 	at, err := http.ParseTime(s)
