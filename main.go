@@ -47,6 +47,11 @@ FABRIC_BACKEND_GUILD_DATABASE_URL.
 `
 
 func main() {
+	if os.Getpid() == 1 {
+		if code, ok := runAsInit(); ok {
+			os.Exit(code)
+		}
+	}
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // else it is to outlive its terminal (nohup)
 		ends = append(ends, syscall.SIGHUP)
@@ -278,6 +283,9 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 		state := "pending"
 		if m.Applied {
 			state = "applied"
+		}
+		if m.Name == "" {
+			m.Name = fmt.Sprintf("%05d, which this program does not know: a newer one has applied it", m.Version)
 		}
 		if _, err := fmt.Fprintf(stdout, "%-8s %s\n", state, m.Name); err != nil {
 			return err

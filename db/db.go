@@ -47,6 +47,7 @@ type DB struct {
 	places chan struct{} // of transactions, see InTx
 	reads  chan struct{} // of reads, see Reading
 	own    own
+	tried  tried
 	swept  atomic.Int64
 	epoch  atomic.Int64 // the latest that the tailer has read from
 
@@ -70,8 +71,9 @@ type conn interface {
 // do not commit faster, and five nodes fit into Postgres' default of 100.
 const poolSize = 20
 
-// tailerPoolSize is one for the tailer, and one for who asks whether Postgres answers.
-const tailerPoolSize = 2
+// tailerPoolSize is one for the tailer, one for who asks whether Postgres answers, and one for who asks whether it
+// takes changes.
+const tailerPoolSize = 3
 
 // Open connects to a database whose schema is up to date. A server that does not sync its commits is
 // refused: an event that was seen and then vanishes takes its number with it, for another event to get.
@@ -95,6 +97,8 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts: they
 	// never wait for a connection that others hold.
 	d.places, d.reads = make(chan struct{}, max(1, config.MaxConns/2)), make(chan struct{}, max(1, config.MaxConns*2/5))
+	d.tried.run = d.tryChange
+	d.tried.life, d.tried.stop = context.WithCancel(context.Background())
 	d.posts.store, d.own.events = d.storePosts, map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
@@ -131,6 +135,7 @@ func parse(url string) (*pgxpool.Config, error) {
 
 // Close waits for the connections that are in use and closes them all.
 func (d *DB) Close() {
+	d.tried.close()
 	d.pool.Close()
 	d.tailer.Close()
 }
@@ -264,8 +269,8 @@ func sentinel(err error) error {
 }
 
 // unavailable goes by SQLSTATE (Postgres, Appendix A), mostly by its classes: 08 connection, 40 and 55P03
-// locks that were not had, 53 resources, 57 operator intervention and shutdown, 58 the system; 25006 and 55000
-// come from a standby, 0A000 from a plan that a migration made stale. Without a code it is the connection, and
+// locks that were not had, 53 resources, 57 operator intervention and shutdown, 58 the system; 25006
+// is a database that takes no changes, 55000 comes from a standby, 0A000 from a plan that a migration made stale. Without a code it is the connection, and
 // whoever gets none is told by any code.
 func unavailable(err error) bool {
 	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect {

@@ -61,6 +61,9 @@ var errPooled = errors.New("this URL leads to a connection pooler, which LISTEN 
 // errDeaf is what a doorbell comes to that hears nothing of the database.
 var errDeaf = errors.New("LISTEN hears nothing of what NOTIFY sends; -doorbell-url is to lead to the Postgres and the database of -database-url")
 
+// errDeafened is what a doorbell comes to that was heard and is no longer, although the connection stands.
+var errDeafened = errors.New("LISTEN hears nothing any more of what NOTIFY sends, and its connection stands: is there something between this server and Postgres that forgets connections?")
+
 // testBell rings for this node by the way that its rings take to the others, and waits until conn, which
 // listens, hears it. A LISTEN that succeeds may be one that never hears.
 func (d *DB) testBell(ctx context.Context, conn *pgx.Conn) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 )
 
@@ -117,6 +119,30 @@ func TestMigrationsOfManyAtOnce(t *testing.T) {
 				t.Errorf("got %d advisory locks that are held afterwards, want none", n)
 			}
 		})
+	}
+}
+
+// A schema that a newer program has changed is refused, with both versions, and the list shows what is not known.
+func TestANewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	all, err := db.Migrations(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := all[len(all)-1].Version
+	conn := dbtest.Connect(t, url)
+	exec(t, conn, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true), ($2, true)`, known+2, known+1)
+	err = db.Migrate(t.Context(), url)
+	for _, want := range []string{fmt.Sprintf("version %d,", known+2), fmt.Sprintf("up to %d:", known), "newer"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	got, err := db.Migrations(t.Context(), url)
+	want := append(slices.Clone(all), db.Migration{Version: known + 1, Applied: true}, db.Migration{Version: known + 2, Applied: true})
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("got %v (-want +got):\n%s", err, diff)
 	}
 }
 

@@ -26,7 +26,8 @@ type Server struct {
 	center       *center.Client // nil: the program is its own authority
 	admin        *center.AdminCache
 	operator     *OperatorKey
-	twoState     bool // the older delivery rule
+	keys         map[string]*keyFile // by the names of their files
+	twoState     bool                // the older delivery rule
 	r3labs       *events.R3labs
 	basePath     string
 	raw          bool          // HTTP/1 streams on taken-over connections
@@ -86,7 +87,17 @@ func New(c Config) (*Server, http.Handler) {
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
 	}
-	s.metrics = metrics.New(metrics.Sources{Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams}, s.logger)
+	s.keys = map[string]*keyFile{tokenKeyFile: c.Tokens.key}
+	if c.Operator != nil {
+		s.keys[operatorKeyFile] = c.Operator.key
+	}
+	for _, key := range s.keys {
+		key.logTo(s.logger)
+	}
+	s.metrics = metrics.New(metrics.Sources{
+		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
+		KeyReadable: s.keysReadable,
+	}, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
 	h = ofOrigins(c.AllowOrigins, h)

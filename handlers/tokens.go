@@ -28,6 +28,8 @@ type Tokens struct {
 // knownTokens bounds how many tokens are remembered as checked.
 const knownTokens = 32 << 10
 
+const tokenKeyFile = "token.key"
+
 const issuer = "fabric-guild"
 
 type claims struct {
@@ -37,7 +39,7 @@ type claims struct {
 
 // OpenTokens uses the key in dir, and makes one if there is none.
 func OpenTokens(dir string) (*Tokens, error) {
-	key, err := openKeyFile(filepath.Join(dir, "token.key"))
+	key, err := openKeyFile(filepath.Join(dir, tokenKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}

@@ -23,8 +23,12 @@ import (
 // directory it names, tells its URL, and stops it at the end of its input.
 const helperDir = "PGRUN_TEST_DIR"
 
-// helperSource has it do so on a machine without Postgres, which fetches it from there.
-const helperSource = "PGRUN_TEST_SOURCE"
+// helperSource has it do so on a machine without Postgres, which fetches it from there: the archive must have
+// the digest in helperDigest.
+const (
+	helperSource = "PGRUN_TEST_SOURCE"
+	helperDigest = "PGRUN_TEST_DIGEST"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
@@ -37,6 +41,12 @@ func help(dir string) int {
 	cfg := Config{Dir: dir}
 	if cfg.Source = os.Getenv(helperSource); cfg.Source != "" {
 		cfg.places = []string{}
+		name, err := releaseName()
+		if err != nil {
+			fmt.Println("error:", err)
+			return 1
+		}
+		cfg.digests = map[string]string{name: os.Getenv(helperDigest)}
 	}
 	pg, err := Start(context.Background(), cfg)
 	if err != nil {

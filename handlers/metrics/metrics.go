@@ -26,6 +26,8 @@ type Sources struct {
 	Admin  *center.AdminCache
 
 	MaxStreams int // 0: any number
+	// KeyReadable reports for each key file, by its name, whether it can be read.
+	KeyReadable func() map[string]bool
 }
 
 // Metrics are those of one server, in a registry of its own.
