@@ -121,6 +121,20 @@ func parse(url string) (*pgxpool.Config, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	// What other programs are told by the environment is not for the server: which of several hosts to
+	// take, and settings.
+	if !named(url, "target_session_attrs") {
+		config.ConnConfig.ValidateConnect = nil
+	} else if slices.ContainsFunc([]string{"read-only", "standby", "prefer-standby"}, func(which string) bool {
+		return strings.Contains(url, "target_session_attrs="+which)
+	}) {
+		return nil, errors.New("the database URL: target_session_attrs must be any, read-write or primary: a standby takes no posts")
+	}
+	for _, setting := range []string{"options", "timezone"} {
+		if !named(url, setting) {
+			delete(config.ConnConfig.RuntimeParams, setting)
+		}
+	}
 	config.ConnConfig.DialFunc = dial
 	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
 		pgxuuid.Register(c.TypeMap()) // else each is written out, and parsed again
