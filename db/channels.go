@@ -162,9 +162,9 @@ func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid
 	return at, err
 }
 
-// Epoch is the current one.
-func (q Queries) Epoch(ctx context.Context) (epoch, base int64, err error) {
-	const query = `SELECT epoch, base FROM epochs WHERE epoch = log_epoch()`
-	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &base)
-	return epoch, base, sentinel(err)
+// Epoch is the current one, and the number at which it began.
+func (q Queries) Epoch(ctx context.Context) (epoch, head int64, err error) {
+	const query = `SELECT epoch, coalesce(head, base) FROM epochs WHERE epoch = log_epoch()`
+	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &head)
+	return epoch, head, sentinel(err)
 }

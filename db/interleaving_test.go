@@ -147,7 +147,8 @@ func TestInterleavedTransactionsFindFaults(t *testing.T) {
 		DECLARE
 			n bigint;
 		BEGIN %s END $$`, `
-		CREATE OR REPLACE FUNCTION log_horizon(OUT last bigint, OUT horizon bigint, OUT epoch bigint, OUT base bigint)
+		CREATE OR REPLACE FUNCTION log_horizon(
+			OUT last bigint, OUT horizon bigint, OUT epoch bigint, OUT base bigint, OUT head bigint, OUT contradiction text)
 		LANGUAGE plpgsql VOLATILE AS $$ BEGIN %s END $$`
 	for name, change := range map[string]string{
 		"the naive order": fmt.Sprintf(logHorizon, `

@@ -209,7 +209,9 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	channel, _ := create(t, d, "alice")
+	gone := post(t, d, channel, "alice", "gone").Cursor.Seq
 	before := post(t, d, channel, "alice", "before").Cursor
+	exec(t, dbtest.Connect(t, url), `DELETE FROM events WHERE seq = $1`, gone)
 	newLife(t, dbtest.Connect(t, url))
 
 	after := post(t, d, channel, "alice", "after").Cursor
@@ -230,8 +232,9 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 		{events.Cursor{Epoch: after.Epoch + 1, Seq: 1}, db.ResetUnknownEpoch},
 		{after, ""},
 		{events.Cursor{Epoch: after.Epoch, Seq: after.Seq + 1}, db.ResetBeyond},
+		{events.Cursor{Epoch: before.Epoch, Seq: before.Seq - 1}, db.ResetLostTail}, // its event is gone
 	} {
-		if reset, err := d.CheckCursor(t.Context(), tt.cursor, before); reset != tt.want || err != nil {
+		if reset, err := d.CheckCursor(t.Context(), tt.cursor, events.Cursor{}); reset != tt.want || err != nil {
 			t.Errorf("%v: got %q, %v; want %q", tt.cursor, reset, err, tt.want)
 		}
 	}

@@ -116,7 +116,7 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	for i, r := range found {
 		asRows[i] = &r.eventRow
 	}
-	lists, err := d.wakeListsOf(ctx, d.Queries, asRows)
+	lists, err := d.wakeListsOf(ctx, d.Queries, epoch, asRows)
 	if err != nil {
 		return events.Page{}, err
 	}

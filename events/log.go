@@ -30,7 +30,10 @@ type Tail struct {
 	Last    int64 // the last number that was given out; 0: it took no look at the horizon to know what comes next
 	Epoch   int64 // of the life of the database that answered
 	Base    int64 // what has survived since the epoch of the position: the smallest base of those after it
-	Floor   int64 // above the position: retention has taken what came next; else it may be 0
+	Head    int64 // the greatest number that was committed when the epoch began; 0: Base
+	// Contradiction is how the data showed that an epoch from the position's on was over; empty: it did not.
+	Contradiction string
+	Floor         int64 // above the position: retention has taken what came next; else it may be 0
 }
 
 // A Page is a part of what one user missed.

@@ -231,10 +231,11 @@ func (r *Router) unroute(u *user, channel uuid.UUID) {
 	}
 }
 
-// enter tells the router which life of the database the log was read from, and what has survived from the
-// one that it knew. Sessions that are beyond it end. It answers false when the router itself was: then what
-// it knew is gone, all sessions end, and it starts at the base.
-func (r *Router) enter(epoch, base int64) bool {
+// enter tells the router which life of the database the log was read from, what has survived from the one
+// that it knew, and where that life began. Sessions that are beyond what has survived end. It answers false
+// when the router itself was: then what it knew is gone, all sessions end, and it starts where the life
+// began.
+func (r *Router) enter(epoch, base, head int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if epoch == r.at.Epoch {
@@ -250,7 +251,7 @@ func (r *Router) enter(epoch, base int64) bool {
 	if !lost {
 		return true // a restart: numbers go on, ids carry the new epoch from here on
 	}
-	r.restart(base)
+	r.restart(max(base, head))
 	return false
 }
 
