@@ -46,6 +46,7 @@ type Config struct {
 	Center   *center.Client     // nil: Tokens is the authority
 	Admin    *center.AdminCache // nil: there is none
 	Operator *OperatorKey       // nil: nobody operates the server from outside
+	Listener *Listener          // whose connections are counted; nil: none are
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
 	// StreamMaxAge ends streams before they are older, so that their clients come back; 0: never.
@@ -77,9 +78,16 @@ func New(c Config) (*Server, http.Handler) {
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
 	}
-	s.metrics = metrics.New(metrics.Sources{Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams}, s.logger)
+	from := metrics.Sources{
+		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
+	}
+	if c.Listener != nil {
+		from.Connections = c.Listener.connections
+	}
+	s.metrics = metrics.New(from, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
+	h = s.withinAddress(h)
 	h = ofOrigins(c.AllowOrigins, h)
 	if c.Hosts != nil {
 		h = ownHosts(c.Hosts, h)

@@ -46,6 +46,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err := s.places.take(l.from); err != nil {
 		return err
 	}
+	l.carried = carry(r.Context())
 	raw := s.raw && r.ProtoMajor == 1
 	if opts.Ended = l.leave; raw {
 		opts.Ended = l.ended
@@ -85,6 +86,7 @@ type listener struct {
 	from    netip.Addr
 	began   time.Time
 	request string // its id
+	carried func() // tells the connection that it does not carry the stream any more
 }
 
 // options are what a stream and a poll have in common.
@@ -96,7 +98,10 @@ func (l *listener) options(q url.Values) (opts events.Options, err error) {
 
 func (l *listener) revoked() bool { return l.server.authority.Revoked(context.Background(), l.id) }
 
-func (l *listener) leave() { l.server.places.leave(l.from) }
+func (l *listener) leave() {
+	l.server.places.leave(l.from)
+	l.carried()
+}
 
 // ended is leave for a stream that has outlived its handler: it writes the line of the request too.
 func (l *listener) ended() {

@@ -26,6 +26,14 @@ type Sources struct {
 	Admin  *center.AdminCache
 
 	MaxStreams int // 0: any number
+
+	Connections func() Connections // nil: they are not counted
+}
+
+// Connections are those that clients have to the server, and what became of too many.
+type Connections struct {
+	Open, Idle, Max  int
+	Evicted, Refused int64 // idle connections closed for newcomers; requests refused by the bound of an address
 }
 
 // Metrics are those of one server, in a registry of its own.
