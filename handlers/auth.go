@@ -45,7 +45,7 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request) (Identity, error
 	if token == "" {
 		return Identity{}, newProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
 	}
-	id, err := s.authority.Check(r.Context(), token)
+	id, err := s.authority.Check(r.Context(), s.household(r), token)
 	if err == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		err = s.rates.take(w.Header(), id.UserID, time.Now())
 	}
@@ -103,7 +103,7 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		return newProblem(http.StatusUnauthorized, "token_missing", "send the token to sign in with as Authorization: Bearer TOKEN")
 	}
-	id, err := s.authority.Check(r.Context(), token)
+	id, err := s.authority.Check(r.Context(), s.household(r), token)
 	if err != nil {
 		return err
 	}
