@@ -18,6 +18,7 @@ type Identity struct {
 	Guilds  []string  // those that the token is for; nil: all
 	Expires time.Time // zero: not said
 	proof   string    // what its authority knows it by again
+	session sessionID // of the cookie that it came in; zero: it came in none
 }
 
 // MayEnter reports whether the token is for a guild.

@@ -64,6 +64,9 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if s.sessions.isClosed(id.session) { // while it waited
+		return errTokenInvalid
+	}
 	a := pollAnswer{Items: make([]polledItem, len(polled.Frames)), Cursor: polled.Cursor}
 	for i, f := range polled.Frames {
 		a.Items[i] = polledItem{f.ID, f.Event, f.Data}

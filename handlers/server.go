@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type Server struct {
 	rates        *rates
 	places       *places
 	proxies      proxies
+	sessions     *sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
 }
@@ -72,8 +74,11 @@ func New(c Config) (*Server, http.Handler) {
 		rates: newRates(c.RateLimit), proxies: c.TrustedProxies,
 		places: newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
+	s.sessions = newSessions(c.Tokens.key.current)
 	if c.Center != nil {
 		s.authority = byCenter{c.Center}
+		// Servers that share a Center may have state directories of their own, and share no other secret.
+		s.sessions = newSessions(sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }))
 	}
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
