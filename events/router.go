@@ -14,7 +14,7 @@ import (
 
 // Errors of Router.Open.
 var (
-	// ErrTooManyStreams: the user holds MaxStreams already.
+	// ErrTooManyStreams: the user holds MaxStreams already, all of them younger than replaceAfter.
 	ErrTooManyStreams = errors.New("too many streams of this user")
 	// ErrClosed: the router is closing; another node, or this one after its restart, will serve.
 	ErrClosed = errors.New("no new streams: shutting down")
@@ -55,7 +55,7 @@ type user struct {
 	id        string
 	intervals []Interval
 	live      []*Session    // those attached: their catch-up is done
-	streams   int           // all of them
+	open      []*Session    // all that count, the oldest first
 	idle      *time.Timer   // since there were none
 	slot      chan struct{} // bounds how many of them read the log at once; made by slotOf
 	state     userState

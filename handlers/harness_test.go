@@ -74,6 +74,8 @@ type setup struct {
 	logger     *slog.Logger
 	sendBuffer int // of accepted connections, in bytes
 
+	connections int // that are open at once, as the program bounds them; 0: any number
+
 	streamMaxAge time.Duration // 0: for ever
 }
 
@@ -87,9 +89,11 @@ type node struct {
 	server *handlers.Server
 	tokens *handlers.Tokens
 	key    *handlers.OperatorKey
-	client *http.Client
-	label  string
-	stop   func() // streams, requests, readers, pool; may be called more than once
+	// bounded is the listener of a node with connections; nil: it has any number.
+	bounded *handlers.Listener
+	client  *http.Client
+	label   string
+	stop    func() // streams, requests, readers, pool; may be called more than once
 }
 
 var nodes atomic.Int64
@@ -134,18 +138,24 @@ func (n *node) run(ctx context.Context) {
 	n.router = events.NewRouter(n.db, head)
 	tailer := events.NewTailer(n.db, n.router, n.db.Bell(), n.logger)
 	authority, admin := n.authority()
-	var handler http.Handler
-	n.server, handler = handlers.New(handlers.Config{
-		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
-		Center: authority, Admin: admin, Operator: n.key,
-		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
-		RateLimit: n.edge.RateLimit, MaxStreams: n.edge.MaxStreams, MaxStreamsPerAddress: n.edge.MaxStreamsPerAddress,
-		TrustedProxies: n.edge.TrustedProxies, AllowOrigins: n.edge.AllowOrigins, Hosts: n.hosts,
-	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	if n.connections > 0 {
+		n.bounded = handlers.Bound(listener, n.connections)
+		listener = n.bounded
+	} else {
+		listener = narrow{listener, n.sendBuffer}
+	}
+	var handler http.Handler
+	n.server, handler = handlers.New(handlers.Config{
+		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
+		Center: authority, Admin: admin, Operator: n.key, Listener: n.bounded,
+		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
+		RateLimit: n.edge.RateLimit, MaxStreams: n.edge.MaxStreams, MaxStreamsPerAddress: n.edge.MaxStreamsPerAddress,
+		TrustedProxies: n.edge.TrustedProxies, AllowOrigins: n.edge.AllowOrigins, Hosts: n.hosts,
+	})
 	n.url = "http://" + listener.Addr().String() + n.basePath
 	var cert *handlers.Certificate
 	if n.tls {
@@ -163,7 +173,7 @@ func (n *node) run(ctx context.Context) {
 	var background sync.WaitGroup
 	background.Go(func() { tailer.Run(reading) })
 	background.Go(func() { n.db.RunDoorbell(reading, n.database, n.logger) })
-	background.Go(func() { _ = handlers.Serve(web, narrow{listener, n.sendBuffer}) })
+	background.Go(func() { _ = handlers.Serve(web, listener) })
 
 	n.stop = sync.OnceFunc(func() {
 		if authority != nil {

@@ -73,7 +73,7 @@ func dashboardQueries(t *testing.T) map[string]string {
 // What alerts, dashboard and README go by is there, under that name.
 func TestAlertsAndDashboardNameWhatIsExposed(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{center: centertest.New(t)})
+	n := start(t, setup{center: centertest.New(t), connections: 100})
 	n.user("alice").general(t, "ops") // of requests there is nothing before the first
 	m := n.scrape(t)
 	readme, err := os.ReadFile("../README.md")

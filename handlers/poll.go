@@ -43,13 +43,17 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		if err := s.places.take(l.from); err != nil {
 			return err
 		}
-		defer s.places.leave(l.from) // before the answer, for the next poll comes right after it
+		l.carried = carry(r.Context())
+		defer l.leave() // before the answer, for the next poll comes right after it
 		var err error
 		polled, err = s.router.Poll(r.Context(), opts, most, time.Duration(wait)*time.Second)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if s.sessions.isClosed(id.session) { // while it waited
+		return errTokenInvalid
 	}
 	return writePolled(w, polled)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ type Server struct {
 	checking     singleflight.Group // of the checks of /readyz
 	places       *places
 	proxies      proxies
+	sessions     *sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
 }
@@ -54,6 +56,7 @@ type Config struct {
 	Center   *center.Client     // nil: Tokens is the authority
 	Admin    *center.AdminCache // nil: there is none
 	Operator *OperatorKey       // nil: nobody operates the server from outside
+	Listener *Listener          // whose connections are counted; nil: none are
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
 	// StreamMaxAge ends streams before they are older, so that their clients come back; 0: never.
@@ -81,8 +84,11 @@ func New(c Config) (*Server, http.Handler) {
 		polling: newLanes(pollsAtOnce, 0),
 		places:  newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
+	s.sessions = newSessions(c.Tokens.key.current)
 	if c.Center != nil {
 		s.authority = byCenter{c.Center}
+		// Servers that share a Center may have state directories of their own, and share no other secret.
+		s.sessions = newSessions(sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }))
 	}
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
@@ -94,12 +100,17 @@ func New(c Config) (*Server, http.Handler) {
 	for _, key := range s.keys {
 		key.logTo(s.logger)
 	}
-	s.metrics = metrics.New(metrics.Sources{
+	from := metrics.Sources{
 		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
 		KeyReadable: s.keysReadable,
-	}, s.logger)
+	}
+	if c.Listener != nil {
+		from.Connections = c.Listener.connections
+	}
+	s.metrics = metrics.New(from, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
+	h = s.withinAddress(h)
 	h = ofOrigins(c.AllowOrigins, h)
 	if c.Hosts != nil {
 		h = ownHosts(c.Hosts, h)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fabric-guild/events"
@@ -46,6 +47,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err := s.places.take(l.from); err != nil {
 		return err
 	}
+	l.carried = carry(r.Context())
+	s.sessions.join(l)
 	raw := s.raw && r.ProtoMajor == 1
 	if opts.Ended = l.leave; raw {
 		opts.Ended = l.ended
@@ -64,6 +67,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		l.leave()
 		return err
 	}
+	l.opened(session)
 	h.Set("Content-Type", "text/event-stream")
 	if opts.Lines {
 		h.Set("Content-Type", "application/x-ndjson")
@@ -85,6 +89,9 @@ type listener struct {
 	from    netip.Addr
 	began   time.Time
 	request string // its id
+	carried func() // tells the connection that it does not carry the stream any more
+
+	stream atomic.Pointer[events.Session] // nil: it is not open yet, or this is a poll
 }
 
 // options are what a stream and a poll have in common.
@@ -96,7 +103,26 @@ func (l *listener) options(q url.Values) (opts events.Options, err error) {
 
 func (l *listener) revoked() bool { return l.server.authority.Revoked(context.Background(), l.id) }
 
-func (l *listener) leave() { l.server.places.leave(l.from) }
+func (l *listener) leave() {
+	l.server.sessions.part(l)
+	l.server.places.leave(l.from)
+	l.carried()
+}
+
+// opened notes the stream. Its session may have been closed meanwhile.
+func (l *listener) opened(s *events.Session) {
+	l.stream.Store(s)
+	if l.server.sessions.isClosed(l.id.session) {
+		l.revoke()
+	}
+}
+
+// revoke ends the stream, if it is open, because its session was closed.
+func (l *listener) revoke() {
+	if s := l.stream.Load(); s != nil {
+		s.Close("token_revoked", false)
+	}
+}
 
 // ended is leave for a stream that has outlived its handler: it writes the line of the request too.
 func (l *listener) ended() {

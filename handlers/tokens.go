@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -82,7 +83,7 @@ var (
 )
 
 // Check implements authority.
-func (t *Tokens) Check(_ context.Context, token string) (Identity, error) {
+func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity, error) {
 	key, err := t.key.current()
 	if err != nil {
 		return Identity{}, err

@@ -23,6 +23,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.database(e)
 	c.authority(e)
 	c.keys(e)
+	c.connections(e)
 }
 
 // An emitter sends metrics; labels are names and values by turns.

@@ -28,6 +28,14 @@ type Sources struct {
 	MaxStreams int // 0: any number
 	// KeyReadable reports for each key file, by its name, whether it can be read.
 	KeyReadable func() map[string]bool
+
+	Connections func() Connections // nil: they are not counted
+}
+
+// Connections are those that clients have to the server, and what became of too many.
+type Connections struct {
+	Open, Idle, Max  int
+	Evicted, Refused int64 // idle connections closed for newcomers; requests refused by the bound of an address
 }
 
 // Metrics are those of one server, in a registry of its own.
