@@ -9,7 +9,7 @@ import (
 )
 
 // replayEvents bounds a page; it stands in the statements too, where the planner can see it. A page ends with
-// the message that makes it replayBytes of text as well: it stays in memory while its client takes it.
+// the message that makes its frames replayBytes long as well: they stay in memory while their client takes them.
 const (
 	replayEvents = 500
 	replayBytes  = 1 << 20
@@ -125,8 +125,9 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 			continue // in a channel of theirs, before they came or after they left
 		}
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
-		p.Events = append(p.Events, events.Heard{Event: r.event(epoch, lists), In: in})
-		if bytes += len(value(r.Content)); bytes >= replayBytes {
+		e := r.event(epoch, lists)
+		p.Events = append(p.Events, events.Heard{Event: e, In: in})
+		if bytes += e.FrameSize(); bytes >= replayBytes {
 			p.Reached = r.Seq
 			break
 		}

@@ -17,7 +17,7 @@ func (m *Message) AppendJSON(b []byte) []byte {
 
 // size is about how long that is.
 func (m *Message) size() int {
-	n := 280 + len(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
+	n := 280 + len(m.Content) + escapes(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
 	for _, id := range m.MentionUserIDs {
 		n += len(id) + 3
 	}
@@ -105,6 +105,10 @@ func escapes(s string) (n int) {
 			n += len(`\u0001`) - 1
 		case c == '"' || c == '\\':
 			n++
+		case c == 0xc2 && i+1 < len(s) && s[i+1] == 0x85: // U+0085
+			n += len(`\u0085`) - 2
+		case c == 0xe2 && i+2 < len(s) && s[i+1] == 0x80 && s[i+2]&^1 == 0xa8: // U+2028, U+2029
+			n += len(`\u2028`) - 3
 		}
 	}
 	return n
