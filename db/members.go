@@ -49,8 +49,8 @@ func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq
 // WasMember reports whether user was in a channel at a place in the log.
 func (q Queries) WasMember(ctx context.Context, channel uuid.UUID, user string, seq int64) (was bool, err error) {
 	const query = `
-		SELECT EXISTS (SELECT FROM members WHERE channel_id = $1 AND user_id = $2
-			AND joined_seq <= $3 AND (left_seq IS NULL OR left_seq > $3))`
+		SELECT coalesce((SELECT left_seq IS NULL OR left_seq > $3 FROM members
+			WHERE channel_id = $1 AND user_id = $2 AND joined_seq <= $3 ORDER BY joined_seq DESC LIMIT 1), false)`
 	err = q.conn.QueryRow(ctx, query, channel, user, seq).Scan(&was)
 	return was, sentinel(err)
 }

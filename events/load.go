@@ -210,7 +210,7 @@ func (r *Router) loadAlone(l *load) {
 			return
 		}
 		if len(page) > 0 {
-			from = from.after(page)
+			from = from.After(page)
 		}
 		list = appendIntervals(list, page, asOf)
 	}

@@ -29,8 +29,8 @@ type Place struct {
 	Left    int64     // memberships that have ended begin after this number
 }
 
-// after returns the place that follows a page, which is not empty.
-func (p Place) after(page []Membership) Place {
+// After returns the place that follows a page, which is not empty.
+func (p Place) After(page []Membership) Place {
 	last := page[len(page)-1]
 	if last.Left == 0 {
 		return Place{last.ChannelID, p.Left}

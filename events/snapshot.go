@@ -55,7 +55,7 @@ func (p *snapshot) each(ctx context.Context, show func(channels []Channel, last 
 				return false
 			}
 			if last = len(page) < snapshotFrame; !last {
-				from = from.after(page)
+				from = from.After(page)
 			}
 		}
 		for _, c := range p.session.opts.Filter.OpenChannels(page, p.asOf.Seq) {

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -188,7 +189,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	memberships, err := s.db.Snapshot(r.Context(), []string{id.UserID}, at.Seq, at.Seq)
+	memberships, err := s.db.Memberships(r.Context(), []string{id.UserID}, at.Seq, events.Place{Left: at.Seq}, math.MaxInt32)
 	if err != nil {
 		return err
 	}
