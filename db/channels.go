@@ -81,7 +81,7 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 
 // CreateChannel stores c with its first members, in this order, and its wake list, as one event: all their
 // intervals start at its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
-// false where there is one already, and c becomes that one.
+// false where there is one already, and c becomes that one. TooManyMemberships.
 func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
 	const insert = `
 		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
@@ -121,6 +121,9 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, 
 		return at, false, err
 	}
 	if err != nil {
+		return at, false, err
+	}
+	if err := q.roomFor(ctx, members); err != nil {
 		return at, false, err
 	}
 	if len(wake) > 0 {

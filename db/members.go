@@ -62,7 +62,8 @@ func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (
 	return is, err
 }
 
-// AddMember begins an interval of a user who is not in the channel, which is locked.
+// AddMember begins an interval of a user who is not in the channel, which is locked. TooManyJoins,
+// TooManyMemberships.
 func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (
@@ -75,6 +76,12 @@ func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) 
 			SELECT $1, $2, seq, 0, occurred_at FROM e
 		)
 		SELECT log_epoch(), seq FROM e`
+	if err := q.joinsLeft(ctx, channel, user); err != nil {
+		return at, err
+	}
+	if err := q.roomFor(ctx, []string{user}); err != nil {
+		return at, err
+	}
 	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }

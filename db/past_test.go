@@ -78,7 +78,9 @@ func TestNamesAreThoseOfTheTime(t *testing.T) {
 		})
 	}
 	rename("while she was in")
-	left := change(func(ctx context.Context, q db.Queries) (events.Cursor, error) { return q.RemoveMember(ctx, channel, "eve") })
+	left := change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
+		return q.RemoveMember(ctx, channel, "eve")
+	})
 	change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
 		return q.SetWakeList(ctx, channel, "alice", []string{"alice"})
 	})
