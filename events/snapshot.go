@@ -1,7 +1,9 @@
 package events
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -84,7 +86,7 @@ func (p *snapshot) read(ctx context.Context, from Place, page *[]Membership) boo
 	}) == nil
 }
 
-// OpenChannels are the channels of a snapshot: neither left nor archived as of its position.
+// OpenChannels are the channels of a page of a snapshot, by id: neither left nor archived as of its position.
 func (f *Filter) OpenChannels(memberships []Membership, asOf int64) []Channel {
 	out := []Channel{}
 	for _, m := range memberships {
@@ -92,6 +94,7 @@ func (f *Filter) OpenChannels(memberships []Membership, asOf int64) []Channel {
 			out = append(out, m.Channel)
 		}
 	}
+	slices.SortFunc(out, func(a, b Channel) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return out
 }
 
