@@ -440,6 +440,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
 	router := events.NewRouter(database, head)
+	router.Logger = logger
 	tailer := events.NewTailer(database, router, database.Bell(), logger)
 	server, handler := handlers.New(handlers.Config{
 		Logger: logger, DB: database, Router: router, Tailer: tailer,

@@ -218,25 +218,35 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 	return c, nil
 }
 
-// Snapshot implements events.Log.
-func (d *DB) Snapshot(ctx context.Context, users []string, asOf, closedAfter int64) (map[string][]events.Membership, error) {
-	// OFFSET and LIMIT keep the two look-ups: a planner without statistics reads whole tables instead.
+// Memberships implements events.Log. Those that last come first, so that one that ends between two pages is in
+// the second part: it is read twice rather than never. An ended membership shows its channel's name as of its end.
+func (d *DB) Memberships(ctx context.Context, users []string, asOf int64, from events.Place, limit int) (map[string][]events.Membership, error) {
+	// LIMIT keeps the look-ups: a planner without statistics reads whole tables instead. The join with channels drops
+	// nothing, or a page that is not the last could be short: a foreign key keeps the channel of each membership.
 	const query = `
-		SELECT u.id, i.joined_seq, i.left_seq,
-			c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at,
-			CASE WHEN c.archived_seq <= $2 THEN c.archived_at END
+		SELECT u.id, i.joined_seq, i.left_seq, c.id, c.guild_id,
+			CASE WHEN i.left_seq = 0 THEN c.name ELSE coalesce((
+				SELECT n.old_name FROM events n
+				WHERE n.channel_id = c.id AND n.seq > i.left_seq AND n.old_name IS NOT NULL ORDER BY n.seq LIMIT 1), c.name) END,
+			c.x_type, c.private, c.history, c.created_by, c.created_at, CASE WHEN c.archived_seq <= $2 THEN c.archived_at END
 		FROM unnest($1::text[]) AS u (id)
 		CROSS JOIN LATERAL (
-			SELECT i.channel_id, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq FROM members i
-			WHERE i.user_id = u.id AND i.joined_seq <= $2 AND (i.left_seq IS NULL OR i.left_seq > $3) OFFSET 0) i
+			(SELECT i.channel_id, i.joined_seq, 0::bigint AS left_seq FROM members i
+			WHERE i.user_id = u.id AND i.left_seq IS NULL AND i.channel_id > $3 AND i.joined_seq <= $2
+			ORDER BY i.channel_id LIMIT $5)
+			UNION ALL
+			(SELECT i.channel_id, i.joined_seq, i.left_seq FROM members i
+			WHERE i.user_id = u.id AND i.left_seq > $4 AND i.joined_seq <= $2
+			ORDER BY i.left_seq LIMIT $5)
+			ORDER BY left_seq, channel_id LIMIT $5) i
 		CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = i.channel_id LIMIT 1) c
-		ORDER BY u.id, c.id, i.joined_seq`
+		ORDER BY u.id, i.left_seq, i.channel_id`
 	done, err := d.Reading(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	rows, err := d.conn.Query(ctx, query, users, asOf, closedAfter)
+	rows, err := d.conn.Query(ctx, query, users, asOf, from.Channel, from.Left, limit)
 	if err != nil {
 		return nil, sentinel(err)
 	}
@@ -245,8 +255,8 @@ func (d *DB) Snapshot(ctx context.Context, users []string, asOf, closedAfter int
 	var m events.Membership
 	c := &m.Channel
 	_, err = pgx.ForEachRow(rows, []any{
-		&user, &m.Joined, &m.Left,
-		&c.ID, &c.GuildID, &c.Name, &c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt,
+		&user, &m.Joined, &m.Left, &c.ID, &c.GuildID, &c.Name,
+		&c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt,
 	}, func() error {
 		m.ChannelID = c.ID
 		found[user] = append(found[user], m)

@@ -363,7 +363,7 @@ func TestReplayGoesByIntervals(t *testing.T) {
 		}
 	}
 	for i, wantIn := range []bool{true, true, false, true, true, false} {
-		got, err := d.Snapshot(t.Context(), []string{"bob"}, want[i], want[i])
+		got, err := d.Memberships(t.Context(), []string{"bob"}, want[i], events.Place{Left: want[i]}, 200)
 		if err != nil || len(got["bob"]) > 0 != wantIn {
 			t.Errorf("as of %d: got %v, %v; want membership %v", want[i], got, err, wantIn)
 		}

@@ -68,8 +68,8 @@ func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
 	if err != nil {
 		return fmt.Errorf("head: %w", err)
 	}
-	if _, err := d.Snapshot(ctx, []string{"bob"}, head.Seq, head.Seq); err != nil {
-		return fmt.Errorf("snapshot: %w", err)
+	if _, err := d.Memberships(ctx, []string{"bob"}, head.Seq, events.Place{Left: head.Seq}, 200); err != nil {
+		return fmt.Errorf("memberships: %w", err)
 	}
 	if _, err := d.CheckCursor(ctx, head, events.Cursor{}); err != nil {
 		return fmt.Errorf("cursor: %w", err)

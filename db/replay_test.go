@@ -154,7 +154,7 @@ func TestAResumeCostsWhatWasMissed(t *testing.T) {
 			t.Fatal(err)
 		}
 		return touched(t, url, func(ctx context.Context, d *db.DB) error {
-			if _, err := d.Snapshot(ctx, []string{"bob"}, head.Seq, after); err != nil {
+			if _, err := d.Memberships(ctx, []string{"bob"}, head.Seq, events.Place{Left: after}, 200); err != nil {
 				return err
 			}
 			page, err := d.Replay(ctx, "bob", after, head.Seq)

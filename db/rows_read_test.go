@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -97,6 +98,67 @@ func TestRowsRead(t *testing.T) {
 				}
 				before = found[len(found)-1].Seq
 				return err
+			})
+		}},
+		{"what is asked about one who came and went often", "members", 20 * 7 * 10, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channel, old, p := oftenGone(t, d, c)
+			reply := newMessage(channel, "bob", "it was this one")
+			reply.ReplyTo = &p.ID
+			return times(20, func(d *db.DB) error {
+				reply.ID = uuid.Must(uuid.NewV7())
+				_, postErr := d.PostMessage(t.Context(), reply)
+				reply.ID = uuid.Must(uuid.NewV7())
+				toOld := reply
+				toOld.ReplyTo = &old.ID
+				if _, err := d.PostMessage(t.Context(), toOld); !errors.Is(err, db.ErrRefused) {
+					return fmt.Errorf("a reply to what bob may not see: got %w, want %w", err, db.ErrRefused)
+				}
+				found, channelErr := d.Channel(t.Context(), channel, "bob")
+				if channelErr == nil && (found.JoinedSeq == nil || found.LeftSeq == nil || *found.LeftSeq > *found.JoinedSeq) {
+					channelErr = fmt.Errorf("got %+v, want a member who had left", found)
+				}
+				m, messageErr := d.Message(t.Context(), old.ID, "bob")
+				if m.In != nil {
+					messageErr = fmt.Errorf("got the interval %v of a message that bob may not see", *m.In)
+				}
+				was, wasErr := d.WasMember(t.Context(), channel, "bob", old.Seq)
+				if was {
+					wasErr = errors.New("got a member, want none yet")
+				}
+				_, nextErr := d.NextAfter(t.Context(), channel, "bob")
+				head, headErr := d.Head(t.Context())
+				of, connectErr := d.Memberships(t.Context(), []string{"bob"}, head.Seq, events.Place{Left: head.Seq}, 200)
+				if connectErr == nil && len(of["bob"]) != 1 {
+					connectErr = fmt.Errorf("got %v, want one membership", of)
+				}
+				return errors.Join(postErr, channelErr, messageErr, wasErr, nextErr, headErr, connectErr)
+			})
+		}},
+		{"the history of one who came and went often", "members", 20 * 80, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channel, _, p := oftenGone(t, d, c)
+			return times(20, func(d *db.DB) error {
+				found, err := historyOf(t.Context(), d, db.History{Channel: channel, User: "bob", Limit: 50})
+				if len(found) != 1 || found[0].ID != p.ID {
+					return fmt.Errorf("got %d and error %w, want what was said while bob was there", len(found), err)
+				}
+				return err
+			})
+		}},
+		{"a long replay of one who came and went often", "members", 40 * (8000 + 2*500 + 40), func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			_, old, p := oftenGone(t, d, c)
+			return times(1, func(d *db.DB) error {
+				heard, pages := 0, 0
+				for at := old.Seq; at < p.Cursor.Seq; pages++ {
+					page, err := d.Replay(t.Context(), "bob", at, p.Cursor.Seq)
+					if err != nil {
+						return err
+					}
+					heard, at = heard+len(page.Events), page.Reached
+				}
+				if heard != 2*8000+2 || pages > 40 {
+					return fmt.Errorf("got %d events in %d pages, want %d in 40 at most", heard, pages, 2*8000+2)
+				}
+				return nil
 			})
 		}},
 		{"the channels of a member", "channels", 20 * 30, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
@@ -197,8 +259,24 @@ func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 			FROM generate_series(1, 2 * $2) AS s RETURNING seq, kind
 		)
 		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at, left_seq)
-		SELECT $1, 'bob', seq, 1, now(), seq + 1 FROM e WHERE kind = 'member.joined'`, channel, n)
+		SELECT $1, 'bob', seq, 1, now() - interval '2 days', seq + 1 FROM e WHERE kind = 'member.joined'`, channel, n)
 	exec(t, c, `SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
+}
+
+// oftenGone is a channel in which bob came and went 8,000 times after a first message, is now, and said the last one.
+func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, last db.Post) {
+	t.Helper()
+	channel, _ = create(t, d, "alice")
+	old = post(t, d, channel, "alice", "before bob")
+	comeAndGo(t, c, channel, 8000)
+	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
+		_, err := q.AddMember(ctx, channel, "bob")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return channel, old, post(t, d, channel, "alice", "hi, bob")
 }
 
 // channelsOf stores so many channels of one member.

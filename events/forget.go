@@ -56,7 +56,7 @@ func (r *Router) drop(u *user) {
 	if u.load != nil { // nobody waits for it any more
 		r.loads = slices.DeleteFunc(r.loads, func(l *load) bool { return l == u.load })
 	}
-	for _, i := range u.intervals {
+	for _, i := range u.intervals.all {
 		if i.Left == 0 {
 			r.unroute(u, i.ChannelID)
 		}

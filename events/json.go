@@ -18,7 +18,7 @@ func (m *Message) AppendJSON(b []byte) []byte {
 
 // size is about how long that is.
 func (m *Message) size() int {
-	n := 280 + len(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
+	n := 280 + len(m.Content) + escapes(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
 	for _, id := range m.MentionUserIDs {
 		n += len(id) + 3
 	}

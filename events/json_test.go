@@ -72,7 +72,8 @@ func TestFramesAreLinesToEveryReader(t *testing.T) {
 	}
 	renamed := &Event{Cursor: Cursor{7, 1043}, Kind: ChannelUpdated, ChannelID: ops, GuildID: text, Name: text, UserID: text}
 	frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{}), renamed.frameFor("reader", Interval{}, &Filter{})}
-	frames = append(frames, readyFrame{Cursor: Cursor{7, 1042}, UserID: text}.frames("stream.ready", []Channel{{Name: text}})...)
+	ready := readyFrame{Cursor: Cursor{7, 1042}, UserID: text, Channels: &[]Channel{{Name: text}}}
+	frames = append(frames, newFrame(streamReady, ready, ready.Cursor))
 	for _, f := range frames {
 		if got := strings.Trim(string(f.SSE()), "\n"); strings.ContainsAny(strings.ReplaceAll(got, "\n", ""), unicodeLines) || strings.Count(got, "\n") != 2 {
 			t.Errorf("got %q, want three lines", got)

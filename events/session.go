@@ -14,8 +14,8 @@ const (
 
 const (
 	heartbeatInterval = 15 * time.Second
-	// A stream whose position is this far past the last id that it showed is told the new position, at a
-	// heartbeat or while it catches up, so that a later resume need not walk what was not meant for it.
+	// A stream that catches up is told its position when it is this far past the last id that it showed, so that a
+	// later resume need not walk what was not meant for it. A live stream is told at each heartbeat.
 	cursorLag = 1000
 )
 
@@ -366,7 +366,7 @@ func (s *Session) tick() {
 		s.kick()
 		return
 	case len(s.queue) > 0: // it will not get any better by more bytes
-	case at.Seq-s.shown >= cursorLag:
+	case at.Seq > s.shown: // by time, not by count: retention may go by time, and must not overtake a stream that is open
 		s.enqueue(cursorFrame(at))
 	default:
 		s.enqueue(s.opts.heartbeat(&at))

@@ -81,8 +81,18 @@ func channelNotFound() *problem {
 // asProblem turns any error of a handler into the problem that its client is told. ok is false for a fault
 // of ours, whose detail goes to the log only.
 func asProblem(err error) (p *problem, ok bool) {
+	var memberships *db.TooManyMemberships
+	var joins *db.TooManyJoins
 	switch {
 	case errors.As(err, &p):
+		return p, true
+	case errors.As(err, &memberships):
+		return newProblem(http.StatusUnprocessableEntity, "too_many_memberships",
+			"%s is in %d channels, which is the most; %s must leave one first", memberships.User, db.MaxMemberships, memberships.User), true
+	case errors.As(err, &joins):
+		p = newProblem(http.StatusTooManyRequests, "too_many_joins",
+			"this user joined this channel %d times within 24 hours, which is the most; try again after the time in Retry-After", db.MaxJoins)
+		p.retryAfter = int(joins.Wait.Seconds()) + 1
 		return p, true
 	case errors.Is(err, db.ErrUnavailable):
 		p = newProblem(http.StatusServiceUnavailable, "unavailable",
