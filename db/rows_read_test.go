@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
@@ -225,11 +224,7 @@ func backendsEnd(t *testing.T, c *pgx.Conn) {
 	const others = `
 		SELECT count(*) FROM pg_stat_activity
 		WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`
-	for deadline := time.Now().Add(10 * time.Second); column[int64](t, c, others)[0] > 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("backends do not end")
-		}
-	}
+	eventually(t, "backends end", func() bool { return column[int64](t, c, others)[0] == 0 })
 }
 
 // comeAndGo stores so many intervals that are over, by numbers of its own, as fill does.
