@@ -138,7 +138,8 @@ func (d *DB) Ping(ctx context.Context) error { return sentinel(d.tailer.Ping(ctx
 // begin and settings open a mutation's transaction. What was acknowledged is on disk, whatever the server's
 // default is; a transaction that hangs, which would hold the horizon for every reader, ends by itself; and no
 // statement is planned anew each time, which for a post costs as much as carrying it out, or compiled, which costs
-// far more. Every statement finds its rows by an index, whatever the planner thinks of a table without statistics.
+// far more. Every statement finds its rows by an index and in its order, whatever the planner thinks of a table
+// without statistics.
 // Settings of the session would not survive a pooler.
 const (
 	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
@@ -146,13 +147,13 @@ const (
 		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
 			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
 			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
-			set_config('enable_seqscan', 'off', true)`
+			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 )
 
 // plannedOnce is the same for statements outside of a transaction, in their batch.
 const plannedOnce = `
 	SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
-		set_config('enable_seqscan', 'off', true)`
+		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 
 // InTx runs do in a transaction: its changes and their event are committed together or not at all. The
 // append must be the last statement that can wait. do may run twice: in a new life of the database the

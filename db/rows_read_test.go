@@ -146,18 +146,22 @@ func TestRowsRead(t *testing.T) {
 			t.Run(tt.name+", "+known+" statistics", func(t *testing.T) {
 				t.Parallel()
 				url := dbtest.New(t)
-				c := dbtest.Connect(t, url)
-				noAutovacuum(t, c)
+				filler := dbtest.Connect(t, url) // what it has read is told when it ends, at the latest
+				noAutovacuum(t, filler)
 				d := openURL(t, url)
 				if known == "stale" {
-					beginnings(t, d, c)
-					exec(t, c, `ANALYZE channels, members, messages, events`)
+					beginnings(t, d, filler)
+					exec(t, filler, `ANALYZE channels, members, messages, events`)
 				}
-				ask := tt.fill(t, d, c)
+				ask := tt.fill(t, d, filler)
 				if known == "fresh" {
-					exec(t, c, `ANALYZE channels, members, messages, events`)
+					exec(t, filler, `ANALYZE channels, members, messages, events`)
 				}
 				d.Close()
+				if err := filler.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				c := dbtest.Connect(t, url)
 				before := rowsRead(t, c, tt.table)
 				d, err := db.Open(t.Context(), url)
 				if err != nil {
