@@ -48,10 +48,21 @@ var (
 	}
 )
 
+// long marks a test that go test -short leaves out: it takes long, or needs another program than Postgres.
+func long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short")
+	}
+}
+
 // overTransports runs a test once for each transport, on a node of its own.
 func overTransports(t *testing.T, test func(t *testing.T, n *node, over transport)) {
 	t.Helper()
 	for _, over := range transports {
+		if testing.Short() && over != raw {
+			continue
+		}
 		t.Run(over.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, start(t, setup{r3labs: over.r3labs, tls: over.tls}), over)

@@ -86,6 +86,7 @@ func TestHealth(t *testing.T) {
 
 // A transaction past the server's own, which has no timeout: streams wait for it, and the server says so.
 func TestAHeldHorizonIsNotReady(t *testing.T) {
+	long(t)
 	t.Parallel()
 	n := start(t, setup{})
 	alice := n.user("alice")

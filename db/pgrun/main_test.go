@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +31,11 @@ const helperSource = "PGRUN_TEST_SOURCE"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
 		os.Exit(help(dir))
+	}
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("left out by -short")
+		return
 	}
 	os.Exit(m.Run())
 }
