@@ -97,7 +97,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
+	d := &DB{Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
 	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts: they
 	// never wait for a connection that others hold.
 	d.places, d.reads = make(chan struct{}, max(1, config.MaxConns/2)), make(chan struct{}, max(1, config.MaxConns*2/5))
@@ -164,22 +164,25 @@ func (d *DB) Ping(ctx context.Context) error { return sentinel(d.tailer.Ping(ctx
 // begin and settings open a mutation's transaction. What was acknowledged is on disk, whatever the server's
 // default is; a transaction that hangs, which would hold the horizon for every reader, ends by itself; and no
 // statement is planned anew each time, which for a post costs as much as carrying it out, or compiled, which costs
-// far more. Settings of the
-// session would not survive a pooler.
+// far more. Every statement finds its rows by an index and in its order, whatever the planner thinks of a table
+// without statistics.
+// Settings of the session would not survive a pooler.
 const (
 	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	settings = `
 		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
 			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
 			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
-			set_config('max_parallel_workers_per_gather', '0', true)`
+			set_config('max_parallel_workers_per_gather', '0', true),
+			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 )
 
 // plannedOnce is the same for statements outside of a transaction, in their batch. A plan for any values
 // expects more rows than come, so with parallel workers it reads whole tables.
 const plannedOnce = `
 	SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
-		set_config('max_parallel_workers_per_gather', '0', true)`
+		set_config('max_parallel_workers_per_gather', '0', true),
+		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 
 // endsByItself is for a post outside of a transaction, which would hold the horizon if it hung. The rest of
 // settings is in post_messages.

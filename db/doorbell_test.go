@@ -214,15 +214,9 @@ func TestANodeThatIsAloneSendsNoRings(t *testing.T) {
 			}
 		}
 	}
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
 	await := func(what string, condition func() bool) {
-		for deadline := time.Now().Add(30 * time.Second); !condition(); {
-			if time.Now().After(deadline) {
-				t.Fatal("waited in vain: ", what)
-			}
-			<-tick.C
-		}
+		t.Helper()
+		eventually(t, what, condition)
 	}
 
 	one := start()

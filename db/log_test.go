@@ -12,6 +12,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
+	"fabric-guild/events/ssetest"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -410,8 +411,8 @@ func await(t *testing.T, d *db.DB) {
 	t.Helper()
 	select {
 	case <-d.Bell():
-	case <-time.After(5 * time.Second):
-		t.Fatal("no ring within 5 s")
+	case <-time.After(ssetest.Patience):
+		t.Fatal("no ring")
 	}
 }
 
@@ -470,14 +471,12 @@ func TestTheLockComesBeforeTheNumber(t *testing.T) {
 		done <- err
 	}()
 	const waiting = `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = $1)`
-	for is, deadline := false, time.Now().Add(10*time.Second); !is; {
+	eventually(t, "the writer waits for its lock", func() (is bool) {
 		if err := watcher.QueryRow(t.Context(), waiting, writer.PgConn().PID()).Scan(&is); err != nil {
 			t.Fatal(err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the writer took no lock")
-		}
-	}
+		return is
+	})
 	if got := last(); got != before {
 		t.Errorf("a writer without its lock has drawn %d", got)
 	}

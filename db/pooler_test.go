@@ -8,11 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
+	"fabric-guild/events/ssetest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -254,16 +254,7 @@ func (x *text) String() string {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	again := time.NewTicker(5 * time.Millisecond)
-	defer again.Stop()
-	for !condition() {
-		select {
-		case <-again.C:
-		case <-deadline:
-			t.Fatal("waited in vain: ", what)
-		}
-	}
+	ssetest.Eventually(t, what, condition)
 }
 
 func TestModesThatDoNotKnowTypesAreRefused(t *testing.T) {

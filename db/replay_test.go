@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
@@ -211,11 +210,7 @@ func touched(t *testing.T, url string, do func(context.Context, *db.DB) error) (
 			t.Fatal(err)
 		}
 		d.Close() // a backend that ends has told its statistics
-		for deadline := time.Now().Add(10 * time.Second); column[int64](t, c, others)[0] > 0; {
-			if time.Now().After(deadline) {
-				t.Fatal("backends do not end")
-			}
-		}
+		eventually(t, "backends end", func() bool { return column[int64](t, c, others)[0] == 0 })
 		return column[int64](t, c, count)[0]
 	}
 	exec(t, c, `VACUUM ANALYZE events, messages, members, channels`)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"fabric-guild/events/ssetest"
 )
 
 // memLog is a log in memory, for what needs a clock that stands still: Postgres cannot be in a bubble.
@@ -258,27 +260,12 @@ func (n *node) open(t *testing.T, opts Options) *client {
 }
 
 // next reads a frame; false at the end of the stream.
-func (c *client) next() (f got, ok bool) {
-	for {
-		line, err := c.in.ReadString('\n')
-		if err != nil {
-			return got{}, false
-		}
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		switch name {
-		case "event":
-			f.event = value
-		case "data":
-			f.data = value
-		case "id":
-			f.id = value
-		case "":
-			if value == "" {
-				return f, true
-			}
-			f.comment = value
-		}
+func (c *client) next() (got, bool) {
+	f, err := ssetest.ReadFrame(c.in)
+	if errors.Is(err, ssetest.ErrStrict) {
+		c.t.Fatal(err)
 	}
+	return got{f.Event, f.Data, f.ID, f.Comment}, err == nil
 }
 
 // expect reads a frame and compares what want has set.

@@ -20,6 +20,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
@@ -29,7 +30,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = ssetest.Patience
 
 // A transport is a way in which streams are served.
 type transport struct {
@@ -47,10 +48,21 @@ var (
 	}
 )
 
+// long marks a test that go test -short leaves out: it takes long, or needs another program than Postgres.
+func long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short")
+	}
+}
+
 // overTransports runs a test once for each transport, on a node of its own.
 func overTransports(t *testing.T, test func(t *testing.T, n *node, over transport)) {
 	t.Helper()
 	for _, over := range transports {
+		if testing.Short() && over != raw {
+			continue
+		}
 		t.Run(over.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, start(t, setup{r3labs: over.r3labs, tls: over.tls}), over)
@@ -274,21 +286,7 @@ func (n *node) settle(t *testing.T) {
 }
 
 // eventually waits for a condition, and reports whether it came.
-func eventually(condition func() bool) bool {
-	deadline := time.After(patience)
-	again := time.NewTicker(5 * time.Millisecond)
-	defer again.Stop()
-	for {
-		if condition() {
-			return true
-		}
-		select {
-		case <-again.C:
-		case <-deadline:
-			return false
-		}
-	}
-}
+func eventually(condition func() bool) bool { return ssetest.Await(condition) }
 
 // A user is someone with a token, and the node that they speak to.
 type user struct {

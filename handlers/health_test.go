@@ -177,6 +177,7 @@ func TestAKeyThatBecomesUnreadableStaysInUse(t *testing.T) {
 
 // A transaction past the server's own, which has no timeout: streams wait for it, and the server says so.
 func TestAHeldHorizonIsNotReady(t *testing.T) {
+	long(t)
 	t.Parallel()
 	n := start(t, setup{})
 	alice := n.user("alice")

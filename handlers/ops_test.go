@@ -117,6 +117,7 @@ func TestAlerts(t *testing.T) {
 
 // A real Prometheus scrapes a server, evaluates the alerts, and has an answer to each query of the dashboard.
 func TestPrometheus(t *testing.T) {
+	long(t)
 	t.Parallel()
 	program := tool(t, "prometheus", "prometheus")
 	n := start(t, setup{center: centertest.New(t), basePath: "/chat"})

@@ -41,6 +41,7 @@ func recipe(t *testing.T, heading string) string {
 // The README's agents answer what wakes them in order and once: while no connection lasts, also when they were
 // killed, and also where they begin again before what they have answered.
 func TestRecipesForAgents(t *testing.T) {
+	long(t)
 	t.Parallel()
 	for _, tt := range []struct{ heading, program, debian, file string }{
 		{"A Node agent", "node", "nodejs", "agent.mjs"},
@@ -183,6 +184,7 @@ func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 // The README's page, from another origin, shows each message once: over connections that break, and answers of
 // a proxy at which EventSource gives up.
 func TestRecipeForAPage(t *testing.T) {
+	long(t)
 	t.Parallel()
 	b := openBrowser(t)
 	var api string

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"fabric-guild/events/ssetest"
 )
 
 func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
@@ -163,7 +165,7 @@ func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
 	}
 	select {
 	case <-pg.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(ssetest.Patience):
 		t.Fatal("got no end, want the server given up")
 	}
 	wantError(t, pg.Err(), "given up after 3 attempts", bin)
