@@ -12,6 +12,7 @@ const (
 	lockChannel   int32 = 0x46470002 // a channel's roster, name and state
 	lockMigration int32 = 0x46470003 // bringing the schema up to date
 	lockRetention int32 = 0x46470004 // removing from the log
+	lockUser      int32 = 0x46470005 // the number of a user's memberships, near its limit
 )
 
 // LockChannel waits until no other transaction decides on the channel's roster or posts to it, and holds

@@ -31,8 +31,10 @@ const selectMessage = `
 		m.wake_version, coalesce(m.admin_user_id, ''), m.two_state, i.joined_seq, coalesce(i.left_seq, 0)
 	FROM messages m
 	JOIN channels c ON c.id = m.channel_id
-	LEFT JOIN members i ON i.channel_id = m.channel_id AND i.user_id = $1
-		AND i.joined_seq <= m.seq AND (i.left_seq IS NULL OR m.seq < i.left_seq)`
+	LEFT JOIN LATERAL (
+		SELECT i.joined_seq, i.left_seq FROM members i
+		WHERE i.channel_id = m.channel_id AND i.user_id = $1 AND i.joined_seq <= m.seq
+		ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR m.seq < i.left_seq`
 
 func scanMessage(row pgx.CollectableRow) (m StoredMessage, err error) {
 	var deleted *events.Time
@@ -75,22 +77,17 @@ type History struct {
 	Limit         int
 }
 
-// ListMessages returns messages of a channel in the log's order, the newest first. They are looked up from each
-// of the user's intervals: a walk of the channel would read all that others said, to find that it is not for the
-// user, or not what is asked for.
-func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, error) {
+// ListMessages calls do with messages of a channel, the newest first, until it returns false: so they need not all
+// be in memory at once. It holds a connection meanwhile. It reads neither what others said while the user was no
+// member nor, one by one, the times when the user was a member and nobody said anything.
+func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMessage) (more bool)) error {
 	const where = `
 		WHERE m.id = ANY (ARRAY(
 			(SELECT a.id FROM messages a
 			WHERE $5 AND a.channel_id = $2 AND a.seq > $3 AND a.seq < $4
 			ORDER BY a.seq DESC LIMIT $6)
 			UNION ALL
-			(SELECT f.id FROM members j CROSS JOIN LATERAL (
-				SELECT a.id, a.seq FROM messages a
-				WHERE a.channel_id = $2 AND a.seq > $3 AND a.seq >= j.joined_seq AND a.seq < least($4, j.left_seq)
-				ORDER BY a.seq DESC LIMIT $6) f
-			WHERE NOT $5 AND j.channel_id = $2 AND j.user_id = $1
-			ORDER BY f.seq DESC LIMIT $6)))
+			SELECT history_of($2, $1, $3, $4, CASE WHEN $5 THEN 0 ELSE $6 END)))
 		ORDER BY m.seq DESC`
 	before := h.Before
 	if before == 0 {
@@ -98,10 +95,20 @@ func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, 
 	}
 	rows, err := q.conn.Query(ctx, selectMessage+where, h.User, h.Channel, h.After, before, h.All, h.Limit)
 	if err != nil {
-		return nil, sentinel(err)
+		return sentinel(err)
 	}
-	found, err := pgx.CollectRows(rows, scanMessage)
-	return found, sentinel(err)
+	defer rows.Close()
+	for rows.Next() {
+		m, err := scanMessage(rows)
+		if err != nil {
+			return sentinel(err)
+		}
+		if !do(m) {
+			break
+		}
+	}
+	rows.Close()
+	return sentinel(rows.Err())
 }
 
 // EditMessage replaces the text of a message that is locked, or with deleted takes it away, also out of

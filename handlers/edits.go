@@ -156,27 +156,27 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	members, next := page(found, asked, nextInRoster)
 	if m.WakeList, err = s.db.WakeListAt(r.Context(), m.ChannelID, m.WakeVersion); err != nil {
 		return err
 	}
 	facts := m.Facts()
-	items := make([]delivery, 0, len(members)+1)
-	explain := func(user string) {
+	p := listPage{limit: asked}
+	explain := func(user, place string) {
 		outcome, reason := facts.Decide(user)
-		items = append(items, delivery{user, outcome.String(), reason.String()})
+		p.add(delivery{user, outcome.String(), reason.String()}, place)
 	}
-	for _, u := range members {
-		explain(u.UserID)
+	for _, u := range found {
+		explain(u.UserID, nextInRoster(u))
 	}
-	if next == nil && facts.Admin != "" {
+	if p.next == nil && facts.Admin != "" {
 		member, err := s.db.WasMember(r.Context(), m.ChannelID, facts.Admin, m.Seq)
 		if err != nil {
 			return err
 		}
 		if !member {
-			explain(facts.Admin)
+			p.limit++ // the admin comes behind the last page, and has no place in the roster
+			explain(facts.Admin, "")
 		}
 	}
-	return writeJSON(w, http.StatusOK, listAnswer[delivery]{items, next})
+	return p.write(w)
 }

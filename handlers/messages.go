@@ -229,16 +229,14 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	if h.After, err = s.placeOf(r, id, c, "after", q.Get("after")); err != nil {
 		return err
 	}
-	found, err := s.db.ListMessages(r.Context(), h)
+	p := listPage{limit: asked}
+	err = s.db.ListMessages(r.Context(), h, func(m db.StoredMessage) bool {
+		return p.add(asSeen(m, c), m.ID.String())
+	})
 	if err != nil {
 		return err
 	}
-	shown := make([]events.Message, len(found))
-	for i, m := range found {
-		shown[i] = asSeen(m, c)
-	}
-	items, next := page(shown, asked, func(m events.Message) string { return m.ID.String() })
-	return writeJSON(w, http.StatusOK, listAnswer[events.Message]{items, next})
+	return p.write(w)
 }
 
 // asSeen is a message as a member of its channel may see it.
