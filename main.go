@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -47,6 +46,11 @@ FABRIC_BACKEND_GUILD_DATABASE_URL.
 `
 
 func main() {
+	if os.Getpid() == 1 {
+		if code, ok := runAsInit(); ok {
+			os.Exit(code)
+		}
+	}
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // else it is to outlive its terminal (nohup)
 		ends = append(ends, syscall.SIGHUP)
@@ -279,6 +283,9 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 		if m.Applied {
 			state = "applied"
 		}
+		if m.Name == "" {
+			m.Name = fmt.Sprintf("%05d, which this program does not know: a newer one has applied it", m.Version)
+		}
 		if _, err := fmt.Fprintf(stdout, "%-8s %s\n", state, m.Name); err != nil {
 			return err
 		}
@@ -334,7 +341,7 @@ func openCenter(c *config.Serve, logger *slog.Logger) (*center.Client, *center.A
 }
 
 // listen opens the port, and the certificate if there is one. It sets MaxStreams to what there is room for.
-func listen(ctx context.Context, c *config.Serve, logger *slog.Logger) (l net.Listener, cert *handlers.Certificate, err error) {
+func listen(ctx context.Context, c *config.Serve, logger *slog.Logger) (l *handlers.Listener, cert *handlers.Certificate, err error) {
 	if c.Cert != "" {
 		if cert, err = handlers.OpenCertificate(c.Cert, c.Key, logger); err != nil {
 			return nil, nil, err
@@ -351,7 +358,7 @@ func listen(ctx context.Context, c *config.Serve, logger *slog.Logger) (l net.Li
 	if wanted == 0 {
 		c.MaxStreams = room
 	}
-	if l, err = handlers.Listen(ctx, c.Addr, connections); err != nil {
+	if l, err = handlers.Listen(ctx, c.Addr, connections, c.TrustedProxies); err != nil {
 		return nil, nil, fmt.Errorf("listen (choose another address with -addr): %w", err)
 	}
 	return l, cert, nil
@@ -433,10 +440,11 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
 	router := events.NewRouter(database, head)
+	router.Logger = logger
 	tailer := events.NewTailer(database, router, database.Bell(), logger)
 	server, handler := handlers.New(handlers.Config{
 		Logger: logger, DB: database, Router: router, Tailer: tailer,
-		Tokens: tokens, Center: authority, Admin: adminCache, Operator: operator,
+		Tokens: tokens, Center: authority, Admin: adminCache, Operator: operator, Listener: listener,
 		BasePath: c.BasePath, R3labsOnly: c.Transport == "r3labs", TwoState: c.Delivery == "two-state",
 		StreamMaxAge: c.StreamMaxAge,
 		RateLimit:    c.RateLimit, MaxStreams: c.MaxStreams, MaxStreamsPerAddress: c.MaxStreamsPerAddress,

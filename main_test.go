@@ -196,27 +196,6 @@ func TestAJSONLogIsNothingElse(t *testing.T) {
 	}
 }
 
-func TestMigrateOnThePrivatePostgres(t *testing.T) {
-	t.Parallel()
-	state := guildtest.StateDir(t)
-	for _, step := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"migrate", "-state", state, "status"}, `^(pending +\d{5}_\w+\.sql\n)+$`},
-		{[]string{"migrate", "-state", state, "up"}, `^(applied +\d{5}_\w+\.sql\n)+$`},
-		{[]string{"migrate", "-state", state}, `^(applied +\d{5}_\w+\.sql\n)+$`},
-	} {
-		stdout, stderr, code := program.Run(t, nil, step.args...)
-		if code != 0 || !regexp.MustCompile(step.want).MatchString(stdout) {
-			t.Errorf("%v: got exit %d, %q and %q, want 0 and %s", step.args, code, stdout, stderr, step.want)
-		}
-	}
-	if !guildtest.LockFree(t, state) {
-		t.Error("got a Postgres that lives on, want it stopped with the command")
-	}
-}
-
 func TestEnvironmentTwinsOfServe(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)

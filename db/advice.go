@@ -13,6 +13,8 @@ func lacking(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, advice(err), err)
 }
 
+const adviceStandby = "this is a standby: have the database URL lead to the primary"
+
 // advice goes by SQLSTATE (Postgres, Appendix A), and without one by how the connection failed.
 func advice(err error) string {
 	switch code(err) {
@@ -26,8 +28,17 @@ func advice(err error) string {
 		return "it is stopping or starting; if that lasts, its own log says why"
 	case "55P03", "57014":
 		return "a lock was not had in time: pg_stat_activity and pg_locks show who holds it"
-	case "25006", "55000":
-		return "this is a standby: have the database URL lead to the primary"
+	case errIncomplete:
+		return "its tables are not complete"
+	case "42704", "42883", "42P01":
+		return "tables or functions of the guild are missing there: is it being restored? If not, restart the server, which migrates"
+	case "2200H":
+		return "the sequence events_seq was set to its end: set it to the greatest number in use; the page run (Restore) says how"
+	case "25006":
+		return "it takes no changes: either default_transaction_read_only is on, then switch it off, " +
+			"or pg_is_in_recovery() says that this is a standby, then have the database URL lead to the primary"
+	case "55000":
+		return adviceStandby
 	case "":
 	default:
 		return "its own log says more"

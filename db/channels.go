@@ -29,7 +29,8 @@ const selectChannel = `
 			WHERE m.channel_id = c.id AND m.user_id = c.created_by AND m.left_seq IS NULL) AS creator_in,
 		(SELECT m.joined_seq FROM members m
 			WHERE m.channel_id = c.id AND m.user_id = $2 AND m.left_seq IS NULL) AS joined_seq,
-		(SELECT max(m.left_seq) FROM members m WHERE m.channel_id = c.id AND m.user_id = $2) AS left_seq
+		(SELECT m.left_seq FROM members m WHERE m.channel_id = c.id AND m.user_id = $2 AND m.left_seq IS NOT NULL
+			ORDER BY m.joined_seq DESC LIMIT 1) AS left_seq
 	FROM channels c WHERE c.id = $1`
 
 // Channel returns a channel as user stands to it, whether or not the user may know of it; ErrNotFound.
@@ -56,19 +57,28 @@ type ChannelQuery struct {
 // ListChannels returns channels in the order of their creation. It goes out from the user's memberships, and
 // from a page of those that may be joined: there may be many channels that are neither.
 func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.Channel, error) {
-	const query = `
+	// Each way to a page of the joinable ones fits one index, which has them in order. Without a guild the
+	// condition must not match the index by guild: a planner without statistics would read and sort all of it.
+	const inGuild = `j.guild_id = $1 AND NOT j.private AND j.x_type <> 'dm'`
+	const inAnyGuild = `(j.private OR j.x_type = 'dm') IS NOT TRUE`
+	const page = `
 		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at
 		FROM channels c
 		WHERE c.id = ANY (ARRAY(
 				SELECT m.channel_id FROM members m WHERE m.user_id = $5 AND m.left_seq IS NULL AND m.channel_id > $4
 				UNION ALL
 				(SELECT j.id FROM channels j
-				WHERE $6 AND NOT j.private AND j.x_type <> 'dm' AND (j.archived_seq IS NOT NULL) = $3 AND j.id > $4
-					AND ($1 = '' OR j.guild_id = $1) AND ($2::text[] IS NULL OR j.guild_id = ANY ($2))
+				WHERE $6 AND (j.archived_seq IS NOT NULL) = $3 AND j.id > $4
+					AND ($2::text[] IS NULL OR j.guild_id = ANY ($2)) AND `
+	const ofAll = `
 				ORDER BY j.id LIMIT $7)))
 			AND (c.archived_seq IS NOT NULL) = $3
 			AND ($1 = '' OR c.guild_id = $1) AND ($2::text[] IS NULL OR c.guild_id = ANY ($2))
 		ORDER BY c.id LIMIT $7`
+	query := page + inAnyGuild + ofAll
+	if list.GuildID != "" {
+		query = page + inGuild + ofAll
+	}
 	rows, err := q.conn.Query(ctx, query,
 		list.GuildID, list.Guilds, list.Archived, list.After, list.User, list.Joinable, list.Limit)
 	if err != nil {
@@ -80,7 +90,7 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 
 // CreateChannel stores c with its first members, in this order, and its wake list, as one event: all their
 // intervals start at its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
-// false where there is one already, and c becomes that one.
+// false where there is one already, and c becomes that one. TooManyMemberships.
 func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
 	const insert = `
 		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
@@ -122,6 +132,9 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, 
 	if err != nil {
 		return at, false, err
 	}
+	if err := q.roomFor(ctx, members); err != nil {
+		return at, false, err
+	}
 	if len(wake) > 0 {
 		if err := q.newWakeList(ctx, c.ID, wake); err != nil {
 			return at, false, err
@@ -131,13 +144,20 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, 
 	return at, true, err
 }
 
-// RenameChannel sets the name of a channel that is locked, and tells of it.
-func (q Queries) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (events.Cursor, error) {
-	const update = `UPDATE channels SET name = $2 WHERE id = $1`
-	if _, err := q.conn.Exec(ctx, update, id, name); err != nil {
-		return events.Cursor{}, err
+// RenameChannel sets the name of a channel that is locked, and tells of it. The event keeps the name that it
+// replaced, for those who left before.
+func (q Queries) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (at events.Cursor, err error) {
+	const update = `
+		UPDATE channels c SET name = $2 FROM channels o WHERE c.id = $1 AND o.id = $1 RETURNING o.name`
+	const insert = `
+		INSERT INTO events (kind, channel_id, user_id, old_name) VALUES ('channel.updated', $1, $2, $3)
+		RETURNING log_epoch(), seq`
+	var old string
+	if err := q.conn.QueryRow(ctx, update, id, name).Scan(&old); err != nil {
+		return at, err
 	}
-	return q.appendEvent(ctx, events.ChannelUpdated, id, by, "")
+	err = q.conn.QueryRow(ctx, insert, id, by, old).Scan(&at.Epoch, &at.Seq)
+	return at, err
 }
 
 // ArchiveChannel closes a channel that is locked, and tells of it.
@@ -162,9 +182,9 @@ func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid
 	return at, err
 }
 
-// Epoch is the current one.
-func (q Queries) Epoch(ctx context.Context) (epoch, base int64, err error) {
-	const query = `SELECT epoch, base FROM epochs WHERE epoch = log_epoch()`
-	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &base)
-	return epoch, base, sentinel(err)
+// Epoch is the current one, and the number at which it began.
+func (q Queries) Epoch(ctx context.Context) (epoch, head int64, err error) {
+	const query = `SELECT epoch, coalesce(head, base) FROM epochs WHERE epoch = log_epoch()`
+	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &head)
+	return epoch, head, sentinel(err)
 }

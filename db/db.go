@@ -35,6 +35,9 @@ var (
 // errNoEpoch is what draw_seq answers in a life of the database that has not been written down yet.
 const errNoEpoch = "FG001"
 
+// errIncomplete is what log_begin answers while a restore goes on. Its message says what to do.
+const errIncomplete = "FG002"
+
 // DB is a pool of connections to one guild's database. Its methods may be called from any goroutine.
 type DB struct {
 	Queries
@@ -45,9 +48,12 @@ type DB struct {
 	wake   wakeLists // some that were read
 	posts  posts
 	places chan struct{} // of transactions, see InTx
+	reads  chan struct{} // of reads, see Reading
 	own    own
+	tried  tried
 	swept  atomic.Int64
 	epoch  atomic.Int64 // the latest that the tailer has read from
+	mark   mark         // the tailer's
 
 	Retained Retained
 
@@ -69,8 +75,9 @@ type conn interface {
 // do not commit faster, and five nodes fit into Postgres' default of 100.
 const poolSize = 20
 
-// tailerPoolSize is one for the tailer, and one for who asks whether Postgres answers.
-const tailerPoolSize = 2
+// tailerPoolSize is one for the tailer, one for who asks whether Postgres answers, and one for who asks whether it
+// takes changes.
+const tailerPoolSize = 3
 
 // Open connects to a database whose schema is up to date. A server that does not sync its commits is
 // refused: an event that was seen and then vanishes takes its number with it, for another event to get.
@@ -90,8 +97,12 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	d := &DB{Queries: Queries{pool}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
-	d.places = make(chan struct{}, max(1, config.MaxConns*3/4))
+	d := &DB{Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
+	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts: they
+	// never wait for a connection that others hold.
+	d.places, d.reads = make(chan struct{}, max(1, config.MaxConns/2)), make(chan struct{}, max(1, config.MaxConns*2/5))
+	d.tried.run = d.tryChange
+	d.tried.life, d.tried.stop = context.WithCancel(context.Background())
 	d.posts.store, d.own.events = d.storePosts, map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
@@ -117,6 +128,20 @@ func parse(url string) (*pgxpool.Config, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	// What other programs are told by the environment is not for the server: which of several hosts to
+	// take, and settings.
+	if !named(url, "target_session_attrs") {
+		config.ConnConfig.ValidateConnect = nil
+	} else if slices.ContainsFunc([]string{"read-only", "standby", "prefer-standby"}, func(which string) bool {
+		return strings.Contains(url, "target_session_attrs="+which)
+	}) {
+		return nil, errors.New("the database URL: target_session_attrs must be any, read-write or primary: a standby takes no posts")
+	}
+	for _, setting := range []string{"options", "timezone"} {
+		if !named(url, setting) {
+			delete(config.ConnConfig.RuntimeParams, setting)
+		}
+	}
 	config.ConnConfig.DialFunc = dial
 	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
 		pgxuuid.Register(c.TypeMap()) // else each is written out, and parsed again
@@ -128,6 +153,7 @@ func parse(url string) (*pgxpool.Config, error) {
 
 // Close waits for the connections that are in use and closes them all.
 func (d *DB) Close() {
+	d.tried.close()
 	d.pool.Close()
 	d.tailer.Close()
 }
@@ -138,28 +164,40 @@ func (d *DB) Ping(ctx context.Context) error { return sentinel(d.tailer.Ping(ctx
 // begin and settings open a mutation's transaction. What was acknowledged is on disk, whatever the server's
 // default is; a transaction that hangs, which would hold the horizon for every reader, ends by itself; and no
 // statement is planned anew each time, which for a post costs as much as carrying it out, or compiled, which costs
-// far more. Settings of the
-// session would not survive a pooler.
+// far more. Every statement finds its rows by an index and in its order, whatever the planner thinks of a table
+// without statistics.
+// Settings of the session would not survive a pooler.
 const (
 	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	settings = `
 		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
 			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
-			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)`
+			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
+			set_config('max_parallel_workers_per_gather', '0', true),
+			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 )
 
-// plannedOnce is the same for statements outside of a transaction, in their batch.
-const plannedOnce = `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)`
+// plannedOnce is the same for statements outside of a transaction, in their batch. A plan for any values
+// expects more rows than come, so with parallel workers it reads whole tables.
+const plannedOnce = `
+	SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
+		set_config('max_parallel_workers_per_gather', '0', true),
+		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
+
+// endsByItself is for a post outside of a transaction, which would hold the horizon if it hung. The rest of
+// settings is in post_messages.
+const endsByItself = `
+	SELECT set_config('statement_timeout', '10s', true), set_config('max_parallel_workers_per_gather', '0', true)`
 
 // InTx runs do in a transaction: its changes and their event are committed together or not at all. The
-// append must be the last statement that can wait. do may run twice: in a new life of the database the
-// first append fails, and is tried again once the epoch has been written down.
+// append must be the last statement that can wait. do may run more than once: in a new life of the database
+// the first append fails, and is tried again once the epoch has been written down.
 //
 // A mutation that has begun comes to its end, whether or not its client still waits, so do gets a context of
 // its own: to cancel a statement would cost the connection.
 //
-// It may wait for a channel that somebody holds, so transactions get three of four connections at most: the rest
-// is for what waits for nobody.
+// It may wait for a channel that somebody holds, so transactions get half of the connections at most: the rest is for
+// what waits for nobody.
 func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
 	release, err := d.place(ctx)
 	if err != nil {
@@ -184,15 +222,44 @@ func (d *DB) place(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// inEpoch tries a second time where the database turns out to be in a life without an epoch.
+// Reading waits for a place among those who read outside of a transaction, as long as for a connection. The caller
+// must call done, once, and must not call Reading again before.
+func (d *DB) Reading(ctx context.Context) (done func(), err error) {
+	late, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	select {
+	case d.reads <- struct{}{}:
+		return func() { <-d.reads }, nil
+	case <-late.Done():
+		return nil, lacking(late.Err())
+	}
+}
+
+// inEpoch tries again where the database turns out to be in a life without an epoch, or to give out numbers
+// that it has given out before.
 func (d *DB) inEpoch(ctx context.Context, do func() error) error {
-	err := do()
-	if code(err) == errNoEpoch {
-		if err = d.beginEpoch(ctx); err == nil {
-			err = do()
+	for range maxEpochs {
+		epoch := d.epoch.Load()
+		err := do()
+		switch {
+		case code(err) == errNoEpoch:
+			err = d.beginEpoch(ctx)
+		case taken(err):
+			err = d.contradict(ctx, epoch, "the sequence gave out the number of an event that is there already")
+		default:
+			return sentinel(err)
+		}
+		if err != nil {
+			return sentinel(err)
 		}
 	}
-	return sentinel(err)
+	return errNoRest
+}
+
+// taken reports an append whose number another event has.
+func taken(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "23505" && (pg.ConstraintName == "events_pkey" || pg.ConstraintName == "messages_history")
 }
 
 func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Queries) error) error {
@@ -259,9 +326,11 @@ func sentinel(err error) error {
 }
 
 // unavailable goes by SQLSTATE (Postgres, Appendix A), mostly by its classes: 08 connection, 40 and 55P03
-// locks that were not had, 53 resources, 57 operator intervention and shutdown, 58 the system; 25006 and 55000
-// come from a standby, 0A000 from a plan that a migration made stale. Without a code it is the connection, and
-// whoever gets none is told by any code.
+// locks that were not had, 53 resources, 57 operator intervention and shutdown, 58 the system; 25006 is a
+// database that takes no changes, 55000 comes from a standby, 0A000 from a plan that a migration made stale,
+// 42P01, 42704 and 42883 from tables, constraints and functions that a restore has yet to make (FG002: from
+// rows), XX000 from one that it drops just now, 2200H from a sequence at its end. Without a code it is the
+// connection, and whoever gets none is told by any code.
 func unavailable(err error) bool {
 	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect {
 		return true
@@ -274,7 +343,7 @@ func unavailable(err error) bool {
 	case "08", "40", "53", "57", "58":
 		return true
 	}
-	return slices.Contains([]string{"0A000", "25006", "25P03", "55000", "55P03"}, c)
+	return slices.Contains([]string{"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000", errIncomplete}, c)
 }
 
 // broken reports a connection that ended under us, or a pool that has been closed.

@@ -26,12 +26,17 @@ type Doorbell struct {
 	hello time.Duration
 	born  time.Time
 	quiet atomic.Int64 // since when no other was heard, from born on; unheard: it can't hear any
+	// unanswered is how many hellos this node has sent in a row that did not come back to itself. A line that
+	// carries nothing any more is told from others that are silent by that alone.
+	unanswered atomic.Int32
 }
 
 const (
 	helloInterval = 5 * time.Second
-	helloMissed   = 3 // so many hellos, and there is nobody
-	unheard       = math.MaxInt64
+	// After this many hellos in a row that did not come there is no other node, or, if they were this node's
+	// own, this node is deaf.
+	helloMissed = 3
+	unheard     = math.MaxInt64
 )
 
 func newDoorbell() *Doorbell {
@@ -43,8 +48,12 @@ func newDoorbell() *Doorbell {
 	return b
 }
 
-// alone reports whether there is no other node to ring for, as far as is known.
+// alone reports whether there is no other node to ring for. A node that may be deaf does not know.
 func (b *Doorbell) alone() bool {
+	const onTheWay = 1
+	if b.unanswered.Load() > onTheWay {
+		return false
+	}
 	return int64(time.Since(b.born))-helloMissed*int64(b.hello) > b.quiet.Load()
 }
 
@@ -109,23 +118,27 @@ func (d *DB) notifyOthers(ctx context.Context) {
 	hello := time.NewTicker(d.hello)
 	defer hello.Stop()
 	for {
+		var hellos int32
 		select {
 		case <-d.Doorbell.there:
 			if d.alone() {
 				continue
 			}
 		case <-hello.C:
+			hellos = 1
 		case <-ctx.Done():
 			return
 		}
 		timed, cancel := context.WithTimeout(ctx, notifyTimeout)
-		_, _ = d.conn.Exec(timed, notify, d.node) // lost: the others poll
+		if _, err := d.conn.Exec(timed, notify, d.node); err == nil { // else it is lost: the others poll
+			d.unanswered.Add(hellos)
+		}
 		cancel()
 		wait(ctx, notifyPause)
 	}
 }
 
-// listen rings here for every notification, until the connection ends.
+// listen rings here for every notification, until the connection ends, or carries nothing any more.
 func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	config, err := parse(url)
 	if err != nil {
@@ -145,18 +158,27 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	if err := d.testBell(ctx, conn); err != nil {
 		return err
 	}
+	d.unanswered.Store(0)
 	connected()
 	set(d.here) // for what came before the LISTEN
 	d.heard()   // until the others have had the time to say that they are there
 	defer d.quiet.Store(unheard)
 	for {
-		n, err := conn.WaitForNotification(ctx)
-		if err != nil {
-			return err
-		}
-		if n.Payload != d.node {
+		timed, cancel := context.WithTimeout(ctx, d.hello)
+		n, err := conn.WaitForNotification(timed)
+		waited := timed.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case err == nil && n.Payload == d.node:
+			d.unanswered.Store(0)
+		case err == nil:
 			d.heard()
 			set(d.here)
+		case !waited:
+			return err
+		}
+		if d.unanswered.Load() >= helloMissed {
+			return errDeafened
 		}
 	}
 }

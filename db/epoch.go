@@ -8,27 +8,78 @@ import (
 	"fabric-guild/events"
 )
 
-// beginEpoch writes down the life that the database is in, unless another node has done so. In a life
-// without an epoch nothing can be appended, so the greatest number that is committed stands still: that of
-// an event, or the floor, if retention has taken them all.
+// beginEpoch writes down the life that the database is in, unless another node has done so. log_begin
+// decides.
 func (d *DB) beginEpoch(ctx context.Context) error {
-	// A time, not a count: a failover to an older copy must not give a number out again. Nor must it where the
-	// clock was set back: hence not the next number, and none below what this node has seen.
-	const lock, insert = `SELECT pg_advisory_xact_lock($1, 0)`, `
-		INSERT INTO epochs (epoch, key, base)
-		SELECT greatest($1, $2::bigint + 1, (SELECT max(epoch) + 1 + (random() * 100000)::bigint FROM epochs WHERE epoch >= $1)),
-			log_key(), greatest((SELECT max(seq) FROM events), (SELECT seq FROM log_floor))
-		ON CONFLICT ON CONSTRAINT epochs_key_unique DO NOTHING`
+	const begin = `SELECT log_begin($1, $2)`
 	return d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
-		if _, err := q.conn.Exec(ctx, lock, lockEpoch); err != nil {
+		if err := q.lockEpoch(ctx); err != nil {
 			return err
 		}
-		if _, err := q.conn.Exec(ctx, insert, time.Now().Unix(), d.epoch.Load()); err != nil {
+		// In microseconds: two copies that are started together must not get the same.
+		if _, err := q.conn.Exec(ctx, begin, time.Now().UnixMicro(), d.epoch.Load()); err != nil {
 			return fmt.Errorf("begin an epoch: %w", err)
 		}
 		return nil
 	})
 }
+
+// lockEpoch waits until nobody else begins or ends an epoch, and keeps others from it until the transaction
+// ends.
+func (q Queries) lockEpoch(ctx context.Context) error {
+	const lock = `SELECT pg_advisory_xact_lock($1, 0)`
+	_, err := q.conn.Exec(ctx, lock, lockEpoch)
+	return err
+}
+
+// contradict ends an epoch that the data contradicts, unless another node has done so, and begins the next.
+// Nobody knows which older cursors the data agrees with, so the next epoch honours none.
+//
+// Between the two transactions there is no epoch, and nothing is appended.
+func (d *DB) contradict(ctx context.Context, epoch int64, why string) error {
+	const end = `SELECT log_end($1, $2)`
+	err := d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
+		if err := q.lockEpoch(ctx); err != nil {
+			return err
+		}
+		_, err := q.conn.Exec(ctx, end, epoch, why)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end an epoch: %w", err)
+	}
+	return d.beginEpoch(ctx)
+}
+
+// current is the horizon in an epoch that the data does not contradict: it begins one where there is none.
+func (d *DB) current(ctx context.Context, conn conn) (h horizon, err error) {
+	for range maxEpochs {
+		if err := conn.QueryRow(ctx, selectHorizon).Scan(h.scan()...); err != nil {
+			return h, err
+		}
+		if again, err := d.renew(ctx, &h, value(h.Contradiction)); err != nil || !again {
+			return h, err
+		}
+	}
+	return h, errNoRest
+}
+
+// renew begins an epoch where h has none, and another where there is a contradiction. again says that it did.
+func (d *DB) renew(ctx context.Context, h *horizon, contradiction string) (again bool, err error) {
+	switch {
+	case h.Epoch == nil:
+		return true, d.beginEpoch(ctx)
+	case contradiction != "":
+		return true, d.contradict(ctx, *h.Epoch, contradiction)
+	}
+	return false, nil
+}
+
+// maxEpochs is how many epochs may begin in one read of the log. One begins where there was none, and heals
+// what it can; more only where the database changes meanwhile.
+const maxEpochs = 4
+
+var errNoRest = fmt.Errorf("%w: the database keeps changing: is it being restored?", ErrUnavailable)
 
 // Reasons why a cursor cannot be honoured, as stream.reset tells them.
 const (
@@ -38,7 +89,9 @@ const (
 )
 
 // CheckCursor decides whether a stream may go on from c, given the position up to which this node has read
-// the log. reset is empty, or why it may not. What lies in this node's past needs no query.
+// the log. reset is empty, or why it may not. What lies in this node's past needs no query. Every cursor
+// that was handed out is the number of an event, or of an epoch's beginning. If the event is gone, it was
+// lost, or retention took it, which the first page tells.
 func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset string, err error) {
 	if c.Epoch == position.Epoch && c.Seq <= position.Seq {
 		return "", nil
@@ -46,11 +99,19 @@ func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset 
 	const query = `
 		SELECT EXISTS (SELECT FROM epochs WHERE epoch = $1),
 			(SELECT min(base) FROM epochs WHERE epoch > $1),
-			pg_sequence_last_value('events_seq'::regclass)`
-	var known bool
+			coalesce(pg_sequence_last_value('events_seq'::regclass), 0),
+			EXISTS (SELECT FROM events WHERE seq = $2)
+				OR EXISTS (SELECT FROM log_floor WHERE seq >= $2)
+				OR EXISTS (SELECT FROM epochs WHERE $2 IN (base, head))`
+	done, err := d.Reading(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	var known, there bool
 	var base *int64 // of the epochs that came after, the smallest
 	var last int64
-	if err := d.conn.QueryRow(ctx, query, c.Epoch).Scan(&known, &base, &last); err != nil {
+	if err := d.conn.QueryRow(ctx, query, c.Epoch, c.Seq).Scan(&known, &base, &last, &there); err != nil {
 		return "", sentinel(err)
 	}
 	switch {
@@ -60,6 +121,8 @@ func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset 
 		return ResetLostTail, nil
 	case c.Seq > last:
 		return ResetBeyond, nil
+	case !there:
+		return ResetLostTail, nil
 	}
 	return "", nil // it may be beyond the horizon: that is to wait for
 }

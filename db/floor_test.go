@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
@@ -97,9 +96,5 @@ func awaitBlocked(t *testing.T, url string) {
 	const waiting = `
 		SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
 			WHERE NOT l.granted AND d.datname = current_database())`
-	for deadline := time.Now().Add(10 * time.Second); !column[bool](t, watcher, waiting)[0]; {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody waits")
-		}
-	}
+	eventually(t, "somebody waits", func() bool { return column[bool](t, watcher, waiting)[0] })
 }

@@ -43,8 +43,11 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	const lock = `SELECT pg_try_advisory_xact_lock((1::bigint << 62) | (hashtextextended($1 || ' ' || $2 || ' ' || $3, 0) & 4611686018427387903))`
 	// A later statement: it sees what was committed before the lock was free.
 	const query = `
-		SELECT body_hash, status, answer, message_id FROM idempotency_keys
-		WHERE user_id = $1 AND route = $2 AND key = $3 AND created_at > now() - $4::interval`
+		SELECT body_hash, status, answer, message_id, created_at <= now() - $4::interval FROM idempotency_keys
+		WHERE user_id = $1 AND route = $2 AND key = $3`
+	// The sweeper, or an edit, may hold the row. So it goes here, before a number is drawn, and Remember waits for
+	// nobody: everyone else who stores this key takes the lock.
+	const forget = `DELETE FROM idempotency_keys WHERE user_id = $1 AND route = $2 AND key = $3`
 	var free bool
 	if err := q.conn.QueryRow(ctx, lock, k.User, k.Route, k.Key).Scan(&free); err != nil {
 		return nil, err
@@ -54,11 +57,15 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	}
 	var a Answer
 	var hash []byte
-	err := q.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).Scan(&hash, &a.Status, &a.Body, &a.Message)
+	var old bool
+	err := q.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).Scan(&hash, &a.Status, &a.Body, &a.Message, &old)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
 	case err != nil:
+		return nil, err
+	case old:
+		_, err := q.conn.Exec(ctx, forget, k.User, k.Route, k.Key)
 		return nil, err
 	case !bytes.Equal(hash, k.BodyHash):
 		return nil, ErrOtherBody
@@ -66,13 +73,11 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	return &a, nil
 }
 
-// Remember keeps the answer to a request with a key, in the transaction that did what it answers.
+// Remember keeps the answer to a request with a key, in the transaction that did what it answers, after Recall found
+// no answer. It waits for nobody: the event's number has been drawn.
 func (q Queries) Remember(ctx context.Context, k RequestKey, a Answer) error {
 	const insert = `
-		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO UPDATE
-			SET body_hash = EXCLUDED.body_hash, status = EXCLUDED.status, answer = EXCLUDED.answer,
-				message_id = EXCLUDED.message_id, created_at = now()`
+		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	_, err := q.conn.Exec(ctx, insert, k.User, k.Route, k.Key, k.BodyHash, a.Status, a.Body, a.Message)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fabric-guild/db/dbtest"
+	"fabric-guild/events/ssetest"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -112,7 +113,7 @@ func (x *interleaving) finish() {
 		}
 	}
 	slices.Sort(x.done)
-	for deadline := time.Now().Add(10 * time.Second); len(x.done) > 0 && x.passed < x.done[len(x.done)-1]; {
+	for deadline := time.Now().Add(ssetest.Patience); len(x.done) > 0 && x.passed < x.done[len(x.done)-1]; {
 		x.read()
 		if time.Now().After(deadline) {
 			x.fault = fmt.Sprintf("the reader stays at %d, the log ends at %d", x.passed, x.done[len(x.done)-1])
@@ -147,7 +148,8 @@ func TestInterleavedTransactionsFindFaults(t *testing.T) {
 		DECLARE
 			n bigint;
 		BEGIN %s END $$`, `
-		CREATE OR REPLACE FUNCTION log_horizon(OUT last bigint, OUT horizon bigint, OUT epoch bigint, OUT base bigint)
+		CREATE OR REPLACE FUNCTION log_horizon(
+			OUT last bigint, OUT horizon bigint, OUT epoch bigint, OUT base bigint, OUT head bigint, OUT contradiction text)
 		LANGUAGE plpgsql VOLATILE AS $$ BEGIN %s END $$`
 	for name, change := range map[string]string{
 		"the naive order": fmt.Sprintf(logHorizon, `

@@ -12,7 +12,8 @@ const (
 	lockChannel   int32 = 0x46470002 // a channel's roster, name and state
 	lockMigration int32 = 0x46470003 // bringing the schema up to date
 	lockRetention int32 = 0x46470004 // removing from the log
-	lockWakeSweep int32 = 0x46470005 // sweeping the wake queue
+	lockUser      int32 = 0x46470005 // the number of a user's memberships, near its limit
+	lockWakeSweep int32 = 0x46470006 // sweeping the wake queue
 )
 
 // LockChannel waits until no other transaction decides on the channel's roster or posts to it, and holds

@@ -67,3 +67,12 @@ func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, men
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// historyOf collects a part of a history.
+func historyOf(ctx context.Context, d *db.DB, h db.History) (found []db.StoredMessage, err error) {
+	err = d.ListMessages(ctx, h, func(m db.StoredMessage) bool {
+		found = append(found, m)
+		return true
+	})
+	return found, err
+}

@@ -49,8 +49,8 @@ func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq
 // WasMember reports whether user was in a channel at a place in the log.
 func (q Queries) WasMember(ctx context.Context, channel uuid.UUID, user string, seq int64) (was bool, err error) {
 	const query = `
-		SELECT EXISTS (SELECT FROM members WHERE channel_id = $1 AND user_id = $2
-			AND joined_seq <= $3 AND (left_seq IS NULL OR left_seq > $3))`
+		SELECT coalesce((SELECT left_seq IS NULL OR left_seq > $3 FROM members
+			WHERE channel_id = $1 AND user_id = $2 AND joined_seq <= $3 ORDER BY joined_seq DESC LIMIT 1), false)`
 	err = q.conn.QueryRow(ctx, query, channel, user, seq).Scan(&was)
 	return was, sentinel(err)
 }
@@ -62,7 +62,8 @@ func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (
 	return is, err
 }
 
-// AddMember begins an interval of a user who is not in the channel, which is locked.
+// AddMember begins an interval of a user who is not in the channel, which is locked. TooManyJoins,
+// TooManyMemberships.
 func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (
@@ -75,6 +76,12 @@ func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) 
 			SELECT $1, $2, seq, 0, occurred_at FROM e
 		)
 		SELECT log_epoch(), seq FROM e`
+	if err := q.joinsLeft(ctx, channel, user); err != nil {
+		return at, err
+	}
+	if err := q.roomFor(ctx, []string{user}); err != nil {
+		return at, err
+	}
 	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }

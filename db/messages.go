@@ -22,17 +22,22 @@ func optional(s string) *string {
 type StoredMessage struct {
 	events.Message // without its wake list, which WakeListAt has
 	WakeVersion    int
+	OnList         bool             // the user who asked is on the wake list of that version
 	In             *events.Interval // by which the user who asked may see it; nil: none
 }
 
 const selectMessage = `
 	SELECT m.id, m.channel_id, c.guild_id, c.x_type, m.author_user_id, m.content, m.mention_user_ids, m.reply_to,
 		m.created_at, m.edited_at, m.deleted_at, coalesce(m.turn_user_id, ''), m.seq, coalesce(m.edited_seq, 0),
-		m.wake_version, coalesce(m.admin_user_id, ''), m.two_state, i.joined_seq, coalesce(i.left_seq, 0)
+		m.wake_version, coalesce(m.admin_user_id, ''), m.two_state,
+		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
+			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)), i.joined_seq, coalesce(i.left_seq, 0)
 	FROM messages m
 	JOIN channels c ON c.id = m.channel_id
-	LEFT JOIN members i ON i.channel_id = m.channel_id AND i.user_id = $1
-		AND i.joined_seq <= m.seq AND (i.left_seq IS NULL OR m.seq < i.left_seq)`
+	LEFT JOIN LATERAL (
+		SELECT i.joined_seq, i.left_seq FROM members i
+		WHERE i.channel_id = m.channel_id AND i.user_id = $1 AND i.joined_seq <= m.seq
+		ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR m.seq < i.left_seq`
 
 func scanMessage(row pgx.CollectableRow) (m StoredMessage, err error) {
 	var deleted *events.Time
@@ -40,7 +45,7 @@ func scanMessage(row pgx.CollectableRow) (m StoredMessage, err error) {
 	var left int64
 	err = row.Scan(&m.ID, &m.ChannelID, &m.GuildID, &m.XType, &m.AuthorUserID, &m.Content, &m.MentionUserIDs, &m.ReplyTo,
 		&m.CreatedAt, &m.EditedAt, &deleted, &m.TurnUserID, &m.Seq, &m.EditedSeq,
-		&m.WakeVersion, &m.Admin, &m.TwoState, &joined, &left)
+		&m.WakeVersion, &m.Admin, &m.TwoState, &m.OnList, &joined, &left)
 	m.Deleted = deleted != nil
 	if joined != nil {
 		m.In = &events.Interval{ChannelID: m.ChannelID, Joined: *joined, Left: left}
@@ -96,22 +101,17 @@ type History struct {
 	Limit         int
 }
 
-// ListMessages returns messages of a channel in the log's order, the newest first. They are looked up from each
-// of the user's intervals: a walk of the channel would read all that others said, to find that it is not for the
-// user, or not what is asked for.
-func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, error) {
+// ListMessages calls do with messages of a channel, the newest first, until it returns false: so they need not all
+// be in memory at once. It holds a connection meanwhile. It reads neither what others said while the user was no
+// member nor, one by one, the times when the user was a member and nobody said anything.
+func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMessage) (more bool)) error {
 	const where = `
 		WHERE m.id = ANY (ARRAY(
 			(SELECT a.id FROM messages a
 			WHERE $5 AND a.channel_id = $2 AND a.seq > $3 AND a.seq < $4
 			ORDER BY a.seq DESC LIMIT $6)
 			UNION ALL
-			(SELECT f.id FROM members j CROSS JOIN LATERAL (
-				SELECT a.id, a.seq FROM messages a
-				WHERE a.channel_id = $2 AND a.seq > $3 AND a.seq >= j.joined_seq AND a.seq < least($4, j.left_seq)
-				ORDER BY a.seq DESC LIMIT $6) f
-			WHERE NOT $5 AND j.channel_id = $2 AND j.user_id = $1
-			ORDER BY f.seq DESC LIMIT $6)))
+			SELECT history_of($2, $1, $3, $4, CASE WHEN $5 THEN 0 ELSE $6 END)))
 		ORDER BY m.seq DESC`
 	before := h.Before
 	if before == 0 {
@@ -119,10 +119,20 @@ func (q Queries) ListMessages(ctx context.Context, h History) ([]StoredMessage, 
 	}
 	rows, err := q.conn.Query(ctx, selectMessage+where, h.User, h.Channel, h.After, before, h.All, h.Limit)
 	if err != nil {
-		return nil, sentinel(err)
+		return sentinel(err)
 	}
-	found, err := pgx.CollectRows(rows, scanMessage)
-	return found, sentinel(err)
+	defer rows.Close()
+	for rows.Next() {
+		m, err := scanMessage(rows)
+		if err != nil {
+			return sentinel(err)
+		}
+		if !do(m) {
+			break
+		}
+	}
+	rows.Close()
+	return sentinel(rows.Err())
 }
 
 // EditMessage replaces the text of a message that is locked, or with deleted takes it away, also out of

@@ -4,36 +4,80 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"fabric-guild/migrations"
 
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 )
 
 // A Migration is one step of the schema and whether it has been taken.
 type Migration struct {
 	Version int64
-	Name    string
+	Name    string // empty: a newer program has taken it, and this one does not know it
 	Applied bool
 }
 
 // Migrate brings the schema up to date. Any number of processes may call it at once: a lock lets one of them
-// through at a time.
+// through at a time. A schema that a newer program has changed is refused: what has become of it is not known
+// here.
 func Migrate(ctx context.Context, url string) error {
-	return withProvider(ctx, url, func(p *goose.Provider) error {
+	return withProvider(ctx, url, func(conn *sql.DB, p *goose.Provider) error {
+		if err := refuseNewer(ctx, conn, p); err != nil {
+			return err
+		}
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate the database: %w", sentinel(err))
 		}
-		return nil
+		return refuseNewer(ctx, conn, p) // one may have come while this waited for the lock
 	})
 }
 
-// Migrations tells for each migration whether it has been applied, in their order.
+func refuseNewer(ctx context.Context, conn *sql.DB, p *goose.Provider) error {
+	newer, err := unknown(ctx, conn, p)
+	if err != nil || len(newer) == 0 {
+		return err
+	}
+	sources := p.ListSources()
+	return fmt.Errorf("the database's schema has version %d, and this program knows versions up to %d: "+
+		"start the program that changed the schema, or a newer one, or restore a backup of the database from before",
+		newer[len(newer)-1], sources[len(sources)-1].Version)
+}
+
+// unknown lists the versions that have been applied and that this program does not know, in their order.
+func unknown(ctx context.Context, conn *sql.DB, p *goose.Provider) (versions []int64, err error) {
+	if _, err := p.GetDBVersion(ctx); err != nil { // makes the table if there is none
+		return nil, fmt.Errorf("read the version of the schema: %w", sentinel(err))
+	}
+	store, err := database.NewStore(goose.DialectPostgres, goose.DefaultTablename)
+	if err != nil {
+		return nil, err
+	}
+	all, err := store.ListMigrations(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("read the version of the schema: %w", sentinel(err))
+	}
+	known := map[int64]bool{0: true} // the empty schema
+	for _, s := range p.ListSources() {
+		known[s.Version] = true
+	}
+	for _, m := range all {
+		if m.IsApplied && !known[m.Version] {
+			versions = append(versions, m.Version)
+		}
+	}
+	slices.Sort(versions)
+	return versions, nil
+}
+
+// Migrations tells for each migration whether it has been applied, in their order. Those that this program
+// does not know come last.
 func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	var out []Migration
-	err := withProvider(ctx, url, func(p *goose.Provider) error {
+	err := withProvider(ctx, url, func(conn *sql.DB, p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("read the state of the migrations: %w", sentinel(err))
@@ -41,12 +85,16 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 		for _, s := range status {
 			out = append(out, Migration{Version: s.Source.Version, Name: s.Source.Path, Applied: s.State == goose.StateApplied})
 		}
-		return nil
+		newer, err := unknown(ctx, conn, p)
+		for _, v := range newer {
+			out = append(out, Migration{Version: v, Applied: true})
+		}
+		return err
 	})
 	return out, err
 }
 
-func withProvider(ctx context.Context, url string, use func(*goose.Provider) error) (err error) {
+func withProvider(ctx context.Context, url string, use func(*sql.DB, *goose.Provider) error) (err error) {
 	config, err := reach(ctx, url)
 	if err != nil {
 		return err
@@ -61,7 +109,7 @@ func withProvider(ctx context.Context, url string, use func(*goose.Provider) err
 	if err != nil {
 		return err
 	}
-	return use(p)
+	return use(conn, p)
 }
 
 // migrationRetry: a second process waits for the first one's migrations, not for a coarse tick.

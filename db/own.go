@@ -34,10 +34,24 @@ func (o *own) add(p *posting) {
 
 // after returns what follows a position without a gap, in the same life of the database, and forgets it.
 // more says that there is some beyond a gap.
+//
+// It returns nothing where there is a post at or below the position. The tailer may have read its row
+// before it was noted here; or else its number was given out a second time, and only a look at the log can
+// tell.
 func (o *own) after(at events.Cursor, limit int) (run []*events.Event, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	reached := at.Seq
+	again := false
+	for seq, e := range o.events {
+		if seq <= reached {
+			again = again || e.Cursor.Epoch == at.Epoch
+			delete(o.events, seq)
+		}
+	}
+	if again {
+		return nil, false
+	}
 	for ; len(run) < limit; reached++ {
 		e := o.events[reached+1]
 		if e == nil || e.Cursor.Epoch != at.Epoch {
@@ -45,7 +59,7 @@ func (o *own) after(at events.Cursor, limit int) (run []*events.Event, more bool
 		}
 		run = append(run, e)
 	}
-	for seq := range o.events { // some may have come as rows before they were noted
+	for seq := range o.events {
 		if seq > reached {
 			more = true
 		} else {

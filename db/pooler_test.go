@@ -4,15 +4,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
+	"fabric-guild/events/ssetest"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 )
 
@@ -66,8 +68,8 @@ func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
 	if err != nil {
 		return fmt.Errorf("head: %w", err)
 	}
-	if _, err := d.Snapshot(ctx, []string{"bob"}, head.Seq, head.Seq); err != nil {
-		return fmt.Errorf("snapshot: %w", err)
+	if _, err := d.Memberships(ctx, []string{"bob"}, head.Seq, events.Place{Left: head.Seq}, 200); err != nil {
+		return fmt.Errorf("memberships: %w", err)
 	}
 	if _, err := d.CheckCursor(ctx, head, events.Cursor{}); err != nil {
 		return fmt.Errorf("cursor: %w", err)
@@ -117,6 +119,30 @@ func TestMigrationsOfManyAtOnce(t *testing.T) {
 				t.Errorf("got %d advisory locks that are held afterwards, want none", n)
 			}
 		})
+	}
+}
+
+// A schema that a newer program has changed is refused, with both versions, and the list shows what is not known.
+func TestANewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	all, err := db.Migrations(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := all[len(all)-1].Version
+	conn := dbtest.Connect(t, url)
+	exec(t, conn, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true), ($2, true)`, known+2, known+1)
+	err = db.Migrate(t.Context(), url)
+	for _, want := range []string{fmt.Sprintf("version %d,", known+2), fmt.Sprintf("up to %d:", known), "newer"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	got, err := db.Migrations(t.Context(), url)
+	want := append(slices.Clone(all), db.Migration{Version: known + 1, Applied: true}, db.Migration{Version: known + 2, Applied: true})
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("got %v (-want +got):\n%s", err, diff)
 	}
 }
 
@@ -228,16 +254,7 @@ func (x *text) String() string {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	again := time.NewTicker(5 * time.Millisecond)
-	defer again.Stop()
-	for !condition() {
-		select {
-		case <-again.C:
-		case <-deadline:
-			t.Fatal("waited in vain: ", what)
-		}
-	}
+	ssetest.Eventually(t, what, condition)
 }
 
 func TestModesThatDoNotKnowTypesAreRefused(t *testing.T) {

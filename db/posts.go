@@ -99,27 +99,40 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 		}
 		a.guilds, a.admins = append(a.guilds, guilds), append(a.admins, optional(p.Admin))
 	}
-	rows, err := q.conn.Query(ctx, post, lock, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
-		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins)
-	if err != nil {
+	var b pgx.Batch
+	if lock != nil { // no transaction has set it, and a function cannot do so for the statement that calls it
+		b.Queue(endsByItself)
+	}
+	b.Queue(post, lock, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
+		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins).Query(func(rows pgx.Rows) error {
+		var r postRow
+		_, err := pgx.ForEachRow(rows, r.scan(), func() error {
+			p := group[r.N-1]
+			if r.Seq == nil {
+				p.err = errHeld
+			} else {
+				p.post, p.name, p.err = r.post(p.Message), *r.Name, nil
+			}
+			r = postRow{}
+			return nil
+		})
+		return err
+	})
+	if err := q.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
-	var r postRow
-	_, err = pgx.ForEachRow(rows, r.scan(), func() error {
-		p := group[r.N-1]
-		if r.Seq == nil {
-			p.err = errHeld
-		} else {
-			p.post, p.name, p.err = r.post(p.Message), *r.Name, nil
-		}
-		r = postRow{}
-		return nil
-	})
+	refused := false
 	for _, p := range group {
-		if err == nil && p.err == errNotStored {
-			p.err = ErrRefused
+		if p.err == errNotStored {
+			p.err, refused = ErrRefused, true
 		}
 	}
+	if !refused {
+		return nil
+	}
+	// A table that a restore has yet to fill refuses everything. Then there is no epoch either.
+	const epoch = `SELECT log_epoch()`
+	_, err := q.conn.Exec(ctx, epoch)
 	return err
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // replayEvents bounds a page; it stands in the statements too, where the planner can see it. A page ends with
-// the message that makes it replayBytes of text as well: it stays in memory while its client takes it.
+// the message that makes its frames replayBytes long as well: they stay in memory while their client takes them.
 const (
 	replayEvents = 500
 	replayBytes  = 1 << 20
@@ -51,8 +51,9 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 			UNION ALL
 			(SELECT e.seq, 0, 0 FROM events e
 			WHERE e.admin_user_id = $1 AND e.seq > $2 AND e.seq <= $3
-				AND NOT EXISTS (SELECT FROM members i WHERE i.user_id = $1 AND i.channel_id = e.channel_id
-					AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq))
+				AND (SELECT i.left_seq IS NULL OR e.seq <= i.left_seq FROM members i
+					WHERE i.channel_id = e.channel_id AND i.user_id = $1 AND i.joined_seq <= e.seq
+					ORDER BY i.joined_seq DESC LIMIT 1) IS NOT TRUE
 			ORDER BY e.seq LIMIT 500)
 			ORDER BY seq LIMIT 500
 		)`
@@ -66,22 +67,32 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 		), page AS (
 			SELECT w.seq, coalesce(i.joined_seq, 0) AS joined_seq, coalesce(i.left_seq, 0) AS left_seq
 			FROM walked w LEFT JOIN LATERAL (
-				SELECT i.joined_seq, i.left_seq FROM members i WHERE i.user_id = $1 AND i.channel_id = w.channel_id
-					AND w.seq >= i.joined_seq AND (i.left_seq IS NULL OR w.seq <= i.left_seq) LIMIT 1) i ON true
+				SELECT i.joined_seq, i.left_seq FROM members i
+				WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.joined_seq <= w.seq
+				ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR w.seq <= i.left_seq
 		)`
 	// The LIMIT keeps it a look-up for each: for a full page, which the planner expects, it would rather read
-	// all of a log that is not very long.
+	// all of a log that is not very long. A number whose event is missing gives a row without a kind: whether this
+	// page is the last one is decided by how many numbers were found, not by how many of them still have an event.
 	const rows = `
-		SELECT r.seq, r.kind, r.user_id, r.occurred_at, r.channel_id, r.guild_id, r.name, r.x_type, r.reason, r.joined,
+		SELECT p.seq, coalesce(r.kind, '') AS kind, coalesce(r.user_id, '') AS user_id,
+			coalesce(r.occurred_at, 'epoch') AS occurred_at, coalesce(r.channel_id, '00000000-0000-0000-0000-000000000000') AS channel_id,
+			coalesce(r.guild_id, '') AS guild_id, coalesce(r.name, '') AS name, coalesce(r.x_type, '') AS x_type, r.reason, r.joined,
 			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
-			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id, r.two_state, r.wake_version, r.heard_by_admin, NULL::text[] AS gone,
+			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id,
+			coalesce(r.two_state, false) AS two_state, coalesce(r.wake_version, 0) AS wake_version, r.heard_by_admin, NULL::text[] AS gone,
 			p.joined_seq, p.left_seq
-		FROM page p CROSS JOIN LATERAL (SELECT * FROM event_rows r WHERE r.seq = p.seq LIMIT 1) r
+		FROM page p LEFT JOIN LATERAL (SELECT * FROM event_rows r WHERE r.seq = p.seq LIMIT 1) r ON true
 		ORDER BY p.seq`
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
 	// its rows sees its floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
+	done, err := d.Reading(ctx)
+	if err != nil {
+		return events.Page{}, err
+	}
+	defer done()
 	var few bool
 	var far int64
 	if err := d.conn.QueryRow(ctx, plan, user, after, upTo).Scan(&few, &far); err != nil {
@@ -111,7 +122,7 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	for i, r := range found {
 		asRows[i] = &r.eventRow
 	}
-	lists, err := d.wakeListsOf(ctx, d.Queries, asRows)
+	lists, err := d.wakeListsOf(ctx, d.Queries, epoch, asRows)
 	if err != nil {
 		return events.Page{}, err
 	}
@@ -121,12 +132,13 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	}
 	bytes := 0
 	for _, r := range found {
-		if r.JoinedSeq == 0 && value(r.HeardByAdmin) != user {
-			continue // in a channel of theirs, before they came or after they left
+		if r.Kind == "" || r.JoinedSeq == 0 && value(r.HeardByAdmin) != user {
+			continue // missing; or in a channel of theirs, before they came or after they left
 		}
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
-		p.Events = append(p.Events, events.Heard{Event: r.event(epoch, lists), In: in})
-		if bytes += len(value(r.Content)); bytes >= replayBytes {
+		e := r.event(epoch, lists)
+		p.Events = append(p.Events, events.Heard{Event: e, In: in})
+		if bytes += e.FrameSize(); bytes >= replayBytes {
 			p.Reached = r.Seq
 			break
 		}

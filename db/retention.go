@@ -34,9 +34,14 @@ func (d *DB) RunRetention(ctx context.Context, keep Retention, logger *slog.Logg
 	if keep == (Retention{}) {
 		return
 	}
+	var clock believed
 	for told := false; ctx.Err() == nil; wait(ctx, retentionInterval) {
 		start := time.Now()
-		removed, floor, err := d.Retain(ctx, keep)
+		now, err := d.believe(ctx, &clock, logger)
+		var removed, floor int64
+		if err == nil {
+			removed, floor, err = d.retain(ctx, keep, now)
+		}
 		if removed > 0 {
 			logger.Info("old events were removed from the log", "events", removed, "floor", floor,
 				"duration_ms", time.Since(start).Milliseconds())
@@ -58,7 +63,12 @@ func (d *DB) RunRetention(ctx context.Context, keep Retention, logger *slog.Logg
 // has removed, and the floor: all at or below it are gone. It stops early where another node is at it, and
 // when ctx ends.
 func (d *DB) Retain(ctx context.Context, keep Retention) (removed, floor int64, err error) {
-	upTo, err := d.expired(ctx, keep)
+	return d.retain(ctx, keep, nil)
+}
+
+// retain is Retain at a time; nil: now.
+func (d *DB) retain(ctx context.Context, keep Retention, now *time.Time) (removed, floor int64, err error) {
+	upTo, err := d.expired(ctx, keep, now)
 	for err == nil && floor < upTo && ctx.Err() == nil {
 		start := time.Now()
 		var n int64
@@ -73,21 +83,71 @@ func (d *DB) Retain(ctx context.Context, keep Retention) (removed, floor int64, 
 	return removed, floor, sentinel(err)
 }
 
+// A believed time is what retention goes by. Postgres' clock may be wrong by days, above all when a machine
+// has just started, and what is removed does not come back. So the time starts at that of the newest event,
+// and an hour; from there it follows the clock, but a day an hour at most. Where the clock is right that
+// delays retention only after a log was quiet for long.
+type believed struct {
+	time time.Time // by Postgres' clock
+	at   time.Time // by this machine's monotonic one
+	told bool
+}
+
+const (
+	believedAtOnce = time.Hour
+	believedRate   = 24
+	believedLag    = 24 * time.Hour // more is told
+)
+
+// believe moves the believed time on. nil: the log is empty.
+func (d *DB) believe(ctx context.Context, b *believed, logger *slog.Logger) (*time.Time, error) {
+	const query = `SELECT now(), (SELECT e.occurred_at FROM events e ORDER BY e.seq DESC LIMIT 1)`
+	var now time.Time
+	var newest *time.Time
+	if err := d.conn.QueryRow(ctx, query).Scan(&now, &newest); err != nil {
+		return nil, sentinel(err)
+	}
+	if newest == nil {
+		return nil, nil
+	}
+	b.follow(now, *newest, time.Now())
+	lag := now.Sub(b.time)
+	if lag > believedLag && !b.told {
+		logger.Warn("by Postgres' clock the newest event is old, so old events are removed slowly; is the clock right?",
+			"clock", now, "newest_event", *newest)
+	}
+	b.told = lag > believedLag
+	return &b.time, nil
+}
+
+// follow is given both clocks, and the time of the newest event.
+func (b *believed) follow(now, newest, monotonic time.Time) {
+	if b.at.IsZero() {
+		b.time = newest.Add(believedAtOnce)
+	} else {
+		b.time = b.time.Add(believedRate * monotonic.Sub(b.at))
+	}
+	b.at = monotonic
+	if now.Before(b.time) {
+		b.time = now
+	}
+}
+
 // expired is the number up to which nothing is to be kept. It is at or below the horizon: what is undecided
 // has no age.
-func (d *DB) expired(ctx context.Context, keep Retention) (upTo int64, err error) {
+func (d *DB) expired(ctx context.Context, keep Retention, now *time.Time) (upTo int64, err error) {
 	// Clocks jump, the log's order does not: it is young from the first event on that is, and an event of
 	// the future is as old as its neighbours.
 	const young = `
 		SELECT e.seq FROM events e
-		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq <= $1 AND e.occurred_at BETWEEN now() - $2::interval AND now()
+		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq <= $1 AND e.occurred_at BETWEEN coalesce($3, now()) - $2::interval AND now()
 		ORDER BY e.seq LIMIT 1`
 	const old = `
 		SELECT e.seq FROM events e
-		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq < $1 AND e.occurred_at < now() - $2::interval
+		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq < $1 AND e.occurred_at < coalesce($3, now()) - $2::interval
 		ORDER BY e.seq DESC LIMIT 1`
-	var h horizon
-	if err := d.conn.QueryRow(ctx, selectHorizon).Scan(h.scan()...); err != nil {
+	h, err := d.current(ctx, d.conn) // nothing is removed from a log that contradicts itself
+	if err != nil {
 		return 0, err
 	}
 	if keep.Events > 0 {
@@ -97,10 +157,10 @@ func (d *DB) expired(ctx context.Context, keep Retention) (upTo int64, err error
 		return upTo, nil
 	}
 	firstYoung, lastOld := h.horizon+1, int64(0)
-	if err := d.conn.QueryRow(ctx, young, h.horizon, keep.Age).Scan(&firstYoung); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	if err := d.conn.QueryRow(ctx, young, h.horizon, keep.Age, now).Scan(&firstYoung); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, err
 	}
-	if err := d.conn.QueryRow(ctx, old, firstYoung, keep.Age).Scan(&lastOld); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	if err := d.conn.QueryRow(ctx, old, firstYoung, keep.Age, now).Scan(&lastOld); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, err
 	}
 	return max(upTo, lastOld), nil

@@ -8,11 +8,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
+	"fabric-guild/events/ssetest"
 )
 
 // A read is what a reader got in one go: everything in (from, to], whether or not its next page had expired.
@@ -36,7 +36,7 @@ func TestReadersAmongRetentionLoseNothing(t *testing.T) {
 	for range 20 {
 		_, start = create(t, d, "carol")
 	}
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), ssetest.Patience)
 	defer stop()
 	var mu sync.Mutex
 	var posted []int64

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
+	"fabric-guild/events/ssetest"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -110,11 +110,12 @@ func TestTheSweeper(t *testing.T) {
 		close(done)
 	}()
 	left := -1
-	for deadline := time.Now().Add(20 * time.Second); left != 3 && time.Now().Before(deadline); {
+	ssetest.Await(func() bool {
 		if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM idempotency_keys`).Scan(&left); err != nil {
 			t.Fatal(err)
 		}
-	}
+		return left == 3
+	})
 	stop()
 	<-done
 	if left != 3 {

@@ -73,8 +73,10 @@ func (q Queries) newWakeList(ctx context.Context, channel uuid.UUID, users []str
 	return err
 }
 
-// A wakeKey names a wake list, which never changes.
+// A wakeKey names a wake list. It never changes within an epoch; a copy of the database that lacked it
+// gives its version to another one.
 type wakeKey struct {
+	epoch   int64
 	channel uuid.UUID
 	version int
 }
@@ -84,19 +86,19 @@ type wakeLists map[wakeKey][]string
 // wakeListsKept bounds how many lists a node remembers.
 const wakeListsKept = 1000
 
-// wakeListsOf are the lists that messages among rows were decided by, sorted: each is read once, and shared
-// by all events that need it.
-func (d *DB) wakeListsOf(ctx context.Context, q Queries, rows []*eventRow) (wakeLists, error) {
+// wakeListsOf are the lists that messages among rows, which were read in an epoch, were decided by, sorted:
+// each is read once, and shared by all events that need it. In another epoch than that it returns an error.
+func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*eventRow) (wakeLists, error) {
 	const query = `
-		SELECT w.channel_id, w.version, ARRAY(SELECT u FROM unnest(w.user_ids) AS u ORDER BY u COLLATE "C")
-		FROM wake_lists w
-		JOIN unnest($1::uuid[], $2::int[]) AS k (channel_id, version) ON w.channel_id = k.channel_id AND w.version = k.version`
+		SELECT log_epoch(), k.channel_id, k.version, ARRAY(SELECT u FROM unnest(w.user_ids) AS u ORDER BY u COLLATE "C")
+		FROM unnest($1::uuid[], $2::int[]) AS k (channel_id, version)
+		LEFT JOIN wake_lists w ON w.channel_id = k.channel_id AND w.version = k.version`
 	found := wakeLists{}
 	var channels []uuid.UUID
 	var versions []int
 	d.mu.Lock()
 	for _, r := range rows {
-		k := wakeKey{r.ChannelID, r.WakeVersion}
+		k := wakeKey{epoch, r.ChannelID, r.WakeVersion}
 		if _, seen := found[k]; seen || r.WakeVersion == 0 {
 			continue
 		}
@@ -116,7 +118,10 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, rows []*eventRow) (wake
 	var k wakeKey
 	var list []string
 	fresh := wakeLists{}
-	_, err = pgx.ForEachRow(read, []any{&k.channel, &k.version, &list}, func() error {
+	_, err = pgx.ForEachRow(read, []any{&k.epoch, &k.channel, &k.version, &list}, func() error {
+		if k.epoch != epoch {
+			return errNoRest
+		}
 		fresh[k], list = list, nil
 		return nil
 	})

@@ -27,14 +27,20 @@ func (r *Router) attach(s *Session) (frames []*Frame, upTo int64, how attachment
 	}
 	var n deliveries
 	defer r.counters.add(SourceRing, &n)
-	for _, e := range rest {
-		in, ok := s.user.interval(e)
+	size := 0
+	for i, e := range rest {
+		in, ok := s.user.intervals.of(e)
 		if !ok && !e.isFor(s.opts.User) {
 			continue
 		}
 		f := e.frameFor(s.opts.User, in, &s.opts.Filter)
-		if n[f.outcome()]++; f != nil {
-			frames = append(frames, f)
+		if n[f.outcome()]++; f == nil {
+			continue
+		}
+		frames = append(frames, f)
+		if size += len(f.sse); size >= queueBytes { // they stay in memory while the client takes them
+			rest = rest[:i+1]
+			break
 		}
 	}
 	if len(rest) > 0 {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fabric-guild/events/ssetest"
 )
 
 // transports are both ways in which a stream is carried over HTTP/1.
@@ -65,7 +67,7 @@ func gather(t testing.TB, members int, serve func(http.ResponseWriter, *http.Req
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(listener) })
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), ssetest.Patience)
 		defer cancel()
 		a.Router.Close(ctx)
 		_ = server.Close()
@@ -85,7 +87,7 @@ func (a *audience) listen(t testing.TB, members int) {
 
 func (a *audience) await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); runtime.Gosched() {
+	for deadline := time.Now().Add(ssetest.Patience); !condition(); runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain for ", what)
 		}
@@ -155,7 +157,7 @@ func (a *audience) all(t testing.TB) {
 	t.Helper()
 	select {
 	case <-a.arrived:
-	case <-time.After(30 * time.Second):
+	case <-time.After(ssetest.Patience):
 		t.Fatalf("%d messages do not arrive", a.due.Load())
 	}
 }

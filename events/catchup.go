@@ -78,7 +78,7 @@ func (s *Session) open(ctx context.Context) bool {
 			}
 		}
 	}
-	channels, asOf, ok := s.enter(ctx)
+	snap, asOf, ok := s.enter(ctx)
 	if !ok {
 		return false
 	}
@@ -93,7 +93,7 @@ func (s *Session) open(ctx context.Context) bool {
 			s.router.counters.Resets.add(s.opts.Reset, 1)
 		}
 	}
-	if !s.send(ready.frames(name, channels)) {
+	if !s.sendReady(ctx, name, ready, snap) {
 		return false
 	}
 	s.opened, s.resumed = true, ready.Resumed

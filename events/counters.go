@@ -49,9 +49,14 @@ const (
 	disconnected ending = iota // by the client, or the network
 	stalled                    // no byte was taken within WriteTimeout
 	answered                   // a poll, with its answer
+	flooded                    // the client sent more than inputBytes
 )
 
-func (e ending) String() string { return [...]string{"disconnected", "stalled", "answered"}[e] }
+func (e ending) String() string {
+	return [...]string{"disconnected", "stalled", "answered", "flooded"}[e]
+}
+
+var errFlooded = errors.New("the client sends too much on its stream")
 
 // endedBy is what an error of a transport tells.
 func endedBy(err error) ending {
@@ -60,6 +65,8 @@ func endedBy(err error) ending {
 		return stalled
 	case errors.Is(err, errAnswered):
 		return answered
+	case errors.Is(err, errFlooded):
+		return flooded
 	}
 	return disconnected
 }

@@ -17,7 +17,7 @@ func (r *Router) forget(s *Session) {
 	u := s.user
 	r.detach(s)
 	r.part(s)
-	if u.streams == 0 {
+	if u.idleLocked() {
 		if u.state != ready || r.closed {
 			r.drop(u)
 		} else if u.idle == nil {
@@ -43,25 +43,29 @@ func (r *Router) release(s *Session) {
 func (r *Router) part(s *Session) {
 	if !s.parted {
 		s.parted = true
-		s.user.streams--
-		if !s.opts.Uncounted {
-			s.user.counted--
+		if s.opts.Uncounted {
+			s.user.watches--
+		} else {
+			s.user.open = slices.DeleteFunc(s.user.open, func(o *Session) bool { return o == s })
 		}
 	}
 }
 
 // drop removes a user without sessions.
 func (r *Router) drop(u *user) {
-	if u.streams > 0 || r.users[u.id] != u {
+	if !u.idleLocked() || r.users[u.id] != u {
 		return
 	}
 	delete(r.users, u.id)
 	if u.load != nil { // nobody waits for it any more
 		r.loads = slices.DeleteFunc(r.loads, func(l *load) bool { return l == u.load })
 	}
-	for _, i := range u.intervals {
+	for _, i := range u.intervals.all {
 		if i.Left == 0 {
 			r.unroute(u, i.ChannelID)
 		}
 	}
 }
+
+// idleLocked reports whether a user has no sessions.
+func (u *user) idleLocked() bool { return len(u.open) == 0 && u.watches == 0 }

@@ -202,16 +202,32 @@ func (e *Event) variant(reason Reason, in Interval, encode func() *Frame) *Frame
 	return e.cached(reason, encode)
 }
 
-// size is about how much memory the event holds, for the ring's bound.
+// size is about how much memory the event holds, for the ring's bound: the texts that it refers to, and its frames.
 func (e *Event) size() int {
-	n := 512 + len(e.Joined)*32
-	if e.Message != nil {
-		n += 3*len(e.Message.Content) + 2*escapes(e.Message.Content) // as it is, and in two or so variants
-		for _, id := range e.Message.MentionUserIDs {
-			n += 4 * (len(id) + 16)
-		}
+	n := 512 + 2*(len(e.UserID)+len(e.GuildID)+len(e.Name)+len(e.Reason)) + held(e.Joined) + held(e.Gone)
+	if m := e.Message; m != nil {
+		n += len(m.Content) + 2*m.size()                 // two variants or so
+		n += 2*held(m.MentionUserIDs) + held(m.WakeList) // sorted too; often nobody shares the list
+		n += len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID) + len(m.Admin)
 	}
 	return n
+}
+
+// held is about how much memory a list of ids holds: a header and a small allocation for each.
+func held(ids []string) int {
+	n := 0
+	for _, id := range ids {
+		n += 24 + len(id)
+	}
+	return n
+}
+
+// FrameSize is about how many bytes the event's frame has, with what JSON adds to its texts.
+func (e *Event) FrameSize() int {
+	if e.Message == nil {
+		return 280 + len(e.UserID) + len(e.GuildID) + len(e.Name) + escapes(e.Name)
+	}
+	return 80 + e.Message.size()
 }
 
 // heartbeat shows that a quiet stream is alive, and the position that it has reached; nil: not to be told yet.

@@ -87,7 +87,13 @@ func TestALongSnapshotHasItsIDAtTheEnd(t *testing.T) {
 	for _, tt := range []struct {
 		channels, frames int
 	}{{0, 1}, {1, 1}, {snapshotFrame, 1}, {snapshotFrame + 1, 2}, {2*snapshotFrame + 1, 3}} {
-		frames := readyFrame{Cursor: Cursor{1, 5}, UserID: "alice"}.frames("stream.ready", make([]Channel, tt.channels))
+		var frames []*Frame
+		s := &Session{router: NewRouter(nil, Cursor{1, 5}), to: sent(func(f []*Frame) { frames = append(frames, f...) })}
+		var all []Membership
+		for i := range tt.channels {
+			all = append(all, Membership{Channel: Channel{ID: channelNamed(i)}})
+		}
+		s.sendReady(t.Context(), "stream.ready", readyFrame{Cursor: Cursor{1, 5}, UserID: "alice"}, &snapshot{s, Cursor{1, 5}, all, true})
 		if len(frames) != tt.frames {
 			t.Errorf("%d channels: got %d frames, want %d", tt.channels, len(frames), tt.frames)
 		}
@@ -103,6 +109,18 @@ func TestALongSnapshotHasItsIDAtTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// sent is a transport that shows what it is given.
+type sent func([]*Frame)
+
+func (to sent) Send(frames []*Frame) error {
+	to(frames)
+	return nil
+}
+
+func (to sent) Close() {}
+
+func (to sent) Name() string { return "sent" }
 
 func TestRing(t *testing.T) {
 	t.Parallel()
@@ -152,7 +170,7 @@ func FuzzFrame(f *testing.F) {
 			Cursor: Cursor{7, 1042}, Kind: kinds[int(kind)%len(kinds)], UserID: user, ChannelID: ops, GuildID: name, Name: name, XType: XType(name), Reason: content,
 			Message: &Message{ID: channelNamed(9), ChannelID: ops, GuildID: name, AuthorUserID: user, Content: content, MentionUserIDs: []string{user}, TurnUserID: user},
 		}
-		frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{Echo: true}), readyFrame{Cursor: Cursor{7, 1042}, UserID: user, Reason: content}.frames("stream.ready", []Channel{{Name: name}})[0]}
+		frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{Echo: true}), newFrame("stream.ready", readyFrame{Cursor: Cursor{7, 1042}, UserID: user, Reason: content, Channels: &[]Channel{{Name: name}}}, Cursor{7, 1042})}
 		for _, frame := range frames {
 			if frame == nil {
 				continue

@@ -2,6 +2,8 @@ package events
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"fabric-guild/events/ssetest"
 )
 
 // memLog is a log in memory, for what needs a clock that stands still: Postgres cannot be in a bubble.
@@ -27,12 +31,16 @@ type memLog struct {
 	floor  int64
 	down   bool          // everything fails
 	blind  bool          // Tail fails
-	stall  chan struct{} // Snapshot waits for it, when it is set
+	stall  chan struct{} // Memberships waits for it, when it is set
 	rung   chan struct{}
-	reads  int   // of Replay
-	loads  []int // of Snapshot, for how many users each
-	asked  int   // of Replay and Snapshot
-	lasts  int   // how many more Replays succeed; 0: all
+	reads  int    // of Replay
+	loads  []int  // of Memberships, for how many users each
+	asked  int    // of Replay and Memberships
+	poison string // Memberships fails for this user and whoever is read together with them
+	failed []int  // of Memberships that failed, for how many users each
+	// paging is called before each page of Memberships, when it is set.
+	paging func(users []string, from Place)
+	lasts  int // how many more Replays succeed; 0: all
 	// reading is called in the midst of Replay, when it is set.
 	reading func(user string)
 }
@@ -118,7 +126,10 @@ func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (Page
 	return p, nil
 }
 
-func (l *memLog) Snapshot(ctx context.Context, users []string, asOf, closedAfter int64) (map[string][]Membership, error) {
+func (l *memLog) Memberships(ctx context.Context, users []string, asOf int64, from Place, limit int) (map[string][]Membership, error) {
+	if l.paging != nil {
+		l.paging(users, from)
+	}
 	l.mu.Lock()
 	stall := l.stall
 	l.asked++
@@ -132,14 +143,20 @@ func (l *memLog) Snapshot(ctx context.Context, users []string, asOf, closedAfter
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.down {
+	if l.down || l.poison != "" && slices.Contains(users, l.poison) {
+		l.failed = append(l.failed, len(users))
 		return nil, errDown
 	}
 	l.loads = append(l.loads, len(users))
 	out := map[string][]Membership{}
 	for _, user := range users {
-		for _, m := range l.memberships(user) {
-			if m.Joined <= asOf && (m.Left == 0 || m.Left > closedAfter) {
+		all := l.memberships(user)
+		slices.SortFunc(all, func(a, b Membership) int {
+			return cmp.Or(cmp.Compare(a.Left, b.Left), bytes.Compare(a.ChannelID[:], b.ChannelID[:]))
+		})
+		for _, m := range all {
+			open := m.Left == 0 && bytes.Compare(m.ChannelID[:], from.Channel[:]) > 0
+			if m.Joined <= asOf && (open || m.Left > from.Left) && len(out[user]) < limit {
 				out[user] = append(out[user], m)
 			}
 		}
@@ -243,27 +260,12 @@ func (n *node) open(t *testing.T, opts Options) *client {
 }
 
 // next reads a frame; false at the end of the stream.
-func (c *client) next() (f got, ok bool) {
-	for {
-		line, err := c.in.ReadString('\n')
-		if err != nil {
-			return got{}, false
-		}
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		switch name {
-		case "event":
-			f.event = value
-		case "data":
-			f.data = value
-		case "id":
-			f.id = value
-		case "":
-			if value == "" {
-				return f, true
-			}
-			f.comment = value
-		}
+func (c *client) next() (got, bool) {
+	f, err := ssetest.ReadFrame(c.in)
+	if errors.Is(err, ssetest.ErrStrict) {
+		c.t.Fatal(err)
 	}
+	return got{f.Event, f.Data, f.ID, f.Comment}, err == nil
 }
 
 // expect reads a frame and compares what want has set.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -17,7 +18,7 @@ func (m *Message) AppendJSON(b []byte) []byte {
 
 // size is about how long that is.
 func (m *Message) size() int {
-	n := 280 + len(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
+	n := 280 + len(m.Content) + escapes(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
 	for _, id := range m.MentionUserIDs {
 		n += len(id) + 3
 	}
@@ -94,7 +95,23 @@ func appendEncoded(b []byte, v any) []byte {
 	if err := enc.Encode(v); err != nil {
 		panic("events: encode a frame: " + err.Error())
 	}
-	return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
+	text := bytes.TrimSuffix(w.Bytes()[len(b):], []byte("\n"))
+	return append(w.Bytes()[:len(b)], OneLine(text)...)
+}
+
+// lineEnds are the characters that end a line for some readers, and that a string of JSON may hold as they are.
+// Python's str.splitlines splits at all three. It also splits at \v, \f and U+001C to U+001E, but JSON itself
+// forbids control characters below U+0020 (RFC 8259 §7).
+var lineEnds = strings.NewReplacer("\u0085", `\u0085`, "\u2028", `\u2028`, "\u2029", `\u2029`)
+
+// OneLine returns the same JSON text with the line ends of Unicode escaped, so that every reader takes it for one
+// line. encoding/json escapes U+2028 and U+2029 but not U+0085, and Postgres' jsonb escapes none of them.
+// Outside of strings JSON has none of these characters. OneLine returns text itself if nothing needs an escape.
+func OneLine(text []byte) []byte {
+	if !bytes.Contains(text, []byte("\u0085")) && !bytes.Contains(text, []byte("\u2028")) && !bytes.Contains(text, []byte("\u2029")) {
+		return text
+	}
+	return []byte(lineEnds.Replace(string(text)))
 }
 
 // escapes is how many bytes JSON adds to s, or a little more.
@@ -105,13 +122,14 @@ func escapes(s string) (n int) {
 			n += len(`\u0001`) - 1
 		case c == '"' || c == '\\':
 			n++
+		case endsLine(s[i:]):
+			n += len(`\u0085`) - len("\u0085")
 		}
 	}
 	return n
 }
 
-// plain reports whether a string of JSON may hold s as it is (RFC 8259 §7), and a line of an event stream,
-// which U+2028 and U+2029 end for some readers.
+// plain reports whether a string of JSON may hold s as it is (RFC 8259 §7) and s stays one line for every reader.
 func plain(s string) bool {
 	ascii := true
 	for i := range len(s) {
@@ -120,10 +138,21 @@ func plain(s string) bool {
 			return false
 		case c >= utf8.RuneSelf:
 			ascii = false
-			if c == 0xe2 && i+2 < len(s) && s[i+1] == 0x80 && s[i+2]&^1 == 0xa8 {
+			if endsLine(s[i:]) {
 				return false
 			}
 		}
 	}
 	return ascii || utf8.ValidString(s)
+}
+
+// endsLine reports whether s begins with one of lineEnds: U+0085 is C2 85, the others are E2 80 A8 and E2 80 A9.
+func endsLine(s string) bool {
+	switch s[0] {
+	case 0xc2:
+		return len(s) > 1 && s[1] == 0x85
+	case 0xe2:
+		return len(s) > 2 && s[1] == 0x80 && s[2]&^1 == 0xa8
+	}
+	return false
 }

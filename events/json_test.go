@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// reflected is m as encoding/json writes it by itself.
+// reflected is m as encoding/json writes it by itself, but for U+0085, which it leaves raw.
 func reflected(t *testing.T, m *Message) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -19,7 +20,8 @@ func reflected(t *testing.T, m *Message) string {
 	if err := enc.Encode(m); err != nil {
 		t.Fatal(err)
 	}
-	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	text := string(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	return strings.ReplaceAll(text, "\u0085", `\u0085`)
 }
 
 func TestAMessageIsWrittenAsEncodingJSONDoes(t *testing.T) {
@@ -34,7 +36,9 @@ func TestAMessageIsWrittenAsEncodingJSONDoes(t *testing.T) {
 		"quotes":   {Content: `"\`, AuthorUserID: `"`, GuildID: `\`},
 		"markup":   {Content: "<b>&</b>"},
 		"lines":    {Content: "a\u2028b\u2029c\u2027\u202a—“…”"},
+		"next":     {Content: "a\u0085b\u0084\u0086", AuthorUserID: "\\\u0085"},
 		"end":      {Content: "\xe2\x80"},
+		"end of 2": {Content: "\xc2"},
 		"invalid":  {Content: "a\xffb", MentionUserIDs: []string{"\xe2\x80\xa8"}},
 		"other":    {Content: "héllo 世界 🙂 \ufffd"},
 	} {
@@ -46,11 +50,55 @@ func TestAMessageIsWrittenAsEncodingJSONDoes(t *testing.T) {
 
 func FuzzMessageJSON(f *testing.F) {
 	f.Add("hi <@alice>", "g1", "alice", true)
-	f.Add("\u2028\"\\\n\xff—", "\x00", "é", false)
+	f.Add("\u0085\u2028\"\\\n\xff—", "\x00", "é", false)
 	f.Fuzz(func(t *testing.T, content, guild, user string, flag bool) {
 		m := Message{Content: content, GuildID: guild, AuthorUserID: user, TurnUserID: guild, MentionUserIDs: []string{user, content}, Deleted: flag, Redacted: !flag}
 		if diff := cmp.Diff(reflected(t, &m), string(m.AppendJSON(nil))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
+}
+
+// unicodeLines are all the characters at which Python's str.splitlines splits.
+const unicodeLines = "\n\r\x0b\x0c\x1c\x1d\x1e\u0085\u2028\u2029"
+
+// A text's lines must not become lines of the stream, not even for a reader that splits at Unicode line ends.
+func TestFramesAreLinesToEveryReader(t *testing.T) {
+	t.Parallel()
+	text := "begin" + strings.Join(strings.Split(unicodeLines, ""), "id: 7\\") + "end"
+	e := &Event{
+		Cursor: Cursor{7, 1042}, Kind: MessageCreated, ChannelID: ops, GuildID: text, Name: text,
+		Message: &Message{ChannelID: ops, GuildID: text, XType: General, AuthorUserID: text, Content: text, MentionUserIDs: []string{"reader"}},
+	}
+	renamed := &Event{Cursor: Cursor{7, 1043}, Kind: ChannelUpdated, ChannelID: ops, GuildID: text, Name: text, UserID: text}
+	frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{}), renamed.frameFor("reader", Interval{}, &Filter{})}
+	ready := readyFrame{Cursor: Cursor{7, 1042}, UserID: text, Channels: &[]Channel{{Name: text}}}
+	frames = append(frames, newFrame(streamReady, ready, ready.Cursor))
+	for _, f := range frames {
+		if got := strings.Trim(string(f.SSE()), "\n"); strings.ContainsAny(strings.ReplaceAll(got, "\n", ""), unicodeLines) || strings.Count(got, "\n") != 2 {
+			t.Errorf("got %q, want three lines", got)
+		}
+		if got := strings.TrimSuffix(string(f.line().SSE()), "\n"); strings.ContainsAny(got, unicodeLines) {
+			t.Errorf("got %q, want one line", got)
+		}
+		var data struct{ GuildID, Name, Content, UserID, AuthorUserID string }
+		if err := json.Unmarshal(f.Data, &data); err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []string{data.GuildID, data.Name, data.Content, data.UserID, data.AuthorUserID} {
+			if got != text && got != "" && got != "reader" {
+				t.Errorf("got %q, want %q", got, text)
+			}
+		}
+	}
+}
+
+// The ring's bound counts what JSON adds to a text.
+func TestEscapesCountsWhatJSONAdds(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "plain \u00e9 \u4e16", "\x01\x1f", `"\`, "\u0085\u0084", "\u2028\u2029\u2027", "\n\t"} {
+		if got, least := len(s)+escapes(s), len(appendString(nil, s))-len(`""`); got < least {
+			t.Errorf("%q: got %d bytes, want at least %d", s, got, least)
+		}
+	}
 }

@@ -118,8 +118,8 @@ func (g *gathering) Send(frames []*Frame) error {
 			return errAnswered
 		}
 	}
-	if len(g.frames) > g.events || g.live && (g.events > 0 || g.late.Load()) {
-		return errAnswered // a snapshot comes whole
+	if g.began && len(g.frames) > g.events || g.live && (g.events > 0 || g.late.Load()) {
+		return errAnswered // a poll that begins with a snapshot ends with it
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func (g *gathering) Send(frames []*Frame) error {
 func (g *gathering) take(f *Frame) {
 	switch f.Event {
 	case streamReady, streamReset, streamChannels:
-		g.began = true
+		g.began = g.began || f.ID != "" // the last frame of a snapshot has the id
 		if g.resumed && f.Event == streamReady {
 			return
 		}

@@ -18,6 +18,11 @@ const WriteTimeout = 30 * time.Second
 // gatherBytes is about how much goes out in one write.
 const gatherBytes = 64 << 10
 
+// inputBytes is how much a client may send on its open stream: enough for the small body of a GET, or for a request
+// that was sent ahead. A stream reads it in pieces of 16 bytes, since it keeps the piece for as long as it lasts;
+// the bound keeps that from costing more than a new connection.
+const inputBytes = 4 << 10
+
 // raw writes frames straight to a connection that was taken over from net/http, which saves its buffers and
 // its goroutines. The body has no length and ends with the connection (RFC 9112 §6.3), so HTTP/1.0 proxies
 // read it like everyone else.
@@ -66,16 +71,19 @@ func (t *raw) run(s *Session) {
 
 // watch notices that the client hangs up, or that the stream has ended, and closes the connection. What the
 // client sends is of no use here; it is read and dropped, for a close with unread bytes would reset the
-// connection and take the last frames with it.
+// connection and take the last frames with it. A client that sends more than inputBytes is cut.
 func (t *raw) watch(s *Session) {
 	defer s.left()
 	defer func() { _ = t.conn.Close() }()
-	for {
-		if _, err := t.conn.Read(t.dropped[:]); err != nil {
+	for read := 0; read <= inputBytes; {
+		n, err := t.conn.Read(t.dropped[:])
+		if err != nil {
 			s.Abort()
 			return
 		}
+		read += n
 	}
+	s.fail(errFlooded)
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, gatherBytes); return &b }}

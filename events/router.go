@@ -1,11 +1,10 @@
 package events
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 
 // Errors of Router.Open.
 var (
-	// ErrTooManyStreams: the user holds MaxStreams already.
+	// ErrTooManyStreams: the user holds MaxStreams already, all of them younger than replaceAfter.
 	ErrTooManyStreams = errors.New("too many streams of this user")
 	// ErrClosed: the router is closing; another node, or this one after its restart, will serve.
 	ErrClosed = errors.New("no new streams: shutting down")
@@ -30,8 +29,11 @@ const MaxStreams = 16
 //
 // Locks go router before session, and neither is held over I/O.
 type Router struct {
+	Logger *slog.Logger // set before the first stream; nil: nothing is logged
+
 	log  Log
 	slot chan struct{}   // bounds how many sessions read the log at once
+	solo chan struct{}   // bounds how many users are loaded alone at once
 	ctx  context.Context // ends when the router closes
 	stop context.CancelFunc
 
@@ -45,6 +47,8 @@ type Router struct {
 	all     map[*Session]struct{}
 	loads   []*load // users that wait to be loaded
 	loading bool    // the loader runs
+	failing int     // loads that wait to be tried again
+	told    time.Time
 	closed  bool
 	ended   sync.WaitGroup // one for each of all, and one for the loader
 }
@@ -53,10 +57,10 @@ type Router struct {
 // still tell of: exact for every number that the ring covers.
 type user struct {
 	id        string
-	intervals []Interval
+	intervals intervals
 	live      []*Session    // those attached: their catch-up is done
-	streams   int           // all of them
-	counted   int           // those of clients
+	open      []*Session    // all that count, the oldest first
+	watches   int           // sessions without a client, see Watch
 	idle      *time.Timer   // since there were none
 	slot      chan struct{} // bounds how many of them read the log at once; made by slotOf
 	state     userState
@@ -87,7 +91,7 @@ const (
 func NewRouter(log Log, at Cursor) *Router {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Router{
-		log: log, ctx: ctx, stop: stop, slot: make(chan struct{}, concurrentReads),
+		log: log, ctx: ctx, stop: stop, slot: make(chan struct{}, concurrentReads), solo: make(chan struct{}, soloLoads),
 		at: at, ring: ring{floor: at.Seq},
 		users: map[string]*user{}, routes: map[uuid.UUID]*route{}, all: map[*Session]struct{}{},
 	}
@@ -129,7 +133,7 @@ func (r *Router) publish(e *Event) {
 		}
 	}
 	if u := r.users[e.Admin]; u != nil && e.Admin != "" {
-		if _, member := u.interval(e); !member {
+		if _, member := u.intervals.of(e); !member {
 			u.offer(e, &n)
 		}
 	}
@@ -146,21 +150,11 @@ func (r *Router) publish(e *Event) {
 func (u *user) offer(e *Event, n *deliveries) {
 	var in Interval // of one that lasts only an edit asks when it began
 	if e.Kind == MessageUpdated || e.Kind == MessageDeleted {
-		in, _ = u.interval(e)
+		in, _ = u.intervals.of(e)
 	}
 	for i := len(u.live) - 1; i >= 0; i-- { // an overflow takes the session out
 		u.live[i].offer(e, in, n)
 	}
-}
-
-// interval is the one by which u hears e as a member.
-func (u *user) interval(e *Event) (Interval, bool) {
-	for i := u.first(e.ChannelID); i < len(u.intervals) && u.intervals[i].ChannelID == e.ChannelID; i++ {
-		if u.intervals[i].covers(e) {
-			return u.intervals[i], true
-		}
-	}
-	return Interval{}, false
 }
 
 // isFor reports whether user hears e without being a member.
@@ -191,33 +185,24 @@ func (r *Router) concerned(id string, e *Event) *user {
 }
 
 func (r *Router) join(u *user, i Interval) {
-	u.insert(i)
-	rt := r.routes[i.ChannelID]
+	u.intervals.insert(i)
+	r.route(u, i.ChannelID)
+}
+
+func (r *Router) route(u *user, channel uuid.UUID) {
+	rt := r.routes[channel]
 	if rt == nil {
 		rt = &route{}
-		r.routes[i.ChannelID] = rt
+		r.routes[channel] = rt
 	}
 	rt.users = append(rt.users, u)
 }
 
 func (r *Router) leave(u *user, e *Event) {
-	u.intervals = slices.DeleteFunc(u.intervals, func(i Interval) bool { return i.Left != 0 && i.Left <= r.ring.floor })
-	for i := u.first(e.ChannelID); i < len(u.intervals) && u.intervals[i].ChannelID == e.ChannelID; i++ {
-		if u.intervals[i].Left == 0 {
-			u.intervals[i].Left = e.Cursor.Seq
-			r.unroute(u, e.ChannelID)
-		}
+	if u.intervals.end(e.ChannelID, e.Cursor.Seq) {
+		r.unroute(u, e.ChannelID)
 	}
-}
-
-// insert keeps the intervals in the order of their channels.
-func (u *user) insert(i Interval) {
-	u.intervals = slices.Insert(u.intervals, u.first(i.ChannelID), i)
-}
-
-// first is where the intervals in a channel begin.
-func (u *user) first(channel uuid.UUID) int {
-	return sort.Search(len(u.intervals), func(i int) bool { return bytes.Compare(u.intervals[i].ChannelID[:], channel[:]) >= 0 })
+	u.intervals.forget(r.ring.floor)
 }
 
 func (r *Router) unroute(u *user, channel uuid.UUID) {
@@ -232,10 +217,11 @@ func (r *Router) unroute(u *user, channel uuid.UUID) {
 	}
 }
 
-// enter tells the router which life of the database the log was read from, and what has survived from the
-// one that it knew. Sessions that are beyond it end. It answers false when the router itself was: then what
-// it knew is gone, all sessions end, and it starts at the base.
-func (r *Router) enter(epoch, base int64) bool {
+// enter tells the router which life of the database the log was read from, what has survived from the one
+// that it knew, and where that life began. Sessions that are beyond what has survived end. It answers false
+// when the router itself was: then what it knew is gone, all sessions end, and it starts where the life
+// began.
+func (r *Router) enter(epoch, base, head int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if epoch == r.at.Epoch {
@@ -251,7 +237,7 @@ func (r *Router) enter(epoch, base int64) bool {
 	if !lost {
 		return true // a restart: numbers go on, ids carry the new epoch from here on
 	}
-	r.restart(base)
+	r.restart(max(base, head))
 	return false
 }
 

@@ -14,8 +14,8 @@ const (
 
 const (
 	heartbeatInterval = 15 * time.Second
-	// A stream whose position is this far past the last id that it showed is told the new position, at a
-	// heartbeat or while it catches up, so that a later resume need not walk what was not meant for it.
+	// A stream that catches up is told its position when it is this far past the last id that it showed, so that a
+	// later resume need not walk what was not meant for it. A live stream is told at each heartbeat.
 	cursorLag = 1000
 )
 
@@ -68,8 +68,9 @@ type Session struct {
 	router *Router
 	opts   Options // Resume and Reset are the worker's own once it has started
 	from   int64   // what the client has seen when it opened the stream; never changes
-	user   *user   // set by Open, guarded by router.mu from then on
-	parted bool    // it does not count as one of its user's streams any more; guarded by router.mu
+	born   time.Time
+	user   *user // set by Open, guarded by router.mu from then on
+	parted bool  // it does not count as one of its user's streams any more; guarded by router.mu
 	to     Transport
 
 	mu      sync.Mutex
@@ -101,8 +102,11 @@ const (
 	ended            // nothing is written any more
 )
 
-// Open reserves a stream. The caller must start it, or abort it. ErrTooManyStreams and ErrClosed tell that
-// there is none.
+// closedReplaced is why a stream ends that makes room for a new one of its user.
+const closedReplaced = "replaced"
+
+// Open reserves a stream. The caller must start it, or abort it. A user who holds MaxStreams loses one that is
+// older than replaceAfter. ErrTooManyStreams and ErrClosed tell that there is none.
 func (r *Router) Open(opts Options) (*Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,14 +121,15 @@ func (r *Router) Open(opts Options) (*Session, error) {
 		u = &user{id: opts.User}
 		r.users[opts.User] = u
 	}
-	if !opts.Uncounted && u.counted == MaxStreams {
+	if !opts.Uncounted && len(u.open) >= MaxStreams && !r.replaceLocked(u) {
 		return nil, ErrTooManyStreams
 	}
-	u.streams++
-	if !opts.Uncounted {
-		u.counted++
+	s := &Session{router: r, opts: opts, user: u, born: time.Now()}
+	if opts.Uncounted {
+		u.watches++
+	} else {
+		u.open = append(u.open, s)
 	}
-	s := &Session{router: r, opts: opts, user: u}
 	s.run = s.work
 	if opts.Resume != nil {
 		s.from = opts.Resume.Seq
@@ -367,7 +372,7 @@ func (s *Session) tick() {
 		s.kick()
 		return
 	case len(s.queue) > 0: // it will not get any better by more bytes
-	case at.Seq-s.shown >= cursorLag:
+	case at.Seq > s.shown: // by time, not by count: retention may go by time, and must not overtake a stream that is open
 		s.enqueue(cursorFrame(at))
 	default:
 		s.enqueue(s.opts.heartbeat(&at))

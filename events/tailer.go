@@ -106,11 +106,16 @@ func (t *Tailer) next(ctx context.Context) (Tail, error) {
 	}
 	t.readNow()
 	t.horizon.see(tail, t.logger)
-	if !t.router.enter(tail.Epoch, tail.Base) {
+	if !t.router.enter(tail.Epoch, tail.Base, tail.Head) {
 		// The position was beyond what this life of the database begins with: what was read after it is
 		// not what follows the base. Read again from there.
-		t.logger.Warn("the database is back without its latest events; streams beyond them are reset",
-			"epoch", tail.Epoch, "base", tail.Base)
+		if tail.Contradiction != "" {
+			t.logger.Error("the database is not the one that was read, all streams are reset; was it restored or changed by hand?",
+				"contradiction", tail.Contradiction, "epoch", tail.Epoch, "head", tail.Head)
+		} else {
+			t.logger.Warn("the database is back without its latest events; streams beyond them are reset",
+				"epoch", tail.Epoch, "base", tail.Base)
+		}
 		return t.next(ctx)
 	}
 	if t.router.expire(tail.Floor) {

@@ -116,8 +116,8 @@ func notArchived(c db.Channel) error {
 
 // unchanged is the cursor of a mutation that found nothing to do: one that the caller has been served to.
 func unchanged(ctx context.Context, q db.Queries, c db.Channel) (events.Cursor, error) {
-	epoch, base, err := q.Epoch(ctx)
-	at := events.Cursor{Epoch: epoch, Seq: base}
+	epoch, head, err := q.Epoch(ctx)
+	at := events.Cursor{Epoch: epoch, Seq: head}
 	switch {
 	case c.JoinedSeq != nil:
 		at.Seq = *c.JoinedSeq

@@ -33,6 +33,16 @@ func (p proxies) client(r *http.Request) netip.Addr {
 	return at
 }
 
+// household is the part of a client's address by which clients are told apart; the zero Addr: they are not, for
+// loopback and a trusted proxy that names nobody stand for many.
+func (s *Server) household(r *http.Request) netip.Addr {
+	a := s.proxies.client(r)
+	if a.IsLoopback() || s.proxies.trust(a) {
+		return netip.Addr{}
+	}
+	return household(a)
+}
+
 // overTLS reports whether the client's connection is encrypted, as far as we or a trusted proxy can tell.
 func (p proxies) overTLS(r *http.Request) bool {
 	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" && p.trust(parseAddress(r.RemoteAddr))

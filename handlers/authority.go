@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -17,6 +18,7 @@ type Identity struct {
 	Guilds  []string  // those that the token is for; nil: all
 	Expires time.Time // zero: not said
 	proof   string    // what its authority knows it by again
+	session sessionID // of the cookie that it came in; zero: it came in none
 }
 
 // MayEnter reports whether the token is for a guild.
@@ -26,8 +28,9 @@ func (id Identity) MayEnter(guild string) bool {
 
 // An authority knows whose a token is: Tokens, or Center.
 type authority interface {
-	// Check tells who a token is of; a *problem is for its bearer.
-	Check(ctx context.Context, token string) (Identity, error)
+	// Check tells who a token is of; a *problem is for its bearer. from is the bearer's address; the zero Addr: that
+	// of a peer who connects for many clients.
+	Check(ctx context.Context, from netip.Addr, token string) (Identity, error)
 	// Revoked reports whether a stream that was opened as id has to end. Where that is not known, it has not.
 	Revoked(ctx context.Context, id Identity) bool
 }
@@ -35,9 +38,14 @@ type authority interface {
 // byCenter is Center as the authority.
 type byCenter struct{ *center.Client }
 
-func (c byCenter) Check(ctx context.Context, token string) (Identity, error) {
-	id, err := c.Introspect(ctx, token)
+func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Identity, error) {
+	id, err := c.Introspect(ctx, from, token)
 	switch {
+	case errors.Is(err, center.ErrTooManyNew):
+		p := newProblem(http.StatusTooManyRequests, "too_many_sign_ins",
+			"too many tokens that are not known came from your address; try again later, with a valid token")
+		p.retryAfter = 1
+		return Identity{}, p
 	case errors.Is(err, center.ErrInactive):
 		return Identity{}, errTokenInvalid
 	case errors.Is(err, center.ErrUnavailable):

@@ -157,8 +157,11 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	items, next := page(found, asked, func(c events.Channel) string { return c.ID.String() })
-	return writeJSON(w, http.StatusOK, listAnswer[events.Channel]{items, next})
+	p := listPage{limit: asked}
+	for _, c := range found {
+		p.add(c, c.ID.String())
+	}
+	return p.write(w)
 }
 
 func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {

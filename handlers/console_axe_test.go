@@ -140,7 +140,7 @@ func play(t *testing.T, n *node, p *page) {
 	bob.says(t, support, "Refunds are on the way")
 	n.settle(t)
 	p.click("#cut")
-	p.awaitText("#resumed", "5 events in the backlog, none doubled")
+	p.awaitText("#resumed", "5 events in the backlog, no duplicates")
 	p.awaitText("#resumed", "nothing is missing")
 	p.await(`document.querySelectorAll("#channels .count").length === 2`)
 }

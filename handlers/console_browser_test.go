@@ -22,6 +22,7 @@ type browser struct{ ctx context.Context }
 // openBrowser starts Chromium, which ends with the test.
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
+	long(t)
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Skip("the console is tested in Chromium, which is not installed: apt-get install chromium")

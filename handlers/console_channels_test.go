@@ -76,7 +76,7 @@ func testConsoleChannels(t *testing.T, b *browser) {
 	p.enter()
 	p.awaitText("#details-problem", "1 to 128 of letters")
 	p.click("#leave")
-	p.awaitText("#confirm", "Leave open to all?")
+	p.awaitText("#confirm", "Leave #open to all?")
 	p.click("#confirm .primary")
 	p.awaitText("#room-name", "No channel is open")
 	p.await(`![...document.querySelectorAll("#channels .name")].some((e) => e.innerText === "open to all")`)

@@ -64,7 +64,7 @@ func testConsoleCut(t *testing.T, b *browser) {
 	p.awaitText("#messages", "mine, while it is cut") // a post needs no stream
 	n.settle(t)                                       // else some of it comes after stream.live
 	p.click("#cut")
-	p.awaitText("#resumed", "6 events in the backlog, none doubled")
+	p.awaitText("#resumed", "6 events in the backlog, no duplicates")
 	p.awaitText("#resumed", "nothing is missing")
 	p.await(`document.querySelectorAll("#messages li").length === 9`)
 	if got, want := strings.Join(p.messages(), ", "), "message 6, message 7, mine, while it is cut"; !strings.HasSuffix(got, want) {
@@ -84,7 +84,27 @@ func testConsoleCut(t *testing.T, b *browser) {
 	}
 	writing.Wait()
 	w.wantAll(p)
-	p.awaitText("#resumed", "none doubled")
+	p.awaitText("#resumed", "no duplicates")
+}
+
+// A resume that brings nothing still brings the position: the next one begins there, before that has left the log.
+func testConsoleQuietResume(t *testing.T, b *browser) {
+	n, _, alice, w := channelByProxy(t)
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	elsewhere := w.u.general(t, "without alice").Channel.ID
+	p.click("#cut")
+	p.awaitText("#stream-state", "Cut")
+	last := w.u.post(t, elsewhere, "alice does not hear this").Cursor
+	n.settle(t)
+	p.click("#cut")
+	p.awaitText("#stream-state", "Live")
+	p.awaitText("#cursor", last)
+	p.click("#cut")
+	p.awaitText("#stream-state", "Cut")
+	p.awaitText("#cursor", last)
+	p.click("#cut")
+	p.awaitText("#resumed", "no events in the backlog, no duplicates")
 }
 
 func testConsoleTabs(t *testing.T, b *browser) {
@@ -195,7 +215,7 @@ func testConsoleBadGateway(t *testing.T, b *browser) {
 	way.fail(false)
 	p.awaitText("#stream-state", "Live")
 	w.wantAll(p)
-	p.awaitText("#resumed", "4 events in the backlog, none doubled")
+	p.awaitText("#resumed", "4 events in the backlog, no duplicates")
 }
 
 // A network that swallows everything, and tells nobody: what remains is that no heartbeat comes.
@@ -215,7 +235,7 @@ func testConsoleSilence(t *testing.T, b *browser) {
 	n.settle(t)
 	f.worker().later(41)
 	w.wantAll(p)
-	p.awaitText("#resumed", "3 events in the backlog, none doubled")
+	p.awaitText("#resumed", "3 events in the backlog, no duplicates")
 }
 
 func testConsoleReset(t *testing.T, b *browser) {
@@ -231,7 +251,7 @@ func testConsoleReset(t *testing.T, b *browser) {
 	n.user("bob").general(t, "new", "alice")
 	way.set(func() { way.forged = "1.1" }) // an epoch that never was
 	p.click("#cut")
-	p.awaitText("#stream-reason", "the position is of another database")
+	p.awaitText("#stream-reason", "the position belongs to another database")
 	w.wantAll(p)
 	p.awaitText("#channels", "new")
 	w.post(1)
@@ -254,7 +274,7 @@ func testConsoleDoubled(t *testing.T, b *browser) {
 	n.settle(t)
 	way.set(func() { way.forged = first.Cursor })
 	p.click("#cut")
-	p.awaitText("#resumed", "5 events in the backlog, 3 doubled")
+	p.awaitText("#resumed", "5 events in the backlog, 3 duplicates")
 	w.wantAll(p)
 }
 
@@ -267,7 +287,7 @@ func testConsoleNoAnswer(t *testing.T, b *browser) {
 	way.set(func() { way.swallow = true })
 	p.write("#text", "once")
 	p.enter()
-	p.awaitText("#composer-problem", "it will not be said twice")
+	p.awaitText("#composer-problem", "it will be posted only once")
 	p.awaitText("#messages", "once") // it has arrived, as the stream tells
 	way.set(func() { way.swallow = false })
 	p.do(chromedp.Focus(chromedp.CSS("#text")))

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -16,6 +17,10 @@ func TestConsole(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *browser){
 		"sign in and out":                testConsoleSession,
 		"a token ends":                   testConsoleTokenEnds,
+		"a session ends":                 testConsoleSessionEnds,
+		"texts from right to left":       testConsoleDirections,
+		"the first message":              testConsoleFirstMessage,
+		"a quiet resume":                 testConsoleQuietResume,
 		"below a prefix":                 testConsoleBelowAPrefix,
 		"without TLS":                    testConsoleInsecure,
 		"two users talk":                 testConsoleTalk,
@@ -104,6 +109,41 @@ func testConsoleTokenEnds(t *testing.T, b *browser) {
 	p.awaitText("#stream-state", "Live")
 	n.user("bob").post(t, id, "still there?")
 	p.awaitText("#messages", "still there?") // the channel is open as before
+}
+
+// However a session ends, people read what they can do about it: the same whether the browser has dropped the cookie
+// with the token, or the server finds the token expired.
+func testConsoleSessionEnds(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice := n.user("alice")
+	expired, err := n.tokens.Sign("alice", nil, time.Nanosecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := b.profile(t).page()
+	p.expectRefusals()
+	for _, tt := range []struct{ name, cookie, want string }{
+		{"no cookie", "", "Your session has ended. Sign in again."},
+		{"an expired token", expired, "Your session has ended. Sign in again."},
+		{"a token that is not known", "wrong", "Your token is no longer valid. Sign in with a new one."},
+	} {
+		p.signIn(n.url, alice)
+		cookies, err := chromedp.Call(p.ctx, network.GetCookies, network.GetCookiesParams{URLs: []string{n.url}})
+		if err != nil || len(cookies.Cookies) != 1 {
+			t.Fatalf("got %v and error %v, want one cookie", cookies, err)
+		}
+		name := cookies.Cookies[0].Name
+		if _, err := chromedp.Call(p.ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: name, URL: n.url}); err != nil {
+			t.Fatal(err)
+		}
+		if tt.cookie != "" {
+			if _, err := chromedp.Call(p.ctx, network.SetCookie, network.SetCookieParams{Name: name, Value: tt.cookie, URL: n.url}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.click("#find") // asks the server
+		p.awaitText("#sign-in-problem", tt.want)
+	}
 }
 
 // A browser that keeps no cookies, or a token that is too long for one; and one that keeps nothing else.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
 )
 
@@ -158,7 +159,7 @@ func holdFrame(f frame) error {
 		return err
 	}
 	if err := c.check("/components/schemas/"+name.String(), b); err != nil {
-		return fmt.Errorf("%w: an event that is not as the contract has it: %w", errStrict, err)
+		return fmt.Errorf("%w: an event that is not as the contract has it: %w", ssetest.ErrStrict, err)
 	}
 	return nil
 }

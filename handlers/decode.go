@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"fabric-guild/events"
 )
 
 // maxBody bounds a request's body, in bytes.
@@ -23,7 +25,7 @@ const maxBody = 64 << 10
 func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	var v T
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset := params["charset"]; err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+	if err != nil || kind != "application/json" || !isUTF8(params["charset"]) {
 		return v, newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json")
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
@@ -38,6 +40,12 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	}
 	err = decodeObject(body, reflect.ValueOf(&v).Elem())
 	return v, err
+}
+
+// isUTF8 reports whether a charset is UTF-8, by its name or by the label that many write (WHATWG Encoding §4.2).
+// No charset at all is UTF-8.
+func isUTF8(charset string) bool {
+	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }
 
 func decodeObject(body []byte, v reflect.Value) error {
@@ -164,10 +172,11 @@ func sorted(wrong []fieldError) []fieldError {
 	return wrong
 }
 
+// encode returns v as one line of JSON for every reader (events.OneLine), with mentions as they were written.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(v)
-	return b.Bytes(), err
+	return events.OneLine(b.Bytes()), err
 }

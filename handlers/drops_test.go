@@ -25,6 +25,7 @@ const (
 
 // Eight writers over six channels, and a reader whose connection breaks at random bytes or times.
 func TestAReaderThatIsDroppedAtRandomMissesNothing(t *testing.T) {
+	long(t)
 	t.Parallel()
 	overTransports(t, func(t *testing.T, n *node, over transport) {
 		dropAtRandom(t, over, n)
@@ -33,6 +34,7 @@ func TestAReaderThatIsDroppedAtRandomMissesNothing(t *testing.T) {
 
 // The same with the writers and the reader at two nodes of one database, by turns.
 func TestAReaderThatChangesNodesMissesNothing(t *testing.T) {
+	long(t)
 	t.Parallel()
 	first := start(t, setup{})
 	second := start(t, setup{database: first.database, state: first.state, r3labs: true})

@@ -162,32 +162,37 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	members, next := page(found, asked, nextInRoster)
 	if m.WakeList, err = s.db.WakeListAt(r.Context(), m.ChannelID, m.WakeVersion); err != nil {
 		return err
 	}
 	facts := m.Facts()
-	items := make([]delivery, 0, len(members)+1)
-	explain := func(user string) {
-		outcome, reason := facts.Decide(user)
-		items = append(items, delivery{UserID: user, Outcome: outcome.String(), Reason: reason.String()})
+	items := make([]delivery, len(found))
+	for i, u := range found {
+		items[i] = explain(facts, u.UserID)
 	}
-	for _, u := range members {
-		explain(u.UserID)
+	if err := s.addStates(r.Context(), m, items); err != nil {
+		return err
 	}
-	if next == nil && facts.Admin != "" {
+	p := listPage{limit: asked}
+	for i, u := range found {
+		p.add(items[i], nextInRoster(u))
+	}
+	if p.next == nil && facts.Admin != "" {
 		member, err := s.db.WasMember(r.Context(), m.ChannelID, facts.Admin, m.Seq)
 		if err != nil {
 			return err
 		}
 		if !member {
-			explain(facts.Admin)
+			p.limit++ // the admin comes behind the last page, and has no place in the roster
+			p.add(explain(facts, facts.Admin), "")
 		}
 	}
-	if err := s.addStates(r.Context(), m, items); err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, listAnswer[delivery]{items, next})
+	return p.write(w)
+}
+
+func explain(facts *events.Facts, user string) delivery {
+	outcome, reason := facts.Decide(user)
+	return delivery{UserID: user, Outcome: outcome.String(), Reason: reason.String()}
 }
 
 // addStates says of those who were woken what became of it.

@@ -2,5 +2,14 @@ package handlers
 
 import "time"
 
+// LookAtKeys has the key files looked at when they are used next.
+func LookAtKeys(s *Server) {
+	for _, k := range s.keys {
+		k.mu.Lock()
+		k.looked = time.Time{}
+		k.mu.Unlock()
+	}
+}
+
 // Lifetime is how long a stream may last.
 func Lifetime(most time.Duration) time.Duration { return lifetime(most) }

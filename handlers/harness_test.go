@@ -20,6 +20,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
@@ -29,7 +30,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = ssetest.Patience
 
 // A transport is a way in which streams are served.
 type transport struct {
@@ -47,10 +48,21 @@ var (
 	}
 )
 
+// long marks a test that go test -short leaves out: it takes long, or needs another program than Postgres.
+func long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short")
+	}
+}
+
 // overTransports runs a test once for each transport, on a node of its own.
 func overTransports(t *testing.T, test func(t *testing.T, n *node, over transport)) {
 	t.Helper()
 	for _, over := range transports {
+		if testing.Short() && over != raw {
+			continue
+		}
 		t.Run(over.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, start(t, setup{r3labs: over.r3labs, tls: over.tls}), over)
@@ -74,6 +86,8 @@ type setup struct {
 	logger     *slog.Logger
 	sendBuffer int // of accepted connections, in bytes
 
+	connections int // that are open at once, as the program bounds them; 0: any number
+
 	streamMaxAge time.Duration // 0: for ever
 }
 
@@ -87,9 +101,11 @@ type node struct {
 	server *handlers.Server
 	tokens *handlers.Tokens
 	key    *handlers.OperatorKey
-	client *http.Client
-	label  string
-	stop   func() // streams, requests, readers, pool; may be called more than once
+	// bounded is the listener of a node with connections; nil: it has any number.
+	bounded *handlers.Listener
+	client  *http.Client
+	label   string
+	stop    func() // streams, requests, readers, pool; may be called more than once
 }
 
 var nodes atomic.Int64
@@ -134,18 +150,24 @@ func (n *node) run(ctx context.Context) {
 	n.router = events.NewRouter(n.db, head)
 	tailer := events.NewTailer(n.db, n.router, n.db.Bell(), n.logger)
 	authority, admin := n.authority()
-	var handler http.Handler
-	n.server, handler = handlers.New(handlers.Config{
-		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
-		Center: authority, Admin: admin, Operator: n.key,
-		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
-		RateLimit: n.edge.RateLimit, MaxStreams: n.edge.MaxStreams, MaxStreamsPerAddress: n.edge.MaxStreamsPerAddress,
-		TrustedProxies: n.edge.TrustedProxies, AllowOrigins: n.edge.AllowOrigins, Hosts: n.hosts,
-	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	if n.connections > 0 {
+		n.bounded = handlers.Bound(listener, n.connections)
+		listener = n.bounded
+	} else {
+		listener = narrow{listener, n.sendBuffer}
+	}
+	var handler http.Handler
+	n.server, handler = handlers.New(handlers.Config{
+		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
+		Center: authority, Admin: admin, Operator: n.key, Listener: n.bounded,
+		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
+		RateLimit: n.edge.RateLimit, MaxStreams: n.edge.MaxStreams, MaxStreamsPerAddress: n.edge.MaxStreamsPerAddress,
+		TrustedProxies: n.edge.TrustedProxies, AllowOrigins: n.edge.AllowOrigins, Hosts: n.hosts,
+	})
 	n.url = "http://" + listener.Addr().String() + n.basePath
 	var cert *handlers.Certificate
 	if n.tls {
@@ -163,7 +185,7 @@ func (n *node) run(ctx context.Context) {
 	var background sync.WaitGroup
 	background.Go(func() { tailer.Run(reading) })
 	background.Go(func() { n.db.RunDoorbell(reading, n.database, n.logger) })
-	background.Go(func() { _ = handlers.Serve(web, narrow{listener, n.sendBuffer}) })
+	background.Go(func() { _ = handlers.Serve(web, listener) })
 
 	n.stop = sync.OnceFunc(func() {
 		if authority != nil {
@@ -264,21 +286,7 @@ func (n *node) settle(t *testing.T) {
 }
 
 // eventually waits for a condition, and reports whether it came.
-func eventually(condition func() bool) bool {
-	deadline := time.After(patience)
-	again := time.NewTicker(5 * time.Millisecond)
-	defer again.Stop()
-	for {
-		if condition() {
-			return true
-		}
-		select {
-		case <-again.C:
-		case <-deadline:
-			return false
-		}
-	}
-}
+func eventually(condition func() bool) bool { return ssetest.Await(condition) }
 
 // A user is someone with a token, and the node that they speak to.
 type user struct {
@@ -342,17 +350,22 @@ func (u *user) do(method, path string, body any, headers ...string) (answer, err
 			r.Header.Del(headers[i])
 		}
 	}
+	a, err := u.send(r)
+	if err == nil {
+		holdAnswer(u.n.t, method, path, a)
+	}
+	return a, err
+}
+
+// send sends a request as it is.
+func (u *user) send(r *http.Request) (answer, error) {
 	resp, err := u.n.client.Do(r)
 	if err != nil {
 		return answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
-	a := answer{resp.StatusCode, resp.Header, b}
-	if err == nil {
-		holdAnswer(u.n.t, method, path, a)
-	}
-	return a, err
+	return answer{resp.StatusCode, resp.Header, b}, err
 }
 
 // ask is do for a status and a shape: an answer that differs in either is an error.

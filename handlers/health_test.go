@@ -1,12 +1,17 @@
 package handlers_test
 
 import (
+	"errors"
+	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"fabric-guild/db/dbtest"
+	"fabric-guild/handlers"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -16,8 +21,9 @@ type health struct {
 }
 
 type readiness struct {
-	Status string   `json:"status"`
-	Checks []string `json:"checks"`
+	Status   string   `json:"status"`
+	Checks   []string `json:"checks"`
+	Warnings []string `json:"warnings"`
 }
 
 // awaitReadyz waits until exactly these checks fail, in their order; none: until the server is ready.
@@ -60,7 +66,7 @@ func TestHealth(t *testing.T) {
 	n := start(t, setup{database: pg.URL()})
 	nobody := &user{n, "", ""}
 	n.awaitReadyz(t, "")
-	all := readiness{"ready", []string{"accepting", "database", "log", "horizon"}}
+	all := readiness{Status: "ready", Checks: []string{"accepting", "database", "changes", "log", "horizon"}}
 	if diff := cmp.Diff(all, call[readiness](t, nobody, 200, "GET", "/readyz", nil)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -84,8 +90,94 @@ func TestHealth(t *testing.T) {
 	call[health](t, nobody, 200, "GET", "/healthz", nil)
 }
 
+// A database that answers every question and takes no change: nobody should be sent here.
+func TestADatabaseThatIsReadOnlyIsNotReady(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	id := alice.general(t, "ops").Channel.ID
+	conn := dbtest.Connect(t, n.database)
+	alter := func(value string) {
+		for _, statement := range []string{
+			`BEGIN READ WRITE`,
+			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = ` + value + `', current_database()); END $$`,
+			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+			`COMMIT`,
+		} {
+			if _, err := conn.Exec(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	alter("on")
+	details := n.awaitReadyz(t, "changes_refused", "changes")
+	if !strings.Contains(details[0], "default_transaction_read_only is on") {
+		t.Errorf("got %q, want what to do", details[0])
+	}
+	alice.refused(t, 503, "unavailable", "POST", "/api/channels/"+id+"/messages", body{"content": "hi"})
+	alter("off")
+	n.awaitReadyz(t, "")
+}
+
+// A key file that cannot be read any more, for whatever reason, harms nobody before the next start: the key
+// is known. That is told in the log, once, by /readyz and by a metric, until the file can be read again.
+func TestAKeyThatBecomesUnreadableStaysInUse(t *testing.T) {
+	t.Parallel()
+	log := &syncBuffer{}
+	n := start(t, setup{logger: slog.New(slog.NewTextHandler(log, nil))})
+	alice := n.user("alice")
+	path := filepath.Join(n.state, "token.key")
+	key, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(content []byte, mode os.FileMode) func() error {
+		return func() error { return errors.Join(os.WriteFile(path, content, 0o600), os.Chmod(path, mode)) }
+	}
+	ready := func() (got readiness) {
+		handlers.LookAtKeys(n.server)
+		return call[readiness](t, &user{n, "", ""}, 200, "GET", "/readyz", nil)
+	}
+	for _, fault := range []struct {
+		name  string
+		cause func() error
+	}{
+		{"others can read it", write(key, 0o644)},
+		{"damaged", write([]byte("damaged"), 0o600)},
+		{"not there", func() error { return os.Remove(path) }},
+	} {
+		if err := fault.cause(); err != nil {
+			t.Fatal(err)
+		}
+		got := ready()
+		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "token.key") {
+			t.Errorf("%s: got %+v, want a warning", fault.name, got)
+		}
+		call[map[string]any](t, alice, 200, "GET", "/api/me", nil)
+		if got := n.scrape(t).sum("fabric_guild_key_readable", `file="token.key"`); got != 0 {
+			t.Errorf("%s: got %v, want a metric that says so", fault.name, got)
+		}
+	}
+	if err := write(key, 0o600)(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ready(); len(got.Warnings) > 0 {
+		t.Errorf("got %+v once it can be read again, want no warning", got)
+	}
+	call[map[string]any](t, alice, 200, "GET", "/api/me", nil)
+	if got := n.scrape(t).sum("fabric_guild_key_readable", `file="token.key"`); got != 1 {
+		t.Errorf("got %v once it can be read again, want 1", got)
+	}
+	for text, want := range map[string]int{"the key cannot be read": 1, "the key can be read again": 1} {
+		if got := strings.Count(log.String(), text); got != want {
+			t.Errorf("got %d lines with %q, want %d", got, text, want)
+		}
+	}
+}
+
 // A transaction past the server's own, which has no timeout: streams wait for it, and the server says so.
 func TestAHeldHorizonIsNotReady(t *testing.T) {
+	long(t)
 	t.Parallel()
 	n := start(t, setup{})
 	alice := n.user("alice")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,9 @@ type keyFile struct {
 	mu     sync.Mutex
 	key    []byte
 	looked time.Time   // when the file was last looked at
-	file   os.FileInfo // what it was then
+	file   os.FileInfo // what it was when the key was read
+	fault  error       // why the file could not be used then, and the key that was read before is
+	logger *slog.Logger
 }
 
 const (
@@ -93,38 +96,92 @@ func (k *keyFile) give(f *os.File) error {
 	return f.Chown(owner(dir), -1)
 }
 
-// current is the key.
+// current returns the key. A file that can no longer be used changes nothing: the key that was read from it
+// stays in use, until the file can be used again.
 func (k *keyFile) current() ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.key != nil && time.Since(k.looked) < keyCheck {
 		return k.key, nil
 	}
-	info, err := os.Stat(k.path)
-	if err != nil {
-		return nil, fmt.Errorf("the key: %w", err)
-	}
-	if err := k.owned(info); err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&keyForbid != 0 {
-		return nil, fmt.Errorf("the key %s can be read by others (mode %04o): chmod 600 it, and rotate it if it may have been read", k.path, info.Mode().Perm())
+	key, file, err := k.readLocked()
+	if k.key == nil {
+		if err != nil {
+			return nil, err
+		}
+		k.key, k.file, k.looked = key, file, time.Now()
+		return key, nil
 	}
 	k.looked = time.Now()
+	k.noteLocked(err)
+	if err == nil {
+		k.key, k.file = key, file
+	}
+	return k.key, nil
+}
+
+// noteLocked logs the first of the faults in a row, and their end.
+func (k *keyFile) noteLocked(fault error) {
+	switch {
+	case k.logger == nil:
+	case fault != nil && k.fault == nil:
+		k.logger.Error("the key cannot be read; the one that was read before stays in use, so a rotation has no "+
+			"effect, and a restart would fail", "error", fault)
+	case fault == nil && k.fault != nil:
+		k.logger.Info("the key can be read again", "path", k.path)
+	}
+	k.fault = fault
+}
+
+// logTo has faults of the file logged.
+func (k *keyFile) logTo(logger *slog.Logger) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.logger = logger
+}
+
+// readable looks at the file if it is time to, and reports whether it can be used.
+func (k *keyFile) readable() bool {
+	_, err := k.current()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return err == nil && k.fault == nil
+}
+
+// keysReadable reports for each key file of the server, by its name, whether it can be used.
+func (s *Server) keysReadable() map[string]bool {
+	all := map[string]bool{}
+	for name, key := range s.keys {
+		all[name] = key.readable()
+	}
+	return all
+}
+
+// readLocked returns the key in the file, and the file. The same file still holds the same key.
+func (k *keyFile) readLocked() ([]byte, os.FileInfo, error) {
+	info, err := os.Stat(k.path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the key: %w", err)
+	}
+	if err := k.owned(info); err != nil {
+		return nil, nil, err
+	}
+	if info.Mode().Perm()&keyForbid != 0 {
+		return nil, nil, fmt.Errorf("the key %s can be read by others (mode %04o): chmod 600 it, and rotate it if it may have been read", k.path, info.Mode().Perm())
+	}
 	// A rotation puts another file in its place; times of change may be the same.
-	if k.key != nil && os.SameFile(info, k.file) && info.ModTime().Equal(k.file.ModTime()) {
-		return k.key, nil
+	if k.key != nil && k.fault == nil && os.SameFile(info, k.file) && info.ModTime().Equal(k.file.ModTime()) {
+		return k.key, k.file, nil
 	}
 	b, err := os.ReadFile(k.path)
 	if err != nil {
-		return nil, fmt.Errorf("the key: %w", err)
+		return nil, nil, fmt.Errorf("the key: %w", err)
 	}
 	key, err := hex.DecodeString(strings.TrimSpace(string(b)))
 	if err != nil || len(key) != keyBytes {
-		return nil, fmt.Errorf("the key %s is damaged: remove it to get a new one", k.path)
+		return nil, nil, fmt.Errorf("the key %s is damaged: remove it to get a new one", k.path)
 	}
-	k.key, k.file = key, info
-	return key, nil
+	return key, info, nil
 }
 
 // owned refuses a key of somebody who could not have put it there: it has to be ours, or of whom the

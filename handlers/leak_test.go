@@ -9,6 +9,7 @@ import (
 
 // After 200 streams were opened, used and closed by their clients no goroutine is left of them.
 func TestNoGoroutineIsLeftOf200Streams(t *testing.T) {
+	long(t)
 	t.Parallel()
 	overTransports(t, func(t *testing.T, n *node, over transport) {
 		alice := n.user("alice")
@@ -80,6 +81,7 @@ func TestNoGoroutineIsLeftOf200Streams(t *testing.T) {
 
 // Clients that hang up while the server writes to them, or waits to, harm nobody and leave nothing.
 func TestClientsThatHangUpWhileTheyAreWrittenTo(t *testing.T) {
+	long(t)
 	t.Parallel()
 	overTransports(t, func(t *testing.T, n *node, over transport) {
 		const clients, rounds = 8, 30

@@ -264,63 +264,6 @@ func TestServerBounds(t *testing.T) {
 	}
 }
 
-// Connections beyond the bound wait until one ends; a listener that is closed lets nobody wait.
-func TestConnectionsInTotal(t *testing.T) {
-	t.Parallel()
-	l, err := handlers.Listen(t.Context(), "127.0.0.1:0", 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var dialed []net.Conn
-	for range 3 { // the system takes them all
-		conn, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
-		dialed = append(dialed, conn)
-	}
-	first, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := first.(syscall.Conn); !ok {
-		t.Errorf("got %T, want what a TCP connection can do", first)
-	}
-	if _, err := l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	third := make(chan string)
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			third <- err.Error()
-			return
-		}
-		third <- conn.RemoteAddr().String()
-	}()
-	select {
-	case got := <-third:
-		t.Fatalf("got a third connection, %s, want it to wait", got)
-	case <-time.After(100 * time.Millisecond): // an accept takes microseconds
-	}
-	_ = first.Close()
-	_ = first.Close() // once more gives no second place
-	if got, want := <-third, dialed[2].LocalAddr().String(); got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	go func() {
-		_, err := l.Accept()
-		third <- fmt.Sprint(errors.Is(err, net.ErrClosed))
-	}()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-third; got != "true" {
-		t.Error("got another error than net.ErrClosed")
-	}
-}
-
 func TestRoom(t *testing.T) {
 	t.Parallel()
 	var files syscall.Rlimit

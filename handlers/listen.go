@@ -7,65 +7,20 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// Listen listens on a TCP address; port 0 picks one. Of so many connections at once further ones wait.
-func Listen(ctx context.Context, addr string, connections int) (net.Listener, error) {
+// Listen listens on a TCP address for at most so many connections at once; port 0 picks a port. The networks of
+// trusted proxies may hold any number of them.
+func Listen(ctx context.Context, addr string, connections int, trusted []netip.Prefix) (*Listener, error) {
 	l, err := (&net.ListenConfig{Control: bound}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return &crowd{Listener: l, places: make(chan struct{}, connections), closed: make(chan struct{})}, nil
-}
-
-// A crowd accepts so many connections at once; further ones wait. Unlike those of x/net's LimitListener its
-// connections are TCP's in all but their end: what they can do besides, they still can.
-type crowd struct {
-	net.Listener
-	places chan struct{}
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *crowd) Accept() (net.Conn, error) {
-	select {
-	case l.places <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
-	}
-	return &oneOfCrowd{TCPConn: conn.(*net.TCPConn), of: l}, nil
-}
-
-// Close may be called more than once.
-func (l *crowd) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-type oneOfCrowd struct {
-	*net.TCPConn
-	of   *crowd
-	left atomic.Bool
-}
-
-// Close may be called more than once.
-func (c *oneOfCrowd) Close() error {
-	defer func() {
-		if !c.left.Swap(true) {
-			<-c.of.places
-		}
-	}()
-	return c.TCPConn.Close()
+	return newListener(l, connections, trusted), nil
 }
 
 // Room is how many streams the system's limit of open files leaves room for, which Go has raised as far as it
@@ -106,6 +61,10 @@ func bound(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
+// maxHTTP2Streams bounds the requests of one HTTP/2 connection at once. It is the least that RFC 9113 §6.5.2
+// recommends.
+const maxHTTP2Streams = 100
+
 // NewHTTPServer returns a server of HTTP/1.1 and HTTP/2; by TLS, if there is a certificate. Its bounds are for
 // requests and their answers; a stream that lasts has bounds of its own for each write.
 func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http.Server {
@@ -115,6 +74,7 @@ func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http
 		WriteTimeout: 90 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+	s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2Streams}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(cert != nil)
 	s.Protocols.SetUnencryptedHTTP2(cert == nil)
@@ -124,8 +84,11 @@ func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http
 	return s
 }
 
-// Serve serves until the server is shut down.
+// Serve serves until the server is shut down. A Listener learns which of its connections are idle.
 func Serve(s *http.Server, l net.Listener) error {
+	if bounded, ok := l.(*Listener); ok {
+		s.ConnState, s.ConnContext = bounded.state, connContext
+	}
 	if s.TLSConfig != nil {
 		return s.ServeTLS(l, "", "")
 	}

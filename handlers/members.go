@@ -189,8 +189,11 @@ func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	items, next := page(found, asked, nextInRoster)
-	return writeJSON(w, http.StatusOK, listAnswer[memberItem]{memberItems(items), next})
+	p := listPage{limit: asked}
+	for _, m := range found {
+		p.add(memberItem{m.UserID, m.JoinedAt}, nextInRoster(m))
+	}
+	return p.write(w)
 }
 
 // rosterPlace reads what nextInRoster wrote.

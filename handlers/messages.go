@@ -251,19 +251,14 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	if h.After, err = s.placeOf(r, id, c, "after", q.Get("after")); err != nil {
 		return err
 	}
-	found, err := s.db.ListMessages(r.Context(), h)
+	p := listPage{limit: asked}
+	err = s.db.ListMessages(r.Context(), h, func(m db.StoredMessage) bool {
+		return p.add(decided(m, c, id.UserID), m.ID.String())
+	})
 	if err != nil {
 		return err
 	}
-	d := decider{s: s, c: c, user: id.UserID, lists: map[int][]string{}}
-	shown := make([]decidedMessage, len(found))
-	for i, m := range found {
-		if shown[i], err = d.show(r.Context(), m); err != nil {
-			return err
-		}
-	}
-	items, next := page(shown, asked, func(m decidedMessage) string { return m.ID.String() })
-	return writeJSON(w, http.StatusOK, listAnswer[decidedMessage]{items, next})
+	return p.write(w)
 }
 
 // asSeen is a message as a member of its channel may see it.

@@ -181,6 +181,7 @@ func (m *mover) database(alice *user, channel string) {
 		m.more("fabric_guild_db_pool_gave_up_total", `pool="requests"`)
 	})
 
+	m.want("fabric_guild_key_readable", 0, `file="operator.key"`)
 	m.want("fabric_guild_doorbell_listening", 0)
 	m.outside.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
 	if !eventually(func() bool { return m.scrape(t).sum("fabric_guild_doorbell_listening") == 0 }) {

@@ -69,7 +69,7 @@ func (m scrape) families() (names []string) {
 
 func TestMetricsFollowPrometheusConventions(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{center: centertest.New(t)})
+	n := start(t, setup{center: centertest.New(t), connections: 100})
 	m := n.scrape(t)
 	problems, err := promlint.New(strings.NewReader(m.text)).Lint()
 	if err != nil {
@@ -89,7 +89,8 @@ func TestMetricsFollowPrometheusConventions(t *testing.T) {
 	for _, series := range []string{
 		`fabric_guild_stream_resets_total{reason="lost_tail"}`, `fabric_guild_streams_closed_total{reason="stalled"}`,
 		`fabric_guild_streams{transport="raw"}`, `fabric_guild_stream_catchups_total{source="log"}`,
-		`fabric_guild_center_calls_total{endpoint="introspect",outcome="timeout"}`,
+		`fabric_guild_center_calls_total{endpoint="introspect",outcome="timeout"}`, `fabric_guild_streams_closed_total{reason="replaced"}`,
+		`fabric_guild_center_refused_total{reason="address"}`, `fabric_guild_connections_evicted_total`,
 	} {
 		if v, ok := m.series[series]; !ok || v != 0 {
 			t.Errorf("got %v, %v for %s of a server that has just started, want 0", v, ok, series)

@@ -17,6 +17,7 @@ import (
 // not care that it is asked not to.
 func middlebox(t *testing.T, n *node) (*node, *http.Transport) {
 	t.Helper()
+	long(t)
 	program, err := exec.LookPath("nginx")
 	if err != nil {
 		program = "/usr/sbin/nginx" // not on everyone's PATH

@@ -28,6 +28,7 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 		w.Header().Set(requestIDHeader, id)
 		rec := &recorder{ResponseWriter: w}
 		defer func() { s.logRequest(rec, r, id, time.Since(start)) }() // also of one that was given up
+		defer rec.end()
 		next.ServeHTTP(rec, r)
 	})
 }
@@ -43,13 +44,20 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, id string, took time
 	if !rec.route.lasts || status != http.StatusOK { // how long a stream lasted tells nothing of the server
 		s.metrics.Request(r.Method, rec.route.path, status, took)
 	}
+	if rec.code != "" {
+		s.metrics.Refused(rec.code)
+	}
 	level := requestLevel(rec.route.path, status)
 	if !s.logger.Enabled(r.Context(), level) {
 		return
 	}
-	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r), "method", r.Method, "path", r.URL.Path,
+	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r),
+		"method", cut(r.Method, maxLoggedMethod), "path", cut(r.URL.Path, maxLoggedPath),
 		"status", status, "duration_ms", took.Milliseconds())
 }
+
+// Bounds of what a request chooses of its line in the log, in bytes: more than any route needs.
+const maxLoggedMethod, maxLoggedPath = 32, 512
 
 // statusClientGone is that of a request whose client did not wait for its answer; nobody gets to see it.
 const statusClientGone = 499
@@ -73,12 +81,46 @@ func validRequestID(id string) bool {
 	})
 }
 
-// A recorder remembers how a request was answered.
+// A recorder remembers how a request was answered, and what the request holds until its end.
 type recorder struct {
 	http.ResponseWriter
 	status   int
-	route    route // without a path: none
+	code     string // of the problem that it was answered with
+	route    route  // without a path: none
 	hijacked bool
+	place    func() // gives back the user's place; nil: none was taken
+	read     func() // gives back the place among those who read the database
+}
+
+// recorderOf finds the recorder below what other middleware put around it; nil: there is none.
+func recorderOf(w http.ResponseWriter) *recorder {
+	for {
+		if rec, ok := w.(*recorder); ok {
+			return rec
+		}
+		wrapped, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return nil
+		}
+		w = wrapped.Unwrap()
+	}
+}
+
+// hasRead says that the request reads the database no more. It may be called more than once.
+func (r *recorder) hasRead() {
+	if r.read != nil {
+		r.read()
+		r.read = nil
+	}
+}
+
+// end gives back what the request holds.
+func (r *recorder) end() {
+	r.hasRead()
+	if r.place != nil {
+		r.place()
+		r.place = nil
+	}
 }
 
 func (r *recorder) WriteHeader(status int) {
@@ -141,7 +183,7 @@ func (s *Server) belowBasePath(next http.Handler) http.Handler {
 			return
 		}
 		inside := r.WithContext(r.Context())
-		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery} // strict has seen the path as it was written
 		next.ServeHTTP(w, inside)
 	})
 }

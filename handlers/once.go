@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fabric-guild/db"
+	"fabric-guild/events"
 )
 
 // once answers a creating request. One that carries an Idempotency-Key
@@ -74,7 +75,7 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
-	return write(w, a.Status, a.Body)
+	return write(w, a.Status, events.OneLine(a.Body)) // an edit rewrites the kept answer as jsonb
 }
 
 // requestKey is the request's Idempotency-Key: a string of structured fields (RFC 8941 §3.3.3), or bare. nil:

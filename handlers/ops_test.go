@@ -73,7 +73,7 @@ func dashboardQueries(t *testing.T) map[string]string {
 // What alerts, dashboard and docs/operate.md name is there, under that name.
 func TestAlertsAndDashboardNameWhatIsExposed(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{center: centertest.New(t)})
+	n := start(t, setup{center: centertest.New(t), connections: 100})
 	n.user("alice").general(t, "ops") // of requests there is nothing before the first
 	m := n.scrape(t)
 	readme, err := os.ReadFile("docs/operate.md")
@@ -117,6 +117,7 @@ func TestAlerts(t *testing.T) {
 
 // A real Prometheus scrapes a server, evaluates the alerts, and has an answer to each query of the dashboard.
 func TestPrometheus(t *testing.T) {
+	long(t)
 	t.Parallel()
 	program := tool(t, "prometheus", "prometheus")
 	n := start(t, setup{center: centertest.New(t), basePath: "/chat"})

@@ -48,7 +48,10 @@ func isOwnHost(host string, hosts []string) bool {
 	if a, err := netip.ParseAddr(name); err == nil && a.Unmap().IsLoopback() {
 		return true
 	}
-	return strings.EqualFold(name, "localhost") || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, name) })
+	if strings.EqualFold(strings.TrimSuffix(name, "."), "localhost") { // with a dot it is the same name (RFC 1034 §3.1)
+		return true
+	}
+	return slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
 // What pages of allowed origins may send, and read of an answer besides its body (Fetch §3.3).

@@ -139,6 +139,7 @@ func TestForeignHosts(t *testing.T) {
 	port := own.url[strings.LastIndex(own.url, ":"):]
 	for host, here := range map[string]struct{ own, named bool }{
 		"localhost": {true, true}, "localhost" + port: {true, true}, "LocalHost:1": {true, true}, "127.0.0.1" + port: {true, true}, "127.0.0.2": {true, true},
+		"localhost.": {true, true}, "LOCALHOST." + port: {true, true}, "localhost..": {false, false},
 		"[::1]": {true, true}, "[::1]:80": {true, true}, "[::ffff:127.0.0.1]": {true, true},
 		"guild.example": {false, true}, "GUILD.example:8080": {false, true}, "guild.example.": {false, false}, "a.guild.example": {false, false},
 		"evil.example": {false, false}, "evil.example" + port: {false, false}, "localhost.evil.example": {false, false}, "127.0.0.1.evil.example": {false, false},

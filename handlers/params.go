@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"fabric-guild/handlers/chat"
@@ -75,31 +74,17 @@ func list(q url.Values, name string) []string {
 	return strings.Split(q.Get(name), ",")
 }
 
-// page cuts what was asked for with one more than the limit, and says where the next page begins.
-func page[T any](found []T, limit int, next func(T) string) (items []T, after *string) {
-	if len(found) <= limit {
-		return append([]T{}, found...), nil // never null
-	}
-	s := next(found[limit-1])
-	return found[:limit], &s
-}
-
-// listAnswer is every list's: next goes back in as after, in a history as before.
-type listAnswer[T any] struct {
-	Items []T     `json:"items"`
-	Next  *string `json:"next"`
-}
-
 func checkID(field, s string) []fieldError {
 	if chat.ValidID(s) {
 		return nil
 	}
-	return []fieldError{{field, "is to be 1 to 128 of letters, digits and . _ @ -"}}
+	return []fieldError{{field, "must be 1 to 128 of letters, digits and . _ @ -, and neither . nor .."}}
 }
 
 func checkName(s string) []fieldError {
-	if strings.TrimSpace(s) == "" || utf8.RuneCountInString(s) > maxName || strings.ContainsFunc(s, unicode.IsControl) {
-		return []fieldError{{"name", "is to be 1 to 100 characters, none of them a control character"}}
+	if utf8.RuneCountInString(s) > maxName || !readable(s) {
+		return []fieldError{{"name", "must have 1 to 100 characters, something visible among them, and no control " +
+			"character, line end, or mark that sets the direction of text"}}
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -10,22 +9,6 @@ import (
 
 // maxWait is how long a poll may wait, in seconds.
 const maxWait = 60
-
-type polledItem struct {
-	ID    string          `json:"id,omitempty"` // absent: it does not move a cursor
-	Event string          `json:"event"`
-	Data  json.RawMessage `json:"data"`
-}
-
-type pollReset struct {
-	Reason string `json:"reason"`
-}
-
-type pollAnswer struct {
-	Items  []polledItem `json:"items"`
-	Cursor string       `json:"cursor"`
-	Reset  *pollReset   `json:"reset,omitempty"`
-}
 
 // poll answers what the caller's stream would show next: GET /api/events.
 func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
@@ -50,12 +33,18 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	leave, err := s.polling.enter(r.Context(), id.UserID)
+	if err != nil {
+		return err
+	}
+	defer leave() // once the client has taken the answer
 	var polled events.Polled
 	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() error {
 		if err := s.places.take(l.from); err != nil {
 			return err
 		}
-		defer s.places.leave(l.from) // before the answer, for the next poll comes right after it
+		l.carried = carry(r.Context())
+		defer l.leave() // before the answer, for the next poll comes right after it
 		var err error
 		polled, err = s.router.Poll(r.Context(), opts, most, time.Duration(wait)*time.Second)
 		return err
@@ -63,12 +52,31 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a := pollAnswer{Items: make([]polledItem, len(polled.Frames)), Cursor: polled.Cursor}
-	for i, f := range polled.Frames {
-		a.Items[i] = polledItem{f.ID, f.Event, f.Data}
+	if s.sessions.isClosed(id.session) { // while it waited
+		return errTokenInvalid
 	}
+	return writePolled(w, polled)
+}
+
+// writePolled answers a poll. The frames are shared with the ring and with other streams, and may be many: they go out
+// as they are, without a copy of the whole.
+func writePolled(w http.ResponseWriter, polled events.Polled) error {
+	parts := [][]byte{[]byte(`{"items":[`)}
+	before := `{`
+	for _, f := range polled.Frames {
+		if f.ID != "" {
+			before += `"id":"` + f.ID + `",`
+		}
+		parts = append(parts, []byte(before+`"event":"`+f.Event+`","data":`), f.Data)
+		before = `},{`
+	}
+	end := `],`
+	if len(polled.Frames) > 0 {
+		end = `}],`
+	}
+	end += `"cursor":"` + polled.Cursor + `"`
 	if polled.Reset != "" {
-		a.Reset = &pollReset{polled.Reset}
+		end += `,"reset":{"reason":"` + polled.Reset + `"}`
 	}
-	return writeJSON(w, http.StatusOK, a)
+	return write(w, http.StatusOK, append(parts, []byte(end+"}\n"))...)
 }

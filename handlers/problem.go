@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"unicode/utf8"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -43,10 +44,34 @@ func refused(fields ...fieldError) *problem {
 	return ofFields(http.StatusUnprocessableEntity, "invalid", fields)
 }
 
+// Bounds of what a problem repeats of a request, which may be 64 KiB of wrong names.
+const (
+	maxErrors    = 20
+	maxFieldName = 100 // bytes, as is whatever else is cut
+)
+
 func ofFields(status int, code string, fields []fieldError) *problem {
-	p := newProblem(status, code, "%s: %s", fields[0].Field, fields[0].Detail)
-	p.Errors = fields
+	told := make([]fieldError, min(maxErrors, len(fields)))
+	for i := range told {
+		told[i] = fieldError{cut(fields[i].Field, maxFieldName), fields[i].Detail}
+	}
+	p := newProblem(status, code, "%s: %s", told[0].Field, told[0].Detail)
+	if more := len(fields) - len(told); more > 0 {
+		p.Detail += fmt.Sprintf("; errors lists %d, and there are %d more", len(told), more)
+	}
+	p.Errors = told
 	return p
+}
+
+// cut returns s, or its beginning with a mark where it is longer than so many bytes. It does not cut a character.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
 }
 
 func channelNotFound() *problem {
@@ -56,8 +81,18 @@ func channelNotFound() *problem {
 // asProblem turns any error of a handler into the problem that its client is told. ok is false for a fault
 // of ours, whose detail goes to the log only.
 func asProblem(err error) (p *problem, ok bool) {
+	var memberships *db.TooManyMemberships
+	var joins *db.TooManyJoins
 	switch {
 	case errors.As(err, &p):
+		return p, true
+	case errors.As(err, &memberships):
+		return newProblem(http.StatusUnprocessableEntity, "too_many_memberships",
+			"%s is in %d channels, which is the most; %s must leave one first", memberships.User, db.MaxMemberships, memberships.User), true
+	case errors.As(err, &joins):
+		p = newProblem(http.StatusTooManyRequests, "too_many_joins",
+			"this user joined this channel %d times within 24 hours, which is the most; try again after the time in Retry-After", db.MaxJoins)
+		p.retryAfter = int(joins.Wait.Seconds()) + 1
 		return p, true
 	case errors.Is(err, db.ErrUnavailable):
 		p = newProblem(http.StatusServiceUnavailable, "unavailable",
@@ -95,27 +130,13 @@ func writeProblem(w http.ResponseWriter, p *problem) {
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="fabric-guild"`)
 	}
+	if rec := recorderOf(w); rec != nil {
+		rec.code = p.Code
+		rec.hasRead()
+	}
 	told := *p
 	told.RequestID = h.Get(requestIDHeader)
 	w.WriteHeader(p.Status)
 	body, _ := encode(told) // of strings, which always encode
 	_, _ = w.Write(body)    // the client may be gone
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) error {
-	b, err := encode(v)
-	if err != nil {
-		return err
-	}
-	return write(w, status, b)
-}
-
-func write(w http.ResponseWriter, status int, b []byte) error {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(len(b)))
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // the client may be gone
-	return nil
 }

@@ -34,6 +34,7 @@ func recipe(t *testing.T, file string) string {
 // The agents of the pages answer what wakes them in order and once: while no connection lasts, also when they were
 // killed, and also where they begin again before what they have answered.
 func TestRecipesForAgents(t *testing.T) {
+	long(t)
 	t.Parallel()
 	for _, tt := range []struct{ program, debian, file string }{
 		{"node", "nodejs", "agent.mjs"},
@@ -119,7 +120,9 @@ func writeRecipe(t *testing.T, dir, file string) {
 	}
 }
 
-// cutter is where the node can be reached by connections that break after a thousand bytes or two.
+// cutter is where the node can be reached by connections that break after a thousand bytes or two. Each
+// fourth is answered by something on the way, which likes neither the request nor who makes it: that is
+// nobody's last word.
 func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -129,8 +132,14 @@ func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 	var mu sync.Mutex
 	var broken int
 	var work sync.WaitGroup
-	relay := func(conn net.Conn) {
+	relay := func(conn net.Conn, number int) {
 		defer func() { _ = conn.Close() }()
+		if number%4 == 3 {
+			_, _ = conn.Read(make([]byte, 64<<10))
+			status := []int{401, 403, 400}[number/4%3]
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Type: text/html\r\nContent-Length: 10\r\nConnection: close\r\n\r\n<p>Sign in", status, http.StatusText(status))
+			return
+		}
 		server, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
 		if err != nil {
 			return
@@ -146,12 +155,12 @@ func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 		}
 	}
 	work.Go(func() {
-		for {
+		for number := 0; ; number++ {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			work.Go(func() { relay(conn) })
+			work.Go(func() { relay(conn, number) })
 		}
 	})
 	t.Cleanup(func() {
@@ -168,6 +177,7 @@ func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 // The page for browsers, from another origin, shows each message once: over connections that break, and answers of
 // a proxy at which EventSource gives up.
 func TestRecipeForAPage(t *testing.T) {
+	long(t)
 	t.Parallel()
 	b := openBrowser(t)
 	var api string

@@ -85,6 +85,7 @@ func TestMessagesOutliveTheirEvents(t *testing.T) {
 // each time it comes back to a node that has nothing in memory. It hears everything, in order, or is told by a
 // reset what it has not; who stays connected hears everything.
 func TestStreamsAmongRetentionLoseNothing(t *testing.T) {
+	long(t)
 	t.Parallel()
 	const kept, rounds = 300, 10
 	n := start(t, setup{})

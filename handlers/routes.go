@@ -15,6 +15,8 @@ type route struct {
 	method, path string
 	handle       handler
 	lasts        bool // for as long as it takes, like a stream
+	queue        bool // its requests count apart from changes
+	reads        bool // a user's request reads the database: it waits for a place among those who do
 }
 
 // routes is the whole API. The table "Who may what" in docs/api.md has each of them; a test fails for a
@@ -22,35 +24,35 @@ type route struct {
 func (s *Server) routes() []route {
 	return []route{
 		on("POST", "/api/channels", s.createChannel),
-		on("GET", "/api/channels", s.listChannels),
-		on("GET", "/api/channels/:id", s.channel),
+		reads("/api/channels", s.listChannels),
+		reads("/api/channels/:id", s.channel),
 		on("PATCH", "/api/channels/:id", s.renameChannel),
 		on("DELETE", "/api/channels/:id", s.archiveChannel),
 		on("POST", "/api/channels/:id/join", s.join),
 		on("POST", "/api/channels/:id/leave", s.leave),
-		on("GET", "/api/channels/:id/members", s.listMembers),
+		reads("/api/channels/:id/members", s.listMembers),
 		on("PUT", "/api/channels/:id/members/:userId", s.addMember),
 		on("DELETE", "/api/channels/:id/members/:userId", s.removeMember),
-		on("GET", "/api/channels/:id/wake", s.wakeList),
+		reads("/api/channels/:id/wake", s.wakeList),
 		on("PUT", "/api/channels/:id/wake", s.setWakeList),
-		on("GET", "/api/channels/:id/turn", s.turn),
+		reads("/api/channels/:id/turn", s.turn),
 		on("POST", "/api/channels/:id/turn", s.setTurn),
 		on("POST", "/api/channels/:id/messages", s.postMessage),
-		on("GET", "/api/channels/:id/messages", s.history),
-		{"GET", "/api/stream", s.stream, true},
-		{"GET", "/api/events", s.poll, true},
+		reads("/api/channels/:id/messages", s.history),
+		{method: "GET", path: "/api/stream", handle: s.stream, lasts: true},
+		{method: "GET", path: "/api/events", handle: s.poll, lasts: true},
 		on("POST", "/api/channels/:id/stop", s.stopWork),
-		{"POST", "/api/wakes/claim", s.claimWake, true},
+		{method: "POST", path: "/api/wakes/claim", handle: s.claimWake, lasts: true, queue: true},
 		on("GET", "/api/wakes", s.listWakes),
 		on("DELETE", "/api/wakes", s.closeQueue),
-		on("POST", "/api/wakes/:id/extend", s.extendWake),
+		{method: "POST", path: "/api/wakes/:id/extend", handle: s.extendWake, queue: true},
 		on("POST", "/api/wakes/:id/ack", s.ackWake),
 		on("POST", "/api/wakes/:id/nack", s.nackWake),
 		on("POST", "/api/wakes/dead/:id/retry", s.retryWake),
 		on("DELETE", "/api/wakes/dead/:id", s.hideWake),
 		on("PATCH", "/api/messages/:id", s.editMessage),
 		on("DELETE", "/api/messages/:id", s.deleteMessage),
-		on("GET", "/api/messages/:id/deliveries", s.deliveries),
+		reads("/api/messages/:id/deliveries", s.deliveries),
 		on("GET", "/api/sync", s.sync),
 		on("GET", "/api/me", s.me),
 		on("POST", "/api/session", s.openSession),
@@ -68,7 +70,11 @@ func (s *Server) routes() []route {
 	}
 }
 
-func on(method, path string, h handler) route { return route{method, path, h, false} }
+func on(method, path string, h handler) route { return route{method: method, path: path, handle: h} }
+
+func reads(path string, h handler) route {
+	return route{method: http.MethodGet, path: path, handle: h, reads: true}
+}
 
 // mux leads each request to its route.
 func (s *Server) mux() http.Handler {
@@ -111,7 +117,7 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 // counted has a request counted as one of this route.
 func (r route) counted(h handler) handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
-		if rec, ok := w.(*recorder); ok {
+		if rec := recorderOf(w); rec != nil {
 			rec.route = r
 		}
 		return h(w, req)

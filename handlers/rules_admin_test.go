@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"fabric-guild/handlers/center/centertest"
 
@@ -136,7 +135,8 @@ func TestWhoWaitsForTheAdmin(t *testing.T) {
 	}
 }
 
-// It waits for two seconds at most, and once: then there is no admin.
+// It does not wait for ever, and once: then there is no admin. Tests of the client of Center, whose clock stands still,
+// show that it waits for two seconds.
 func TestTheAdminIsNotWaitedForTwice(t *testing.T) {
 	t.Parallel()
 	fake := centertest.New(t)
@@ -146,12 +146,8 @@ func TestTheAdminIsNotWaitedForTwice(t *testing.T) {
 	ann := n.user("ann")
 	id := ann.makes(t, "triage", []string{"bob"}, nil).Channel.ID
 	want := map[string]string{"ann": "skip author", "bob": "skip not_addressed"}
-	for i, most := range []time.Duration{patience, 2 * time.Second} {
-		begin := time.Now()
+	for range 2 {
 		m := ann.says(t, id, "hi").Message.ID
-		if took := time.Since(begin); took > most {
-			t.Errorf("message %d took %v, want about two seconds for the first", i, took)
-		}
 		if diff := cmp.Diff(want, ann.deliveries(t, m)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

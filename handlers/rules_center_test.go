@@ -1,6 +1,8 @@
 package handlers_test
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
+	"fabric-guild/handlers/config"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -192,5 +195,36 @@ func TestGuildsOfCenter(t *testing.T) {
 		if guilds, ok := got["guildIds"].([]any); !ok || len(guilds) != len(want) {
 			t.Errorf("%s: /api/me: got %v, want its guilds: without any it would be for all", token, got)
 		}
+	}
+}
+
+// Who makes up tokens is refused after a while without a call of Center, by the address that a trusted proxy tells.
+func TestMadeUpTokensAreRefusedByTheirAddress(t *testing.T) {
+	t.Parallel()
+	fake := centertest.New(t)
+	n := start(t, setup{center: fake, edge: config.Edge{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
+	n.user("ann")
+	madeUp := func(from string, i int) answer {
+		t.Helper()
+		a, err := (&user{n, "nobody", fmt.Sprint("made-up-", i)}).do("GET", "/api/me", nil, "X-Forwarded-For", from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	for i := range 32 {
+		wantProblem(t, madeUp("203.0.113.1", i), 401, "token_invalid")
+	}
+	refused := answer{}
+	for i := 100; i < 1000 && refused.status != 429; i++ { // the bound is one per second, too
+		refused = madeUp("203.0.113.1", i)
+	}
+	wantProblem(t, refused, 429, "too_many_sign_ins")
+	if got := refused.header.Get("Retry-After"); got != "1" {
+		t.Errorf("got Retry-After %q, want 1", got)
+	}
+	wantProblem(t, madeUp("203.0.113.2", 1000), 401, "token_invalid")
+	if m := n.scrape(t); m.series[`fabric_guild_center_refused_total{reason="address"}`] < 1 {
+		t.Error("got no refusal counted")
 	}
 }

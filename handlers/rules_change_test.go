@@ -96,6 +96,7 @@ func TestHistoryShowsEdits(t *testing.T) {
 	page := call[list[FullMessage]](t, n.user("bob"), 200, "GET", "/api/channels/"+id+"/messages", nil)
 	wantGone := one.Message
 	wantGone.Content, wantGone.Deleted = "", true
+	edited.Message.Wakeup, edited.Message.WakeReason = new(true), "mention" // as the stream had it
 	if diff := cmp.Diff([]FullMessage{edited.Message, wantGone}, page.Items); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

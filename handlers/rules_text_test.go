@@ -3,7 +3,6 @@ package handlers_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"fabric-guild/handlers/center/centertest"
 
@@ -59,7 +58,8 @@ func TestMentionsByName(t *testing.T) {
 	}
 }
 
-// A message waits two seconds for its names at most, and is posted as it was written.
+// A message does not wait for its names for ever, and is posted as it was written. Tests of the client of Center, whose
+// clock stands still, show that it waits for two seconds.
 func TestNamesWhileCenterDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(*centertest.Server){
@@ -76,12 +76,8 @@ func TestNamesWhileCenterDoesNotAnswer(t *testing.T) {
 			ann := n.user("ann")
 			id := ann.general(t, "ops", "bob").Channel.ID // its token is known from here on
 			trouble(fake)
-			begin := time.Now()
 			if stored, mentioned := ann.said(t, id, "<@user.name:Bob>"); stored != "<@user.name:Bob>" || len(mentioned) != 0 {
 				t.Errorf("got %q for %q, want it as it was written", stored, mentioned)
-			}
-			if took := time.Since(begin); took > 6*time.Second { // two, and what a busy machine adds
-				t.Errorf("it took %v, want about two seconds at most", took)
 			}
 			ann.wantRefused(t, 422, "command_invalid", "POST", "/api/channels/"+id+"/messages", body{"content": "/turn <@user.name:Bob>"})
 		})

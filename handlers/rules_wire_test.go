@@ -59,6 +59,10 @@ type explained struct {
 	UserID  string `json:"userId"`
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason"`
+	State   string `json:"state"` // of a user who was woken
+	Since   string `json:"since"`
+	Status  string `json:"status"`
+	Note    string `json:"note"`
 }
 
 type refusal struct {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/metrics"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // A Server answers requests. Its fields do not change once it serves.
@@ -24,16 +27,24 @@ type Server struct {
 	center       *center.Client // nil: the program is its own authority
 	admin        *center.AdminCache
 	operator     *OperatorKey
-	twoState     bool // the older delivery rule
+	keys         map[string]*keyFile // by the names of their files
+	twoState     bool                // the older delivery rule
 	r3labs       *events.R3labs
 	basePath     string
 	raw          bool          // HTTP/1 streams on taken-over connections
 	streamMaxAge time.Duration // 0: streams do not end by themselves
-	rates        *rates
+	rates        *rates        // of changes
+	queueRates   *rates        // of claims and extensions
+	readRates    *rates
+	reading      *lanes
+	changing     *lanes
+	polling      *lanes
+	checking     singleflight.Group // of the checks of /readyz
 	places       *places
 	desks        *desks
 	wakes        metrics.Wakes
 	proxies      proxies
+	sessions     *sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
 }
@@ -48,6 +59,7 @@ type Config struct {
 	Center   *center.Client     // nil: Tokens is the authority
 	Admin    *center.AdminCache // nil: there is none
 	Operator *OperatorKey       // nil: nobody operates the server from outside
+	Listener *Listener          // whose connections are counted; nil: none are
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
 	// StreamMaxAge ends streams before they are older, so that their clients come back; 0: never.
@@ -70,23 +82,44 @@ func New(c Config) (*Server, http.Handler) {
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
-		rates: newRates(c.RateLimit), proxies: c.TrustedProxies, desks: newDesks(c.Router),
+		rates: newRates(c.RateLimit), queueRates: newRates(c.RateLimit), readRates: newReadRates(), proxies: c.TrustedProxies,
+		reading: newLanes(readsAtOnce, readsWaiting), changing: newLanes(changesAtOnce, changesWaiting),
+		polling: newLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
 		places: newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
+	s.sessions = newSessions(c.Tokens.key.current)
 	if c.Center != nil {
 		s.authority = byCenter{c.Center}
+		// Servers that share a Center may have state directories of their own, and share no other secret.
+		s.sessions = newSessions(sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }))
 	}
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
 	}
+	s.keys = map[string]*keyFile{tokenKeyFile: c.Tokens.key}
+	if c.Operator != nil {
+		s.keys[operatorKeyFile] = c.Operator.key
+	}
+	for _, key := range s.keys {
+		key.logTo(s.logger)
+	}
 	s.wakes.Waiting = s.desks.waiting
-	s.metrics = metrics.New(metrics.Sources{Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, Wakes: &s.wakes, MaxStreams: c.MaxStreams}, s.logger)
+	from := metrics.Sources{
+		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
+		KeyReadable: s.keysReadable, Wakes: &s.wakes,
+	}
+	if c.Listener != nil {
+		from.Connections = c.Listener.connections
+	}
+	s.metrics = metrics.New(from, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
+	h = s.withinAddress(h)
 	h = ofOrigins(c.AllowOrigins, h)
 	if c.Hosts != nil {
 		h = ownHosts(c.Hosts, h)
 	}
+	h = s.strict(h)
 	h = secured(h)
 	h = s.recoverPanics(h)
 	h = s.logRequests(h)

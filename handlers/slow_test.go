@@ -13,6 +13,7 @@ import (
 // A reader that takes no bytes holds up nobody: all posts are acknowledged and heard by another while it has
 // read nothing. Its queue overflows; it then gets everything, on the same connection, or after a resume.
 func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
+	long(t)
 	t.Parallel()
 	for _, over := range transports {
 		t.Run(over.name, func(t *testing.T) {

@@ -8,11 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"fabric-guild/events/ssetest"
 )
 
 // A frame is what stands between two blank lines.
@@ -22,49 +23,14 @@ type frame struct {
 	raw             string
 }
 
-// errStrict says that a stream is not as strictly formed as the contract has it.
-var errStrict = errors.New("not a frame of the contract")
-
-// readFrame reads one frame: event, data and id in this order, each once at most and on one line, or a
-// comment. A frame that is cut off is none.
-func readFrame(in *bufio.Reader) (f frame, err error) {
-	var fields []string
-	for {
-		line, err := in.ReadString('\n')
-		f.raw += line
-		if errors.Is(err, io.EOF) && f.raw != "" {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return frame{}, err
-		}
-		if line = strings.TrimSuffix(line, "\n"); line == "" {
-			break
-		}
-		name, value, found := strings.Cut(line, ": ")
-		if !found || strings.ContainsAny(line, "\r\x00") || value == "" {
-			return f, fmt.Errorf("%w: the line %q", errStrict, line)
-		}
-		fields = append(fields, name)
-		switch name {
-		case "":
-			f.comment = value
-		case "retry":
-			f.retry = value
-		case "event":
-			f.event = value
-		case "data":
-			f.data = value
-		case "id":
-			f.id = value
-		}
+// readFrame is ssetest.ReadFrame, and holds the frame against the contract.
+func readFrame(in *bufio.Reader) (frame, error) {
+	got, err := ssetest.ReadFrame(in)
+	f := frame{event: got.Event, data: got.Data, id: got.ID, comment: got.Comment, retry: got.Retry, raw: got.Raw}
+	if err != nil {
+		return f, err
 	}
-	for _, known := range [][]string{{"event", "data", "id"}, {"event", "data"}, {""}, {"", "retry"}} {
-		if slices.Equal(fields, known) {
-			return f, holdFrame(f)
-		}
-	}
-	return f, fmt.Errorf("%w: the fields %q of %q", errStrict, fields, f.raw)
+	return f, holdFrame(f)
 }
 
 // A line is a client's way to a node: for one stream, or for several over one HTTP/2 connection.

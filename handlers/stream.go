@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fabric-guild/events"
@@ -46,6 +47,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err := s.places.take(l.from); err != nil {
 		return err
 	}
+	l.carried = carry(r.Context())
+	s.sessions.join(l)
 	raw := s.raw && r.ProtoMajor == 1
 	if opts.Ended = l.leave; raw {
 		opts.Ended = l.ended
@@ -64,6 +67,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		l.leave()
 		return err
 	}
+	l.opened(session)
 	h.Set("Content-Type", "text/event-stream")
 	if opts.Lines {
 		h.Set("Content-Type", "application/x-ndjson")
@@ -85,6 +89,9 @@ type listener struct {
 	from    netip.Addr
 	began   time.Time
 	request string // its id
+	carried func() // tells the connection that it does not carry the stream any more
+
+	stream atomic.Pointer[events.Session] // nil: it is not open yet, or this is a poll
 }
 
 // options are what a stream and a poll have in common.
@@ -96,7 +103,26 @@ func (l *listener) options(q url.Values) (opts events.Options, err error) {
 
 func (l *listener) revoked() bool { return l.server.authority.Revoked(context.Background(), l.id) }
 
-func (l *listener) leave() { l.server.places.leave(l.from) }
+func (l *listener) leave() {
+	l.server.sessions.part(l)
+	l.server.places.leave(l.from)
+	l.carried()
+}
+
+// opened notes the stream. Its session may have been closed meanwhile.
+func (l *listener) opened(s *events.Session) {
+	l.stream.Store(s)
+	if l.server.sessions.isClosed(l.id.session) {
+		l.revoke()
+	}
+}
+
+// revoke ends the stream, if it is open, because its session was closed.
+func (l *listener) revoke() {
+	if s := l.stream.Load(); s != nil {
+		s.Close("token_revoked", false)
+	}
+}
 
 // ended is leave for a stream that has outlived its handler: it writes the line of the request too.
 func (l *listener) ended() {
@@ -173,29 +199,4 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 		f.Channels = append(f.Channels, channel)
 	}
 	return f, nil
-}
-
-// sync answers the caller's channels, exact as of the cursor: a stream that resumes there misses nothing.
-func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.caller(w, r)
-	if err != nil {
-		return err
-	}
-	if _, err := query(r); err != nil {
-		return err
-	}
-	at, err := s.db.Head(r.Context())
-	if err != nil {
-		return err
-	}
-	memberships, err := s.db.Snapshot(r.Context(), []string{id.UserID}, at.Seq, at.Seq)
-	if err != nil {
-		return err
-	}
-	f := events.Filter{Guilds: id.Guilds}
-	return writeJSON(w, http.StatusOK, struct {
-		Cursor   events.Cursor    `json:"cursor"`
-		UserID   string           `json:"userId"`
-		Channels []events.Channel `json:"channels"`
-	}{at, id.UserID, f.OpenChannels(memberships[id.UserID], at.Seq)})
 }

@@ -336,6 +336,7 @@ func TestTransportsWriteTheSameBytes(t *testing.T) {
 
 // It takes as long as a heartbeat does.
 func TestHeartbeatsAsEventsOnTheWire(t *testing.T) {
+	long(t)
 	t.Parallel()
 	overTransports(t, func(t *testing.T, n *node, over transport) {
 		s, ready := n.user("alice").fresh(t, over, "?heartbeat=true")

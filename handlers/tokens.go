@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type Tokens struct {
 // knownTokens bounds how many tokens are remembered as checked.
 const knownTokens = 32 << 10
 
+const tokenKeyFile = "token.key"
+
 const issuer = "fabric-guild"
 
 type claims struct {
@@ -37,7 +40,7 @@ type claims struct {
 
 // OpenTokens uses the key in dir, and makes one if there is none.
 func OpenTokens(dir string) (*Tokens, error) {
-	key, err := openKeyFile(filepath.Join(dir, "token.key"))
+	key, err := openKeyFile(filepath.Join(dir, tokenKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
@@ -80,7 +83,7 @@ var (
 )
 
 // Check implements authority.
-func (t *Tokens) Check(_ context.Context, token string) (Identity, error) {
+func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity, error) {
 	key, err := t.key.current()
 	if err != nil {
 		return Identity{}, err

@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,7 +167,7 @@ func TestANewKeyEndsOlderTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Check(t.Context(), old.token); err == nil {
+	if _, err := other.Check(t.Context(), netip.Addr{}, old.token); err == nil {
 		t.Error("got no error from another process, want one")
 	}
 }
@@ -278,7 +279,7 @@ func TestRacingProcessesAgreeOnOneKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k, checker := range all {
-			if id, err := checker.Check(t.Context(), token); err != nil || id.UserID != "alice" {
+			if id, err := checker.Check(t.Context(), netip.Addr{}, token); err != nil || id.UserID != "alice" {
 				t.Errorf("signed by %d, checked by %d: got %+v and error %v", i, k, id, err)
 			}
 		}
@@ -316,7 +317,7 @@ func TestATokenIsCheckedOnce(t *testing.T) { // not in parallel: allocations are
 		if err != nil {
 			t.Fatal(err)
 		}
-		check := func(token string) (handlers.Identity, error) { return tokens.Check(t.Context(), token) }
+		check := func(token string) (handlers.Identity, error) { return tokens.Check(t.Context(), netip.Addr{}, token) }
 		for range 2 {
 			if id, err := check(token); err != nil || id.UserID != "ann" || !id.MayEnter("g1") || id.MayEnter("g2") {
 				t.Errorf("got %v and %v, want ann of g1", id, err)

@@ -61,6 +61,7 @@ const (
 	defaultContext, maxContext       = 20, 100
 	maxWakeMessages                  = 100
 	contextBytes                     = 256 << 10
+	wakeBytes                        = 1 << 20
 )
 
 // whole reads an optional number of a body.
@@ -280,7 +281,12 @@ func (s *Server) wakeItem(ctx context.Context, id Identity, wake *db.Wake, aroun
 		return nil, err
 	}
 	history := db.History{Channel: c.ID, User: id.UserID, All: c.History == "all", Before: wake.Scanned + 1, Limit: around + len(wake.Messages)}
-	latest, err := s.db.ListMessages(ctx, history)
+	var latest []db.StoredMessage
+	size := 0
+	err = s.db.ListMessages(ctx, history, func(m db.StoredMessage) bool {
+		latest, size = append(latest, m), size+len(m.Content)
+		return size < wakeBytes+contextBytes
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -295,15 +301,10 @@ func (s *Server) wakeItem(ctx context.Context, id Identity, wake *db.Wake, aroun
 	if len(latest) > 0 {
 		item.Last = &latest[0].ID
 	}
-	d := decider{s: s, c: c, user: id.UserID, lists: map[int][]string{}}
 	for _, m := range found {
-		shown, err := d.show(ctx, m)
-		if err != nil {
-			return nil, err
-		}
-		item.Messages = append(item.Messages, shown)
+		item.Messages = append(item.Messages, decided(m, c, id.UserID))
 	}
-	size := 0
+	size = 0
 	for _, m := range append(own, latest...) {
 		if slices.Contains(wake.Messages, m.Seq) || len(item.Context) == around {
 			continue
@@ -311,38 +312,22 @@ func (s *Server) wakeItem(ctx context.Context, id Identity, wake *db.Wake, aroun
 		if size += len(m.Content); size > contextBytes {
 			break
 		}
-		shown, err := d.show(ctx, m)
-		if err != nil {
-			return nil, err
-		}
-		item.Context = append(item.Context, shown)
+		item.Context = append(item.Context, decided(m, c, id.UserID))
 	}
 	slices.Reverse(item.Context)
 	return item, nil
 }
 
-// A decider shows stored messages of one channel with the decision for one user. It reads each wake list once.
-type decider struct {
-	s     *Server
-	c     db.Channel
-	user  string
-	lists map[int][]string // by version
-}
-
-func (d *decider) show(ctx context.Context, m db.StoredMessage) (decidedMessage, error) {
-	list, known := d.lists[m.WakeVersion]
-	if !known && m.WakeVersion > 0 {
-		var err error
-		if list, err = d.s.db.WakeListAt(ctx, m.ChannelID, m.WakeVersion); err != nil {
-			return decidedMessage{}, err
-		}
-		d.lists[m.WakeVersion] = list
+// decided is a message as a reader may see it, with the decision that the stream had.
+func decided(m db.StoredMessage, c db.Channel, reader string) decidedMessage {
+	facts := m.Facts()
+	if m.OnList {
+		facts.WakeList = []string{reader}
 	}
-	m.WakeList = list
-	outcome, reason := m.Facts().Decide(d.user)
-	shown := decidedMessage{Message: asSeen(m, d.c)}
+	shown := decidedMessage{Message: asSeen(m, c)}
+	outcome, reason := facts.Decide(reader)
 	if outcome != events.Skip {
 		shown.Wakeup, shown.WakeReason = new(outcome == events.Wake), reason.String()
 	}
-	return shown, nil
+	return shown
 }

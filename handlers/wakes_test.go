@@ -11,11 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-type decided struct {
-	Message
-	Wakeup     *bool  `json:"wakeup"`
-	WakeReason string `json:"wakeReason"`
-}
+type decided = Message
 
 type wake struct {
 	ID         string    `json:"id"`

@@ -83,6 +83,11 @@ var routeBodies = map[string]any{
 	"POST /api/channels/:id/turn":     body{"action": "take"},
 	"POST /api/channels/:id/messages": body{"content": "new"},
 	"PATCH /api/messages/:id":         body{"content": "new"},
+	"POST /api/wakes/claim":           body{},
+	"POST /api/wakes/:id/extend":      body{},
+	"POST /api/wakes/:id/ack":         body{},
+	"POST /api/wakes/:id/nack":        body{},
+	"POST /api/channels/:id/stop":     body{"userId": "member"},
 }
 
 // Every route, as everyone, on an open channel and on a private one, on what is their own and what is

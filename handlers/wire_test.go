@@ -30,6 +30,8 @@ type Message struct {
 	MentionUserIDs []string `json:"mentionUserIds"`
 	ReplyTo        string   `json:"replyTo"`
 	CreatedAt      string   `json:"createdAt"`
+	Wakeup         *bool    `json:"wakeup"` // in a history
+	WakeReason     string   `json:"wakeReason"`
 }
 
 // A heard message is one on a stream.

@@ -1,6 +1,7 @@
 // Package dbtest gives each test a fresh, migrated database on a real
 // Postgres: one private cluster per test binary, started by the first test
-// that asks, one migrated template in it, and a clone for each test.
+// that asks, one migrated template in it, and a clone for each test. The
+// cluster is a copy of one in the user's cache directory (see seed).
 //
 // Package db is imported here, so tests of db itself are in package db_test.
 package dbtest
@@ -15,15 +16,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"fabric-guild/db"
 	"fabric-guild/db/pgrun"
 )
 
-const (
-	template = "fabric_template"
-	// What takes longer than this hangs.
-	patience = 2 * time.Minute
-)
+// What takes longer than this hangs.
+const patience = 5 * time.Minute
 
 // binary is the cluster of this test binary. Its tests share it, and only
 // Main, which outlives them all, can end it.
@@ -72,7 +69,7 @@ func New(t testing.TB) string {
 		t.Fatal("start the tests' Postgres:", binary.err)
 	}
 	name := binary.name()
-	if err := binary.administer(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+template+" OWNER "+pgrun.Owner); err != nil {
+	if err := binary.administer(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+pgrun.Owner+" OWNER "+pgrun.Owner); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -95,17 +92,20 @@ func New(t testing.TB) string {
 // after a failure. It needs no Main.
 func NewCluster(t testing.TB, settings ...string) *pgrun.Postgres {
 	t.Helper()
-	pg := newCluster(t, nil, settings)
-	if err := db.Migrate(t.Context(), pg.URL()); err != nil {
-		t.Fatal(err)
-	}
-	return pg
+	h, err := newMigratedHost(t.Context(), t.Output(), settings)
+	return h.until(t, err)
 }
 
-// newCluster starts one that fill, unless it is nil, has put into the state directory.
+// newCluster starts one that fill has put into the state directory.
 func newCluster(t testing.TB, fill func(state string) error, settings []string) *pgrun.Postgres {
 	t.Helper()
 	h, err := newHost(t.Context(), t.Output(), fill, settings)
+	return h.until(t, err)
+}
+
+// until has the cluster stop at the test's end; err is that of its start.
+func (h *host) until(t testing.TB, err error) *pgrun.Postgres {
+	t.Helper()
 	if err != nil {
 		t.Fatal("start a Postgres for the test: ", err)
 	}
@@ -135,13 +135,7 @@ func (s *shared) open() {
 	// Not a test's context: the cluster outlives the test that came first.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if s.host, s.err = newHost(ctx, os.Stderr, nil, nil); s.err != nil {
-		return
-	}
-	if s.err = s.administer(ctx, "CREATE DATABASE "+template+" OWNER "+pgrun.Owner); s.err != nil {
-		return
-	}
-	s.err = db.Migrate(ctx, s.host.pg.URLFor(pgrun.Owner, template))
+	s.host, s.err = newMigratedHost(ctx, os.Stderr, nil)
 }
 
 func (s *shared) name() string {

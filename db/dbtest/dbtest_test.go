@@ -10,12 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"fabric-guild/db/dbtest"
+	"fabric-guild/events/ssetest"
 )
 
 // asChild names the test that the test binary runs as a child of itself.
@@ -180,14 +180,5 @@ func child(t *testing.T) *exec.Cmd {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("waited in vain: ", what)
-		}
-	}
+	ssetest.Eventually(t, what, condition)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"fabric-guild/db"
 	"fabric-guild/db/pgrun"
 )
 
@@ -32,6 +33,26 @@ const (
 	keptName  = "kept"
 )
 
+// newMigratedHost starts a cluster whose database is migrated: a copy of the seed, or where there is none a new one.
+func newMigratedHost(ctx context.Context, log io.Writer, settings []string) (*host, error) {
+	data, err := seed(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	if data != "" {
+		return newHost(ctx, log, func(state string) error { return copyData(ctx, data, state) }, settings)
+	}
+	h, err := newHost(ctx, log, nil, settings)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Migrate(ctx, h.pg.URL()); err != nil {
+		return nil, errors.Join(err, h.close(false))
+	}
+	return h, nil
+}
+
+// newHost starts the cluster that fill has put into the state directory; nil: a new one.
 func newHost(ctx context.Context, log io.Writer, fill func(state string) error, settings []string) (_ *host, err error) {
 	removeAbandoned()
 	h := &host{}

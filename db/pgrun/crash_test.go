@@ -2,6 +2,7 @@ package pgrun
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"fabric-guild/events/ssetest"
 )
 
 func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
@@ -47,6 +50,94 @@ func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
 	verifyChecksums(t, pg.cluster)
 }
 
+// Something that cleans up removes the socket's directory, or the socket alone. The process is well, but
+// nobody can connect any more: it is restarted, at the same URL.
+func TestRemovedSocketIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	quick := defaultRestarts
+	quick.lookEvery = 20 * time.Millisecond
+	pg := startWith(t, Config{Dir: stateDir(t), restarts: quick})
+	exec1(t, connect(t, pg.URL()), `CREATE TABLE kept AS SELECT 42 AS n`)
+	for name, remove := range map[string]func() error{
+		"directory": func() error { return os.RemoveAll(pg.sockets) },
+		"socket":    func() error { return os.Remove(filepath.Join(pg.sockets, socketName)) },
+	} {
+		before := pg.Pid()
+		if err := remove(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it can be reached without its "+name, func() bool {
+			return pg.Pid() != before && ping(t.Context(), pg.URL()) == nil
+		})
+		if got := query[int](t, connect(t, pg.URL()), `SELECT n FROM kept`); got != 42 {
+			t.Errorf("got %d, want 42", got)
+		}
+		fi, err := os.Lstat(pg.sockets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fi.Mode().Perm(); got != 0o700 || fi.Sys().(*syscall.Stat_t).Uid != pg.cluster.account.uid {
+			t.Errorf("got mode %o of the socket's directory and another owner, want one of the server's user alone", got)
+		}
+	}
+	stop(t, pg)
+	verifyChecksums(t, pg.cluster)
+}
+
+// Where the socket's directory was, somebody else has put one of theirs: nothing is served there.
+func TestForeignSocketDirectoryIsNotUsed(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Dir(stateDir(t))
+	c := cluster{account: accountOfTest(t)}
+	for name, make := range map[string]func(path string) error{
+		"open to others": func(path string) error {
+			return errors.Join(os.Mkdir(path, 0o700), c.account.own(path), os.Chmod(path, 0o755))
+		},
+		"that others pass through": func(path string) error { return errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, 0o701)) },
+		"a link":                   func(path string) error { return os.Symlink("/tmp", path) },
+	} {
+		path := filepath.Join(dir, socketDirPrefix+name)
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.restoreSocketDir(path); err == nil {
+			t.Errorf("%s: got it used, want it refused", name)
+		}
+	}
+	mine := filepath.Join(dir, socketDirPrefix+"mine")
+	for range 2 {
+		if err := c.restoreSocketDir(mine); err != nil {
+			t.Errorf("got %v, want the directory made, and then used again", err)
+		}
+	}
+}
+
+// The socket is where nothing cleans up, unless its path would be too long.
+func TestSocketIsInTheStateDirectory(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	if err := MakeDirs(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	// What enters a directory is the account's own program.
+	pg := start(t, dir)
+	if got := filepath.Dir(pg.sockets); got != dir {
+		t.Errorf("got the socket's directory in %s, want %s", got, dir)
+	}
+	deep := filepath.Join(dir, strings.Repeat("long", 20))
+	if err := MakeDirs(deep, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	sockets, err := pg.cluster.makeSocketDir(t.Context(), socketPlaces("", deep))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer removeSocketDir(sockets)
+	if strings.HasPrefix(sockets, dir) || len(filepath.Join(sockets, socketName)) > socketPathMax {
+		t.Errorf("got %s, want a shorter path", sockets)
+	}
+}
+
 func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
@@ -64,7 +155,7 @@ func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
 		}
 	}
 	pg := startWith(t, Config{Dir: dir, BinDir: bin, restarts: restartPolicy{
-		firstPause: time.Millisecond, longestPause: 2 * time.Millisecond, youngAge: time.Minute, youngDeaths: 3,
+		firstPause: time.Millisecond, longestPause: 2 * time.Millisecond, youngAge: time.Minute, youngDeaths: 3, lookEvery: time.Minute,
 	}})
 	if err := os.Remove(filepath.Join(bin, "postgres")); err != nil {
 		t.Fatal(err)
@@ -74,7 +165,7 @@ func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
 	}
 	select {
 	case <-pg.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(ssetest.Patience):
 		t.Fatal("got no end, want the server given up")
 	}
 	wantError(t, pg.Err(), "given up after 3 attempts", bin)

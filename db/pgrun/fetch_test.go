@@ -6,12 +6,14 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,8 +24,8 @@ import (
 // source serves the machine's own binaries in the layout of DefaultSource, and counts what is asked for.
 type source struct {
 	*httptest.Server
+	name    string // of the archive
 	archive []byte
-	sum     string
 	asked   []string
 }
 
@@ -42,21 +44,23 @@ func newSource(t *testing.T) *source {
 		// Where a distribution's server finds the rest of it goes by the place of its binaries.
 		entries[name+"/bin/"+tool] = fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\"\n", b.path(tool))
 	}
-	s := &source{archive: pack(t, entries)}
-	s.sum = fmt.Sprintf("%x  %s.tar.gz\n", sha256.Sum256(s.archive), name)
+	s := &source{name: name, archive: pack(t, entries)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked = append(s.asked, r.URL.Path)
 		switch r.URL.Path {
 		case "/" + releaseVersion + "/" + name + ".tar.gz":
 			_, _ = w.Write(s.archive)
-		case "/" + releaseVersion + "/" + name + ".tar.gz.sha256":
-			_, _ = w.Write([]byte(s.sum))
 		default:
 			http.NotFound(w, r)
 		}
 	}))
 	t.Cleanup(s.Close)
 	return s
+}
+
+// digests are the right ones of the archive as it is now.
+func (s *source) digests() map[string]string {
+	return map[string]string{s.name: fmt.Sprintf("%x", sha256.Sum256(s.archive))}
 }
 
 func pack(t *testing.T, entries map[string]string) []byte {
@@ -91,6 +95,7 @@ func without(t *testing.T, source string) Config {
 func TestBinariesAreFetchedOnce(t *testing.T) {
 	s := newSource(t)
 	cfg := without(t, s.URL+"/")
+	cfg.digests = s.digests()
 	var said []string
 	cfg.Progress = func(line string) { said = append(said, line) }
 	var done, total int64
@@ -109,12 +114,12 @@ func TestBinariesAreFetchedOnce(t *testing.T) {
 	if int(done) != len(s.archive) || done != total {
 		t.Errorf("got progress up to %d of %d, want %d", done, total, len(s.archive))
 	}
-	if len(s.asked) != 2 {
-		t.Errorf("got requests for %v, want two", s.asked)
+	if len(s.asked) != 1 {
+		t.Errorf("got requests for %v, want one", s.asked)
 	}
 	stop(t, startWith(t, cfg))
-	if len(s.asked) != 2 {
-		t.Errorf("got requests for %v at the second start, want none", s.asked[2:])
+	if len(s.asked) != 1 {
+		t.Errorf("got requests for %v at the second start, want none", s.asked[1:])
 	}
 	if left, _ := filepath.Glob(filepath.Join(fetchedDir(cfg.Dir), ".new-*")); len(left) > 0 {
 		t.Errorf("got %v left over, want nothing", left)
@@ -134,6 +139,7 @@ func TestANormalUserFetchesToo(t *testing.T) {
 	}
 	t.Setenv("PATH", "/nowhere")
 	t.Setenv(helperSource, s.URL)
+	t.Setenv(helperDigest, s.digests()[s.name])
 	program := filepath.Join(filepath.Dir(dir), "program") // where that user can run it
 	copyFile(t, program, self(t))
 	h := startHelper(t, dir, program, attr)
@@ -144,8 +150,8 @@ func TestANormalUserFetchesToo(t *testing.T) {
 	if err := h.cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	if len(s.asked) != 2 {
-		t.Errorf("got requests for %v, want two", s.asked)
+	if len(s.asked) != 1 {
+		t.Errorf("got requests for %v, want one", s.asked)
 	}
 }
 
@@ -163,8 +169,6 @@ func TestWhatCanNotBeFetched(t *testing.T) {
 		"forbidden":         {func(*testing.T, *source) string { return "" }, nil},
 		"offline":           {func(*testing.T, *source) string { return closed.URL }, []string{"could not be fetched", "refused"}},
 		"not there":         {func(_ *testing.T, s *source) string { return s.URL + "/elsewhere" }, []string{"404"}},
-		"another checksum":  {func(_ *testing.T, s *source) string { s.archive = append(s.archive, 0); return s.URL }, []string{"checksum", "not used"}},
-		"no checksum":       {func(_ *testing.T, s *source) string { s.sum = "<html>"; return s.URL }, []string{"no checksum"}},
 		"no server in it":   {packed(map[string]string{name + "/README": "hello"}), []string{"holds no postgres"}},
 		"out of its place":  {packed(map[string]string{"../../escape": "hello"}), []string{"unpack"}},
 		"no archive at all": {garbage, []string{"unpack"}},
@@ -172,6 +176,7 @@ func TestWhatCanNotBeFetched(t *testing.T) {
 		t.Run(rule, func(t *testing.T) {
 			s := newSource(t)
 			cfg := without(t, test.change(t, s))
+			cfg.digests = s.digests()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			_, err := Start(ctx, cfg)
@@ -193,18 +198,50 @@ func TestWhatCanNotBeFetched(t *testing.T) {
 	}
 }
 
+// An archive is used only if it has the digest that the program knows, whatever the source says about it.
+func TestAnArchiveMustHaveThePinnedDigest(t *testing.T) {
+	s := newSource(t)
+	cfg := without(t, s.URL) // with the digests of the release, which this archive has not
+	_, err := Start(t.Context(), cfg)
+	wantError(t, err, "SHA-256", releaseDigests[s.name], "not used")
+	if exists(filepath.Join(fetchedDir(cfg.Dir), s.name)) {
+		t.Error("got the binaries of an archive with another digest, want none")
+	}
+	s.asked = nil
+	cfg.digests = map[string]string{}
+	_, err = Start(t.Context(), cfg)
+	wantError(t, err, "knows no checksum of "+s.name)
+	if len(s.asked) > 0 {
+		t.Errorf("got requests for %v without a digest, want none", s.asked)
+	}
+}
+
+func TestEachPlatformHasADigest(t *testing.T) {
+	t.Parallel()
+	for _, platform := range []string{"x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin"} {
+		name := "postgresql-" + releaseVersion + "-" + platform
+		if b, err := hex.DecodeString(releaseDigests[name]); err != nil || len(b) != sha256.Size {
+			t.Errorf("got %q for %s, want a SHA-256", releaseDigests[name], name)
+		}
+	}
+	if major, _, _ := strings.Cut(releaseVersion, "."); major != strconv.Itoa(releaseMajor) {
+		t.Errorf("got major version %d of %s", releaseMajor, releaseVersion)
+	}
+	if !strings.HasPrefix(DefaultSource, "https://") {
+		t.Errorf("got %s, want a source that nobody on the way can change", DefaultSource)
+	}
+}
+
 func packed(entries map[string]string) func(t *testing.T, s *source) string {
 	return func(t *testing.T, s *source) string {
 		t.Helper()
 		s.archive = pack(t, entries)
-		s.sum = fmt.Sprintf("%x", sha256.Sum256(s.archive))
 		return s.URL
 	}
 }
 
 func garbage(_ *testing.T, s *source) string {
 	s.archive = []byte("garbage")
-	s.sum = fmt.Sprintf("%x", sha256.Sum256(s.archive))
 	return s.URL
 }
 

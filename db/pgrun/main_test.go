@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,21 +15,31 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"fabric-guild/events/ssetest"
 )
 
 // helperDir makes the test binary a program that starts the cluster in the
 // directory it names, tells its URL, and stops it at the end of its input.
 const helperDir = "PGRUN_TEST_DIR"
 
-// helperSource has it do so on a machine without Postgres, which fetches it from there.
-const helperSource = "PGRUN_TEST_SOURCE"
+// helperSource has it do so on a machine without Postgres, which fetches it from there: the archive must have
+// the digest in helperDigest.
+const (
+	helperSource = "PGRUN_TEST_SOURCE"
+	helperDigest = "PGRUN_TEST_DIGEST"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
 		os.Exit(help(dir))
+	}
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("left out by -short")
+		return
 	}
 	os.Exit(m.Run())
 }
@@ -37,6 +48,12 @@ func help(dir string) int {
 	cfg := Config{Dir: dir}
 	if cfg.Source = os.Getenv(helperSource); cfg.Source != "" {
 		cfg.places = []string{}
+		name, err := releaseName()
+		if err != nil {
+			fmt.Println("error:", err)
+			return 1
+		}
+		cfg.digests = map[string]string{name: os.Getenv(helperDigest)}
 	}
 	pg, err := Start(context.Background(), cfg)
 	if err != nil {
@@ -132,7 +149,7 @@ func startWith(t *testing.T, cfg Config) *Postgres {
 
 func stop(t *testing.T, pg *Postgres) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), ssetest.Patience)
 	defer cancel()
 	if err := pg.Stop(ctx); err != nil {
 		t.Fatal(err)
@@ -183,16 +200,7 @@ func query[T any](t *testing.T, conn *pgx.Conn, sql string) T {
 // eventually waits until condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("waited in vain: ", what)
-		}
-	}
+	ssetest.Eventually(t, what, condition)
 }
 
 func wantError(t *testing.T, err error, parts ...string) {

@@ -39,14 +39,14 @@ type Config struct {
 	// BinDir holds the Postgres binaries. Empty: they are searched for, those
 	// of the cluster's own major version first, then the newest.
 	BinDir string
-	// Source is where binaries are fetched from, once, into Dir, when there are none: a URL below which
-	// releases lie as at DefaultSource. Empty: they are not fetched.
+	// Source is where binaries are fetched from, once, into Dir, when there are none: a URL below which the
+	// archives of DefaultSource lie, the same bytes at the same paths. Empty: they are not fetched.
 	Source string
 	// Fetching is called while they come, with the bytes that have and those to come, -1 where that is
 	// not known; nil: nobody is told.
 	Fetching func(done, total int64)
-	// RunDir is where the socket's directory is made; too long, or closed to the
-	// server's user, or empty: the system's temporary directory.
+	// RunDir is where the socket's directory is made. If it is empty, too long or closed to the server's user,
+	// that is Dir, and if Dir will not do either, /run or a directory for temporary files.
 	RunDir string
 	// Settings are server settings that win over the built-in ones.
 	Settings map[string]string
@@ -58,6 +58,8 @@ type Config struct {
 
 	restarts restartPolicy // zero: defaultRestarts
 	places   []string      // nil: usualPlaces
+	// digests are the SHA-256 of archives by their names; nil: releaseDigests.
+	digests map[string]string
 }
 
 // Postgres is a running private server.
@@ -102,6 +104,9 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 		cfg.places = usualPlaces()
 	}
 	cfg.places = append(cfg.places, fetchedPlaces(dir))
+	if cfg.digests == nil {
+		cfg.digests = releaseDigests
+	}
 	if cfg.restarts == (restartPolicy{}) {
 		cfg.restarts = defaultRestarts
 	}
@@ -110,7 +115,7 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := c.makeSocketDir(ctx, cfg.RunDir)
+	sockets, err := c.makeSocketDir(ctx, socketPlaces(cfg.RunDir, dir))
 	if err == nil {
 		err = lock.record(sockets)
 	}

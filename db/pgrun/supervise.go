@@ -19,6 +19,7 @@ type restartPolicy struct {
 	firstPause, longestPause time.Duration
 	youngAge                 time.Duration
 	youngDeaths              int
+	lookEvery                time.Duration // how often the socket is looked at
 }
 
 var defaultRestarts = restartPolicy{
@@ -26,6 +27,7 @@ var defaultRestarts = restartPolicy{
 	longestPause: 2 * time.Second,
 	youngAge:     30 * time.Second,
 	youngDeaths:  150, // about five minutes: a full disk is worth waiting for
+	lookEvery:    2 * time.Second,
 }
 
 // supervise runs servers one after another until ctx ends or it gives up, then
@@ -89,6 +91,9 @@ func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	if err := p.cluster.removeStalePidFile(); err != nil {
 		return "", err
 	}
+	if err := p.cluster.restoreSocketDir(p.sockets); err != nil {
+		return "", err
+	}
 	clearSockets(p.sockets)
 
 	out, in, err := os.Pipe()
@@ -114,7 +119,7 @@ func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 
-	p.awaitEnd(ctx, cmd.Process, ended)
+	lost := p.awaitEnd(ctx, cmd.Process, ended)
 	p.pid.Store(0)
 	_ = claim.Close()
 	err = p.awaitOrphans()
@@ -123,16 +128,32 @@ func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	}
 	<-logged
 	_ = out.Close()
-	return cmd.ProcessState.String(), err
+	how := cmd.ProcessState.String()
+	if lost != nil {
+		how = "stopped, since nobody could reach it: " + lost.Error()
+	}
+	return how, err
 }
 
-// awaitEnd waits for the server, passing on the wish to stop.
-func (p *Postgres) awaitEnd(ctx context.Context, server *os.Process, ended <-chan error) {
+// awaitEnd waits for the server, passing on the wish to stop. A server that nobody can reach is stopped too;
+// the error is why.
+func (p *Postgres) awaitEnd(ctx context.Context, server *os.Process, ended <-chan error) (lost error) {
 	stop, quit := ctx.Done(), p.quit
+	looking, stopLooking := context.WithCancel(ctx)
+	defer stopLooking()
+	gone := p.watchSocket(looking)
+	var patience <-chan time.Time
 	for {
 		select {
 		case <-ended:
-			return
+			return lost
+		case lost = <-gone:
+			gone = nil
+			p.config.Logger.Error("the socket of the private Postgres is gone, restarting it", "error", lost)
+			_ = server.Signal(syscall.SIGINT)
+			patience = time.After(stopPatience)
+		case <-patience:
+			_ = server.Signal(syscall.SIGQUIT)
 		case <-stop:
 			stop = nil
 			_ = server.Signal(syscall.SIGINT) // fast shutdown
@@ -141,6 +162,36 @@ func (p *Postgres) awaitEnd(ctx context.Context, server *os.Process, ended <-cha
 			_ = server.Signal(syscall.SIGQUIT) // immediate shutdown
 		}
 	}
+}
+
+// watchSocket looks again and again, until ctx ends, whether the server can be reached by the socket through
+// which it once was, and tells when it cannot, two looks in a row. A process that lives is not yet a service:
+// somebody may have removed the socket.
+func (p *Postgres) watchSocket(ctx context.Context) <-chan error {
+	gone := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(p.config.restarts.lookEvery)
+		defer tick.Stop()
+		reached, misses := false, 0
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			err := unreachable(ctx, p.sockets)
+			switch {
+			case err == nil:
+				reached, misses = true, 0
+			case reached && misses == 1:
+				gone <- err
+				return
+			case reached:
+				misses++
+			}
+		}
+	}()
+	return gone
 }
 
 // awaitOrphans waits for the processes that a killed server leaves behind;

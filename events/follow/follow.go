@@ -169,10 +169,12 @@ func (f *follower) streamURL() string {
 	return f.URL + "/api/stream?" + q.Encode()
 }
 
-// final reports whether coming back is of no use after r.
+// final reports whether coming back is of no use after r. Once a stream has been live the server is the right one,
+// and only its own word is final, which has a code: any other refusal comes from something on the way to it, whose
+// mood may pass.
 func (f *follower) final(r *Refusal) bool {
 	switch {
-	case r.passes():
+	case r.passes(), f.known && r.Code == "" && r.Status != noStatus:
 		return false
 	case r.Status == http.StatusUnauthorized:
 		token, err := f.Token()

@@ -88,6 +88,9 @@ func TestRetryAfter(t *testing.T) {
 		wantWithin(t, got, [2]time.Duration{7 * s, 10 * s})
 		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", date))
 		wantWithin(t, got, [2]time.Duration{25 * s, 51 * s})
+		other := time.Now().Add(-24 * time.Hour).UTC() // the server's clock
+		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Date", other.Format(http.TimeFormat), "Retry-After", other.Add(40*s).Format(http.TimeFormat)))
+		wantWithin(t, got, [2]time.Duration{40 * s, 51 * s})
 		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", "86400"))
 		wantWithin(t, got, [2]time.Duration{follow.MaxAsked, follow.MaxAsked*5/4 + s})
 		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", "soon"))

@@ -65,7 +65,7 @@ func (f *follower) accept(answer *http.Response, silent *time.Timer) error {
 		return nil
 	}
 	defer func() { _ = answer.Body.Close() }()
-	r := &Refusal{Status: answer.StatusCode, after: parseRetryAfter(answer.Header.Get("Retry-After"))}
+	r := &Refusal{Status: answer.StatusCode, after: parseRetryAfter(answer.Header)}
 	switch to, err := answer.Location(); {
 	case kind == "application/problem+json":
 		var told struct{ Code, Detail string }
@@ -81,12 +81,18 @@ func (f *follower) accept(answer *http.Response, silent *time.Timer) error {
 	return r
 }
 
-// parseRetryAfter reads both forms of RFC 9110 §10.2.3.
-func parseRetryAfter(s string) time.Duration {
-	if at, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(at))
+// parseRetryAfter reads both forms of RFC 9110 §10.2.3. A date counts from the answer's own Date: the clock
+// here may be another one.
+func parseRetryAfter(h http.Header) time.Duration {
+	s := h.Get("Retry-After")
+	at, err := http.ParseTime(s)
+	if err != nil {
+		return seconds(s)
 	}
-	return seconds(s)
+	if now, err := http.ParseTime(h.Get("Date")); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return max(0, time.Until(at))
 }
 
 // seconds is 0 for what is no number, and no more than it takes to be bounded.

@@ -21,6 +21,14 @@ func html(status int) http.HandlerFunc {
 	}
 }
 
+func problem(status int, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(text))
+	}
+}
+
 func closing(data string) http.HandlerFunc {
 	return held(preamble, ready("7.1"), frame("stream.closing", data, ""), message("7.2"))
 }
@@ -40,6 +48,10 @@ func TestRefusals(t *testing.T) {
 		{"forbidden", refused(403), 403, `the server does not allow it (403), of_the_test: do \x1b[2J not`, true},
 		{"token has ended", closing(`{"reason":"token_expired","reconnect":false}`), 401, `the server does not accept the token, token_expired`, true},
 		{"no return", closing(`{"reason":"banned\u001b","reconnect":false}`), 0, `the server ends the stream, banned\x1b`, true},
+		{"a middlebox does not like the request", html(400), 400, `the server answers 400 Bad Request`, false},
+		{"a middlebox wants a sign-in", html(401), 401, `the server does not accept the token`, false},
+		{"a middlebox forbids it", html(403), 403, `the server does not allow it (403)`, false},
+		{"a problem without a code", problem(403, `{"status":403,"title":"Forbidden"}`), 403, `the server does not allow it (403)`, false},
 		{"unknown", refused(404), 404, `the server answers 404 Not Found, of_the_test: do \x1b[2J not`, false},
 		{"not here", refused(410), 410, `the server answers 410 Gone, of_the_test: do \x1b[2J not`, false},
 		{"stop", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, 204, `the server answers 204 No Content`, false},

@@ -3,6 +3,8 @@ package bench_test
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,7 +23,14 @@ import (
 
 var program guildtest.Program
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("left out by -short")
+		return
+	}
+	os.Exit(program.Main(m, config.EnvPrefix))
+}
 
 // small is a run that is over soon.
 func small(state, url string, more ...string) []string {

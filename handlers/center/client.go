@@ -28,6 +28,7 @@ type Client struct {
 	transport *http.Transport
 
 	introspect, resolveNames, adminEmail endpoint
+	gate                                 *gate
 
 	ctx    context.Context // of the flights; ends at Close
 	stop   context.CancelFunc
@@ -67,6 +68,7 @@ func New(baseURL, apiKey string, logger *slog.Logger) (*Client, error) {
 		introspect:   endpoint{method: http.MethodPost, path: "/api/auth/introspect"},
 		resolveNames: endpoint{method: http.MethodPost, path: "/api/auth/resolve-names"},
 		adminEmail:   endpoint{method: http.MethodGet, path: "/api/auth/admin-email"},
+		gate:         newGate(),
 		flights:      map[tokenKey]*flight{},
 		active:       newTokenCache(maxActive),
 		inactive:     newTokenCache(maxInactive),

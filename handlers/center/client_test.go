@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -65,7 +66,7 @@ func TestPrefixIsKept(t *testing.T) {
 	}
 	t.Cleanup(c.Close)
 	for _, c := range []*center.Client{g.client, c} {
-		if _, err := c.Introspect(t.Context(), "t"); err != nil {
+		if _, err := c.Introspect(t.Context(), netip.Addr{}, "t"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -117,7 +118,7 @@ func TestUnknownCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	_, err = c.Introspect(t.Context(), "t")
+	_, err = c.Introspect(t.Context(), netip.Addr{}, "t")
 	if !errors.Is(err, center.ErrUnavailable) || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("got %v, want %v because of the certificate", err, center.ErrUnavailable)
 	}
@@ -133,7 +134,7 @@ func TestWrongKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if _, err := c.Introspect(t.Context(), "t"); !errors.Is(err, center.ErrUnavailable) {
+	if _, err := c.Introspect(t.Context(), netip.Addr{}, "t"); !errors.Is(err, center.ErrUnavailable) {
 		t.Errorf("got %v, want %v", err, center.ErrUnavailable)
 	}
 	if got, want := g.BadKeys(), 1; got != want {

@@ -21,3 +21,10 @@ func (c *Client) Remembered() (active, inactive int) {
 	defer c.mu.Unlock()
 	return c.active.order.Len(), c.inactive.order.Len()
 }
+
+// Addresses is how many client addresses are remembered.
+func (c *Client) Addresses() int {
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	return len(c.gate.addresses)
+}

@@ -70,6 +70,12 @@ func (c *Client) Counts() map[string]Counts {
 	}
 }
 
+// Refused is how many questions about new tokens were refused without a call: because all places for them were taken, and
+// because of their client's address.
+func (c *Client) Refused() (full, address int64) {
+	return c.gate.refusedFull.Load(), c.gate.refusedAddress.Load()
+}
+
 func (e *endpoint) counts() Counts {
 	n := Counts{Calls: e.calls.Load(), Answered: e.answered.Load(), Abandoned: e.abandoned.Load(), Failures: map[string]int64{}, Took: &e.took}
 	for r := range reasons {

@@ -3,6 +3,7 @@ package center_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ func (g *guild) wantFailures(reason string) {
 	g.t.Helper()
 	was := center.Identity{UserID: "alice"}
 	for range 2 {
-		_, err := g.client.Introspect(g.t.Context(), secretToken)
+		_, err := g.client.Introspect(g.t.Context(), netip.Addr{}, secretToken)
 		if !errors.Is(err, center.ErrUnavailable) {
 			g.t.Errorf("got %v, want %v", err, center.ErrUnavailable)
 		} else {

@@ -3,6 +3,7 @@ package center_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,7 +20,7 @@ func TestOneFlight(t *testing.T) {
 		var callers sync.WaitGroup
 		for range 50 {
 			callers.Go(func() {
-				if id, err := g.client.Introspect(t.Context(), "t"); err != nil || id.UserID != "alice" {
+				if id, err := g.client.Introspect(t.Context(), netip.Addr{}, "t"); err != nil || id.UserID != "alice" {
 					t.Errorf("got %v, %v, want alice", id, err)
 				}
 			})
@@ -42,7 +43,7 @@ func TestCallerGoes(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var callers sync.WaitGroup
 		callers.Go(func() {
-			if _, err := g.client.Introspect(ctx, "t"); !errors.Is(err, gone) {
+			if _, err := g.client.Introspect(ctx, netip.Addr{}, "t"); !errors.Is(err, gone) {
 				t.Errorf("got %v, want %v", err, gone)
 			}
 		})
@@ -69,7 +70,7 @@ func TestAllCallersGo(t *testing.T) {
 		release := g.Hang()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := g.client.Introspect(ctx, "t"); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := g.client.Introspect(ctx, netip.Addr{}, "t"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 		}
 		release()

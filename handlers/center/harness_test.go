@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -64,7 +65,7 @@ func (g *guild) admins() *center.AdminCache {
 // user introspects a token that has to be active.
 func (g *guild) user(token string) center.Identity {
 	g.t.Helper()
-	id, err := g.client.Introspect(g.t.Context(), token)
+	id, err := g.client.Introspect(g.t.Context(), netip.Addr{}, token)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func (g *guild) user(token string) center.Identity {
 // refused introspects a token that has to end with an error.
 func (g *guild) refused(token string, want error) {
 	g.t.Helper()
-	if id, err := g.client.Introspect(g.t.Context(), token); !errors.Is(err, want) {
+	if id, err := g.client.Introspect(g.t.Context(), netip.Addr{}, token); !errors.Is(err, want) {
 		g.t.Errorf("got %v, %v, want %v", id, err, want)
 	}
 }

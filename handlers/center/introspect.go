@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -29,8 +30,15 @@ type Identity struct {
 	Expires time.Time // zero: Center does not say
 }
 
+// An asker is who asks about a token.
+type asker struct {
+	from  netip.Addr // the address of the client; the zero Addr: it is not told apart from others
+	known bool       // the token was valid here before
+}
+
 // A flight is one introspection under way. What it found may be read once done is closed.
 type flight struct {
+	by       asker // who asked first
 	done     chan struct{}
 	identity Identity
 	err      error
@@ -38,10 +46,12 @@ type flight struct {
 
 // Introspect asks whose a token is (RFC 7662). An answer is kept: that a token is active for a minute at most
 // and up to its exp, that it is not for five seconds. Callers of one token share one call, which takes two
-// seconds at most. The error is ErrInactive, ErrUnavailable, which is never kept, or what ended ctx; then the
-// call goes on for the others.
-func (c *Client) Introspect(ctx context.Context, token string) (Identity, error) {
-	return c.introspectWithin(ctx, token, math.MaxInt64)
+// seconds at most. A call about a token that was not valid here a while ago first waits, for another two seconds
+// at most, for a place among calls of its kind and of its client's address; the zero Addr is that of clients which
+// are not told apart. The error is ErrInactive, ErrTooManyNew, ErrUnavailable, which is never kept, or what ended
+// ctx; then the call goes on for the others.
+func (c *Client) Introspect(ctx context.Context, from netip.Addr, token string) (Identity, error) {
+	return c.introspectWithin(ctx, asker{from: from}, token, math.MaxInt64)
 }
 
 // Recheck reports whether a stream that was opened as was has to end: its token is not active any more, is of
@@ -49,7 +59,7 @@ func (c *Client) Introspect(ctx context.Context, token string) (Identity, error)
 // minute. When Center gives no answer the stream stays, up to the exp that it was opened with: an outage of
 // Center is not to become one of every stream.
 func (c *Client) Recheck(ctx context.Context, token string, was Identity) (revoked bool) {
-	now, err := c.introspectWithin(ctx, token, recheckAge)
+	now, err := c.introspectWithin(ctx, asker{known: true}, token, recheckAge)
 	switch {
 	case errors.Is(err, ErrInactive):
 		return true
@@ -67,7 +77,7 @@ func (id Identity) coversGuilds(was Identity) bool {
 }
 
 // introspectWithin is Introspect by answers that are younger than maxAge.
-func (c *Client) introspectWithin(ctx context.Context, token string, maxAge time.Duration) (Identity, error) {
+func (c *Client) introspectWithin(ctx context.Context, by asker, token string, maxAge time.Duration) (Identity, error) {
 	if len(token) > maxToken || !visible(token) {
 		return Identity{}, ErrInactive // no bearer token (RFC 6750 §2.1), so nothing to ask
 	}
@@ -88,7 +98,8 @@ func (c *Client) introspectWithin(ctx context.Context, token string, maxAge time
 			c.mu.Unlock()
 			return Identity{}, &failure{unreachable, "this client is closed"}
 		}
-		f = &flight{done: make(chan struct{})}
+		by.known = by.known || c.active.has(key)
+		f = &flight{done: make(chan struct{}), by: by}
 		c.flights[key] = f
 		c.flying.Go(func() { c.fly(f, key, token) })
 	}
@@ -105,8 +116,11 @@ func (c *Client) introspectWithin(ctx context.Context, token string, maxAge time
 // was true no earlier.
 func (c *Client) fly(f *flight, key tokenKey, token string) {
 	defer close(f.done)
-	asked := time.Now()
-	f.identity, f.err = c.ask(token)
+	var asked time.Time
+	f.identity, f.err = c.throughGate(f, func() (Identity, error) {
+		asked = time.Now()
+		return c.ask(token)
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.flights, key)
@@ -118,9 +132,29 @@ func (c *Client) fly(f *flight, key tokenKey, token string) {
 		c.active.remove(key)
 		c.inactive.add(key, Identity{}, asked)
 	}
-	if !c.closed {
+	if !c.closed && !asked.IsZero() {
 		c.tell(f.err)
 	}
+}
+
+// throughGate asks at once about a token that was valid before, and about a new one when there is a place.
+func (c *Client) throughGate(f *flight, ask func() (Identity, error)) (Identity, error) {
+	if f.by.known {
+		return ask()
+	}
+	leave, err := c.gate.enter(c.ctx, f.by.from)
+	switch {
+	case c.ctx.Err() != nil:
+		if err == nil {
+			leave(false)
+		}
+		return Identity{}, &failure{unreachable, "this client is closed"}
+	case err != nil:
+		return Identity{}, err
+	}
+	id, err := ask()
+	leave(errors.Is(err, ErrInactive))
+	return id, err
 }
 
 func (c *Client) ask(token string) (id Identity, err error) {

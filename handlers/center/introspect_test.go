@@ -3,6 +3,7 @@ package center_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -83,7 +84,7 @@ func TestIntrospectionAnswers(t *testing.T) {
 			t.Parallel()
 			g := onSocket(t)
 			g.Break(centertest.Answer(tt.answer))
-			got, err := g.client.Introspect(t.Context(), "t")
+			got, err := g.client.Introspect(t.Context(), netip.Addr{}, "t")
 			if !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}

@@ -50,6 +50,9 @@ func (c *tokenCache) find(key tokenKey, now time.Time, maxAge time.Duration) (Id
 	return e.identity, true
 }
 
+// has reports whether there is an answer about a token, however old.
+func (c *tokenCache) has(key tokenKey) bool { return c.byKey[key] != nil }
+
 // add remembers an answer in the place of an earlier one.
 func (c *tokenCache) add(key tokenKey, identity Identity, asked time.Time) {
 	c.remove(key)

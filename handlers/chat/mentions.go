@@ -14,9 +14,10 @@ const (
 	MaxNameLen = 128
 )
 
-// ValidID reports whether s is an id of a user or a guild: 1 to 128 of [A-Za-z0-9._@-].
+// ValidID reports whether s is an id of a user or a guild: 1 to 128 of [A-Za-z0-9._@-], but neither "." nor "..", which
+// clients and proxies take out of a path.
 func ValidID(s string) bool {
-	if s == "" || len(s) > MaxIDLen {
+	if s == "" || s == "." || s == ".." || len(s) > MaxIDLen {
 		return false
 	}
 	for i := range len(s) {

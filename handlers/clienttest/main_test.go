@@ -3,6 +3,8 @@
 package clienttest
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"testing"
 
@@ -12,4 +14,11 @@ import (
 
 var program guildtest.Program
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("left out by -short")
+		return
+	}
+	os.Exit(program.Main(m, config.EnvPrefix))
+}

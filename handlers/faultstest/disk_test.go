@@ -14,9 +14,10 @@ func TestDiskIsFull(t *testing.T) {
 	said := s.n.WatchReadiness()
 	makeRoom := s.n.FillDisk()
 	s.n.AwaitLog(`level=ERROR msg="request failed" .* error="the database is unavailable: its disk is full: make room there`)
+	s.n.AwaitReadiness("changes_refused") // streams and reads go on
 	makeRoom()
 	s.recovered()
-	s.said(said, guildtest.Ready) // streams and reads go on
+	s.said(said, guildtest.Ready, "changes_refused")
 	s.holds()
 
 	admin := dbtest.Connect(t, s.n.Superuser("postgres"))

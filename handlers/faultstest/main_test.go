@@ -2,6 +2,7 @@ package faultstest
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -18,6 +19,10 @@ var program guildtest.Program
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if testing.Short() {
+		fmt.Println("left out by -short")
+		return
+	}
 	_ = flag.Set("test.parallel", "6") // they wait more than they work
 	os.Exit(program.Main(m, config.EnvPrefix))
 }

@@ -2,6 +2,7 @@ package guildtest_test
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -18,7 +19,14 @@ import (
 
 var program guildtest.Program
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("left out by -short")
+		return
+	}
+	os.Exit(program.Main(m, config.EnvPrefix))
+}
 
 // The program over TLS, as curl sees it: both transports, a stream that ends in order, a new certificate.
 func TestTLS(t *testing.T) {

@@ -5,13 +5,15 @@ package guildtest
 import (
 	"testing"
 	"time"
+
+	"fabric-guild/events/ssetest"
 )
 
 const (
 	// Patience is for one step: what takes longer hangs.
-	Patience = 60 * time.Second
-	// Recovery is what a deployment may take to be itself again.
-	Recovery = 15 * time.Second
+	Patience = ssetest.Patience
+	// Recovery is what a deployment may take to be itself again, on a machine that is busy with other things.
+	Recovery = ssetest.Patience
 	// Sesame is in everything that must not reach a log: contents of messages, bad tokens, passwords.
 	Sesame = "open-sesame"
 )

@@ -3,7 +3,9 @@ package guildtest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -14,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fabric-guild/events/ssetest"
 )
 
 // A Reader is a client that keeps its cursor and comes back whenever its stream ends.
@@ -152,28 +156,24 @@ func (r *Reader) connect(ctx context.Context) {
 		}
 		return
 	}
-	var f Frame
-	lines := bufio.NewScanner(answer.Body)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), ": ")
-		switch name {
-		case "event":
-			f.Event = value
-		case "data":
-			f.Data = value
-		case "id":
-			f.ID = value
-		case "":
-			if lines.Text() == "" && f != (Frame{}) {
-				r.take(f, resume)
-				f = Frame{}
-			}
+	in := bufio.NewReader(answer.Body)
+	for err == nil {
+		var f ssetest.Frame
+		f, err = ssetest.ReadFrame(in)
+		if err == nil && f.Event != "" {
+			r.take(Frame{Event: f.Event, Data: f.Data, ID: f.ID}, resume)
 		}
+	}
+	if errors.Is(err, ssetest.ErrStrict) {
+		r.fault("%v", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.got.Ends++
-	r.got.End = lines.Err()
+	r.got.End = nil
+	if !errors.Is(err, io.EOF) {
+		r.got.End = err
+	}
 }
 
 func (r *Reader) take(f Frame, resume string) {

@@ -60,7 +60,8 @@ func (n *Node) Postmaster() int {
 // Superuser is the URL by which to administer a database of the server's private Postgres, which must run.
 func (n *Node) Superuser(database string) string {
 	n.t.Helper()
-	return "postgres://" + pgrun.Superuser + "@/" + database + "?host=" + url.QueryEscape(n.postmasterFile()[4])
+	host := strings.ReplaceAll(url.QueryEscape(n.postmasterFile()[4]), "+", "%20") // which is no space to the driver
+	return "postgres://" + pgrun.Superuser + "@/" + database + "?host=" + host
 }
 
 // postmasterFile are the lines of postmaster.pid: process, data directory, start, port, sockets' directory.

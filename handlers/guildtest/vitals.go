@@ -120,10 +120,10 @@ const dumpBegins = "\nSIGQUIT: quit\n"
 // Ready is what /readyz of a ready server answers.
 const Ready = "ready"
 
-// Readiness is what /readyz says: Ready, or the code of why not. It is to answer within three seconds, also
+// Readiness is what /readyz says: Ready, or the code of why not. It must answer within half a minute, also
 // while nothing else does; the error is what it says otherwise.
 func (n *Node) Readiness() string {
-	ctx, cancel := context.WithTimeout(n.t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, n.Base()+"/readyz", nil)
 	if err != nil {

@@ -16,6 +16,10 @@ func (c *collector) authority(e emitter) {
 		}
 		e.histogram("center_call_duration_seconds", "Time that calls of Center took, by endpoint.", n.Took, "endpoint", endpoint)
 	}
+	full, address := c.Center.Refused()
+	for reason, n := range map[string]int64{"full": full, "address": address} {
+		e.counter("center_refused_total", "Questions about tokens that were not valid before, refused without a call of Center: all places for them were taken (full), or their client's address had asked too often (address).", float64(n), "reason", reason)
+	}
 	admin := c.Admin.State()
 	e.gauge("admin_known", "Whether there is an admin (1), as far as is known.", boolean(admin.Known))
 	var fetched float64

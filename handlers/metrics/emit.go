@@ -22,6 +22,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.log(e)
 	c.database(e)
 	c.authority(e)
+	c.keys(e)
+	c.connections(e)
 	c.wakes(e)
 }
 

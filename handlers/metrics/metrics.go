@@ -27,12 +27,23 @@ type Sources struct {
 	Wakes  *Wakes
 
 	MaxStreams int // 0: any number
+	// KeyReadable reports for each key file, by its name, whether it can be read.
+	KeyReadable func() map[string]bool
+
+	Connections func() Connections // nil: they are not counted
+}
+
+// Connections are those that clients have to the server, and what became of too many.
+type Connections struct {
+	Open, Idle, Max  int
+	Evicted, Refused int64 // idle connections closed for newcomers; requests refused by the bound of an address
 }
 
 // Metrics are those of one server, in a registry of its own.
 type Metrics struct {
 	http.Handler // answers with all of them
 	requests     *prometheus.HistogramVec
+	refused      *prometheus.CounterVec
 }
 
 // requestSeconds are the bounds of the buckets of requests.
@@ -48,13 +59,26 @@ func New(from Sources, logger *slog.Logger) *Metrics {
 			Help:    "Time to answer a request, by method, pattern of the route, and class of the status. Streams are counted where they were refused only.",
 			Buckets: requestSeconds,
 		}, []string{"method", "route", "status"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "refused_total",
+			Help: "Requests that were answered with an error, by the code of the problem.",
+		}, []string{"code"}),
+	}
+	for _, code := range limitCodes {
+		m.refused.WithLabelValues(code)
 	}
 	registry.MustRegister(
-		&collector{from}, m.requests,
+		&collector{from}, m.requests, m.refused,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector(),
 	)
 	return m
 }
+
+// limitCodes are those of limits: they show from the start, so that Prometheus sees the first increase.
+var limitCodes = []string{"rate_limited", "too_many_requests", "too_many_streams", "server_full", "unavailable"}
+
+// Refused counts a request that was answered with an error. code is one of the contract's.
+func (m *Metrics) Refused(code string) { m.refused.WithLabelValues(code).Inc() }
 
 // Request counts a request that has been answered. route is a pattern of the API, empty for none: paths and
 // methods as they came would make a series each.

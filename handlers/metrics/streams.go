@@ -8,7 +8,7 @@ import (
 // What a tally may be asked about before it has come up.
 var (
 	transports  = []string{"raw", "r3labs", "poll"}
-	closings    = []string{"drain", "token_expired", "token_revoked", "reset", "expired", "rotated", "disconnected", "stalled", "answered", "late"}
+	closings    = []string{"drain", "token_expired", "token_revoked", "reset", "expired", "rotated", "replaced", "disconnected", "stalled", "flooded", "answered", "late"}
 	resets      = []string{events.ResetExpired, db.ResetUnknownEpoch, db.ResetLostTail, db.ResetBeyond}
 	backlogs    = []string{events.SourceRing.String(), events.SourceLog.String()}
 	allSources  = []events.Source{events.SourceLive, events.SourceRing, events.SourceLog}
@@ -25,7 +25,7 @@ func (c *collector) streams(e emitter) {
 		e.counter("streams_opened_total", "Streams that were opened, by transport.", n, "transport", transport)
 	})
 	e.tally(n.Closed.Counts(), closings, func(reason string, n float64) {
-		e.counter("streams_closed_total", "Streams that ended, by reason: as stream.closing tells it, disconnected (by the client or the network), stalled (no byte was taken within the write timeout), or answered (a poll).", n, "reason", reason)
+		e.counter("streams_closed_total", "Streams that ended, by reason: as stream.closing tells it, disconnected (by the client or the network), stalled (no byte was taken within the write timeout), flooded (the client sent more than 4 KiB), or answered (a poll).", n, "reason", reason)
 	})
 	e.gauge("streams_catching_up", "Streams that are not live yet, or not any more: they read the ring of recent events or the log.", float64(n.CatchingUp.Load()))
 	e.tally(n.CatchUps.Counts(), backlogs, func(source string, n float64) {

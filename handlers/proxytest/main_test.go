@@ -4,6 +4,7 @@ package proxytest
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 
@@ -15,6 +16,10 @@ var program guildtest.Program
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if testing.Short() {
+		fmt.Println("left out by -short")
+		return
+	}
 	_ = flag.Set("test.parallel", "8") // they wait more than they work
 	os.Exit(program.Main(m, config.EnvPrefix))
 }

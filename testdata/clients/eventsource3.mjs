@@ -1,6 +1,9 @@
 import { EventSource } from 'eventsource3'
 import { follow, headers } from './report.mjs'
 
-follow((url) => new EventSource(url, {
-  fetch: (input, init) => fetch(input, { ...init, headers: { ...init.headers, ...headers } }),
-}))
+follow(
+  (url) =>
+    new EventSource(url, {
+      fetch: (input, init) => fetch(input, { ...init, headers: { ...init.headers, ...headers } }),
+    }),
+)

@@ -17,7 +17,9 @@ for (;;) {
       id = m.id || id
       report(m.event, id, m.data)
     },
-    onerror(e) { throw e },
+    onerror(e) {
+      throw e
+    },
   }).catch((e) => console.error(e.message))
   await setTimeout(1000)
 }

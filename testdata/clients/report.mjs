@@ -3,7 +3,14 @@ export const url = process.argv[2]
 export const headers = { Authorization: `Bearer ${process.env.TOKEN}` }
 
 // An EventSource hears only the kinds that it asks for.
-export const types = ['stream.ready', 'stream.reset', 'stream.live', 'stream.closing', 'channel.joined', 'message.created']
+export const types = [
+  'stream.ready',
+  'stream.reset',
+  'stream.live',
+  'stream.closing',
+  'channel.joined',
+  'message.created',
+]
 
 export function report(event, id, data) {
   console.log(JSON.stringify({ event, id, data: JSON.parse(data) }))

@@ -3,10 +3,9 @@ package centertest
 import (
 	"net/http"
 	"time"
-)
 
-// patience is how long WaitCalls waits for what must come.
-const patience = 30 * time.Second
+	"fabric-guild/events/ssetest"
+)
 
 // Calls is how many calls of an endpoint have come in so far, whatever became of them.
 func (s *Server) Calls(e Endpoint) int {
@@ -21,7 +20,7 @@ func (s *Server) Conns() int { return int(s.conns.Load()) }
 // WaitCalls waits until n calls of an endpoint have come in.
 func (s *Server) WaitCalls(e Endpoint, n int) {
 	s.t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(ssetest.Patience)
 	defer deadline.Stop()
 	for {
 		s.mu.Lock()

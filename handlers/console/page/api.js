@@ -1,7 +1,7 @@
-// base is where the API is: beside this folder, also below a prefix.
+// base is the URL of the API. The API is beside this folder, also when a proxy adds a prefix.
 export const base = new URL('../api/', import.meta.url)
 
-// A Problem is an answer that is not as hoped for: the API's own (RFC 9457), a proxy's, or none at all
+// A Problem is a failed request: the API's own problem (RFC 9457), a proxy's error page, or no answer at all
 // (status 0).
 export class Problem extends Error {
   constructor({ status, code, detail, errors, requestId }) {
@@ -9,22 +9,25 @@ export class Problem extends Error {
     Object.assign(this, { status, code, fields: errors ?? [], requestId })
   }
 
-  // text is what to show: what happened, and by what it is found in the log.
+  // text is for the user: what happened, and for a server error the request id, which finds it in the server's
+  // log.
   get text() {
-    if (this.fields.length === 1) return `This ${this.fields[0].detail}` // it is shown beside the one field
+    if (this.fields.length === 1) return `This ${this.fields[0].detail}` // the page shows it beside the field
     const id = this.status >= 500 && this.requestId ? ` (request ${this.requestId})` : ''
     return this.message.charAt(0).toUpperCase() + this.message.slice(1) + id
   }
 }
 
-const patience = 30_000 // the server itself gives up after 20 s
+const patience = 30_000 // milliseconds; the server gives up after 20 s
 
 let signedOut = () => {}
-// onSignedOut is called with every 401.
-export function onSignedOut(call) { signedOut = call }
+// onSignedOut sets the function that is called for every 401 of a request with the cookie.
+export function onSignedOut(call) {
+  signedOut = call
+}
 
-// api sends a request and returns the answer's JSON, null without any. Everything else is thrown as a Problem.
-// key makes the request one that may safely be sent again (Idempotency-Key).
+// api sends a request and resolves to the answer's JSON, or to null if the answer has no body. It throws a
+// Problem for everything else. With a key (Idempotency-Key), the same request can be sent again safely.
 export async function api(method, path, { body, token, key } = {}) {
   const headers = {}
   if (body !== undefined) headers['Content-Type'] = 'application/json'
@@ -33,7 +36,10 @@ export async function api(method, path, { body, token, key } = {}) {
   let answer, text
   try {
     answer = await fetch(new URL(path, base), {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(patience),
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(patience),
     })
     text = await answer.text()
   } catch (e) {
@@ -50,15 +56,18 @@ function understand(answer, text) {
   if (answer.headers.get('Content-Type')?.startsWith('application/problem+json')) {
     try {
       return new Problem(JSON.parse(text))
-    } catch { /* a proxy that claims to be us */ }
+    } catch {
+      /* it is not JSON: a proxy copied the content type */
+    }
   }
   return new Problem({
-    status: answer.status, code: 'proxy',
-    detail: `Something on the way to the server answered ${`${answer.status} ${answer.statusText}`.trim()}`,
+    status: answer.status,
+    code: 'proxy',
+    detail: `A proxy on the way to the server answered ${`${answer.status} ${answer.statusText}`.trim()}`,
   })
 }
 
-// newKey is a fresh Idempotency-Key. crypto.randomUUID exists on https and localhost only.
+// newKey returns a new Idempotency-Key. crypto.randomUUID exists only on https and localhost.
 export function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('')
 }

@@ -9,18 +9,37 @@ import './messages.js'
 import './panel.js'
 import { apply, asProblem, changed, open, snapshot, store } from './store.js'
 
-// The page's two states: to be signed in, or at work.
+// The page has two states: the sign-in form, and the app.
 
-// memory is that there is a cookie, which cannot be seen itself. A browser may be told to keep nothing.
+// memory remembers that there is a session cookie, which scripts cannot see. A browser may refuse to store
+// anything: then the page asks for the token again.
 const memory = {
   name: `fabric-guild signed in ${new URL('.', location.href).pathname}`,
-  get here() { try { return Boolean(localStorage.getItem(this.name)) } catch { return false } },
-  keep() { try { localStorage.setItem(this.name, 'yes') } catch { /* the token is asked for anew */ } },
-  drop() { try { localStorage.removeItem(this.name) } catch { /* there is none */ } },
+  get here() {
+    try {
+      return Boolean(localStorage.getItem(this.name))
+    } catch {
+      return false
+    }
+  },
+  keep() {
+    try {
+      localStorage.setItem(this.name, 'yes')
+    } catch {
+      /* the next visit asks for the token again */
+    }
+  },
+  drop() {
+    try {
+      localStorage.removeItem(this.name)
+    } catch {
+      /* nothing is stored */
+    }
+  },
 }
 let starting = false
 
-// start takes a snapshot and follows the stream from it; while the server cannot be reached it tries again.
+// start takes a snapshot and follows the stream from there. It retries until the server answers.
 async function start() {
   if (starting) return
   starting = true
@@ -29,7 +48,7 @@ async function start() {
   } finally {
     starting = false
   }
-  if (!store.cursor) return // there is nobody to be served, or somebody else
+  if (!store.cursor) return // not signed in, or another user: the page reloads
   memory.keep()
   $('me').textContent = store.me.userId
   $('sign-in').hidden = true
@@ -46,7 +65,7 @@ async function snapshotAtLast() {
       return tell($('trouble'), '')
     } catch (problem) {
       if (problem.status === 401) return
-      stuck(`${asProblem(problem).text}. Trying again in ${Math.round(wait / 1000)} s.`)
+      stuck(`${asProblem(problem).text}. Next attempt in ${Math.round(wait / 1000)} s.`)
       await new Promise((resolve) => setTimeout(resolve, wait))
     } finally {
       clearTimeout(waiting)
@@ -60,22 +79,23 @@ function stuck(why) {
   tell($('trouble'), why)
 }
 
-function from() { return store.cursor && { userId: store.me.userId, cursor: store.cursor } }
-
-const sessionEnds = {
-  token_expired: 'Your token has expired: sign in with a new one.',
-  token_missing: 'Your session has ended: sign in anew.', // the cookie ends with the token
-  token_invalid: 'Your token is no longer valid: sign in with a new one.',
+function from() {
+  return store.cursor && { userId: store.me.userId, cursor: store.cursor }
 }
+
+// The browser drops the cookie about when the token expires. Whether the server then finds the expired token
+// (token_expired) or no token at all (token_missing) is chance, so both have the same text.
+const ended = 'Your session has ended. Sign in again.'
+const revoked = 'Your token is no longer valid. Sign in with a new one.'
 
 function askToSignIn(code) {
   memory.drop()
-  document.querySelectorAll('dialog[open]').forEach((dialog) => dialog.close())
+  for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close()
   store.cursor = null
   store.status = null
   $('app').hidden = true
   $('sign-in').hidden = false
-  tell($('sign-in-problem'), sessionEnds[code])
+  tell($('sign-in-problem'), code === 'token_invalid' ? revoked : ended)
   document.title = 'Fabric Guild'
   $('token').focus()
 }
@@ -84,27 +104,32 @@ onSignedOut((problem) => {
   if ($('sign-in').hidden) askToSignIn(problem.code)
 })
 
-$('sign-in').querySelector('form').addEventListener('submit', async (e) => {
-  e.preventDefault()
-  const token = $('token').value.trim()
-  tell($('sign-in-problem'), '')
-  if (!/^[\x21-\x7e]+$/.test(token)) {
-    tell($('sign-in-problem'), 'A token is one line without spaces.')
-    return $('token').focus()
-  }
-  try {
-    await api('POST', 'session', { token })
-    await start()
-    if (!store.cursor) {
-      return tell($('sign-in-problem'), 'This browser did not keep the session: it may keep no cookies, or the token is too long for one.')
+$('sign-in')
+  .querySelector('form')
+  .addEventListener('submit', async (e) => {
+    e.preventDefault()
+    const token = $('token').value.trim()
+    tell($('sign-in-problem'), '')
+    if (!/^[\x21-\x7e]+$/.test(token)) {
+      tell($('sign-in-problem'), 'A token must be one line without spaces.')
+      return $('token').focus()
     }
-    $('token').value = ''
-    if (!store.room) $('new').focus()
-  } catch (problem) {
-    tell($('sign-in-problem'), asProblem(problem).text)
-    $('token').select()
-  }
-})
+    try {
+      await api('POST', 'session', { token })
+      await start()
+      if (!store.cursor) {
+        return tell(
+          $('sign-in-problem'),
+          'This browser did not keep the session. It may block cookies, or the token is too long for a cookie.',
+        )
+      }
+      $('token').value = ''
+      if (!store.room) $('new').focus()
+    } catch (problem) {
+      tell($('sign-in-problem'), asProblem(problem).text)
+      $('token').select()
+    }
+  })
 
 $('sign-out').addEventListener('click', async () => {
   try {
@@ -116,14 +141,14 @@ $('sign-out').addEventListener('click', async () => {
   forget()
 })
 
-// forget begins anew: nothing of a user stays behind.
+// forget reloads the page, so that nothing of this user stays in memory.
 function forget() {
   memory.drop()
   history.replaceState(null, '', location.pathname)
   location.reload()
 }
 
-// take is what the hub tells.
+// take handles a message of the hub.
 function take({ frame, status, gap, signedOut, user }) {
   if (frame) apply(frame)
   if (status) {
@@ -136,17 +161,18 @@ function take({ frame, status, gap, signedOut, user }) {
     if (signedOut === 'signed_out') forget()
     else askToSignIn(signedOut)
   }
-  if (user && (user !== store.me?.userId || !$('sign-in').hidden)) start() // signed in, in another tab
+  if (user && (user !== store.me?.userId || !$('sign-in').hidden)) start() // another tab has signed in
 }
 
-// The address holds the open channel: #/ID. Narrow windows show one pane at a time.
+// The hash of the URL names the open channel: #/ID. Narrow windows show one pane at a time.
 function route() {
   const id = /^#\/([0-9a-f-]{36})$/.exec(location.hash)?.[1]
   show(id ? 'room' : 'nav')
   if (!id && store.room) return open(null)
   if (!id || id === store.room?.id) return
   open(id)
-  if (matchMedia('(pointer: coarse)').matches) $('room-name').focus() // no keyboard in front of what is to be read
+  if (matchMedia('(pointer: coarse)').matches)
+    $('room-name').focus() // keeps the on-screen keyboard away from the messages
   else focus()
 }
 
@@ -155,10 +181,23 @@ function show(pane) {
 }
 
 addEventListener('hashchange', route)
-$('back').addEventListener('click', () => { go(null); $('new').focus() })
-$('show-details').addEventListener('click', () => { show('details'); $('details').focus() })
-$('pill').addEventListener('click', () => { show('details'); $('stream').scrollIntoView(); $('stream').focus() })
-$('hide-details').addEventListener('click', () => { show('room'); $('show-details').focus() })
+$('back').addEventListener('click', () => {
+  go(null)
+  $('new').focus()
+})
+$('show-details').addEventListener('click', () => {
+  show('details')
+  $('details').focus()
+})
+$('pill').addEventListener('click', () => {
+  show('details')
+  $('stream').scrollIntoView()
+  $('stream').focus()
+})
+$('hide-details').addEventListener('click', () => {
+  show('room')
+  $('show-details').focus()
+})
 
 await link.open(take, from)
 if (memory.here) {

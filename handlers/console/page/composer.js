@@ -1,15 +1,15 @@
 import { api, newKey } from './api.js'
-import { $, announce, el, tell } from './dom.js'
+import { $, announce, bare, el, tell } from './dom.js'
 import { asProblem, nameOf, posted, reload, store, watch } from './store.js'
 
-// The box to write in, with suggestions of members after "@" and of commands after a first "/".
+// The composer. It suggests members after "@", and commands after "/" at the start of a message.
 
 const commands = [
-  ['/pass', 'pass the turn on to the next member'],
+  ['/pass', 'give the turn to the next member'],
   ['/turn', 'give the turn to a member: /turn @USER'],
-  ['/pause', 'stop the turns: messages wake nobody'],
-  ['/resume', 'let the turns go on'],
-  ['/me', 'say what you do: /me TEXT'],
+  ['/pause', 'pause the turns: messages wake nobody'],
+  ['/resume', 'resume the turns'],
+  ['/me', 'describe what you do: /me TEXT'],
   ['/help', 'list the commands'],
 ]
 
@@ -21,7 +21,7 @@ let roomId = null
 let options = [] // {insert, from, to}
 let chosen = 0
 let focusing = false
-let attempt = null // {roomId, content, key}: sent, and not known to have arrived
+let attempt = null // {roomId, content, key}: sent, but the answer is unknown
 
 watch('room', () => {
   const { room } = store
@@ -34,7 +34,7 @@ watch('room', () => {
   }
   const channel = room?.channel
   form.hidden = !room?.loaded || Boolean(channel?.archivedAt) || !store.channels.has(roomId)
-  const name = channel ? `Message ${channel.xType === 'dm' ? '@' : '#'}${nameOf(channel)}` : 'Message'
+  const name = channel ? `Message ${channel.xType === 'dm' ? '@' : '#'}${bare(nameOf(channel))}` : 'Message'
   box.placeholder = name
   box.setAttribute('aria-label', name)
   if (focusing && !form.hidden) {
@@ -43,7 +43,7 @@ watch('room', () => {
   }
 })
 
-// focus puts the cursor into the box, once there is one.
+// focus moves the focus to the text box, as soon as the box is shown.
 export function focus() {
   focusing = form.hidden
   if (!focusing) box.focus()
@@ -53,7 +53,7 @@ form.addEventListener('submit', async (e) => {
   e.preventDefault()
   const content = box.value
   if (content.trim() === '' || form.getAttribute('aria-busy') === 'true') return
-  // The same again, after an answer that did not come, is not to be said twice.
+  // After a lost answer, the same text is sent with the same key, so that it is posted only once.
   if (attempt?.roomId !== roomId || attempt.content !== content) attempt = { roomId, content, key: newKey() }
   form.setAttribute('aria-busy', 'true')
   say('', '')
@@ -72,7 +72,7 @@ form.addEventListener('submit', async (e) => {
     const both = since ? `${content}\n${since}` : content
     if (at !== roomId) return drafts.set(at, both)
     box.value = both
-    say('', unknown ? `${p.text}. Your text is still here: send it again, it will not be said twice.` : p.text)
+    say('', unknown ? `${p.text}. Your text is still here. Send it again: it will be posted only once.` : p.text)
   } finally {
     form.removeAttribute('aria-busy')
   }
@@ -81,7 +81,12 @@ form.addEventListener('submit', async (e) => {
 function carriedOut({ help, turn }) {
   if (help) return say(help, '')
   reload()
-  say(turn.paused ? 'The turns are paused.' : `The turn is ${turn.userId === store.me.userId ? 'yours' : `${turn.userId}’s`}.`, '')
+  say(
+    turn.paused
+      ? 'The turns are paused.'
+      : `It is ${turn.userId === store.me.userId ? 'your' : `${turn.userId}’s`} turn.`,
+    '',
+  )
 }
 
 function say(notice, problem) {
@@ -121,24 +126,45 @@ function suggest() {
   options = []
   if (name) {
     const wanted = name[1].toLowerCase()
-    options = (store.room?.details?.members ?? []).map((m) => m.userId)
+    options = (store.room?.details?.members ?? [])
+      .map((m) => m.userId)
       .filter((u) => u !== store.me.userId && u.toLowerCase().includes(wanted))
-      .sort((a, b) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted)).slice(0, 8)
+      .sort((a, b) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted))
+      .slice(0, 8)
       .map((u) => ({ label: `@${u}`, insert: `<@${u}> `, from: before.length - name[1].length - 1 }))
   } else if (slash) {
     const turns = Boolean(store.room?.details?.turn)
-    options = commands.filter(([c]) => c.startsWith(slash[0]) && (turns || c === '/me' || c === '/help'))
+    options = commands
+      .filter(([c]) => c.startsWith(slash[0]) && (turns || c === '/me' || c === '/help'))
       .map(([c, does]) => ({ label: c, does, insert: `${c}${['/me', '/turn'].includes(c) ? ' ' : ''}`, from: 0 }))
-    if (options.length === 1 && options[0].insert === slash[0]) options = [] // it is all there
+    if (options.length === 1 && options[0].insert === slash[0]) options = [] // nothing is left to complete
   }
-  options.forEach((o) => { o.to = before.length })
-  suggestions.replaceChildren(...options.map((o, i) => el('li', {
-    role: 'option', id: `suggestion-${i}`, onmousedown: (e) => { e.preventDefault(); take(i) },
-  }, el('span', {}, o.label), o.does && el('small', {}, o.does))))
+  for (const o of options) o.to = before.length
+  suggestions.replaceChildren(
+    ...options.map((o, i) =>
+      el(
+        'li',
+        {
+          role: 'option',
+          id: `suggestion-${i}`,
+          onmousedown: (e) => {
+            e.preventDefault()
+            take(i)
+          },
+        },
+        el('span', {}, o.label),
+        o.does && el('small', {}, o.does),
+      ),
+    ),
+  )
   suggestions.hidden = options.length === 0
   if (options.length > 0) {
     choose(0)
-    announce(options.length === 1 ? `${options[0].label}, Enter takes it` : `${options.length} suggestions, arrow keys choose`)
+    announce(
+      options.length === 1
+        ? `${options[0].label}: press Enter to insert it`
+        : `${options.length} suggestions: choose with the arrow keys`,
+    )
   } else {
     box.removeAttribute('aria-activedescendant')
   }
@@ -146,7 +172,7 @@ function suggest() {
 
 function choose(i) {
   chosen = i
-  Array.from(suggestions.children).forEach((node, at) => node.setAttribute('aria-selected', String(at === i)))
+  for (const [at, node] of [...suggestions.children].entries()) node.setAttribute('aria-selected', String(at === i))
   box.setAttribute('aria-activedescendant', `suggestion-${i}`)
   suggestions.children[i].scrollIntoView({ block: 'nearest' })
 }

@@ -1,25 +1,25 @@
 import { api } from './api.js'
-import { button, el } from './dom.js'
+import { button, el, written } from './dom.js'
 
-// What a message was to each who was a member when it came (README, "Who is woken").
+// The list of members at the time of a message, and what the message did for each (README, "Who is woken").
 
 const means = {
-  everyone: 'nobody was mentioned, so it is for everyone',
-  mention: 'mentioned in it',
-  on_duty: 'on duty',
-  wake_list: 'on the wake list',
+  everyone: 'nobody was mentioned, so it was for everyone',
+  mention: 'was mentioned',
+  on_duty: 'was on duty',
+  wake_list: 'was on the wake list',
   direct: 'a direct message',
-  turn: 'it is their turn',
-  author: 'wrote it',
-  silent: 'reports wake nobody',
-  not_addressed: 'it was not for them',
+  turn: 'it was their turn',
+  author: 'wrote the message',
+  silent: 'messages in a report channel wake nobody',
+  not_addressed: 'it was not addressed to them',
   not_your_turn: 'it was not their turn',
-  admin: 'the admin watches triage',
+  admin: 'the admin receives all triage messages',
 }
 
 const did = { wake: 'woken', observer: 'observes', skip: 'skipped' }
 
-// outcome is a mark that says whether somebody was woken.
+// outcome returns a mark. woke highlights it.
 export function outcome(woke, text) {
   return el('span', { class: woke ? 'outcome woke' : 'outcome' }, text)
 }
@@ -29,16 +29,37 @@ export async function deliveries(message, failed) {
   const more = el('p', {})
   const load = async (after) => {
     const { items, next } = await api('GET', `messages/${message.id}/deliveries${after ? `?after=${after}` : ''}`)
-    rows.append(...items.map(({ userId, outcome: what, reason }) => el('tr', {},
-      el('th', { scope: 'row' }, userId),
-      el('td', {}, outcome(what === 'wake', did[what] ?? what)),
-      el('td', {}, el('code', {}, reason), ` ${means[reason] ?? ''}`))))
+    rows.append(
+      ...items.map(({ userId, outcome: what, reason }) =>
+        el(
+          'tr',
+          {},
+          el('th', { scope: 'row' }, written(userId)),
+          el('td', {}, outcome(what === 'wake', did[what] ?? what)),
+          el('td', {}, el('code', {}, reason), ` ${means[reason] ?? ''}`),
+        ),
+      ),
+    )
     more.replaceChildren(...(next ? [button('More', { class: 'quiet' }, () => load(next), failed)] : []))
   }
   await load()
-  return el('div', { class: 'deliveries' },
-    el('table', {},
-      el('thead', { class: 'unseen' }, el('tr', {}, ['Member', 'Outcome', 'Reason'].map((name) => el('th', { scope: 'col' }, name)))),
-      rows),
-    more)
+  return el(
+    'div',
+    { class: 'deliveries' },
+    el(
+      'table',
+      {},
+      el(
+        'thead',
+        { class: 'unseen' },
+        el(
+          'tr',
+          {},
+          ['Member', 'Outcome', 'Reason'].map((name) => el('th', { scope: 'col' }, name)),
+        ),
+      ),
+      rows,
+    ),
+    more,
+  )
 }

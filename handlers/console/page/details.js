@@ -1,18 +1,18 @@
 import { api } from './api.js'
-import { $, announce, avatar, button, el, patch, tell } from './dom.js'
+import { $, announce, avatar, button, el, patch, tell, written } from './dom.js'
 import { asProblem, loadMembers, nameOf, reload, store, watch } from './store.js'
 
-// The open channel's head, and beside it its members, duty and turn.
+// The header of the open channel, and the panel of its members, duty and turn.
 
-// kinds says of each kind of channel what a message in it does.
+// kinds says for each kind of channel what messages in it do.
 export const kinds = {
-  general: 'wakes everyone, or those who are mentioned',
-  report: 'wakes nobody',
-  triage: 'wakes who is on duty and who is mentioned; the others are left out',
-  custom: 'wakes who is on the wake list',
-  dm: 'wakes the other one',
-  discuss: 'wakes whose turn it is',
-  work: 'wakes whose turn it is',
+  general: 'wake everyone, or only the members who are mentioned',
+  report: 'wake nobody',
+  triage: 'wake the members on duty and those who are mentioned; nobody else receives them',
+  custom: 'wake the members on the wake list',
+  dm: 'wake the other member',
+  discuss: 'wake the member whose turn it is',
+  work: 'wake the member whose turn it is',
 }
 
 watch('room', render)
@@ -27,23 +27,24 @@ function render() {
     tell($('details-problem'), '')
   }
   $('welcome').hidden = Boolean(room)
-  $('room-name').textContent = channel ? nameOf(channel) : room ? 'Channel' : 'No channel is open'
+  $('room-name').replaceChildren(channel ? written(nameOf(channel)) : room ? 'Channel' : 'No channel is open')
   $('room-kind').textContent = channel?.xType ?? ''
   $('room-kind').hidden = !channel
   $('room-about').textContent = channel ? about(channel) : ''
   $('leave').hidden = !channel || !store.channels.has(room.id) || channel.xType === 'dm'
   $('loading').hidden = !room || room.loaded || Boolean(room.problem)
   renderProblem(room)
-  $('triage-note').hidden = !room?.loaded || channel.xType !== 'triage' || Boolean(room.details.wakeUserIds?.includes(store.me.userId))
+  $('triage-note').hidden =
+    !room?.loaded || channel.xType !== 'triage' || Boolean(room.details.wakeUserIds?.includes(store.me.userId))
   $('members-section').hidden = !room?.details
   if (room?.details) renderMembers(room)
 }
 
 function about(channel) {
-  const parts = [kinds[channel.xType]]
+  const parts = [`Messages ${kinds[channel.xType]}`]
   if (channel.private) parts.push('private')
-  if (channel.history === 'all') parts.push('members see all of its history')
-  if (channel.archivedAt) parts.push('archived: nobody posts any more')
+  if (channel.history === 'all') parts.push('new members see the whole history')
+  if (channel.archivedAt) parts.push('archived: nobody can post')
   return parts.join(' · ')
 }
 
@@ -59,13 +60,25 @@ function renderMembers(room) {
   const { members, memberCount, wakeUserIds, turn } = details
   const mine = store.channels.has(room.id) && !channel.archivedAt
   $('members-count').textContent = String(memberCount)
-  patch($('members'), members.map(({ userId }) => ({
-    userId, you: userId === store.me.userId,
-    turn: turn?.userId === userId ? (turn.paused ? 'turn (paused)' : 'turn') : '',
-    duty: wakeUserIds ? wakeUserIds.includes(userId) : null, mayChange: maySetDuty(room, mine),
-  })), (m) => m.userId, member)
+  patch(
+    $('members'),
+    members.map(({ userId }) => ({
+      userId,
+      you: userId === store.me.userId,
+      turn: turn?.userId === userId ? (turn.paused ? 'turn (paused)' : 'turn') : '',
+      duty: wakeUserIds ? wakeUserIds.includes(userId) : null,
+      mayChange: maySetDuty(room, mine),
+    })),
+    (m) => m.userId,
+    member,
+  )
   const more = details.after === null ? 0 : memberCount - members.length
-  patch($('more-members'), more > 0 ? [more] : [], () => '', () => button(`Show more (${more})`, { class: 'quiet' }, loadMembers, failed))
+  patch(
+    $('more-members'),
+    more > 0 ? [more] : [],
+    () => '',
+    () => button(`Show more (${more})`, { class: 'quiet' }, loadMembers, failed),
+  )
   const word = channel.xType === 'triage' ? 'On duty' : 'Wake list'
   $('duty').hidden = !wakeUserIds
   $('duty').textContent = wakeUserIds ? `${word}: ${wakeUserIds.length ? wakeUserIds.join(', ') : 'nobody'}` : ''
@@ -75,13 +88,22 @@ function renderMembers(room) {
 }
 
 function member({ userId, you, turn, duty, mayChange }) {
-  return el('li', {}, avatar(userId), el('span', { class: 'name' }, userId), el('span', { class: 'marks' },
-    you && el('span', { class: 'mark' }, 'you'),
-    turn && el('span', { class: 'mark turn' }, turn),
-    duty !== null && dutyMark(userId, duty, mayChange)))
+  return el(
+    'li',
+    {},
+    avatar(userId),
+    el('span', { class: 'name' }, written(userId)),
+    el(
+      'span',
+      { class: 'marks' },
+      you && el('span', { class: 'mark' }, 'you'),
+      turn && el('span', { class: 'mark turn' }, turn),
+      duty !== null && dutyMark(userId, duty, mayChange),
+    ),
+  )
 }
 
-// The creator puts members on duty; once they have left, any member does.
+// The creator decides who is on duty. After the creator has left, any member does.
 function maySetDuty({ channel, details }, mine) {
   const creatorIn = details.members.some((m) => m.userId === channel.createdBy)
   return mine && (!creatorIn || channel.createdBy === store.me.userId)
@@ -90,29 +112,47 @@ function maySetDuty({ channel, details }, mine) {
 function dutyMark(userId, on, mayChange) {
   const word = dutyWord()
   if (!mayChange) return on && el('span', { class: 'mark duty' }, word)
-  return button(word, { class: 'mark duty', 'aria-pressed': String(on), 'aria-label': `${userId}: ${word}` }, async () => {
-    const { id, details } = store.room
-    const userIds = on ? details.wakeUserIds.filter((u) => u !== userId) : [...details.wakeUserIds, userId]
-    details.wakeUserIds = (await api('PUT', `channels/${id}/wake`, { body: { userIds } })).userIds
-    tell($('details-problem'), '')
-    render()
-  }, failed)
+  return button(
+    word,
+    { class: 'mark duty', 'aria-pressed': String(on), 'aria-label': `${userId}: ${word}` },
+    async () => {
+      const { id, details } = store.room
+      const userIds = on ? details.wakeUserIds.filter((u) => u !== userId) : [...details.wakeUserIds, userId]
+      details.wakeUserIds = (await api('PUT', `channels/${id}/wake`, { body: { userIds } })).userIds
+      tell($('details-problem'), '')
+      render()
+    },
+    failed,
+  )
 }
 
-function dutyWord() { return store.room.channel.xType === 'triage' ? 'on duty' : 'wake list' }
+function dutyWord() {
+  return store.room.channel.xType === 'triage' ? 'on duty' : 'wake list'
+}
 
 function renderTurn({ details: { turn } }, mine) {
   const isMine = turn.userId === store.me.userId
-  const holder = isMine ? 'yours' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
-  $('turn-of').textContent = `The turn is ${holder}${turn.paused ? ', paused: nobody is woken' : ''}`
+  const whose = isMine ? 'your' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
+  $('turn-of').textContent = `It is ${whose} turn.${turn.paused ? ' The turns are paused: messages wake nobody.' : ''}`
   const actions = mine ? [isMine ? 'Pass' : 'Take', turn.paused ? 'Resume' : 'Pause'] : []
-  patch($('turn-actions'), actions, (action) => actions.indexOf(action), (action) => button(action, {}, async () => {
-    const { id, details } = store.room
-    details.turn = (await api('POST', `channels/${id}/turn`, { body: { action: action.toLowerCase() } })).turn
-    tell($('details-problem'), '')
-    render()
-    announce($('turn-of').textContent)
-  }, failed))
+  patch(
+    $('turn-actions'),
+    actions,
+    (action) => actions.indexOf(action),
+    (action) =>
+      button(
+        action,
+        {},
+        async () => {
+          const { id, details } = store.room
+          details.turn = (await api('POST', `channels/${id}/turn`, { body: { action: action.toLowerCase() } })).turn
+          tell($('details-problem'), '')
+          render()
+          announce($('turn-of').textContent)
+        },
+        failed,
+      ),
+  )
 }
 
 $('add-member').addEventListener('submit', async (e) => {
@@ -124,7 +164,7 @@ $('add-member').addEventListener('submit', async (e) => {
   try {
     await api('PUT', `channels/${store.room.id}/members/${encodeURIComponent(user)}`)
     box.value = ''
-    announce(`${user} is a member now`)
+    announce(`${user} is now a member`)
     reload()
   } catch (problem) {
     failed(problem)

@@ -1,5 +1,5 @@
-// el makes an element. Children that are strings go in as text: nothing that a user wrote is ever parsed as
-// HTML. A property that is undefined, null or false is left out; onclick and the like are listeners.
+// el creates an element. String children become text nodes: nothing that a user wrote is ever parsed as HTML. A
+// property that is undefined, null or false is left out. A property such as onclick is an event listener.
 export function el(tag, properties, ...children) {
   const node = document.createElement(tag)
   for (const [name, value] of Object.entries(properties ?? {})) {
@@ -12,8 +12,9 @@ export function el(tag, properties, ...children) {
 }
 
 const shown = new WeakMap() // by parent: {item, node} by key
-// patch shows items as the children of parent. A node whose item is as before, field by field, stays: it may
-// have the focus, or be about to be clicked. One with a form stays until that is gone: somebody writes there.
+// patch shows items as the children of parent, one node each. A node stays if no field of its item has changed:
+// it may have the focus, or the user may be about to click it. A node that contains a form stays until the form
+// is gone: the user is writing there.
 export function patch(parent, items, keyOf, make) {
   const before = shown.get(parent) ?? new Map()
   const after = new Map()
@@ -23,7 +24,7 @@ export function patch(parent, items, keyOf, make) {
     const known = before.get(key)
     let node = known?.node
     if (node?.querySelector('form')) {
-      item = known.item // what it shows
+      item = known.item // the item that the node shows
     } else if (!node || !same(known.item, item)) {
       node = make(item)
       if (known) {
@@ -42,17 +43,33 @@ export function patch(parent, items, keyOf, make) {
   shown.set(parent, after)
 }
 
-function same(a, b) { return a === b || (Object(a) === a && Object.keys(b).every((name) => a[name] === b[name])) }
-function controls(node) { return [node, ...node.querySelectorAll('a, button')] }
+function same(a, b) {
+  return a === b || (Object(a) === a && Object.keys(b).every((name) => a[name] === b[name]))
+}
+function controls(node) {
+  return [node, ...node.querySelectorAll('a, button')]
+}
 
 export const $ = (id) => document.getElementById(id)
 
-// button is a button that does its work once at a time, and hands an error to failed.
+// written wraps a text that a user wrote, so that it does not change the direction of the text around it.
+// Without that, a U+202E or a right-to-left letter in a name reorders the rest of the line.
+export function written(text) {
+  return el('bdi', {}, text)
+}
+
+// bare does the same for places that take no elements, such as titles and labels: it removes the characters
+// that set a direction.
+export function bare(text) {
+  return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '')
+}
+
+// button creates a button that ignores clicks while its work runs. It passes errors of work to failed.
 export function button(label, properties, work, failed) {
   const node = el('button', { type: 'button', ...properties }, label)
   node.addEventListener('click', async () => {
     if (node.getAttribute('aria-disabled') === 'true') return
-    node.setAttribute('aria-disabled', 'true') // disabled itself would lose the focus
+    node.setAttribute('aria-disabled', 'true') // the disabled attribute would drop the focus
     try {
       await work(node)
     } catch (problem) {
@@ -64,25 +81,29 @@ export function button(label, properties, work, failed) {
   return node
 }
 
-// tell puts a text, or nothing, into an element that announces it (role alert or status).
+// tell shows a text in an element with role alert or status, which announces it. Without a text it hides the
+// element.
 export function tell(node, text) {
   node.textContent = text ?? ''
   node.hidden = !text
 }
 
 let announcing
-// announce has a screen reader say a text once it has finished what it says.
+// announce makes screen readers say a text after their current one.
 export function announce(text) {
   const node = $('announcer')
   node.textContent = ''
   clearTimeout(announcing)
-  announcing = setTimeout(() => { node.textContent = text }, 50) // the same text twice is said twice
+  announcing = setTimeout(() => {
+    node.textContent = text
+  }, 50) // the pause makes them say a repeated text again
 }
 
-// confirm asks before what cannot be undone. It resolves to whether it is to be done.
+// confirm asks a question before an action that cannot be undone, and resolves to true for yes. title is a list of
+// nodes and strings.
 export function confirm({ title, text, action }) {
   const dialog = $('confirm')
-  dialog.querySelector('h2').textContent = title
+  dialog.querySelector('h2').replaceChildren(...title)
   dialog.querySelector('p').textContent = text
   dialog.querySelector('.primary').textContent = action
   dialog.returnValue = ''
@@ -92,7 +113,7 @@ export function confirm({ title, text, action }) {
   })
 }
 
-// hue picks one of the eight colours that stand for users.
+// hue picks the user's colour, one of eight.
 export function hue(userId) {
   let sum = 0
   for (const letter of userId) sum = (sum * 31 + letter.codePointAt(0)) % 4096

@@ -1,23 +1,23 @@
 import { compare, Stream } from './stream.js'
 
-// The hub holds the one stream that all tabs share: a browser grants an HTTP/1.1 server six connections, and a
-// stream a tab would use them up. It runs in a shared worker, which no tab's end, sleep or reload disturbs;
-// where there are none, in the tab itself.
+// The hub holds one stream for all tabs. A browser opens at most six connections to an HTTP/1.1 server, and a
+// stream for each tab would use them up. The hub runs in a shared worker, so it survives when a tab closes,
+// sleeps or reloads. In a browser without shared workers, each tab runs its own hub.
 //
-// A tab sends {follow: {userId, cursor}} with the cursor of its snapshot (GET /api/sync), and gets every frame
-// after it. {gap} tells it to take a new snapshot.
+// A tab sends {follow: {userId, cursor}} with the cursor of its snapshot (GET /api/sync), and receives every
+// frame after that cursor. {gap} tells the tab to take a new snapshot.
 
-const beat = 3_000 // how often a tab hears of us: its sign that we live
-const absence = 120_000 // a tab that has not answered for so long is gone; timers of hidden ones are slow
-const kept = 500 // frames, for tabs that come later
+const beat = 3_000 // milliseconds between signs of life to the tabs
+const absence = 120_000 // a tab that is silent for longer is gone; timers of hidden tabs are slow
+const kept = 500 // frames, for tabs that connect later
 
-const tabs = new Map() // port → when it was last heard
+const tabs = new Map() // port → time of its last message
 let stream = null
 let user = null
 let recent = []
-let floor = null // all frames after it are in recent
+let floor = null // a cursor; recent holds all frames after it
 
-// connect takes a tab in.
+// connect adds a tab.
 export function connect(port) {
   port.onmessage = ({ data }) => {
     tabs.set(port, Date.now())
@@ -45,12 +45,13 @@ function start(userId, cursor) {
   user = userId
   recent = []
   floor = cursor
-  tellAll({ user }) // tabs that show a sign-in, or somebody else
+  tellAll({ user }) // for tabs that show the sign-in form or another user
   stream = new Stream(cursor, { frame: keep, changed: tellStatus, signedOut: end })
 }
 
 function keep(frame) {
-  if (frame.event === 'stream.reset' || frame.event === 'stream.channels') { // a tab takes its own snapshot
+  if (frame.event === 'stream.reset' || frame.event === 'stream.channels') {
+    // each tab takes its own snapshot
     recent = []
     floor = stream.status.cursor
     return tellAll({ gap: true })

@@ -1,27 +1,34 @@
-// The link is this tab's way to the hub.
+// The link is this tab's connection to the hub.
 
-const deadAfter = 10_000 // the hub is heard every 3 s
+const deadAfter = 10_000 // milliseconds; the hub sends a sign of life every 3 s
 
 let port = null
 let heardAt = 0
-let following = null // what to ask another hub for, when this one is gone
+let following = null // returns where to follow from; a new hub asks for it
 
-// open connects to the hub. take is called with each of its messages; position tells {userId, cursor} to follow
-// from, or null.
+// open connects to the hub. It calls take for each message of the hub. position returns the {userId, cursor} to
+// follow from, or null.
 export async function open(take, position) {
   following = position
   await connect(take)
   setInterval(() => {
-    if (Date.now() - heardAt > deadAfter) connect(take) // its process has crashed, or was put to death
+    const dead = Date.now() - heardAt > deadAfter // the process of the hub has crashed or was killed
+    if (dead) connect(take)
     else send({ here: true })
   }, 3_000)
   addEventListener('pagehide', () => send({ bye: true }))
-  addEventListener('pageshow', (e) => { if (e.persisted) connect(take) }) // back from the history
+  addEventListener('pageshow', (e) => {
+    if (e.persisted) connect(take) // the page was restored from the browser's history
+  })
   addEventListener('online', () => send({ hurry: true }))
-  document.addEventListener('visibilitychange', () => { if (!document.hidden) send({ hurry: true }) })
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) send({ hurry: true })
+  })
 }
 
-export function send(message) { port?.postMessage(message) }
+export function send(message) {
+  port?.postMessage(message)
+}
 
 async function connect(take) {
   send({ bye: true })
@@ -38,12 +45,13 @@ async function connect(take) {
   else send({ here: true })
 }
 
-let alone = typeof SharedWorker !== 'function' // this tab is its own hub
+let alone = typeof SharedWorker !== 'function' // this tab runs its own hub
 
 async function reach(take) {
   if (!alone) {
     const worker = new SharedWorker(address(), { type: 'module', name: 'fabric-guild' })
-    worker.onerror = () => { // it could not be loaded
+    worker.onerror = () => {
+      // the worker could not be loaded
       alone = true
       connect(take)
     }
@@ -56,7 +64,7 @@ async function reach(take) {
 }
 
 let policy
-// address is that of the hub's code, in the form that a browser with Trusted Types wants.
+// address returns the URL of the hub's code, as a TrustedScriptURL where the browser requires one.
 function address() {
   const url = new URL('hub.js', import.meta.url).href
   policy ??= globalThis.trustedTypes?.createPolicy('worker', { createScriptURL: (u) => u })

@@ -2,22 +2,31 @@ import { $, announce, el } from './dom.js'
 import { send } from './link.js'
 import { missing, store, watch } from './store.js'
 
-// The live stream's panel: where it is, whether it lives, and what a resume brings.
+// The panel of the live stream: its position, its state, and the result of a resume.
 
 const words = {
-  connecting: 'Connecting', 'catching up': 'Catching up', live: 'Live', waiting: 'Reconnecting', cut: 'Cut', closed: 'Closed',
+  connecting: 'Connecting',
+  'catching up': 'Catching up',
+  live: 'Live',
+  waiting: 'Reconnecting',
+  cut: 'Cut',
+  closed: 'Closed',
 }
 const resets = {
-  expired: 'the log no longer reaches back that far', unknown_epoch: 'the position is of another database',
-  lost_tail: 'the database came back without the latest events', beyond_end: 'the position is beyond the end of the log',
+  expired: 'the server no longer keeps the events after that position',
+  unknown_epoch: 'the position belongs to another database',
+  lost_tail: 'the database lost its latest events',
+  beyond_end: 'the position is beyond the end of the event log',
 }
 
 let before = null
-let askedFor = false // a resume, by the button
-let checked = '' // what the comparison after it said
+let askedFor = false // the user resumed by the button
+let checked = '' // the result of the comparison after that resume
 
 watch('stream', render)
-setInterval(() => { if (store.status && !document.hidden) render() }, 1000)
+setInterval(() => {
+  if (store.status && !document.hidden) render()
+}, 1000)
 
 function render() {
   const s = store.status
@@ -35,15 +44,19 @@ function render() {
   const cut = $('cut')
   cut.textContent = s.state === 'cut' ? 'Resume the stream' : s.state === 'waiting' ? 'Reconnect now' : 'Cut the stream'
   renderResume(s)
-  $('frames').replaceChildren(...store.frames.map((f) => el('li', {}, el('code', {}, f.event), ' ', el('span', {}, f.id.split('.')[1]))))
+  $('frames').replaceChildren(
+    ...store.frames.map((f) => el('li', {}, el('code', {}, f.event), ' ', el('span', {}, f.id.split('.')[1]))),
+  )
   if (before && before !== word && (state === 'live' || before === words.live)) announce(`The stream: ${word}`)
   before = word
 }
 
 function reason(s) {
-  if (s.state === 'waiting') return `${s.reason}. Again in ${Math.max(0, Math.ceil((s.retryAt - Date.now()) / 1000))} s.`
-  if (s.state === 'cut') return 'You have cut it. What happens now is not lost: it comes with the resume.'
-  if (s.state === 'live' && s.reset && Date.now() - s.reset.at < 60_000) return `Begun anew, for ${resets[s.reset.reason] ?? s.reset.reason}.`
+  if (s.state === 'waiting')
+    return `${s.reason}. Next attempt in ${Math.max(0, Math.ceil((s.retryAt - Date.now()) / 1000))} s.`
+  if (s.state === 'cut') return 'You cut the stream. Nothing is lost: the events arrive when you resume.'
+  if (s.state === 'live' && s.reset && Date.now() - s.reset.at < 60_000)
+    return `Started again from a new snapshot: ${resets[s.reset.reason] ?? s.reset.reason}.`
   return ''
 }
 
@@ -52,19 +65,26 @@ function renderResume(s) {
   const told = r && r.took !== null && s.connections > 1 && s.state === 'live'
   $('resumed').hidden = !told
   if (!told) return
-  const text = `Resumed after ${r.from.split('.')[1]}: ${r.backlog === 1 ? '1 event' : `${r.backlog} events`} in the backlog, ` +
-    `${r.doubled === 0 ? 'none' : r.doubled} doubled, in ${r.took} ms.`
+  const from = r.from.split('.')[1]
+  const brought = `${count(r.backlog, 'event')} in the backlog, ${count(r.doubled, 'duplicate')}`
+  const text = `Resumed after ${from}: ${brought}, in ${r.took} ms.`
   $('resumed').textContent = `${text} ${checked}`
   if (askedFor) check(text)
 }
 
-// check holds the open channel against its history, after a resume that was asked for.
+function count(n, what) {
+  return `${n === 0 ? 'no' : n} ${what}${n === 1 ? '' : 's'}`
+}
+
+// check compares the open channel with its history after a resume by the button.
 async function check(text) {
   askedFor = false
   try {
-    const count = await missing()
-    if (count !== null) checked = count === 0 ? 'Compared with the history: nothing is missing.' : `Compared with the history: ${count} are missing.`
-  } catch { /* then it is not compared */ }
+    const lost = await missing()
+    if (lost !== null) checked = `Compared with the history: ${lost === 0 ? 'nothing is' : lost} missing.`
+  } catch {
+    /* the panel shows no comparison */
+  }
   announce(`${text} ${checked}`)
   render()
 }

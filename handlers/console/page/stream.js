@@ -1,32 +1,46 @@
 import { api, base } from './api.js'
 
-// The events of a stream (README, "The stream"). EventSource shows those only that are asked for by name.
+// The events of a stream (README, "The stream"). EventSource delivers only events that have a listener.
 const names = [
-  'stream.ready', 'stream.live', 'stream.reset', 'stream.channels', 'stream.cursor', 'stream.heartbeat', 'stream.closing',
-  'channel.joined', 'channel.left', 'channel.updated', 'channel.archived', 'member.joined', 'member.left',
-  'message.created', 'message.updated', 'message.deleted', 'turn.changed',
+  'stream.ready',
+  'stream.live',
+  'stream.reset',
+  'stream.channels',
+  'stream.cursor',
+  'stream.heartbeat',
+  'stream.closing',
+  'channel.joined',
+  'channel.left',
+  'channel.updated',
+  'channel.archived',
+  'member.joined',
+  'member.left',
+  'message.created',
+  'message.updated',
+  'message.deleted',
+  'turn.changed',
 ]
 
-const silence = 40_000 // a heartbeat comes every 15 s: after this much without a sign the connection is dead
-const patience = 20_000 // for the first sign
+const silence = 40_000 // a heartbeat comes every 15 s: a connection that is silent for longer is dead
+const patience = 20_000 // for the first event
 const checkEvery = 5_000
-const firstWait = 2_000 // what the server asks for (retry:)
+const firstWait = 2_000 // as the server's retry: says
 const longestWait = 30_000
 
-// compare orders cursors: an epoch is newer than all before it, and its numbers go on from theirs.
+// compare orders cursors. A later epoch is newer than all earlier ones, and its numbers continue from theirs.
 export function compare(a, b) {
   const [epochA, numberA] = a.split('.').map(Number)
   const [epochB, numberB] = b.split('.').map(Number)
   return epochA - epochB || numberA - numberB
 }
 
-// A Stream follows GET /api/stream from a cursor on, until it is closed. EventSource gives up for good on any
-// answer but a 200, such as a proxy's 502 (WHATWG HTML 9.2.3), and does not notice a connection that died in
-// silence. So an EventSource here lives until anything goes wrong, and then another one goes on from the last
-// id that was seen, after a pause that doubles, with jitter.
+// A Stream follows GET /api/stream from a cursor until it is closed. EventSource gives up for good on any
+// answer but 200, such as a proxy's 502 (WHATWG HTML 9.2.3), and does not notice a connection that died
+// silently. So a Stream drops its EventSource at the first fault, and opens another one from the last id, with
+// exponential backoff and jitter.
 //
-// frame is called with each {event, id, data}, once, in order; changed with each change of status; signedOut
-// when the session is over.
+// It calls frame for each {event, id, data}, once and in order, changed after each change of status, and
+// signedOut when the session has ended.
 export class Stream {
   #source = null
   #opening = 0
@@ -38,14 +52,14 @@ export class Stream {
   #signedOut
 
   status = {
-    state: 'connecting', // catching up, live, waiting (until retryAt), cut (by the user), closed
+    state: 'connecting', // or: catching up, live, waiting (until retryAt), cut (by the user), closed
     cursor: null, // the last id
-    seenAt: null, // when the last frame came, whatever it was
+    seenAt: null, // time of the last frame of any kind
     reason: '', // why it is not live
     retryAt: null,
     connections: 0,
-    resume: null, // {from, backlog, doubled, took}: how the latest connection went on
-    reset: null, // {reason, at} of the latest one
+    resume: null, // {from, backlog, doubled, took} of the latest resume; took is in milliseconds
+    reset: null, // {reason, at} of the latest reset
   }
 
   constructor(cursor, { frame, changed, signedOut }) {
@@ -57,7 +71,7 @@ export class Stream {
     this.connect()
   }
 
-  // connect connects at once, whatever the state.
+  // connect connects at once, in any state.
   connect() {
     this.#disconnect()
     const url = new URL('stream', base)
@@ -73,7 +87,7 @@ export class Stream {
     this.#set({ state: 'connecting', retryAt: null })
   }
 
-  // cut ends the connection until resume.
+  // cut closes the connection until resume.
   cut() {
     this.#disconnect()
     this.#set({ state: 'cut', retryAt: null, reason: 'Cut by you' })
@@ -89,7 +103,7 @@ export class Stream {
     this.#set({ state: 'closed', retryAt: null })
   }
 
-  // hurry is for when the network may be back: there is no point in waiting on.
+  // hurry ends the wait for the next attempt. Call it when the network may be back.
   hurry() {
     if (this.status.state === 'waiting') this.connect()
     else this.#check()
@@ -108,44 +122,53 @@ export class Stream {
 
   #take(event, e) {
     const data = JSON.parse(e.data)
-    const id = e.lastEventId || null // of the latest frame that had one
+    const id = e.lastEventId || null // the latest id of this connection
     const s = this.status
     s.seenAt = Date.now()
     switch (event) {
       case 'stream.ready':
         this.#tries = 0
         return this.#set({
-          state: data.resumed ? 'catching up' : 'live', reason: '', connections: s.connections + 1,
+          state: data.resumed ? 'catching up' : 'live',
+          reason: '',
+          connections: s.connections + 1,
           resume: { from: s.cursor, backlog: 0, doubled: 0, took: null },
         })
-      case 'stream.live':
+      case 'stream.live': // its id may be beyond the last event, as with stream.cursor
         s.resume.took = Date.now() - this.#opening
-        return this.#set({ state: 'live' })
+        this.#set({ state: 'live' })
+        break
       case 'stream.reset':
         this.#tries = 0
         if (id) s.cursor = id
-        this.#set({ state: 'live', reason: '', connections: s.connections + 1, resume: null, reset: { reason: data.reason, at: s.seenAt } })
+        this.#set({
+          state: 'live',
+          reason: '',
+          connections: s.connections + 1,
+          resume: null,
+          reset: { reason: data.reason, at: s.seenAt },
+        })
         return this.#frame({ event, id, data })
-      case 'stream.channels': // the rest of a long snapshot
-        if (id) s.cursor = id // it may be lower than before
+      case 'stream.channels': // the next part of a long snapshot
+        if (id) s.cursor = id // it may be lower than the old cursor
         return this.#frame({ event, id, data })
       case 'stream.heartbeat':
         return this.#changed(s)
       case 'stream.closing':
         return this.#lost(`The server closed the stream: ${data.reason.replace('_', ' ')}`, { ask: !data.reconnect })
     }
-    if (!event.startsWith('stream.')) {
-      if (s.state === 'catching up') s.resume.backlog++
-      if (compare(id, s.cursor) <= 0) {
-        if (s.resume) s.resume.doubled++
-        return
-      }
+    const ofLog = !event.startsWith('stream.')
+    if (ofLog && s.state === 'catching up') s.resume.backlog++
+    if (!id || compare(id, s.cursor) <= 0) {
+      if (ofLog && s.resume) s.resume.doubled++
+      return
     }
-    if (id && compare(id, s.cursor) > 0) s.cursor = id
+    s.cursor = id
     this.#frame({ event, id, data })
   }
 
-  // lost ends a connection and tries again later. ask: is the session over?
+  // lost closes the connection and schedules the next attempt. With ask, it asks the server whether the session
+  // has ended.
   async #lost(reason, { refused = false, ask = false }) {
     this.#disconnect()
     const wait = Math.min(longestWait, firstWait * 2 ** this.#tries++) * (0.5 + Math.random() / 2)
@@ -156,12 +179,12 @@ export class Stream {
     let problem = null
     try {
       await api('GET', 'me')
-      if (refused) reason += ', though the server answers: you may hold too many streams'
+      if (refused) reason += '. The server answers other requests: you may have too many streams open'
     } catch (p) {
       problem = p
       reason = p.text
     }
-    if (this.#timer !== timer || this.status.state !== 'waiting') return // it has gone on meanwhile
+    if (this.#timer !== timer || this.status.state !== 'waiting') return // the stream has moved on
     if (problem?.status === 401) {
       this.close()
       this.#signedOut(problem.code)
@@ -170,12 +193,12 @@ export class Stream {
     }
   }
 
-  // check finds out whether the connection has died in silence: a network that went away, a machine that slept.
+  // check detects a connection that died silently, for example because the network went away or the machine slept.
   #check() {
     const now = Date.now()
     const { state, seenAt } = this.status
     if (state === 'connecting' && now - this.#opening > patience) {
-      this.#lost('No answer: something on the way may hold the stream back', { ask: true })
+      this.#lost('No answer. A proxy may be holding the stream back', { ask: true })
     } else if ((state === 'live' || state === 'catching up') && now - seenAt > silence) {
       this.status.reason = 'Silent for too long'
       this.connect()

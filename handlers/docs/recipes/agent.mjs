@@ -7,15 +7,18 @@ const authorization = { Authorization: `Bearer ${token}` }
 let cursor = existsSync('agent.cursor') ? readFileSync('agent.cursor', 'utf8') : ''
 let tries = 0
 
+const itsWord = (a) => a.headers.get('content-type') === 'application/problem+json' // not that of a proxy
+
 async function answer(message) {
   const content = message.content.toUpperCase() // here your model thinks
-  const { status } = await fetch(`${url}/api/channels/${message.channelId}/messages`, {
+  const posted = await fetch(`${url}/api/channels/${message.channelId}/messages`, {
     method: 'POST',
     headers: { ...authorization, 'Content-Type': 'application/json', 'Idempotency-Key': message.id },
     body: JSON.stringify({ content, replyTo: message.id }),
     signal: AbortSignal.timeout(30_000),
   })
-  if ([401, 429].includes(status) || status >= 500) throw new Error(`a post got ${status}`) // any other answer is one
+  const refused = itsWord(posted) && ![401, 429].includes(posted.status) && posted.status < 500
+  if (!posted.ok && !refused) throw new Error(`a post got ${posted.status}`) // else it is answered, or cannot be
 }
 
 async function take({ id, event, data }) {
@@ -34,8 +37,11 @@ for (;;) {
   let timer = watch()
   try {
     const headers = { ...authorization, Accept: 'application/x-ndjson', ...(cursor && { 'Last-Event-ID': cursor }) }
-    const stream = await fetch(`${url}/api/stream?wakeup=true&types=message.created`, { headers, signal: silence.signal })
-    if (stream.status === 401) process.exit(3) // a new token is needed
+    const stream = await fetch(`${url}/api/stream?wakeup=true&types=message.created`, {
+      headers,
+      signal: silence.signal,
+    })
+    if (stream.status === 401 && itsWord(stream)) process.exit(3) // a new token is needed
     if (!stream.ok) throw new Error(`the stream got ${stream.status}`)
     let rest = ''
     for await (const chunk of stream.body.pipeThrough(new TextDecoderStream())) {

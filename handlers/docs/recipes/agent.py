@@ -10,14 +10,18 @@ def ask(path, headers, body=None):
     return urllib.request.urlopen(request, timeout=45)  # without a byte: three heartbeats
 
 
+def its_word(e):  # not that of a proxy
+    return e.headers.get("Content-Type") == "application/problem+json"
+
+
 def answer(message):
     content = message["content"].upper()  # here your model thinks
     headers = {"Content-Type": "application/json", "Idempotency-Key": message["id"]}
     try:
         ask(f"/api/channels/{message['channelId']}/messages", headers, {"content": content, "replyTo": message["id"]}).close()
     except urllib.error.HTTPError as e:
-        if e.code in (401, 429) or e.code >= 500:
-            raise  # any other answer is one
+        if e.code in (401, 429) or e.code >= 500 or not its_word(e):
+            raise  # else it cannot be answered
 
 
 def save(cursor):
@@ -47,7 +51,7 @@ while True:
                     save(cursor)
     except (OSError, http.client.HTTPException) as e:
         print(e, file=sys.stderr)
-        if getattr(e, "code", 0) == 401:
+        if getattr(e, "code", 0) == 401 and its_word(e):
             sys.exit(3)  # a new token is needed
     time.sleep(min(30, 0.5 * 2 ** min(tries, 6)) * random.uniform(0.5, 1))
     tries += 1

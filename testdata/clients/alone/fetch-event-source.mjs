@@ -8,5 +8,7 @@ fetchEventSource(url, {
   headers,
   openWhenHidden: true,
   onmessage: (m) => m.data && report(m.event, m.id, m.data),
-  onclose() { throw new Error('it would not come back otherwise') },
+  onclose() {
+    throw new Error('it would not come back otherwise')
+  },
 })

@@ -1,0 +1,150 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A NoChangesError says that Postgres answers, and takes no changes.
+type NoChangesError struct {
+	Advice string // why, and what to do, for people; without a word of Postgres' own
+	err    error  // what Postgres said; nil: nothing
+}
+
+func (e *NoChangesError) Error() string {
+	text := "the database takes no changes: " + e.Advice
+	if e.err != nil {
+		text += ": " + e.err.Error()
+	}
+	return text
+}
+
+func (e *NoChangesError) Unwrap() error { return e.err }
+
+const (
+	// A try holds for so long for everybody who asks: one that went well, and one that failed.
+	changesTakenFor, changesRefusedFor = 5 * time.Second, time.Second
+	// changesPatience is how long a try may take. A commit that takes longer is as good as none.
+	changesPatience = 1500 * time.Millisecond
+)
+
+// tried is the last try of a change, or the one that runs.
+type tried struct {
+	run  func(context.Context) error // d.tryChange
+	stop context.CancelFunc
+	life context.Context // of all tries; stop ends it
+
+	mu      sync.Mutex
+	running chan struct{} // closed at the end of the try that runs; nil: none does
+	ended   time.Time
+	err     error
+	tries   sync.WaitGroup
+}
+
+// TakesChanges reports whether Postgres takes changes, by making one that leaves nothing behind. Everybody
+// who asks within some seconds shares one try. The error is a *NoChangesError, or ErrUnavailable if it is not
+// known.
+func (d *DB) TakesChanges(ctx context.Context) error {
+	running := d.tried.begin()
+	if running != nil {
+		patience := time.NewTimer(changesPatience)
+		defer patience.Stop()
+		select {
+		case <-running:
+		case <-patience.C:
+			return slow("one was not committed within", changesPatience)
+		case <-ctx.Done():
+			return lacking(ctx.Err())
+		}
+	}
+	d.tried.mu.Lock()
+	defer d.tried.mu.Unlock()
+	return d.tried.err
+}
+
+func slow(what string, took time.Duration) error {
+	const why = "is it overloaded, its disk slow, or a synchronous standby away?"
+	return &NoChangesError{Advice: fmt.Sprintf("%s %v: %s", what, took, why)}
+}
+
+// begin returns the try to wait for; nil: the last one still holds. A try goes on when those who wait for it
+// have lost their patience: a cancelled commit would leave a process of Postgres behind that waits, for each
+// try one.
+func (t *tried) begin() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	holds := changesTakenFor
+	if t.err != nil {
+		holds = changesRefusedFor
+	}
+	if t.running != nil || !t.ended.IsZero() && time.Since(t.ended) < holds {
+		return t.running
+	}
+	running := make(chan struct{})
+	t.running = running
+	t.tries.Go(func() {
+		begun := time.Now()
+		err := t.run(t.life)
+		if took := time.Since(begun); err == nil && took > changesPatience {
+			err = slow("one took", took.Round(time.Millisecond))
+		}
+		t.mu.Lock()
+		t.running, t.ended, t.err = nil, time.Now(), err
+		t.mu.Unlock()
+		close(running)
+	})
+	return running
+}
+
+func (t *tried) close() {
+	t.stop()
+	t.tries.Wait()
+}
+
+// tryChange commits a transaction that writes to Postgres' log and makes room on its disk, for a temporary
+// file, and leaves no row behind. A new connection may be read-only although this one, which is older, is
+// not: what ALTER DATABASE and ALTER ROLE have set counts as well, the narrowest first, as Postgres goes by
+// it.
+func (d *DB) tryChange(ctx context.Context) error {
+	const spill = `SELECT set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)`
+	const change = `
+		WITH here AS (
+			SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::boolean AS now,
+				(SELECT substr(c, length('default_transaction_read_only=') + 1)::boolean
+				FROM pg_db_role_setting s, unnest(s.setconfig) AS c
+				WHERE c LIKE 'default\_transaction\_read\_only=%'
+					AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+					AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+				ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1) AS soon
+		)
+		SELECT standby, now OR coalesce(soon, false), (SELECT count(*) FROM generate_series(1, 10000)),
+			CASE WHEN NOT now THEN pg_logical_emit_message(true, 'fabric_guild', '')::text END
+		FROM here`
+	ctx, cancel := context.WithTimeout(ctx, mutationTimeout)
+	defer cancel()
+	var standby, readOnly bool
+	var b pgx.Batch
+	b.Queue(begin)
+	b.Queue(settings)
+	b.Queue(spill)
+	b.Queue(change).QueryRow(func(row pgx.Row) error { return row.Scan(&standby, &readOnly, nil, nil) })
+	b.Queue(`COMMIT`)
+	err := d.tailer.SendBatch(ctx, &b).Close()
+	switch {
+	case err == nil && standby:
+		return &NoChangesError{Advice: adviceStandby}
+	case err == nil && readOnly:
+		const advice = "default_transaction_read_only is on for this database or its user: switch it off"
+		return &NoChangesError{Advice: advice}
+	case err == nil:
+		return nil
+	case strings.HasPrefix(code(err), "53") && code(err) != "53300": // which is that there was no connection
+		return &NoChangesError{advice(err), err}
+	}
+	return lacking(err)
+}

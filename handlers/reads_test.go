@@ -1,0 +1,220 @@
+package handlers_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"fabric-guild/handlers"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// heavy is the longest text that fits into a body of such characters, each of which JSON escapes to six.
+var heavy = strings.Repeat("\x01", 10_800)
+
+// pageBytes is what the contract says of a page of a list, with some room for what is around the items.
+const pageBytes = 1<<20 + 1000
+
+// A page of a history ends by bytes too, however much JSON escapes, and the next one goes on.
+func TestAPageIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	id := alice.general(t, "ops").Channel.ID
+	var want []string
+	for i := range 50 { // of 65 KB each in JSON
+		text := heavy
+		if i%5 == 0 {
+			text = "short"
+		}
+		want = append(want, alice.post(t, id, text).Message.ID)
+	}
+	slices.Reverse(want)
+	var got []string
+	path, pages := "/api/channels/"+id+"/messages?limit=200", 0
+	for next := ""; ; pages++ {
+		a, err := alice.do("GET", path+next, nil)
+		if err != nil || a.status != 200 {
+			t.Fatalf("got %d and error %v, want a page", a.status, err)
+		}
+		if len(a.body) > pageBytes {
+			t.Errorf("got a page of %d bytes, want %d at most", len(a.body), pageBytes)
+		}
+		var page list[struct{ ID string }]
+		if err := json.Unmarshal(a.body, &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range page.Items {
+			got = append(got, m.ID)
+		}
+		if page.Next == nil {
+			break
+		}
+		next = "&before=" + *page.Next
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("all pages (-want +got):\n%s", diff)
+	}
+	if pages < 2 {
+		t.Errorf("got %d further pages, want two at least", pages)
+	}
+}
+
+// unread asks for something and takes nothing of the answer but its head. The server is then busy with it.
+func (u *user) unread(t *testing.T, over transport, path string) {
+	t.Helper()
+	l := newLine(over, 4<<10)
+	t.Cleanup(l.hangUp)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", u.n.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+u.token)
+	resp, err := l.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != 200 {
+		b, _ := io.ReadAll(resp.Body)
+		t.Fatalf("%s: got %d %s, want 200", path, resp.StatusCode, b)
+	}
+}
+
+// Answers that a user does not take keep that user waiting, and nobody else: they hold no connection to Postgres.
+func TestUnreadAnswersAreFew(t *testing.T) {
+	t.Parallel()
+	for _, over := range transports[:2] {
+		t.Run(over.name, func(t *testing.T) {
+			t.Parallel()
+			n := start(t, setup{sendBuffer: 8 << 10})
+			alice, bob := n.user("alice"), n.user("bob")
+			ops := alice.general(t, "ops", "bob")
+			for range 8 {
+				alice.post(t, ops.Channel.ID, heavy)
+			}
+			history := "/api/channels/" + ops.Channel.ID + "/messages"
+			for range handlers.ReadsAtOnce {
+				alice.unread(t, over, history)
+			}
+			refused := alice.refused(t, 429, "too_many_requests", "GET", history, nil)
+			if !strings.Contains(refused.Detail, "read their answers") {
+				t.Errorf("got detail %q, want what to do", refused.Detail)
+			}
+			if got := n.db.Pools()["requests"].Acquired; got != 0 {
+				t.Errorf("got %d connections to Postgres in use, want none", got)
+			}
+			if a, err := bob.do("GET", history, nil); err != nil || a.status != 200 {
+				t.Errorf("another user: got %v and error %v, want 200", a, err)
+			}
+			alice.post(t, ops.Channel.ID, "a change is not a read")
+			if got := n.scrape(t).series[`fabric_guild_refused_total{code="too_many_requests"}`]; got != 1 {
+				t.Errorf("got %v refusals in the metrics, want 1", got)
+			}
+		})
+	}
+}
+
+// The answers of polls count until they are taken, although the poll itself has ended.
+func TestUnreadPollsAreFew(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{sendBuffer: 8 << 10})
+	alice, bob := n.user("alice"), n.user("bob")
+	ops := alice.general(t, "ops", "bob")
+	for range 8 {
+		alice.post(t, ops.Channel.ID, heavy)
+	}
+	n.settle(t)
+	missed := "/api/events?after=" + ops.Cursor
+	for range handlers.PollsAtOnce {
+		bob.unread(t, raw, missed)
+	}
+	bob.refused(t, 429, "too_many_requests", "GET", missed, nil)
+	if a, err := alice.do("GET", missed, nil); err != nil || a.status != 200 {
+		t.Errorf("another user: got %v and error %v, want 200", a, err)
+	}
+}
+
+// An answer with many channels goes out in parts. It has those that its user is in and no others, as of the cursor.
+func TestSyncOfManyChannels(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice, bob := n.user("alice"), n.user("bob")
+	at := seq(alice.general(t, "first").Cursor)
+	const many = 1700
+	n.exec(t, `
+		WITH c AS (
+			INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
+			SELECT gen_random_uuid(), CASE WHEN i % 2 = 0 THEN 'g1' ELSE 'g2' END, repeat('x', 90) || i, 'general', false, 'joined', 'bob', 1
+			FROM generate_series(1, $1) AS i RETURNING id
+		)
+		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
+		SELECT id, 'alice', $2, 0, now() FROM c`, many, at)
+	gone := bob.general(t, "gone", "alice").Channel.ID
+	alice.leave(t, gone)
+	archived := alice.general(t, "archived").Channel.ID
+	call[json.RawMessage](t, alice, 200, "DELETE", "/api/channels/"+archived, nil)
+
+	got := alice.sync(t)
+	var ids, want []string
+	for _, c := range got.Channels {
+		ids = append(ids, c.ID)
+	}
+	for _, c := range everything[channel](t, alice, "/api/channels?limit=200", "after") {
+		want = append(want, c.ID)
+	}
+	if diff := cmp.Diff(want, ids); diff != "" {
+		t.Errorf("(-listed +synced):\n%s", diff)
+	}
+	if len(ids) != many+1 || got.UserID != "alice" {
+		t.Errorf("got %d channels of %s, want %d of alice", len(ids), got.UserID, many+1)
+	}
+	half := n.user("alice", "g2").sync(t)
+	if len(half.Channels) != many/2 {
+		t.Errorf("got %d channels with a token for g2, want %d", len(half.Channels), many/2)
+	}
+	for u, whole := range map[*user]bool{alice: false, n.user("carol"): true} {
+		a, err := u.do("GET", "/api/sync", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.header.Get("Content-Length") != ""; got != whole {
+			t.Errorf("%s: got a Content-Length: %v, want it where the answer is one part: %v", u.id, got, whole)
+		}
+	}
+}
+
+// Reads have a rate of their own, which leaves changes alone.
+func TestReadsAreRationed(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	refusal := answer{}
+	asked := 0
+	for ; refusal.status == 0 && asked < 20_000; asked++ {
+		a, err := alice.do("GET", "/api/me", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.header.Get("RateLimit") != "" && a.status == 200 {
+			t.Fatalf("got a RateLimit with %v, want it with a refusal only", a)
+		}
+		if a.status != 200 {
+			refusal = a
+		}
+	}
+	if asked < 2000 {
+		t.Errorf("got a refusal after %d reads, want 2,000 at once", asked)
+	}
+	p := wantProblem(t, refusal, 429, "rate_limited")
+	if !strings.Contains(p.Detail, "200 reads per second") {
+		t.Errorf("got detail %q, want the bound", p.Detail)
+	}
+	if got, want := refusal.header.Get("RateLimit-Policy"), `"reads";q=2000;w=10`; got != want {
+		t.Errorf("got RateLimit-Policy %s, want %s", got, want)
+	}
+	alice.general(t, "a change")
+}

@@ -1,0 +1,237 @@
+package handlers_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"fabric-guild/handlers"
+)
+
+// with sends a request with these headers besides the token, as they are.
+func (u *user) with(t *testing.T, method, path, content string, header http.Header) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, u.n.url+path, strings.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+u.token)
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	a, err := u.send(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Two different values of a header that decides something are refused: nobody knows which one a proxy went by.
+func TestHeadersThatContradictThemselves(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	ops := alice.general(t, "ops")
+	messages := "/api/channels/" + ops.Channel.ID + "/messages"
+	bearer := "Bearer " + alice.token
+	for _, tt := range []struct {
+		method, path, name string
+		values             []string
+	}{
+		{"GET", "/api/stream", "Last-Event-Id", []string{ops.Cursor, "1.0"}},
+		{"GET", "/api/stream", "Last-Event-Id", []string{"", ops.Cursor}},
+		{"GET", "/api/me", "Authorization", []string{bearer, "Bearer x"}},
+		{"POST", messages, "Content-Type", []string{"application/json", "text/plain"}},
+		{"POST", messages, "Content-Encoding", []string{"identity", "gzip"}},
+		{"GET", "/api/me", "Origin", []string{n.url, "https://evil.example"}},
+		{"GET", "/api/me", "Sec-Fetch-Site", []string{"same-origin", "cross-site"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := alice.with(t, tt.method, tt.path, `{"content":"hi"}`, http.Header{tt.name: tt.values})
+			p := wantProblem(t, a, 400, "malformed")
+			if len(p.Errors) != 1 || p.Errors[0].Field != tt.name {
+				t.Errorf("got errors %v, want one of %s", p.Errors, tt.name)
+			}
+		})
+	}
+	const kind = "application/json"
+	twice := http.Header{"Authorization": {bearer, bearer}, "Content-Type": {kind, kind}, "Accept": {"a/b", "*/*"}}
+	if a := alice.with(t, "POST", messages, `{"content":"hi"}`, twice); a.status != 201 {
+		t.Errorf("the same value twice: got %v, want 201", a)
+	}
+}
+
+// Each spelling of UTF-8 is UTF-8, and nothing else is.
+func TestCharsets(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	messages := "/api/channels/" + alice.general(t, "ops").Channel.ID + "/messages"
+	for charset, status := range map[string]int{
+		"utf-8": 201, "UTF-8": 201, `"utf-8"`: 201, "utf8": 201, "UTF8": 201, `"Utf8"`: 201,
+		"utf-16": 415, "latin1": 415, "utf": 415, `"utf 8"`: 415,
+	} {
+		a := alice.with(t, "POST", messages, `{"content":"hi"}`, http.Header{"Content-Type": {"application/json; charset=" + charset}})
+		if a.status != status {
+			t.Errorf("%s: got %v, want %d", charset, a, status)
+		}
+	}
+}
+
+// What a proxy's rule on the path as it is written does not see leads nowhere. What clients encode does no harm.
+func TestHiddenPaths(t *testing.T) {
+	t.Parallel()
+	for _, basePath := range []string{"", "/chat"} {
+		n := start(t, setup{basePath: basePath})
+		alice := n.user("alice")
+		id := alice.general(t, "ops", "b@b").Channel.ID
+		for _, path := range []string{
+			"/%6detrics", "/%6Detrics", "/metric%73", "/api%2fme", "/api%2Fme", "/api/%6de", "/api/m%65", "/openapi%2ejson", "/api/channels%2f" + id,
+			"/api/channels/%3" + id[:1] + id[1:], "/%61pi/me", "/console%2fapp.js", "/api%5cme", "/api/channels/" + id + "/members/%2e%2e",
+		} {
+			alice.refused(t, 400, "malformed", "GET", path, nil)
+			alice.refused(t, 400, "malformed", "POST", path, body{})
+		}
+		if a, err := alice.do("DELETE", "/api/channels/"+id+"/members/b%40b", nil); err != nil || a.status != 200 {
+			t.Errorf("an encoded @: got %v and error %v, want 200", a, err)
+		}
+		alice.refused(t, 422, "invalid", "PUT", "/api/channels/"+id+"/members/a%20b", nil)
+		if basePath != "" {
+			hidden := *n
+			hidden.url = strings.Replace(n.url, "/chat", "/%63hat", 1)
+			alice.at(&hidden).refused(t, 400, "malformed", "GET", "/api/me", nil)
+		}
+	}
+}
+
+// A problem does not repeat all that was wrong, however much that is.
+func TestProblemsAreShort(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	var many strings.Builder
+	for i := range 7000 {
+		fmt.Fprintf(&many, `"%d":0,`, i)
+	}
+	for name, tt := range map[string]struct {
+		path, content string
+		more          string
+	}{
+		"7,000 members":       {"/api/channels", `{` + many.String() + `"guildId":"g1","name":"x","xType":"general"}`, "6980 more"},
+		"a long member":       {"/api/channels", `{"` + strings.Repeat(`\u0001`, 10_000) + `":0}`, ""},
+		"a long member twice": {"/api/channels", `{"` + strings.Repeat(`é`, 10_000) + `":0,"` + strings.Repeat(`é`, 10_000) + `":0}`, ""},
+		"many parameters":     {"/api/channels?" + manyParameters(1000), `{}`, "980 more"},
+		"a long parameter":    {"/api/channels?" + strings.Repeat("x", 20_000) + "=1", `{}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := alice.do("POST", tt.path, tt.content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := wantProblem(t, a, 400, "malformed")
+			if len(a.body) > 8<<10 || len(p.Errors) > 20 || len(p.Errors) == 0 {
+				t.Errorf("got %d bytes and %d errors, want 8 KiB and 20 at most", len(a.body), len(p.Errors))
+			}
+			if !strings.Contains(p.Detail, tt.more) {
+				t.Errorf("got detail %q, want %q in it", p.Detail, tt.more)
+			}
+		})
+	}
+}
+
+func manyParameters(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "p%d=1&", i)
+	}
+	return b.String()
+}
+
+// Who has no token cannot fill the log: what a request chose is cut in its line.
+func TestLogLinesAreShort(t *testing.T) {
+	t.Parallel()
+	log := &syncBuffer{}
+	n := start(t, setup{logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	nobody := &user{n, "", ""}
+	for _, path := range []string{"/" + strings.Repeat("x", 25_000), "/" + strings.Repeat("%01", 8000), "/api/channels/" + strings.Repeat("é", 4000)} {
+		if _, err := nobody.do("GET", path, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := nobody.do(strings.Repeat("M", 25_000), "/api/me", nil, "X-Request-Id", strings.Repeat("r", 1000)); err != nil {
+		t.Error(err)
+	}
+	n.stop()
+	lines := 0
+	for line := range strings.Lines(log.String()) {
+		lines++
+		if len(line) > 4<<10 {
+			t.Errorf("got a line of %d bytes, want 4 KiB at most: %.200s", len(line), line)
+		}
+	}
+	if lines < 4 {
+		t.Errorf("got %d lines, want one for each request", lines)
+	}
+}
+
+// A channel's name shows something, and leaves what stands beside it alone.
+func TestNamesThatShow(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	id := alice.general(t, "ops").Channel.ID
+	for _, name := range []string{
+		"ops", "größe", "通知", "עברית", "العربية", "می\u200cخواهم", // with a non-joiner
+		"👩‍👩‍👧", "❤️", "🏳️‍🌈", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "a\u0301", "किं", "7️⃣", "a b", "#", "…",
+	} {
+		if a, err := alice.do("PATCH", "/api/channels/"+id, body{"name": name}); err != nil || a.status != 200 {
+			t.Errorf("%q: got %v and error %v, want 200", name, a, err)
+		}
+	}
+	for _, name := range []string{
+		"", " ", "\u00a0", "\u3000", "\u200b", "\u200d", "\u200c\ufeff", "\u2060", "\u00ad", "\ufe0f", "\u034f", "\u115f", "\u3164", "\uffa0", "\u2800", "\u180e",
+		"\U000e0041", "\u0301", "\ue000",
+		"ops\u202e", "\u202aops", "\u202bops", "\u202cops", "o\u202dps", "o\u2066ps", "o\u2067ps", "o\u2068ps", "o\u2069ps", "ops\u200e", "ops\u200f", "ops\u061c",
+		"a\u2028b", "a\u2029b", "a\u0085b", "a\tb", "a\x7fb",
+	} {
+		for method, path := range map[string]string{"PATCH": "/api/channels/" + id, "POST": "/api/channels"} {
+			p := alice.refused(t, 422, "invalid", method, path, named(method, name))
+			if len(p.Errors) != 1 || p.Errors[0].Field != "name" {
+				t.Errorf("%q: got errors %v, want one of the name", name, p.Errors)
+			}
+		}
+	}
+}
+
+func named(method, name string) body {
+	if method == "PATCH" {
+		return body{"name": name}
+	}
+	return body{"name": name, "guildId": "g1", "xType": "general"}
+}
+
+// "." and ".." are no ids: whoever writes them into a path has them taken out.
+func TestDotsAreNoIDs(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	for _, dots := range []string{".", ".."} {
+		alice.refused(t, 422, "invalid", "POST", "/api/channels", newChannel{GuildID: dots, Name: "x", XType: "general"})
+		alice.refused(t, 422, "invalid", "POST", "/api/channels", newChannel{GuildID: "g1", Name: "x", XType: "general", Members: []string{dots}})
+		if _, err := n.tokens.Sign(dots, nil, 1); err == nil {
+			t.Errorf("got a token of %q, want none", dots)
+		}
+	}
+	alice.general(t, "x", "...", ".a", "a..")
+}
+
+// One HTTP/2 connection has so many requests at once and no more.
+func TestRequestsOfOneConnection(t *testing.T) {
+	t.Parallel()
+	s := handlers.NewHTTPServer(http.NotFoundHandler(), nil, discardLogs)
+	if s.HTTP2 == nil || s.HTTP2.MaxConcurrentStreams < 100 || s.HTTP2.MaxConcurrentStreams > 128 {
+		t.Errorf("got %+v, want about 100 streams of a connection at most", s.HTTP2)
+	}
+}
