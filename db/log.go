@@ -221,7 +221,8 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 // Memberships implements events.Log. Those that last come first, so that one that ends between two pages is in
 // the second part: it is read twice rather than never. An ended membership shows its channel's name as of its end.
 func (d *DB) Memberships(ctx context.Context, users []string, asOf int64, from events.Place, limit int) (map[string][]events.Membership, error) {
-	// LIMIT keeps the look-ups: a planner without statistics reads whole tables instead. The join with channels drops
+	// The comparison of pairs fits members_once alone: with the channel by itself, a planner with stale statistics
+	// walks members_pkey, through the memberships of everybody. LIMIT keeps the look-ups: a planner without statistics reads whole tables instead. The join with channels drops
 	// nothing, or a page that is not the last could be short: a foreign key keeps the channel of each membership.
 	const query = `
 		SELECT u.id, i.joined_seq, i.left_seq, c.id, c.guild_id,
@@ -232,8 +233,8 @@ func (d *DB) Memberships(ctx context.Context, users []string, asOf int64, from e
 		FROM unnest($1::text[]) AS u (id)
 		CROSS JOIN LATERAL (
 			(SELECT i.channel_id, i.joined_seq, 0::bigint AS left_seq FROM members i
-			WHERE i.user_id = u.id AND i.left_seq IS NULL AND i.channel_id > $3 AND i.joined_seq <= $2
-			ORDER BY i.channel_id LIMIT $5)
+			WHERE i.user_id = u.id AND i.left_seq IS NULL AND (i.user_id, i.channel_id) > (u.id, $3) AND i.joined_seq <= $2
+			ORDER BY i.user_id, i.channel_id LIMIT $5)
 			UNION ALL
 			(SELECT i.channel_id, i.joined_seq, i.left_seq FROM members i
 			WHERE i.user_id = u.id AND i.left_seq > $4 AND i.joined_seq <= $2
