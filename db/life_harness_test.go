@@ -150,6 +150,13 @@ func (c *lifeClient) follow(ctx context.Context) {
 	}
 }
 
+// position is where the client would resume.
+func (c *lifeClient) position() events.Cursor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.cursor
+}
+
 var contentOf = regexp.MustCompile(`"content":"([^"]+)"`)
 
 // Send implements events.Transport.

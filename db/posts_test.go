@@ -161,7 +161,7 @@ func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
 		}
 	}
 	good.Wait()           // although the other channel is held
-	for n := 0; n < 15; { // until they wait for it
+	for n := 0; n < 10; { // until all places of transactions wait for it
 		if err := holder.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n); err != nil {
 			t.Fatal(err)

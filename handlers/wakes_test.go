@@ -75,15 +75,6 @@ func (u *user) reply(t testing.TB, w *wake, text string, more body) replied {
 	return call[replied](t, u, 201, "POST", "/api/channels/"+w.ChannelID+"/messages", b)
 }
 
-// refuse sends a request that must be refused with a code.
-func (u *user) refuse(t testing.TB, status int, code, method, path string, b any, headers ...string) {
-	t.Helper()
-	a, err := u.do(method, path, b, headers...)
-	if err != nil || a.status != status || !strings.Contains(string(a.body), `"code":"`+code+`"`) {
-		t.Errorf("%s %s %v: got %v and %v, want %d %s", method, path, b, a, err, status, code)
-	}
-}
-
 func TestWakes(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{})
@@ -118,16 +109,16 @@ func TestWakes(t *testing.T) {
 	if again.Message.ID != done.Message.ID || again.WakeupCount != done.WakeupCount || !slices.Equal(again.Wakeups, done.Wakeups) {
 		t.Errorf("got %+v for the same reply again, want %+v", again, done)
 	}
-	bot.refuse(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/extend", body{})
-	bot.refuse(t, 409, "wake_lost", "POST", "/api/wakes/"+uuid.NewString()+"/ack", body{})
-	bot.refuse(t, 404, "wake_not_found", "POST", "/api/wakes/soon/ack", body{})
-	bot.refuse(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "wakeId": "soon"})
-	bot.refuse(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "keepWake": true})
-	bot.refuse(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "/pass", "wakeId": w.ID})
-	bot.refuse(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 0})
-	bot.refuse(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 36000})
-	bot.refuse(t, 422, "invalid", "POST", "/api/wakes/claim", body{"instance": "i1"})
-	bot.refuse(t, 400, "cursor_malformed", "POST", "/api/wakes/claim", body{"since": "x"})
+	bot.refused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/extend", body{})
+	bot.refused(t, 409, "wake_lost", "POST", "/api/wakes/"+uuid.NewString()+"/ack", body{})
+	bot.refused(t, 404, "wake_not_found", "POST", "/api/wakes/soon/ack", body{})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "wakeId": "soon"})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "keepWake": true})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "/pass", "wakeId": w.ID})
+	bot.refused(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 0})
+	bot.refused(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 36000})
+	bot.refused(t, 422, "invalid", "POST", "/api/wakes/claim", body{"instance": "i1"})
+	bot.refused(t, 400, "cursor_malformed", "POST", "/api/wakes/claim", body{"since": "x"})
 }
 
 // A claim that waits gets what is posted meanwhile, and only one of many does.
