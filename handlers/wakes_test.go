@@ -44,8 +44,12 @@ func (u *user) claim(t testing.TB, b body) *wake {
 	}](t, u, 200, "POST", "/api/wakes/claim", b).Wake
 }
 
+// wake claims a wake that there must be. It waits, because a post is answered before this server has read it.
 func (u *user) wake(t testing.TB, b body) *wake {
 	t.Helper()
+	if b["waitSeconds"] == nil {
+		b["waitSeconds"] = 60
+	}
 	w := u.claim(t, b)
 	if w == nil {
 		t.Fatal("got no wake, want one")
@@ -210,5 +214,26 @@ func TestEachMessageIsAnsweredOnce(t *testing.T) {
 	slices.Sort(all)
 	if len(slices.Compact(all)) != posts || len(all) != posts {
 		t.Errorf("got the answers %q, want each message answered once", all)
+	}
+}
+
+// A lease that ends hands its wake to whoever waits, also if the claim that knew of the lease has gone.
+func TestLeaseEndsWhileClaimsWait(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bot := n.user("ann"), n.user("bot")
+	ops := ann.general(t, "ops", "bot").Channel.ID
+	bot.claim(t, body{})
+	ann.says(t, ops, "hello")
+	bot.wake(t, body{"leaseSeconds": 5})
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		_, _ = bot.do("POST", "/api/wakes/claim", body{"waitSeconds": 1})
+	}()
+	again := bot.wake(t, body{"waitSeconds": 60})
+	<-first
+	if again.Attempt != 2 || again.Messages[0].Content != "hello" {
+		t.Errorf("got %+v, want the second attempt", again)
 	}
 }
