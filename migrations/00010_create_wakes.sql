@@ -1,6 +1,6 @@
 -- The wake queue: who works on which messages. The event log is the queue, and posting writes nothing here.
 -- A row of wakes exists only for a channel in which something is owed or claimed. The rules are in
--- db/README.md, section "The wake queue".
+-- events/README.md.
 
 -- +goose Up
 
