@@ -23,7 +23,7 @@ const Patience = 3 * time.Minute
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	if !Await(condition) {
-		t.Fatalf("waited %v in vain: %s", Patience, what)
+		t.Fatalf("timed out after %v: %s", Patience, what)
 	}
 }
 

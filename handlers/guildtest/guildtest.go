@@ -29,7 +29,7 @@ func Eventually(t testing.TB, what string, within time.Duration, condition func(
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited %v in vain: %s", within, what)
+			t.Fatalf("timed out after %v: %s", within, what)
 		}
 	}
 }
