@@ -140,3 +140,26 @@ func testConsoleDuty(t *testing.T, b *browser) {
 	alice.says(t, id, "it burns")
 	ben.awaitText(ben.message("it burns", ".outcome"), "woke you · on_duty")
 }
+
+// People see who works on a message, what the agent says it does, and, of messages from before the page was opened,
+// whether they woke the reader.
+func testConsoleWork(t *testing.T, b *browser) {
+	n := start(t, setup{})
+	alice, bot := n.user("alice"), n.user("bot")
+	id := alice.general(t, "ops", "bot").Channel.ID
+	bot.claim(t, body{})
+	bot.says(t, id, "good morning")
+	alice.says(t, id, "look into the logs")
+	w := bot.wake(t, body{})
+	call[keptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "reading 318 lines"})
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText(p.message("good morning", ".outcome"), "woke you · everyone")
+	p.click(p.message("look into", ".actions button"))
+	p.awaitText(p.message("look into", ".deliveries"), "works on it: reading 318 lines")
+	bot.reply(t, w, "nothing unusual", nil)
+	p.click(p.message("look into", ".actions button")) // closes
+	p.click(p.message("look into", ".actions button"))
+	p.awaitText(p.message("look into", ".deliveries"), "done")
+}

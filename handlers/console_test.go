@@ -24,6 +24,7 @@ func TestConsole(t *testing.T) {
 		"below a prefix":                 testConsoleBelowAPrefix,
 		"without TLS":                    testConsoleInsecure,
 		"two users talk":                 testConsoleTalk,
+		"who works on a message":         testConsoleWork,
 		"turns":                          testConsoleTurns,
 		"duty":                           testConsoleDuty,
 		"create, join, leave":            testConsoleChannels,

@@ -10,10 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fabric-guild/handlers/guildtest"
 )
 
-// soon is well below the time between two heartbeats. If a frame takes longer, the proxy held it back.
-const soon = 10 * time.Second
+// soon is how long a test waits for what must come. A proxy that holds frames back shows by the heartbeats that push
+// them on: see wantFewBeats.
+const soon = guildtest.Patience
 
 // A stream is an open stream. A goroutine reads its frames.
 type stream struct {
@@ -21,6 +24,7 @@ type stream struct {
 	answer *http.Response
 	frames chan string // closed at the end of the stream
 	hangUp context.CancelFunc
+	beats  int // heartbeats that came in place of an awaited frame
 }
 
 // open opens the stream at a URL. The headers must come soon. encoding is the value of Accept-Encoding, or
@@ -76,7 +80,7 @@ func (s *stream) read() {
 }
 
 // await blocks until the next frame, which must contain want. It skips channel.joined, because those events
-// may come before or after the snapshot.
+// may come before or after the snapshot, and counts heartbeats.
 func (s *stream) await(want string, within time.Duration) {
 	s.t.Helper()
 	late := time.After(within)
@@ -86,12 +90,24 @@ func (s *stream) await(want string, within time.Duration) {
 			switch {
 			case ok && strings.Contains(frame, want):
 				return
+			case strings.HasPrefix(frame, ": hb"), strings.HasPrefix(frame, "event: stream.cursor\n"):
+				s.beats++
 			case !strings.HasPrefix(frame, "event: channel.joined\n"):
 				s.t.Fatalf("got %q, want a frame with %q", frame, want)
 			}
 		case <-late:
 			s.t.Fatalf("timed out after %v waiting for a frame with %q", within, want)
 		}
+	}
+}
+
+// wantFewBeats fails if heartbeats came for more than a tenth of the frames that the test awaited one by one. Of a
+// proxy that holds a frame back until the next one pushes it on, a heartbeat comes for each. On a busy machine a
+// few come as well.
+func (s *stream) wantFewBeats(frames int) {
+	s.t.Helper()
+	if s.beats > frames/10 {
+		s.t.Errorf("got %d heartbeats while %d frames were awaited: the frames are held back", s.beats, frames)
 	}
 }
 

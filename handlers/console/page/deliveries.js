@@ -17,6 +17,17 @@ const means = {
   admin: 'the admin receives all triage messages',
 }
 
+// How the work stands that a message asked of a user. Nothing is shown of a user without a work queue.
+const work = {
+  pending: 'waits',
+  claimed: 'works on it',
+  done: 'done',
+  dead: 'gave up after all attempts',
+  declined: 'declined',
+  stopped: 'was stopped',
+  expired: 'was too old',
+}
+
 const did = { wake: 'woken', observer: 'observes', skip: 'skipped' }
 
 // outcome returns a mark. woke highlights it.
@@ -30,13 +41,14 @@ export async function deliveries(message, failed) {
   const load = async (after) => {
     const { items, next } = await api('GET', `messages/${message.id}/deliveries${after ? `?after=${after}` : ''}`)
     rows.append(
-      ...items.map(({ userId, outcome: what, reason }) =>
+      ...items.map(({ userId, outcome: what, reason, state, status, note }) =>
         el(
           'tr',
           {},
           el('th', { scope: 'row' }, written(userId)),
           el('td', {}, outcome(what === 'wake', did[what] ?? what)),
           el('td', {}, el('code', {}, reason), ` ${means[reason] ?? ''}`),
+          el('td', {}, work[state] ?? '', (status ?? note) && [': ', written(status ?? note)]),
         ),
       ),
     )
@@ -55,7 +67,7 @@ export async function deliveries(message, failed) {
         el(
           'tr',
           {},
-          ['Member', 'Outcome', 'Reason'].map((name) => el('th', { scope: 'col' }, name)),
+          ['Member', 'Outcome', 'Reason', 'Work'].map((name) => el('th', { scope: 'col' }, name)),
         ),
       ),
       rows,
