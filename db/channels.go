@@ -91,7 +91,7 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 // CreateChannel stores c with its first members, in this order, and its wake list, as one event: all their
 // intervals start at its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
 // false where there is one already, and c becomes that one. TooManyMemberships.
-func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
+func (tx Tx) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
 	const insert = `
 		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END)
@@ -118,50 +118,50 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, 
 		p := min(members[0], members[1]) + " " + max(members[0], members[1])
 		pair = &p
 	}
-	rows, err := q.conn.Query(ctx, insert, c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
+	rows, err := tx.conn.Query(ctx, insert, c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
 	if err != nil {
 		return at, false, err
 	}
 	created = true
 	c.CreatedAt, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[events.Time])
 	if err == pgx.ErrNoRows {
-		err = q.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy).Scan(
+		err = tx.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy).Scan(
 			&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &at.Seq, &at.Epoch)
 		return at, false, err
 	}
 	if err != nil {
 		return at, false, err
 	}
-	if err := q.roomFor(ctx, members); err != nil {
+	if err := tx.roomFor(ctx, members); err != nil {
 		return at, false, err
 	}
 	if len(wake) > 0 {
-		if err := q.newWakeList(ctx, c.ID, wake); err != nil {
+		if err := tx.newWakeList(ctx, c.ID, wake); err != nil {
 			return at, false, err
 		}
 	}
-	err = q.conn.QueryRow(ctx, appendEvent, c.ID, c.CreatedBy, members).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, appendEvent, c.ID, c.CreatedBy, members).Scan(&at.Epoch, &at.Seq)
 	return at, true, err
 }
 
 // RenameChannel sets the name of a channel that is locked, and tells of it. The event keeps the name that it
 // replaced, for those who left before.
-func (q Queries) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (at events.Cursor, err error) {
+func (tx Tx) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (at events.Cursor, err error) {
 	const update = `
 		UPDATE channels c SET name = $2 FROM channels o WHERE c.id = $1 AND o.id = $1 RETURNING o.name`
 	const insert = `
 		INSERT INTO events (kind, channel_id, user_id, old_name) VALUES ('channel.updated', $1, $2, $3)
 		RETURNING log_epoch(), seq`
 	var old string
-	if err := q.conn.QueryRow(ctx, update, id, name).Scan(&old); err != nil {
+	if err := tx.conn.QueryRow(ctx, update, id, name).Scan(&old); err != nil {
 		return at, err
 	}
-	err = q.conn.QueryRow(ctx, insert, id, by, old).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, insert, id, by, old).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
 
 // ArchiveChannel closes a channel that is locked, and tells of it.
-func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (at events.Cursor, archivedAt events.Time, err error) {
+func (tx Tx) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (at events.Cursor, archivedAt events.Time, err error) {
 	const query = `
 		WITH e AS (
 			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.archived', $1, $2)
@@ -170,15 +170,15 @@ func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (a
 			UPDATE channels SET archived_seq = e.seq, archived_at = e.occurred_at FROM e WHERE id = $1
 		)
 		SELECT log_epoch(), seq, occurred_at FROM e`
-	err = q.conn.QueryRow(ctx, query, id, by).Scan(&at.Epoch, &at.Seq, &archivedAt)
+	err = tx.conn.QueryRow(ctx, query, id, by).Scan(&at.Epoch, &at.Seq, &archivedAt)
 	return at, archivedAt, err
 }
 
-func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string) (at events.Cursor, err error) {
+func (tx Tx) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string) (at events.Cursor, err error) {
 	const insert = `
 		INSERT INTO events (kind, channel_id, user_id, reason) VALUES ($1, $2, $3, $4)
 		RETURNING log_epoch(), seq`
-	err = q.conn.QueryRow(ctx, insert, kind, channel, user, optional(reason)).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, insert, kind, channel, user, optional(reason)).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
 

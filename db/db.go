@@ -61,8 +61,12 @@ type DB struct {
 	*Doorbell
 }
 
-// Queries are the statements, in a transaction (InTx) or each by itself.
+// Queries are the statements that only read. A DB runs each of them by itself, a Tx in its transaction.
 type Queries struct{ conn conn }
+
+// Tx is a transaction that InTx has begun. Mutations and locks exist only here: outside of a transaction a lock would
+// be free again at once. A Tx must not be used after the function that got it has returned.
+type Tx struct{ Queries }
 
 type conn interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
@@ -198,7 +202,7 @@ const endsByItself = `
 //
 // It may wait for a channel that somebody holds, so transactions get half of the connections at most: the rest is for
 // what waits for nobody.
-func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
+func (d *DB) InTx(ctx context.Context, do func(context.Context, Tx) error) error {
 	release, err := d.place(ctx)
 	if err != nil {
 		return err
@@ -262,7 +266,7 @@ func taken(err error) bool {
 	return ok && pg.Code == "23505" && (pg.ConstraintName == "events_pkey" || pg.ConstraintName == "messages_history")
 }
 
-func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Queries) error) error {
+func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Tx) error) error {
 	c, err := acquire(ctx, pool)
 	if err != nil {
 		return err
@@ -276,7 +280,7 @@ func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Conte
 	if err := c.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
-	if err := do(ctx, Queries{c}); err != nil {
+	if err := do(ctx, Tx{Queries{c}}); err != nil {
 		_, _ = c.Exec(ctx, `ROLLBACK`) // the first error is the one to tell
 		return err
 	}

@@ -12,12 +12,12 @@ import (
 // decides.
 func (d *DB) beginEpoch(ctx context.Context) error {
 	const begin = `SELECT log_begin($1, $2)`
-	return d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
-		if err := q.lockEpoch(ctx); err != nil {
+	return d.inTx(ctx, d.tailer, func(ctx context.Context, tx Tx) error {
+		if err := tx.lockEpoch(ctx); err != nil {
 			return err
 		}
 		// In microseconds: two copies that are started together must not get the same.
-		if _, err := q.conn.Exec(ctx, begin, time.Now().UnixMicro(), d.epoch.Load()); err != nil {
+		if _, err := tx.conn.Exec(ctx, begin, time.Now().UnixMicro(), d.epoch.Load()); err != nil {
 			return fmt.Errorf("begin an epoch: %w", err)
 		}
 		return nil
@@ -26,9 +26,9 @@ func (d *DB) beginEpoch(ctx context.Context) error {
 
 // lockEpoch waits until nobody else begins or ends an epoch, and keeps others from it until the transaction
 // ends.
-func (q Queries) lockEpoch(ctx context.Context) error {
+func (tx Tx) lockEpoch(ctx context.Context) error {
 	const lock = `SELECT pg_advisory_xact_lock($1, 0)`
-	_, err := q.conn.Exec(ctx, lock, lockEpoch)
+	_, err := tx.conn.Exec(ctx, lock, lockEpoch)
 	return err
 }
 
@@ -38,11 +38,11 @@ func (q Queries) lockEpoch(ctx context.Context) error {
 // Between the two transactions there is no epoch, and nothing is appended.
 func (d *DB) contradict(ctx context.Context, epoch int64, why string) error {
 	const end = `SELECT log_end($1, $2)`
-	err := d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
-		if err := q.lockEpoch(ctx); err != nil {
+	err := d.inTx(ctx, d.tailer, func(ctx context.Context, tx Tx) error {
+		if err := tx.lockEpoch(ctx); err != nil {
 			return err
 		}
-		_, err := q.conn.Exec(ctx, end, epoch, why)
+		_, err := tx.conn.Exec(ctx, end, epoch, why)
 		return err
 	})
 	if err != nil {

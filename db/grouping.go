@@ -139,7 +139,7 @@ func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 	ctx, cancel := finish(ctx)
 	defer cancel()
 	defer c.Release()
-	return Queries{c}.postAll(ctx, group, new(lockChannel), false)
+	return postAll(ctx, c, group, new(lockChannel), false)
 }
 
 // errNotStored stands until it is known what became of a post.

@@ -38,7 +38,7 @@ const keptFor = `24 hours`
 // Recall takes the key for this transaction, and returns the answer of an earlier request with it; nil if
 // there was none. It comes before everything else in the transaction: whoever comes second is told so,
 // instead of waiting. ErrInFlight, ErrOtherBody.
-func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
+func (tx Tx) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	// Beyond the log's keys, which are below 2^62.
 	const lock = `SELECT pg_try_advisory_xact_lock((1::bigint << 62) | (hashtextextended($1 || ' ' || $2 || ' ' || $3, 0) & 4611686018427387903))`
 	// A later statement: it sees what was committed before the lock was free.
@@ -49,7 +49,7 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	// nobody: everyone else who stores this key takes the lock.
 	const forget = `DELETE FROM idempotency_keys WHERE user_id = $1 AND route = $2 AND key = $3`
 	var free bool
-	if err := q.conn.QueryRow(ctx, lock, k.User, k.Route, k.Key).Scan(&free); err != nil {
+	if err := tx.conn.QueryRow(ctx, lock, k.User, k.Route, k.Key).Scan(&free); err != nil {
 		return nil, err
 	}
 	if !free {
@@ -58,14 +58,14 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	var a Answer
 	var hash []byte
 	var old bool
-	err := q.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).Scan(&hash, &a.Status, &a.Body, &a.Message, &old)
+	err := tx.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).Scan(&hash, &a.Status, &a.Body, &a.Message, &old)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	case old:
-		_, err := q.conn.Exec(ctx, forget, k.User, k.Route, k.Key)
+		_, err := tx.conn.Exec(ctx, forget, k.User, k.Route, k.Key)
 		return nil, err
 	case !bytes.Equal(hash, k.BodyHash):
 		return nil, ErrOtherBody
@@ -75,10 +75,10 @@ func (q Queries) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 
 // Remember keeps the answer to a request with a key, in the transaction that did what it answers, after Recall found
 // no answer. It waits for nobody: the event's number has been drawn.
-func (q Queries) Remember(ctx context.Context, k RequestKey, a Answer) error {
+func (tx Tx) Remember(ctx context.Context, k RequestKey, a Answer) error {
 	const insert = `
 		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	_, err := q.conn.Exec(ctx, insert, k.User, k.Route, k.Key, k.BodyHash, a.Status, a.Body, a.Message)
+	_, err := tx.conn.Exec(ctx, insert, k.User, k.Route, k.Key, k.BodyHash, a.Status, a.Body, a.Message)
 	return err
 }
 
@@ -101,10 +101,10 @@ func (d *DB) Swept() int64 { return d.swept.Load() }
 const sweepInterval = 10 * time.Minute
 
 // SweepKeys forgets some of the keys that are no longer remembered, and returns how many.
-func (q Queries) SweepKeys(ctx context.Context) (int64, error) {
+func (d *DB) SweepKeys(ctx context.Context) (int64, error) {
 	const sweep = `
 		DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
 			SELECT ctid FROM idempotency_keys WHERE created_at <= now() - $1::interval LIMIT 1000 FOR UPDATE SKIP LOCKED))`
-	tag, err := q.conn.Exec(ctx, sweep, keptFor)
+	tag, err := d.conn.Exec(ctx, sweep, keptFor)
 	return tag.RowsAffected(), sentinel(err)
 }

@@ -273,7 +273,7 @@ func (w *lifeWorld) restore(args ...string) {
 func (w *lifeWorld) post(n *lifeNode, content string) events.Cursor {
 	w.Helper()
 	for deadline := time.Now().Add(lifePatience); ; {
-		p, err := n.db.PostMessage(w.Context(), newMessage(w.channel, "alice", content))
+		p, err := n.db.Post(w.Context(), newMessage(w.channel, "alice", content))
 		if err == nil {
 			w.acked[content] = p.Cursor
 			return p.Cursor

@@ -220,7 +220,7 @@ func TestAnIncompleteRestoreIsRefused(t *testing.T) {
 			exec(t, c, `UPDATE epochs SET key = 'of another life'`)
 			for what, do := range map[string]func() error{
 				"a post": func() error {
-					_, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "now"))
+					_, err := d.Post(t.Context(), newMessage(channel, "alice", "now"))
 					return err
 				},
 				"a read": func() error {
@@ -294,11 +294,11 @@ func TestWakeListsGoWithTheirEpoch(t *testing.T) {
 	exec(t, c, `UPDATE channels SET x_type = 'custom' WHERE id = $1`, channel)
 	list := func(user string) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			if err := q.LockChannel(ctx, channel); err != nil {
+		err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			if err := tx.LockChannel(ctx, channel); err != nil {
 				return err
 			}
-			_, err := q.SetWakeList(ctx, channel, "alice", []string{user})
+			_, err := tx.SetWakeList(ctx, channel, "alice", []string{user})
 			return err
 		})
 		if err != nil {

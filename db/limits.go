@@ -42,7 +42,7 @@ func (e *TooManyJoins) Error() string {
 
 // roomFor checks that each of users can be in one more channel. It comes before the append: it can wait for others
 // who add the same users. TooManyMemberships.
-func (q Queries) roomFor(ctx context.Context, users []string) error {
+func (tx Tx) roomFor(ctx context.Context, users []string) error {
 	const count = `
 		SELECT u.id, n.memberships FROM unnest($1::text[]) AS u (id) CROSS JOIN LATERAL (
 			SELECT count(*) AS memberships FROM (
@@ -53,7 +53,7 @@ func (q Queries) roomFor(ctx context.Context, users []string) error {
 		SELECT pg_advisory_xact_lock($1, b.bucket) FROM (
 			SELECT DISTINCT hashtext(u.id) & ($3::int - 1) AS bucket FROM unnest($2::text[]) AS u (id) ORDER BY 1) AS b`
 	for _, least := range []int{nearMaxMemberships, MaxMemberships} { // the second count is a later statement: it sees who was first
-		rows, err := q.conn.Query(ctx, count, users, least, MaxMemberships)
+		rows, err := tx.conn.Query(ctx, count, users, least, MaxMemberships)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (q Queries) roomFor(ctx context.Context, users []string) error {
 			return &TooManyMemberships{near[0]}
 		}
 		users = near
-		if _, err := q.conn.Exec(ctx, lock, lockUser, users, userLocks); err != nil {
+		if _, err := tx.conn.Exec(ctx, lock, lockUser, users, userLocks); err != nil {
 			return err
 		}
 	}
@@ -77,12 +77,12 @@ func (q Queries) roomFor(ctx context.Context, users []string) error {
 }
 
 // joinsLeft checks that user can begin one more membership of a channel, which is locked. TooManyJoins.
-func (q Queries) joinsLeft(ctx context.Context, channel uuid.UUID, user string) error {
+func (tx Tx) joinsLeft(ctx context.Context, channel uuid.UUID, user string) error {
 	const query = `
 		SELECT joined_at + $3::interval - now() FROM members WHERE channel_id = $1 AND user_id = $2
 		ORDER BY joined_seq DESC OFFSET $4 LIMIT 1`
 	var wait time.Duration
-	err := q.conn.QueryRow(ctx, query, channel, user, joinsPer, MaxJoins-1).Scan(&wait)
+	err := tx.conn.QueryRow(ctx, query, channel, user, joinsPer, MaxJoins-1).Scan(&wait)
 	switch {
 	case err == pgx.ErrNoRows:
 		return nil

@@ -24,8 +24,8 @@ func TestMembershipsHaveALimit(t *testing.T) {
 	others, _ := create(t, d, "mallory", "ann")
 	create := func(members ...string) error {
 		ch := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
-		return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, _, err := q.CreateChannel(ctx, &ch, members, nil)
+		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, _, err := tx.CreateChannel(ctx, &ch, members, nil)
 			return err
 		})
 	}
@@ -51,8 +51,8 @@ func TestMembershipsHaveALimit(t *testing.T) {
 		t.Errorf("got %d new channels and %d refusals, want %d and %d", done.Load(), refused.Load(), free, atOnce-free)
 	}
 	join := func(user string) error {
-		return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, err := q.AddMember(ctx, others, user)
+		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.AddMember(ctx, others, user)
 			return err
 		})
 	}
@@ -78,8 +78,8 @@ func TestJoinsHaveALimit(t *testing.T) {
 	channel, _ := create(t, d, "alice")
 	comeAndGo(t, c, channel, db.MaxJoins)
 	join := func(user string) error {
-		return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, err := q.AddMember(ctx, channel, user)
+		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.AddMember(ctx, channel, user)
 			return err
 		})
 	}
@@ -114,14 +114,14 @@ func TestAnOldKeyIsWaitedForBeforeTheNumber(t *testing.T) {
 	exec(t, sweeper, `DELETE FROM idempotency_keys`)
 	done := make(chan error, 1)
 	go func() {
-		done <- d.InTx(context.WithoutCancel(t.Context()), func(ctx context.Context, q db.Queries) error {
-			if _, err := q.Recall(ctx, k); err != nil {
+		done <- d.InTx(context.WithoutCancel(t.Context()), func(ctx context.Context, tx db.Tx) error {
+			if _, err := tx.Recall(ctx, k); err != nil {
 				return err
 			}
-			if _, err := q.RenameChannel(ctx, channel, "alice", "new"); err != nil {
+			if _, err := tx.RenameChannel(ctx, channel, "alice", "new"); err != nil {
 				return err
 			}
-			return q.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("of today")})
+			return tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("of today")})
 		})
 	}()
 	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`

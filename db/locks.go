@@ -20,15 +20,15 @@ const (
 // that until the transaction ends. It comes before the first read: what is read after it stands at the
 // event's place in the log. Posts and edits share their side of the lock. Two channels may fall on one
 // key, which only makes them wait for each other.
-func (q Queries) LockChannel(ctx context.Context, channel uuid.UUID) error {
+func (tx Tx) LockChannel(ctx context.Context, channel uuid.UUID) error {
 	const lock = `SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))`
-	_, err := q.conn.Exec(ctx, lock, lockChannel, channel)
+	_, err := tx.conn.Exec(ctx, lock, lockChannel, channel)
 	return err
 }
 
 // ShareChannel is the side of the channel's lock that posts and edits take.
-func (q Queries) ShareChannel(ctx context.Context, channel uuid.UUID) error {
-	_, err := q.conn.Exec(ctx, shareChannel, lockChannel, channel)
+func (tx Tx) ShareChannel(ctx context.Context, channel uuid.UUID) error {
+	_, err := tx.conn.Exec(ctx, shareChannel, lockChannel, channel)
 	return err
 }
 

@@ -310,7 +310,7 @@ func TestOneEpochForAllWhoNotice(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			p, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "hi"))
+			p, err := d.Post(t.Context(), newMessage(channel, "alice", "hi"))
 			if err != nil {
 				t.Error(err)
 			}
@@ -330,10 +330,10 @@ func TestReplayGoesByIntervals(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, created := create(t, d, "alice")
-	change := func(do func(db.Queries) (events.Cursor, error)) (at events.Cursor) {
+	change := func(do func(db.Tx) (events.Cursor, error)) (at events.Cursor) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(_ context.Context, q db.Queries) (err error) {
-			at, err = do(q)
+		err := d.InTx(t.Context(), func(_ context.Context, tx db.Tx) (err error) {
+			at, err = do(tx)
 			return err
 		})
 		if err != nil {
@@ -341,8 +341,8 @@ func TestReplayGoesByIntervals(t *testing.T) {
 		}
 		return at
 	}
-	join := func(q db.Queries) (events.Cursor, error) { return q.AddMember(t.Context(), channel, "bob") }
-	leave := func(q db.Queries) (events.Cursor, error) { return q.RemoveMember(t.Context(), channel, "bob") }
+	join := func(tx db.Tx) (events.Cursor, error) { return tx.AddMember(t.Context(), channel, "bob") }
+	leave := func(tx db.Tx) (events.Cursor, error) { return tx.RemoveMember(t.Context(), channel, "bob") }
 	post(t, d, channel, "alice", "too early")
 	var want []int64
 	for range 2 {
@@ -428,8 +428,8 @@ func TestAMutationRollsBackWhole(t *testing.T) {
 	d := open(t)
 	channel, created := create(t, d, "alice")
 	oops := errors.New("oops")
-	err := d.InTx(t.Context(), func(_ context.Context, q db.Queries) error {
-		if _, err := q.AddMember(t.Context(), channel, "bob"); err != nil {
+	err := d.InTx(t.Context(), func(_ context.Context, tx db.Tx) error {
+		if _, err := tx.AddMember(t.Context(), channel, "bob"); err != nil {
 			return err
 		}
 		return oops

@@ -39,9 +39,9 @@ func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor
 	t.Helper()
 	id := uuid.Must(uuid.NewV7())
 	var at events.Cursor
-	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 		c := events.Channel{ID: id, GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
-		at, _, err = q.CreateChannel(ctx, &c, members, nil)
+		at, _, err = tx.CreateChannel(ctx, &c, members, nil)
 		return err
 	})
 	if err != nil {
@@ -59,7 +59,7 @@ func newMessage(channel uuid.UUID, author, content string, mentioned ...string) 
 // post stores a message.
 func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, mentioned ...string) db.Post {
 	t.Helper()
-	p, err := d.PostMessage(t.Context(), newMessage(channel, author, content, mentioned...))
+	p, err := d.Post(t.Context(), newMessage(channel, author, content, mentioned...))
 	if err != nil {
 		t.Fatal(err)
 	}

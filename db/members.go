@@ -64,7 +64,7 @@ func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (
 
 // AddMember begins an interval of a user who is not in the channel, which is locked. TooManyJoins,
 // TooManyMemberships.
-func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
+func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (
 			UPDATE channels SET member_count = member_count + 1 WHERE id = $1
@@ -76,18 +76,18 @@ func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) 
 			SELECT $1, $2, seq, 0, occurred_at FROM e
 		)
 		SELECT log_epoch(), seq FROM e`
-	if err := q.joinsLeft(ctx, channel, user); err != nil {
+	if err := tx.joinsLeft(ctx, channel, user); err != nil {
 		return at, err
 	}
-	if err := q.roomFor(ctx, []string{user}); err != nil {
+	if err := tx.roomFor(ctx, []string{user}); err != nil {
 		return at, err
 	}
-	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
 
 // RemoveMember ends the interval of a user who is in the channel, which is locked.
-func (q Queries) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
+func (tx Tx) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (
 			UPDATE channels SET member_count = member_count - 1 WHERE id = $1
@@ -99,6 +99,6 @@ func (q Queries) RemoveMember(ctx context.Context, channel uuid.UUID, user strin
 			WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL
 		)
 		SELECT log_epoch(), seq FROM e`
-	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }

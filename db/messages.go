@@ -86,9 +86,9 @@ func (q Queries) OwnAfter(ctx context.Context, channel uuid.UUID, user string, a
 
 // LockMessage waits until nobody else changes a message, and holds that until the transaction ends: so its
 // changes stand in the log in the order in which they were made.
-func (q Queries) LockMessage(ctx context.Context, id uuid.UUID) error {
+func (tx Tx) LockMessage(ctx context.Context, id uuid.UUID) error {
 	const lock = `SELECT FROM messages WHERE id = $1 FOR UPDATE`
-	_, err := q.conn.Exec(ctx, lock, id)
+	_, err := tx.conn.Exec(ctx, lock, id)
 	return err
 }
 
@@ -138,7 +138,7 @@ func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMess
 // EditMessage replaces the text of a message that is locked, or with deleted takes it away, also out of
 // the answers that are kept for its author, and tells of it: to admin too, who may be no member. m is set to
 // how it then is.
-func (q Queries) EditMessage(ctx context.Context, m *events.Message, by, content string, deleted bool, admin string) (at events.Cursor, err error) {
+func (tx Tx) EditMessage(ctx context.Context, m *events.Message, by, content string, deleted bool, admin string) (at events.Cursor, err error) {
 	const forget = `
 		UPDATE idempotency_keys SET answer = convert_to((
 			CASE WHEN $3 THEN jsonb_set(convert_from(answer, 'UTF8')::jsonb #- '{message,content}', '{message,deleted}', 'true')
@@ -156,11 +156,11 @@ func (q Queries) EditMessage(ctx context.Context, m *events.Message, by, content
 			FROM e WHERE id = $1
 		)
 		SELECT log_epoch(), seq, occurred_at FROM e`
-	if _, err := q.conn.Exec(ctx, forget, m.ID, content, deleted); err != nil {
+	if _, err := tx.conn.Exec(ctx, forget, m.ID, content, deleted); err != nil {
 		return at, err
 	}
 	var when events.Time
-	err = q.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).Scan(&at.Epoch, &at.Seq, &when)
+	err = tx.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).Scan(&at.Epoch, &at.Seq, &when)
 	m.Content, m.Deleted, m.EditedSeq = content, deleted, at.Seq
 	if !deleted {
 		m.EditedAt = &when

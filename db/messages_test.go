@@ -61,7 +61,7 @@ func TestAStrangersPostIsRefusedAndLeavesNothing(t *testing.T) {
 		"no channel":      newMessage(uuid.New(), "alice", "hi"),
 		"reply to nobody": reply,
 	} {
-		if _, err := d.PostMessage(t.Context(), m); !errors.Is(err, db.ErrRefused) {
+		if _, err := d.Post(t.Context(), m); !errors.Is(err, db.ErrRefused) {
 			t.Errorf("%s: got %v, want %v", name, err, db.ErrRefused)
 		}
 	}

@@ -61,10 +61,10 @@ func TestNamesAreThoseOfTheTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	channel, created := create(t, d, "alice", "eve")
-	change := func(do func(ctx context.Context, q db.Queries) (events.Cursor, error)) (at events.Cursor) {
+	change := func(do func(ctx context.Context, tx db.Tx) (events.Cursor, error)) (at events.Cursor) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
-			at, err = do(ctx, q)
+		err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+			at, err = do(ctx, tx)
 			return err
 		})
 		if err != nil {
@@ -73,16 +73,16 @@ func TestNamesAreThoseOfTheTime(t *testing.T) {
 		return at
 	}
 	rename := func(name string) events.Cursor {
-		return change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-			return q.RenameChannel(ctx, channel, "alice", name)
+		return change(func(ctx context.Context, tx db.Tx) (events.Cursor, error) {
+			return tx.RenameChannel(ctx, channel, "alice", name)
 		})
 	}
 	rename("while she was in")
-	left := change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-		return q.RemoveMember(ctx, channel, "eve")
+	left := change(func(ctx context.Context, tx db.Tx) (events.Cursor, error) {
+		return tx.RemoveMember(ctx, channel, "eve")
 	})
-	change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-		return q.SetWakeList(ctx, channel, "alice", []string{"alice"})
+	change(func(ctx context.Context, tx db.Tx) (events.Cursor, error) {
+		return tx.SetWakeList(ctx, channel, "alice", []string{"alice"})
 	})
 	rename("secret")
 	end := rename("more secret")

@@ -51,14 +51,14 @@ func TestEverythingWorksBehindAPooler(t *testing.T) {
 }
 
 func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
-	if _, err := d.PostMessage(ctx, newMessage(channel, "alice", "hi")); err != nil {
+	if _, err := d.Post(ctx, newMessage(channel, "alice", "hi")); err != nil {
 		return fmt.Errorf("post: %w", err)
 	}
-	err := d.InTx(ctx, func(ctx context.Context, q db.Queries) error {
-		if err := q.LockChannel(ctx, channel); err != nil {
+	err := d.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := tx.LockChannel(ctx, channel); err != nil {
 			return err
 		}
-		_, err := q.RenameChannel(ctx, channel, "alice", fmt.Sprint("ops", i))
+		_, err := tx.RenameChannel(ctx, channel, "alice", fmt.Sprint("ops", i))
 		return err
 	})
 	if err != nil {

@@ -28,8 +28,8 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 		if x == events.Triage || x == events.Custom {
 			wake = []string{"carol", "bob"}
 		}
-		if err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, _, err := q.CreateChannel(ctx, &c, []string{"alice", "bob", "carol"}, wake)
+		if err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, _, err := tx.CreateChannel(ctx, &c, []string{"alice", "bob", "carol"}, wake)
 			return err
 		}); err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 		old := newMessage(channel, "bob", "by the older rule", "alice")
 		old.TwoState = true
 		for _, m := range []db.NewMessage{reply, old} {
-			if _, err := d.PostMessage(t.Context(), m); err != nil {
+			if _, err := d.Post(t.Context(), m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -147,14 +147,14 @@ func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
 			case 7:
 				m.AuthorUserID = "mallory"
 			}
-			_, err := d.PostMessage(t.Context(), m)
+			_, err := d.Post(t.Context(), m)
 			if bad := i%10 == 3 || i%10 == 7; (err != nil) != bad || i%10 == 7 && !errors.Is(err, db.ErrRefused) {
 				errs <- fmt.Errorf("post %d: got %w", i, err)
 			}
 		})
 		if i%5 < 2 { // more of them than there are connections
 			waiting.Go(func() {
-				if _, err := d.PostMessage(t.Context(), newMessage(held, "alice", "waits")); err != nil {
+				if _, err := d.Post(t.Context(), newMessage(held, "alice", "waits")); err != nil {
 					errs <- err
 				}
 			})

@@ -38,7 +38,7 @@ func TestAPostFindsAConnection(t *testing.T) {
 		}
 	}
 	change := func() {
-		err := d.InTx(t.Context(), func(context.Context, db.Queries) error {
+		err := d.InTx(t.Context(), func(context.Context, db.Tx) error {
 			busy.Done()
 			<-release
 			return nil

@@ -176,19 +176,19 @@ func (d *DB) removeBatch(ctx context.Context, upTo int64) (removed, floor int64,
 			SELECT e.seq FROM events e WHERE e.seq > f.seq AND e.seq <= $1 ORDER BY e.seq LIMIT $2) AS b)
 		FROM log_floor f`
 	const raise, remove = `UPDATE log_floor SET seq = $1`, `DELETE FROM events WHERE seq > $1 AND seq <= $2`
-	err = d.inTx(ctx, d.pool, func(ctx context.Context, q Queries) error {
+	err = d.inTx(ctx, d.pool, func(ctx context.Context, tx Tx) error {
 		var mine bool
-		if err := q.conn.QueryRow(ctx, lock, lockRetention).Scan(&mine); err != nil || !mine {
+		if err := tx.conn.QueryRow(ctx, lock, lockRetention).Scan(&mine); err != nil || !mine {
 			return err
 		}
 		var last *int64
-		if err := q.conn.QueryRow(ctx, batch, upTo, retentionBatch).Scan(&floor, &last); err != nil || last == nil {
+		if err := tx.conn.QueryRow(ctx, batch, upTo, retentionBatch).Scan(&floor, &last); err != nil || last == nil {
 			return err
 		}
-		if _, err := q.conn.Exec(ctx, raise, *last); err != nil {
+		if _, err := tx.conn.Exec(ctx, raise, *last); err != nil {
 			return err
 		}
-		gone, err := q.conn.Exec(ctx, remove, floor, *last)
+		gone, err := tx.conn.Exec(ctx, remove, floor, *last)
 		removed, floor = gone.RowsAffected(), *last
 		return err
 	})

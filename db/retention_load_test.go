@@ -66,7 +66,7 @@ func TestReadersAmongRetentionLoseNothing(t *testing.T) {
 	}
 	for range 3 {
 		loop(func() error {
-			p, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "hi"))
+			p, err := d.Post(t.Context(), newMessage(channel, "alice", "hi"))
 			mu.Lock()
 			defer mu.Unlock()
 			posted = append(posted, p.Cursor.Seq)

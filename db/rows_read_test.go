@@ -30,21 +30,21 @@ func TestRowsRead(t *testing.T) {
 		{"posts to a large channel", "members", 20 * 100, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
 			channel, _ := create(t, d, members(many)...)
 			return times(20, func(d *db.DB) error {
-				_, err := d.PostMessage(t.Context(), newMessage(channel, "u0", "hi", "u1", "u2"))
+				_, err := d.Post(t.Context(), newMessage(channel, "u0", "hi", "u1", "u2"))
 				return err
 			})
 		}},
 		{"posts to many on duty", "members", 20 * 400, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
 			triage := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.Triage, History: "joined", CreatedBy: "u0"}
-			err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-				_, _, err := q.CreateChannel(ctx, &triage, members(many), members(300))
+			err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				_, _, err := tx.CreateChannel(ctx, &triage, members(many), members(300))
 				return err
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return times(20, func(d *db.DB) error {
-				_, err := d.PostMessage(t.Context(), newMessage(triage.ID, "u0", "hi"))
+				_, err := d.Post(t.Context(), newMessage(triage.ID, "u0", "hi"))
 				return err
 			})
 		}},
@@ -54,8 +54,8 @@ func TestRowsRead(t *testing.T) {
 			p := post(t, d, channel, "alice", "draft")
 			m := p.Message
 			for n := range 100 {
-				err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-					_, err := q.EditMessage(ctx, &m, "alice", fmt.Sprint("draft ", n), false, "")
+				err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+					_, err := tx.EditMessage(ctx, &m, "alice", fmt.Sprint("draft ", n), false, "")
 					return err
 				})
 				if err != nil {
@@ -73,8 +73,8 @@ func TestRowsRead(t *testing.T) {
 		{"the history of a newcomer", "messages", 20 * 50, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
 			channel, _ := create(t, d, "alice")
 			fill(t, c, channel, many)
-			err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-				_, err := q.AddMember(ctx, channel, "bob")
+			err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.AddMember(ctx, channel, "bob")
 				return err
 			})
 			if err != nil {
@@ -108,11 +108,11 @@ func TestRowsRead(t *testing.T) {
 			reply.ReplyTo = &p.ID
 			return times(20, func(d *db.DB) error {
 				reply.ID = uuid.Must(uuid.NewV7())
-				_, postErr := d.PostMessage(t.Context(), reply)
+				_, postErr := d.Post(t.Context(), reply)
 				reply.ID = uuid.Must(uuid.NewV7())
 				toOld := reply
 				toOld.ReplyTo = &old.ID
-				if _, err := d.PostMessage(t.Context(), toOld); !errors.Is(err, db.ErrRefused) {
+				if _, err := d.Post(t.Context(), toOld); !errors.Is(err, db.ErrRefused) {
 					return fmt.Errorf("a reply to what bob may not see: got %w, want %w", err, db.ErrRefused)
 				}
 				found, channelErr := d.Channel(t.Context(), channel, "bob")
@@ -313,8 +313,8 @@ func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, las
 	channel, _ = create(t, d, "alice")
 	old = post(t, d, channel, "alice", "before bob")
 	comeAndGo(t, c, channel, 8000)
-	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-		_, err := q.AddMember(ctx, channel, "bob")
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.AddMember(ctx, channel, "bob")
 		return err
 	})
 	if err != nil {

@@ -20,8 +20,8 @@ func key(user, route, name string) db.RequestKey {
 // recall asks for a key in a transaction of its own, and does something while it holds it.
 func recall(t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile func()) (a *db.Answer, err error) {
 	t.Helper()
-	err = d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
-		if a, err = q.Recall(ctx, k); err != nil {
+	err = d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+		if a, err = tx.Recall(ctx, k); err != nil {
 			return err
 		}
 		if meanwhile != nil {
@@ -30,7 +30,7 @@ func recall(t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile 
 		if remember == "" {
 			return nil
 		}
-		return q.Remember(ctx, k, db.Answer{Status: 201, Body: []byte(remember)})
+		return tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte(remember)})
 	})
 	return a, err
 }
@@ -65,11 +65,11 @@ func TestAKeyOfWhatFailed(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	k, failed := key("ann", "POST /x", "k"), errors.New("it failed")
-	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-		if _, err := q.Recall(ctx, k); err != nil {
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		if _, err := tx.Recall(ctx, k); err != nil {
 			return err
 		}
-		if err := q.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("never")}); err != nil {
+		if err := tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("never")}); err != nil {
 			return err
 		}
 		return failed

@@ -105,12 +105,12 @@ func TestSettingsOfWhatAppends(t *testing.T) {
 	}
 	for what, do := range map[string]func() error{
 		"a post": func() error {
-			_, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "hi"))
+			_, err := d.Post(t.Context(), newMessage(channel, "alice", "hi"))
 			return err
 		},
 		"a change": func() error {
-			return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-				return errors.Join(q.LockChannel(ctx, channel), second(q.RenameChannel(ctx, channel, "alice", "new")))
+			return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				return errors.Join(tx.LockChannel(ctx, channel), second(tx.RenameChannel(ctx, channel, "alice", "new")))
 			})
 		},
 	} {

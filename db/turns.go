@@ -9,8 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// NextAfter returns the member whose turn comes after user's: the next in join order, after the last the
-// first; user, if there is nobody else; and "" in a channel without members. The channel is locked.
+// NextAfter returns the member whose turn comes after user's: the next member in join order, and after the last member
+// the first. It returns user if there is no other member, and "" in a channel without members. The answer holds only
+// as long as the caller holds the channel's lock.
 func (q Queries) NextAfter(ctx context.Context, channel uuid.UUID, user string) (next string, err error) {
 	const query = `
 		SELECT coalesce(
@@ -40,13 +41,13 @@ func (q Queries) FirstMember(ctx context.Context, channel uuid.UUID, users []str
 }
 
 // SetTurn stores whose turn it is in a channel that is locked; "" is nobody's.
-func (q Queries) SetTurn(ctx context.Context, channel uuid.UUID, holder string, paused bool) error {
+func (tx Tx) SetTurn(ctx context.Context, channel uuid.UUID, holder string, paused bool) error {
 	const update = `UPDATE channels SET turn_user_id = $2, turn_paused = $3 WHERE id = $1`
-	_, err := q.conn.Exec(ctx, update, channel, optional(holder), paused)
+	_, err := tx.conn.Exec(ctx, update, channel, optional(holder), paused)
 	return err
 }
 
 // TellTurn appends that the turn is holder's now, and why.
-func (q Queries) TellTurn(ctx context.Context, channel uuid.UUID, holder, reason string) (events.Cursor, error) {
-	return q.appendEvent(ctx, events.TurnChanged, channel, holder, reason)
+func (tx Tx) TellTurn(ctx context.Context, channel uuid.UUID, holder, reason string) (events.Cursor, error) {
+	return tx.appendEvent(ctx, events.TurnChanged, channel, holder, reason)
 }

@@ -38,29 +38,29 @@ func (q Queries) WakeListAt(ctx context.Context, channel uuid.UUID, version int)
 }
 
 // TakeOffWakeList gives a channel that is locked a wake list without user, if they are on it.
-func (q Queries) TakeOffWakeList(ctx context.Context, channel uuid.UUID, user string) error {
-	users, err := q.WakeList(ctx, channel)
+func (tx Tx) TakeOffWakeList(ctx context.Context, channel uuid.UUID, user string) error {
+	users, err := tx.WakeList(ctx, channel)
 	if err != nil {
 		return err
 	}
 	if i := slices.Index(users, user); i >= 0 {
-		return q.newWakeList(ctx, channel, slices.Delete(users, i, i+1))
+		return tx.newWakeList(ctx, channel, slices.Delete(users, i, i+1))
 	}
 	return nil
 }
 
 // SetWakeList gives a channel that is locked a new wake list, and tells of it as an update of the channel.
 // Messages that were posted before keep the list that they were decided by.
-func (q Queries) SetWakeList(ctx context.Context, channel uuid.UUID, by string, users []string) (events.Cursor, error) {
-	if err := q.newWakeList(ctx, channel, users); err != nil {
+func (tx Tx) SetWakeList(ctx context.Context, channel uuid.UUID, by string, users []string) (events.Cursor, error) {
+	if err := tx.newWakeList(ctx, channel, users); err != nil {
 		return events.Cursor{}, err
 	}
-	return q.appendEvent(ctx, events.ChannelUpdated, channel, by, "")
+	return tx.appendEvent(ctx, events.ChannelUpdated, channel, by, "")
 }
 
 // newWakeList takes the place of a list that no message was decided by, so there are no more lists than
 // messages: versions only rise, and the latest message has the greatest that was used.
-func (q Queries) newWakeList(ctx context.Context, channel uuid.UUID, users []string) error {
+func (tx Tx) newWakeList(ctx context.Context, channel uuid.UUID, users []string) error {
 	const query = `
 		WITH c AS (
 			UPDATE channels SET wake_version = wake_version + 1 WHERE id = $1 RETURNING wake_version
@@ -69,7 +69,7 @@ func (q Queries) newWakeList(ctx context.Context, channel uuid.UUID, users []str
 				AND w.version > coalesce((SELECT m.wake_version FROM messages m WHERE m.channel_id = $1 ORDER BY m.seq DESC LIMIT 1), 0)
 		)
 		INSERT INTO wake_lists (channel_id, version, user_ids) SELECT $1, wake_version, $2 FROM c`
-	_, err := q.conn.Exec(ctx, query, channel, users)
+	_, err := tx.conn.Exec(ctx, query, channel, users)
 	return err
 }
 

@@ -21,12 +21,12 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 			AND (w.lease_until IS NULL OR w.lease_until <= clock_timestamp()) AND w.claimed_upto IS NOT NULL
 			AND (w.attempts >= $4 OR w.stopped_by IS NOT NULL OR w.first_attempt_at <= clock_timestamp() - $5::interval)
 		FOR UPDATE OF w`
-	err = d.InTx(ctx, func(ctx context.Context, q Queries) error {
+	err = d.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		left = false
-		if err := q.ShareChannel(ctx, w.Channel); err != nil {
+		if err := tx.ShareChannel(ctx, w.Channel); err != nil {
 			return err
 		}
-		rows, err := q.conn.Query(ctx, query, w.User, w.Channel, w.Part, maxAttempts, maxTries)
+		rows, err := tx.conn.Query(ctx, query, w.User, w.Channel, w.Part, maxAttempts, maxTries)
 		if err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 		if err != nil {
 			return err
 		}
-		first, err := q.firstOwed(ctx, row)
+		first, err := tx.firstOwed(ctx, row)
 		if err != nil {
 			return err
 		}
@@ -46,21 +46,21 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 			outcome = "stopped"
 		}
 		if first != nil {
-			if err := q.dead(ctx, row, first.Seq, *row.ClaimedUpto, outcome, "", value(row.Error)); err != nil {
+			if err := tx.dead(ctx, row, first.Seq, *row.ClaimedUpto, outcome, "", value(row.Error)); err != nil {
 				return err
 			}
 		}
-		if left, err = q.finish(ctx, row); err != nil || first == nil || outcome != "dead" {
+		if left, err = tx.finish(ctx, row); err != nil || first == nil || outcome != "dead" {
 			return err
 		}
-		return q.appendWakeDead(ctx, row, first.ID)
+		return tx.appendWakeDead(ctx, row, first.ID)
 	})
 	return left, err
 }
 
 // firstOwed is the first message of the last hand-out that is still owed; nil if none is.
-func (q Queries) firstOwed(ctx context.Context, row *wakeRow) (first *wakeFact, err error) {
-	err = q.owed(ctx, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, func(f *wakeFact, _ int16) bool {
+func (tx Tx) firstOwed(ctx context.Context, row *wakeRow) (first *wakeFact, err error) {
+	err = tx.owed(ctx, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, func(f *wakeFact, _ int16) bool {
 		first = f
 		return false
 	})
@@ -69,9 +69,9 @@ func (q Queries) firstOwed(ctx context.Context, row *wakeRow) (first *wakeFact, 
 
 // appendWakeDead tells everyone in the channel that nobody works on a message any more. The error text stays with
 // the user whose wake it was.
-func (q Queries) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID) error {
+func (tx Tx) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID) error {
 	const insert = `INSERT INTO events (kind, channel_id, user_id, message_id) VALUES ($1, $2, $3, $4)`
-	_, err := q.conn.Exec(ctx, insert, events.WakeDead, row.ChannelID, row.UserID, message)
+	_, err := tx.conn.Exec(ctx, insert, events.WakeDead, row.ChannelID, row.UserID, message)
 	return err
 }
 
@@ -86,18 +86,18 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 	const insert = `
 		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $7)`
-	return d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		if _, err := q.lockConsumer(ctx, ref.User, at, nil); err != nil && !errors.Is(err, errEpochMoved) {
+	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		if _, err := tx.lockConsumer(ctx, ref.User, at, nil); err != nil && !errors.Is(err, errEpochMoved) {
 			return err
 		}
 		var channel uuid.UUID
 		var first, last int64
-		if err := q.conn.QueryRow(ctx, take, ref.User, ref.ID, ref.Guilds).Scan(&channel, &first, &last); err != nil {
+		if err := tx.conn.QueryRow(ctx, take, ref.User, ref.ID, ref.Guilds).Scan(&channel, &first, &last); err != nil {
 			return sentinel(err)
 		}
 		var oldest *wakeFact
 		var strongest int16
-		err := q.owed(ctx, ref.User, channel, first, last, func(f *wakeFact, priority int16) bool {
+		err := tx.owed(ctx, ref.User, channel, first, last, func(f *wakeFact, priority int16) bool {
 			if oldest == nil {
 				oldest = f
 			}
@@ -107,7 +107,7 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 		if err != nil || oldest == nil {
 			return err // nothing of it is owed any more
 		}
-		_, err = q.conn.Exec(ctx, insert, ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
+		_, err = tx.conn.Exec(ctx, insert, ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
 		return err
 	})
 }
@@ -118,8 +118,8 @@ func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 		UPDATE wakes_dead d SET hidden = true, error = NULL FROM channels c
 		WHERE d.id = $2 AND d.user_id = $1 AND NOT d.hidden AND c.id = d.channel_id
 			AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))`
-	return d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		tag, err := q.conn.Exec(ctx, query, ref.User, ref.ID, ref.Guilds)
+	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		tag, err := tx.conn.Exec(ctx, query, ref.User, ref.ID, ref.Guilds)
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrNotFound
 		}
@@ -129,7 +129,7 @@ func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 
 // CloseQueue removes a user's queue. Messages become unmanaged.
 func (d *DB) CloseQueue(ctx context.Context, user string) error {
-	return d.inQueue(ctx, func(ctx context.Context, q Queries) error {
+	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
 		// First the consumer, whose lock scans and claims wait for.
 		for _, query := range []string{
 			`DELETE FROM wake_consumers WHERE user_id = $1`,
@@ -137,7 +137,7 @@ func (d *DB) CloseQueue(ctx context.Context, user string) error {
 			`DELETE FROM wakes_dead WHERE user_id = $1`,
 			`DELETE FROM wake_workers WHERE user_id = $1`,
 		} {
-			if _, err := q.conn.Exec(ctx, query, user); err != nil {
+			if _, err := tx.conn.Exec(ctx, query, user); err != nil {
 				return err
 			}
 		}
@@ -248,15 +248,15 @@ func (d *DB) ScanWakes(ctx context.Context, user string, at events.Cursor) (behi
 	end := time.Now().Add(scanTime)
 	for page := 1; ; page++ {
 		var done bool
-		err := d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-			if err := q.unsynced(ctx); err != nil {
+		err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+			if err := tx.unsynced(ctx); err != nil {
 				return err
 			}
-			c, err := q.lockConsumer(ctx, user, at, nil)
+			c, err := tx.lockConsumer(ctx, user, at, nil)
 			if err != nil {
 				return err
 			}
-			done, err = q.scanPage(ctx, &c, at)
+			done, err = tx.scanPage(ctx, &c, at)
 			return err
 		})
 		if errors.Is(err, errEpochMoved) {

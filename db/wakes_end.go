@@ -22,12 +22,12 @@ type WakeRef struct {
 // fence locks the row of a wake that is still the caller's; ErrWakeLost. Whoever holds it decides in a later
 // statement, which sees what others did before the lock was had. The clock is not asked: as long as nobody has
 // claimed the wake since, a late worker is still the only one.
-func (q Queries) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeRow, error) {
+func (tx Tx) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeRow, error) {
 	const query = selectWake + `
 		WHERE w.user_id = $1 AND w.id = $2 AND ($3::uuid IS NULL OR w.channel_id = $3)
 			AND ($4::text[] IS NULL OR c.guild_id = ANY ($4))
 		FOR UPDATE OF w`
-	rows, err := q.conn.Query(ctx, query, ref.User, ref.ID, channel, ref.Guilds)
+	rows, err := tx.conn.Query(ctx, query, ref.User, ref.ID, channel, ref.Guilds)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (q Queries) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*w
 
 // finish takes what a wake handed out from its row, which is locked: all up to claimed_upto has been dealt with. It
 // answers whether something is left, and so is due.
-func (q Queries) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
+func (tx Tx) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
 	const move = `
 		UPDATE wakes SET first_seq = $4, first_at = $5, priority = rest_priority, width = least($6, 2 * width),
 			attempts = 0, first_attempt_at = NULL, not_before = NULL, error = NULL, id = NULL, claimed_upto = NULL,
@@ -48,7 +48,7 @@ func (q Queries) finish(ctx context.Context, row *wakeRow) (left bool, err error
 		WHERE user_id = $1 AND channel_id = $2 AND part = $3`
 	var next *wakeFact
 	from := *row.ClaimedUpto + 1
-	err = q.owed(ctx, row.UserID, row.ChannelID, from, row.LastSeq, func(f *wakeFact, _ int16) bool {
+	err = tx.owed(ctx, row.UserID, row.ChannelID, from, row.LastSeq, func(f *wakeFact, _ int16) bool {
 		next = f
 		return false
 	})
@@ -56,9 +56,9 @@ func (q Queries) finish(ctx context.Context, row *wakeRow) (left bool, err error
 		return false, err
 	}
 	if next == nil {
-		return false, q.deleteWake(ctx, row)
+		return false, tx.deleteWake(ctx, row)
 	}
-	_, err = q.conn.Exec(ctx, move, row.UserID, row.ChannelID, row.Part, from, next.CreatedAt.Time, fullWidth)
+	_, err = tx.conn.Exec(ctx, move, row.UserID, row.ChannelID, row.Part, from, next.CreatedAt.Time, fullWidth)
 	return true, err
 }
 
@@ -71,8 +71,8 @@ type Ack struct {
 // AckWake ends a wake; ErrWakeLost. A wake that somebody asked to stop ends as stopped. left says that the row has
 // more, which is due now.
 func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UUID, left bool, err error) {
-	err = d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		row, err := q.fence(ctx, ref, nil)
+	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
 			return err
 		}
@@ -85,11 +85,11 @@ func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UU
 			outcome = "declined"
 		}
 		if outcome != "" {
-			if err := q.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, outcome, ack.Note, ""); err != nil {
+			if err := tx.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, outcome, ack.Note, ""); err != nil {
 				return err
 			}
 		}
-		left, err = q.finish(ctx, row)
+		left, err = tx.finish(ctx, row)
 		return err
 	})
 	return channel, left, err
@@ -119,17 +119,17 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 			first_attempt_at = CASE WHEN $5 = 0 THEN NULL ELSE first_attempt_at END,
 			not_before = clock_timestamp() + make_interval(secs => $6)
 		WHERE user_id = $1 AND channel_id = $2 AND part = $3`
-	err = d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		row, err := q.fence(ctx, ref, nil)
+	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
 			return err
 		}
 		a = Nacked{Part: WakePart{row.UserID, row.ChannelID, row.Part}, Stopped: row.StoppedBy != nil}
 		if a.Stopped {
-			if err := q.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, "stopped", "", nack.Error); err != nil {
+			if err := tx.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, "stopped", "", nack.Error); err != nil {
 				return err
 			}
-			_, err = q.finish(ctx, row)
+			_, err = tx.finish(ctx, row)
 			return err
 		}
 		attempts, pause := row.Attempts, 0.0
@@ -139,7 +139,7 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 			pause = spread * pauses[min(max(attempts, 1), len(pauses))-1]
 		}
 		a.Bury = attempts >= maxAttempts
-		_, err = q.conn.Exec(ctx, release, row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
+		_, err = tx.conn.Exec(ctx, release, row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
 		return err
 	})
 	return a, err
@@ -167,21 +167,21 @@ type Extended struct {
 // ExtendWake extends a lease by a duration from now; also one that has expired, if nobody has claimed the wake since.
 // A status of nil leaves the status. ErrWakeLost; ErrLeaseLimit.
 func (d *DB) ExtendWake(ctx context.Context, ref WakeRef, lease time.Duration, status *string) (a Extended, err error) {
-	err = d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		if err := q.unsynced(ctx); err != nil { // as a claim: a crash may undo it
+	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.unsynced(ctx); err != nil { // as a claim: a crash may undo it
 			return err
 		}
-		row, err := q.fence(ctx, ref, nil)
+		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
 			return err
 		}
-		a, err = q.extend(ctx, row, lease, status)
+		a, err = tx.extend(ctx, row, lease, status)
 		return err
 	})
 	return a, err
 }
 
-func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, status *string) (a Extended, err error) {
+func (tx Tx) extend(ctx context.Context, row *wakeRow, lease time.Duration, status *string) (a Extended, err error) {
 	const update = `
 		UPDATE wakes SET lease_until = least(clock_timestamp() + $3::interval, claimed_at + $4::interval),
 			status = coalesce($5, status)
@@ -197,7 +197,7 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 			WHERE c.id = $2 AND c.archived_seq IS NULL AND i.joined_seq <= $3)`
 	a.ChannelID = row.ChannelID
 	var seconds float64
-	err = q.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).Scan(&a.LeaseUntil, &seconds)
+	err = tx.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).Scan(&a.LeaseUntil, &seconds)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, ErrLeaseLimit
 	}
@@ -205,11 +205,11 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 		return a, err
 	}
 	a.Lease = time.Duration(seconds * float64(time.Second))
-	if err := q.conn.QueryRow(ctx, left, row.UserID, row.ChannelID, row.FirstSeq).Scan(&a.Stop); err != nil {
+	if err := tx.conn.QueryRow(ctx, left, row.UserID, row.ChannelID, row.FirstSeq).Scan(&a.Stop); err != nil {
 		return a, err
 	}
 	a.Stop = a.Stop || row.StoppedBy != nil
-	rows, err := q.conn.Query(ctx, gone, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, *row.ID)
+	rows, err := tx.conn.Query(ctx, gone, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, *row.ID)
 	if err != nil {
 		return a, err
 	}
@@ -234,7 +234,7 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 			a.Claimed = append(a.Claimed, f.ID)
 		}
 	}
-	err = q.owed(ctx, row.UserID, row.ChannelID, *row.ClaimedUpto+1, math.MaxInt64, func(*wakeFact, int16) bool {
+	err = tx.owed(ctx, row.UserID, row.ChannelID, *row.ClaimedUpto+1, math.MaxInt64, func(*wakeFact, int16) bool {
 		a.Newer++
 		return a.Newer < fullWidth
 	})
@@ -242,11 +242,11 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 }
 
 // StopWake asks the worker of a user in a channel to stop; ErrNothingToStop where there is no live lease.
-func (q Queries) StopWake(ctx context.Context, channel uuid.UUID, user, by string) error {
+func (tx Tx) StopWake(ctx context.Context, channel uuid.UUID, user, by string) error {
 	const query = `
 		UPDATE wakes SET stopped_by = coalesce(stopped_by, $3)
 		WHERE user_id = $1 AND channel_id = $2 AND lease_until > clock_timestamp()`
-	tag, err := q.conn.Exec(ctx, query, user, channel, by)
+	tag, err := tx.conn.Exec(ctx, query, user, channel, by)
 	if err == nil && tag.RowsAffected() == 0 {
 		return ErrNothingToStop
 	}

@@ -21,36 +21,36 @@ type Reply struct {
 // BeginReply checks the fence of a reply and ends its wake, or with keep extends it. It comes after the channel's
 // lock and before the post, so that nothing waits once the post has drawn its number; EndReply comes after the post. A
 // transaction that does not store the post takes all of it back. ErrWakeLost; ErrLeaseLimit.
-func (q Queries) BeginReply(ctx context.Context, ref WakeRef, channel uuid.UUID, keep bool, lease time.Duration) (*Reply, error) {
-	row, err := q.fence(ctx, ref, &channel)
+func (tx Tx) BeginReply(ctx context.Context, ref WakeRef, channel uuid.UUID, keep bool, lease time.Duration) (*Reply, error) {
+	row, err := tx.fence(ctx, ref, &channel)
 	if err != nil {
 		return nil, err
 	}
 	r := &Reply{row: row, keep: keep}
 	if keep {
-		r.Kept, err = q.extend(ctx, row, lease, nil)
+		r.Kept, err = tx.extend(ctx, row, lease, nil)
 	} else {
-		r.Left, err = q.finish(ctx, row)
+		r.Left, err = tx.finish(ctx, row)
 	}
 	return r, err
 }
 
 // EndReply notes on a final reply what it answered.
-func (q Queries) EndReply(ctx context.Context, r *Reply, message uuid.UUID) error {
+func (tx Tx) EndReply(ctx context.Context, r *Reply, message uuid.UUID) error {
 	if r.keep {
 		return nil
 	}
 	const update = `UPDATE messages SET wake_id = $2, wake_first = $3, wake_upto = $4 WHERE id = $1`
-	_, err := q.conn.Exec(ctx, update, message, r.row.ID, r.row.FirstSeq, r.row.ClaimedUpto)
+	_, err := tx.conn.Exec(ctx, update, message, r.row.ID, r.row.FirstSeq, r.row.ClaimedUpto)
 	return err
 }
 
 // ReplayedReply ends a wake by a message that was stored before, for a request that came again with its
 // Idempotency-Key under a new wake: the message answers it if it ended no wake yet and lies behind what the wake
 // handed out. Otherwise the wake stays.
-func (q Queries) ReplayedReply(ctx context.Context, ref WakeRef, channel, message uuid.UUID) (left bool, err error) {
+func (tx Tx) ReplayedReply(ctx context.Context, ref WakeRef, channel, message uuid.UUID) (left bool, err error) {
 	const free = `SELECT wake_id IS NULL AND seq > $2 FROM messages WHERE id = $1 FOR UPDATE`
-	row, err := q.fence(ctx, ref, &channel)
+	row, err := tx.fence(ctx, ref, &channel)
 	if errors.Is(err, ErrWakeLost) {
 		return false, nil // the earlier request may have ended it
 	}
@@ -58,13 +58,13 @@ func (q Queries) ReplayedReply(ctx context.Context, ref WakeRef, channel, messag
 		return false, err
 	}
 	var answers bool
-	if err := q.conn.QueryRow(ctx, free, message, row.ClaimedUpto).Scan(&answers); err != nil || !answers {
+	if err := tx.conn.QueryRow(ctx, free, message, row.ClaimedUpto).Scan(&answers); err != nil || !answers {
 		return false, sentinel(err)
 	}
-	if left, err = q.finish(ctx, row); err != nil {
+	if left, err = tx.finish(ctx, row); err != nil {
 		return false, err
 	}
-	return left, q.EndReply(ctx, &Reply{row: row}, message)
+	return left, tx.EndReply(ctx, &Reply{row: row}, message)
 }
 
 // StoredReply returns the message by which an author ended a wake, as its post was answered; ErrNotFound.

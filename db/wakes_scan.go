@@ -27,21 +27,21 @@ type consumer struct {
 // claim waits for. With since it creates the queue where there is none; ErrNotFound if there is none.
 //
 // The insert and the lock are two statements: what the insert ran into is invisible to its own statement.
-func (q Queries) lockConsumer(ctx context.Context, user string, at events.Cursor, since *int64) (consumer, error) {
+func (tx Tx) lockConsumer(ctx context.Context, user string, at events.Cursor, since *int64) (consumer, error) {
 	const insert = `
 		INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ($1, $2, $2)
 		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
 	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
 	c := consumer{user: user}
 	if since != nil {
-		tag, err := q.conn.Exec(ctx, insert, user, *since)
+		tag, err := tx.conn.Exec(ctx, insert, user, *since)
 		if err != nil {
 			return c, err
 		}
 		c.created = tag.RowsAffected() == 1
 	}
 	var epoch int64
-	if err := q.conn.QueryRow(ctx, lock, user).Scan(&c.scannedSeq, &epoch); err != nil {
+	if err := tx.conn.QueryRow(ctx, lock, user).Scan(&c.scannedSeq, &epoch); err != nil {
 		return c, sentinel(err)
 	}
 	if epoch != at.Epoch {
@@ -52,8 +52,8 @@ func (q Queries) lockConsumer(ctx context.Context, user string, at events.Cursor
 
 // unsynced lets the transaction commit without waiting for the disk. A claim promises nothing that a crash may
 // not undo: what it handed out is handed out again.
-func (q Queries) unsynced(ctx context.Context) error {
-	_, err := q.conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`)
+func (tx Tx) unsynced(ctx context.Context) error {
+	_, err := tx.conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`)
 	return err
 }
 
@@ -71,19 +71,19 @@ type owedRange struct {
 //
 // A page is a range of numbers, read for all of the user's channels: scanned_seq never passes a number below
 // which a channel is unread.
-func (q Queries) scanPage(ctx context.Context, c *consumer, at events.Cursor) (done bool, err error) {
+func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor) (done bool, err error) {
 	if c.scannedSeq >= at.Seq {
 		return true, nil
 	}
-	facts, reached, err := q.unscanned(ctx, c, at.Seq)
+	facts, reached, err := tx.unscanned(ctx, c, at.Seq)
 	if err != nil {
 		return false, err
 	}
-	if err := q.owe(ctx, c.user, ranges(c.user, facts)); err != nil {
+	if err := tx.owe(ctx, c.user, ranges(c.user, facts)); err != nil {
 		return false, err
 	}
 	const move = `UPDATE wake_consumers SET scanned_seq = greatest(scanned_seq, $2) WHERE user_id = $1`
-	if _, err := q.conn.Exec(ctx, move, c.user, reached); err != nil {
+	if _, err := tx.conn.Exec(ctx, move, c.user, reached); err != nil {
 		return false, err
 	}
 	c.scannedSeq = reached
@@ -92,7 +92,7 @@ func (q Queries) scanPage(ctx context.Context, c *consumer, at events.Cursor) (d
 
 // unscanned reads the facts of one page. Along the event log it costs what was said by all; channel by channel
 // it costs the number of channels, and does not need the log, so that retention never removes a wake.
-func (q Queries) unscanned(ctx context.Context, c *consumer, upTo int64) (facts []*wakeFact, reached int64, err error) {
+func (tx Tx) unscanned(ctx context.Context, c *consumer, upTo int64) (facts []*wakeFact, reached int64, err error) {
 	const distance = `
 		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL LIMIT $3) AS i),
 			(SELECT seq FROM log_floor) > $2`
@@ -120,14 +120,14 @@ func (q Queries) unscanned(ctx context.Context, c *consumer, upTo int64) (facts 
 	far := upTo - c.scannedSeq
 	var channels int64
 	var expired bool
-	if err := q.conn.QueryRow(ctx, distance, c.user, c.scannedSeq, far/scanDistance+1).Scan(&channels, &expired); err != nil {
+	if err := tx.conn.QueryRow(ctx, distance, c.user, c.scannedSeq, far/scanDistance+1).Scan(&channels, &expired); err != nil {
 		return nil, 0, err
 	}
 	query, reached := alongTheLog, min(upTo, c.scannedSeq+scanNumbers)
 	if expired || far > scanDistance*channels {
 		query, reached = byChannel, upTo
 	}
-	rows, err := q.conn.Query(ctx, query, c.user, c.scannedSeq, reached, scanNumbers)
+	rows, err := tx.conn.Query(ctx, query, c.user, c.scannedSeq, reached, scanNumbers)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -163,7 +163,7 @@ func ranges(user string, facts []*wakeFact) []owedRange {
 
 // owe adds ranges to the user's queue. A message by a human ends the pause of its channel and takes one attempt
 // back: somebody has said something new, so it is worth trying.
-func (q Queries) owe(ctx context.Context, user string, found []owedRange) error {
+func (tx Tx) owe(ctx context.Context, user string, found []owedRange) error {
 	if len(found) == 0 {
 		return nil
 	}
@@ -195,5 +195,5 @@ func (q Queries) owe(ctx context.Context, user string, found []owedRange) error 
 	if len(humans) > 0 {
 		b.Queue(encourage, user, humans, maxAttempts)
 	}
-	return q.conn.SendBatch(ctx, &b).Close()
+	return tx.conn.SendBatch(ctx, &b).Close()
 }

@@ -113,7 +113,7 @@ func (q *queueTest) expire() {
 func (q *queueTest) reply(id uuid.UUID, text string) (int64, error) {
 	var stored db.Post
 	m := newMessage(q.channel, "bot", text)
-	err := q.d.InTx(q.t.Context(), func(ctx context.Context, tx db.Queries) error {
+	err := q.d.InTx(q.t.Context(), func(ctx context.Context, tx db.Tx) error {
 		if err := tx.ShareChannel(ctx, q.channel); err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (q *queueTest) reply(id uuid.UUID, text string) (int64, error) {
 		if err != nil {
 			return err
 		}
-		if stored, err = tx.PostMessage(ctx, m); err != nil {
+		if stored, err = tx.Post(ctx, m); err != nil {
 			return err
 		}
 		return tx.EndReply(ctx, r, stored.ID)
@@ -231,12 +231,12 @@ func TestWhatIsNotOwed(t *testing.T) {
 	q := newQueue(t)
 	q.post("ann", "before the leave")
 	q.none(db.WakeClaim{Guilds: []string{"g2"}})
-	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Queries) error { //nolint:errcheck // the next claim tells
+	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { //nolint:errcheck // the next claim tells
 		_, err := tx.RemoveMember(ctx, q.channel, "bot")
 		return err
 	})
 	q.none(db.WakeClaim{})
-	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Queries) error { //nolint:errcheck // the next claim tells
+	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { //nolint:errcheck // the next claim tells
 		_, err := tx.AddMember(ctx, q.channel, "bot")
 		return err
 	})
