@@ -2,7 +2,6 @@ package db_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -110,7 +109,11 @@ func TestSettingsOfWhatAppends(t *testing.T) {
 		},
 		"a change": func() error {
 			return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
-				return errors.Join(tx.LockChannel(ctx, channel), second(tx.RenameChannel(ctx, channel, "alice", "new")))
+				if err := tx.LockChannel(ctx, channel); err != nil {
+					return err
+				}
+				_, err := tx.RenameChannel(ctx, channel, "alice", "new")
+				return err
 			})
 		},
 	} {
@@ -124,5 +127,3 @@ func TestSettingsOfWhatAppends(t *testing.T) {
 		}
 	}
 }
-
-func second(_ events.Cursor, err error) error { return err }

@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -211,7 +211,7 @@ func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
 		return refused(wrong...)
 	}
 	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
-		if err := errors.Join(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+		if err := cmp.Or(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
 			return events.Cursor{}, err
 		}
 		if c.Name == body.Name {
@@ -232,7 +232,7 @@ func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
-		if err := errors.Join(notDM(*c), maySteer(*c, id)); err != nil {
+		if err := cmp.Or(notDM(*c), maySteer(*c, id)); err != nil {
 			return events.Cursor{}, err
 		}
 		if c.ArchivedSeq != nil {

@@ -109,7 +109,10 @@ func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identi
 		if m, _, err = seen(ctx, tx.Queries, id, message); err != nil {
 			return err
 		}
-		if err := errors.Join(tx.ShareChannel(ctx, m.ChannelID), tx.LockMessage(ctx, message)); err != nil {
+		if err := tx.ShareChannel(ctx, m.ChannelID); err != nil {
+			return err
+		}
+		if err := tx.LockMessage(ctx, message); err != nil {
 			return err
 		}
 		if m, c, err = seen(ctx, tx.Queries, id, message); err != nil {

@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
 
 	"fabric-guild/db"
@@ -131,7 +131,7 @@ func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id Identity, channel uu
 	if err != nil {
 		return turnAnswer{}, err
 	}
-	if err := errors.Join(needsTurns(c), notArchived(c)); err != nil {
+	if err := cmp.Or(needsTurns(c), notArchived(c)); err != nil {
 		return turnAnswer{}, err
 	}
 	if action == chat.Give {

@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -59,7 +59,7 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 		return refused(wrong...)
 	}
 	_, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
-		if err := errors.Join(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+		if err := cmp.Or(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
 			return at, err
 		}
 		strangers, err := tx.Strangers(ctx, channel, users)
