@@ -9,16 +9,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Channel as one user stands to it.
+// A Channel is a channel with what one user may do in it.
 type Channel struct {
 	events.Channel
 	ArchivedSeq *int64
 	MemberCount int
 	CreatorIn   bool   // its creator is still a member
-	JoinedSeq   *int64 // since when the user is a member; nil: is none
-	LeftSeq     *int64 // where the user's latest membership ended, of those that ended
+	JoinedSeq   *int64 // where the user's membership began; nil: not a member
+	LeftSeq     *int64 // where the latest of the user's past memberships ended
 	WakeVersion int
-	TurnUserID  *string // discuss, work: whose turn it is; nil: nobody is left
+	TurnUserID  *string // discuss, work: whose turn it is; nil: no member is left
 	TurnPaused  bool
 }
 
@@ -33,7 +33,8 @@ const selectChannel = `
 			ORDER BY m.joined_seq DESC LIMIT 1) AS left_seq
 	FROM channels c WHERE c.id = $1`
 
-// Channel returns a channel as user stands to it, whether or not the user may know of it; ErrNotFound.
+// Channel returns a channel as user sees it. It does not check whether the user may see the channel.
+// ErrNotFound.
 func (q Queries) Channel(ctx context.Context, id uuid.UUID, user string) (Channel, error) {
 	rows, err := q.conn.Query(ctx, selectChannel, id, user)
 	if err != nil {
@@ -43,22 +44,23 @@ func (q Queries) Channel(ctx context.Context, id uuid.UUID, user string) (Channe
 	return c, sentinel(err)
 }
 
-// A ChannelQuery says which channels are to be listed.
+// A ChannelQuery selects channels to list.
 type ChannelQuery struct {
 	User     string
-	GuildID  string   // empty: of all guilds
-	Guilds   []string // those that the user may see; nil: all
-	Joinable bool     // also those that the user could join
-	Archived bool     // the archived ones instead
+	GuildID  string   // empty: all guilds
+	Guilds   []string // guilds that the user may see; nil: all
+	Joinable bool     // list also channels that the user could join
+	Archived bool     // list archived channels instead
 	After    uuid.UUID
 	Limit    int
 }
 
-// ListChannels returns channels in the order of their creation. It goes out from the user's memberships, and
-// from a page of those that may be joined: there may be many channels that are neither.
+// ListChannels returns channels in the order of their creation. It starts from the user's memberships, and
+// from a page of the joinable channels: most channels may be neither.
 func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.Channel, error) {
-	// Each way to a page of the joinable ones fits one index, which has them in order. Without a guild the
-	// condition must not match the index by guild: a planner without statistics would read and sort all of it.
+	// Each of the two conditions fits one index, which has the joinable channels in order. The condition for all
+	// guilds must not match the index by guild: a planner without statistics would read and sort all of that
+	// index.
 	const inGuild = `j.guild_id = $1 AND NOT j.private AND j.x_type <> 'dm'`
 	const inAnyGuild = `(j.private OR j.x_type = 'dm') IS NOT TRUE`
 	const page = `
@@ -88,16 +90,17 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 	return found, sentinel(err)
 }
 
-// CreateChannel stores c with its first members, in this order, and its wake list, as one event: all their
-// intervals start at its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
-// false where there is one already, and c becomes that one. TooManyMemberships.
+// CreateChannel stores c with its first members, in this order, and its wake list, as one event. All
+// intervals begin at the event's number. It sets c.CreatedAt. A dm is unique by its two members in the guild:
+// if the dm exists already, created is false, and c becomes the existing dm. TooManyMemberships.
 func (tx Tx) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
 	const insert = `
 		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END)
 		ON CONFLICT (guild_id, dm_pair) WHERE dm_pair IS NOT NULL DO NOTHING
 		RETURNING created_at`
-	// A later statement: what the insert ran into is invisible to its own.
+	// This must be a later statement: the insert's own statement cannot see the row that the insert conflicted
+	// with.
 	const existing = `
 		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, m.joined_seq,
 			log_epoch()
@@ -144,8 +147,8 @@ func (tx Tx) CreateChannel(ctx context.Context, c *events.Channel, members, wake
 	return at, true, err
 }
 
-// RenameChannel sets the name of a channel that is locked, and tells of it. The event keeps the name that it
-// replaced, for those who left before.
+// RenameChannel sets the name of a channel and appends the event. The caller must hold the channel. The event
+// keeps the old name, for users who left before.
 func (tx Tx) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (at events.Cursor, err error) {
 	const update = `
 		UPDATE channels c SET name = $2 FROM channels o WHERE c.id = $1 AND o.id = $1 RETURNING o.name`
@@ -160,7 +163,7 @@ func (tx Tx) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (
 	return at, err
 }
 
-// ArchiveChannel closes a channel that is locked, and tells of it.
+// ArchiveChannel archives a channel and appends the event. The caller must hold the channel.
 func (tx Tx) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (at events.Cursor, archivedAt events.Time, err error) {
 	const query = `
 		WITH e AS (
@@ -182,7 +185,7 @@ func (tx Tx) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUI
 	return at, err
 }
 
-// Epoch is the current one, and the number at which it began.
+// Epoch returns the current epoch, and the number at which it began.
 func (q Queries) Epoch(ctx context.Context) (epoch, head int64, err error) {
 	const query = `SELECT epoch, coalesce(head, base) FROM epochs WHERE epoch = log_epoch()`
 	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &head)

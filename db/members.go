@@ -17,7 +17,8 @@ type Member struct {
 	Position  int32
 }
 
-// ListMembers returns the roster in join order, after a member's place in it.
+// ListMembers returns a page of the roster in join order. The page begins after the place (afterSeq,
+// afterPosition).
 func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
 	const query = `
 		SELECT user_id, joined_at, joined_seq, position FROM members
@@ -31,7 +32,7 @@ func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq in
 	return found, sentinel(err)
 }
 
-// MembersAt returns those who were members at a place in the log, in join order, after a place in it.
+// MembersAt returns a page of the users who were members at a number of the event log, in join order.
 func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
 	const query = `
 		SELECT user_id, joined_at, joined_seq, position FROM members
@@ -46,7 +47,7 @@ func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq
 	return found, sentinel(err)
 }
 
-// WasMember reports whether user was in a channel at a place in the log.
+// WasMember reports whether user was in a channel at a number of the event log.
 func (q Queries) WasMember(ctx context.Context, channel uuid.UUID, user string, seq int64) (was bool, err error) {
 	const query = `
 		SELECT coalesce((SELECT left_seq IS NULL OR left_seq > $3 FROM members
@@ -62,8 +63,8 @@ func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (
 	return is, err
 }
 
-// AddMember begins an interval of a user who is not in the channel, which is locked. TooManyJoins,
-// TooManyMemberships.
+// AddMember adds a user to a channel and appends the event. The user must not be a member, and the caller
+// must hold the channel. TooManyJoins, TooManyMemberships.
 func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (
@@ -86,7 +87,7 @@ func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at 
 	return at, err
 }
 
-// RemoveMember ends the interval of a user who is in the channel, which is locked.
+// RemoveMember removes a member from a channel and appends the event. The caller must hold the channel.
 func (tx Tx) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (

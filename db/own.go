@@ -20,10 +20,12 @@ type own struct {
 // add notes a post that was committed.
 func (o *own) add(p *posting) {
 	m := p.post.Message
-	e := &events.Event{
-		Cursor: p.post.Cursor, Kind: events.MessageCreated, UserID: m.AuthorUserID, OccurredAt: m.CreatedAt,
-		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType, Message: &m, Admin: m.Admin,
+	row := eventRow{
+		Seq: m.Seq, Kind: events.MessageCreated, UserID: m.AuthorUserID, OccurredAt: m.CreatedAt,
+		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType, HeardByAdmin: optional(m.Admin),
 	}
+	e := row.event(p.post.Cursor.Epoch, nil)
+	e.Message = &m
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.events) >= ownKept {

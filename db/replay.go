@@ -15,13 +15,6 @@ const (
 	replayBytes  = 1 << 20
 )
 
-// heardRow is an event with the interval by which it is heard.
-type heardRow struct {
-	eventRow
-	JoinedSeq int64
-	LeftSeq   int64
-}
-
 // Replay implements events.Log. Which events are the user's is a join with their intervals: at or below upTo
 // everything is decided, so they are exact. An admin hears what was recorded for them also as no member.
 //
@@ -71,18 +64,12 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 				WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.joined_seq <= w.seq
 				ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR w.seq <= i.left_seq
 		)`
-	// The LIMIT keeps it a look-up for each: for a full page, which the planner expects, it would rather read
-	// all of a log that is not very long. A number whose event is missing gives a row without a kind: whether this
-	// page is the last one is decided by how many numbers were found, not by how many of them still have an event.
+	// The LIMIT keeps this a look-up for each number. For a full page, which the planner expects, it would rather read
+	// all of an event log that is not very long. A number whose event is missing gives a row without a kind. So the
+	// number of candidates decides whether this page is the last one, not the number of events that still exist.
 	const rows = `
-		SELECT p.seq, coalesce(r.kind, '') AS kind, coalesce(r.user_id, '') AS user_id,
-			coalesce(r.occurred_at, 'epoch') AS occurred_at, coalesce(r.channel_id, '00000000-0000-0000-0000-000000000000') AS channel_id,
-			coalesce(r.guild_id, '') AS guild_id, coalesce(r.name, '') AS name, coalesce(r.x_type, '') AS x_type, r.reason, r.joined,
-			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
-			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id,
-			coalesce(r.two_state, false) AS two_state, coalesce(r.wake_version, 0) AS wake_version, r.heard_by_admin, NULL::text[] AS gone,
-			p.joined_seq, p.left_seq
-		FROM page p LEFT JOIN LATERAL (SELECT * FROM event_rows r WHERE r.seq = p.seq LIMIT 1) r ON true
+		SELECT p.seq, p.joined_seq, p.left_seq,` + eventColumns + `
+		FROM page p LEFT JOIN LATERAL (SELECT * FROM event_rows m WHERE m.seq = p.seq LIMIT 1) m ON true
 		ORDER BY p.seq`
 	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
 	// its rows sees its floor.

@@ -187,7 +187,7 @@ func (tx Tx) extend(ctx context.Context, row *wakeRow, lease time.Duration, stat
 			status = coalesce($5, status)
 		WHERE user_id = $1 AND id = $2 AND claimed_at + $4::interval > clock_timestamp()
 		RETURNING lease_until, extract(epoch FROM lease_until - clock_timestamp())::float8`
-	const gone = selectFacts + `, m.deleted_at IS NOT NULL
+	const gone = selectFacts + `, m.deleted_at IS NOT NULL AS deleted
 		FROM messages m JOIN channels c ON c.id = m.channel_id
 		WHERE m.channel_id = $2 AND m.seq BETWEEN $3 AND $4
 			AND (m.deleted_at IS NULL OR m.deleted_at >= (SELECT w.claimed_at FROM wakes w WHERE w.user_id = $1 AND w.id = $5))
@@ -217,11 +217,7 @@ func (tx Tx) extend(ctx context.Context, row *wakeRow, lease time.Duration, stat
 		wakeFact
 		Deleted bool
 	}
-	facts, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (f fact, err error) {
-		err = r.Scan(&f.ChannelID, &f.XType, &f.Seq, &f.ID, &f.AuthorUserID, &f.MentionUserIDs, &f.TurnUserID, &f.TwoState,
-			&f.OnList, &f.CreatedAt, &f.Bytes, &f.Human, &f.Deleted)
-		return f, err
-	})
+	facts, err := pgx.CollectRows(rows, pgx.RowToStructByName[fact])
 	if err != nil {
 		return a, err
 	}
