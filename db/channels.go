@@ -93,7 +93,9 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 // CreateChannel stores c with its first members, in this order, and its wake list, as one event. All
 // intervals begin at the event's number. It sets c.CreatedAt. A dm is unique by its two members in the guild:
 // if the dm exists already, created is false, and c becomes the existing dm. TooManyMemberships.
-func (tx Tx) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
+func (tx Tx) CreateChannel(
+	ctx context.Context, c *events.Channel, members, wake []string,
+) (at events.Cursor, created bool, err error) {
 	const insert = `
 		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END)
@@ -121,7 +123,8 @@ func (tx Tx) CreateChannel(ctx context.Context, c *events.Channel, members, wake
 		p := min(members[0], members[1]) + " " + max(members[0], members[1])
 		pair = &p
 	}
-	rows, err := tx.conn.Query(ctx, insert, c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
+	rows, err := tx.conn.Query(ctx, insert,
+		c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
 	if err != nil {
 		return at, false, err
 	}
@@ -164,7 +167,9 @@ func (tx Tx) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (
 }
 
 // ArchiveChannel archives a channel and appends the event. The caller must hold the channel.
-func (tx Tx) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (at events.Cursor, archivedAt events.Time, err error) {
+func (tx Tx) ArchiveChannel(
+	ctx context.Context, id uuid.UUID, by string,
+) (at events.Cursor, archivedAt events.Time, err error) {
 	const query = `
 		WITH e AS (
 			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.archived', $1, $2)
@@ -177,7 +182,9 @@ func (tx Tx) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (at ev
 	return at, archivedAt, err
 }
 
-func (tx Tx) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string) (at events.Cursor, err error) {
+func (tx Tx) appendEvent(
+	ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string,
+) (at events.Cursor, err error) {
 	const insert = `
 		INSERT INTO events (kind, channel_id, user_id, reason) VALUES ($1, $2, $3, $4)
 		RETURNING log_epoch(), seq`

@@ -65,8 +65,8 @@ type DB struct {
 // Queries are the statements that only read. A DB runs each of them by itself, a Tx in its transaction.
 type Queries struct{ conn conn }
 
-// Tx is a transaction that InTx has begun. Mutations and locks exist only here: outside of a transaction a lock would
-// be free again at once. A Tx must not be used after the function that got it has returned.
+// Tx is a transaction that InTx has begun. Mutations and locks exist only here: outside of a transaction a
+// lock would be free again at once. A Tx must not be used after the function that got it has returned.
 type Tx struct{ Queries }
 
 type conn interface {
@@ -96,20 +96,25 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	own := config.Copy()
-	own.MaxConns, own.MinConns = tailerPoolSize, 0
-	tailer, err := pgxpool.NewWithConfig(ctx, own)
+	tailerConfig := config.Copy()
+	tailerConfig.MaxConns = tailerPoolSize
+	tailerConfig.MinConns = 0
+	tailer, err := pgxpool.NewWithConfig(ctx, tailerConfig)
 	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	d := &DB{Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
+	d := &DB{
+		Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell(),
+	}
 	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts.
 	// They never wait for a connection that a slower request holds.
-	d.places, d.reads = make(chan struct{}, max(1, config.MaxConns/2)), make(chan struct{}, max(1, config.MaxConns*2/5))
+	d.places = make(chan struct{}, max(1, config.MaxConns/2))
+	d.reads = make(chan struct{}, max(1, config.MaxConns*2/5))
 	d.tried.run = d.tryChange
 	d.tried.life, d.tried.stop = context.WithCancel(context.Background())
-	d.posts.store, d.own.events = d.storePosts, map[int64]*events.Event{}
+	d.posts.store = d.storePosts
+	d.own.events = map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
 		d.Close()
@@ -117,7 +122,8 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	}
 	if fsync != "on" {
 		d.Close()
-		return nil, errors.New("this Postgres runs with fsync=off and can lose what it has acknowledged; set fsync=on")
+		return nil, errors.New("this Postgres runs with fsync=off and can lose what it has acknowledged; " +
+			"set fsync=on")
 	}
 	return d, nil
 }
@@ -141,7 +147,8 @@ func parse(url string) (*pgxpool.Config, error) {
 	} else if slices.ContainsFunc([]string{"read-only", "standby", "prefer-standby"}, func(which string) bool {
 		return strings.Contains(url, "target_session_attrs="+which)
 	}) {
-		return nil, errors.New("the database URL: target_session_attrs must be any, read-write or primary: a standby takes no posts")
+		return nil, errors.New("the database URL: target_session_attrs must be any, read-write or primary: " +
+			"a standby takes no posts")
 	}
 	for _, setting := range []string{"options", "timezone"} {
 		if !named(url, setting) {
@@ -169,12 +176,12 @@ func (d *DB) Ping(ctx context.Context) error { return sentinel(d.tailer.Ping(ctx
 
 // begin and settings open the transaction of a mutation. The settings do the following:
 //
-// - What was acknowledged is on disk, whatever the server's default is.
-// - A transaction that hangs ends by itself. It would hold the horizon for every reader.
-// - Postgres does not plan a statement again each time, which for a post costs as much as running it.
-// - Postgres does not compile a statement (jit), which costs far more.
-// - Every statement finds its rows by an index and in the index' order, whatever the planner thinks of a table without
-//   statistics.
+//   - What was acknowledged is on disk, whatever the server's default is.
+//   - A transaction that hangs ends by itself. It would hold the horizon for every reader.
+//   - Postgres does not plan a statement again each time, which for a post costs as much as running it.
+//   - Postgres does not compile a statement (jit), which costs far more.
+//   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks of a
+//     table without statistics.
 //
 // These settings belong to the transaction. Settings of the session would not survive a pooler.
 const (
@@ -274,7 +281,10 @@ func (d *DB) inEpoch(ctx context.Context, do func() error) error {
 // taken reports whether err is from an append whose number another event has.
 func taken(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Code == "23505" && (pg.ConstraintName == "events_pkey" || pg.ConstraintName == "messages_history")
+	if !ok || pg.Code != "23505" {
+		return false
+	}
+	return pg.ConstraintName == "events_pkey" || pg.ConstraintName == "messages_history"
 }
 
 func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Tx) error) error {
@@ -352,7 +362,8 @@ func sentinel(err error) error {
 // - 25006: the database is read-only
 // - 55000: a standby
 // - 0A000: a plan that a migration made stale
-// - 42P01, 42704 and 42883: tables, constraints and functions that a restore has not created yet (FG002: rows)
+// - 42P01, 42704 and 42883: tables, constraints and functions that a restore has not created yet
+// - FG002: rows that a restore has not loaded yet
 // - XX000: a table that a restore is dropping now
 // - 2200H: the sequence is at its end
 //
@@ -369,12 +380,16 @@ func unavailable(err error) bool {
 	case "08", "40", "53", "57", "58":
 		return true
 	}
-	return slices.Contains([]string{"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000", errIncomplete}, c)
+	return slices.Contains([]string{
+		"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000", errIncomplete,
+	}, c)
 }
 
 // broken reports whether err means that the connection ended or the pool is closed.
 func broken(err error) bool {
-	_, op := errors.AsType[*net.OpError](err)
-	return op || slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool},
-		func(e error) bool { return errors.Is(err, e) })
+	if _, op := errors.AsType[*net.OpError](err); op {
+		return true
+	}
+	ends := []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool}
+	return slices.ContainsFunc(ends, func(e error) bool { return errors.Is(err, e) })
 }

@@ -16,7 +16,9 @@ const lostAfter = 3 * time.Second
 
 // dial connects to Postgres.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2}}
+	d := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2},
+	}
 	if strings.HasPrefix(network, "tcp") && runtime.GOOS == "linux" { // only Linux has the option
 		d.Control = func(_, _ string, c syscall.RawConn) error {
 			const userTimeout = 18 // tcp(7), TCP_USER_TIMEOUT

@@ -6,8 +6,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// eventColumns are the columns of event_rows that decode an event, without its number. Both readers of the event log
-// select them, with m as the row's name. A reader may find a number whose event is missing: then kind is empty.
+// eventColumns are the columns of event_rows that decode an event, without its number. Both readers of the
+// event log select them, with m as the row's name. A reader may find a number whose event is missing: then
+// kind is empty.
 const eventColumns = `
 	coalesce(m.kind, '') AS kind, coalesce(m.user_id, '') AS user_id, coalesce(m.occurred_at, 'epoch') AS occurred_at,
 	coalesce(m.channel_id, '00000000-0000-0000-0000-000000000000') AS channel_id, coalesce(m.guild_id, '') AS guild_id,

@@ -80,7 +80,8 @@ func TestPostsThatComeTogetherAreStoredTogether(t *testing.T) {
 
 func number(s string) int { n, _ := strconv.Atoi(s); return n }
 
-// Who waits for a group that does not end gives up, and nothing of theirs is stored later; nor is what nobody waits for.
+// Who waits for a group that does not end gives up, and nothing of theirs is stored later; nor is what nobody
+// waits for.
 func TestPostsDoNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stored []string

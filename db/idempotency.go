@@ -58,7 +58,8 @@ func (tx Tx) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	var a Answer
 	var hash []byte
 	var old bool
-	err := tx.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).Scan(&hash, &a.Status, &a.Body, &a.Message, &old)
+	err := tx.conn.QueryRow(ctx, query, k.User, k.Route, k.Key, keptFor).
+		Scan(&hash, &a.Status, &a.Body, &a.Message, &old)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
@@ -89,7 +90,8 @@ func (d *DB) RunSweeper(ctx context.Context, logger *slog.Logger) {
 		if err != nil && ctx.Err() == nil {
 			logger.Warn("sweeping idempotency keys failed; the next sweep tries again", "error", err)
 		}
-		if d.swept.Add(n); n == 0 {
+		d.swept.Add(n)
+		if n == 0 {
 			wait(ctx, sweepInterval)
 		}
 	}

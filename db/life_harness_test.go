@@ -244,8 +244,8 @@ func (w *lifeWorld) execAt(url string, statements ...string) {
 	}
 }
 
-// tool runs one of Postgres' programs. pg_restore may run into a deadlock with the server's own statements: then whoever
-// restores tries again, and so does tool.
+// tool runs one of Postgres' programs. pg_restore may run into a deadlock with the server's own statements:
+// then whoever restores tries again, and so does tool.
 func (w *lifeWorld) tool(name string, args ...string) {
 	w.Helper()
 	bin := column[string](w.T, dbtest.Connect(w, w.super), `SELECT setting FROM pg_config WHERE name = 'BINDIR'`)[0]

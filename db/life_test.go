@@ -73,7 +73,7 @@ func TestEveryLifeOfTheDatabase(t *testing.T) {
 		{"rows are missing in the middle", "", "", "", func(w *lifeWorld) {
 			w.exec(fmt.Sprintf(`DELETE FROM events WHERE seq BETWEEN %d AND %d`, w.seqs[3], w.seqs[6]))
 		}},
-		{"rows are missing at the end", lost, "", "is not there", func(w *lifeWorld) {
+		{"rows are missing at the end", lost, "", "does not exist", func(w *lifeWorld) {
 			w.exec(fmt.Sprintf(`DELETE FROM events WHERE seq > %d`, w.seqs[6]))
 		}},
 		{"the row of the epoch is missing", unknown, unknown, "not in the table of epochs", func(w *lifeWorld) {
@@ -96,7 +96,7 @@ func TestEveryLifeOfTheDatabase(t *testing.T) {
 			w.exec(`TRUNCATE events`)
 			w.restore("--data-only", "--table=events", "--table=events_seq")
 		}},
-		{"replaced row by row, with the numbers used again", lost, "", "is another one than", func(w *lifeWorld) {
+		{"replaced row by row, with the numbers used again", lost, "", "is not the event that", func(w *lifeWorld) {
 			w.exec(fmt.Sprintf(`UPDATE events SET occurred_at = occurred_at + interval '1 second' WHERE seq > %d`, w.seqs[6]))
 		}},
 	} {

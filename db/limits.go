@@ -53,7 +53,8 @@ func (tx Tx) roomFor(ctx context.Context, users []string) error {
 	const lock = `
 		SELECT pg_advisory_xact_lock($1, b.bucket) FROM (
 			SELECT DISTINCT hashtext(u.id) & ($3::int - 1) AS bucket FROM unnest($2::text[]) AS u (id) ORDER BY 1) AS b`
-	// The second count is a later statement, so it sees what a transaction that had the lock first has committed.
+	// The second count is a later statement, so it sees what a transaction that had the lock first has
+	// committed.
 	for _, least := range []int{nearMaxMemberships, MaxMemberships} {
 		rows, err := tx.conn.Query(ctx, count, users, least, MaxMemberships)
 		if err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// The number of a user's memberships has a limit, which is exact also where many add the user at the same moment.
+// The number of a user's memberships has a limit, which is exact also where many add the user at the same
+// moment.
 func TestMembershipsHaveALimit(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)

@@ -48,7 +48,9 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 // read, and reads the floor: a reader that misses rows that retention removed sees the new floor.
 //
 // again says that an epoch has begun. Then the event log must be read again.
-func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (t events.Tail, again bool, err error) {
+func (d *DB) tailRows(
+	ctx context.Context, after events.Cursor, limit int,
+) (t events.Tail, again bool, err error) {
 	const rows = `
 		SELECT m.seq, m.gone,` + eventColumns + `
 		FROM event_rows m WHERE m.seq > $1 ORDER BY m.seq LIMIT $2`
@@ -84,8 +86,12 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (t ev
 		return t, false, errOlderLife
 	}
 	d.epoch.Store(*h.Epoch)
-	t.Epoch, t.Base, t.Head = *h.Epoch, *h.Base, *h.Head
-	t.Pending, t.Horizon, t.Last = h.horizon < h.last, h.horizon, h.last
+	t.Epoch = *h.Epoch
+	t.Base = *h.Base
+	t.Head = *h.Head
+	t.Pending = h.horizon < h.last
+	t.Horizon = h.horizon
+	t.Last = h.last
 	if moved {
 		if err := d.survived(ctx, after, contradiction, &t); err != nil {
 			return t, false, err
@@ -167,7 +173,9 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 // Memberships implements events.Log. Current memberships come first. So a membership that ends between two
 // pages is in the second part of the list: it is read twice and never missed. A past membership has its
 // channel's name as of its end.
-func (d *DB) Memberships(ctx context.Context, users []string, asOf int64, from events.Place, limit int) (map[string][]events.Membership, error) {
+func (d *DB) Memberships(
+	ctx context.Context, users []string, asOf int64, from events.Place, limit int,
+) (map[string][]events.Membership, error) {
 	// The LIMITs keep these look-ups: a planner without statistics would read whole tables. The join with
 	// channels must drop no row, or a page that is not the last could be short. It drops none, because a foreign
 	// key keeps the channel of each membership.

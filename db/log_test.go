@@ -242,7 +242,8 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 }
 
 // A node that slept through a life which began with less than it had read is told what has survived of its
-// own, not what the latest life began with; and one whose connection leads to a life that is over reads nothing.
+// own, not what the latest life began with; and one whose connection leads to a life that is over reads
+// nothing.
 func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -265,8 +266,8 @@ func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 	}
 }
 
-// A clock that was set back gives no number out again, not even in a copy of the database that lacks the latest
-// epoch; and a node that has seen that one does not take the next for an older life.
+// A clock that was set back gives no number out again, not even in a copy of the database that lacks the
+// latest epoch; and a node that has seen that one does not take the next for an older life.
 func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)

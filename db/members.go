@@ -19,7 +19,9 @@ type Member struct {
 
 // ListMembers returns a page of the roster in join order. The page begins after the place (afterSeq,
 // afterPosition).
-func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
+func (q Queries) ListMembers(
+	ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int,
+) ([]Member, error) {
 	const query = `
 		SELECT user_id, joined_at, joined_seq, position FROM members
 		WHERE channel_id = $1 AND left_seq IS NULL AND (joined_seq, position) > ($2, $3)
@@ -33,7 +35,9 @@ func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq in
 }
 
 // MembersAt returns a page of the users who were members at a number of the event log, in join order.
-func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
+func (q Queries) MembersAt(
+	ctx context.Context, channel uuid.UUID, seq, afterSeq int64, afterPosition int32, limit int,
+) ([]Member, error) {
 	const query = `
 		SELECT user_id, joined_at, joined_seq, position FROM members
 		WHERE channel_id = $1 AND joined_seq <= $2 AND (left_seq IS NULL OR left_seq > $2)
@@ -48,7 +52,9 @@ func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq
 }
 
 // WasMember reports whether user was in a channel at a number of the event log.
-func (q Queries) WasMember(ctx context.Context, channel uuid.UUID, user string, seq int64) (was bool, err error) {
+func (q Queries) WasMember(
+	ctx context.Context, channel uuid.UUID, user string, seq int64,
+) (was bool, err error) {
 	const query = `
 		SELECT coalesce((SELECT left_seq IS NULL OR left_seq > $3 FROM members
 			WHERE channel_id = $1 AND user_id = $2 AND joined_seq <= $3 ORDER BY joined_seq DESC LIMIT 1), false)`

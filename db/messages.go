@@ -26,8 +26,8 @@ type StoredMessage struct {
 	In             *events.Interval // the interval by which the user may see it; nil: none
 }
 
-// messageColumns are the columns that decode a message. m is a row of messages, or of event_rows, which has the same
-// columns. There they are NULL in an event without a message.
+// messageColumns are the columns that decode a message. m is a row of messages, or of event_rows, which has
+// the same columns. There they are NULL in an event without a message.
 const messageColumns = `
 	m.author_user_id, m.content, m.mention_user_ids, m.reply_to, m.created_at, m.edited_at, m.edited_seq, m.deleted_at,
 	m.turn_user_id, m.admin_user_id, coalesce(m.two_state, false) AS two_state, coalesce(m.wake_version, 0) AS wake_version`
@@ -48,13 +48,17 @@ type messageRow struct {
 	WakeVersion    int
 }
 
-// message returns the message of a row, without its wake list. It is the only place that builds a message from columns.
-func (r *messageRow) message(id uuid.UUID, seq int64, channel uuid.UUID, guild string, xType events.XType) events.Message {
+// message returns the message of a row, without its wake list. It is the only place that builds a message
+// from columns.
+func (r *messageRow) message(
+	id uuid.UUID, seq int64, channel uuid.UUID, guild string, xType events.XType,
+) events.Message {
 	return events.Message{
 		ID: id, Seq: seq, ChannelID: channel, GuildID: guild, XType: xType,
 		AuthorUserID: value(r.AuthorUserID), Content: value(r.Content), MentionUserIDs: r.MentionUserIDs,
 		ReplyTo: r.ReplyTo, CreatedAt: value(r.CreatedAt), EditedAt: r.EditedAt, EditedSeq: value(r.EditedSeq),
-		Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID), TwoState: r.TwoState,
+		Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID),
+		TwoState: r.TwoState,
 	}
 }
 
@@ -111,7 +115,9 @@ func (q Queries) Message(ctx context.Context, id uuid.UUID, user string) (Stored
 }
 
 // MessagesAt returns the messages at some numbers of a channel, oldest first, as user sees them.
-func (q Queries) MessagesAt(ctx context.Context, channel uuid.UUID, user string, seqs []int64) ([]StoredMessage, error) {
+func (q Queries) MessagesAt(
+	ctx context.Context, channel uuid.UUID, user string, seqs []int64,
+) ([]StoredMessage, error) {
 	rows, err := q.conn.Query(ctx, selectMessage+` WHERE m.channel_id = $2 AND m.seq = ANY ($3) ORDER BY m.seq`, user, channel, seqs)
 	if err != nil {
 		return nil, sentinel(err)
@@ -121,7 +127,9 @@ func (q Queries) MessagesAt(ctx context.Context, channel uuid.UUID, user string,
 }
 
 // OwnAfter returns the latest messages of a member after a number in a channel, newest first.
-func (q Queries) OwnAfter(ctx context.Context, channel uuid.UUID, user string, after int64, limit int) ([]StoredMessage, error) {
+func (q Queries) OwnAfter(
+	ctx context.Context, channel uuid.UUID, user string, after int64, limit int,
+) ([]StoredMessage, error) {
 	rows, err := q.conn.Query(ctx, selectMessage+`
 		WHERE m.channel_id = $2 AND m.seq > $3 AND m.author_user_id = $1 ORDER BY m.seq DESC LIMIT $4`, user, channel, after, limit)
 	if err != nil {
@@ -187,7 +195,9 @@ func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMess
 // hold the message (LockMessage). EditMessage also changes the text in the stored answers of
 // Idempotency-Keys. admin, if not empty, hears the event even if they are not a member. EditMessage updates
 // m.
-func (tx Tx) EditMessage(ctx context.Context, m *events.Message, by, content string, deleted bool, admin string) (at events.Cursor, err error) {
+func (tx Tx) EditMessage(
+	ctx context.Context, m *events.Message, by, content string, deleted bool, admin string,
+) (at events.Cursor, err error) {
 	const forget = `
 		UPDATE idempotency_keys SET answer = convert_to((
 			CASE WHEN $3 THEN jsonb_set(convert_from(answer, 'UTF8')::jsonb #- '{message,content}', '{message,deleted}', 'true')
@@ -209,8 +219,11 @@ func (tx Tx) EditMessage(ctx context.Context, m *events.Message, by, content str
 		return at, err
 	}
 	var when events.Time
-	err = tx.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).Scan(&at.Epoch, &at.Seq, &when)
-	m.Content, m.Deleted, m.EditedSeq = content, deleted, at.Seq
+	err = tx.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).
+		Scan(&at.Epoch, &at.Seq, &when)
+	m.Content = content
+	m.Deleted = deleted
+	m.EditedSeq = at.Seq
 	if !deleted {
 		m.EditedAt = &when
 	}

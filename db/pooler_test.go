@@ -122,7 +122,8 @@ func TestMigrationsOfManyAtOnce(t *testing.T) {
 	}
 }
 
-// A schema that a newer program has changed is refused, with both versions, and the list shows what is not known.
+// A schema that a newer program has changed is refused, with both versions, and the list shows what is not
+// known.
 func TestANewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -212,7 +213,7 @@ func TestADoorbellOnAPoolerIsToldOf(t *testing.T) {
 func TestADoorbellOfAnotherDatabaseIsToldOf(t *testing.T) {
 	t.Parallel()
 	log := hang(t, open(t), dbtest.New(t))
-	wantToldOnce(t, log, "LISTEN hears nothing")
+	wantToldOnce(t, log, "LISTEN does not hear")
 }
 
 // hang runs a doorbell until the test's end. What it logs is returned.

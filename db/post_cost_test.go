@@ -14,8 +14,8 @@ import (
 // memberCounts are the sizes of the channels in which the cost of a post is compared.
 var memberCounts = []int{10, 100, 1000, 10_000}
 
-// A post writes its message and its event. Who hears it is not written down: neither the rows nor Postgres' own
-// log of them grow with the channel.
+// A post writes its message and its event. Who hears it is not written down: neither the rows nor Postgres'
+// own log of them grow with the channel.
 func TestAPostWritesNoMoreInALargeChannel(t *testing.T) {
 	t.Parallel()
 	url := dbtest.NewCluster(t).URL() // all that it writes is counted

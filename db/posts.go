@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrRefused says that a post found no channel that has its author as a member and is not archived, or that the message
-// it replies to is not readable, or that members take turns in the channel. Nothing was stored. To learn which, read
-// the channel.
+// ErrRefused says that a post found no channel that has its author as a member and is not archived, or that
+// the message it replies to is not readable, or that members take turns in the channel. Nothing was stored.
+// To learn which, read the channel.
 var ErrRefused = errors.New("the post was refused")
 
 // errHeld says that another transaction holds the channel's lock. A post that waits for it must be made in a
@@ -25,7 +25,8 @@ const WakeupsListed = 20
 
 // A NewMessage is a message to store, with what only its author's request knows.
 type NewMessage struct {
-	// ID, ChannelID, AuthorUserID, Content, ReplyTo, Admin and TwoState are set, and TurnUserID in turn channels.
+	// ID, ChannelID, AuthorUserID, Content, ReplyTo, Admin and TwoState are set, and TurnUserID in turn
+	// channels.
 	events.Message
 
 	Mentioned []string // users whom the text mentions; post_messages keeps those who are members
@@ -37,13 +38,14 @@ type Post struct {
 	events.Message // its wake list has only users who were members
 	Cursor         events.Cursor
 	MemberCount    int
-	Roster         []string // if it wakes everyone: the first members in join order, one more than an answer lists
+	Roster         []string // if it wakes everyone: the first members, one more than an answer lists
 }
 
-// Post stores a message and its event: one row each, however many members the channel has. It is the hot path: one
-// round trip, shared with the posts that come at the same time. The post holds the channel's lock shared. So posts do
-// not wait for each other, and the roster that a post reads is the roster at the event's place in the event log. If
-// another transaction holds the channel, Post waits for it in a transaction of its own. ErrRefused.
+// Post stores a message and its event: one row each, however many members the channel has. It is the hot
+// path: one round trip, shared with the posts that come at the same time. The post holds the channel's lock
+// shared. So posts do not wait for each other, and the roster that a post reads is the roster at the event's
+// place in the event log. If another transaction holds the channel, Post waits for it in a transaction of its
+// own. ErrRefused.
 func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 	p, err := d.posts.add(ctx, m)
 	if !errors.Is(err, errHeld) {
@@ -59,8 +61,9 @@ func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 	return p, err
 }
 
-// Post is DB.Post in a transaction that holds the channel. In a channel where members take turns the transaction must
-// hold it exclusively, and Post hands the turn to m.TurnUserID. ErrRefused: the caller must roll back.
+// Post is DB.Post in a transaction that holds the channel. In a channel where members take turns the
+// transaction must hold it exclusively, and Post hands the turn to m.TurnUserID. ErrRefused: the caller must
+// roll back.
 func (tx Tx) Post(ctx context.Context, m NewMessage) (Post, error) {
 	const turn = `UPDATE channels SET turn_user_id = $2 WHERE id = $1`
 	if m.TurnUserID != "" {
@@ -80,9 +83,9 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 	return one[0].post, one[0].err
 }
 
-// postAll stores a group of messages, which all have one delivery mode, and sets the result of each posting. class is
-// lockChannel, or nil in a transaction that holds the channels. turns allows channels in which members take turns; then
-// the group has one message.
+// postAll stores a group of messages, which all have one delivery mode, and sets the result of each posting.
+// class is lockChannel, or nil in a transaction that holds the channels. turns allows channels in which
+// members take turns; then the group has one message.
 func postAll(ctx context.Context, conn conn, group []*posting, class *int32, turns bool) error {
 	const post = `
 		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list
@@ -109,11 +112,12 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 		a.guilds = append(a.guilds, guilds)
 	}
 	var b pgx.Batch
-	if class != nil { // outside of a transaction nothing has set it, and a function cannot set it for its own caller
+	if class != nil { // outside of a transaction: a function cannot set it for the statement that calls it
 		b.Queue(endsByItself)
 	}
-	b.Queue(post, class, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
-		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins).Query(func(rows pgx.Rows) error {
+	queued := b.Queue(post, class, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
+		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins)
+	queued.Query(func(rows pgx.Rows) error {
 		var r postRow
 		_, err := pgx.ForEachRow(rows, r.scan(), func() error {
 			group[r.N-1].take(&r)
@@ -176,8 +180,14 @@ func (r *postRow) scan() []any {
 }
 
 func (r *postRow) post(m events.Message) Post {
-	m.Seq, m.CreatedAt, m.GuildID, m.XType = *r.Seq, *r.At, *r.GuildID, *r.XType
-	m.MentionUserIDs, m.Admin, m.WakeList = r.Mentioned, value(r.Admin), r.WakeList
+	m.Seq = *r.Seq
+	m.CreatedAt = *r.At
+	m.GuildID = *r.GuildID
+	m.XType = *r.XType
+	m.MentionUserIDs = r.Mentioned
+	m.Admin = value(r.Admin)
+	m.WakeList = r.WakeList
 	m.Settle()
-	return Post{Message: m, Cursor: events.Cursor{Epoch: *r.Epoch, Seq: m.Seq}, MemberCount: *r.MemberCount, Roster: r.Roster}
+	at := events.Cursor{Epoch: *r.Epoch, Seq: m.Seq}
+	return Post{Message: m, Cursor: at, MemberCount: *r.MemberCount, Roster: r.Roster}
 }

@@ -188,8 +188,8 @@ func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
 	}
 }
 
-// A server's defaults may be for speed or for long queries: a post is on disk when it is acknowledged, and is neither
-// planned each time nor compiled.
+// A server's defaults may be for speed or for long queries: a post is on disk when it is acknowledged, and is
+// neither planned each time nor compiled.
 func TestAPostGoesByNoDefaults(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)

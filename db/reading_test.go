@@ -11,7 +11,8 @@ import (
 	"fabric-guild/events"
 )
 
-// A post finds a connection while reads and transactions hold all that they may. Further reads wait without one.
+// A post finds a connection while reads and transactions hold all that they may. Further reads wait without
+// one.
 func TestAPostFindsAConnection(t *testing.T) {
 	t.Parallel()
 	d := openURL(t, dbtest.New(t)+"&pool_max_conns=10")

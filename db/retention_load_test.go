@@ -24,8 +24,8 @@ type read struct {
 }
 
 // LOG rule 16 under load: retention runs all the time, close to the log's end, while members of few and of
-// many channels page through what is left from the floor on, and a node tails. Each gets everything, or is told
-// that it cannot be had.
+// many channels page through what is left from the floor on, and a node tails. Each gets everything, or is
+// told that it cannot be had.
 func TestReadersAmongRetentionLoseNothing(t *testing.T) {
 	t.Parallel()
 	const kept = 40

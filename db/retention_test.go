@@ -197,7 +197,8 @@ func TestNodesTakeTurnsAtRetention(t *testing.T) {
 	}
 }
 
-// A run that fails is tried again, and told of once, until one succeeds. The end of the context is no failure.
+// A run that fails is tried again, and told of once, until one succeeds. The end of the context is no
+// failure.
 func TestRetentionThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	d := open(t)

@@ -14,8 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// statistics are what the planner may know of the tables that a question reads: nothing, how they are, or what
-// autovacuum saw when it first looked at them. Autovacuum, which would choose one of these at random, is off.
+// statistics are what the planner may know of the tables that a question reads: nothing, how they are, or
+// what autovacuum saw when it first looked at them. Autovacuum, which would choose one of these at random, is
+// off.
 var statistics = []string{"none", "fresh", "stale"}
 
 // What is asked often reads what it is about, and not all that there ever was, whatever the statistics are.
@@ -273,8 +274,8 @@ func times(n int, ask func(*db.DB) error) func(*db.DB) error {
 	}
 }
 
-// rowsRead counts the rows of a table that were read so far, or whose entries in an index were, once the backends
-// that did so have ended.
+// rowsRead counts the rows of a table that were read so far, or whose entries in an index were, once the
+// backends that did so have ended.
 func rowsRead(t *testing.T, c *pgx.Conn, table string) int64 {
 	t.Helper()
 	backendsEnd(t, c)
@@ -307,7 +308,8 @@ func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 	exec(t, c, `SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
 }
 
-// oftenGone is a channel in which bob came and went 8,000 times after a first message, is now, and said the last one.
+// oftenGone is a channel in which bob came and went 8,000 times after a first message, is now, and said the
+// last one.
 func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, last db.Post) {
 	t.Helper()
 	channel, _ = create(t, d, "alice")

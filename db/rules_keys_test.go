@@ -18,7 +18,9 @@ func key(user, route, name string) db.RequestKey {
 }
 
 // recall asks for a key in a transaction of its own, and does something while it holds it.
-func recall(t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile func()) (a *db.Answer, err error) {
+func recall(
+	t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile func(),
+) (a *db.Answer, err error) {
 	t.Helper()
 	err = d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 		if a, err = tx.Recall(ctx, k); err != nil {

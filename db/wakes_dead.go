@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// BuryWake moves what a row handed out last to the dead wakes, if it will not be handed out again, and keeps the
-// rest. A wake that died tells so by an event, which is appended last. It takes the channel's lock before the row,
-// as a reply does. left says that the row has more, which is due now.
+// BuryWake moves the last hand-out of a row to the dead wakes, if the row is never handed out again, and
+// keeps the rest. If the wake died, BuryWake appends an event, as its last statement. It takes the channel's
+// lock before the row's, as a reply does. left says that the row has more, which is due now.
 func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 	const query = selectWake + `
 		WHERE w.user_id = $1 AND w.channel_id = $2 AND w.part = $3
@@ -32,7 +32,7 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 		}
 		row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[wakeRow])
 		if errors.Is(err, pgx.ErrNoRows) {
-			return nil // somebody else was faster, or it is alive again
+			return nil // another transaction was faster, or the row is alive again
 		}
 		if err != nil {
 			return err
@@ -58,25 +58,26 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 	return left, err
 }
 
-// firstOwed is the first message of the last hand-out that is still owed; nil if none is.
+// firstOwed returns the first message of the last hand-out that is still owed, nil if there is none.
 func (tx Tx) firstOwed(ctx context.Context, row *wakeRow) (first *wakeFact, err error) {
-	err = tx.owed(ctx, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, func(f *wakeFact, _ int16) bool {
+	upTo := *row.ClaimedUpto
+	err = tx.owed(ctx, row.UserID, row.ChannelID, row.FirstSeq, upTo, func(f *wakeFact, _ int16) bool {
 		first = f
 		return false
 	})
 	return first, err
 }
 
-// appendWakeDead tells everyone in the channel that nobody works on a message any more. The error text stays with
-// the user whose wake it was.
+// appendWakeDead appends the event that no worker handles a message any more. Every member of the channel
+// hears it. The error text stays private to the user whose wake it was.
 func (tx Tx) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID) error {
 	const insert = `INSERT INTO events (kind, channel_id, user_id, message_id) VALUES ($1, $2, $3, $4)`
 	_, err := tx.conn.Exec(ctx, insert, events.WakeDead, row.ChannelID, row.UserID, message)
 	return err
 }
 
-// RetryWake makes a dead wake due again, as a row of its own: a range cannot have holes, so it is never merged into
-// another one. ErrNotFound.
+// RetryWake makes a dead wake due again, as a row of its own. It never merges the wake into another row,
+// because a range cannot have holes. ErrNotFound.
 func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error {
 	const take = `
 		DELETE FROM wakes_dead d USING channels c
@@ -92,12 +93,13 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 		}
 		var channel uuid.UUID
 		var first, last int64
-		if err := tx.conn.QueryRow(ctx, take, ref.User, ref.ID, ref.Guilds).Scan(&channel, &first, &last); err != nil {
+		err := tx.conn.QueryRow(ctx, take, ref.User, ref.ID, ref.Guilds).Scan(&channel, &first, &last)
+		if err != nil {
 			return sentinel(err)
 		}
 		var oldest *wakeFact
 		var strongest int16
-		err := tx.owed(ctx, ref.User, channel, first, last, func(f *wakeFact, priority int16) bool {
+		err = tx.owed(ctx, ref.User, channel, first, last, func(f *wakeFact, priority int16) bool {
 			if oldest == nil {
 				oldest = f
 			}
@@ -105,14 +107,15 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 			return true
 		})
 		if err != nil || oldest == nil {
-			return err // nothing of it is owed any more
+			return err // nothing in its range is owed any more
 		}
-		_, err = tx.conn.Exec(ctx, insert, ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
+		_, err = tx.conn.Exec(ctx, insert,
+			ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
 		return err
 	})
 }
 
-// HideWake takes a dead wake off the list; ErrNotFound. The row stays: deliveries need its range.
+// HideWake removes a dead wake from the list. The row stays, because deliveries need its range. ErrNotFound.
 func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 	const query = `
 		UPDATE wakes_dead d SET hidden = true, error = NULL FROM channels c
@@ -127,10 +130,10 @@ func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 	})
 }
 
-// CloseQueue removes a user's queue. Messages become unmanaged.
+// CloseQueue removes a user's queue. Its messages become unmanaged.
 func (d *DB) CloseQueue(ctx context.Context, user string) error {
 	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
-		// First the consumer, whose lock scans and claims wait for.
+		// The consumer must come first: scans and claims wait for its lock.
 		for _, query := range []string{
 			`DELETE FROM wake_consumers WHERE user_id = $1`,
 			`DELETE FROM wakes WHERE user_id = $1`,
@@ -147,18 +150,20 @@ func (d *DB) CloseQueue(ctx context.Context, user string) error {
 
 const wakeSweepInterval = time.Minute
 
-// RunWakeSweeper buries dead wakes, and scans for users who do not claim at the moment, until ctx ends. Every
-// server may run it: they take turns. ring is called for users whose rows became due.
-func (d *DB) RunWakeSweeper(ctx context.Context, position func() events.Cursor, ring func(user string), logger *slog.Logger) {
+// RunWakeSweeper buries dead wakes, and scans for users who are not claiming, once a minute until ctx ends.
+// Every server may run it: a lock makes them take turns. It calls ring for users whose rows became due.
+func (d *DB) RunWakeSweeper(
+	ctx context.Context, position func() events.Cursor, ring func(user string), logger *slog.Logger,
+) {
 	for ctx.Err() == nil {
 		wait(ctx, wakeSweepInterval)
 		if err := d.SweepWakes(ctx, position(), ring); err != nil && ctx.Err() == nil {
-			logger.Warn("sweeping the wake queue failed; it is tried again in a minute", "error", err)
+			logger.Warn("wake queue sweep failed; it is tried again in a minute", "error", err)
 		}
 	}
 }
 
-// SweepWakes is one round of RunWakeSweeper.
+// SweepWakes runs one sweep of RunWakeSweeper.
 func (d *DB) SweepWakes(ctx context.Context, at events.Cursor, ring func(user string)) error {
 	const dead = `
 		SELECT user_id, channel_id, part FROM wakes
@@ -220,7 +225,8 @@ func (d *DB) column(ctx context.Context, query string, args ...any) ([]string, e
 	return found, sentinel(err)
 }
 
-// tryLock takes one of the locks that only one server holds, in a transaction of its own, until release.
+// tryLock takes a lock that only one server may hold, in a transaction of its own, until the caller calls
+// release. It does not wait: mine is false if another server holds the lock.
 func (d *DB) tryLock(ctx context.Context, class int32) (release func(), mine bool, err error) {
 	c, err := acquire(ctx, d.tailer)
 	if err != nil {
@@ -242,8 +248,8 @@ func (d *DB) tryLock(ctx context.Context, class int32) (release func(), mine boo
 	return release, mine, sentinel(err)
 }
 
-// ScanWakes brings a user's queue up to the position, within the bounds of a claim, without claiming. It creates
-// no queue: ErrNotFound. behind says that it did not come as far.
+// ScanWakes scans a user's queue up to a position, within the bounds of a claim, without claiming. It does
+// not create a queue. behind says that it did not reach the position. ErrNotFound.
 func (d *DB) ScanWakes(ctx context.Context, user string, at events.Cursor) (behind bool, err error) {
 	end := time.Now().Add(scanTime)
 	for page := 1; ; page++ {

@@ -15,13 +15,13 @@ import (
 // A WakeRef names a wake as a request does.
 type WakeRef struct {
 	User   string
-	Guilds []string // those that the user's token is for; nil: all. A wake elsewhere does not exist
+	Guilds []string // guilds that the user's token allows; nil: all. A wake in another guild does not exist
 	ID     uuid.UUID
 }
 
-// fence locks the row of a wake that is still the caller's; ErrWakeLost. Whoever holds it decides in a later
-// statement, which sees what others did before the lock was had. The clock is not asked: as long as nobody has
-// claimed the wake since, a late worker is still the only one.
+// fence locks the row of a wake that the caller still has. The caller must decide in a later statement, which
+// sees what others committed before the lock was free. fence does not check the clock: as long as no other
+// worker has claimed the wake since, a late worker is still the only one. ErrWakeLost.
 func (tx Tx) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeRow, error) {
 	const query = selectWake + `
 		WHERE w.user_id = $1 AND w.id = $2 AND ($3::uuid IS NULL OR w.channel_id = $3)
@@ -38,8 +38,8 @@ func (tx Tx) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeR
 	return row, err
 }
 
-// finish takes what a wake handed out from its row, which is locked: all up to claimed_upto has been dealt with. It
-// answers whether something is left, and so is due.
+// finish removes the last hand-out from a locked row: the user has dealt with all messages up to
+// claimed_upto. left says that the row has more, which is due now.
 func (tx Tx) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
 	const move = `
 		UPDATE wakes SET first_seq = $4, first_at = $5, priority = rest_priority, width = least($6, 2 * width),
@@ -68,8 +68,8 @@ type Ack struct {
 	Note     string
 }
 
-// AckWake ends a wake; ErrWakeLost. A wake that somebody asked to stop ends as stopped. left says that the row has
-// more, which is due now.
+// AckWake ends a wake. A wake that a member asked to stop ends as stopped. left says that the row has more,
+// which is due now. ErrWakeLost.
 func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UUID, left bool, err error) {
 	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
 		row, err := tx.fence(ctx, ref, nil)
@@ -98,20 +98,21 @@ func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UU
 // A Nack gives a wake back.
 type Nack struct {
 	Error string
-	Delay *time.Duration // nil: the attempt counts, and the pause is the queue's own
+	Delay *time.Duration // nil: the attempt counts, and the queue chooses the pause
 }
 
-// A Nacked tells what became of a wake that was given back.
+// A Nacked is the result of a nack.
 type Nacked struct {
 	Part    WakePart
-	Stopped bool // somebody had asked to stop: it is not handed out again
-	Bury    bool // it was the last attempt: the caller buries the wake
+	Stopped bool // a member asked to stop: the wake is not handed out again
+	Bury    bool // it was the last attempt: the caller must bury the wake
 }
 
-// pauses before the attempts after the first, in seconds.
+// pauses are the pauses before the attempts after the first, in seconds.
 var pauses = [...]float64{10, 30, 120, 600}
 
-// NackWake gives a wake back; ErrWakeLost. spread, from 0.8 to 1.2, spreads the pauses of wakes that failed together.
+// NackWake gives a wake back. spread, from 0.8 to 1.2, spreads the pauses of wakes that failed together.
+// ErrWakeLost.
 func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float64) (a Nacked, err error) {
 	const release = `
 		UPDATE wakes SET id = NULL, lease_until = NULL, worker = NULL, instance = NULL, status = NULL,
@@ -132,28 +133,31 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 			_, err = tx.finish(ctx, row)
 			return err
 		}
-		attempts, pause := row.Attempts, 0.0
+		attempts := row.Attempts
+		var pause float64
 		if nack.Delay != nil {
-			attempts, pause = max(0, attempts-1), nack.Delay.Seconds()
+			attempts = max(0, attempts-1)
+			pause = nack.Delay.Seconds()
 		} else {
 			pause = spread * pauses[min(max(attempts, 1), len(pauses))-1]
 		}
 		a.Bury = attempts >= maxAttempts
-		_, err = tx.conn.Exec(ctx, release, row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
+		_, err = tx.conn.Exec(ctx, release,
+			row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
 		return err
 	})
 	return a, err
 }
 
-// UnclaimWake gives a wake back whose answer its client did not get: the attempt does not count, and there is no
-// pause.
+// UnclaimWake gives back a wake whose answer did not reach its client. The attempt does not count, and there
+// is no pause.
 func (d *DB) UnclaimWake(ctx context.Context, ref WakeRef) error {
 	var none time.Duration
 	_, err := d.NackWake(ctx, ref, Nack{Delay: &none}, 1)
 	return err
 }
 
-// An Extended tells how a wake stands after its lease was extended.
+// An Extended is the state of a wake after its lease was extended.
 type Extended struct {
 	ChannelID  uuid.UUID
 	LeaseUntil events.Time
@@ -161,14 +165,16 @@ type Extended struct {
 	Newer      int           // waking messages of the channel since the claim
 	Gone       []uuid.UUID   // claimed messages that were deleted
 	Stop       bool
-	Claimed    []uuid.UUID // the messages that were handed out, for whoever watches
+	Claimed    []uuid.UUID // the messages that were handed out, for users who watch
 }
 
-// ExtendWake extends a lease by a duration from now; also one that has expired, if nobody has claimed the wake since.
-// A status of nil leaves the status. ErrWakeLost; ErrLeaseLimit.
-func (d *DB) ExtendWake(ctx context.Context, ref WakeRef, lease time.Duration, status *string) (a Extended, err error) {
+// ExtendWake extends a lease to a duration from now. It extends an expired lease too, if no other worker has
+// claimed the wake since. If status is nil, the status stays. ErrWakeLost, ErrLeaseLimit.
+func (d *DB) ExtendWake(
+	ctx context.Context, ref WakeRef, lease time.Duration, status *string,
+) (a Extended, err error) {
 	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
-		if err := tx.unsynced(ctx); err != nil { // as a claim: a crash may undo it
+		if err := tx.unsynced(ctx); err != nil { // a crash may undo an extension, as it may undo a claim
 			return err
 		}
 		row, err := tx.fence(ctx, ref, nil)
@@ -181,7 +187,9 @@ func (d *DB) ExtendWake(ctx context.Context, ref WakeRef, lease time.Duration, s
 	return a, err
 }
 
-func (tx Tx) extend(ctx context.Context, row *wakeRow, lease time.Duration, status *string) (a Extended, err error) {
+func (tx Tx) extend(
+	ctx context.Context, row *wakeRow, lease time.Duration, status *string,
+) (a Extended, err error) {
 	const update = `
 		UPDATE wakes SET lease_until = least(clock_timestamp() + $3::interval, claimed_at + $4::interval),
 			status = coalesce($5, status)
@@ -197,7 +205,8 @@ func (tx Tx) extend(ctx context.Context, row *wakeRow, lease time.Duration, stat
 			WHERE c.id = $2 AND c.archived_seq IS NULL AND i.joined_seq <= $3)`
 	a.ChannelID = row.ChannelID
 	var seconds float64
-	err = tx.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).Scan(&a.LeaseUntil, &seconds)
+	err = tx.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).
+		Scan(&a.LeaseUntil, &seconds)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, ErrLeaseLimit
 	}
@@ -230,14 +239,15 @@ func (tx Tx) extend(ctx context.Context, row *wakeRow, lease time.Duration, stat
 			a.Claimed = append(a.Claimed, f.ID)
 		}
 	}
-	err = tx.owed(ctx, row.UserID, row.ChannelID, *row.ClaimedUpto+1, math.MaxInt64, func(*wakeFact, int16) bool {
+	from := *row.ClaimedUpto + 1
+	err = tx.owed(ctx, row.UserID, row.ChannelID, from, math.MaxInt64, func(*wakeFact, int16) bool {
 		a.Newer++
 		return a.Newer < fullWidth
 	})
 	return a, err
 }
 
-// StopWake asks the worker of a user in a channel to stop; ErrNothingToStop where there is no live lease.
+// StopWake asks the worker of a user in a channel to stop. ErrNothingToStop: there is no live lease.
 func (tx Tx) StopWake(ctx context.Context, channel uuid.UUID, user, by string) error {
 	const query = `
 		UPDATE wakes SET stopped_by = coalesce(stopped_by, $3)

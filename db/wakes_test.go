@@ -247,8 +247,8 @@ func TestWhatIsNotOwed(t *testing.T) {
 	}
 }
 
-// One message at place 50 of 100 makes every attempt fail. The others are answered, in at most thirty runs, and
-// the one is listed as dead, kept, and comes back by a retry.
+// One message at place 50 of 100 makes every attempt fail. The others are answered, in at most thirty runs,
+// and the one is listed as dead, kept, and comes back by a retry.
 func TestOneFailingMessage(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

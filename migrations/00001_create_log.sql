@@ -33,9 +33,10 @@ CREATE TABLE log_floor (
 );
 INSERT INTO log_floor (seq) VALUES (0);
 
--- log_tag returns the top bits of every advisory lock of the event log. It is a constant of this schema, so that
--- neither the locks of another application nor the event log of another schema can hold our horizon down. The
--- migration bakes the constant in: a hash may change with the server's version, but readers and writers must agree.
+-- log_tag returns the top bits of every advisory lock of the event log. It is a constant of this schema, so
+-- that neither the locks of another application nor the event log of another schema can hold our horizon
+-- down. The migration bakes the constant in: a hash may change with the server's version, but readers and
+-- writers must agree.
 -- +goose StatementBegin
 DO $do$
 BEGIN
@@ -50,13 +51,14 @@ $do$;
 --
 -- The first part is true for as long as the server process lives: system identifier, timeline, start of the
 -- postmaster, oid of the database. A process serves one life of the cluster: until a promotion, the standby's
--- process gets an error from pg_walfile_name. So the first part may stay in the session, whichever client a pooler
--- gives the session to next. The timeline alone is not enough: two standbys that are promoted separately share it.
--- A cold copy shares everything but the start.
+-- process gets an error from pg_walfile_name. So the first part may stay in the session, whichever client a
+-- pooler gives the session to next. The timeline alone is not enough: two standbys that are promoted
+-- separately share it. A cold copy shares everything but the start.
 --
--- The second part is the table events itself. Each call reads it: a restore gives the table another oid, TRUNCATE
--- gives it another file. VACUUM FULL gives it another file too. But VACUUM FULL waits for every transaction that has
--- appended, and lets nobody append meanwhile. So the new epoch's base is exact, and no stream is reset.
+-- The second part is the table events itself. Each call reads it: a restore gives the table another oid,
+-- TRUNCATE gives it another file. VACUUM FULL gives it another file too. But VACUUM FULL waits for every
+-- transaction that has appended, and lets nobody append meanwhile. So the new epoch's base is exact, and no
+-- stream is reset.
 --
 -- pg_walfile_name raises an error on a standby. A standby must neither append nor be tailed.
 -- +goose StatementBegin
@@ -77,9 +79,10 @@ END
 $$;
 -- +goose StatementEnd
 
--- log_epoch returns the current epoch. It raises FG001 if this life of the database has none: an epoch must be
--- written down before its first append. It reads the table once per transaction, because the database cannot begin
--- a new life within one. It is VOLATILE, so that it sees an epoch that was written after the calling statement began.
+-- log_epoch returns the current epoch. It raises FG001 if this life of the database has none: an epoch must
+-- be written down before its first append. It reads the table once per transaction, because the database
+-- cannot begin a new life within one. It is VOLATILE, so that it sees an epoch that was written after the
+-- calling statement began.
 -- +goose StatementBegin
 CREATE FUNCTION log_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -99,15 +102,15 @@ END
 $$;
 -- +goose StatementEnd
 
--- draw_seq takes the lock that holds the horizon down, and then the number. The order matters: the lock's key is the
--- last number that was handed out, so it is below every number drawn from here on. The lock is shared: writers never
--- wait for each other.
+-- draw_seq takes the lock that holds the horizon down, and then the number. The order matters: the lock's key
+-- is the last number that was handed out, so it is below every number drawn from here on. The lock is shared:
+-- writers never wait for each other.
 --
--- pg_sequence_last_value reads under the lock of the buffer. Selecting last_value from the sequence can show the
--- pre-logged value, up to 32 in the future.
+-- pg_sequence_last_value reads under the lock of the buffer. Selecting last_value from the sequence can show
+-- the pre-logged value, up to 32 in the future.
 --
--- draw_seq checks the epoch under the lock. So if a transaction ends an epoch and then finds no lock held, nobody
--- draws in that epoch any more.
+-- draw_seq checks the epoch under the lock. So if a transaction ends an epoch and then finds no lock held,
+-- nobody draws in that epoch any more.
 -- +goose StatementBegin
 CREATE FUNCTION draw_seq() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -119,12 +122,12 @@ END
 $$;
 -- +goose StatementEnd
 
--- The event log has one row per event, however many users hear it. There are no foreign keys: checking one would
--- lock the channel's row in every post, and cost a fifth of the throughput.
+-- The event log has one row per event, however many users hear it. There are no foreign keys: checking one
+-- would lock the channel's row in every post, and cost a fifth of the throughput.
 --
--- Retention deletes a small part of the old end of the table each day. Only a vacuum makes that space usable again,
--- so autovacuum must not wait until a fifth of the table is dead. The file is never truncated, because truncating
--- would lock out writers. The event log grows into the space again.
+-- Retention deletes a small part of the old end of the table each day. Only a vacuum makes that space usable
+-- again, so autovacuum must not wait until a fifth of the table is dead. The file is never truncated, because
+-- truncating would lock out writers. The event log grows into the space again.
 CREATE TABLE events (
     seq           bigint      NOT NULL DEFAULT draw_seq() CONSTRAINT events_pkey PRIMARY KEY,
     kind          text        NOT NULL,
@@ -141,11 +144,12 @@ COMMENT ON COLUMN events.reason IS 'turn.changed: what changed the turn';
 COMMENT ON COLUMN events.admin_user_id IS 'messages in triage: the user who hears the event as the admin, member or not';
 COMMENT ON COLUMN events.old_name IS 'channel.updated by a rename: the name until then';
 CREATE INDEX events_of_admin ON events (admin_user_id, seq) WHERE admin_user_id IS NOT NULL;
--- With this index and messages_history, a member of few channels finds what they missed without reading what other
--- channels said. Posts are most of the event log. They are not in this index and do not pay for it.
+-- With this index and messages_history, a member of few channels finds what they missed without reading what
+-- other channels said. Posts are most of the event log. They are not in this index and do not pay for it.
 CREATE INDEX events_of_channel ON events (channel_id, seq) WHERE kind <> 'message.created';
--- A rename's event keeps the name that it replaced. So the name of a channel as of any place in the event log is that
--- of the first rename after the place. The name goes when its event goes. By then nobody can ask for an older place.
+-- A rename's event keeps the name that it replaced. So the name of a channel as of any place in the event log
+-- is that of the first rename after the place. The name goes when its event goes. By then nobody can ask for
+-- an older place.
 CREATE INDEX events_renames ON events (channel_id, seq) WHERE old_name IS NOT NULL;
 
 -- log_held returns the smallest key that a writer holds. It returns NULL if no writer holds one.
@@ -162,16 +166,18 @@ END
 $$;
 -- +goose StatementEnd
 
--- log_horizon is the readers' half of draw_seq. Every number at or below horizon is committed, or will never exist.
+-- log_horizon is the readers' half of draw_seq. Every number at or below horizon is committed, or will never
+-- exist.
 --
--- It reads the last number that was handed out, and in a later statement the smallest key that is still held. A
--- writer that drew a number up to last either still holds a smaller key, or has ended. In the second case the next
--- statement sees how it ended. The function is VOLATILE, so that each statement takes a new snapshot.
+-- It reads the last number that was handed out, and in a later statement the smallest key that is still held.
+-- A writer that drew a number up to last either still holds a smaller key, or has ended. In the second case
+-- the next statement sees how it ended. The function is VOLATILE, so that each statement takes a new
+-- snapshot.
 --
--- epoch, base and head are NULL in a life of the database that has no epoch yet. contradiction says why these tables
--- cannot belong to this sequence. It is NULL if they can. What is committed is read before the last number, so that a
--- number that is drawn in between is no contradiction. Reading events first also keeps a TRUNCATE or a restore from
--- coming between the horizon and the rows of one transaction.
+-- epoch, base and head are NULL in a life of the database that has no epoch yet. contradiction says why these
+-- tables cannot belong to this sequence. It is NULL if they can. What is committed is read before the last
+-- number, so that a number that is drawn in between is no contradiction. Reading events first also keeps a
+-- TRUNCATE or a restore from coming between the horizon and the rows of one transaction.
 -- +goose StatementBegin
 CREATE FUNCTION log_horizon(
     OUT last bigint, OUT horizon bigint, OUT epoch bigint, OUT base bigint, OUT head bigint,
@@ -213,24 +219,25 @@ END
 $$;
 -- +goose StatementEnd
 
--- log_begin begins the epoch of this life of the database, unless it has begun. The caller must hold lockEpoch.
--- Nobody appends without an epoch (draw_seq). So once no key is held, the set of committed rows does not change.
+-- log_begin begins the epoch of this life of the database, unless it has begun. The caller must hold
+-- lockEpoch. Nobody appends without an epoch (draw_seq). So once no key is held, the set of committed rows
+-- does not change.
 --
--- A restore creates the primary key of a table after it has loaded the table's rows. If a primary key or the row of
--- log_floor is missing, the restore is still running. Then log_begin raises FG002. It decides nothing and writes
--- nothing, because a row that it wrote could make the restore fail.
+-- A restore creates the primary key of a table after it has loaded the table's rows. If a primary key or the
+-- row of log_floor is missing, the restore is still running. Then log_begin raises FG002. It decides nothing
+-- and writes nothing, because a row that it wrote could make the restore fail.
 --
--- The number of the epoch is the caller's clock, or more: it is above what the caller has seen, and above the epochs
--- in the table. It is not simply the next number: a copy of the database that lacks the latest epoch must not hand
--- out that epoch's number again.
+-- The number of the epoch is the caller's clock, or more: it is above what the caller has seen, and above the
+-- epochs in the table. It is not simply the next number: a copy of the database that lacks the latest epoch
+-- must not hand out that epoch's number again.
 --
--- log_begin raises the sequence to the greatest number in any table. Otherwise new numbers would lie below what
--- readers have passed. Other tables can be ahead of the event log only if the tables were copied one by one. So
--- log_begin reads them only if events is another table than before, or if the data contradicted the last epoch:
--- reading them takes some look-ups for each channel.
+-- log_begin raises the sequence to the greatest number in any table. Otherwise new numbers would lie below
+-- what readers have passed. Other tables can be ahead of the event log only if the tables were copied one by
+-- one. So log_begin reads them only if events is another table than before, or if the data contradicted the
+-- last epoch: reading them takes some look-ups for each channel.
 --
--- A new table that holds rows of the guild belongs in the list of primary keys. A new table with numbers of events
--- belongs in the calculation of top.
+-- A new table that holds rows of the guild belongs in the list of primary keys. A new table with numbers of
+-- events belongs in the calculation of top.
 -- +goose StatementBegin
 CREATE FUNCTION log_begin(clock bigint, seen bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -266,7 +273,8 @@ BEGIN
     copied := ended OR NOT EXISTS (
         SELECT FROM epochs e
         WHERE e.xid::xid = e.xmin AND substring(e.key, '[^/]*/[^/]*/[^/]*$') = substring(k, '[^/]*/[^/]*/[^/]*$'));
-    -- One COPY fills a table, all rows at once. A snapshot without the members would leave their streams silent.
+    -- One COPY fills a table, all rows at once. A snapshot without the members would leave their streams
+    -- silent.
     IF copied AND (
         EXISTS (SELECT FROM events) AND NOT (EXISTS (SELECT FROM channels) AND EXISTS (SELECT FROM members))
         OR EXISTS (SELECT FROM events WHERE kind = 'message.created') AND NOT EXISTS (SELECT FROM messages)

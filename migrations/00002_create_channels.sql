@@ -1,4 +1,5 @@
--- Channels, their members as intervals of the event log, messages, and the functions that store and read them.
+-- Channels, their members as intervals of the event log, messages, and the functions that store and read
+-- them.
 
 -- +goose Up
 
@@ -15,7 +16,8 @@ CREATE TABLE channels (
     archived_at  timestamptz,
     archived_seq bigint,
     member_count integer     NOT NULL,
-    -- The two members of a dm in byte order, with a space between (no id contains one): one dm per pair and guild.
+    -- The two members of a dm in byte order, with a space between (no id contains one): one dm per pair and
+    -- guild.
     dm_pair      text,
     wake_version integer     NOT NULL DEFAULT 0,
     turn_user_id text,
@@ -28,12 +30,12 @@ COMMENT ON COLUMN channels.turn_user_id IS 'discuss, work: whose turn it is; NUL
 CREATE UNIQUE INDEX channels_dm_unique ON channels (guild_id, dm_pair) WHERE dm_pair IS NOT NULL;
 CREATE INDEX channels_joinable ON channels (guild_id, id) WHERE NOT private AND x_type <> 'dm';
 
--- A row is one interval of membership. The member hears the events in [joined_seq, left_seq), and the event at
--- left_seq, which is the leave. position orders the members who joined with one event. Intervals stay forever,
--- because history is decided by them.
+-- A row is one interval of membership. The member hears the events in [joined_seq, left_seq), and the event
+-- at left_seq, which is the leave. position orders the members who joined with one event. Intervals stay
+-- forever, because history is decided by them.
 --
--- The intervals of one user and channel never overlap. So the only one that can hold a number is the last one that
--- begins at or below it: one entry of members_pkey, however often the user left and came back.
+-- The intervals of one user and channel never overlap. So the only one that can hold a number is the last one
+-- that begins at or below it: one entry of members_pkey, however often the user left and came back.
 CREATE TABLE members (
     channel_id uuid        NOT NULL CONSTRAINT members_channel_fkey REFERENCES channels (id),
     user_id    text        NOT NULL,
@@ -44,9 +46,9 @@ CREATE TABLE members (
     CONSTRAINT members_pkey PRIMARY KEY (channel_id, user_id, joined_seq),
     CONSTRAINT members_interval CHECK (left_seq > joined_seq)
 );
--- The order of these indexes matters. Without statistics, the planner finds one member as cheap in any index of
--- current members, and takes the index that was created last. With members_present it would read the whole roster. So
--- members_once must stay the last.
+-- The order of these indexes matters. Without statistics, the planner finds one member as cheap in any index
+-- of current members, and takes the index that was created last. With members_present it would read the whole
+-- roster. So members_once must stay the last.
 --
 -- The roster as it was, for the members that an event names.
 CREATE INDEX members_roster ON members (channel_id, joined_seq, position);
@@ -67,11 +69,11 @@ CREATE TABLE wake_lists (
     CONSTRAINT wake_lists_pkey PRIMARY KEY (channel_id, version)
 );
 
--- seq is the number of the message's event. History is ordered by it. There are no foreign keys, for the same reason
--- as in events.
+-- seq is the number of the message's event. History is ordered by it. There are no foreign keys, for the same
+-- reason as in events.
 --
--- mention_user_ids, wake_version, turn_user_id, admin_user_id and two_state decide the message's delivery, as of its
--- post: for its first event, for the events of its edits, and for every replay of them.
+-- mention_user_ids, wake_version, turn_user_id, admin_user_id and two_state decide the message's delivery, as
+-- of its post: for its first event, for the events of its edits, and for every replay of them.
 CREATE TABLE messages (
     id               uuid        NOT NULL CONSTRAINT messages_pkey PRIMARY KEY,
     channel_id       uuid        NOT NULL,
@@ -122,9 +124,9 @@ COMMENT ON COLUMN idempotency_keys.message_id IS 'the message in the answer: an 
 CREATE INDEX idempotency_keys_of_message ON idempotency_keys (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
--- An event with the rows that it refers to. Both readers of the event log select from this view. The text of a
--- message is the current one: the event log refers to it and does not copy it. The name of a channel is the name as
--- of the event: a user who left before a rename must not see the new name.
+-- An event with the rows that it refers to. Both readers of the event log select from this view. The text of
+-- a message is the current one: the event log refers to it and does not copy it. The name of a channel is the
+-- name as of the event: a user who left before a rename must not see the new name.
 CREATE VIEW event_rows AS
 SELECT e.seq, e.kind, e.user_id, e.occurred_at, e.channel_id, c.guild_id,
     coalesce((
@@ -149,10 +151,11 @@ FROM events e
 JOIN channels c ON c.id = e.channel_id
 LEFT JOIN messages m ON m.id = e.message_id;
 
--- The next three functions are separate from post_messages, because a statement pays for every sub-select in it, even
--- for those that it does not run.
+-- The next three functions are separate from post_messages, because a statement pays for every sub-select in
+-- it, even for those that it does not run.
 
--- at_list returns the mentioned users (ids with commas between) who are members of the channel, without the author.
+-- at_list returns the mentioned users (ids with commas between) who are members of the channel, without the
+-- author.
 -- +goose StatementBegin
 CREATE FUNCTION at_list(channel uuid, author text, mentioned text) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -178,8 +181,8 @@ END
 $$;
 -- +goose StatementEnd
 
--- readable reports whether a message is in a channel, at a place where the reader may read it. Posts call it inside
--- the group that all posts share, so it reads only one interval.
+-- readable reports whether a message is in a channel, at a place where the reader may read it. Posts call it
+-- inside the group that all posts share, so it reads only one interval.
 -- +goose StatementBegin
 CREATE FUNCTION readable(message uuid, channel uuid, history text, reader text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -193,23 +196,26 @@ END
 $$;
 -- +goose StatementEnd
 
--- post_messages stores messages with their events, one row each, however large the channel is. It returns one row for
--- each message, in any order. It is a function because it must take the channels' locks in a statement before the one
--- that reads the rosters, without a round trip between the two.
+-- post_messages stores messages with their events, one row each, however large the channel is. It returns one
+-- row for each message, in any order. It is a function because it must take the channels' locks in a
+-- statement before the one that reads the rosters, without a round trip between the two.
 --
--- The n-th message consists of the n-th elements. mentioned and guilds are ids with commas between. guilds are the
--- guilds that the author's token allows; NULL means all. turn and two_state apply to every message.
+-- The n-th message consists of the n-th elements. mentioned and guilds are ids with commas between. guilds
+-- are the guilds that the author's token allows; NULL means all. turn and two_state apply to every message.
 --
--- A post without a row is refused. Its channel does not exist, is archived, does not have the author as a member, or
--- (unless turns_too) is one in which members take turns. Or the message that it replies to is not readable.
+-- A post without a row is refused. Its channel does not exist, is archived, does not have the author as a
+-- member, or (unless turns_too) is one in which members take turns. Or the message that it replies to is not
+-- readable.
 --
--- A post whose row has no number is not stored either: the shared side of its channel's lock, of class lock_class, was
--- not free. post_messages never waits for a channel lock, because another transaction may hold it for long. If
--- lock_class is NULL, the transaction holds the channels' locks already. (A try would fail where others wait.)
+-- A post whose row has no number is not stored either: the shared side of its channel's lock, of class
+-- lock_class, was not free. post_messages never waits for a channel lock, because another transaction may
+-- hold it for long. If lock_class is NULL, the transaction holds the channels' locks already. (A try would
+-- fail where others wait.)
 --
--- Scalar sub-selects look up single members, and a LIMIT looks up channels. As joins, a planner without statistics
--- would read whole tables instead. The planner estimates as many rows from an unnest as come. What it estimates for
--- large rosters would make it compile the statement (jit), which costs a hundred times more than running it.
+-- Scalar sub-selects look up single members, and a LIMIT looks up channels. As joins, a planner without
+-- statistics would read whole tables instead. The planner estimates as many rows from an unnest as come. What
+-- it estimates for large rosters would make it compile the statement (jit), which costs a hundred times more
+-- than running it.
 -- +goose StatementBegin
 CREATE FUNCTION post_messages(
     lock_class integer, listed integer, turns_too boolean, turn text, two_state boolean,
@@ -223,7 +229,8 @@ DECLARE
     channel uuid;
     held uuid[] := '{}';
 BEGIN
-    -- What was acknowledged must be on disk, whatever the server's default is. And no statement may be planned again.
+    -- What was acknowledged must be on disk, whatever the server's default is. And no statement may be
+    -- planned again.
     PERFORM set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
         set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true);
     IF lock_class IS NOT NULL THEN
@@ -270,10 +277,10 @@ END
 $$;
 -- +goose StatementEnd
 
--- history_of returns the newest messages of a channel, between two numbers (both excluded), that were posted while
--- reader was a member. It alternates between the two indexes: the next message says which interval can hold it, and
--- an interval without that message says where to look for the next message. So it reads neither a run of messages
--- that are not for the reader nor a run of intervals without messages.
+-- history_of returns the newest messages of a channel, between two numbers (both excluded), that were posted
+-- while reader was a member. It alternates between the two indexes: the next message says which interval can
+-- hold it, and an interval without that message says where to look for the next message. So it reads neither
+-- a run of messages that are not for the reader nor a run of intervals without messages.
 -- +goose StatementBegin
 CREATE FUNCTION history_of(channel uuid, reader text, after_seq bigint, before_seq bigint, most bigint)
 RETURNS SETOF uuid LANGUAGE plpgsql STABLE AS $$

@@ -1,6 +1,6 @@
--- The wake queue: which user works on which messages. The event log is the queue, and posting writes nothing here.
--- wakes has a row only for a channel in which a message is owed or claimed. The rules are in db/README.md, section
--- "The wake queue".
+-- The wake queue: which user works on which messages. The event log is the queue, and posting writes nothing
+-- here. wakes has a row only for a channel in which a message is owed or claimed. The rules are in
+-- db/README.md, section "The wake queue".
 
 -- +goose Up
 
@@ -50,8 +50,8 @@ COMMENT ON COLUMN wakes.id IS 'the lease; each claim makes a new UUIDv7';
 CREATE INDEX wakes_leased ON wakes (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX wakes_tried ON wakes (first_attempt_at) WHERE first_attempt_at IS NOT NULL;
 
--- Ranges that are not handed out again, unless the user retries them. A hidden row stays, because deliveries need the
--- range.
+-- Ranges that are not handed out again, unless the user retries them. A hidden row stays, because deliveries
+-- need the range.
 CREATE TABLE wakes_dead (
     id         uuid        NOT NULL CONSTRAINT wakes_dead_pkey PRIMARY KEY,
     user_id    text        NOT NULL,
@@ -68,7 +68,8 @@ CREATE TABLE wakes_dead (
 );
 CREATE INDEX wakes_dead_of_user ON wakes_dead (user_id, channel_id, first_seq);
 
--- The instances of each worker that have claimed. A claim of a new instance takes over the leases of the others.
+-- The instances of each worker that have claimed. A claim of a new instance takes over the leases of the
+-- others.
 CREATE TABLE wake_workers (
     user_id  text        NOT NULL,
     worker   text        NOT NULL,

@@ -93,7 +93,8 @@ BEGIN
     copied := ended OR NOT EXISTS (
         SELECT FROM epochs e
         WHERE e.xid::xid = e.xmin AND substring(e.key, '[^/]*/[^/]*/[^/]*$') = substring(k, '[^/]*/[^/]*/[^/]*$'));
-    -- One COPY fills a table, all rows at once. A snapshot without the members would leave their streams silent.
+    -- One COPY fills a table, all rows at once. A snapshot without the members would leave their streams
+    -- silent.
     IF copied AND (
         EXISTS (SELECT FROM events) AND NOT (EXISTS (SELECT FROM channels) AND EXISTS (SELECT FROM members))
         OR EXISTS (SELECT FROM events WHERE kind = 'message.created') AND NOT EXISTS (SELECT FROM messages)
@@ -227,7 +228,8 @@ DECLARE
     channel uuid;
     held uuid[] := '{}';
 BEGIN
-    -- What was acknowledged must be on disk, whatever the server's default is. And no statement may be planned again.
+    -- What was acknowledged must be on disk, whatever the server's default is. And no statement may be
+    -- planned again.
     PERFORM set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
         set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true);
     IF lock_class IS NOT NULL THEN
