@@ -15,13 +15,13 @@ import (
 
 const everything = `goose_db_version, events, messages, members, wake_lists, channels, idempotency_keys, log_floor, epochs`
 
-// Whatever happens to the database, no post that is acknowledged afterwards stays silent: not on a stream
-// that was open, not for a client that comes back at its cursor, and not on a node that slept. That holds
-// where posts come at once, where the server has had the time to notice, and where no server ran meanwhile.
+// Whatever happens to the database, every post that is acknowledged afterwards reaches an open stream, a
+// client that reconnects with its cursor, and a server whose tailer did not run. This holds if posts come at
+// once, if the server had time to notice, and if no server ran meanwhile.
 //
-// noticed is what the server says. reset is what a client is told that then comes back at its cursor, and
-// restarted the same after a restart. Empty: its cursor is honoured.
-func TestEveryLifeOfTheDatabase(t *testing.T) {
+// noticed is what the server logs. reset is the reason that a reconnecting client gets. restarted is the same
+// after a restart of the server. Empty: the cursor is honoured.
+func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	const lost, unknown = db.ResetLostTail, db.ResetUnknownEpoch
 	const failedOver = "without its latest events"
@@ -167,7 +167,7 @@ func TestEveryLifeOfTheDatabase(t *testing.T) {
 				w.untilAllAreTold(open, sleeping, back)
 				want := map[string]string{"noticed": tt.reset, "restarted": tt.restarted}
 				if got := strings.Join(back.reasons(), ", "); when != "at once" && got != want[when] {
-					t.Errorf("who comes back: got the resets %q, want %q", got, want[when])
+					t.Errorf("a reconnecting client: got the resets %q, want %q", got, want[when])
 				}
 			})
 		}
@@ -192,9 +192,9 @@ func (c *lifeClient) moveTo(n *lifeNode) {
 	c.node = n
 }
 
-// While a restore goes on, or where the floor is missing for another reason, nothing is appended, and the
-// error says what to do. When that is done, posts are taken again.
-func TestAnIncompleteRestoreIsRefused(t *testing.T) {
+// While a restore is running, or if the floor is missing for another reason, nothing is appended, and the
+// error says what to do. After that, posts are accepted again.
+func TestAnIncompleteRestoreIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, harm, heal, said string }{
 		{
@@ -240,9 +240,9 @@ func TestAnIncompleteRestoreIsRefused(t *testing.T) {
 	}
 }
 
-// VACUUM FULL gives the log another file, and so begins an epoch. It happens between two posts and resets
-// nobody.
-func TestVacuumFullAmongPostsResetsNobody(t *testing.T) {
+// VACUUM FULL gives the event log another file, and so begins an epoch. It happens between two posts and
+// resets no stream.
+func TestVacuumFullDuringPostsResetsNobody(t *testing.T) {
 	t.Parallel()
 	w := newLifeWorld(t)
 	awake, other := newLifeNode(t, w.url), newLifeNode(t, w.url)
@@ -258,7 +258,7 @@ func TestVacuumFullAmongPostsResetsNobody(t *testing.T) {
 	c := dbtest.Connect(t, w.url)
 	go func() {
 		defer close(done)
-		for range round { // beside the posts of a round
+		for range round { // during the posts of a round
 			if _, err := c.Exec(context.Background(), `VACUUM FULL events`); err != nil {
 				t.Error(err)
 			}
@@ -285,8 +285,8 @@ func TestVacuumFullAmongPostsResetsNobody(t *testing.T) {
 	}
 }
 
-// A wake list that a lost tail had under the same version does not decide who is woken.
-func TestWakeListsGoWithTheirEpoch(t *testing.T) {
+// A wake list of a lost tail does not decide who is woken, even if a new list has the same version.
+func TestWakeListsAreKeptByEpoch(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -327,7 +327,7 @@ func TestWakeListsGoWithTheirEpoch(t *testing.T) {
 	if got := woken(lost); !slices.Equal(got, []string{"carol"}) {
 		t.Fatalf("got %v, want carol", got)
 	}
-	// An older copy takes over.
+	// An older copy of the database takes over.
 	exec(t, c, `DELETE FROM events WHERE seq > $1`, before)
 	exec(t, c, `DELETE FROM messages WHERE seq > $1`, before)
 	exec(t, c, `DELETE FROM wake_lists`)

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 
-// open returns a fresh database, opened.
+// open opens a new database.
 func open(t *testing.T) *db.DB {
 	t.Helper()
 	return openURL(t, dbtest.New(t))
@@ -34,7 +34,7 @@ func openURL(t *testing.T, url string) *db.DB {
 	return d
 }
 
-// create makes a channel of general type.
+// create creates a channel of type general.
 func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor) {
 	t.Helper()
 	id := uuid.Must(uuid.NewV7())
@@ -68,7 +68,7 @@ func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, men
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// historyOf collects a part of a history.
+// historyOf returns a part of a history.
 func historyOf(ctx context.Context, d *db.DB, h db.History) (found []db.StoredMessage, err error) {
 	err = d.ListMessages(ctx, h, func(m db.StoredMessage) bool {
 		found = append(found, m)

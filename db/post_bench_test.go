@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// BenchmarkPost is the hot path: one post into a channel of some size, durably. Neither its time nor
-// its allocations are to grow with the channel, but for the first members that an answer names.
+// BenchmarkPost measures the hot path: one durable post into a channel. Its time and its allocations must not
+// grow with the channel, except for the first members, whom an answer names.
 func BenchmarkPost(b *testing.B) {
 	for _, n := range memberCounts {
 		b.Run(fmt.Sprintf("members=%d", n), func(b *testing.B) {

@@ -14,12 +14,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// statistics are what the planner may know of the tables that a question reads: nothing, how they are, or
-// what autovacuum saw when it first looked at them. Autovacuum, which would choose one of these at random, is
-// off.
+// statistics are what the planner may know about the tables of a query: nothing, their current state, or what
+// autovacuum saw when it first looked at them. Autovacuum is off, because it would choose one of these at
+// random.
 var statistics = []string{"none", "fresh", "stale"}
 
-// What is asked often reads what it is about, and not all that there ever was, whatever the statistics are.
+// A frequent query reads only the rows that it needs, and not everything that ever existed, whatever the
+// statistics are.
 func TestRowsRead(t *testing.T) {
 	t.Parallel()
 	const many = 3000
@@ -82,7 +83,8 @@ func TestRowsRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := post(t, d, channel, "alice", "hi, bob")
-			return times(20, func(d *db.DB) error { // the first ones are planned for what is asked, the later ones for all
+			// Postgres plans the first queries for their values, and the later ones for all values.
+			return times(20, func(d *db.DB) error {
 				found, err := historyOf(t.Context(), d, db.History{Channel: channel, User: "bob", Limit: 50})
 				if len(found) != 1 || found[0].ID != p.ID {
 					return fmt.Errorf("got %v and error %w, want what came since", found, err)
@@ -209,7 +211,7 @@ func TestRowsRead(t *testing.T) {
 			t.Run(tt.name+", "+known+" statistics", func(t *testing.T) {
 				t.Parallel()
 				url := dbtest.New(t)
-				filler := dbtest.Connect(t, url) // what it has read is told when it ends, at the latest
+				filler := dbtest.Connect(t, url) // reports what it has read before it ends
 				noAutovacuum(t, filler)
 				d := openURL(t, url)
 				if known == "stale" {
@@ -274,8 +276,8 @@ func times(n int, ask func(*db.DB) error) func(*db.DB) error {
 	}
 }
 
-// rowsRead counts the rows of a table that were read so far, or whose entries in an index were, once the
-// backends that did so have ended.
+// rowsRead counts the rows of a table, and the entries of its indexes, that were read so far. It waits until
+// the backends that read them have ended.
 func rowsRead(t *testing.T, c *pgx.Conn, table string) int64 {
 	t.Helper()
 	backendsEnd(t, c)
@@ -285,7 +287,8 @@ func rowsRead(t *testing.T, c *pgx.Conn, table string) int64 {
 	return column[int64](t, c, query, table)[0]
 }
 
-// backendsEnd waits until no other backend is at work in the database: each has then told its statistics.
+// backendsEnd waits until no other backend works in the database. A backend reports its statistics before it
+// ends.
 func backendsEnd(t *testing.T, c *pgx.Conn) {
 	t.Helper()
 	const others = `
@@ -294,7 +297,7 @@ func backendsEnd(t *testing.T, c *pgx.Conn) {
 	eventually(t, "backends end", func() bool { return column[int64](t, c, others)[0] == 0 })
 }
 
-// comeAndGo stores so many intervals that are over, by numbers of its own, as fill does.
+// comeAndGo stores a number of past intervals. It chooses the numbers itself, as fill does.
 func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 	t.Helper()
 	exec(t, c, `
@@ -308,8 +311,8 @@ func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 	exec(t, c, `SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
 }
 
-// oftenGone is a channel in which bob came and went 8,000 times after a first message, is now, and said the
-// last one.
+// oftenGone returns a channel in which bob came and went 8,000 times after a first message. He is a member
+// now, and wrote the last message.
 func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, last db.Post) {
 	t.Helper()
 	channel, _ = create(t, d, "alice")
@@ -325,7 +328,7 @@ func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, las
 	return channel, old, post(t, d, channel, "alice", "hi, bob")
 }
 
-// channelsOf stores so many channels of one member.
+// channelsOf stores a number of channels of one member.
 func channelsOf(t *testing.T, c *pgx.Conn, member string, private bool, n int) {
 	t.Helper()
 	exec(t, c, `

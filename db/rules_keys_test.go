@@ -17,7 +17,7 @@ func key(user, route, name string) db.RequestKey {
 	return db.RequestKey{User: user, Route: route, Key: name, BodyHash: []byte("hash")}
 }
 
-// recall asks for a key in a transaction of its own, and does something while it holds it.
+// recall recalls a key in a transaction of its own, and runs a function while it holds the key.
 func recall(
 	t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile func(),
 ) (a *db.Answer, err error) {
@@ -37,7 +37,7 @@ func recall(
 	return a, err
 }
 
-func TestAKeyInFlight(t *testing.T) {
+func TestARequestInFlightRefusesTheSameKey(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	k, other := key("ann", "POST /x", "k"), key("ann", "POST /x", "k")
@@ -62,8 +62,8 @@ func TestAKeyInFlight(t *testing.T) {
 	}
 }
 
-// What fails takes its key with it.
-func TestAKeyOfWhatFailed(t *testing.T) {
+// A transaction that fails does not keep its key.
+func TestAFailedRequestDoesNotKeepItsKey(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	k, failed := key("ann", "POST /x", "k"), errors.New("it failed")
@@ -84,8 +84,8 @@ func TestAKeyOfWhatFailed(t *testing.T) {
 	}
 }
 
-// The sweeper takes all that is old, however much it is, and nothing else.
-func TestTheSweeper(t *testing.T) {
+// The sweeper deletes everything that is old, however much it is, and nothing else.
+func TestTheSweeperDeletesOldKeysOnly(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)

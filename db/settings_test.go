@@ -11,9 +11,9 @@ import (
 	"fabric-guild/events"
 )
 
-// What the environment tells other programs does not reach the server's connections. Not parallel: the
-// environment is shared.
-func TestTheEnvironmentOfOtherPrograms(t *testing.T) {
+// Environment variables for other programs do not reach the server's connections. The test is not parallel,
+// because the environment is shared.
+func TestTheEnvironmentDoesNotReachConnections(t *testing.T) {
 	url := dbtest.New(t)
 	t.Setenv("PGTARGETSESSIONATTRS", "read-only")
 	t.Setenv("PGOPTIONS", "-c default_transaction_isolation=serializable -c search_path=nowhere")
@@ -24,8 +24,8 @@ func TestTheEnvironmentOfOtherPrograms(t *testing.T) {
 	}
 }
 
-// Nor do the defaults of a role or a database.
-func TestDefaultsOfTheDatabase(t *testing.T) {
+// The defaults of a role or a database do not reach the server's connections.
+func TestDefaultsOfTheDatabaseDoNotReachConnections(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	c := dbtest.Connect(t, url)
@@ -34,7 +34,7 @@ func TestDefaultsOfTheDatabase(t *testing.T) {
 	d := works(t, url)
 	exec(t, c, `CREATE SCHEMA other`)
 	exec(t, c, `ALTER DATABASE `+name+` SET search_path = other`)
-	channel, _ := create(t, d, "alice") // goes on, also over new connections
+	channel, _ := create(t, d, "alice") // still works, over new connections too
 	for range 100 {
 		post(t, d, channel, "alice", "hi")
 	}
@@ -57,7 +57,7 @@ func TestDefaultsOfTheDatabase(t *testing.T) {
 	}
 }
 
-// works opens the database, posts, and reads what was posted.
+// works opens the database, posts, and reads the post.
 func works(t *testing.T, url string) *db.DB {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -79,9 +79,9 @@ func works(t *testing.T, url string) *db.DB {
 	return d
 }
 
-// Whatever appends ends by itself, and no plan that is made once has parallel workers. A trigger sees the
-// settings.
-func TestSettingsOfWhatAppends(t *testing.T) {
+// Every transaction that appends ends by itself, and no generic plan has parallel workers. A trigger records
+// the settings.
+func TestSettingsOfTransactionsThatAppend(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	c := dbtest.Connect(t, url)

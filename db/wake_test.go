@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A list that was replaced before anything was posted is gone; one that decided a message stays.
-func TestWakeListsThatWereNeverUsedAreNotKept(t *testing.T) {
+// A list that was replaced before any post is deleted. A list that decided a message stays.
+func TestUnusedWakeListsAreDeleted(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
