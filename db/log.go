@@ -51,9 +51,6 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 func (d *DB) tailRows(
 	ctx context.Context, after events.Cursor, limit int,
 ) (t events.Tail, again bool, err error) {
-	const rows = `
-		SELECT m.seq, m.gone,` + eventColumns + `
-		FROM event_rows m WHERE m.seq > $1 ORDER BY m.seq LIMIT $2`
 	const position = `
 		SELECT coalesce((SELECT f.seq FROM log_floor f), 0), (SELECT e.occurred_at FROM events e WHERE e.seq = $1)`
 	var h horizon
@@ -61,7 +58,7 @@ func (d *DB) tailRows(
 	var at *events.Time
 	var b pgx.Batch
 	b.Queue(selectHorizon).QueryRow(func(row pgx.Row) error { return row.Scan(h.scan()...) })
-	b.Queue(rows, after.Seq, limit).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(selectTail, after.Seq, limit).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[tailRow])
 		return err
 	})

@@ -3,6 +3,8 @@ package db
 import (
 	"context"
 	"math"
+	"reflect"
+	"strings"
 
 	"fabric-guild/events"
 
@@ -26,26 +28,33 @@ type StoredMessage struct {
 	In             *events.Interval // the interval by which the user may see it; nil: none
 }
 
-// messageColumns are the columns that decode a message. m is a row of messages, or of event_rows, which has
-// the same columns. There they are NULL in an event without a message.
-const messageColumns = `
-	m.author_user_id, m.content, m.mention_user_ids, m.reply_to, m.created_at, m.edited_at, m.edited_seq, m.deleted_at,
-	m.turn_user_id, m.admin_user_id, coalesce(m.two_state, false) AS two_state, coalesce(m.wake_version, 0) AS wake_version`
-
-// A messageRow has the messageColumns.
+// A messageRow has the columns that decode a message. They are NULL in an event without a message.
 type messageRow struct {
-	AuthorUserID   *string
-	Content        *string
-	MentionUserIDs []string `db:"mention_user_ids"`
-	ReplyTo        *uuid.UUID
-	CreatedAt      *events.Time
-	EditedAt       *events.Time
-	EditedSeq      *int64
-	DeletedAt      *events.Time
-	TurnUserID     *string
-	AdminUserID    *string
-	TwoState       bool
-	WakeVersion    int
+	AuthorUserID   *string      `db:"author_user_id"`
+	Content        *string      `db:"content"`
+	MentionUserIDs []string     `db:"mention_user_ids"`
+	ReplyTo        *uuid.UUID   `db:"reply_to"`
+	CreatedAt      *events.Time `db:"created_at"`
+	EditedAt       *events.Time `db:"edited_at"`
+	EditedSeq      *int64       `db:"edited_seq"`
+	DeletedAt      *events.Time `db:"deleted_at"`
+	TurnUserID     *string      `db:"turn_user_id"`
+	AdminUserID    *string      `db:"admin_user_id"`
+	TwoState       *bool        `db:"two_state"`
+	WakeVersion    *int         `db:"wake_version"`
+}
+
+// messageColumns are the columns of a messageRow. m is a row of messages, or of event_rows, which has the
+// same columns.
+var messageColumns = columnsOf[messageRow]("m")
+
+// columnsOf lists the columns that the db tags of a struct name, for a SELECT from row.
+func columnsOf[T any](row string) string {
+	var columns []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		columns = append(columns, row+"."+field.Tag.Get("db"))
+	}
+	return strings.Join(columns, ", ")
 }
 
 // message returns the message of a row, without its wake list. It is the only place that builds a message
@@ -58,12 +67,12 @@ func (r *messageRow) message(
 		AuthorUserID: value(r.AuthorUserID), Content: value(r.Content), MentionUserIDs: r.MentionUserIDs,
 		ReplyTo: r.ReplyTo, CreatedAt: value(r.CreatedAt), EditedAt: r.EditedAt, EditedSeq: value(r.EditedSeq),
 		Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID),
-		TwoState: r.TwoState,
+		TwoState: value(r.TwoState),
 	}
 }
 
-const selectMessage = `
-	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type,` + messageColumns + `,
+var selectMessage = `
+	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
 			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)) AS on_list,
 		i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
@@ -94,7 +103,7 @@ func scanMessage(row pgx.CollectableRow) (StoredMessage, error) {
 	}
 	m := StoredMessage{
 		Message:     r.message(r.ID, r.Seq, r.ChannelID, r.GuildID, r.XType),
-		WakeVersion: r.WakeVersion,
+		WakeVersion: value(r.WakeVersion),
 		OnList:      r.OnList,
 	}
 	if r.JoinedSeq != nil {

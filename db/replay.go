@@ -66,14 +66,6 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 				WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.joined_seq <= w.seq
 				ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR w.seq <= i.left_seq
 		)`
-	// The LIMIT keeps this a look-up for each number. For a full page, which the planner expects, it would
-	// rather read all of an event log that is not very long. A number whose event is missing gives a row without
-	// a kind. So the number of candidates decides whether this page is the last one, not the number of events
-	// that still exist.
-	const rows = `
-		SELECT p.seq, p.joined_seq, p.left_seq,` + eventColumns + `
-		FROM page p LEFT JOIN LATERAL (SELECT * FROM event_rows m WHERE m.seq = p.seq LIMIT 1) m ON true
-		ORDER BY p.seq`
 	// This must come after the rows. Retention moves the floor in the transaction that deletes, so a reader that
 	// misses deleted rows sees the new floor.
 	const floorAndEpoch = `
@@ -98,7 +90,7 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	var epoch int64
 	var b pgx.Batch
 	b.Queue(plannedOnce)
-	b.Queue(find+rows, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(find+selectPage, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
 		return err
 	})

@@ -103,8 +103,8 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*ev
 	var versions []int
 	d.mu.Lock()
 	for _, r := range rows {
-		k := wakeKey{epoch, r.ChannelID, r.WakeVersion}
-		if _, seen := found[k]; seen || r.WakeVersion == 0 {
+		k := wakeKey{epoch, r.ChannelID, value(r.WakeVersion)}
+		if _, seen := found[k]; seen || k.version == 0 {
 			continue
 		}
 		list, known := d.wake[k]
