@@ -82,7 +82,7 @@ func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 		{"the row of the epoch is another log's", unknown, unknown, "not in the table of epochs", func(w *lifeWorld) {
 			w.exec(`UPDATE epochs SET epoch = 77`)
 		}},
-		{"the row of the epoch was written anew", "", "", "", func(w *lifeWorld) {
+		{"the row of the epoch was rewritten", "", "", "", func(w *lifeWorld) {
 			w.exec(`BEGIN; CREATE TEMP TABLE e AS SELECT * FROM epochs;
 				DELETE FROM epochs; INSERT INTO epochs SELECT * FROM e; COMMIT`)
 		}},

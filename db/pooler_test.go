@@ -263,7 +263,7 @@ func TestQueryModesWithoutTypesAreRefused(t *testing.T) {
 	for _, mode := range []string{"exec", "simple_protocol"} {
 		_, err := db.Open(t.Context(), dbtest.New(t)+"&default_query_exec_mode="+mode)
 		if err == nil || !strings.Contains(err.Error(), "default_query_exec_mode") {
-			t.Errorf("%s: got %v, want an error that tells of it", mode, err)
+			t.Errorf("%s: got %v, want an error that names the mode", mode, err)
 		}
 	}
 }
