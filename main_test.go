@@ -117,7 +117,7 @@ func TestCommandLine(t *testing.T) {
 		{"a port with a host", nil, []string{"-allow-host", "guild.example:8080"}, 2, ``, `(.|\n)*a name alone(.|\n)*`},
 		{"argument too many", nil, []string{"serve", "now"}, 2, ``, `.*"now".*\n`},
 		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`},
-		{"no source of binaries", nil, []string{"-postgres-source", "nowhere"}, 2, ``, `(?s).*to be a URL, or never.*`},
+		{"no source of binaries", nil, []string{"-postgres-source", "nowhere"}, 2, ``, `(?s).*must be a URL, or never.*`},
 		{"a flag wins over its twin", []string{config.EnvPrefix + "STATE=/dev/null/none"}, []string{"token", "-state", state, "alice"}, 0, `\S+\n`, ``},
 		{"state twin", []string{config.EnvPrefix + "STATE=" + state}, []string{"token", "alice"}, 0, `\S+\n`, ``},
 		{"a token each", nil, []string{"token", "-state", state, "-ttl", "1h", "-guild", "g1", "alice", "bob"}, 0, `(ey\S+\.\S+\.\S+\n){2}`, ``},

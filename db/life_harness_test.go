@@ -150,6 +150,13 @@ func (c *lifeClient) follow(ctx context.Context) {
 	}
 }
 
+// position returns the cursor with which the client would reconnect.
+func (c *lifeClient) position() events.Cursor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.cursor
+}
+
 var contentOf = regexp.MustCompile(`"content":"([^"]+)"`)
 
 // Send implements events.Transport.

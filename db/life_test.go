@@ -125,7 +125,7 @@ func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 				first := events.Cursor{Epoch: awake.router.Position().Epoch, Seq: w.seqs[0]}
 				open := newLifeClient(t, "the open stream", awake, &first)
 				w.untilAllAreToldSince(1, open)
-				cursor := *open.cursor
+				cursor := open.position()
 				slept.wake()
 				sleeping := newLifeClient(t, "the stream of the node that sleeps", slept, &cursor)
 				w.until(func() string {

@@ -173,9 +173,10 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 func (d *DB) Memberships(
 	ctx context.Context, users []string, asOf int64, from events.Place, limit int,
 ) (map[string][]events.Membership, error) {
-	// The LIMITs keep these look-ups: a planner without statistics would read whole tables. The join with
-	// channels must drop no row, or a page that is not the last could be short. It drops none, because a foreign
-	// key keeps the channel of each membership.
+	// Only members_once fits the comparison of pairs. With a comparison of the channel alone, a planner with
+	// stale statistics walks members_pkey, through the memberships of everybody. The LIMITs keep these look-ups: a
+	// planner without statistics would read whole tables. The join with channels must drop no row, or a page that
+	// is not the last could be short. It drops none, because a foreign key keeps the channel of each membership.
 	const query = `
 		SELECT u.id, i.joined_seq, i.left_seq, c.id, c.guild_id,
 			CASE WHEN i.left_seq = 0 THEN c.name ELSE coalesce((
@@ -185,8 +186,8 @@ func (d *DB) Memberships(
 		FROM unnest($1::text[]) AS u (id)
 		CROSS JOIN LATERAL (
 			(SELECT i.channel_id, i.joined_seq, 0::bigint AS left_seq FROM members i
-			WHERE i.user_id = u.id AND i.left_seq IS NULL AND i.channel_id > $3 AND i.joined_seq <= $2
-			ORDER BY i.channel_id LIMIT $5)
+			WHERE i.user_id = u.id AND i.left_seq IS NULL AND (i.user_id, i.channel_id) > (u.id, $3) AND i.joined_seq <= $2
+			ORDER BY i.user_id, i.channel_id LIMIT $5)
 			UNION ALL
 			(SELECT i.channel_id, i.joined_seq, i.left_seq FROM members i
 			WHERE i.user_id = u.id AND i.left_seq > $4 AND i.joined_seq <= $2

@@ -162,7 +162,7 @@ func TestABadPostDoesNotFailItsGroup(t *testing.T) {
 		}
 	}
 	good.Wait()           // although another transaction holds the other channel
-	for n := 0; n < 15; { // until 15 posts wait for the channel
+	for n := 0; n < 10; { // until every connection of transactions waits for the channel
 		if err := holder.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n); err != nil {
 			t.Fatal(err)

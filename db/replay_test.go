@@ -182,7 +182,7 @@ func TestAResumeCostsWhatWasMissed(t *testing.T) {
 	posts(t, d, ours, 10)
 	crowd()
 	posts(t, d, ours, 10)
-	if crowded := resume(at.Seq); crowded > alone+alone/4 {
+	if crowded := resume(at.Seq); crowded > alone+alone/2 { // indexes of three times as many rows may be one level deeper
 		t.Errorf("got %d blocks with much before and beside it, want about %d as without", crowded, alone)
 	}
 }

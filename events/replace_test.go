@@ -55,6 +55,7 @@ func TestAStoppedClientMakesRoom(t *testing.T) {
 		time.Sleep(time.Until(start.Add(replaceAfter - time.Millisecond)))
 		wantFull(t, n)
 		time.Sleep(time.Millisecond)
+		synctest.Wait() // a heartbeat of this moment is no write under way
 		n.stopped(t)
 		wantFull(t, n) // the others are younger
 		synctest.Wait()

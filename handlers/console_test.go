@@ -116,10 +116,7 @@ func testConsoleTokenEnds(t *testing.T, b *browser) {
 func testConsoleSessionEnds(t *testing.T, b *browser) {
 	n := start(t, setup{})
 	alice := n.user("alice")
-	expired, err := n.tokens.Sign("alice", nil, time.Nanosecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expired := expiredCookie(t, n)
 	p := b.profile(t).page()
 	p.expectRefusals()
 	for _, tt := range []struct{ name, cookie, want string }{
@@ -144,6 +141,28 @@ func testConsoleSessionEnds(t *testing.T, b *browser) {
 		p.click("#find") // asks the server
 		p.awaitText("#sign-in-problem", tt.want)
 	}
+}
+
+// expiredCookie is the value of a session cookie whose token has expired.
+func expiredCookie(t *testing.T, n *node) string {
+	t.Helper()
+	token, err := n.tokens.Sign("alice", nil, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := (&user{n: n, id: "alice", token: token}).do("POST", "/api/session", nil)
+	if err != nil || a.status != 200 {
+		t.Fatalf("got %v and error %v, want a session", a, err)
+	}
+	value, _, _ := strings.Cut(a.header.Get("Set-Cookie"), ";")
+	if !eventually(func() bool {
+		me, err := (&user{n: n, id: "alice"}).do("GET", "/api/me", nil, "Cookie", value)
+		return err == nil && strings.Contains(string(me.body), "token_expired")
+	}) {
+		t.Fatal("got no end of the token")
+	}
+	_, value, _ = strings.Cut(value, "=")
+	return value
 }
 
 // A browser that keeps no cookies, or a token that is too long for one; and one that keeps nothing else.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tmaxmax/go-sse"
@@ -23,8 +24,8 @@ func TestNothingThatIsWrittenBreaksAStream(t *testing.T) {
 		var want []string
 		last := ""
 		for _, s := range evil {
-			name := strings.Map(func(r rune) rune { // a name is of one line
-				if r < ' ' || r > '~' && r < '\u00a0' {
+			name := strings.Map(func(r rune) rune { // a name is one line that shows
+				if r < ' ' || r > '~' && r < '\u00a0' || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 					return -1
 				}
 				return r

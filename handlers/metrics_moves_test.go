@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"context"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
@@ -12,6 +13,8 @@ import (
 	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/config"
+
+	"github.com/google/uuid"
 )
 
 // A mover watches which metrics are moved.
@@ -45,7 +48,8 @@ func TestEveryMetricMoves(t *testing.T) {
 	fake := centertest.New(t)
 	outside := &node{setup: setup{database: dbtest.New(t)}}
 	n := start(t, setup{
-		center: fake, database: outside.database + "&pool_max_conns=1", sendBuffer: 8 << 10, edge: config.Edge{MaxStreams: 100},
+		center: fake, database: outside.database + "&pool_max_conns=1", sendBuffer: 8 << 10,
+		edge: config.Edge{MaxStreams: 100, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	m := &mover{node: n, t: t, outside: outside, moved: map[string]bool{}}
 	alice := n.user("alice")
@@ -62,6 +66,7 @@ func TestEveryMetricMoves(t *testing.T) {
 	seen := m.streams(alice, channel)
 	m.slowReaders(alice, channel, seen)
 	m.authorities(fake, alice)
+	m.wakes(alice, channel)
 	m.database(alice, channel)
 	for _, name := range n.scrape(t).families() {
 		if !m.moved[name] {
@@ -158,6 +163,45 @@ func (m *mover) authorities(fake *centertest.Server, alice *user) {
 	m.more("fabric_guild_center_calls_total", `endpoint="admin_email"`, `outcome="status"`)
 	alice.post(m.t, alice.general(m.t, "names").Channel.ID, "<@user.name:bob>")
 	m.more("fabric_guild_center_calls_total", `endpoint="resolve_names"`, `outcome="answered"`)
+
+	// An address that brings more unknown tokens than it may.
+	for range 64 {
+		_, _ = (&user{n: m.node, id: "nobody", token: uuid.NewString()}).do("GET", "/api/me", nil, "X-Forwarded-For", "192.0.2.1")
+	}
+	m.more("fabric_guild_center_refused_total", `reason="address"`)
+	m.more("fabric_guild_refused_total", `code="too_many_sign_ins"`)
+}
+
+// wakes are claimed, lost, answered and waited for.
+func (m *mover) wakes(alice *user, channel string) {
+	t, bob := m.t, m.user("bob")
+	bob.claim(t, body{})
+	alice.says(t, channel, "some work")
+	lost := bob.wake(t, body{})
+	m.more("fabric_guild_wake_claims_total")
+	m.more("fabric_guild_wakes", `state="claimed"`)
+	m.outside.exec(t, `UPDATE wakes SET lease_until = clock_timestamp() - interval '1 second'`)
+	held := bob.wake(t, body{})
+	m.more("fabric_guild_wake_leases_expired_total")
+	bob.refused(t, 409, "wake_lost", "POST", "/api/wakes/"+lost.ID+"/ack", body{})
+	m.more("fabric_guild_wake_fenced_total")
+	bob.reply(t, held, "done", nil)
+	m.more("fabric_guild_wake_replies_total")
+	alice.says(t, channel, "more work")
+	if a, err := bob.do("GET", "/api/wakes", nil); err != nil || a.status != 200 { // scans
+		t.Fatalf("got %v and error %v, want the queue", a, err)
+	}
+	m.more("fabric_guild_wake_oldest_pending_seconds")
+	waiting := make(chan struct{})
+	go func() {
+		defer close(waiting)
+		_, _ = m.user("carol").do("POST", "/api/wakes/claim", body{"waitSeconds": 5})
+	}()
+	if !eventually(func() bool { return m.scrape(t).sum("fabric_guild_wake_claims_waiting") > 0 }) {
+		t.Error("got no claim that waits")
+	}
+	m.moved["fabric_guild_wake_claims_waiting"] = true
+	<-waiting
 }
 
 // database is what the node does with Postgres, besides the log.

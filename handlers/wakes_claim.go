@@ -190,8 +190,7 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 	}
 	end := time.Now().Add(wait)
 	for {
-		rings, rung, skip := d.look()
-		var next time.Duration
+		rings, rung, skip, next := d.look()
 		if !skip {
 			var wake *db.Wake
 			if wake, next, err = s.tryClaim(ctx, d, claim, since, rings); wake != nil || err != nil {
@@ -209,7 +208,9 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 		select {
 		case <-rung:
 		case <-timer.C:
-			d.ring() // the end of a pause or a lease is for all who wait here
+			if time.Until(end) > 0 {
+				d.ring() // the end of a pause or a lease is for all who wait here
+			}
 		case <-d.over():
 			if err := d.watch(); err != nil {
 				timer.Stop()
@@ -242,6 +243,9 @@ func (s *Server) tryClaim(ctx context.Context, d *desk, claim db.WakeClaim, sinc
 		}
 		due, next, err := s.db.Due(ctx, claim.User, claim.At)
 		if err != nil || !due && claim.Worker == "" {
+			if err == nil && unfiltered(claim) {
+				d.empty(rings, next)
+			}
 			return nil, next, err
 		}
 		a, err := s.db.Claim(ctx, claim)
@@ -263,12 +267,15 @@ func (s *Server) tryClaim(ctx context.Context, d *desk, claim db.WakeClaim, sinc
 			return a.Wake, 0, nil
 		case a.Again && ctx.Err() == nil:
 			continue
-		case len(claim.Channels) == 0 && claim.Guilds == nil:
-			d.empty(rings)
+		case unfiltered(claim):
+			d.empty(rings, a.Next)
 		}
 		return nil, a.Next, ctx.Err()
 	}
 }
+
+// unfiltered reports whether a claim takes any wake of its user, so that what it does not find nobody finds.
+func unfiltered(c db.WakeClaim) bool { return len(c.Channels) == 0 && c.Guilds == nil }
 
 // wakeItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
 func (s *Server) wakeItem(ctx context.Context, id Identity, wake *db.Wake, around int) (*wakeItem, error) {

@@ -39,6 +39,7 @@ type desk struct {
 	rung    chan struct{} // closed by the next ring
 	rings   int           // so far
 	emptyAt int           // rings when a claim without a filter last found nothing; -1: none has
+	next    time.Time     // when a pause or a lease ends, as that claim saw it; zero: nothing is paused or leased
 	stop    func()        // ends the watch
 	ended   <-chan struct{}
 }
@@ -105,18 +106,28 @@ func (d *desk) ring() {
 }
 
 // look returns the number of rings so far, and a channel that the next ring closes. skip says that since the last
-// ring a claim without a filter has found nothing.
-func (d *desk) look() (rings int, next <-chan struct{}, skip bool) {
+// ring a claim without a filter has found nothing; then next is how long it takes until a pause or a lease ends, 0
+// if none does.
+func (d *desk) look() (rings int, rung <-chan struct{}, skip bool, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.rings, d.rung, d.emptyAt == d.rings
+	if skip = d.emptyAt == d.rings; skip && !d.next.IsZero() {
+		next = max(time.Millisecond, time.Until(d.next))
+	}
+	return d.rings, d.rung, skip, next
 }
 
-// empty notes that a claim without a filter found nothing after that many rings.
-func (d *desk) empty(rings int) {
+// empty notes that a claim without a filter found nothing after that many rings, and when a pause or a lease ends.
+func (d *desk) empty(rings int, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.emptyAt = max(d.emptyAt, rings)
+	if rings < d.emptyAt {
+		return
+	}
+	d.emptyAt, d.next = rings, time.Time{}
+	if next > 0 {
+		d.next = time.Now().Add(next)
+	}
 }
 
 // watch sees to it that messages which wake the user ring this desk. It is for claims that wait; a claim that does

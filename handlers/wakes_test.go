@@ -44,8 +44,12 @@ func (u *user) claim(t testing.TB, b body) *wake {
 	}](t, u, 200, "POST", "/api/wakes/claim", b).Wake
 }
 
+// wake claims a wake that there must be. It waits, because a post is answered before this server has read it.
 func (u *user) wake(t testing.TB, b body) *wake {
 	t.Helper()
+	if b["waitSeconds"] == nil {
+		b["waitSeconds"] = 60
+	}
 	w := u.claim(t, b)
 	if w == nil {
 		t.Fatal("got no wake, want one")
@@ -73,15 +77,6 @@ func (u *user) reply(t testing.TB, w *wake, text string, more body) replied {
 		b[k] = v
 	}
 	return call[replied](t, u, 201, "POST", "/api/channels/"+w.ChannelID+"/messages", b)
-}
-
-// refuse sends a request that must be refused with a code.
-func (u *user) refuse(t testing.TB, status int, code, method, path string, b any, headers ...string) {
-	t.Helper()
-	a, err := u.do(method, path, b, headers...)
-	if err != nil || a.status != status || !strings.Contains(string(a.body), `"code":"`+code+`"`) {
-		t.Errorf("%s %s %v: got %v and %v, want %d %s", method, path, b, a, err, status, code)
-	}
 }
 
 func TestWakes(t *testing.T) {
@@ -118,16 +113,16 @@ func TestWakes(t *testing.T) {
 	if again.Message.ID != done.Message.ID || again.WakeupCount != done.WakeupCount || !slices.Equal(again.Wakeups, done.Wakeups) {
 		t.Errorf("got %+v for the same reply again, want %+v", again, done)
 	}
-	bot.refuse(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/extend", body{})
-	bot.refuse(t, 409, "wake_lost", "POST", "/api/wakes/"+uuid.NewString()+"/ack", body{})
-	bot.refuse(t, 404, "wake_not_found", "POST", "/api/wakes/soon/ack", body{})
-	bot.refuse(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "wakeId": "soon"})
-	bot.refuse(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "keepWake": true})
-	bot.refuse(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "/pass", "wakeId": w.ID})
-	bot.refuse(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 0})
-	bot.refuse(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 36000})
-	bot.refuse(t, 422, "invalid", "POST", "/api/wakes/claim", body{"instance": "i1"})
-	bot.refuse(t, 400, "cursor_malformed", "POST", "/api/wakes/claim", body{"since": "x"})
+	bot.refused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/extend", body{})
+	bot.refused(t, 409, "wake_lost", "POST", "/api/wakes/"+uuid.NewString()+"/ack", body{})
+	bot.refused(t, 404, "wake_not_found", "POST", "/api/wakes/soon/ack", body{})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "wakeId": "soon"})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "x", "keepWake": true})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "/pass", "wakeId": w.ID})
+	bot.refused(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 0})
+	bot.refused(t, 400, "malformed", "POST", "/api/wakes/claim", body{"leaseSeconds": 36000})
+	bot.refused(t, 422, "invalid", "POST", "/api/wakes/claim", body{"instance": "i1"})
+	bot.refused(t, 400, "cursor_malformed", "POST", "/api/wakes/claim", body{"since": "x"})
 }
 
 // A claim that waits gets what is posted meanwhile, and only one of many does.
@@ -219,5 +214,26 @@ func TestEachMessageIsAnsweredOnce(t *testing.T) {
 	slices.Sort(all)
 	if len(slices.Compact(all)) != posts || len(all) != posts {
 		t.Errorf("got the answers %q, want each message answered once", all)
+	}
+}
+
+// A lease that ends hands its wake to whoever waits, also if the claim that knew of the lease has gone.
+func TestLeaseEndsWhileClaimsWait(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bot := n.user("ann"), n.user("bot")
+	ops := ann.general(t, "ops", "bot").Channel.ID
+	bot.claim(t, body{})
+	ann.says(t, ops, "hello")
+	bot.wake(t, body{"leaseSeconds": 5})
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		_, _ = bot.do("POST", "/api/wakes/claim", body{"waitSeconds": 1})
+	}()
+	again := bot.wake(t, body{"waitSeconds": 60})
+	<-first
+	if again.Attempt != 2 || again.Messages[0].Content != "hello" {
+		t.Errorf("got %+v, want the second attempt", again)
 	}
 }

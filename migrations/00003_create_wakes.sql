@@ -1,6 +1,6 @@
 -- The wake queue: which user works on which messages. The event log is the queue, and posting writes nothing
 -- here. wakes has a row only for a channel in which a message is owed or claimed. The rules are in
--- db/README.md, section "The wake queue".
+-- events/README.md, section "Rules of the wake queue".
 
 -- +goose Up
 

@@ -1,9 +1,9 @@
-// Package dbtest gives each test a fresh, migrated database on a real
-// Postgres: one private cluster per test binary, started by the first test
-// that asks, one migrated template in it, and a clone for each test. The
-// cluster is a copy of one in the user's cache directory (see seed).
+// Package dbtest gives each test a fresh, migrated database on a real Postgres.
+// Each test binary has one private cluster with one migrated template, and each
+// test gets a clone of the template. The first call of New starts the cluster.
+// The cluster is a copy of one in the user's cache directory (see seed).
 //
-// Package db is imported here, so tests of db itself are in package db_test.
+// This package imports package db, so tests of db itself are in package db_test.
 package dbtest
 
 import (
@@ -19,16 +19,17 @@ import (
 	"fabric-guild/db/pgrun"
 )
 
-// What takes longer than this hangs.
+// patience is how long one step may take. A step that takes longer hangs.
 const patience = 5 * time.Minute
 
-// binary is the cluster of this test binary. Its tests share it, and only
-// Main, which outlives them all, can end it.
+// binary is the cluster of this test binary. All tests share it. Only Main can
+// stop it, because Main ends after all tests.
 var binary shared
 
 type shared struct {
-	main  bool // Main will clean up
-	start sync.Once
+	main bool // Main runs, so it will clean up
+
+	start sync.Once // sets host and err
 	host  *host
 	err   error
 
@@ -37,15 +38,15 @@ type shared struct {
 	kept   bool
 }
 
-// Main runs the tests and then stops the cluster, if one was started. It
-// removes the cluster's directory too, unless a failed test's database is in
-// it. The result is for os.Exit:
+// Main runs the tests, and then stops the cluster if one was started. It also
+// removes the cluster's directory, unless the directory has the database of a
+// failed test. The result is for os.Exit:
 //
 //	func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 func Main(m *testing.M) int {
 	binary.main = true
 	code := m.Run()
-	if binary.host == nil {
+	if binary.host == nil { // no test called New
 		return code
 	}
 	if err := binary.host.close(binary.kept); err != nil {
@@ -55,10 +56,10 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// New makes a database for the test and returns its URL. The database is
-// dropped when the test ends, with whatever is still connected to it. After a
-// failure it is kept, and the test's log tells how to reach it. Tests may run
-// in parallel: together they have 300 connections.
+// New makes a database for the test and returns its URL. At the end of the test,
+// New drops the database and ends all its connections. If the test failed, New
+// keeps the database and logs how to open it. Tests may run in parallel. All tests
+// together have 300 connections.
 func New(t testing.TB) string {
 	t.Helper()
 	if !binary.main {
@@ -69,7 +70,8 @@ func New(t testing.TB) string {
 		t.Fatal("start the tests' Postgres:", binary.err)
 	}
 	name := binary.name()
-	if err := binary.administer(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+pgrun.Owner+" OWNER "+pgrun.Owner); err != nil {
+	create := "CREATE DATABASE " + name + " TEMPLATE " + pgrun.Owner + " OWNER " + pgrun.Owner
+	if err := binary.administer(t.Context(), create); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -78,7 +80,7 @@ func New(t testing.TB) string {
 			t.Logf("the test's database is kept; to look at it: %s", binary.host.byHand(name))
 			return
 		}
-		// The test's context has ended.
+		// The test's context has ended, so this needs another one.
 		if err := binary.administer(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			t.Error(err)
 		}
@@ -86,24 +88,26 @@ func New(t testing.TB) string {
 	return binary.host.pg.URLFor(pgrun.Owner, name)
 }
 
-// NewCluster starts a cluster for this test alone, its database migrated, for
-// tests that hurt the server. Settings ("max_connections=20") win over the
-// built-in ones. It is stopped and removed when the test ends, and kept on disk
-// after a failure. It needs no Main.
+// NewCluster starts a cluster with a migrated database for this test alone. It is
+// for tests that harm the server. Settings such as "max_connections=20" override
+// the built-in ones. At the end of the test, NewCluster stops the cluster and
+// removes it. If the test failed, it keeps the cluster on disk. NewCluster works
+// without Main.
 func NewCluster(t testing.TB, settings ...string) *pgrun.Postgres {
 	t.Helper()
 	h, err := newMigratedHost(t.Context(), t.Output(), settings)
 	return h.until(t, err)
 }
 
-// newCluster starts one that fill has put into the state directory.
+// newCluster starts the cluster that fill puts into the state directory.
 func newCluster(t testing.TB, fill func(state string) error, settings []string) *pgrun.Postgres {
 	t.Helper()
 	h, err := newHost(t.Context(), t.Output(), fill, settings)
 	return h.until(t, err)
 }
 
-// until has the cluster stop at the test's end; err is that of its start.
+// until returns the cluster and stops it at the end of the test. err is the error
+// of the start: if it is not nil, until ends the test.
 func (h *host) until(t testing.TB, err error) *pgrun.Postgres {
 	t.Helper()
 	if err != nil {
@@ -120,7 +124,7 @@ func (h *host) until(t testing.TB, err error) *pgrun.Postgres {
 	return h.pg
 }
 
-// Connect opens a connection of the test's own, which is closed when the test ends.
+// Connect opens a connection and closes it at the end of the test.
 func Connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -131,13 +135,15 @@ func Connect(t testing.TB, url string) *pgx.Conn {
 	return conn
 }
 
+// open starts the cluster and sets host and err.
 func (s *shared) open() {
-	// Not a test's context: the cluster outlives the test that came first.
+	// This is not the context of a test, because the cluster outlives the first test.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s.host, s.err = newMigratedHost(ctx, os.Stderr, nil)
 }
 
+// name returns a new name for a database.
 func (s *shared) name() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,13 +151,14 @@ func (s *shared) name() string {
 	return fmt.Sprintf("test_%d", s.clones)
 }
 
+// keep makes Main keep the cluster.
 func (s *shared) keep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kept = true
 }
 
-// administer runs a statement that no transaction may hold.
+// administer runs a statement as the superuser, outside a transaction.
 func (s *shared) administer(ctx context.Context, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -18,7 +18,8 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// asChild names the test that the test binary runs as a child of itself.
+// asChild is an environment variable. It has the name of the test that the test
+// binary runs in a child process.
 const asChild = "DBTEST_CHILD"
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
@@ -30,14 +31,15 @@ func TestDatabasesAreSeparateAndMigrated(t *testing.T) {
 			t.Parallel()
 			conn := dbtest.Connect(t, dbtest.New(t))
 			var migrated bool
-			if err := conn.QueryRow(t.Context(), `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&migrated); err != nil {
+			const query = `SELECT to_regclass('goose_db_version') IS NOT NULL`
+			if err := conn.QueryRow(t.Context(), query).Scan(&migrated); err != nil {
 				t.Fatal(err)
 			}
 			if !migrated {
 				t.Error("got no table of migrations, want one")
 			}
 			if _, err := conn.Exec(t.Context(), `CREATE TABLE mine (n int)`); err != nil {
-				t.Errorf("got %v, want a table that no other test has made", err)
+				t.Errorf("got %v, want that no other test has made this table", err)
 			}
 		})
 	}
@@ -50,15 +52,16 @@ func TestDatabaseIsDroppedWithItsConnections(t *testing.T) {
 	t.Run("user", func(t *testing.T) {
 		url = dbtest.New(t)
 		var err error
-		if conn, err = pgx.Connect(t.Context(), url); err != nil { // never closed
+		conn, err = pgx.Connect(t.Context(), url) // the test does not close it
+		if err != nil {
 			t.Fatal(err)
 		}
 	})
 	if err := conn.Ping(t.Context()); err == nil {
-		t.Error("got a connection that works, want it ended with its database")
+		t.Error("the connection still works, want it ended with its database")
 	}
 	if _, err := pgx.Connect(t.Context(), url); err == nil || !strings.Contains(err.Error(), "3D000") {
-		t.Errorf("got %v, want no such database", err)
+		t.Errorf("got %v, want the error that the database does not exist", err)
 	}
 }
 
@@ -103,26 +106,30 @@ func TestFailedTestKeepsItsDatabase(t *testing.T) {
 		t.Fatalf("got no directory in %s", command)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	dbtest.NewCluster(t) // whoever cleans up leaves it alone
+	dbtest.NewCluster(t) // its clean-up must not remove the kept directory
 
 	shell := exec.CommandContext(t.Context(), "sh", "-c", command+` -Atc 'TABLE proof'`)
 	shell.Dir = "/"
-	log, err := os.Create(filepath.Join(t.TempDir(), "out")) // a pipe would wait for the server too
+	// The output goes to a file, because the server that the command starts would keep a pipe open.
+	log, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	shell.Stdout, shell.Stderr = log, log
+	shell.Stdout = log
+	shell.Stderr = log
 	err = shell.Run()
 	got, _ := os.ReadFile(log.Name())
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(got)), "\n42") {
 		t.Errorf("got %s and %v, want 42 from: %s", got, err, command)
 	}
-	if err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(strings.Split(command, " && ")[0], " start", " stop", 1)).Run(); err != nil {
+	start, _, _ := strings.Cut(command, " && ")
+	stop := strings.Replace(start, " start", " stop", 1)
+	if err := exec.CommandContext(t.Context(), "sh", "-c", stop).Run(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestKilledBinaryIsCleanedUpAfter(t *testing.T) {
+func TestNextClusterRemovesTheDirectoryOfAKilledBinary(t *testing.T) {
 	if os.Getenv(asChild) == t.Name() {
 		fmt.Printf("url: %s\n", dbtest.New(t))
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -153,20 +160,20 @@ func TestKilledBinaryIsCleanedUpAfter(t *testing.T) {
 	dir := filepath.Dir(cfg.Host)
 	dbtest.NewCluster(t)
 	if _, err := os.Stat(dir); err != nil {
-		t.Errorf("got %v, want the directory of a binary at work left alone", err)
+		t.Errorf("got %v, want that the directory of a running test binary is kept", err)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	eventually(t, "the next cluster finds the killed one's directory free", func() bool {
+	eventually(t, "a new cluster removes the directory of the killed binary", func() bool {
 		dbtest.NewCluster(t)
 		_, err := os.Stat(dir)
 		return os.IsNotExist(err)
 	})
 }
 
-// child prepares this test to run alone in another process.
+// child prepares a command that runs only this test in another process.
 func child(t *testing.T) *exec.Cmd {
 	t.Helper()
 	path, err := os.Executable()

@@ -17,12 +17,12 @@ import (
 	"fabric-guild/db/pgrun"
 )
 
-// host is a cluster in a temporary directory of its own.
+// host is a cluster in its own temporary directory.
 type host struct {
 	pg  *pgrun.Postgres
 	dir string
-	// use is locked while the directory is in use, also by a test binary that
-	// hangs; a killed one leaves it unlocked.
+	// use is a lock file. A test binary holds the lock while it uses the directory,
+	// even if it hangs. When a test binary is killed, the kernel unlocks the file.
 	use *os.File
 }
 
@@ -33,7 +33,8 @@ const (
 	keptName  = "kept"
 )
 
-// newMigratedHost starts a cluster whose database is migrated: a copy of the seed, or where there is none a new one.
+// newMigratedHost starts a cluster with a migrated database. It copies the seed. If there is no seed, it
+// makes a new cluster.
 func newMigratedHost(ctx context.Context, log io.Writer, settings []string) (*host, error) {
 	data, err := seed(ctx, log)
 	if err != nil {
@@ -52,11 +53,15 @@ func newMigratedHost(ctx context.Context, log io.Writer, settings []string) (*ho
 	return h, nil
 }
 
-// newHost starts the cluster that fill has put into the state directory; nil: a new one.
-func newHost(ctx context.Context, log io.Writer, fill func(state string) error, settings []string) (_ *host, err error) {
+// newHost starts the cluster that fill puts into the state directory. If fill is nil, newHost makes a new
+// cluster. log gets warnings of Postgres.
+func newHost(
+	ctx context.Context, log io.Writer, fill func(state string) error, settings []string,
+) (_ *host, err error) {
 	removeAbandoned()
 	h := &host{}
-	if h.dir, err = os.MkdirTemp("", dirPrefix); err != nil {
+	h.dir, err = os.MkdirTemp("", dirPrefix)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -64,11 +69,12 @@ func newHost(ctx context.Context, log io.Writer, fill func(state string) error, 
 			_ = os.RemoveAll(h.dir)
 		}
 	}()
-	// The user who runs Postgres in place of root must pass through.
+	// If root runs the tests, another user runs Postgres and must be able to enter.
 	if err := os.Chmod(h.dir, 0o711); err != nil {
 		return nil, err
 	}
-	if h.use, err = createLocked(filepath.Join(h.dir, useName)); err != nil {
+	h.use, err = createLocked(filepath.Join(h.dir, useName))
+	if err != nil {
 		return nil, err
 	}
 	all := map[string]string{"max_connections": "300"}
@@ -94,7 +100,7 @@ func newHost(ctx context.Context, log io.Writer, fill func(state string) error, 
 	return h, nil
 }
 
-// close stops the cluster and removes it, or marks it as kept.
+// close stops the cluster and unlocks its directory. It removes the directory, or with keep marks it as kept.
 func (h *host) close(keep bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -109,12 +115,13 @@ func (h *host) close(keep bool) error {
 
 func (h *host) state() string { return filepath.Join(h.dir, stateName) }
 
-// byHand is a shell command that opens a database of the cluster once the test
-// binary has ended. The server that it starts goes on until "pg_ctl stop".
+// byHand returns a shell command that opens a database of the cluster. It works
+// after the test binary has ended. It starts a server, which runs until
+// "pg_ctl stop".
 func (h *host) byHand(database string) string {
 	home := filepath.Join(h.state(), "postgres")
 	data := filepath.Join(home, "data")
-	// The first word is the path of the server that ran last.
+	// The first word is the path of the last server.
 	opts, err := os.ReadFile(filepath.Join(data, "postmaster.opts"))
 	if err != nil {
 		return err.Error()
@@ -126,10 +133,12 @@ func (h *host) byHand(database string) string {
 	if owner := ownerOf(data); os.Geteuid() == 0 {
 		start = "su -s /bin/sh -c " + quote(start) + " " + owner
 	}
-	return fmt.Sprintf("%s && %s -h %s -U %s %s", start, quote(filepath.Join(bin, "psql")), quote(home), pgrun.Superuser, database)
+	psql := quote(filepath.Join(bin, "psql"))
+	return fmt.Sprintf("%s && %s -h %s -U %s %s", start, psql, quote(home), pgrun.Superuser, database)
 }
 
-// createLocked makes a file that nobody ever sees unlocked.
+// createLocked makes a locked file. It locks the file before the rename, so no other process sees the file
+// unlocked.
 func createLocked(path string) (*os.File, error) {
 	f, err := os.Create(path + ".new")
 	if err != nil {
@@ -155,13 +164,14 @@ func removeAbandoned() {
 		if _, err := os.Lstat(filepath.Join(dir, keptName)); err == nil {
 			continue
 		}
-		// One that has no such file yet is being made.
+		// Another test binary is still making a directory without this file.
 		use, err := os.OpenFile(filepath.Join(dir, useName), os.O_RDWR|syscall.O_NOFOLLOW, 0)
 		if err != nil {
 			continue
 		}
 		if syscall.Flock(int(use.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			// The lock file goes last: its server may be dying, and get in the way this time.
+			// Remove the lock file last: a dying server may make the first step fail, and then a later call must find
+			// the directory again.
 			if os.RemoveAll(filepath.Join(dir, stateName)) == nil {
 				_ = os.RemoveAll(dir)
 			}
@@ -170,6 +180,7 @@ func removeAbandoned() {
 	}
 }
 
+// ownerOf returns the name of the owner of path.
 func ownerOf(path string) string {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -183,5 +194,5 @@ func ownerOf(path string) string {
 	return u.Username
 }
 
-// quote quotes for a shell.
+// quote quotes s for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -18,9 +18,9 @@ import (
 	"fabric-guild/db/pgrun"
 )
 
-// ListenTCP are settings with which a cluster of NewCluster can be reached over
-// TCP too, at the address; TCPURL is its URL there. The address is one of the
-// loopback network that no other cluster has.
+// ListenTCP returns settings for NewCluster with which the cluster also listens on
+// TCP, and its address. TCPURL makes a URL of the address. The address is a random
+// one in the loopback network, so that no other cluster has it.
 func ListenTCP(t testing.TB) (settings []string, addr string) {
 	t.Helper()
 	hba, err := os.CreateTemp("", "fabric-dbtest-hba-")
@@ -29,7 +29,7 @@ func ListenTCP(t testing.TB) (settings []string, addr string) {
 	}
 	t.Cleanup(func() { _ = os.Remove(hba.Name()) })
 	_, err = hba.WriteString("local all,replication all trust\nhost all all 127.0.0.0/8 trust\n")
-	// The server's user reads it.
+	// The server's user must be able to read it.
 	if err := errors.Join(err, hba.Chmod(0o644), hba.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -37,26 +37,31 @@ func ListenTCP(t testing.TB) (settings []string, addr string) {
 	return []string{"listen_addresses=" + ip, "hba_file=" + hba.Name()}, ip + ":5432"
 }
 
-// TCPURL is the URL of a cluster's database at an address: its own, or that of a
-// proxy before it.
+// TCPURL returns the URL of a cluster's database at an address. The address is the
+// cluster's own or that of a proxy in front of it.
 func TCPURL(addr string) string {
 	return fmt.Sprintf("postgres://%s@%s/%[1]s?sslmode=disable", pgrun.Owner, addr)
 }
 
-// NewCopy starts a copy of a cluster's data directory as it is now: what somebody
-// restores from a backup. See NewCluster for its end.
+// NewCopy copies the current data directory of a cluster and starts the copy, like
+// a restore from a backup. The copy ends like a cluster of NewCluster.
 func NewCopy(t testing.TB, of *pgrun.Postgres, settings ...string) *pgrun.Postgres {
 	t.Helper()
 	return newCluster(t, func(state string) error { return copyCluster(t.Context(), of, state) }, settings)
 }
 
-// NewStandby starts a copy that follows the cluster until its setting
-// primary_conninfo is emptied.
+// NewStandby is like NewCopy, but the copy follows the cluster. It stops following
+// when its setting primary_conninfo becomes empty.
 func NewStandby(t testing.TB, of *pgrun.Postgres, settings ...string) *pgrun.Postgres {
 	t.Helper()
-	return newCluster(t, func(state string) error { return copyCluster(t.Context(), of, state, "--write-recovery-conf") }, settings)
+	fill := func(state string) error {
+		return copyCluster(t.Context(), of, state, "--write-recovery-conf")
+	}
+	return newCluster(t, fill, settings)
 }
 
+// copyCluster runs pg_basebackup into the state directory, with the owner of the
+// original data directory.
 func copyCluster(ctx context.Context, of *pgrun.Postgres, state string, options ...string) error {
 	conn, err := pgx.Connect(ctx, of.URLFor(pgrun.Superuser, "postgres"))
 	if err != nil {
@@ -77,8 +82,14 @@ func copyCluster(ctx context.Context, of *pgrun.Postgres, state string, options 
 	if err := errors.Join(os.Mkdir(state, 0o711), os.Mkdir(home, 0o700)); err != nil {
 		return err
 	}
-	options = append(options, "--pgdata="+filepath.Join(home, "data"), "--checkpoint=fast", "--no-sync", "--host="+sockets, "--username="+pgrun.Superuser)
-	out, err := exec.CommandContext(ctx, filepath.Join(filepath.Dir(server), "pg_basebackup"), options...).CombinedOutput()
+	options = append(options,
+		"--pgdata="+filepath.Join(home, "data"),
+		"--checkpoint=fast",
+		"--no-sync",
+		"--host="+sockets,
+		"--username="+pgrun.Superuser)
+	tool := filepath.Join(filepath.Dir(server), "pg_basebackup")
+	out, err := exec.CommandContext(ctx, tool, options...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("pg_basebackup: %w: %s", err, out)
 	}

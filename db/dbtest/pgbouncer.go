@@ -14,16 +14,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// NewPooled makes a database like New, with a PgBouncer in transaction mode in front of it. It returns the
-// URL through that, and the one that leads to Postgres itself. Without PgBouncer the test is skipped.
+// NewPooled makes a database like New, and starts a PgBouncer in transaction mode in front of it. pooled is
+// the URL of PgBouncer, direct the URL of Postgres. If PgBouncer is not installed, NewPooled skips the test.
 func NewPooled(t testing.TB) (pooled, direct string) {
 	t.Helper()
 	bin, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		bin, err = exec.LookPath("/usr/sbin/pgbouncer") // not in everyone's PATH
+		bin, err = exec.LookPath("/usr/sbin/pgbouncer") // often not in PATH
 	}
 	if err != nil {
-		t.Skip("this is about PgBouncer, which is not installed: apt install pgbouncer")
+		t.Skip("this test needs PgBouncer, which is not installed: apt install pgbouncer")
 	}
 	direct = New(t)
 	config, err := pgx.ParseConfig(direct)
@@ -34,15 +34,17 @@ func NewPooled(t testing.TB) (pooled, direct string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// It refuses root, and the socket's directory lets nobody in but Postgres' own user.
+	// PgBouncer refuses to run as root. Only the user of Postgres can enter the socket's directory. So
+	// PgBouncer runs as that user.
 	owner := socket.Sys().(*syscall.Stat_t)
 	dir, err := os.MkdirTemp("", "pgbouncer")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	users, settings := filepath.Join(dir, "users"), filepath.Join(dir, "pgbouncer.ini")
-	// Few connections, so that transactions of one client come to different processes.
+	users := filepath.Join(dir, "users")
+	settings := filepath.Join(dir, "pgbouncer.ini")
+	// With few connections, different processes run the transactions of one client.
 	err = os.WriteFile(settings, fmt.Appendf(nil, `
 [databases]
 %s = host=%s port=%d
@@ -77,7 +79,7 @@ unix_socket_dir = %s
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("PgBouncer's own words:\n%s", log.String())
+			t.Logf("log of PgBouncer:\n%s", log.String())
 		}
 	})
 	pooled = fmt.Sprintf("postgres://%s@/%s?host=%s&port=6432", config.User, config.Database, dir)

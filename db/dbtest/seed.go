@@ -21,16 +21,16 @@ import (
 	"fabric-guild/migrations"
 )
 
-// seedKept is how long a seed that nobody uses is kept. Each takes about 40 MB.
+// seedKept is how long an unused seed is kept. A seed takes about 40 MB.
 const seedKept = 7 * 24 * time.Hour
 
-// seed returns the data directory of a cluster that was migrated and stopped, for copyData. It is made once for
-// each Postgres and schema and kept in the user's cache directory, for the test binaries of all checkouts. It is
-// empty where there is no place to keep one.
+// seed returns the data directory of a migrated and stopped cluster, for copyData. It makes one seed for each
+// version of Postgres and of the schema, and keeps the seed in the user's cache directory. The test binaries
+// of all checkouts share it. seed returns an empty path if there is no place to keep a seed.
 func seed(ctx context.Context, log io.Writer) (data string, err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return "", nil // no home: each test binary makes its own cluster
+		return "", nil // without a home, each test binary makes its own cluster
 	}
 	key, err := seedKey(ctx)
 	if err != nil || key == "" {
@@ -39,7 +39,7 @@ func seed(ctx context.Context, log io.Writer) (data string, err error) {
 	all := filepath.Join(cache, "fabric-guild", "dbtest")
 	data = filepath.Join(all, key)
 	now := time.Now()
-	if os.Chtimes(data, now, now) == nil { // it is there; and removeOldSeeds sees that it is used
+	if os.Chtimes(data, now, now) == nil { // the seed exists; its new time tells removeOldSeeds that it is used
 		return data, nil
 	}
 	if err := os.MkdirAll(all, 0o700); err != nil {
@@ -50,7 +50,7 @@ func seed(ctx context.Context, log io.Writer) (data string, err error) {
 		return "", err
 	}
 	defer func() { _ = lock.Close() }()
-	// A maker that was killed has let go of the lock.
+	// If a process was killed while it made the seed, the kernel released its lock.
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", err
 	}
@@ -61,7 +61,7 @@ func seed(ctx context.Context, log io.Writer) (data string, err error) {
 	return data, makeSeed(ctx, log, data)
 }
 
-// makeSeed leaves a complete seed at data or none.
+// makeSeed makes a complete seed at data. If it fails, it makes none.
 func makeSeed(ctx context.Context, log io.Writer, data string) error {
 	h, err := newHost(ctx, log, nil, nil)
 	if err != nil {
@@ -76,14 +76,14 @@ func makeSeed(ctx context.Context, log io.Writer, data string) error {
 		err = copyTree(ctx, filepath.Join(h.state(), "postgres", "data"), next)
 	}
 	if err == nil {
-		syscall.Sync() // a crash of the machine must not leave half of it under its name
+		syscall.Sync() // after a crash of the machine, an incomplete seed must not have the final name
 		err = os.Rename(next, data)
 	}
 	return errors.Join(err, h.close(false))
 }
 
-// removeOldSeeds removes what nobody has used for long, and what a maker that was killed has left. Its caller holds
-// the lock.
+// removeOldSeeds removes seeds that are unused for longer than seedKept, and incomplete seeds of killed
+// processes. The caller must hold the lock.
 func removeOldSeeds(all string) {
 	entries, err := os.ReadDir(all)
 	if err != nil {
@@ -91,16 +91,20 @@ func removeOldSeeds(all string) {
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err == nil && e.IsDir() && (strings.HasSuffix(e.Name(), ".new") || time.Since(info.ModTime()) > seedKept) {
+		if err != nil || !e.IsDir() {
+			continue
+		}
+		if strings.HasSuffix(e.Name(), ".new") || time.Since(info.ModTime()) > seedKept {
 			_ = os.RemoveAll(filepath.Join(all, e.Name()))
 		}
 	}
 }
 
-// copyData fills a state directory with a seed.
+// copyData makes a state directory and copies the seed into it.
 func copyData(ctx context.Context, data, state string) error {
 	home := filepath.Join(state, "postgres")
-	if err := errors.Join(os.Mkdir(state, 0o711), os.Chmod(state, 0o711), os.Mkdir(home, 0o700)); err != nil {
+	err := errors.Join(os.Mkdir(state, 0o711), os.Chmod(state, 0o711), os.Mkdir(home, 0o700))
+	if err != nil {
 		return err
 	}
 	if err := copyTree(ctx, data, filepath.Join(home, "data")); err != nil {
@@ -114,7 +118,7 @@ func copyData(ctx context.Context, data, state string) error {
 	return os.Lchown(home, int(owner.Uid), int(owner.Gid))
 }
 
-// copyTree copies a directory with its modes and, for root, its owners.
+// copyTree copies a directory with its modes. If root runs it, it also copies the owners.
 func copyTree(ctx context.Context, from, to string) error {
 	out, err := exec.CommandContext(ctx, "cp", "-a", from, to).CombinedOutput()
 	if err != nil {
@@ -123,8 +127,8 @@ func copyTree(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// seedKey stands for all that makes a seed what it is: the Postgres, the migrations, and the sources of what runs
-// them. It is empty where the sources are not found, from which a test binary was built.
+// seedKey returns a hash of everything that a seed depends on: the version of Postgres, the migrations, and
+// the Go files that run them. It returns an empty key if it does not find those Go files.
 func seedKey(ctx context.Context) (string, error) {
 	version, err := pgrun.Version(ctx)
 	if err != nil {
@@ -145,7 +149,7 @@ func seedKey(ctx context.Context) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:12]), err
 }
 
-// hashFiles adds the files of a pattern, without tests.
+// hashFiles adds the files that match a pattern to h. It leaves out tests.
 func hashFiles(h hash.Hash, files fs.FS, pattern string) error {
 	names, err := fs.Glob(files, pattern)
 	if err != nil {
@@ -165,7 +169,7 @@ func hashFiles(h hash.Hash, files fs.FS, pattern string) error {
 	return nil
 }
 
-// moduleRoot is the directory of this module's go.mod; go test runs tests below it.
+// moduleRoot returns the directory of this module's go.mod. "go test" runs tests below that directory.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"fabric-guild/db/dbtest"
 )
 
-// Test binaries that start at the same time make one seed; what a killed maker has left is removed, and so is
-// what nobody has used for long.
+// Test binaries that start at the same time make only one seed. They also remove the incomplete seed of a
+// killed process and a seed that is unused for a long time.
 func TestSeedIsMadeOnce(t *testing.T) {
 	if os.Getenv(asChild) == t.Name() {
 		wantMigrated(t)
@@ -26,8 +26,8 @@ func TestSeedIsMadeOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	long := time.Now().Add(-30 * 24 * time.Hour)
-	if err := os.Chtimes(filepath.Join(seeds, "old"), long, long); err != nil {
+	longAgo := time.Now().Add(-30 * 24 * time.Hour)
+	if err := os.Chtimes(filepath.Join(seeds, "old"), longAgo, longAgo); err != nil {
 		t.Fatal(err)
 	}
 	var children []*exec.Cmd
@@ -41,7 +41,7 @@ func TestSeedIsMadeOnce(t *testing.T) {
 	}
 	for _, cmd := range children {
 		if err := cmd.Wait(); err != nil {
-			t.Error("a test binary on a shared seed:", err)
+			t.Error("a test binary with a shared seed:", err)
 		}
 	}
 	var names []string
@@ -50,7 +50,7 @@ func TestSeedIsMadeOnce(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	if err != nil || len(names) != 3 || !strings.Contains(strings.Join(names, " "), "lock young") {
-		t.Errorf("got %q and %v, want one seed, the lock, and what is young", names, err)
+		t.Errorf("got %q and %v, want one seed, the lock, and the young seed", names, err)
 	}
 }
 
@@ -63,7 +63,7 @@ func TestWithoutAHomeThereIsNoSeed(t *testing.T) {
 	cmd := child(t)
 	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME=", "HOME=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("got %v, want a cluster of its own: %s", err, out)
+		t.Errorf("got %v, want that the test binary makes its own cluster: %s", err, out)
 	}
 }
 

@@ -13,16 +13,19 @@ import (
 	"syscall"
 )
 
-// account is the user that Postgres runs as: ourselves, or for root, whom
-// Postgres refuses, another.
+// account is the user that Postgres runs as. Normally that is the user of this
+// program. Postgres refuses to run as root, so root hands it to another user.
 type account struct {
 	name     string
 	uid, gid uint32
-	other    bool // not ourselves
+	other    bool // not the user of this program
 }
 
-// accountFor picks the owner of an existing cluster. For a new one it is
-// ourselves, and for root the user postgres, else nobody.
+// accountFor picks the account for the cluster in home. An existing cluster
+// runs as its owner. A new cluster runs as the user of this program, or, if
+// that is root, as the user postgres or else the user nobody. accountFor returns
+// an error if this program cannot run anything as the owner, or if no account
+// is suitable.
 func accountFor(home string) (account, error) {
 	self := account{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
 	self.name = userName(self.uid)
@@ -40,7 +43,8 @@ func accountFor(home string) (account, error) {
 	}
 	if self.uid != 0 {
 		if owner.other {
-			return self, fmt.Errorf("%s belongs to user %s: run as that user or choose another -state", home, owner.name)
+			return self, fmt.Errorf("%s belongs to user %s: run as that user or choose another -state",
+				home, owner.name)
 		}
 		return self, nil
 	}
@@ -56,12 +60,14 @@ func accountFor(home string) (account, error) {
 			}
 		}
 	}
-	return self, errors.New("postgres refuses to run as root, and there is neither a user postgres nor nobody: run as another user or pass -database-url")
+	return self, errors.New("postgres refuses to run as root, and there is neither a user postgres " +
+		"nor nobody: run as another user or pass -database-url")
 }
 
-// command prepares a program that runs as the account in directory dir. It
-// gets next to nothing of our environment: PG* variables would change what it
-// does, and our secrets are none of its business.
+// command prepares a program that runs as the account in the directory dir.
+// When ctx ends, the program gets SIGINT. The program gets only a few
+// environment variables: PG* variables would change what it does, and it must
+// not see the secrets of this process.
 func (a account) command(ctx context.Context, dir, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = dir
@@ -71,7 +77,8 @@ func (a account) command(ctx context.Context, dir, path string, args ...string) 
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
 	}
-	// A process group of its own, so that Ctrl-C reaches us alone.
+	// With its own process group, the program does not get the terminal's Ctrl-C.
+	// Only this process gets it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if a.other {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid}
@@ -80,7 +87,7 @@ func (a account) command(ctx context.Context, dir, path string, args ...string) 
 	return cmd
 }
 
-// own gives a directory that we made to the account.
+// own makes the account the owner of dir, a directory that this process made.
 func (a account) own(dir string) error {
 	if !a.other {
 		return nil
@@ -88,9 +95,9 @@ func (a account) own(dir string) error {
 	return os.Lchown(dir, int(a.uid), int(a.gid))
 }
 
-// makeStateDir makes dir and, in it, the cluster's home. Where the account is
-// not ourselves, the directories made on the way can be passed through, not
-// listed; the mode of a directory that was there is left alone.
+// makeStateDir makes dir, its missing parents, and the cluster's home in dir.
+// If another user runs Postgres, that user can enter the new directories but
+// not list them. makeStateDir does not change the mode of existing directories.
 func makeStateDir(dir string, a account) error {
 	mode := fs.FileMode(0o700)
 	if a.other {
@@ -111,14 +118,18 @@ func makeStateDir(dir string, a account) error {
 	if err != nil || fi.Sys().(*syscall.Stat_t).Uid == a.uid {
 		return err
 	}
-	// Left by a crash between the two steps above, or not ours.
+	// A crash between Mkdir and own leaves an empty directory. A directory with
+	// content is not one of ours.
 	if entries, err := os.ReadDir(home); err != nil || len(entries) > 0 {
-		return errors.Join(fmt.Errorf("%s belongs to root, and Postgres refuses to run as root: move it away or choose another -state", home), err)
+		refusal := fmt.Errorf("%s belongs to root, and Postgres refuses to run as root: "+
+			"move it away or choose another -state", home)
+		return errors.Join(refusal, err)
 	}
 	return a.own(home)
 }
 
-// MakeDirs is os.MkdirAll whatever the umask.
+// MakeDirs makes dir and its missing parents with exactly this mode, whatever
+// the umask is. It leaves existing directories unchanged.
 func MakeDirs(dir string, mode fs.FileMode) error {
 	err := os.Mkdir(dir, mode)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -16,14 +16,14 @@ func TestRootHandsPostgresToAnotherUser(t *testing.T) {
 	needRoot(t)
 	pg := start(t, stateDir(t))
 	if got := ownerOf(t, pg.cluster.data); got == 0 {
-		t.Errorf("got data of user %d, want another", got)
+		t.Errorf("got data of user %d, want another user", got)
 	}
 	if got := ownerOf(t, "/proc/"+strconv.Itoa(pg.Pid())); got == 0 {
-		t.Errorf("got a server of user %d, want another", got)
+		t.Errorf("got a server of user %d, want another user", got)
 	}
 }
 
-func TestClosedDirectoryIsExplained(t *testing.T) {
+func TestErrorNamesTheClosedDirectory(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	dir := stateDir(t)
@@ -40,11 +40,11 @@ func TestClosedDirectoryIsExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := fi.Mode().Perm(), os.FileMode(0o700); got != want {
-		t.Errorf("got mode %o, want %o as before", got, want)
+		t.Errorf("got mode %o, want the mode unchanged: %o", got, want)
 	}
 }
 
-func TestNormalUser(t *testing.T) {
+func TestNormalUserRunsPostgres(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	nobody, err := user.Lookup("nobody")
@@ -69,7 +69,8 @@ func TestNormalUser(t *testing.T) {
 	executable := filepath.Join(filepath.Dir(dir), "program")
 	copyFile(t, executable, self(t))
 
-	h := startHelper(t, dir, executable, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}})
+	attr := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	h := startHelper(t, dir, executable, attr)
 	exec1(t, connect(t, h.line), `CREATE TABLE kept AS SELECT 1`)
 	if got, want := ownerOf(t, filepath.Join(dir, "postgres", "data")), uint32(uid); got != want {
 		t.Errorf("got data of user %d, want %d", got, want)
@@ -79,7 +80,8 @@ func TestNormalUser(t *testing.T) {
 		t.Errorf("got %v from the helper, want an orderly end", err)
 	}
 
-	// Root goes on as the cluster's owner, whoever it would pick for a new one.
+	// Root runs an existing cluster as its owner, even if root would pick another
+	// user for a new cluster.
 	pg := start(t, dir)
 	query[int](t, connect(t, pg.URL()), `SELECT * FROM kept`)
 	if got, want := ownerOf(t, "/proc/"+strconv.Itoa(pg.Pid())), uint32(uid); got != want {
@@ -87,13 +89,13 @@ func TestNormalUser(t *testing.T) {
 	}
 	stop(t, pg)
 
-	// A normal user can't take what belongs to another.
+	// A normal user can't run a cluster of another user.
 	other := stateDir(t)
 	stop(t, start(t, other))
 	if ownerOf(t, filepath.Join(other, "postgres")) == uint32(uid) {
 		t.Skip("no user postgres")
 	}
-	h = startHelper(t, other, executable, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}})
+	h = startHelper(t, other, executable, attr)
 	_ = h.cmd.Wait()
 	if want := "belongs to user"; !strings.Contains(h.line, want) {
 		t.Errorf("got %q, want %q", h.line, want)
@@ -103,7 +105,7 @@ func TestNormalUser(t *testing.T) {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can be another user")
+		t.Skip("only root can run programs as another user")
 	}
 }
 

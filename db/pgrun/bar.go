@@ -6,19 +6,24 @@ import (
 	"strings"
 )
 
-// Bar shows how far a download has come: on a terminal as a bar that grows in its line, elsewhere as a line
-// for each quarter. The result is for Config.Fetching.
+// Bar returns a function for Config.Fetching that shows the progress of a download on w. On a terminal it
+// draws a bar that grows in place. Elsewhere it writes one line for each quarter. It shows nothing while the
+// total is unknown.
 func Bar(w io.Writer, terminal bool) func(done, total int64) {
-	const width, mega = 30, 1 << 20
+	const (
+		width = 30
+		mega  = 1 << 20
+	)
 	shown := int64(-1)
 	return func(done, total int64) {
 		if total <= 0 {
 			return
 		}
-		step, steps := done*width/total, int64(width)
+		steps := int64(width)
 		if !terminal {
-			step, steps = done*4/total, 4
+			steps = 4
 		}
+		step := done * steps / total
 		if step == shown {
 			return
 		}
@@ -31,7 +36,9 @@ func Bar(w io.Writer, terminal bool) func(done, total int64) {
 		if step == steps {
 			end = "\n"
 		}
-		_, _ = fmt.Fprintf(w, "\r[%s%s] %.1f of %.1f MiB%s", strings.Repeat("#", int(step)), strings.Repeat(" ", int(steps-step)),
+		full := strings.Repeat("#", int(step))
+		empty := strings.Repeat(" ", int(steps-step))
+		_, _ = fmt.Fprintf(w, "\r[%s%s] %.1f of %.1f MiB%s", full, empty,
 			float64(done)/mega, float64(total)/mega, end)
 	}
 }

@@ -20,7 +20,8 @@ type binaries struct {
 
 func (b binaries) path(name string) string { return filepath.Join(b.dir, name) }
 
-// usualPlaces are patterns of where distributions keep the server's binaries.
+// usualPlaces returns patterns of the directories where distributions keep the
+// server's binaries.
 func usualPlaces() []string {
 	return []string{
 		"/usr/lib/postgresql/*/bin", // Debian, Ubuntu
@@ -33,19 +34,23 @@ func usualPlaces() []string {
 	}
 }
 
-const howToInstall = `install it (Debian, Ubuntu: "apt install postgresql"; Fedora, RHEL: "dnf install postgresql-server") or pass -database-url`
+const howToInstall = `install it (Debian, Ubuntu: "apt install postgresql"; ` +
+	`Fedora, RHEL: "dnf install postgresql-server") or pass -database-url`
 
 var errNoPostgres = errors.New("no Postgres on this machine")
 
-// obtainBinaries finds them, or where there are none that will do, fetches them.
+// obtainBinaries returns what findBinaries finds. If it finds no suitable
+// binaries and cfg allows it, obtainBinaries fetches them.
 func obtainBinaries(ctx context.Context, a account, cfg Config, want int) (binaries, error) {
 	found, missing := findBinaries(ctx, a, cfg.BinDir, want, cfg.places)
-	fetchable := errors.Is(missing, errNoPostgres) || missing != nil && want == releaseMajor && found.major != want
+	fetchable := errors.Is(missing, errNoPostgres) ||
+		missing != nil && want == releaseMajor && found.major != want
 	if !fetchable || cfg.Source == "" || cfg.BinDir != "" {
 		return found, missing
 	}
 	if err := fetch(ctx, cfg); err != nil {
-		if !errors.Is(missing, errNoPostgres) { // there is one, but not the one that made the data
+		if !errors.Is(missing, errNoPostgres) {
+			// The machine has Postgres, but not the version that made the data.
 			return found, fmt.Errorf("%w; and it could not be fetched: %w", missing, err)
 		}
 		return found, fmt.Errorf("%w, and it could not be fetched (%w): %s", errNoPostgres, err, howToInstall)
@@ -53,10 +58,14 @@ func obtainBinaries(ctx context.Context, a account, cfg Config, want int) (binar
 	return findBinaries(ctx, a, cfg.BinDir, want, cfg.places)
 }
 
-// findBinaries looks in override alone when that is given, else in places and
-// then along PATH. want is the major version of an existing cluster, for which
-// no other will do; 0 takes the newest.
-func findBinaries(ctx context.Context, a account, override string, want int, places []string) (binaries, error) {
+// findBinaries looks for postgres and initdb. If override is not empty, it looks
+// only there. Otherwise it looks in places and then along PATH. want is the
+// major version of an existing cluster: no other version can serve it. If want
+// is 0, findBinaries takes the newest. On a version mismatch it returns the
+// newest binaries together with the error.
+func findBinaries(
+	ctx context.Context, a account, override string, want int, places []string,
+) (binaries, error) {
 	if override != "" {
 		b, err := inspect(ctx, a, override)
 		if err != nil {
@@ -94,11 +103,12 @@ func (b binaries) match(want int) error {
 	if want == 0 || want == b.major {
 		return nil
 	}
-	return fmt.Errorf("the data was made by Postgres %d, and %s holds %d: install Postgres %d, or move the data over with pg_upgrade or pg_dump",
+	return fmt.Errorf("the data was made by Postgres %d, and %s holds %d: "+
+		"install Postgres %d, or move the data over with pg_upgrade or pg_dump",
 		want, b.dir, b.major, want)
 }
 
-// candidates lists the directories that hold both binaries.
+// candidates returns the directories that hold both binaries.
 func candidates(places []string) []string {
 	var dirs []string
 	for _, pattern := range places {
@@ -121,7 +131,8 @@ func candidates(places []string) []string {
 
 var majorVersion = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
-// inspect asks the server in dir for its version, as the account that will run it.
+// inspect runs "postgres -V" in dir to learn its version. It runs the program as
+// the account that will run the server, to check that this account can.
 func inspect(ctx context.Context, a account, dir string) (binaries, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -137,7 +148,7 @@ func inspect(ctx context.Context, a account, dir string) (binaries, error) {
 	}
 	match := majorVersion.FindSubmatch(out)
 	if match == nil {
-		return b, fmt.Errorf("%s tells no version: %q", b.path("postgres"), out)
+		return b, fmt.Errorf("%s prints no version: %q", b.path("postgres"), out)
 	}
 	b.major, err = strconv.Atoi(string(match[1]))
 	return b, err

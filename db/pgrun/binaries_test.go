@@ -24,14 +24,27 @@ func TestFindBinaries(t *testing.T) {
 		major    int
 		err      []string
 	}{
-		{rule: "new data gets the newest", places: places, major: 15},
-		{rule: "data gets its own version", places: places, want: 14, major: 14},
+		{rule: "new data gets the newest version", places: places, major: 15},
+		{rule: "existing data gets its own version", places: places, want: 14, major: 14},
 		{rule: "an override wins", override: filepath.Join(base, "9", "bin"), places: places, major: 9},
-		{rule: "an override of another version is refused", override: filepath.Join(base, "9", "bin"), want: 15, err: []string{"Postgres 15", "holds 9"}},
-		{rule: "an override without Postgres is refused", override: base, places: places, err: []string{base, "no Postgres in"}},
-		{rule: "another version is refused", places: places, want: 12, err: []string{"install Postgres 12"}},
-		{rule: "none: tell what to install", err: []string{"no Postgres", "apt install postgresql", "dnf install postgresql-server", "-database-url"}},
-		{rule: "none: empty places", places: []string{filepath.Join(base, "none")}, err: []string{"apt install postgresql"}},
+		{
+			rule: "an override with another version is an error", override: filepath.Join(base, "9", "bin"), want: 15,
+			err: []string{"Postgres 15", "holds 9"},
+		},
+		{
+			rule: "an override without Postgres is an error", override: base, places: places,
+			err: []string{base, "no Postgres in"},
+		},
+		{rule: "another version is an error", places: places, want: 12, err: []string{"install Postgres 12"}},
+		{
+			rule: "without Postgres the error says what to install",
+			err:  []string{"no Postgres", "apt install postgresql", "dnf install postgresql-server", "-database-url"},
+		},
+		{
+			rule:   "without Postgres in the places the error says what to install",
+			places: []string{filepath.Join(base, "none")},
+			err:    []string{"apt install postgresql"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {

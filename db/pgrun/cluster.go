@@ -15,25 +15,27 @@ import (
 	"time"
 )
 
-// cluster is a data directory and who and what serves it.
+// cluster is a data directory, and the account and the binaries that serve it.
 type cluster struct {
-	home     string // owned by the account, 0700
-	data     string // in home; complete once it exists
+	home     string // owned by the account, mode 0700
+	data     string // in home; if it exists, it is complete
 	account  account
 	binaries binaries
 }
 
-// halfMade begins the name of a data directory under construction.
+// halfMade is the prefix of the name of a data directory under construction.
 const halfMade = "data.new-"
 
-// prepare finds the binaries, makes the data directory when there is none and
-// checks that it can be served. An existing one is never changed or removed.
+// prepare finds the binaries, checks that the account can use the cluster, and
+// makes the data directory if it is missing. It never changes or removes an
+// existing data directory.
 func (c *cluster) prepare(ctx context.Context, cfg Config, claim *os.File) error {
 	major, err := dataVersion(c.data)
 	if err != nil {
 		return err
 	}
-	if c.binaries, err = obtainBinaries(ctx, c.account, cfg, major); err != nil {
+	c.binaries, err = obtainBinaries(ctx, c.account, cfg, major)
+	if err != nil {
 		return err
 	}
 	if err := c.reachable(ctx); err != nil {
@@ -47,8 +49,8 @@ func (c *cluster) prepare(ctx context.Context, cfg Config, claim *os.File) error
 	return c.create(ctx, claim)
 }
 
-// dataVersion is the major version that made the data directory, or 0 when
-// there is none.
+// dataVersion returns the major version of Postgres that made the data
+// directory, or 0 if the directory does not exist.
 func dataVersion(data string) (int, error) {
 	b, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -67,8 +69,8 @@ func dataVersion(data string) (int, error) {
 	return major, nil
 }
 
-// reachable checks that the account can enter the cluster's home. It tries
-// rather than reads permission bits, which are not all that counts.
+// reachable checks that the account can enter the cluster's home. It tries it
+// instead of reading permission bits, because access depends on more than those.
 func (c *cluster) reachable(ctx context.Context) error {
 	if !c.account.other || c.enters(ctx, c.home) {
 		return ctx.Err()
@@ -79,17 +81,19 @@ func (c *cluster) reachable(ctx context.Context) error {
 			blocked = dir
 		}
 	}
-	return fmt.Errorf("postgres refuses root and runs as user %s, who cannot enter %s: choose another -state, such as /var/lib/fabric-guild, or \"chmod o+x\" that directory, or pass -database-url",
+	return fmt.Errorf("postgres refuses root and runs as user %s, who cannot enter %s: choose another -state, "+
+		"such as /var/lib/fabric-guild, or \"chmod o+x\" that directory, or pass -database-url",
 		c.account.name, blocked)
 }
 
+// enters reports whether the account can run Postgres in dir.
 func (c *cluster) enters(ctx context.Context, dir string) bool {
 	return c.account.command(ctx, dir, c.binaries.path("postgres"), "-V").Run() == nil
 }
 
-// create makes the data directory beside its place, with its role and
-// database, and moves it there when it is complete. What a crash or an error on
-// the way leaves, the next start removes.
+// create builds a data directory with its role and database under a temporary
+// name in home, and renames it when it is complete. If a crash or an error
+// leaves an incomplete directory, the next start removes it.
 func (c *cluster) create(ctx context.Context, claim *os.File) error {
 	next := filepath.Join(c.home, halfMade+strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err := c.build(ctx, next, claim); err != nil {
@@ -101,6 +105,7 @@ func (c *cluster) create(ctx context.Context, claim *os.File) error {
 	return syncDir(c.home)
 }
 
+// build runs initdb on data, and makes the role and the database.
 func (c *cluster) build(ctx context.Context, data string, claim *os.File) error {
 	initdb := c.account.command(ctx, c.home, c.binaries.path("initdb"),
 		"--pgdata="+data, "--username="+Superuser, "--encoding=UTF8", "--locale=C",
@@ -113,14 +118,15 @@ func (c *cluster) build(ctx context.Context, data string, claim *os.File) error 
 	// The server's single-user mode needs no socket and leaves nothing running.
 	single := c.account.command(ctx, c.home, c.binaries.path("postgres"),
 		"--single", "-D", data, "-c", "exit_on_error=on", "template1")
-	single.Stdin = strings.NewReader("CREATE ROLE " + Owner + " LOGIN;\nCREATE DATABASE " + Owner + " OWNER " + Owner + ";\n")
+	single.Stdin = strings.NewReader("CREATE ROLE " + Owner + " LOGIN;\n" +
+		"CREATE DATABASE " + Owner + " OWNER " + Owner + ";\n")
 	return runTool(ctx, single, claim)
 }
 
-// runTool runs a command that ends by itself and dies with us. Its processes
-// inherit the server lock.
+// runTool runs a command until it ends. On Linux the command dies with this
+// process. Its processes inherit the server lock.
 func runTool(ctx context.Context, cmd *exec.Cmd, claim *os.File) error {
-	runtime.LockOSThread() // the death signal tells of a thread's end
+	runtime.LockOSThread() // the kernel sends the death signal when this thread ends
 	defer runtime.UnlockOSThread()
 	setDeathSignal(cmd.SysProcAttr)
 	cmd.ExtraFiles = []*os.File{claim}
@@ -129,13 +135,13 @@ func runTool(ctx context.Context, cmd *exec.Cmd, claim *os.File) error {
 		return fmt.Errorf("%s: %w", filepath.Base(cmd.Path), ctx.Err())
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, telling(string(out)))
+		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, summary(string(out)))
 	}
 	return nil
 }
 
-// removeHalfMade removes what a crash while creating left. The caller holds
-// the server lock, so nobody works there.
+// removeHalfMade removes incomplete data directories that a crash in create
+// left. The caller must hold the server lock, so that no process uses them.
 func (c *cluster) removeHalfMade() {
 	entries, err := os.ReadDir(c.home)
 	if err != nil {
@@ -148,9 +154,10 @@ func (c *cluster) removeHalfMade() {
 	}
 }
 
-// removeStalePidFile removes the pid file of a server that was killed when its
-// number now belongs to a zombie or to a stranger, which Postgres takes for a
-// running server. Where the number is free Postgres sees that itself.
+// removeStalePidFile removes the pid file of a killed server if its process id
+// now belongs to a zombie or to an unrelated process. Postgres would mistake
+// that process for a running server. If no process has the id, Postgres detects
+// that itself. removeStalePidFile returns an error if a server really runs.
 func (c *cluster) removeStalePidFile() error {
 	path := filepath.Join(c.data, "postmaster.pid")
 	b, err := os.ReadFile(path)

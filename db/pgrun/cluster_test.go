@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-func TestHalfMadeClusterIsMadeAnew(t *testing.T) {
+func TestIncompleteClusterIsReplaced(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
 	pg := start(t, dir)
 	stop(t, pg)
-	// As if the program had been killed just before the rename.
+	// This is the state after the program was killed just before the rename.
 	left := filepath.Join(pg.cluster.home, halfMade+"x")
 	if err := os.Rename(pg.cluster.data, left); err != nil {
 		t.Fatal(err)
@@ -21,7 +21,7 @@ func TestHalfMadeClusterIsMadeAnew(t *testing.T) {
 	pg = start(t, dir)
 	connect(t, pg.URL())
 	if exists(left) {
-		t.Errorf("got %s still there, want it removed", left)
+		t.Errorf("%s still exists, want it removed", left)
 	}
 }
 
@@ -40,7 +40,7 @@ func TestInterruptedCreationLeavesNothing(t *testing.T) {
 	connect(t, start(t, dir).URL())
 }
 
-func TestForeignDirectoryIsLeftAlone(t *testing.T) {
+func TestForeignDataDirectoryIsKept(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
 	pg := start(t, dir)
@@ -55,11 +55,11 @@ func TestForeignDirectoryIsLeftAlone(t *testing.T) {
 	_, err := Start(t.Context(), Config{Dir: dir})
 	wantError(t, err, pg.cluster.data, "no Postgres data directory")
 	if !exists(precious) {
-		t.Error("got the directory removed, want it left alone")
+		t.Error("the directory was removed, want it unchanged")
 	}
 }
 
-func TestOtherMajorVersionIsRefused(t *testing.T) {
+func TestDataOfAnotherMajorVersionIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
 	pg := start(t, dir)
@@ -82,8 +82,9 @@ func TestOtherMajorVersionIsRefused(t *testing.T) {
 	query[int](t, connect(t, start(t, dir).URL()), `SELECT * FROM kept`)
 }
 
-func TestFailedStartTellsWhatPostgresSaid(t *testing.T) {
+func TestFailedStartReturnsWhatPostgresLogged(t *testing.T) {
 	t.Parallel()
-	_, err := Start(t.Context(), Config{Dir: stateDir(t), Settings: map[string]string{"shared_buffers": "nonsense"}})
+	settings := map[string]string{"shared_buffers": "nonsense"}
+	_, err := Start(t.Context(), Config{Dir: stateDir(t), Settings: settings})
 	wantError(t, err, "postgres ended", "shared_buffers", "nonsense")
 }

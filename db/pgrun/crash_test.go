@@ -18,7 +18,7 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
+func TestKilledServerIsRestartedAtTheSameURL(t *testing.T) {
 	t.Parallel()
 	pg := start(t, stateDir(t))
 	pool, err := pgxpool.New(t.Context(), pg.URL())
@@ -29,7 +29,8 @@ func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), `CREATE TABLE kept AS SELECT 42 AS n`); err != nil {
 		t.Fatal(err)
 	}
-	// As if a stranger had got the killed server's number.
+	// The lock file of the socket names an unrelated process, as if that process had
+	// got the killed server's process id.
 	lock := filepath.Join(pg.sockets, socketName+".lock")
 	if err := os.WriteFile(lock, fmt.Appendln(nil, stranger(t, pg.cluster, "sleep", "600")), 0o600); err != nil {
 		t.Fatal(err)
@@ -50,8 +51,8 @@ func TestKilledServerIsReplacedAtTheSameURL(t *testing.T) {
 	verifyChecksums(t, pg.cluster)
 }
 
-// Something that cleans up removes the socket's directory, or the socket alone. The process is well, but
-// nobody can connect any more: it is restarted, at the same URL.
+// A cleanup program may remove the socket's directory or only the socket. The server process still runs, but
+// nobody can connect any more. So the server is restarted, at the same URL.
 func TestRemovedSocketIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	quick := defaultRestarts
@@ -66,7 +67,7 @@ func TestRemovedSocketIsMadeAgain(t *testing.T) {
 		if err := remove(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it can be reached without its "+name, func() bool {
+		eventually(t, "the server accepts connections after its "+name+" was removed", func() bool {
 			return pg.Pid() != before && ping(t.Context(), pg.URL()) == nil
 		})
 		if got := query[int](t, connect(t, pg.URL()), `SELECT n FROM kept`); got != 42 {
@@ -77,14 +78,14 @@ func TestRemovedSocketIsMadeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := fi.Mode().Perm(); got != 0o700 || fi.Sys().(*syscall.Stat_t).Uid != pg.cluster.account.uid {
-			t.Errorf("got mode %o of the socket's directory and another owner, want one of the server's user alone", got)
+			t.Errorf("got mode %o of the socket's directory, want 700 and the server's user as the owner", got)
 		}
 	}
 	stop(t, pg)
 	verifyChecksums(t, pg.cluster)
 }
 
-// Where the socket's directory was, somebody else has put one of theirs: nothing is served there.
+// If another user puts a directory at the path of the socket's directory, no server uses it.
 func TestForeignSocketDirectoryIsNotUsed(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Dir(stateDir(t))
@@ -93,33 +94,37 @@ func TestForeignSocketDirectoryIsNotUsed(t *testing.T) {
 		"open to others": func(path string) error {
 			return errors.Join(os.Mkdir(path, 0o700), c.account.own(path), os.Chmod(path, 0o755))
 		},
-		"that others pass through": func(path string) error { return errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, 0o701)) },
-		"a link":                   func(path string) error { return os.Symlink("/tmp", path) },
+		"that others can enter": func(path string) error {
+			return errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, 0o701))
+		},
+		"a link": func(path string) error { return os.Symlink("/tmp", path) },
 	} {
 		path := filepath.Join(dir, socketDirPrefix+name)
 		if err := make(path); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.restoreSocketDir(path); err == nil {
-			t.Errorf("%s: got it used, want it refused", name)
+			t.Errorf("%s: the directory was used, want an error", name)
 		}
 	}
 	mine := filepath.Join(dir, socketDirPrefix+"mine")
 	for range 2 {
 		if err := c.restoreSocketDir(mine); err != nil {
-			t.Errorf("got %v, want the directory made, and then used again", err)
+			t.Errorf("got %v, want the directory made first and used again then", err)
 		}
 	}
 }
 
-// The socket is where nothing cleans up, unless its path would be too long.
+// The socket is in the state directory, where no cleanup program removes it, unless its path would be too
+// long there.
 func TestSocketIsInTheStateDirectory(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
 	if err := MakeDirs(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	// What enters a directory is the account's own program.
+	// makeSocketDir runs a program of the server as its account, so this test needs a
+	// complete cluster.
 	pg := start(t, dir)
 	if got := filepath.Dir(pg.sockets); got != dir {
 		t.Errorf("got the socket's directory in %s, want %s", got, dir)
@@ -138,7 +143,7 @@ func TestSocketIsInTheStateDirectory(t *testing.T) {
 	}
 }
 
-func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
+func TestSupervisorGivesUpAfterTooManyDeaths(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
 	found, err := findBinaries(t.Context(), accountOfTest(t), "", 0, usualPlaces())
@@ -155,7 +160,11 @@ func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
 		}
 	}
 	pg := startWith(t, Config{Dir: dir, BinDir: bin, restarts: restartPolicy{
-		firstPause: time.Millisecond, longestPause: 2 * time.Millisecond, youngAge: time.Minute, youngDeaths: 3, lookEvery: time.Minute,
+		firstPause:   time.Millisecond,
+		longestPause: 2 * time.Millisecond,
+		youngAge:     time.Minute,
+		youngDeaths:  3,
+		lookEvery:    time.Minute,
 	}})
 	if err := os.Remove(filepath.Join(bin, "postgres")); err != nil {
 		t.Fatal(err)
@@ -166,10 +175,10 @@ func TestServerThatKeepsDyingIsGivenUp(t *testing.T) {
 	select {
 	case <-pg.Done():
 	case <-time.After(ssetest.Patience):
-		t.Fatal("got no end, want the server given up")
+		t.Fatal("Done stays open, want it closed after the last attempt")
 	}
-	wantError(t, pg.Err(), "given up after 3 attempts", bin)
-	wantError(t, pg.Stop(t.Context()), "given up")
+	wantError(t, pg.Err(), "gave up after 3 attempts", bin)
+	wantError(t, pg.Stop(t.Context()), "gave up")
 	start(t, dir)
 }
 
@@ -182,14 +191,16 @@ func TestKilledProgramLeavesACleanCluster(t *testing.T) {
 	// Commit without a pause until the connection breaks.
 	committed := make(chan int)
 	began := make(chan struct{})
+	ctx := context.WithoutCancel(t.Context())
 	go func() {
 		n := 0
 		for {
-			if _, err := conn.Exec(context.WithoutCancel(t.Context()), `INSERT INTO kept VALUES ($1)`, n+1); err != nil {
+			if _, err := conn.Exec(ctx, `INSERT INTO kept VALUES ($1)`, n+1); err != nil {
 				committed <- n
 				return
 			}
-			if n++; n == 100 {
+			n++
+			if n == 100 {
 				close(began)
 			}
 		}
@@ -201,15 +212,15 @@ func TestKilledProgramLeavesACleanCluster(t *testing.T) {
 	}
 	_ = h.cmd.Wait()
 
-	pg := start(t, dir) // at once, with the orphaned server still shutting down
+	pg := start(t, dir) // at once, while the orphaned server is still shutting down
 	want := <-committed
 	conn = connect(t, pg.URL())
-	// An insert that was cut off before its answer may have committed.
+	// The last insert may have committed although its answer did not arrive.
 	if got := query[int](t, conn, `SELECT count(*) FROM kept`); got < want || got > want+1 {
-		t.Errorf("got %d rows, want the %d that were committed", got, want)
+		t.Errorf("got %d rows, want the %d that were committed, or one more", got, want)
 	}
 	if exists(sockets) {
-		t.Errorf("got %s of the killed program, want it removed", sockets)
+		t.Errorf("%s of the killed program still exists, want it removed", sockets)
 	}
 	_ = conn.Close(t.Context())
 	stop(t, pg)
@@ -222,7 +233,7 @@ func TestStartWaitsForAnOrphanedServer(t *testing.T) {
 	h := startHelper(t, dir, self(t), nil)
 	conn := connect(t, h.line)
 	exec1(t, conn, `CREATE TABLE kept AS SELECT 1`)
-	resume := suspend(t, conn) // the shutdown waits for it
+	resume := suspend(t, conn) // the shutdown waits for this backend
 	if err := h.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -239,11 +250,11 @@ func TestStartWaitsForAnOrphanedServer(t *testing.T) {
 		resume()
 	}})
 	if len(told) != 1 || !strings.Contains(told[0], "waiting") {
-		t.Errorf("got %q, want to hear of the wait", told)
+		t.Errorf("got progress lines %q, want one about the wait", told)
 	}
 	query[int](t, connect(t, pg.URL()), `SELECT * FROM kept`)
 	if exists(conn.Config().Host) {
-		t.Errorf("got %s of the killed program, want it removed", conn.Config().Host)
+		t.Errorf("%s of the killed program still exists, want it removed", conn.Config().Host)
 	}
 }
 
@@ -254,7 +265,8 @@ func TestStalePidFile(t *testing.T) {
 	stop(t, pg)
 	c := pg.cluster
 	pidFile := filepath.Join(c.data, "postmaster.pid")
-	// All run as the server's user: others' processes Postgres itself ignores.
+	// All these processes run as the server's user. Postgres itself ignores the
+	// processes of other users.
 	leave := func(t *testing.T, pid int) {
 		t.Helper()
 		content := strconv.Itoa(pid) + "\n" + c.data + "\n1\n5432\n/nowhere\n\n  1 1\nready\n"
@@ -266,7 +278,7 @@ func TestStalePidFile(t *testing.T) {
 		}
 	}
 
-	t.Run("of a stranger", func(t *testing.T) {
+	t.Run("of an unrelated process", func(t *testing.T) {
 		leave(t, stranger(t, c, "sleep", "600"))
 		stop(t, start(t, dir))
 	})
@@ -289,19 +301,20 @@ func TestStalePidFile(t *testing.T) {
 			_ = server.Process.Signal(syscall.SIGINT)
 			_ = server.Wait()
 		}()
-		eventually(t, "it is ready", func() bool {
+		eventually(t, "the server is ready", func() bool {
 			b, err := os.ReadFile(pidFile)
 			return err == nil && strings.Contains(string(b), "ready")
 		})
 		_, err := Start(t.Context(), Config{Dir: dir})
 		wantError(t, err, c.data, "is served by process "+strconv.Itoa(server.Process.Pid))
 		if !exists(pidFile) {
-			t.Error("got no pid file, want that of a living server left alone")
+			t.Error("the pid file of a running server was removed, want it unchanged")
 		}
 	})
 }
 
-// stranger runs a program as the server's user and returns its process id.
+// stranger starts a program as the server's user and returns its process id. The
+// program is killed at the end of the test.
 func stranger(t *testing.T, c cluster, name string, args ...string) int {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -319,15 +332,17 @@ func stranger(t *testing.T, c cluster, name string, args ...string) int {
 	return cmd.Process.Pid
 }
 
-// verifyChecksums reads every page of a cluster that was shut down cleanly.
+// verifyChecksums checks every page of a cluster. The cluster must be shut down
+// cleanly.
 func verifyChecksums(t *testing.T, c cluster) {
 	t.Helper()
 	tool := c.binaries.path("pg_checksums")
 	if !exists(tool) {
 		t.Skip("no pg_checksums")
 	}
-	if out, err := c.account.command(t.Context(), c.home, tool, "--check", "-D", c.data).CombinedOutput(); err != nil {
-		t.Errorf("got %v: %s, want sound pages", err, out)
+	out, err := c.account.command(t.Context(), c.home, tool, "--check", "-D", c.data).CombinedOutput()
+	if err != nil {
+		t.Errorf("got %v: %s, want correct checksums", err, out)
 	}
 }
 

@@ -17,18 +17,19 @@ import (
 	"time"
 )
 
-// DefaultSource is where the binaries of a machine without Postgres come from: a project that builds each
-// release of PostgreSQL, unchanged, for many platforms.
+// DefaultSource is the URL from which a machine without Postgres gets its binaries. The project behind it
+// builds each release of PostgreSQL, unchanged, for many platforms.
 const DefaultSource = "https://github.com/theseus-rs/postgresql-binaries/releases/download"
 
-// The release that is fetched.
+// The release that fetch gets.
 const (
 	releaseMajor   = 18
 	releaseVersion = "18.4.0"
 )
 
-// releaseDigests are the SHA-256 of the archives of the release, by their names. They stand here, and not
-// beside the archive: whoever can replace the one there can replace the other. A new release needs new ones.
+// releaseDigests maps the name of each archive of the release to its SHA-256. The digests are part of this
+// program and not fetched with the archive: an attacker who can replace the archive can also replace a digest
+// beside it. A new release needs new digests.
 var releaseDigests = map[string]string{
 	"postgresql-18.4.0-x86_64-unknown-linux-gnu":  "65c06cf318b9a57525d842d658d6d18cd461d12b3a89b57d6d8ed7cccbe2db53",
 	"postgresql-18.4.0-aarch64-unknown-linux-gnu": "569984d426365c6ca3c197d2b3a999b73161ff1f3abc963824a8c3624620e5dd",
@@ -37,17 +38,19 @@ var releaseDigests = map[string]string{
 }
 
 const (
-	fetchStall = 30 * time.Second // without a byte
-	fetchBytes = 256 << 20        // of the archive
+	fetchStall = 30 * time.Second // longest time without a byte
+	fetchBytes = 256 << 20        // largest archive
 )
 
-// fetchedDir is where fetched binaries are kept: below the state directory, one directory a release.
+// fetchedDir returns the directory of fetched binaries below the state directory. It holds one directory for
+// each release.
 func fetchedDir(state string) string { return filepath.Join(state, "postgres-binaries") }
 
-// fetchedPlaces is where findBinaries looks for them.
+// fetchedPlaces returns the pattern with which findBinaries looks for fetched binaries.
 func fetchedPlaces(state string) string { return filepath.Join(fetchedDir(state), "*", "bin") }
 
-// releaseName is the name of the archive for this platform, and of the one directory in it.
+// releaseName returns the name of the archive for this platform, without its suffix. The archive contains one
+// directory of the same name.
 func releaseName() (string, error) {
 	cpu := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	system := map[string]string{"linux": "unknown-linux-gnu", "darwin": "apple-darwin"}[runtime.GOOS]
@@ -57,8 +60,9 @@ func releaseName() (string, error) {
 	return "postgresql-" + releaseVersion + "-" + cpu + "-" + system, nil
 }
 
-// fetch gets the binaries into the state directory, whole or not at all. The archive must have the digest that
-// this program knows, from whatever source it comes. An archive without one is not asked for.
+// fetch downloads the binaries into the state directory. It puts all of them there or nothing. The archive
+// must have the digest that this program knows, even if the user configures another source. fetch requests no
+// archive for which it knows no digest.
 func fetch(ctx context.Context, cfg Config) error {
 	name, err := releaseName()
 	if err != nil {
@@ -70,12 +74,14 @@ func fetch(ctx context.Context, cfg Config) error {
 	}
 	from := strings.TrimSuffix(cfg.Source, "/") + "/" + releaseVersion + "/" + name + ".tar.gz"
 	home := fetchedDir(cfg.Dir)
-	cfg.Progress(fmt.Sprintf("no Postgres on this machine that would do: fetching Postgres %s once, into %s, from %s (forbid it with -postgres-source never)",
-		releaseVersion, home, from))
+	cfg.Progress(fmt.Sprintf("this machine has no suitable Postgres: fetching Postgres %s once, "+
+		"into %s, from %s (forbid it with -postgres-source never)", releaseVersion, home, from))
 	if err := MakeDirs(home, 0o755); err != nil {
 		return err
 	}
-	if leftovers, err := filepath.Glob(filepath.Join(home, ".new-*")); err == nil { // of a crash; the state directory is ours alone
+	// A crash may have left temporary directories. This process holds the lock of the state directory, so no
+	// other process uses them.
+	if leftovers, err := filepath.Glob(filepath.Join(home, ".new-*")); err == nil {
 		for _, dir := range leftovers {
 			_ = os.RemoveAll(dir)
 		}
@@ -93,7 +99,8 @@ func fetch(ctx context.Context, cfg Config) error {
 	if err := unpack(archive, unpacked); err != nil {
 		return fmt.Errorf("unpack %s: %w", from, err)
 	}
-	if !exists(filepath.Join(unpacked, name, "bin", "postgres")) || !exists(filepath.Join(unpacked, name, "bin", "initdb")) {
+	bin := filepath.Join(unpacked, name, "bin")
+	if !exists(filepath.Join(bin, "postgres")) || !exists(filepath.Join(bin, "initdb")) {
 		return fmt.Errorf("%s holds no postgres and initdb in %s/bin", from, name)
 	}
 	if err := os.Rename(filepath.Join(unpacked, name), filepath.Join(home, name)); err != nil {
@@ -102,17 +109,19 @@ func fetch(ctx context.Context, cfg Config) error {
 	return syncDir(home)
 }
 
-// download puts what is at url into a file, and returns an error unless its SHA-256 is want.
+// download writes the content of url to file. It returns an error unless the content's SHA-256 is want.
 func download(ctx context.Context, url, file, want string, fetching func(done, total int64)) error {
 	client := &http.Client{
 		Transport: &http.Transport{
-			Proxy:       http.ProxyFromEnvironment,
-			DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second,
-			ResponseHeaderTimeout: fetchStall, ForceAttemptHTTP2: true,
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: fetchStall,
+			ForceAttemptHTTP2:     true,
 		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) == 10 || via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
-				return errors.New("too many redirects, or one away from https")
+				return errors.New("too many redirects, or a redirect away from https")
 			}
 			return nil
 		},
@@ -128,16 +137,19 @@ func download(ctx context.Context, url, file, want string, fetching func(done, t
 		return err
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); got != want {
-		return fmt.Errorf("%s has the SHA-256 %s and must have %s: it is not used", url, got, want)
+		return fmt.Errorf("%s has the SHA-256 %s and must have %s: the archive is not used", url, got, want)
 	}
 	return f.Close()
 }
 
-// get copies what is at url, which is to be at most limit bytes and to come without long pauses.
-func get(ctx context.Context, client *http.Client, url string, to io.Writer, limit int64, fetching func(done, total int64)) error {
+// get copies the content of url to a writer. It returns an error if the content is larger than limit bytes,
+// or if no byte arrives for fetchStall.
+func get(ctx context.Context, client *http.Client, url string, to io.Writer, limit int64,
+	fetching func(done, total int64),
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stall := time.AfterFunc(fetchStall, func() { cancel(fmt.Errorf("nothing came for %v", fetchStall)) })
+	stall := time.AfterFunc(fetchStall, func() { cancel(fmt.Errorf("no data arrived for %v", fetchStall)) })
 	defer stall.Stop()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -156,7 +168,8 @@ func get(ctx context.Context, client *http.Client, url string, to io.Writer, lim
 	n, err := io.Copy(to, readerFunc(func(b []byte) (int, error) {
 		n, err := body.Read(b)
 		stall.Reset(fetchStall)
-		if done += int64(n); fetching != nil {
+		done += int64(n)
+		if fetching != nil {
 			fetching(done, answer.ContentLength)
 		}
 		return n, err

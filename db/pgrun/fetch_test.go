@@ -21,12 +21,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// source serves the machine's own binaries in the layout of DefaultSource, and counts what is asked for.
+// source serves the machine's own binaries in the layout of DefaultSource, and records the paths of all
+// requests.
 type source struct {
 	*httptest.Server
 	name    string // of the archive
 	archive []byte
-	asked   []string
+	asked   []string // paths
 }
 
 func newSource(t *testing.T) *source {
@@ -41,7 +42,8 @@ func newSource(t *testing.T) *source {
 	}
 	entries := map[string]string{}
 	for _, tool := range []string{"postgres", "initdb"} {
-		// Where a distribution's server finds the rest of it goes by the place of its binaries.
+		// A server finds its other files relative to its binaries, so the archive holds scripts that run the
+		// binaries in their place.
 		entries[name+"/bin/"+tool] = fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\"\n", b.path(tool))
 	}
 	s := &source{name: name, archive: pack(t, entries)}
@@ -58,7 +60,7 @@ func newSource(t *testing.T) *source {
 	return s
 }
 
-// digests are the right ones of the archive as it is now.
+// digests returns the correct digest of the current archive.
 func (s *source) digests() map[string]string {
 	return map[string]string{s.name: fmt.Sprintf("%x", sha256.Sum256(s.archive))}
 }
@@ -85,7 +87,7 @@ func pack(t *testing.T, entries map[string]string) []byte {
 	return b.Bytes()
 }
 
-// without is a state directory of a machine without Postgres.
+// without returns the configuration of a machine without Postgres.
 func without(t *testing.T, source string) Config {
 	t.Helper()
 	t.Setenv("PATH", "/nowhere") // not parallel
@@ -100,7 +102,7 @@ func TestBinariesAreFetchedOnce(t *testing.T) {
 	cfg.Progress = func(line string) { said = append(said, line) }
 	var done, total int64
 	cfg.Fetching = func(d, t int64) { done, total = d, t }
-	old := syscall.Umask(0o077) // the server's user is to read them nevertheless
+	old := syscall.Umask(0o077) // the server's user must be able to read the files nevertheless
 	defer syscall.Umask(old)
 
 	pg := startWith(t, cfg)
@@ -108,8 +110,13 @@ func TestBinariesAreFetchedOnce(t *testing.T) {
 		t.Errorf("got %d", got)
 	}
 	stop(t, pg)
-	if len(said) != 2 || !strings.Contains(said[0], s.URL) || !strings.Contains(said[0], cfg.Dir) || !strings.Contains(said[0], "-postgres-source never") {
-		t.Errorf("got %q, want first what comes from where to where, and how to forbid it", said)
+	if len(said) != 2 {
+		t.Errorf("got %d lines of progress, want 2: %q", len(said), said)
+	}
+	for _, part := range []string{s.URL, cfg.Dir, "-postgres-source never"} {
+		if len(said) == 0 || !strings.Contains(said[0], part) {
+			t.Errorf("got %q, want the first line to contain %q", said, part)
+		}
 	}
 	if int(done) != len(s.archive) || done != total {
 		t.Errorf("got progress up to %d of %d, want %d", done, total, len(s.archive))
@@ -126,7 +133,8 @@ func TestBinariesAreFetchedOnce(t *testing.T) {
 	}
 }
 
-// A user who is not root: the test is run as one, or root becomes nobody.
+// A user who is not root can fetch the binaries too. If root runs this test, the helper runs as the user
+// nobody.
 func TestANormalUserFetchesToo(t *testing.T) {
 	s := newSource(t)
 	dir := stateDir(t)
@@ -155,7 +163,7 @@ func TestANormalUserFetchesToo(t *testing.T) {
 	}
 }
 
-func TestWhatCanNotBeFetched(t *testing.T) {
+func TestFailedFetchIsAnErrorAndLeavesNothing(t *testing.T) {
 	name, err := releaseName()
 	if err != nil {
 		t.Fatal(err)
@@ -166,12 +174,29 @@ func TestWhatCanNotBeFetched(t *testing.T) {
 		change func(t *testing.T, s *source) string // returns the source's URL
 		want   []string
 	}{
-		"forbidden":         {func(*testing.T, *source) string { return "" }, nil},
-		"offline":           {func(*testing.T, *source) string { return closed.URL }, []string{"could not be fetched", "refused"}},
-		"not there":         {func(_ *testing.T, s *source) string { return s.URL + "/elsewhere" }, []string{"404"}},
-		"no server in it":   {packed(map[string]string{name + "/README": "hello"}), []string{"holds no postgres"}},
-		"out of its place":  {packed(map[string]string{"../../escape": "hello"}), []string{"unpack"}},
-		"no archive at all": {garbage, []string{"unpack"}},
+		"forbidden": {
+			change: func(*testing.T, *source) string { return "" },
+		},
+		"offline": {
+			change: func(*testing.T, *source) string { return closed.URL },
+			want:   []string{"could not be fetched", "refused"},
+		},
+		"not found": {
+			change: func(_ *testing.T, s *source) string { return s.URL + "/elsewhere" },
+			want:   []string{"404"},
+		},
+		"archive without a server": {
+			change: packed(map[string]string{name + "/README": "hello"}),
+			want:   []string{"holds no postgres"},
+		},
+		"archive that leads outside": {
+			change: packed(map[string]string{"../../escape": "hello"}),
+			want:   []string{"unpack"},
+		},
+		"not an archive": {
+			change: garbage,
+			want:   []string{"unpack"},
+		},
 	} {
 		t.Run(rule, func(t *testing.T) {
 			s := newSource(t)
@@ -180,7 +205,8 @@ func TestWhatCanNotBeFetched(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			_, err := Start(ctx, cfg)
-			wantError(t, err, append(test.want, "no Postgres on this machine", "apt install postgresql", "-database-url")...)
+			wantError(t, err, test.want...)
+			wantError(t, err, "no Postgres on this machine", "apt install postgresql", "-database-url")
 			var left []string
 			_ = filepath.WalkDir(filepath.Dir(cfg.Dir), func(path string, d fs.DirEntry, err error) error {
 				if err == nil && !d.IsDir() && !strings.HasSuffix(path, ".lock") {
@@ -198,14 +224,15 @@ func TestWhatCanNotBeFetched(t *testing.T) {
 	}
 }
 
-// An archive is used only if it has the digest that the program knows, whatever the source says about it.
+// An archive is used only if it has the digest that the program knows. What the source says about it does not
+// count.
 func TestAnArchiveMustHaveThePinnedDigest(t *testing.T) {
 	s := newSource(t)
-	cfg := without(t, s.URL) // with the digests of the release, which this archive has not
+	cfg := without(t, s.URL) // expects the digests of the release, which this archive does not have
 	_, err := Start(t.Context(), cfg)
 	wantError(t, err, "SHA-256", releaseDigests[s.name], "not used")
 	if exists(filepath.Join(fetchedDir(cfg.Dir), s.name)) {
-		t.Error("got the binaries of an archive with another digest, want none")
+		t.Error("the binaries of an archive with another digest were unpacked")
 	}
 	s.asked = nil
 	cfg.digests = map[string]string{}
@@ -218,7 +245,9 @@ func TestAnArchiveMustHaveThePinnedDigest(t *testing.T) {
 
 func TestEachPlatformHasADigest(t *testing.T) {
 	t.Parallel()
-	for _, platform := range []string{"x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin"} {
+	for _, platform := range []string{
+		"x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin",
+	} {
 		name := "postgresql-" + releaseVersion + "-" + platform
 		if b, err := hex.DecodeString(releaseDigests[name]); err != nil || len(b) != sha256.Size {
 			t.Errorf("got %q for %s, want a SHA-256", releaseDigests[name], name)
@@ -228,7 +257,7 @@ func TestEachPlatformHasADigest(t *testing.T) {
 		t.Errorf("got major version %d of %s", releaseMajor, releaseVersion)
 	}
 	if !strings.HasPrefix(DefaultSource, "https://") {
-		t.Errorf("got %s, want a source that nobody on the way can change", DefaultSource)
+		t.Errorf("got %s, want an https source, which nobody can change in transit", DefaultSource)
 	}
 }
 

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// Two locks guard a state directory. The instance lock is held by the program:
-// who cannot take it is a second instance. The server lock is inherited by
-// Postgres and every process it forks, so it is free only when the last of them
-// has ended: unlike a process id, it survives the program's death, and holds
-// between containers that share a volume.
+// Two locks guard a state directory. This program holds the instance lock: a
+// process that cannot take it is a second instance. Postgres and every process
+// that it forks inherit the server lock, so that lock is free only after the last
+// of them has ended. Unlike a check of process ids, the server lock works after
+// this program dies, and between containers that share a volume.
 const (
 	instanceLockName = "postgres.lock"
 	serverLockName   = "postgres-server.lock"
 )
 
-// serverPatience is how long the processes of an earlier server may take to end.
+// serverPatience is how long claimServer waits for the processes of an earlier
+// server to end.
 const serverPatience = time.Minute
 
 type stateLock struct {
@@ -30,7 +31,8 @@ type stateLock struct {
 	instance *os.File
 }
 
-// lockState takes the instance lock, or refuses at once.
+// lockState takes the instance lock. If another instance holds it, lockState
+// returns an error at once.
 func lockState(dir string) (*stateLock, error) {
 	path := filepath.Join(dir, instanceLockName)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
@@ -44,13 +46,15 @@ func lockState(dir string) (*stateLock, error) {
 		}
 		holder := "another instance"
 		if pid, _ := readLock(f); pid != "" {
-			// "go run" passes no signals on: the program may outlive it.
+			// The number helps to find a program that outlived "go run", which does
+			// not pass signals on.
 			holder += " (process " + pid + ")"
 		}
 		return nil, fmt.Errorf("state directory %s is in use by %s: stop it or choose another -state", dir, holder)
 	}
 	l := &stateLock{dir: dir, instance: f}
-	// Our number in place of the last holder's; its sockets are still to be removed.
+	// Replace the last holder's process id with our own. Keep its socket directory:
+	// removeSockets must still remove it.
 	_, sockets := readLock(f)
 	if err := l.record(sockets); err != nil {
 		l.release()
@@ -59,8 +63,8 @@ func lockState(dir string) (*stateLock, error) {
 	return l, nil
 }
 
-// record notes who holds the lock, and the socket directory to clean up if
-// this process cannot.
+// record writes the id of this process and its socket directory to the lock file.
+// If this process cannot remove the directory, the next instance does.
 func (l *stateLock) record(sockets string) error {
 	if err := l.instance.Truncate(0); err != nil {
 		return err
@@ -69,9 +73,9 @@ func (l *stateLock) record(sockets string) error {
 	return err
 }
 
-// removeSockets removes the recorded socket directory: at the end our own, at
-// the start that of an instance that was killed. Callers know that no server
-// listens there.
+// removeSockets removes the recorded socket directory. At the start that is the
+// directory of a killed instance, at the end our own. The caller must make sure
+// that no server listens there.
 func (l *stateLock) removeSockets() error {
 	if _, sockets := readLock(l.instance); sockets != "" {
 		removeSocketDir(sockets)
@@ -79,9 +83,10 @@ func (l *stateLock) removeSockets() error {
 	return l.record("")
 }
 
-// claimServer waits until no process of an earlier server is left, and returns
-// the server lock. Whoever inherits the file holds the lock too; closing it
-// lets go of the caller's part.
+// claimServer takes the server lock. It blocks until no process of an earlier
+// server is left, for at most serverPatience. A process that inherits the
+// returned file holds the lock too. Closing the file gives up only the caller's
+// part of the lock.
 func (l *stateLock) claimServer(ctx context.Context, progress func(string)) (*os.File, error) {
 	path := filepath.Join(l.dir, serverLockName)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
@@ -99,15 +104,17 @@ func (l *stateLock) claimServer(ctx context.Context, progress func(string)) (*os
 	return f, nil
 }
 
-// release frees the state directory. The files stay: removing a lock file
-// would let two instances lock two files of one name.
+// release frees the state directory. It keeps the lock files: if one instance
+// removed a lock file, two others could lock two files of the same name.
 func (l *stateLock) release() {
-	// Closing alone would leave the lock to a child that is between fork and exec.
+	// A child between fork and exec has a copy of the file. Closing alone would
+	// leave the lock to that child.
 	_ = syscall.Flock(int(l.instance.Fd()), syscall.LOCK_UN)
 	_ = l.instance.Close()
 }
 
-// awaitFlock polls: a blocking flock could not be interrupted.
+// awaitFlock waits until it has locked f, for at most serverPatience. It polls,
+// because ctx could not interrupt a blocking flock.
 func awaitFlock(ctx context.Context, f *os.File) error {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
@@ -125,6 +132,7 @@ func awaitFlock(ctx context.Context, f *os.File) error {
 	}
 }
 
+// flock tries to lock f and returns EWOULDBLOCK if another process holds the lock.
 func flock(f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -134,6 +142,7 @@ func flock(f *os.File) error {
 	}
 }
 
+// readLock returns what record wrote. It returns empty strings if f is not readable.
 func readLock(f *os.File) (pid, sockets string) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, 4096))
 	if err != nil {

@@ -10,23 +10,24 @@ import (
 	"sync"
 )
 
-// serverLog passes on what Postgres logs, line by line, and remembers the end
-// of it for error messages.
+// serverLog passes the log of Postgres on to slog, line by line. It keeps the
+// last lines for error messages.
 type serverLog struct {
 	logger *slog.Logger
-	mu     sync.Mutex
-	tail   []string
+
+	mu   sync.Mutex
+	tail []string // at most tailLines
 }
 
 const tailLines = 3
 
-// copy returns at the end of r. It never stops reading before: a full pipe
-// would stop Postgres.
+// copy reads r to its end and blocks until then. It must not stop reading
+// earlier, because a full pipe would stop Postgres.
 func (l *serverLog) copy(r io.Reader) {
 	lines := bufio.NewReader(r)
 	level := slog.LevelDebug
 	for {
-		line, _, err := lines.ReadLine() // a long line comes in pieces
+		line, _, err := lines.ReadLine() // returns a long line in pieces
 		if err != nil {
 			return
 		}
@@ -34,7 +35,7 @@ func (l *serverLog) copy(r io.Reader) {
 		if text == "" {
 			continue
 		}
-		if line[0] != '\t' { // else it continues the line before
+		if line[0] != '\t' { // a line with a tab continues the previous line
 			level = levelOf(text)
 		}
 		l.remember(text)
@@ -51,13 +52,15 @@ func (l *serverLog) remember(line string) {
 	l.tail = append(l.tail, line)
 }
 
+// last returns the last lines as one.
 func (l *serverLog) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Join(l.tail, "; ")
 }
 
-// The line's prefix is the backend's type: "client backend: ERROR:  ...".
+// severity matches the start of a log line, which begins with the backend's type:
+// "client backend: ERROR:  ...".
 var severity = regexp.MustCompile(`^([a-z ]+): ([A-Z]+[1-5]?): `)
 
 func levelOf(line string) slog.Level {
@@ -65,11 +68,13 @@ func levelOf(line string) slog.Level {
 	if match == nil {
 		return slog.LevelWarn
 	}
-	switch backend, sev := match[1], match[2]; {
+	backend := match[1]
+	sev := match[2]
+	switch {
 	case sev == "PANIC":
 		return slog.LevelError
 	case (sev == "ERROR" || sev == "FATAL") && backend == "client backend":
-		return slog.LevelDebug // the client is this program: it has the error
+		return slog.LevelDebug // the client is this program, which gets the error itself
 	case sev == "ERROR" || sev == "FATAL":
 		return slog.LevelError
 	case sev == "WARNING",
@@ -81,12 +86,17 @@ func levelOf(line string) slog.Level {
 	}
 }
 
-// telling is what a tool said is wrong, or the last of what it said.
-func telling(out string) string {
+// summary returns the last error lines of a tool's output, or its last lines if
+// there is no error line.
+func summary(out string) string {
 	var errs []string
 	for line := range strings.Lines(out) {
-		if line = strings.TrimSpace(line); strings.Contains(line, "PANIC:") || strings.Contains(line, "FATAL:") || strings.Contains(line, "error:") {
-			errs = append(errs, line)
+		line = strings.TrimSpace(line)
+		for _, mark := range []string{"PANIC:", "FATAL:", "error:"} {
+			if strings.Contains(line, mark) {
+				errs = append(errs, line)
+				break
+			}
 		}
 	}
 	if len(errs) > 0 {

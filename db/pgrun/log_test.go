@@ -31,47 +31,51 @@ func TestLevelOf(t *testing.T) {
 	}
 }
 
-func TestWhatAToolSaysIsWrong(t *testing.T) {
+func TestSummary(t *testing.T) {
 	t.Parallel()
 	for out, want := range map[string]string{
 		"one\ntwo\nthree\nfour\n": "two; three; four",
-		"creating files\n2026 PANIC:  could not write: No space left on device\nchild process exited\ninitdb: removing data directory\nbye\n": "2026 PANIC:  could not write: No space left on device",
+		"creating files\n2026 PANIC:  could not write: No space left\n" +
+			"child process exited\ninitdb: removing data directory\nbye\n": "2026 PANIC:  could not write: No space left",
 		"initdb: error: no such locale\nhint\n": "initdb: error: no such locale",
 	} {
-		if got := telling(out); got != want {
+		if got := summary(out); got != want {
 			t.Errorf("%q: got %q, want %q", out, got, want)
 		}
 	}
 }
 
-func TestServerLogKeepsItsEnd(t *testing.T) {
+func TestServerLogKeepsItsLastLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	l := &serverLog{logger: slog.New(slog.NewTextHandler(&out, nil))}
-	l.copy(strings.NewReader("one\ntwo\n\n" + strings.Repeat("x", 100_000) + "\nthree\nfour\ncheckpointer: ERROR:  five\n\tand six\n"))
+	l.copy(strings.NewReader("one\ntwo\n\n" + strings.Repeat("x", 100_000) +
+		"\nthree\nfour\ncheckpointer: ERROR:  five\n\tand six\n"))
 	if got, want := l.last(), "four; checkpointer: ERROR:  five; and six"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if want := `level=ERROR msg=postgres line="and six"`; !strings.Contains(out.String(), want) {
-		t.Errorf("got %s, want the continuation at the level of its line: %s", out.String()[out.Len()-300:], want)
+		t.Errorf("got %s, want a continuation line at the level of its first line: %s",
+			out.String()[out.Len()-300:], want)
 	}
 }
 
 func TestStatementsAndRowsStayOutOfTheLog(t *testing.T) {
 	t.Parallel()
 	var out syncBuffer
-	pg := startWith(t, Config{Dir: stateDir(t), Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	pg := startWith(t, Config{Dir: stateDir(t), Logger: logger})
 	conn := connect(t, pg.URL())
 	exec1(t, conn, `CREATE TABLE posts (content text CONSTRAINT posts_key UNIQUE)`)
 	exec1(t, conn, `INSERT INTO posts VALUES ('secret')`)
 	if _, err := conn.Exec(t.Context(), `INSERT INTO posts VALUES ('secret')`); err == nil {
-		t.Fatal("got no error, want a violation")
+		t.Fatal("got no error, want a violation of the constraint")
 	}
 	stop(t, pg)
 	if !strings.Contains(out.String(), "posts_key") {
-		t.Error("got no line on the violation, want one")
+		t.Error("got no log line about the violation, want one")
 	}
 	if strings.Contains(out.String(), "secret") {
-		t.Error("got the row's content in the log, want it left out")
+		t.Error("the log contains the content of the row")
 	}
 }

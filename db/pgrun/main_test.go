@@ -21,12 +21,13 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// helperDir makes the test binary a program that starts the cluster in the
-// directory it names, tells its URL, and stops it at the end of its input.
+// helperDir is an environment variable that turns the test binary into a helper
+// program. The helper starts the cluster in the named directory, prints its URL,
+// and stops the cluster at the end of its standard input.
 const helperDir = "PGRUN_TEST_DIR"
 
-// helperSource has it do so on a machine without Postgres, which fetches it from there: the archive must have
-// the digest in helperDigest.
+// With helperSource, the helper finds no Postgres on the machine and fetches it from this URL. The archive
+// must have the digest in helperDigest.
 const (
 	helperSource = "PGRUN_TEST_SOURCE"
 	helperDigest = "PGRUN_TEST_DIGEST"
@@ -38,15 +39,16 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if testing.Short() {
-		fmt.Println("left out by -short")
+		fmt.Println("skipped by -short")
 		return
 	}
 	os.Exit(m.Run())
 }
 
+// help is the helper program. It returns the exit code.
 func help(dir string) int {
-	cfg := Config{Dir: dir}
-	if cfg.Source = os.Getenv(helperSource); cfg.Source != "" {
+	cfg := Config{Dir: dir, Source: os.Getenv(helperSource)}
+	if cfg.Source != "" {
 		cfg.places = []string{}
 		name, err := releaseName()
 		if err != nil {
@@ -73,7 +75,7 @@ func help(dir string) int {
 type helper struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
-	line  string // the first it said
+	line  string // the first line of its output
 }
 
 func startHelper(t *testing.T, dir, executable string, attr *syscall.SysProcAttr) *helper {
@@ -110,8 +112,8 @@ func self(t *testing.T) string {
 	return path
 }
 
-// stateDir is the path of a state directory yet to be made, in a place that
-// the user who stands in for root can enter.
+// stateDir returns a path for a new state directory. Any user can enter its
+// parent, also the user who runs Postgres for root.
 func stateDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fabric-pgrun-test-")
@@ -166,8 +168,8 @@ func connect(t *testing.T, connString string) *pgx.Conn {
 	return conn
 }
 
-// suspend stops the connection's server process where it is, and returns what
-// lets it go on.
+// suspend stops the connection's server process with SIGSTOP. resume lets the
+// process continue.
 func suspend(t *testing.T, conn *pgx.Conn) (resume func()) {
 	t.Helper()
 	pid := int(conn.PgConn().PID())
@@ -197,7 +199,7 @@ func query[T any](t *testing.T, conn *pgx.Conn, sql string) T {
 	return v
 }
 
-// eventually waits until condition holds.
+// eventually blocks until condition returns true.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	ssetest.Eventually(t, what, condition)
@@ -218,7 +220,7 @@ func wantError(t *testing.T, err error, parts ...string) {
 	}
 }
 
-// syncBuffer is a buffer for a logger that other goroutines use.
+// syncBuffer is a buffer for a logger. Any goroutine may use it.
 type syncBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -1,7 +1,7 @@
-// Package pgrun runs a private Postgres: the database of a server that was
-// given none. It finds the machine's own Postgres binaries, keeps one cluster
-// in a state directory, serves it on a unix socket that only its user can
-// open, restarts it when it dies and stops it with the program.
+// Package pgrun runs a private Postgres, for a server without -database-url.
+// It finds or fetches the Postgres binaries, and keeps one cluster in a state
+// directory. It serves the cluster on a unix socket that only one user can open,
+// restarts the server when it dies, and stops it with the program.
 package pgrun
 
 import (
@@ -27,39 +27,41 @@ const (
 	Superuser = "postgres"
 )
 
-// stopPatience is what a server gets to shut down when its start has not succeeded.
+// stopPatience is how long a server may take to shut down after its start failed
+// or its socket is gone. After that it is stopped at once.
 const stopPatience = 10 * time.Second
 
 // Config tells Start where the cluster lives and how it runs.
 type Config struct {
-	// Dir is the state directory, made when it is missing. The cluster is in
-	// Dir/postgres. A program that runs as root hands Postgres to another user
-	// (it refuses root), who must be able to enter Dir and all above it.
+	// Dir is the state directory. Start makes it if it is missing. The cluster is
+	// in Dir/postgres. Postgres refuses to run as root. So a program that runs as
+	// root hands Postgres to another user, who must be able to enter Dir and all
+	// its parents.
 	Dir string
-	// BinDir holds the Postgres binaries. Empty: they are searched for, those
-	// of the cluster's own major version first, then the newest.
+	// BinDir holds the Postgres binaries. If it is empty, Start searches for them:
+	// first for the cluster's own major version, then for the newest.
 	BinDir string
-	// Source is where binaries are fetched from, once, into Dir, when there are none: a URL below which the
-	// archives of DefaultSource lie, the same bytes at the same paths. Empty: they are not fetched.
+	// Source is the URL from which Start fetches the binaries into Dir, once, if the machine has none. It must
+	// serve the same files at the same paths as DefaultSource. If it is empty, Start does not fetch.
 	Source string
-	// Fetching is called while they come, with the bytes that have and those to come, -1 where that is
-	// not known; nil: nobody is told.
+	// Fetching is called during the download with the number of bytes so far and in all. total is -1 if it is
+	// unknown. Fetching may be nil.
 	Fetching func(done, total int64)
-	// RunDir is where the socket's directory is made. If it is empty, too long or closed to the server's user,
-	// that is Dir, and if Dir will not do either, /run or a directory for temporary files.
+	// RunDir is the preferred parent of the socket's directory. If it is empty, too long, or closed to the
+	// server's user, Start uses Dir. If Dir is unsuitable too, Start uses /run or a directory for temporary
+	// files.
 	RunDir string
-	// Settings are server settings that win over the built-in ones.
+	// Settings are server settings. They override the built-in ones.
 	Settings map[string]string
-	// Logger gets what Postgres logs and what befalls it; nil: nothing.
+	// Logger gets the log of Postgres and messages about restarts. nil discards them.
 	Logger *slog.Logger
-	// Progress is called with one line for people before work that takes
-	// seconds; nil: nobody is told.
+	// Progress is called with one line for people before work that takes seconds.
+	// It may be nil.
 	Progress func(line string)
 
-	restarts restartPolicy // zero: defaultRestarts
-	places   []string      // nil: usualPlaces
-	// digests are the SHA-256 of archives by their names; nil: releaseDigests.
-	digests map[string]string
+	restarts restartPolicy     // zero: defaultRestarts
+	places   []string          // nil: usualPlaces
+	digests  map[string]string // archive name to SHA-256; nil: releaseDigests
 }
 
 // Postgres is a running private server.
@@ -70,21 +72,21 @@ type Postgres struct {
 	sockets string // the socket's directory
 	log     *serverLog
 
-	ready chan struct{} // closed once the first start has succeeded
+	ready chan struct{} // closed after the first successful start
 	stop  context.CancelFunc
-	quit  chan struct{} // closed when a stop has lost its patience
-	once  sync.Once
+	quit  chan struct{} // closed when the context of Stop ends too early
+	once  sync.Once     // closes quit
 	done  chan struct{}
-	err   error // set before done is closed
-	pid   atomic.Int64
+	err   error        // set before done is closed
+	pid   atomic.Int64 // 0 while no server runs
 }
 
-// Start makes the cluster when there is none yet, starts its server and
-// returns when that accepts connections. It takes the state directory for
-// itself: a second instance on it is refused. Where an earlier instance was
-// killed, Start waits up to a minute for its server to end. The context bounds
-// the start only; the server runs until Stop, and is told to shut down when the
-// calling process dies, however it dies.
+// Start makes the cluster if it is missing, starts its server, and returns when
+// the server accepts connections. It locks the state directory: a second
+// instance on the same directory gets an error. If an earlier instance was
+// killed, Start waits up to a minute for that instance's server to end. ctx
+// bounds only the start. The server runs until Stop. On Linux the kernel also
+// shuts it down when the calling process dies.
 func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -150,27 +152,29 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 	return p, nil
 }
 
-// URL is the connection string of the database, for pgx and libpq alike. It
-// stays the same over restarts of the server.
+// URL returns the connection string of the database, for pgx and libpq. It stays
+// the same when the server is restarted.
 func (p *Postgres) URL() string { return p.URLFor(Owner, Owner) }
 
-// URLFor is the connection string for another role or database of the cluster.
+// URLFor returns the connection string for another role or database of the
+// cluster.
 func (p *Postgres) URLFor(role, database string) string {
 	// libpq does not read "+" as a space.
 	host := strings.ReplaceAll(url.QueryEscape(p.sockets), "+", "%20")
-	return "postgres://" + url.PathEscape(role) + "@/" + url.PathEscape(database) + "?host=" + host + "&port=" + socketPort
+	return "postgres://" + url.PathEscape(role) + "@/" + url.PathEscape(database) +
+		"?host=" + host + "&port=" + socketPort
 }
 
-// Pid is the server's process id now, or 0 while none runs. It changes when
-// the server is restarted.
+// Pid returns the server's current process id, or 0 while no server runs. The id
+// changes when the server is restarted.
 func (p *Postgres) Pid() int { return int(p.pid.Load()) }
 
-// Done is closed when the server has ended for good: it was stopped, or it
-// died again and again. Err then tells which.
+// Done returns a channel that is closed when the server has ended for good:
+// either Stop stopped it, or it died too often. Err tells which.
 func (p *Postgres) Done() <-chan struct{} { return p.done }
 
-// Err is nil until Done is closed and after an orderly stop; otherwise it is
-// why the server was given up.
+// Err returns why the server was given up. It returns nil until Done is closed,
+// and after an orderly stop.
 func (p *Postgres) Err() error {
 	select {
 	case <-p.done:
@@ -180,11 +184,11 @@ func (p *Postgres) Err() error {
 	}
 }
 
-// Stop shuts the server down, disconnecting its clients, and returns when all
-// its processes have ended and the state directory is free. When ctx ends
-// first, the server is told to drop everything at once, which costs a recovery
-// at the next start and no data; Stop then still waits for it and returns
-// ctx's error. It may be called any number of times.
+// Stop disconnects all clients and shuts the server down. It blocks until all
+// processes of the server have ended and the state directory is free. If ctx ends
+// first, Stop makes the server end at once. Then the next start needs a recovery,
+// but no data is lost. Even then Stop waits for the end of the server, and returns
+// ctx's error. Stop may be called any number of times.
 func (p *Postgres) Stop(ctx context.Context) error {
 	p.stop()
 	select {
@@ -200,8 +204,10 @@ func (p *Postgres) Stop(ctx context.Context) error {
 	return fmt.Errorf("postgres was stopped at once: %w", ctx.Err())
 }
 
+// awaitConnections blocks until the server accepts connections. It returns an
+// error if the server ends, if it refuses a connection for good, or if ctx ends.
 func (p *Postgres) awaitConnections(ctx context.Context) error {
-	if _, err := pgx.ParseConfig(p.URL()); err != nil { // it takes up what stands in the environment, too
+	if _, err := pgx.ParseConfig(p.URL()); err != nil { // pgx reads PG* variables too
 		return fmt.Errorf("is one of the environment's PG* variables wrong? %w", err)
 	}
 	const pause = 20 * time.Millisecond
@@ -214,8 +220,10 @@ func (p *Postgres) awaitConnections(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
+		// cannot_connect_now means that the server is starting or recovering.
+		const cannotConnectNow = "57P03"
 		var refused *pgconn.PgError
-		if errors.As(err, &refused) && refused.Code != "57P03" { // cannot_connect_now: starting or recovering
+		if errors.As(err, &refused) && refused.Code != cannotConnectNow {
 			return err
 		}
 		select {
@@ -239,12 +247,13 @@ func ping(ctx context.Context, connString string) error {
 	return conn.Ping(ctx)
 }
 
-// openState locks the state directory and leaves a complete cluster in it that
-// no server uses.
+// openState locks the state directory and makes sure that it has a complete
+// cluster that no server uses. The caller must release the returned lock.
 func openState(ctx context.Context, cfg Config) (_ cluster, _ *stateLock, err error) {
 	c := cluster{home: filepath.Join(cfg.Dir, "postgres")}
 	c.data = filepath.Join(c.home, "data")
-	if c.account, err = accountFor(c.home); err != nil {
+	c.account, err = accountFor(c.home)
+	if err != nil {
 		return c, nil, err
 	}
 	if err := makeStateDir(cfg.Dir, c.account); err != nil {

@@ -63,22 +63,26 @@ func TestClusterIsPrivateAndDurable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if group == syscall.Getpgrp() {
-		t.Error("got our process group, want one of its own: Ctrl-C would reach it")
+		t.Error("the server is in our process group, so Ctrl-C would reach it; want its own group")
 	}
-	for path, want := range map[string]os.FileMode{pg.sockets: 0o700, pg.cluster.home: 0o700, pg.cluster.data: 0o700} {
+	for _, path := range []string{pg.sockets, pg.cluster.home, pg.cluster.data} {
 		fi, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := fi.Mode().Perm(); got != want {
-			t.Errorf("got mode %o of %s, want %o", got, path, want)
+		if got := fi.Mode().Perm(); got != 0o700 {
+			t.Errorf("got mode %o of %s, want 700", got, path)
 		}
 	}
 }
 
-func TestEnvironmentStaysOut(t *testing.T) {
+func TestServerDoesNotGetTheEnvironment(t *testing.T) {
 	for name, value := range map[string]string{
-		"PGDATA": "/nowhere", "PGPORT": "1", "PGHOST": "nowhere", "PGDATESTYLE": "German", "PGSSLMODE": "verify-full",
+		"PGDATA":            "/nowhere",
+		"PGPORT":            "1",
+		"PGHOST":            "nowhere",
+		"PGDATESTYLE":       "German",
+		"PGSSLMODE":         "verify-full",
 		"PGRUN_TEST_SECRET": "hush",
 	} {
 		t.Setenv(name, value)
@@ -92,19 +96,20 @@ func TestEnvironmentStaysOut(t *testing.T) {
 		t.Skip(err)
 	}
 	if strings.Contains(string(environ), "hush") {
-		t.Error("got our environment in the server's, want it kept to ourselves")
+		t.Error("the server's environment contains a variable of ours")
 	}
 }
 
-// What the driver can't make sense of is told, not waited for.
-func TestEnvironmentThatTheDriverRefuses(t *testing.T) {
+// If the driver cannot parse a PG* variable, Start returns an error at once and names the cause.
+func TestInvalidPGVariableIsAnError(t *testing.T) {
 	t.Setenv("PGCONNECT_TIMEOUT", "soon")
-	if _, err := Start(t.Context(), Config{Dir: stateDir(t), Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "PG* variables") {
-		t.Errorf("got %v, want what to look at", err)
+	_, err := Start(t.Context(), Config{Dir: stateDir(t), Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "PG* variables") {
+		t.Errorf("got %v, want an error that names the PG* variables", err)
 	}
 }
 
-func TestURLIsReadByPgxAndPsql(t *testing.T) {
+func TestPgxAndPsqlReadTheURL(t *testing.T) {
 	t.Parallel()
 	p := &Postgres{sockets: "/tmp/a b+c&d=%20é"}
 	cfg, err := pgx.ParseConfig(p.URLFor("some one", "data base"))
@@ -129,14 +134,16 @@ func TestURLIsReadByPgxAndPsql(t *testing.T) {
 	if !exists(psql) {
 		t.Skip("no psql")
 	}
-	out, err := exec.CommandContext(t.Context(), psql, "-X", "-w", "-d", pg.URL(), "-Atc", "SELECT 'fine'").CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), psql, "-X", "-w", "-d", pg.URL(), "-Atc", "SELECT 'fine'")
+	cmd.Dir = "/" // this process may stand in a directory that psql cannot enter
+	out, err := cmd.CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "fine" {
 		t.Errorf("got %q and %v from psql, want fine", out, err)
 	}
 }
 
 func TestStopIsIdempotentAndFreesEverything(t *testing.T) {
-	pg := start(t, stateDir(t)) // not parallel: it counts goroutines
+	pg := start(t, stateDir(t)) // not parallel: the test looks at all goroutines
 	if err := pg.Err(); err != nil {
 		t.Errorf("got %v while running, want nil", err)
 	}
@@ -153,13 +160,13 @@ func TestStopIsIdempotentAndFreesEverything(t *testing.T) {
 	select {
 	case <-pg.Done():
 	default:
-		t.Error("got an open Done after Stop, want it closed")
+		t.Error("Done is open after Stop, want it closed")
 	}
 	if err := pg.Err(); err != nil {
 		t.Errorf("got %v after Stop, want nil", err)
 	}
 	if exists(pg.sockets) {
-		t.Errorf("got %s after Stop, want it removed", pg.sockets)
+		t.Errorf("%s still exists after Stop, want it removed", pg.sockets)
 	}
 	if got := pg.Pid(); got != 0 {
 		t.Errorf("got pid %d after Stop, want 0", got)
@@ -176,7 +183,7 @@ func TestStopAtOnceWhenContextEnds(t *testing.T) {
 	pg := start(t, dir)
 	conn := connect(t, pg.URL())
 	exec1(t, conn, `CREATE TABLE kept AS SELECT 1`)
-	suspend(t, conn) // an orderly shutdown would wait for ever
+	suspend(t, conn) // an orderly shutdown would wait for this backend for ever
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := pg.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -199,6 +206,6 @@ func TestSecondInstanceIsRefused(t *testing.T) {
 	}
 	_ = h.cmd.Wait()
 	if err := connect(t, pg.URL()).Ping(t.Context()); err != nil {
-		t.Errorf("got %v from the first instance, want it unharmed", err)
+		t.Errorf("the first instance answers %v, want it to work as before", err)
 	}
 }

@@ -17,25 +17,28 @@ const (
 	no
 )
 
-// setDeathSignal has the kernel shut the child down when the thread that
-// started it ends, so the caller stays locked to its thread.
+// setDeathSignal makes the kernel send SIGINT to the child when the thread that
+// started it ends. The caller must stay locked to its thread until the child ends.
 func setDeathSignal(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGINT }
 
-// serves tells whether a process is a Postgres at work in the data directory.
+// serves tells whether a process is a Postgres that runs in the data directory.
 func serves(pid int, data string) answer {
 	proc := "/proc/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(proc + "/stat") // 123 (postgres) S ...
 	if errors.Is(err, fs.ErrNotExist) {
 		return no
 	}
-	name, state := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
-	if err != nil || name < 0 || state < name || state+2 >= len(stat) {
+	open := bytes.IndexByte(stat, '(')
+	closing := bytes.LastIndexByte(stat, ')')
+	if err != nil || open < 0 || closing < open || closing+2 >= len(stat) {
 		return unknown
 	}
-	if string(stat[name+1:state]) != "postgres" || stat[state+2] == 'Z' {
+	name := string(stat[open+1 : closing])
+	zombie := stat[closing+2] == 'Z'
+	if name != "postgres" || zombie {
 		return no
 	}
-	cwd, err := os.Stat(proc + "/cwd") // Postgres works in its data directory
+	cwd, err := os.Stat(proc + "/cwd") // the working directory of Postgres is its data directory
 	if err != nil {
 		return unknown
 	}

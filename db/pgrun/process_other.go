@@ -12,9 +12,10 @@ const (
 	no
 )
 
-// setDeathSignal can do nothing here: a server outlives a killed program, and
-// the next start waits for it in vain and says so.
+// setDeathSignal does nothing: this system has no death signal. Here a server
+// outlives a killed program. The next start waits for the old server, fails, and
+// says why.
 func setDeathSignal(*syscall.SysProcAttr) {}
 
-// serves leaves the judgement to Postgres.
+// serves cannot tell on this system. Postgres makes its own check.
 func serves(int, string) answer { return unknown }

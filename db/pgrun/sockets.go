@@ -21,20 +21,21 @@ const (
 	socketPathMax = 103
 )
 
-// socketPlaces are the directories in which the socket's directory may be made, the best first. The state
-// directory and /run are left alone by whatever cleans up temporary files and by the end of a login.
+// socketPlaces returns the directories that may hold the socket's directory, the best first. The state
+// directory and /run come before the others, because programs that clean up temporary files, and the end of a
+// login session, do not touch them.
 func socketPlaces(preferred, state string) []string {
 	places := []string{preferred, state, "/run", os.Getenv("XDG_RUNTIME_DIR"), os.TempDir(), "/tmp"}
 	return slices.DeleteFunc(places, func(dir string) bool { return dir == "" })
 }
 
-// makeSocketDir makes a fresh directory that the account alone can enter, in the first of the places that
-// will do.
+// makeSocketDir makes a new directory that only the account can enter. It uses the first suitable place, and
+// returns an error if no place is suitable.
 func (c *cluster) makeSocketDir(ctx context.Context, places []string) (string, error) {
 	for _, base := range places {
 		tooLong := len(base)+len("/"+socketDirPrefix+"0123456789/"+socketName) > socketPathMax
-		// A comma separates hosts in a connection string, and with quotes
-		// directories in the server's setting.
+		// A comma separates hosts in a connection string. Commas and quotes have a
+		// meaning in the server's setting.
 		if tooLong || strings.ContainsAny(base, `,"`) || !filepath.IsAbs(base) {
 			continue
 		}
@@ -45,7 +46,7 @@ func (c *cluster) makeSocketDir(ctx context.Context, places []string) (string, e
 		if err != nil {
 			continue
 		}
-		if !holdsSockets(ctx, dir) { // not every file system does
+		if !holdsSockets(ctx, dir) { // some file systems do not support sockets
 			_ = os.Remove(dir)
 			continue
 		}
@@ -58,22 +59,23 @@ func (c *cluster) makeSocketDir(ctx context.Context, places []string) (string, e
 		return "", ctx.Err()
 	}
 	return "", fmt.Errorf("no place for a Postgres socket: each of %s is too long, not writable, "+
-		"without sockets or closed to user %s",
+		"on a file system without sockets, or closed to user %s",
 		strings.Join(places, ", "), c.account.name)
 }
 
-// holdsSockets reports whether a socket can be made in dir.
+// holdsSockets reports whether this process can make a socket in dir.
 func holdsSockets(ctx context.Context, dir string) bool {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "unix", filepath.Join(dir, socketName))
 	if err != nil {
 		return false
 	}
-	return l.Close() == nil // which removes it
+	return l.Close() == nil // Close removes the socket
 }
 
-// restoreSocketDir makes the socket's directory again if it was removed. What stands in its place must be as
-// makeSocketDir made it: elsewhere than in the state directory anybody can put something there.
+// restoreSocketDir makes the socket's directory again if somebody removed it. If something exists at that
+// path, it must be a directory with the owner and mode that makeSocketDir gives. Otherwise restoreSocketDir
+// returns an error: outside the state directory, any user can put something at that path.
 func (c *cluster) restoreSocketDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if err == nil {
@@ -87,13 +89,14 @@ func (c *cluster) restoreSocketDir(dir string) error {
 		return err
 	}
 	if st := fi.Sys().(*syscall.Stat_t); !fi.IsDir() || fi.Mode().Perm() != 0o700 || st.Uid != c.account.uid {
-		return fmt.Errorf("%s, where the socket of Postgres belongs, is no longer the private directory that it was", dir)
+		return fmt.Errorf("%s, the directory of the Postgres socket, is no longer a private directory", dir)
 	}
 	return nil
 }
 
-// unreachable is the error of a server whose socket is gone: no new connection can be made, although the
-// process is well. Any other fault may pass, or is told by the server itself, and is nil.
+// unreachable returns an error if the server's socket is gone. Then nobody can open a new connection,
+// although the process runs. unreachable returns nil for any other fault: it may be temporary, or the server
+// reports it itself.
 func unreachable(ctx context.Context, dir string) error {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", filepath.Join(dir, socketName))
@@ -108,14 +111,15 @@ func unreachable(ctx context.Context, dir string) error {
 	return nil
 }
 
-// clearSockets removes what a killed server left, which its successor could
-// take for a running server's.
+// clearSockets removes the socket files of a killed server. The next server could
+// mistake them for the files of a running server.
 func clearSockets(dir string) {
 	_ = os.Remove(filepath.Join(dir, socketName))
 	_ = os.Remove(filepath.Join(dir, socketName+".lock"))
 }
 
-// removeSocketDir removes a directory made by makeSocketDir and nothing else.
+// removeSocketDir removes a directory that makeSocketDir made. It leaves any other
+// directory alone.
 func removeSocketDir(dir string) {
 	if !filepath.IsAbs(dir) || !strings.HasPrefix(filepath.Base(dir), socketDirPrefix) {
 		return

@@ -12,28 +12,29 @@ import (
 	"time"
 )
 
-// restartPolicy: a server that dies is started again after a pause that
-// doubles from the first to the longest. One that dies young too many times in
-// a row is given up.
+// restartPolicy says how a server that dies is restarted. The backoff doubles from
+// firstPause to longestPause. A server that dies youngDeaths times in a row, each
+// time before youngAge, is not restarted any more.
 type restartPolicy struct {
 	firstPause, longestPause time.Duration
 	youngAge                 time.Duration
 	youngDeaths              int
-	lookEvery                time.Duration // how often the socket is looked at
+	lookEvery                time.Duration // interval of the checks of the socket
 }
 
 var defaultRestarts = restartPolicy{
 	firstPause:   100 * time.Millisecond,
 	longestPause: 2 * time.Second,
 	youngAge:     30 * time.Second,
-	youngDeaths:  150, // about five minutes: a full disk is worth waiting for
+	youngDeaths:  150, // about five minutes: somebody may free space on a full disk
 	lookEvery:    2 * time.Second,
 }
 
-// supervise runs servers one after another until ctx ends or it gives up, then
-// frees the state directory and closes done.
+// supervise runs the server and restarts it when it dies. When ctx ends, or after
+// too many deaths, supervise frees the state directory and closes done.
 func (p *Postgres) supervise(ctx context.Context) {
-	// The kernel shuts the server down when the thread that started it ends.
+	// The kernel shuts the server down when the thread that started it ends, so
+	// this goroutine must keep its thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer close(p.done)
@@ -43,9 +44,12 @@ func (p *Postgres) supervise(ctx context.Context) {
 	p.lock.release()
 }
 
+// serve runs servers until ctx ends. It returns an error if the first start fails,
+// or after too many deaths.
 func (p *Postgres) serve(ctx context.Context) error {
 	policy := p.config.restarts
-	pause, deaths := policy.firstPause, 0
+	pause := policy.firstPause
+	deaths := 0
 	for {
 		born := time.Now()
 		end, err := p.runServer(ctx)
@@ -64,10 +68,12 @@ func (p *Postgres) serve(ctx context.Context) error {
 			return err
 		}
 		if time.Since(born) > policy.youngAge {
-			pause, deaths = policy.firstPause, 0
+			pause = policy.firstPause
+			deaths = 0
 		}
-		if deaths++; deaths >= policy.youngDeaths {
-			return fmt.Errorf("given up after %d attempts: %w", deaths, err)
+		deaths++
+		if deaths >= policy.youngDeaths {
+			return fmt.Errorf("gave up after %d attempts: %w", deaths, err)
 		}
 		p.config.Logger.Error("postgres died, restarting it", "error", err, "pause", pause, "attempt", deaths)
 		select {
@@ -79,9 +85,9 @@ func (p *Postgres) serve(ctx context.Context) error {
 	}
 }
 
-// runServer runs one server to its end and returns how it ended. The end of
-// ctx shuts it down. No process of it is left when runServer returns without
-// error.
+// runServer runs one server until it ends, and returns how it ended. When ctx
+// ends, runServer shuts the server down. If runServer returns no error, all
+// processes of the server have ended.
 func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	claim, err := p.lock.claimServer(ctx, func(string) {})
 	if err != nil {
@@ -100,11 +106,12 @@ func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Not bound to ctx: how a server is stopped is decided below.
+	// The command is not bound to ctx: awaitEnd decides how to stop the server.
 	c := p.cluster
 	cmd := c.account.command(context.WithoutCancel(ctx), c.home, c.binaries.path("postgres"), p.arguments()...)
 	setDeathSignal(cmd.SysProcAttr)
-	cmd.Stdout, cmd.Stderr = in, in
+	cmd.Stdout = in
+	cmd.Stderr = in
 	cmd.ExtraFiles = []*os.File{claim}
 	err = errors.Join(cmd.Start(), in.Close())
 	if err != nil {
@@ -124,21 +131,23 @@ func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	_ = claim.Close()
 	err = p.awaitOrphans()
 	if err != nil {
-		_ = out.Close() // frees the reader, whom an orphan keeps waiting
+		_ = out.Close() // ends the reader, because an orphan still holds the pipe open
 	}
 	<-logged
 	_ = out.Close()
 	how := cmd.ProcessState.String()
 	if lost != nil {
-		how = "stopped, since nobody could reach it: " + lost.Error()
+		how = "stopped because its socket was gone: " + lost.Error()
 	}
 	return how, err
 }
 
-// awaitEnd waits for the server, passing on the wish to stop. A server that nobody can reach is stopped too;
-// the error is why.
+// awaitEnd blocks until the server ends. It shuts the server down when ctx ends, and stops it at once when
+// p.quit is closed. It also shuts down a server whose socket is gone, and then returns why the socket is
+// unreachable.
 func (p *Postgres) awaitEnd(ctx context.Context, server *os.Process, ended <-chan error) (lost error) {
-	stop, quit := ctx.Done(), p.quit
+	stop := ctx.Done()
+	quit := p.quit
 	looking, stopLooking := context.WithCancel(ctx)
 	defer stopLooking()
 	gone := p.watchSocket(looking)
@@ -164,15 +173,16 @@ func (p *Postgres) awaitEnd(ctx context.Context, server *os.Process, ended <-cha
 	}
 }
 
-// watchSocket looks again and again, until ctx ends, whether the server can be reached by the socket through
-// which it once was, and tells when it cannot, two looks in a row. A process that lives is not yet a service:
-// somebody may have removed the socket.
+// watchSocket checks regularly, until ctx ends, whether the server's socket is reachable. A running process
+// is not enough: somebody may remove its socket. The returned channel gets the error if a socket that was
+// reachable before is unreachable in two checks in a row.
 func (p *Postgres) watchSocket(ctx context.Context) <-chan error {
 	gone := make(chan error, 1)
 	go func() {
 		tick := time.NewTicker(p.config.restarts.lookEvery)
 		defer tick.Stop()
-		reached, misses := false, 0
+		reached := false
+		misses := 0
 		for {
 			select {
 			case <-tick.C:
@@ -182,7 +192,8 @@ func (p *Postgres) watchSocket(ctx context.Context) <-chan error {
 			err := unreachable(ctx, p.sockets)
 			switch {
 			case err == nil:
-				reached, misses = true, 0
+				reached = true
+				misses = 0
 			case reached && misses == 1:
 				gone <- err
 				return
@@ -194,8 +205,8 @@ func (p *Postgres) watchSocket(ctx context.Context) <-chan error {
 	return gone
 }
 
-// awaitOrphans waits for the processes that a killed server leaves behind;
-// they end as soon as they notice.
+// awaitOrphans blocks until the processes that a killed server leaves behind have
+// ended. They end when they notice that the server is dead.
 func (p *Postgres) awaitOrphans() error {
 	claim, err := p.lock.claimServer(context.Background(), func(string) {})
 	if err != nil {
@@ -204,8 +215,9 @@ func (p *Postgres) awaitOrphans() error {
 	return claim.Close()
 }
 
-// arguments are the server's. Settings stand here and not in the data
-// directory's postgresql.conf, so that a new version can change them.
+// arguments returns the server's arguments. They contain all settings. The data
+// directory's postgresql.conf has none, so that a new version of this program can
+// change them.
 func (p *Postgres) arguments() []string {
 	settings := map[string]string{
 		"listen_addresses":        "",
@@ -215,14 +227,15 @@ func (p *Postgres) arguments() []string {
 		"cluster_name":            "fabric-guild",
 		"max_connections":         "100",
 		"shared_buffers":          "128MB",
-		"huge_pages":              "off", // containers may see but not use them
+		"huge_pages":              "off", // a container may see huge pages that it cannot use
 		"fsync":                   "on",
 		"timezone":                "UTC",
-		// Short transactions gain nothing by these, and parallel workers need
-		// more /dev/shm than containers have.
+		// Short transactions gain nothing from JIT or parallel workers. Parallel
+		// workers need more /dev/shm than containers have.
 		"jit":                             "off",
 		"max_parallel_workers_per_gather": "0",
-		// To us, in English; no statements and no row contents.
+		// The log goes to this process, in English, without statements and without
+		// the contents of rows.
 		"log_destination":         "stderr",
 		"logging_collector":       "off",
 		"lc_messages":             "C",

@@ -11,10 +11,11 @@ import (
 	"path/filepath"
 )
 
-// unpackBytes bounds what an archive unpacks to.
+// unpackBytes is how many bytes of an unpacked archive are read at most.
 const unpackBytes = 1 << 30
 
-// unpack writes the directories, files and links of a tar.gz below dir, and nothing outside of it.
+// unpack makes dir and writes the directories, files and links of a tar.gz into it. It writes nothing outside
+// dir: an entry that leads outside is an error.
 func unpack(archive, dir string) error {
 	f, err := os.Open(archive)
 	if err != nil {
@@ -48,6 +49,8 @@ func unpack(archive, dir string) error {
 	}
 }
 
+// unpackEntry writes one entry of the archive. It skips entries that are no directory, file or symbolic link,
+// because a server does not need them.
 func unpackEntry(root *os.Root, t *tar.Reader, h *tar.Header) error {
 	name := filepath.FromSlash(path.Clean(h.Name))
 	if h.Typeflag == tar.TypeDir {
@@ -58,9 +61,10 @@ func unpackEntry(root *os.Root, t *tar.Reader, h *tar.Header) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeSymlink:
-		return root.Symlink(h.Linkname, name) // the root is not left through it
+		return root.Symlink(h.Linkname, name) // root does not follow a link that leads outside
 	case tar.TypeReg:
-		mode := h.FileInfo().Mode()&0o111 | 0o644 // for the server's user to read, and for none but us to write
+		// The server's user must be able to read the files. Only the user of this program may write them.
+		mode := h.FileInfo().Mode()&0o111 | 0o644
 		if mode&0o111 != 0 {
 			mode |= 0o111
 		}
@@ -75,12 +79,12 @@ func unpackEntry(root *os.Root, t *tar.Reader, h *tar.Header) error {
 		if err := f.Close(); err != nil {
 			return err
 		}
-		return root.Chmod(name, mode) // whatever the umask
+		return root.Chmod(name, mode) // overrides the umask
 	}
-	return nil // what else an archive may hold, a server does not need
+	return nil
 }
 
-// makeDirsIn is makeDirs below a root.
+// makeDirsIn makes dir and its missing parents below root, like MakeDirs.
 func makeDirsIn(root *os.Root, dir string) error {
 	if dir == "." {
 		return nil

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Version names the Postgres that Start would make a new cluster with: its directory and its major version. It
-// never fetches one.
+// Version returns the directory and the major version of the Postgres with which Start would make a new
+// cluster. It never fetches Postgres, and returns an error if the machine has none.
 func Version(ctx context.Context) (string, error) {
 	a, err := accountFor("")
 	if err != nil {

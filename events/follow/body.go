@@ -9,26 +9,27 @@ import (
 )
 
 const (
-	// maxFrame is more than a server sends: 200 channels of a snapshot, or a message of 16 KiB of characters
-	// that JSON escapes.
+	// maxFrame is larger than any frame of a server. The largest frames are a snapshot with 200 channels, and a
+	// message of 16 KiB of characters that JSON escapes.
 	maxFrame  = 1 << 20
 	readBytes = 16 << 10
 )
 
-var errTooLong = fmt.Errorf("%w: it does not end", errForeign)
+var errTooLong = fmt.Errorf("%w: a frame is too long", errForeign)
 
-// A body is a stream as r3labs' client is to see it. It passes on whole frames only, for r3labs takes the
-// rest at the end for a frame, and the digits that came of its id for a cursor. While it waits for bytes the
-// timer of silence runs, and only then: the reader takes as long as it likes.
+// A body is the stream that the client of r3labs reads. It passes on only complete frames: at the end of a
+// body, r3labs takes an incomplete frame for a complete one, and the first digits of its id for a cursor. The
+// silence timer runs only while body waits for bytes, so the reader may take any time to handle a frame.
 type body struct {
 	io.ReadCloser
 	silent *time.Timer
-	buf    []byte
-	out    int // buf[out:whole] is whole frames that are still to be passed on
+	buf    []byte // buf[out:whole] is complete frames that the reader does not have yet
+	out    int
 	whole  int
 	err    error // of the last read
 }
 
+// Read blocks until there is a complete frame, or returns the error of the connection.
 func (b *body) Read(p []byte) (int, error) {
 	for b.out == b.whole {
 		if b.err != nil {
@@ -41,7 +42,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads once. What was whole has been passed on.
+// fill reads once from the connection. The caller must have passed on all complete frames.
 func (b *body) fill() {
 	if b.whole > 0 {
 		b.buf = append(b.buf[:0], b.buf[b.whole:]...)
@@ -60,7 +61,8 @@ func (b *body) fill() {
 	b.whole = afterBlankLine(b.buf, max(0, begun-len("\n\r\n")))
 }
 
-// afterBlankLine is where the last blank line after from ends, which ends a frame; 0 without one.
+// afterBlankLine returns where the last blank line after from ends, or 0 if there is none. A blank line ends
+// a frame.
 func afterBlankLine(b []byte, from int) int {
 	end := 0
 	for _, blank := range []string{"\n\n", "\n\r\n"} {

@@ -1,6 +1,6 @@
 package follow
 
-// NewTransport is what a Client takes without a Transport.
+// NewTransport makes the transport of a Client without its own.
 var NewTransport = newTransport
 
 const (

@@ -1,10 +1,10 @@
-// Package follow is the client of a stream: it follows a user's events for ever, over whatever ends a
-// connection, and hands on each of them once and in the log's order.
+// Package follow is the client of a stream. It follows a user's events for ever: it reconnects after every
+// end of a connection, and handles each event once, in the order of the event log.
 //
-// One connection is read by r3labs/sse's client. What that gets wrong does not reach it: it would not come
-// back after the end of a body, gives up after a quarter of an hour, reads a frame that was cut off as a whole
-// one, and does not wait as long as it is told to. So it sees whole frames only, of one connection at a time;
-// the cursor, the pauses and the end of it all are decided here.
+// The client of r3labs/sse reads one connection. This package works around its faults: the client does not
+// reconnect after the end of a body, gives up after a quarter of an hour, takes a frame that was cut off for
+// a complete one, and does not wait as long as the server asks. So the client of r3labs gets only complete
+// frames, of one connection. This package keeps the cursor, computes the backoff, and decides when to stop.
 package follow
 
 import (
@@ -21,35 +21,38 @@ import (
 	"gopkg.in/cenkalti/backoff.v1"
 )
 
-// silence is how long the other side may say nothing: three heartbeats of a stream.
+// silence is how long a connection may be silent before the client drops it. It is three heartbeats of a
+// stream.
 const silence = 45 * time.Second
 
-// A Client follows one user's stream. Its fields are not changed while it does.
+// A Client follows one user's stream. The caller must not change its fields while Follow runs.
 type Client struct {
 	URL string // of the server, with its prefix, without a slash at the end
-	// Token is asked for before each connection, so that a new one may take the place of one that ends. Its
-	// error ends the following.
+	// Token returns the token. Follow calls it before each connection, so that a new token can replace one that
+	// ends. An error of Token ends Follow.
 	Token    func() (string, error)
-	Query    url.Values // what of the stream is asked for: wakeup, types, channels, echo
-	Snapshot bool       // begin with a snapshot also where there is a cursor
-	// Notice is told, in a line of text, what goes wrong and that it is well again; nil: nobody asks. A
-	// connection that ends and is there again a moment later is no news.
+	Query    url.Values // parameters of the stream: wakeup, types, channels, echo
+	Snapshot bool       // begin with a snapshot even if there is a cursor
+	// Notice is called with one line of text when something goes wrong, and again when the stream works
+	// again. It may be nil. Follow does not report a connection that was live and ends: that is normal.
 	Notice    func(string)
-	Transport http.RoundTripper // nil: by HTTP/1.1, through the environment's proxy
+	Transport http.RoundTripper // nil: HTTP/1.1, through the proxy of the environment
 }
 
-// An Event is a frame of the stream, of which stream.* are the stream's own.
+// An Event is a frame of the stream. Events with a name stream.* are about the stream itself.
 type Event struct {
-	ID   string // the cursor that is reached with it; empty as long as none is
+	ID   string // the cursor after this event; empty before the stream has one
 	Name string
 	Data []byte // one line of JSON
 }
 
-// Follow calls handle for each event after the cursor, or, without one, for a snapshot and for each event
-// from now on. An event counts once handle has returned nil; a connection that ends meanwhile does not
-// repeat it. While handle runs nothing is called, and little is read.
+// Follow calls handle for each event after the cursor. Without a cursor, it calls handle for a snapshot and
+// for each event from now on. An event counts as handled when handle returns nil: Follow does not repeat it,
+// even if the connection ends meanwhile. Follow never runs two calls of handle at the same time. While handle
+// runs, Follow reads almost nothing.
 //
-// It returns handle's error, ctx's, a *Refusal, or Token's error; nothing else ends it.
+// Follow blocks until it fails. It returns the error of handle, of ctx or of Token, or a *Refusal. It retries
+// after any other error.
 func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) error) error {
 	transport := c.Transport
 	if transport == nil {
@@ -58,9 +61,12 @@ func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) e
 		transport = own
 	}
 	f := &follower{
-		Client: c, handle: handle, at: cursor, pause: pause{retry: defaultRetry},
+		Client: c,
+		handle: handle,
+		at:     cursor,
+		pause:  pause{retry: defaultRetry},
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // it would take the token along
+			return http.ErrUseLastResponse // a redirect could send the token to another server
 		}},
 	}
 	for {
@@ -88,8 +94,9 @@ func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) e
 	}
 }
 
-// newTransport speaks HTTP/1.1 only: over HTTP/2 a stream that fell silent would be opened again on the same
-// dead connection. Nothing is to be compressed, and so held back, on the way.
+// newTransport returns a transport that uses only HTTP/1.1. With HTTP/2, a stream that fell silent would
+// reconnect on the same dead connection. The transport does not ask for compression, which could delay
+// events.
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Protocols = new(http.Protocols)
@@ -103,25 +110,26 @@ type follower struct {
 	*Client
 	http     *http.Client
 	handle   func(Event) error
-	at       string // the cursor of the last event that was handled
-	token    string // of the connection
+	at       string // the cursor of the last handled event
+	token    string // of the current connection
 	pause    pause
-	known    bool // a stream has been live: the server is the right one
-	wasLive  bool // this connection has been
-	troubled bool // a notice of trouble is out
+	known    bool // a stream has been live, so the URL leads to the right server
+	wasLive  bool // the current connection has been live
+	troubled bool // the last notice was about trouble
 }
 
-// An ending is an error that ends the following: handle's, or Token's.
+// An ending is an error of handle or of Token. It ends Follow.
 type ending struct{ error }
 
 var (
-	errSilent = fmt.Errorf("the connection is silent for %v", silence)
-	errEnded  = errors.New("the connection has ended")
+	errSilent = fmt.Errorf("the connection was silent for %v", silence)
+	errEnded  = errors.New("the connection ended")
 )
 
-// connect follows one connection to its end, and returns why it ended.
+// connect opens one connection, blocks until it ends, and returns why it ended.
 func (f *follower) connect(ctx context.Context) (err error) {
-	if f.token, err = f.Token(); err != nil {
+	f.token, err = f.Token()
+	if err != nil {
 		return ending{err}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -140,7 +148,7 @@ func (f *follower) connect(ctx context.Context) (err error) {
 	var stop error
 	err = client.SubscribeRawWithContext(ctx, func(m *sse.Event) {
 		if stop != nil || ctx.Err() != nil {
-			return // it was read before the connection was given up
+			return // r3labs read this event before connect gave the connection up
 		}
 		if stop = f.take(m); stop != nil {
 			cancel(stop)
@@ -150,7 +158,7 @@ func (f *follower) connect(ctx context.Context) (err error) {
 	case stop != nil:
 		return stop
 	case ctx.Err() != nil:
-		return context.Cause(ctx) // which r3labs takes for the end of the body
+		return context.Cause(ctx) // r3labs reports the end of a context like the end of the body
 	case err == nil, errors.Is(err, io.ErrUnexpectedEOF):
 		return errEnded
 	}
@@ -164,28 +172,28 @@ func (f *follower) streamURL() string {
 		q.Set("snapshot", "true")
 	}
 	if f.at != "" {
-		q.Set("lastEventId", f.at) // some proxies let only those headers through that they know
+		q.Set("lastEventId", f.at) // some proxies drop headers that they do not know
 	}
 	return f.URL + "/api/stream?" + q.Encode()
 }
 
-// final reports whether coming back is of no use after r. Once a stream has been live the server is the right one,
-// and only its own word is final, which has a code: any other refusal comes from something on the way to it, whose
-// mood may pass.
+// final reports whether a retry after r is useless. After a stream was live, the URL is known to lead to the
+// right server. Then only the server's own refusal is final, and that has a code. A refusal without a code
+// comes from a proxy on the way, and may be temporary.
 func (f *follower) final(r *Refusal) bool {
 	switch {
 	case r.passes(), f.known && r.Code == "" && r.Status != noStatus:
 		return false
 	case r.Status == http.StatusUnauthorized:
 		token, err := f.Token()
-		return err != nil || token == f.token // else there is a new one
+		return err != nil || token == f.token // a retry is useful if there is a new token
 	case r.Status == http.StatusBadRequest, r.Status == http.StatusForbidden, r.Status == noStatus:
 		return true
 	}
-	return !f.known // anything else is a proxy's word, if this is the right server
+	return !f.known // if this is the right server, any other answer is a proxy's
 }
 
-// cause is what went wrong, without the URL.
+// cause returns the reason of err, without the URL.
 func cause(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err

@@ -15,8 +15,8 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// A stream that is cut after any of its bytes: what was whole is handed on once, and the rest not before it
-// comes whole.
+// A stream may be cut after any byte. The client handles each complete frame once. It handles a frame that
+// was cut off only after the frame came again and was complete.
 func TestCutAfterAnyByte(t *testing.T) {
 	text := preamble + ready("7.1") + message("7.2") + ": hb 7.2\n\n" + message("7.10") + message("7.11")
 	whole := []string{"7.1", "7.2", "7.10", "7.11"}
@@ -24,7 +24,7 @@ func TestCutAfterAnyByte(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				for n := range len(text) + 1 {
-					at := "" // after the last frame that is whole
+					at := "" // the cursor of the last complete frame
 					for _, cursor := range whole {
 						if strings.Contains(text[:n], "id: "+cursor+"\n\n") {
 							at = cursor
@@ -53,12 +53,13 @@ func TestCutAfterAnyByte(t *testing.T) {
 	}
 }
 
-// However the bytes come, in what pieces and with which line ends.
-func TestByteByByte(t *testing.T) {
+// The client accepts any line ends and any division of a stream into pieces.
+func TestStreamInSingleBytes(t *testing.T) {
 	for name, end := range map[string]string{"LF": "\n", "CRLF": "\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				text := strings.ReplaceAll(preamble+ready("7.1")+message("7.2")+": hb 7.2\n\n"+message("7.3"), "\n", end)
+				text := preamble + ready("7.1") + message("7.2") + ": hb 7.2\n\n" + message("7.3")
+				text = strings.ReplaceAll(text, "\n", end)
 				_, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 					for i := range len(text) {
 						stream(text[i:i+1])(w, r)
@@ -76,11 +77,14 @@ func TestByteByByte(t *testing.T) {
 func TestEventsComeOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s, c := serve(t,
-			stream(preamble, resumed("7.5"), message("7.6"), message("7.7"), message("7.7"), message("7.6"), message("7.8")),
+			stream(preamble, resumed("7.5"),
+				message("7.6"), message("7.7"), message("7.7"), message("7.6"), message("7.8")),
 			stream(preamble, resumed("7.8"), message("7.7"), message("7.8"), message("7.9"), live("7.9")),
 			stream(preamble, resumed("7.9"), frame("stream.cursor", `{"cursor":"7.2000"}`, "7.2000")),
-			stream(preamble, resumed("7.2000"), message("8.10"), message("8.9"), message("8.11")), // another epoch's numbers
-			held(preamble, resumed("8.11"), "event: message.created\r\ndata: {\"content\":\"8.12\"}\r\nid: 8.12\r\n\r\n"),
+			// The numbers of another epoch begin again.
+			stream(preamble, resumed("7.2000"), message("8.10"), message("8.9"), message("8.11")),
+			held(preamble, resumed("8.11"),
+				"event: message.created\r\ndata: {\"content\":\"8.12\"}\r\nid: 8.12\r\n\r\n"),
 		)
 		got := collect(t, c, "7.5", "8.12")
 		if diff := cmp.Diff([]string{"7.6", "7.7", "7.8", "7.9", "8.10", "8.11", "8.12"}, got); diff != "" {
@@ -92,8 +96,8 @@ func TestEventsComeOnce(t *testing.T) {
 	})
 }
 
-// A reset goes back, and is handed on; the numbers after it are new, be they smaller. A snapshot in several
-// frames counts when its last has come.
+// The handler gets a reset. Events after the reset are new, even if their numbers are smaller than before. A
+// snapshot in several frames counts only after its last frame.
 func TestReset(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		reset := frame("stream.reset", `{"cursor":"7.3","reason":"beyond_end","resumed":false,"channels":[]}`, "")
@@ -110,7 +114,8 @@ func TestReset(t *testing.T) {
 		if !errors.Is(err, errLast) {
 			t.Errorf("got %v, want the last event", err)
 		}
-		if diff := cmp.Diff([]string{"stream.reset 7.90", "stream.reset 7.90", "stream.channels 7.3", "message.created 7.4"}, got); diff != "" {
+		want := []string{"stream.reset 7.90", "stream.reset 7.90", "stream.channels 7.3", "message.created 7.4"}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff([]string{"7.90", "7.90"}, s.asked()); diff != "" {
@@ -127,29 +132,33 @@ func TestLargeFrames(t *testing.T) {
 		}
 		_, c := serve(t,
 			stream(preamble, ready("7.1"), large("7.2", 96<<10), large("7.3", 1<<20-1000), message("7.4")),
-			stream(preamble, resumed("7.4"), live("7.4"), large("7.5", 2<<20)), // nobody of ours sends that
+			stream(preamble, resumed("7.4"), live("7.4"), large("7.5", 2<<20)), // no server of ours sends that
 			held(preamble, resumed("7.4"), message("7.5"), message("7.6")),
 		)
 		c.Notice = func(text string) { notices = append(notices, text) }
 		if diff := cmp.Diff([]string{"7.2", "7.3", "7.4", "7.5", "7.6"}, collect(t, c, "", "7.6")); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
-		if len(notices) != 2 || !strings.Contains(notices[0], "does not end") || notices[1] != "following again" {
-			t.Errorf("got notices %q, want one of a frame without end, and that all is well", notices)
+		if len(notices) != 2 || !strings.Contains(notices[0], "too long") || notices[1] != "following again" {
+			t.Errorf("got notices %q, want one about a frame that is too long and one about success", notices)
 		}
 	})
 }
 
-// What is no event of ours is not handed on, and the connection that it came by not trusted further.
+// The handler does not get a frame that no server of ours sends. The client drops the connection of such a
+// frame.
 func TestForeignFrames(t *testing.T) {
 	for name, foreign := range map[string]string{
-		"no JSON": frame("message.created", `{"content":"7.2"`, "7.2"), "no cursor": frame("message.created", `{}`, "x"),
-		"no position": frame("stream.cursor", `{}`, "7.02"),
-		"no closing":  frame("stream.closing", `[]`, ""),
+		"invalid JSON":    frame("message.created", `{"content":"7.2"`, "7.2"),
+		"invalid cursor":  frame("message.created", `{}`, "x"),
+		"leading zero":    frame("stream.cursor", `{}`, "7.02"),
+		"invalid closing": frame("stream.closing", `[]`, ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				s, c := serve(t, held(preamble, ready("7.1"), foreign, message("7.9")), held(preamble, resumed("7.1"), message("7.2")))
+				s, c := serve(t,
+					held(preamble, ready("7.1"), foreign, message("7.9")),
+					held(preamble, resumed("7.1"), message("7.2")))
 				if diff := cmp.Diff([]string{"7.2"}, collect(t, c, "", "7.2")); diff != "" {
 					t.Errorf("events (-want +got):\n%s", diff)
 				}
@@ -161,13 +170,14 @@ func TestForeignFrames(t *testing.T) {
 	}
 }
 
-func TestEndsWithItsHandler(t *testing.T) {
+func TestErrorOfTheHandlerEndsFollow(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		_, c := serve(t, held(preamble, ready("7.1"), message("7.2"), message("7.3")))
 		calls := 0
 		want := errors.New("no more")
 		got := c.Follow(t.Context(), "", func(follow.Event) error {
-			if calls++; calls == 2 {
+			calls++
+			if calls == 2 {
 				return want
 			}
 			return nil
@@ -178,14 +188,15 @@ func TestEndsWithItsHandler(t *testing.T) {
 	})
 }
 
-// What is being handled when the context ends is finished, and no more begun.
-func TestEndsWithItsContext(t *testing.T) {
+// When the context ends, a running handler finishes, and Follow does not call the handler again.
+func TestEndOfTheContextEndsFollow(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		_, c := serve(t, held(preamble, ready("7.1"), message("7.2"), message("7.3")))
 		calls := 0
 		err := c.Follow(ctx, "", func(follow.Event) error {
-			if calls++; calls == 2 {
+			calls++
+			if calls == 2 {
 				cancel()
 				time.Sleep(time.Minute)
 			}
@@ -197,7 +208,7 @@ func TestEndsWithItsContext(t *testing.T) {
 	})
 }
 
-func TestEndsWhileItWaits(t *testing.T) {
+func TestEndOfTheContextEndsAWait(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		for _, answer := range []http.HandlerFunc{
 			refused(http.StatusServiceUnavailable),
@@ -216,14 +227,19 @@ func TestEndsWhileItWaits(t *testing.T) {
 	})
 }
 
-func TestWhatIsAskedFor(t *testing.T) {
+func TestRequests(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s, c := serve(t, refused(http.StatusBadGateway), stream(preamble, resumed("7.1"), live("7.1")), held(preamble, resumed("7.1"), message("7.2")))
-		c.Query, c.Snapshot = map[string][]string{"wakeup": {"true"}}, true
+		s, c := serve(t,
+			refused(http.StatusBadGateway),
+			stream(preamble, resumed("7.1"), live("7.1")),
+			held(preamble, resumed("7.1"), message("7.2")))
+		c.Query = map[string][]string{"wakeup": {"true"}}
+		c.Snapshot = true
 		collect(t, c, "7.1", "7.2")
 		var got []string
 		for _, r := range s.requests {
-			got = append(got, fmt.Sprint(r.Method, " ", r.URL, " ", r.Header["Authorization"], r.Header["Accept"], r.Header["Accept-Encoding"]))
+			got = append(got, fmt.Sprint(r.Method, " ", r.URL, " ",
+				r.Header["Authorization"], r.Header["Accept"], r.Header["Accept-Encoding"]))
 		}
 		want := "GET /api/stream?lastEventId=7.1%swakeup=true [Bearer secret] [text/event-stream] []"
 		first := fmt.Sprintf(want, "&snapshot=true&")
@@ -231,7 +247,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 			t.Errorf("requests (-want +got):\n%s", diff)
 		}
 		if len(c.Query) != 1 {
-			t.Errorf("got %v, want the caller's query as it was", c.Query)
+			t.Errorf("got the query %v, want the caller's query unchanged", c.Query)
 		}
 	})
 }

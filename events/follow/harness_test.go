@@ -15,8 +15,8 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// A server answers the requests of a test inside a synctest bubble, over pipes: each by the next of its
-// answers. A bubble ends with all of its goroutines, so nothing is left of any connection.
+// A server gives the next of its answers to each request. It works inside a synctest bubble, over pipes. A
+// bubble ends only after all its goroutines have ended, so a test also shows that no connection is left.
 type server struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -25,7 +25,8 @@ type server struct {
 	requests []*http.Request
 }
 
-// serve returns a client of a server with these answers. A request after the last is an error.
+// serve starts a server with these answers, and returns the server and a client of it. The test fails if
+// there are more requests than answers.
 func serve(t *testing.T, answers ...http.HandlerFunc) (*server, *follow.Client) {
 	t.Helper()
 	s := &server{conns: make(chan net.Conn), done: make(chan struct{})}
@@ -35,7 +36,7 @@ func serve(t *testing.T, answers ...http.HandlerFunc) (*server, *follow.Client) 
 		n := len(s.requests)
 		s.mu.Unlock()
 		if n > len(answers) {
-			t.Errorf("got a request number %d, want %d", n, len(answers))
+			t.Errorf("got request number %d, want only %d requests", n, len(answers))
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -43,14 +44,16 @@ func serve(t *testing.T, answers ...http.HandlerFunc) (*server, *follow.Client) 
 	})}
 	go func() { _ = web.Serve(s) }()
 	transport := follow.NewTransport()
-	transport.Proxy, transport.DialContext = nil, s.dial
+	transport.Proxy = nil
+	transport.DialContext = s.dial
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		_ = web.Close()
 	})
 	return s, &follow.Client{
-		URL: "http://guild.example", Transport: transport,
-		Token: func() (string, error) { return "secret", nil },
+		URL:       "http://guild.example",
+		Transport: transport,
+		Token:     func() (string, error) { return "secret", nil },
 	}
 }
 
@@ -66,7 +69,7 @@ func (s *server) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// Accept, Close and Addr are what a server listens on.
+// Accept, Close and Addr make a server a net.Listener.
 func (s *server) Accept() (net.Conn, error) {
 	select {
 	case c := <-s.conns:
@@ -79,7 +82,7 @@ func (s *server) Accept() (net.Conn, error) {
 func (s *server) Close() error   { close(s.done); return nil }
 func (s *server) Addr() net.Addr { return &net.TCPAddr{} }
 
-// asked is where each request wanted to go on: by its header, and by its parameter.
+// asked returns the cursor of each request. If header and parameter differ, it returns both.
 func (s *server) asked() (cursors []string) {
 	for _, r := range s.requests {
 		cursor := r.Header.Get("Last-Event-ID")
@@ -114,7 +117,7 @@ func frame(event, data, id string) string {
 	return "event: " + event + "\ndata: " + data + "\n" + id + "\n"
 }
 
-// stream answers with a stream of these frames, and ends in order.
+// stream answers with a stream of these frames, and ends it properly.
 func stream(frames ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
@@ -123,7 +126,7 @@ func stream(frames ...string) http.HandlerFunc {
 	}
 }
 
-// broken is stream, but the connection is cut.
+// broken is like stream, but cuts the connection at the end.
 func broken(frames ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream(frames...)(w, r)
@@ -131,7 +134,7 @@ func broken(frames ...string) http.HandlerFunc {
 	}
 }
 
-// held is stream, but it stays open for as long as the client wants it.
+// held is like stream, but keeps the stream open until the client closes it.
 func held(frames ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream(frames...)(w, r)
@@ -139,7 +142,7 @@ func held(frames ...string) http.HandlerFunc {
 	}
 }
 
-// refused answers with a problem.
+// refused answers with a problem. header is pairs of names and values.
 func refused(status int, header ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i < len(header); i += 2 {
@@ -153,7 +156,8 @@ func refused(status int, header ...string) http.HandlerFunc {
 
 var errLast = errors.New("the last event has come")
 
-// collect follows until the event with the id last was handled. It returns the ids of what came of the log.
+// collect follows the stream until it has handled the event with the id last. It returns the ids of all
+// events of the event log.
 func collect(t *testing.T, c *follow.Client, cursor, last string) (ids []string) {
 	t.Helper()
 	err := c.Follow(t.Context(), cursor, func(e follow.Event) error {
@@ -161,9 +165,10 @@ func collect(t *testing.T, c *follow.Client, cursor, last string) (ids []string)
 			return nil
 		}
 		if !strings.Contains(string(e.Data), e.ID) {
-			t.Errorf("got %s as %s, want each with its own id", e.Data, e.ID)
+			t.Errorf("got the data %s with the id %s, want each event with its own id", e.Data, e.ID)
 		}
-		if ids = append(ids, e.ID); e.ID == last {
+		ids = append(ids, e.ID)
+		if e.ID == last {
 			return errLast
 		}
 		return nil
@@ -174,7 +179,7 @@ func collect(t *testing.T, c *follow.Client, cursor, last string) (ids []string)
 	return ids
 }
 
-// inBubble runs a test with a clock of its own.
+// inBubble runs a test in a synctest bubble, which has its own clock.
 func inBubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()

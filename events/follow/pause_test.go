@@ -11,7 +11,8 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// gaps follows over these answers, and returns the time before each of them but the first.
+// gaps follows a server with these answers until a last answer succeeds. It returns the time between each
+// answer and the next, and all notices.
 func gaps(t *testing.T, answers ...http.HandlerFunc) (between []time.Duration, notices []string) {
 	t.Helper()
 	last := time.Now()
@@ -34,27 +35,42 @@ func gaps(t *testing.T, answers ...http.HandlerFunc) (between []time.Duration, n
 func wantWithin(t *testing.T, got []time.Duration, bounds ...[2]time.Duration) {
 	t.Helper()
 	if len(got) != len(bounds) {
-		t.Fatalf("got %d pauses, want %d", len(got), len(bounds))
+		t.Fatalf("got %d waits, want %d", len(got), len(bounds))
 	}
 	for i, b := range bounds {
 		if got[i] < b[0] || got[i] > b[1] {
-			t.Errorf("pause %d: got %v, want %v to %v", i, got[i], b[0], b[1])
+			t.Errorf("wait %d: got %v, want %v to %v", i, got[i], b[0], b[1])
 		}
 	}
 }
 
 const s = time.Second
 
-func TestPausesDoubleAndAreReset(t *testing.T) {
+func TestBackoffDoublesAndIsReset(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var seen []time.Duration
 		for range 20 {
 			bad := refused(http.StatusBadGateway)
-			got, _ := gaps(t, bad, stream(preamble, resumed("7.1")), broken(), bad, bad, bad, bad, // one that is not live counts
-				stream(preamble, resumed("7.1"), live("7.1")), bad, stream(preamble, resumed("7.1"), message("7.2")))
-			wantWithin(t, got, [2]time.Duration{1 * s, 3 * s}, [2]time.Duration{2 * s, 6 * s}, [2]time.Duration{4 * s, 12 * s},
-				[2]time.Duration{8 * s, 24 * s}, [2]time.Duration{15 * s, 45 * s}, [2]time.Duration{15 * s, 45 * s}, [2]time.Duration{15 * s, 45 * s},
-				[2]time.Duration{1 * s, 3 * s}, [2]time.Duration{2 * s, 6 * s}, [2]time.Duration{1 * s, 3 * s})
+			got, _ := gaps(t,
+				bad,
+				stream(preamble, resumed("7.1")), // a stream that is not live counts as a failure
+				broken(), bad, bad, bad, bad,
+				stream(preamble, resumed("7.1"), live("7.1")),
+				bad,
+				stream(preamble, resumed("7.1"), message("7.2")),
+			)
+			wantWithin(t, got,
+				[2]time.Duration{1 * s, 3 * s},
+				[2]time.Duration{2 * s, 6 * s},
+				[2]time.Duration{4 * s, 12 * s},
+				[2]time.Duration{8 * s, 24 * s},
+				[2]time.Duration{15 * s, 45 * s},
+				[2]time.Duration{15 * s, 45 * s},
+				[2]time.Duration{15 * s, 45 * s},
+				[2]time.Duration{1 * s, 3 * s},
+				[2]time.Duration{2 * s, 6 * s},
+				[2]time.Duration{1 * s, 3 * s},
+			)
 			seen = append(seen, got[0])
 		}
 		for _, d := range seen[1:] {
@@ -62,15 +78,19 @@ func TestPausesDoubleAndAreReset(t *testing.T) {
 				return
 			}
 		}
-		t.Errorf("got %v each time, want pauses that are spread", seen[0])
+		t.Errorf("got %v each time, want a random jitter", seen[0])
 	})
 }
 
 func TestRetryField(t *testing.T) {
 	for field, want := range map[string][2]time.Duration{
-		"100": {50 * time.Millisecond, 150 * time.Millisecond}, "0": {5 * time.Millisecond, 15 * time.Millisecond},
-		"60000": {30 * s, 90 * s}, "4000000000": {follow.MaxAsked / 2, follow.MaxAsked * 3 / 2},
-		"-1": {1 * s, 3 * s}, "1e3": {1 * s, 3 * s}, "99999999999999999999": {1 * s, 3 * s},
+		"100":                  {50 * time.Millisecond, 150 * time.Millisecond},
+		"0":                    {5 * time.Millisecond, 15 * time.Millisecond},
+		"60000":                {30 * s, 90 * s},
+		"4000000000":           {follow.MaxAsked / 2, follow.MaxAsked * 3 / 2},
+		"-1":                   {1 * s, 3 * s},
+		"1e3":                  {1 * s, 3 * s},
+		"99999999999999999999": {1 * s, 3 * s},
 	} {
 		t.Run(field, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -89,7 +109,9 @@ func TestRetryAfter(t *testing.T) {
 		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", date))
 		wantWithin(t, got, [2]time.Duration{25 * s, 51 * s})
 		other := time.Now().Add(-24 * time.Hour).UTC() // the server's clock
-		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Date", other.Format(http.TimeFormat), "Retry-After", other.Add(40*s).Format(http.TimeFormat)))
+		got, _ = gaps(t, refused(http.StatusServiceUnavailable,
+			"Date", other.Format(http.TimeFormat),
+			"Retry-After", other.Add(40*s).Format(http.TimeFormat)))
 		wantWithin(t, got, [2]time.Duration{40 * s, 51 * s})
 		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", "86400"))
 		wantWithin(t, got, [2]time.Duration{follow.MaxAsked, follow.MaxAsked*5/4 + s})
@@ -98,8 +120,8 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// The server says every quarter of a minute that it is there. When it does not, it is not: before its answer,
-// after its head, or in the middle of a frame.
+// The server sends a heartbeat every 15 seconds. If the client gets nothing for longer, it drops the
+// connection: before the answer, after the headers, or in the middle of a frame.
 func TestSilence(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		beating := func(w http.ResponseWriter, r *http.Request) {
@@ -113,28 +135,31 @@ func TestSilence(t *testing.T) {
 		mute := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 		began := time.Now()
 		got, notices := gaps(t, beating, mute, held())
-		wantWithin(t, got, [2]time.Duration{1 * s, 3 * s}, [2]time.Duration{2 * s, 6 * s}, [2]time.Duration{4 * s, 12 * s})
+		wantWithin(t, got,
+			[2]time.Duration{1 * s, 3 * s}, [2]time.Duration{2 * s, 6 * s}, [2]time.Duration{4 * s, 12 * s})
 		want := 10*time.Minute + 3*follow.Silence
 		for _, d := range got {
 			want += d
 		}
 		if took := time.Since(began); took != want {
-			t.Errorf("got %v in all, want %v: each is given up after %v", took, want, follow.Silence)
+			t.Errorf("took %v in all, want %v: each connection is dropped after %v of silence",
+				took, want, follow.Silence)
 		}
 		if len(notices) != 3 || !strings.Contains(notices[0], "silent") || !strings.Contains(notices[1], "silent") {
-			t.Errorf("got notices %q, want silence twice, and that all is well", notices)
+			t.Errorf("got notices %q, want two about silence and one about success", notices)
 		}
 	})
 }
 
-// A handler takes as long as it likes: that the connection is not read meanwhile is no silence.
+// A handler may take any time. The time during which the client does not read does not count as silence.
 func TestSlowHandler(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		server, c := serve(t, held(preamble, ready("7.1"), message("7.2"), message("7.3"), message("7.4")))
 		var got []string
 		err := c.Follow(t.Context(), "", func(e follow.Event) error {
 			time.Sleep(10 * time.Minute)
-			if got = append(got, e.ID); e.ID == "7.4" {
+			got = append(got, e.ID)
+			if e.ID == "7.4" {
 				return errLast
 			}
 			return nil
@@ -145,7 +170,7 @@ func TestSlowHandler(t *testing.T) {
 	})
 }
 
-// A cut that is mended at once is no news.
+// The client gives no notice of a cut if the next connection succeeds at once.
 func TestNotices(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		_, notices := gaps(t,
@@ -155,10 +180,11 @@ func TestNotices(t *testing.T) {
 			stream(preamble, resumed("7.1"), live("7.1")), stream(preamble, resumed("7.1"), live("7.1")))
 		for i, want := range []string{
 			`the server answers 502 Bad Gateway, of_the_test: do \x1b[2J not; trying again in `,
-			`the server answers 429 Too Many Requests, of_the_test: do \x1b[2J not; trying again in `, `following again`,
+			`the server answers 429 Too Many Requests, of_the_test: do \x1b[2J not; trying again in `,
+			`following again`,
 		} {
 			if len(notices) != 3 || !strings.HasPrefix(notices[i], want) {
-				t.Errorf("got notices %q, want as number %d %q", notices, i, want)
+				t.Errorf("got notices %q, want number %d to begin with %q", notices, i, want)
 			}
 		}
 	})

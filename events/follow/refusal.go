@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// A Refusal is an answer that is no stream, or a stream's end for good. Its texts are the server's, quoted.
+// A Refusal is an answer that is no stream, or the final end of a stream. Error quotes the texts of the
+// server, so they are safe on a terminal.
 type Refusal struct {
-	Status       int    // 401 also where the token has ended, with the stream; 0: the server wants no return
+	Status       int    // 401 also if the token ended during a stream; 0: the server asks not to reconnect
 	Code, Detail string // either may be empty
 
 	after time.Duration // Retry-After
@@ -41,7 +42,7 @@ func (r *Refusal) Error() string {
 	return said
 }
 
-// passes reports whether a later try may well succeed: the fault is the server's, or one of the moment.
+// passes reports whether a retry may succeed: the fault is the server's, or it is temporary.
 func (r *Refusal) passes() bool {
 	switch r.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -57,7 +58,8 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// accept makes a stream's body fit to be read by r3labs, which does not close it after an error.
+// accept checks the answer. It wraps the body of a stream for r3labs. For any other answer it returns a
+// *Refusal and closes the body, because r3labs does not close it after an error.
 func (f *follower) accept(answer *http.Response, silent *time.Timer) error {
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	if answer.StatusCode == http.StatusOK && kind == "text/event-stream" {
@@ -69,20 +71,24 @@ func (f *follower) accept(answer *http.Response, silent *time.Timer) error {
 	switch to, err := answer.Location(); {
 	case kind == "application/problem+json":
 		var told struct{ Code, Detail string }
-		if b, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10)); err == nil && json.Unmarshal(b, &told) == nil {
-			r.Code, r.Detail = told.Code, told.Detail
+		b, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+		if err == nil && json.Unmarshal(b, &told) == nil {
+			r.Code = told.Code
+			r.Detail = told.Detail
 		}
 	case answer.StatusCode == http.StatusOK:
-		r.Detail = "this is " + kind + " and no stream; is the URL right?"
+		r.Detail = "this is " + kind + ", not a stream; is the URL right?"
 	case err == nil && answer.StatusCode/100 == 3:
 		to.RawQuery = ""
-		r.Detail = "it leads to " + strings.TrimSuffix(to.Redacted(), "/api/stream") + ", where no token is taken; is that the right URL?"
+		r.Detail = "it redirects to " + strings.TrimSuffix(to.Redacted(), "/api/stream") +
+			", but no token is sent there; is that the right URL?"
 	}
 	return r
 }
 
-// parseRetryAfter reads both forms of RFC 9110 §10.2.3. A date counts from the answer's own Date: the clock
-// here may be another one.
+// parseRetryAfter reads both forms of a Retry-After header (RFC 9110 §10.2.3), and returns 0 without a valid
+// one. It compares a date with the Date header of the same answer, because the local clock may differ from
+// the server's.
 func parseRetryAfter(h http.Header) time.Duration {
 	s := h.Get("Retry-After")
 	at, err := http.ParseTime(s)
@@ -95,7 +101,8 @@ func parseRetryAfter(h http.Header) time.Duration {
 	return max(0, time.Until(at))
 }
 
-// seconds is 0 for what is no number, and no more than it takes to be bounded.
+// seconds parses a number of seconds. It returns 0 if s is not a number of at most 32 bits. The caller limits
+// the result.
 func seconds(s string) time.Duration {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil {

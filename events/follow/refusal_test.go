@@ -33,29 +33,71 @@ func closing(data string) http.HandlerFunc {
 	return held(preamble, ready("7.1"), frame("stream.closing", data, ""), message("7.2"))
 }
 
-// What ends the following, at the beginning and, where that is another question, once a stream was live: then a
-// strange answer comes from a proxy.
+// These answers end Follow when they come first. If a stream was live before, some of them do not end it any
+// more, because they must come from a proxy.
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		answer      http.HandlerFunc
 		status      int
 		text        string
-		evenIfKnown bool
+		evenIfKnown bool // ends Follow even if a stream was live before
 	}{
-		{"wrong parameter", refused(400), 400, `the server answers 400 Bad Request, of_the_test: do \x1b[2J not`, true},
-		{"token", refused(401), 401, `the server does not accept the token, of_the_test: do \x1b[2J not`, true},
-		{"forbidden", refused(403), 403, `the server does not allow it (403), of_the_test: do \x1b[2J not`, true},
-		{"token has ended", closing(`{"reason":"token_expired","reconnect":false}`), 401, `the server does not accept the token, token_expired`, true},
-		{"no return", closing(`{"reason":"banned\u001b","reconnect":false}`), 0, `the server ends the stream, banned\x1b`, true},
-		{"a middlebox does not like the request", html(400), 400, `the server answers 400 Bad Request`, false},
-		{"a middlebox wants a sign-in", html(401), 401, `the server does not accept the token`, false},
-		{"a middlebox forbids it", html(403), 403, `the server does not allow it (403)`, false},
-		{"a problem without a code", problem(403, `{"status":403,"title":"Forbidden"}`), 403, `the server does not allow it (403)`, false},
-		{"unknown", refused(404), 404, `the server answers 404 Not Found, of_the_test: do \x1b[2J not`, false},
-		{"not here", refused(410), 410, `the server answers 410 Gone, of_the_test: do \x1b[2J not`, false},
-		{"stop", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, 204, `the server answers 204 No Content`, false},
-		{"a page", html(200), 200, `the server answers 200 OK: this is text/html and no stream; is the URL right?`, false},
+		{
+			name: "wrong parameter", answer: refused(400), status: 400, evenIfKnown: true,
+			text: `the server answers 400 Bad Request, of_the_test: do \x1b[2J not`,
+		},
+		{
+			name: "wrong token", answer: refused(401), status: 401, evenIfKnown: true,
+			text: `the server does not accept the token, of_the_test: do \x1b[2J not`,
+		},
+		{
+			name: "forbidden", answer: refused(403), status: 403, evenIfKnown: true,
+			text: `the server does not allow it (403), of_the_test: do \x1b[2J not`,
+		},
+		{
+			name:   "token has ended",
+			answer: closing(`{"reason":"token_expired","reconnect":false}`), status: 401, evenIfKnown: true,
+			text: `the server does not accept the token, token_expired`,
+		},
+		{
+			name:   "closing without reconnect",
+			answer: closing(`{"reason":"banned\u001b","reconnect":false}`), evenIfKnown: true,
+			text: `the server ends the stream, banned\x1b`,
+		},
+		{
+			name: "a proxy rejects the request", answer: html(400), status: 400,
+			text: `the server answers 400 Bad Request`,
+		},
+		{
+			name: "a proxy wants a login", answer: html(401), status: 401,
+			text: `the server does not accept the token`,
+		},
+		{
+			name: "a proxy forbids it", answer: html(403), status: 403,
+			text: `the server does not allow it (403)`,
+		},
+		{
+			name: "a problem without a code", answer: problem(403, `{"status":403,"title":"Forbidden"}`), status: 403,
+			text: `the server does not allow it (403)`,
+		},
+		{
+			name: "not found", answer: refused(404), status: 404,
+			text: `the server answers 404 Not Found, of_the_test: do \x1b[2J not`,
+		},
+		{
+			name: "gone", answer: refused(410), status: 410,
+			text: `the server answers 410 Gone, of_the_test: do \x1b[2J not`,
+		},
+		{
+			name: "no content", status: 204,
+			answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
+			text:   `the server answers 204 No Content`,
+		},
+		{
+			name: "a web page", answer: html(200), status: 200,
+			text: `the server answers 200 OK: this is text/html, not a stream; is the URL right?`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -67,21 +109,23 @@ func TestRefusals(t *testing.T) {
 				}
 				if tt.evenIfKnown {
 					_, c := serve(t, stream(preamble, ready("7.0"), live("7.0")), tt.answer)
-					if again := c.Follow(t.Context(), "", func(follow.Event) error { return nil }); again == nil || again.Error() != tt.text {
-						t.Errorf("once it was live: got %v, want the same", again)
+					again := c.Follow(t.Context(), "", func(follow.Event) error { return nil })
+					if again == nil || again.Error() != tt.text {
+						t.Errorf("after a live stream: got %v, want the same error", again)
 					}
 					return
 				}
-				_, c = serve(t, stream(preamble, ready("7.0")), tt.answer, tt.answer, held(preamble, resumed("7.0"), message("7.1")))
+				_, c = serve(t, stream(preamble, ready("7.0")), tt.answer, tt.answer,
+					held(preamble, resumed("7.0"), message("7.1")))
 				if diff := cmp.Diff([]string{"7.1"}, collect(t, c, "", "7.1")); diff != "" {
-					t.Errorf("once it was live: events (-want +got):\n%s", diff)
+					t.Errorf("after a live stream: events (-want +got):\n%s", diff)
 				}
 			})
 		})
 	}
 }
 
-func TestWhatPasses(t *testing.T) {
+func TestTemporaryRefusalsAreRetried(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var answers []http.HandlerFunc
 		for _, status := range []int{408, 425, 429, 500, 501, 502, 503, 504, 520} {
@@ -92,7 +136,7 @@ func TestWhatPasses(t *testing.T) {
 	})
 }
 
-// An answer that is no stream is given up, also where it never ends.
+// The client drops an answer that is no stream, even if the answer never ends.
 func TestEndlessRefusals(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		left := 0
@@ -106,19 +150,20 @@ func TestEndlessRefusals(t *testing.T) {
 		}
 		_, c := serve(t, endless(html(502)), endless(refused(502)), func(w http.ResponseWriter, r *http.Request) {
 			if left != 2 {
-				t.Errorf("got %d answers left, want both before the next connection", left)
+				t.Errorf("the client dropped %d answers, want both dropped before the next connection", left)
 			}
 			held(preamble, ready("7.0"), message("7.1"))(w, r)
 		})
 		began := time.Now()
 		collect(t, c, "", "7.1")
 		if took := time.Since(began); took < follow.Silence || took > follow.Silence+10*s {
-			t.Errorf("got the stream after %v, want it when the second had been silent for %v", took, follow.Silence)
+			t.Errorf("got the stream after %v, want it after the second answer was silent for %v",
+				took, follow.Silence)
 		}
 	})
 }
 
-// The token goes to the server that was named and to no other, not even one of the same host.
+// The client sends the token only to the URL that the user named, not even to another port of the same host.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	foreign := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -129,21 +174,26 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		server := httptest.NewServer(http.RedirectHandler(foreign.URL+"/elsewhere/api/stream?a=b", status))
 		c := follow.Client{URL: server.URL, Token: func() (string, error) { return "secret", nil }}
 		err := c.Follow(t.Context(), "", func(follow.Event) error { return nil })
-		if r, ok := errors.AsType[*follow.Refusal](err); !ok || r.Status != status || !strings.Contains(r.Detail, foreign.URL+"/elsewhere,") {
-			t.Errorf("got %v, want %d and where it leads", err, status)
+		r, ok := errors.AsType[*follow.Refusal](err)
+		if !ok || r.Status != status || !strings.Contains(r.Detail, foreign.URL+"/elsewhere,") {
+			t.Errorf("got %v, want status %d and the target of the redirect", err, status)
 		}
 		server.Close()
 	}
 }
 
-// A token that is renewed in time, or just too late, goes on.
+// Follow continues with a renewed token, even if the token is renewed only after the server refused the old
+// one.
 func TestRenewedToken(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		tokens := []string{"a", "b", "b", "c", "c", "d"} // as they are asked for: for each connection, after each refusal
+		tokens := []string{"a", "b", "b", "c", "c", "d"} // one for each connection and one after each refusal
 		asked := 0
 		s, c := serve(t,
-			closing(`{"reason":"token_expired","reconnect":false}`), refused(401), // of a and b
-			stream(preamble, resumed("7.1"), live("7.1")), refused(401)) // of c and d
+			closing(`{"reason":"token_expired","reconnect":false}`), // with a
+			refused(401), // with b
+			stream(preamble, resumed("7.1"), live("7.1")), // with c
+			refused(401), // with d
+		)
 		c.Token = func() (string, error) {
 			asked++
 			return tokens[min(asked, len(tokens))-1], nil
@@ -157,12 +207,12 @@ func TestRenewedToken(t *testing.T) {
 			t.Errorf("tokens (-want +got):\n%s", diff)
 		}
 		if r, ok := errors.AsType[*follow.Refusal](err); !ok || r.Status != 401 {
-			t.Errorf("got %v, want that d is refused", err)
+			t.Errorf("got %v, want a refusal of the token d", err)
 		}
 	})
 }
 
-func TestNoToken(t *testing.T) {
+func TestErrorOfTokenEndsFollow(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		_, c := serve(t)
 		want := errors.New("no such file")

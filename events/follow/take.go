@@ -11,7 +11,7 @@ import (
 	"fabric-guild/events"
 )
 
-// The stream's own frames that mean something to a client of it.
+// The names of the stream's own frames that this client handles.
 const (
 	streamReady   = "stream.ready"
 	streamLive    = "stream.live"
@@ -19,11 +19,11 @@ const (
 	streamClosing = "stream.closing"
 )
 
-// What a server sends can be read; so this is something else.
-var errForeign = errors.New("what came is no event of a stream of this kind")
+// errForeign is the error of a frame that no server of ours sends.
+var errForeign = errors.New("the connection sent something that is no event of this kind of stream")
 
-// take handles what r3labs has read: an event, a new time to wait, or a comment, which it hands on like an
-// event once there was an id. An error ends the connection.
+// take handles a frame that r3labs has read: an event, a new retry time, or a comment. After the first id,
+// r3labs passes comments on like events, but without data. An error of take ends the connection.
 func (f *follower) take(m *sse.Event) error {
 	if len(m.Retry) > 0 {
 		f.pause.set(string(m.Retry))
@@ -40,7 +40,7 @@ func (f *follower) take(m *sse.Event) error {
 	switch {
 	case e.Name == streamClosing:
 		return closing(e.Data)
-	case err != nil && !(own && e.ID == ""): // of a snapshot that goes on
+	case err != nil && !(own && e.ID == ""): // a frame in the middle of a snapshot has no id
 		return errForeign
 	case !own && f.seen(id):
 		return nil
@@ -55,15 +55,16 @@ func (f *follower) take(m *sse.Event) error {
 	return nil
 }
 
-// seen reports whether an event has been handled: within an epoch cursors compare by number.
+// seen reports whether the event with this id was handled. Cursors of the same epoch compare by number.
 func (f *follower) seen(id events.Cursor) bool {
 	at, err := events.ParseCursor(f.at)
 	return err == nil && at.Epoch == id.Epoch && id.Seq <= at.Seq
 }
 
-// live notes that the stream has moved: whatever was wrong is over.
+// live records that the stream works. It resets the backoff, and ends the trouble if there was any.
 func (f *follower) live() {
-	f.known, f.wasLive = true, true
+	f.known = true
+	f.wasLive = true
 	f.pause.failures = 0
 	if f.troubled {
 		f.troubled = false
@@ -71,7 +72,8 @@ func (f *follower) live() {
 	}
 }
 
-// closing is why the server ends the stream.
+// closing returns the error for a stream.closing frame: errEnded if the client may reconnect, otherwise a
+// *Refusal.
 func closing(data []byte) error {
 	var bye struct {
 		Reason    string

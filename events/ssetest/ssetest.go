@@ -1,5 +1,5 @@
-// Package ssetest has what tests of streams share: one reader of frames, which takes nothing but what the contract
-// allows, and one way to wait for what must come.
+// Package ssetest is shared by all tests of streams. It has a strict reader of frames, which accepts only
+// what the contract allows, and functions that wait for a condition.
 package ssetest
 
 import (
@@ -13,19 +13,21 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what must come. It says nothing of how fast that is: a machine may be busy
-// with other things. What must not come is shown by an event that comes after it, not by a wait.
+// Patience is how long a test waits for an expected event before it fails. It is long because a machine may
+// be busy with other work, so it is no measure of speed. To show that an event does not come, a test must
+// wait for a later event, not for a time.
 const Patience = 3 * time.Minute
 
-// Eventually waits until a condition holds, and ends the test if it does not within Patience.
+// Eventually blocks until a condition holds. If the condition does not hold within Patience, Eventually ends
+// the test.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	if !Await(condition) {
-		t.Fatalf("waited %v in vain: %s", Patience, what)
+		t.Fatalf("timed out after %v: %s", Patience, what)
 	}
 }
 
-// Await waits until a condition holds, and reports whether it did within Patience.
+// Await blocks until a condition holds or Patience is over. It reports whether the condition holds.
 func Await(condition func() bool) bool {
 	late := time.NewTimer(Patience)
 	defer late.Stop()
@@ -35,24 +37,25 @@ func Await(condition func() bool) bool {
 		select {
 		case <-again.C:
 		case <-late.C:
-			return condition() // this process may have slept for as long
+			return condition() // this process may have been suspended since the last check
 		}
 	}
 	return true
 }
 
-// A Frame is what stands between two blank lines.
+// A Frame is the text between two blank lines of a stream.
 type Frame struct {
 	Event, Data, ID string
 	Comment, Retry  string
 	Raw             string
 }
 
-// ErrStrict says that a stream is not as strictly formed as the contract has it.
+// ErrStrict means that a frame does not have the strict form that the contract requires.
 var ErrStrict = errors.New("not a frame of the contract")
 
-// ReadFrame reads one frame: event, data and id in this order, each once at most and on one line, or a comment. A
-// frame that is cut off is none. The error is io.EOF at the end of a stream only.
+// ReadFrame reads one frame and blocks until then. A frame is a comment, or the fields event, data and id in
+// this order, each at most once and on one line. For any other frame the error is ErrStrict. At the end of
+// the stream the error is io.EOF, inside a frame io.ErrUnexpectedEOF.
 func ReadFrame(in *bufio.Reader) (f Frame, err error) {
 	var fields []string
 	for {

@@ -53,11 +53,11 @@ func TestAwaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		if ssetest.Await(func() bool { return false }) || time.Since(begin) != ssetest.Patience {
-			t.Errorf("got an end after %v, want none before %v", time.Since(begin), ssetest.Patience)
+			t.Errorf("Await returned after %v, want false after %v", time.Since(begin), ssetest.Patience)
 		}
 		begin = time.Now()
 		if !ssetest.Await(func() bool { return time.Since(begin) >= time.Minute }) {
-			t.Error("got no end for what comes after a minute")
+			t.Error("Await returned false, want true for a condition that holds after a minute")
 		}
 	})
 }

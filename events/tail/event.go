@@ -7,7 +7,7 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// What is told apart by its name.
+// Names of events that tail treats specially.
 const (
 	streamReady    = "stream.ready"
 	streamChannels = "stream.channels"
@@ -15,20 +15,21 @@ const (
 	messageCreated = "message.created"
 )
 
-// An event is one with what is needed of its data. What it does not have is empty.
+// An event is a frame and the fields of its data that tail needs. A field that the data does not have is
+// empty.
 type event struct {
 	follow.Event `json:"-"`
 
 	Cursor   string // stream.*
 	Channels []channel
-	Reason   string // of a reset, of a turn's change
+	Reason   string // of a reset or of a change of turn
 
 	MessageID    string `json:"id"`
 	ChannelID    string
 	GuildID      string
 	XType        string
 	ChannelName  string `json:"name"`
-	UserID       string // who it is about
+	UserID       string // the user that the event is about
 	AuthorUserID string
 	Content      string
 	Deleted      bool
@@ -42,7 +43,7 @@ type event struct {
 
 type channel struct{ ID, Name, XType string }
 
-// decode takes what it knows; a newer server may tell in other ways.
+// decode decodes the fields that it knows. It ignores errors: a newer server may send data in another form.
 func decode(raw follow.Event) event {
 	e := event{}
 	_ = json.Unmarshal(raw.Data, &e)
@@ -50,10 +51,11 @@ func decode(raw follow.Event) event {
 	return e
 }
 
-// isSnapshot reports whether the event tells of all channels: those of the stream that are worth showing.
+// isSnapshot reports whether the event contains the channels. Of the stream's own events, tail shows only
+// these.
 func (e *event) isSnapshot() bool {
 	return e.Name == streamReset || e.Name == streamChannels || e.Name == streamReady && e.Channels != nil
 }
 
-// ofLog reports whether the event is of the log, not one of the stream's own.
+// ofLog reports whether the event comes from the event log. The others are about the stream itself.
 func (e *event) ofLog() bool { return !strings.HasPrefix(e.Name, "stream.") }

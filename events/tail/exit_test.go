@@ -14,10 +14,11 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// Each end says why: by its code, and in one line that tells no token.
+// When tail ends, the exit code and one line on stderr say why. The line never contains a token.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	const secret = "a-secret-of-the-test"
 	writeFile(t, "no cursor", dir, "no-cursor")
 	writeFile(t, g.bob+"\n", dir, "bobs-token")
@@ -31,11 +32,12 @@ func TestExitCodes(t *testing.T) {
 		t.Cleanup(s.Close)
 		return []string{"-url", s.URL}
 	}
-	token, none := config.EnvPrefix+"TOKEN="+secret, config.EnvPrefix+"TOKEN="
+	token := config.EnvPrefix + "TOKEN=" + secret
+	none := config.EnvPrefix + "TOKEN="
 	for name, tt := range map[string]struct {
 		env, args []string
 		code      int
-		stderr    string // an expression for all of it
+		stderr    string // a regular expression for the whole output
 	}{
 		"help":                 {nil, []string{"-h"}, 0, `fabric-guild tail follows (.|\n)*-exec(.|\n)*`},
 		"unknown flag":         {nil, []string{"-frobnicate"}, 2, `(.|\n)*-frobnicate(.|\n)*`},
@@ -43,20 +45,20 @@ func TestExitCodes(t *testing.T) {
 		"no token":             {[]string{none}, nil, 2, `.*FABRIC_BACKEND_GUILD_TOKEN.*-token-file.*\n`},
 		"no URL":               {nil, []string{"-url", "chat.example"}, 2, `.*-url.*\n`},
 		"a URL with a user":    {nil, []string{"-url", "http://bob:" + secret + "@chat.example"}, 2, `.*-url.*\n`},
-		"a cursor that is not": {nil, []string{"-cursor", "latest"}, 2, `.*-cursor.*\n`},
+		"an invalid cursor":    {nil, []string{"-cursor", "latest"}, 2, `.*-cursor.*\n`},
 		"an unknown kind":      {nil, []string{"-types", "message.craeted"}, 2, `.*400.*types.*message\.created.*\n`},
 		"no such channel":      {nil, []string{"-channels", "ops"}, 2, `.*400.*channels.*\n`},
 		"wrong token":          {[]string{token}, nil, 3, `fabric-guild: the server does not accept the token, token_invalid: .*\n`},
 		"wrong token as flag":  {nil, []string{"-token", secret}, 3, `.*token_invalid.*\n`},
-		"no word":              {[]string{"FABRIC_BACKEND_GUILD_TOKEN=two words"}, nil, 1, `.*the token.*\n`},
-		"no word in the file":  {nil, []string{"-token-file", "no-token"}, 1, `.*no-token.*\n`},
-		"no file of a token":   {nil, []string{"-token-file", "missing"}, 1, `.*missing.*no such file.*\n`},
-		"the file wins":        {[]string{token}, []string{"-token-file", "bobs-token", "-types", "x"}, 2, `.*400.*\n`},
+		"a token of two words": {[]string{"FABRIC_BACKEND_GUILD_TOKEN=two words"}, nil, 1, `.*the token.*\n`},
+		"no token in the file": {nil, []string{"-token-file", "no-token"}, 1, `.*no-token.*\n`},
+		"no token file":        {nil, []string{"-token-file", "missing"}, 1, `.*missing.*no such file.*\n`},
+		"token file wins":      {[]string{token}, []string{"-token-file", "bobs-token", "-types", "x"}, 2, `.*400.*\n`},
 		"forbidden":            {[]string{token}, answer(403), 4, `.*403.*of_the_test: go\\x1b\[2J away\n`},
-		"unknown":              {[]string{token}, answer(404), 1, `.*404.*\n`},
-		"not ours":             {[]string{token}, []string{"-url", g.Base() + "/nowhere"}, 1, `.*404.*not_found.*\n`},
+		"not found":            {[]string{token}, answer(404), 1, `.*404.*\n`},
+		"wrong path":           {[]string{token}, []string{"-url", g.Base() + "/nowhere"}, 1, `.*404.*not_found.*\n`},
 		"no cursor in a file":  {nil, []string{"-cursor-file", "no-cursor"}, 1, `.*no-cursor.*remove it.*\n`},
-		"no place for a file":  {nil, []string{"-cursor-file", "none/cursor"}, 1, `.*none/cursor.*no such.*\n`},
+		"no parent directory":  {nil, []string{"-cursor-file", "none/cursor"}, 1, `.*none/cursor.*no such.*\n`},
 		"a directory":          {nil, []string{"-cursor-file", "."}, 1, `.*not a regular file.*\n`},
 		"a device":             {nil, []string{"-cursor-file", "/dev/null"}, 1, `.*/dev/null is not a regular file.*\n`},
 	} {
@@ -68,47 +70,51 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("got %q on stdout, want nothing", got)
 			}
 			if got := p.err.String(); !regexp.MustCompile(`^` + tt.stderr + `$`).MatchString(got) {
-				t.Errorf("got %q, want all of it to match %q", got, tt.stderr)
+				t.Errorf("got %q on stderr, want it to match %q", got, tt.stderr)
 			}
 			for _, harm := range []string{secret, "\x1b"} {
 				if strings.Contains(p.err.String(), harm) {
-					t.Errorf("got %q in %q, want it nowhere", harm, p.err)
+					t.Errorf("got %q in %q on stderr, want it nowhere", harm, p.err)
 				}
 			}
 		})
 	}
 }
 
-// A token that ends, ends tail, which says so; one that is renewed in time goes on.
+// When its token ends, tail ends and says so. If the token file is renewed in time, tail continues.
 func TestEndedToken(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	short, stderr, code := program.Run(t, nil, "token", "-state", g.state, "-ttl", "8s", "bob")
 	if code != 0 {
 		t.Fatalf("got exit %d: %s", code, stderr)
 	}
 	writeFile(t, short, dir, "token")
 	ends := g.tail(t, dir, []string{config.EnvPrefix + "TOKEN=" + short})
-	goesOn := g.tail(t, dir, nil, "-token-file", "token")
+	continues := g.tail(t, dir, nil, "-token-file", "token")
 	ends.await("following")
-	goesOn.await("following")
+	continues.await("following")
 	writeFile(t, g.bob, dir, "token")
 	ends.wantExit(3)
-	if got, want := ends.err.String(), "the server does not accept the token, token_expired\n"; !strings.HasSuffix(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	want := "the server does not accept the token, token_expired\n"
+	if got := ends.err.String(); !strings.HasSuffix(got, want) {
+		t.Errorf("got %q, want it to end with %q", got, want)
 	}
-	g.post(t, "to the new one")
-	goesOn.awaitLines(2)
-	goesOn.stop()
-	if got := names(objects(t, goesOn.out.String())); len(got) != 2 || got[1] != "message.created to the new one" {
-		t.Errorf("got %q, want what came after the renewal", got)
+	g.post(t, "with the new token")
+	continues.awaitLines(2)
+	continues.stop()
+	got := names(objects(t, continues.out.String()))
+	if len(got) != 2 || got[1] != "message.created with the new token" {
+		t.Errorf("got %q, want the message after the renewal", got)
 	}
 }
 
-// A reader that has gone ends it quietly, and what it did not get is not counted as handled.
+// When its reader is gone, tail ends without an error. An event that the reader did not get is not handled.
 func TestReaderGoes(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	before := g.post(t, "before")
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -121,20 +127,22 @@ func TestReaderGoes(t *testing.T) {
 	if _, err := read.Read(b); err != nil {
 		t.Fatal(err)
 	}
-	_ = read.Close() // also where no event comes after it
+	_ = read.Close() // tail must end although no further event comes
 	p.wantExit(0)
 	if got := p.err.String(); strings.Count(got, "\n") != 1 {
-		t.Errorf("got %q, want no more than that it follows", got)
+		t.Errorf("got %q on stderr, want only the line that tail follows", got)
 	}
 	if got := readFile(t, dir, "cursor"); got != one {
-		t.Errorf("got the cursor %s, want that of what was read, %s", got, one)
+		t.Errorf("got the cursor %s, want the cursor of the last event that was read, %s", got, one)
 	}
 }
 
-// Nor is it when the reader was gone before the first event: a write may be what tells.
+// If the reader is gone before the first event, tail handles no event. Here a failed write may be the first
+// sign that the reader is gone.
 func TestReaderWasNeverThere(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	before := g.post(t, "before")
 	g.post(t, "one")
 	for range 10 {
@@ -146,15 +154,16 @@ func TestReaderWasNeverThere(t *testing.T) {
 		p := g.tailInto(t, dir, write, "-cursor", before, "-cursor-file", "cursor")
 		p.wantExit(0)
 		if got := readFile(t, dir, "cursor"); got != "" && got != before {
-			t.Errorf("got the cursor %s, want none beyond %s", got, before)
+			t.Errorf("got the cursor %s, want no cursor after %s", got, before)
 		}
 	}
 }
 
-// A reader that takes nothing does not keep it from ending.
+// A reader that reads nothing does not keep tail from ending.
 func TestReaderStalls(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	before := g.post(t, "before")
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -162,11 +171,15 @@ func TestReaderStalls(t *testing.T) {
 	}
 	defer func() { _ = read.Close() }()
 	for i := range 12 {
-		g.post(t, strconv.Itoa(i)+strings.Repeat("x", 16000)) // more than a pipe takes
+		g.post(t, strconv.Itoa(i)+strings.Repeat("x", 16000)) // in all more than a pipe holds
 	}
 	p := g.tailInto(t, dir, write, "-cursor", before, "-cursor-file", "cursor")
-	guildtest.Eventually(t, "some are written", guildtest.Patience, func() bool {
-		return exists(dir, "cursor") && readFile(t, dir, "cursor") != "" && seq(t, readFile(t, dir, "cursor")) >= seq(t, before)+3
+	guildtest.Eventually(t, "some events are written", guildtest.Patience, func() bool {
+		if !exists(dir, "cursor") {
+			return false
+		}
+		cursor := readFile(t, dir, "cursor")
+		return cursor != "" && seq(t, cursor) >= seq(t, before)+3
 	})
 	p.signal(syscall.SIGTERM)
 	p.wantExit(0)
@@ -181,6 +194,6 @@ func TestReaderStalls(t *testing.T) {
 	}
 	all := objects(t, got.String())
 	if cursor := readFile(t, dir, "cursor"); len(all) == 0 || all[len(all)-1].ID != cursor {
-		t.Errorf("got %d events and the cursor %s, want the last one's", len(all), cursor)
+		t.Errorf("got %d events and the cursor %s, want the cursor of the last event", len(all), cursor)
 	}
 }

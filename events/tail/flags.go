@@ -12,27 +12,39 @@ import (
 	"fabric-guild/events"
 )
 
-const help = `fabric-guild tail follows your stream for ever: it comes back after every cut, and prints each event once, or
-runs a command for it. On a terminal it prints lines to read, into anything else JSON lines {"id","event","data"}.
+const help = `fabric-guild tail follows your stream for ever. It reconnects after every cut. It prints each
+event once, or runs a command for it. On a terminal it prints lines for people, otherwise JSON lines
+{"id","event","data"}.
 
-It ends with 0 when it is told to (SIGINT, SIGTERM, SIGHUP) or nobody reads its output any more, 2 for a wrong flag, 3 where
-the token is not accepted or has ended, 4 where something is forbidden, 5 when the command keeps failing, 1 else.
+Exit codes:
+  0  a signal (SIGINT, SIGTERM, SIGHUP) ended it, or the reader of its output is gone
+  2  a flag is wrong
+  3  the server does not accept the token, or the token has ended
+  4  the server does not allow it
+  5  the command failed several times in a row for the same event
+  1  any other error
 
 `
 
 // Flags defines the flags of the command.
 func (c *Command) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.url, "url", "http://127.0.0.1:8080", "`URL` of the server, with its prefix")
-	f.StringVar(&c.token, "token", "", "your `token`; better in the environment than on the command line")
-	f.StringVar(&c.tokenFile, "token-file", "", "`file` of the token, in place of -token; read before each connection, so that it can be renewed")
-	f.StringVar(&c.cursor, "cursor", "", "`cursor` after which to begin; none: now")
-	f.StringVar(&c.cursorFile, "cursor-file", "", "`file` that keeps the cursor of the last event that was handled; once it is there it wins over -cursor")
-	f.BoolVar(&c.json, "json", false, "JSON lines also on a terminal")
-	f.BoolVar(&c.wakeup, "wakeup", false, "only the messages that wake me")
+	f.StringVar(&c.token, "token", "", "your `token`; safer in the environment than on the command line")
+	f.StringVar(&c.tokenFile, "token-file", "",
+		"`file` with the token, instead of -token; tail reads it before each connection, "+
+			"so you can renew the token")
+	f.StringVar(&c.cursor, "cursor", "", "`cursor` after which to begin (default: now)")
+	f.StringVar(&c.cursorFile, "cursor-file", "",
+		"`file` in which tail keeps the cursor of the last handled event; a cursor in the file overrides -cursor")
+	f.BoolVar(&c.json, "json", false, "print JSON lines on a terminal too")
+	f.BoolVar(&c.wakeup, "wakeup", false, "only messages that wake me")
 	f.BoolVar(&c.echo, "echo", false, "my own messages too")
 	f.StringVar(&c.types, "types", "", "only these `kinds` of events, such as message.created,channel.joined")
-	f.StringVar(&c.channels, "channels", "", "only the channels with these `ids`, and my own joins and leaves of any")
-	f.StringVar(&c.exec, "exec", "", "shell `command` to run for each event, which it finds on stdin and in FABRIC_* variables; nothing else is printed")
+	f.StringVar(&c.channels, "channels", "",
+		"only the channels with these `ids`; my own joins and leaves still come from all channels")
+	f.StringVar(&c.exec, "exec", "",
+		"shell `command` to run for each event; it gets the event on stdin and in FABRIC_* variables, "+
+			"and tail prints no events")
 	usage := f.Usage
 	f.Usage = func() {
 		_, _ = io.WriteString(f.Output(), help)
@@ -40,16 +52,17 @@ func (c *Command) Flags(f *flag.FlagSet) {
 	}
 }
 
-// check completes what the flags say, or tells what is wrong with it. No token is in its errors.
+// check completes the values of the flags, or returns what is wrong with them. Its errors never contain a
+// token.
 func (c *Command) check() error {
 	u, err := url.Parse(c.url)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return errors.New("-url is to be like https://chat.example")
+		return errors.New("-url: must be a URL like https://chat.example")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("-url is to have no user, no query and no fragment")
+		return errors.New("-url: must have no user, no query and no fragment")
 	case c.token == "" && c.tokenFile == "":
-		return errors.New("no token: set FABRIC_BACKEND_GUILD_TOKEN, or name a -token-file")
+		return errors.New("no token: set FABRIC_BACKEND_GUILD_TOKEN or pass -token-file")
 	}
 	c.url = strings.TrimRight(c.url, "/")
 	if c.cursor != "" {
@@ -60,24 +73,26 @@ func (c *Command) check() error {
 	return nil
 }
 
-// readToken is the token as it is now.
+// readToken returns the current token. Its errors never contain the token.
 func (c *Command) readToken() (string, error) {
-	token, from := c.token, "the token"
+	token := c.token
+	from := "the token"
 	if c.tokenFile != "" {
 		b, err := os.ReadFile(c.tokenFile)
 		if err != nil {
 			return "", fmt.Errorf("the token: %w", err)
 		}
-		token, from = string(b), c.tokenFile
+		token = string(b)
+		from = c.tokenFile
 	}
 	token = strings.TrimSpace(token)
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("%s: a token is one word of visible characters", from)
+		return "", fmt.Errorf("%s: a token must be one word of visible ASCII characters", from)
 	}
 	return token, nil
 }
 
-// query is what of the stream is asked for.
+// query returns the parameters of the stream.
 func (c *Command) query() url.Values {
 	q := url.Values{}
 	for name, on := range map[string]bool{"wakeup": c.wakeup, "echo": c.echo} {
@@ -85,9 +100,9 @@ func (c *Command) query() url.Values {
 			q.Set(name, "true")
 		}
 	}
-	for name, list := range map[string]string{"types": c.types, "channels": c.channels} {
-		if list != "" {
-			q.Set(name, list)
+	for name, value := range map[string]string{"types": c.types, "channels": c.channels} {
+		if value != "" {
+			q.Set(name, value)
 		}
 	}
 	return q

@@ -21,7 +21,7 @@ var program guildtest.Program
 
 func TestMain(m *testing.M) { os.Exit(program.Main(m, config.EnvPrefix)) }
 
-// A guild is a server with alice, who writes into a channel, and bob, whose stream is followed.
+// A guild is a server with two users: alice writes into a channel, and tail follows bob's stream.
 type guild struct {
 	*guildtest.Node
 	state      string
@@ -35,22 +35,37 @@ func newGuild(t *testing.T) *guild {
 	n := program.Start(t, state, "-database-url", dbtest.New(t))
 	g := &guild{Node: n, state: state, alice: n.Token("alice"), bob: n.Token("bob")}
 	var made struct{ Channel struct{ ID string } }
-	g.call(t, "/api/channels", map[string]any{"guildId": "g1", "name": "ops", "xType": "general", "memberUserIds": []string{"bob"}}, &made)
+	channel := map[string]any{
+		"guildId": "g1", "name": "ops", "xType": "general", "memberUserIds": []string{"bob"},
+	}
+	g.call(t, "/api/channels", channel, &made)
 	g.channel = made.Channel.ID
-	settled := g.tail(t, "", nil) // a stream that begins now may begin just before it
-	guildtest.Eventually(t, "the channel is there", guildtest.Patience, func() bool { return strings.Contains(settled.out.String(), g.channel) })
+	// A stream that opens at once may begin just before the channel was made. Wait until a stream shows the
+	// channel.
+	settled := g.tail(t, "", nil)
+	guildtest.Eventually(t, "the stream shows the channel", guildtest.Patience, func() bool {
+		return strings.Contains(settled.out.String(), g.channel)
+	})
 	settled.stop()
 	return g
 }
 
+// call makes a POST request as alice and wants the status 201.
 func (g *guild) call(t *testing.T, path string, body, answer any) {
 	t.Helper()
-	if status, err := guildtest.Call(t.Context(), http.MethodPost, g.Base()+path, g.alice, body, answer); err != nil || status != http.StatusCreated {
-		t.Fatalf("got %d and %v for %s, want 201", status, err, path)
+	g.request(t, http.MethodPost, path, g.alice, body, answer, http.StatusCreated)
+}
+
+// request makes a request and ends the test unless the status is want.
+func (g *guild) request(t *testing.T, method, path, token string, body, answer any, want int) {
+	t.Helper()
+	status, err := guildtest.Call(t.Context(), method, g.Base()+path, token, body, answer)
+	if err != nil || status != want {
+		t.Fatalf("got %d and %v for %s, want %d", status, err, path, want)
 	}
 }
 
-// post sends a message of alice's, and returns its cursor.
+// post posts a message as alice and returns its cursor.
 func (g *guild) post(t *testing.T, content string) (cursor string) {
 	t.Helper()
 	var answer struct{ Cursor string }
@@ -58,7 +73,7 @@ func (g *guild) post(t *testing.T, content string) (cursor string) {
 	return answer.Cursor
 }
 
-// A process is the program as tail.
+// A process runs the program as tail.
 type process struct {
 	t        *testing.T
 	cmd      *exec.Cmd
@@ -66,14 +81,14 @@ type process struct {
 	ended    chan struct{}
 }
 
-// tail starts the command with bob's token in the environment, unless env has another.
+// tail starts the command in dir, with bob's token in the environment unless env has another.
 func (g *guild) tail(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
 	return g.start(t, dir, env, program.Path, append([]string{"tail"}, args...)...)
 }
 
-// start runs a program in the environment of tail. It is killed with the test, and bob's token must not be in
-// what it writes.
+// start runs a program in the environment of tail. At the end of the test the program is killed. The test
+// fails if bob's token is in its output.
 func (g *guild) start(t *testing.T, dir string, env []string, name string, args ...string) *process {
 	t.Helper()
 	p := newProcess(t, append(g.environment(), env...), name, args...)
@@ -82,11 +97,12 @@ func (g *guild) start(t *testing.T, dir string, env []string, name string, args 
 	return p
 }
 
-// tailInto is tail with this stdout, which it closes here.
+// tailInto is like tail, but with this stdout. It closes out in this process.
 func (g *guild) tailInto(t *testing.T, dir string, out *os.File, args ...string) *process {
 	t.Helper()
 	p := newProcess(t, g.environment(), program.Path, append([]string{"tail"}, args...)...)
-	p.cmd.Dir, p.cmd.Stdout = dir, out
+	p.cmd.Dir = dir
+	p.cmd.Stdout = out
 	p.start(g.bob)
 	_ = out.Close()
 	return p
@@ -99,7 +115,9 @@ func (g *guild) environment() []string {
 func newProcess(t *testing.T, env []string, name string, args ...string) *process {
 	p := &process{t: t, out: &guildtest.Text{}, err: &guildtest.Text{}, ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(t.Context(), name, args...)
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = program.Environment(env), p.out, p.err
+	p.cmd.Env = program.Environment(env)
+	p.cmd.Stdout = p.out
+	p.cmd.Stderr = p.err
 	return p
 }
 
@@ -116,10 +134,10 @@ func (p *process) start(secret string) {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 		if strings.Contains(p.out.String()+p.err.String(), secret) {
-			p.t.Error("got the token in the output, want it nowhere")
+			p.t.Error("the output contains the token")
 		}
 		if p.t.Failed() {
-			p.t.Logf("tail's own words:\n%s", p.err)
+			p.t.Logf("stderr of tail:\n%s", p.err)
 		}
 	})
 }
@@ -133,15 +151,20 @@ func (p *process) hasEnded() bool {
 	}
 }
 
-// await waits for a text on stderr.
+// await blocks until a text is on stderr.
 func (p *process) await(text string) {
 	p.t.Helper()
-	guildtest.Eventually(p.t, "tail says "+text, guildtest.Patience, func() bool { return strings.Contains(p.err.String(), text) })
+	guildtest.Eventually(p.t, "tail writes "+text, guildtest.Patience, func() bool {
+		return strings.Contains(p.err.String(), text)
+	})
 }
 
+// awaitLines blocks until there are n lines on stdout.
 func (p *process) awaitLines(n int) {
 	p.t.Helper()
-	guildtest.Eventually(p.t, "lines", guildtest.Patience, func() bool { return strings.Count(p.out.String(), "\n") >= n })
+	guildtest.Eventually(p.t, "lines on stdout", guildtest.Patience, func() bool {
+		return strings.Count(p.out.String(), "\n") >= n
+	})
 }
 
 func (p *process) signal(s syscall.Signal) {
@@ -151,7 +174,8 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// wantExit waits for the end, and for this code; -1 is a signal's.
+// wantExit blocks until the process ends, and checks the exit code. -1 means that a signal killed the
+// process.
 func (p *process) wantExit(code int) {
 	p.t.Helper()
 	guildtest.Eventually(p.t, "tail ends", guildtest.Patience, p.hasEnded)
@@ -160,7 +184,7 @@ func (p *process) wantExit(code int) {
 	}
 }
 
-// stop ends it in order.
+// stop ends the process with SIGTERM and wants the exit code 0.
 func (p *process) stop() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
@@ -177,18 +201,18 @@ func objects(t *testing.T, out string) (all []object) {
 	t.Helper()
 	for line := range strings.Lines(out) {
 		if !strings.HasSuffix(line, "\n") {
-			break // it is still being written
+			break // tail is still writing this line
 		}
 		var o object
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
-			t.Errorf("got %v for %q, want an object in each line", err, line)
+			t.Errorf("got %v for %q, want a JSON object in each line", err, line)
 		}
 		all = append(all, o)
 	}
 	return all
 }
 
-// names are the events' kinds, and of messages the content.
+// names returns the kind of each event, and for a message also the content.
 func names(all []object) (names []string) {
 	for _, o := range all {
 		var m struct{ Content string }
@@ -198,6 +222,7 @@ func names(all []object) (names []string) {
 	return names
 }
 
+// messages returns only the messages.
 func messages(all []object) []object {
 	return slices.DeleteFunc(slices.Clone(all), func(o object) bool { return o.Event != "message.created" })
 }
@@ -223,6 +248,7 @@ func exists(path ...string) bool {
 	return err == nil
 }
 
+// seq returns the number in a cursor.
 func seq(t *testing.T, cursor string) int64 {
 	t.Helper()
 	c, err := events.ParseCursor(cursor)
@@ -232,7 +258,7 @@ func seq(t *testing.T, cursor string) int64 {
 	return c.Seq
 }
 
-// lookPath skips a test that needs a program which is not there.
+// lookPath skips the test if the program is not installed. debian is the name of its package.
 func lookPath(t *testing.T, program, debian string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {

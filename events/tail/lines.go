@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// lines prints for people: a line for each event, and more where a message has more. Those are indented, so
-// that whoever writes one cannot make it look like another's.
+// lines prints for people. It prints a line for each event, and one more for each further line of a message.
+// It indents further lines, so that an author cannot make a line look like another user's message.
 type lines struct {
 	to    io.Writer
 	wants func(name string) bool
 	zone  *time.Location
-	names map[string]string // of channels, by their ids
+	names map[string]string // channel id to name
 }
 
+// take is a sink. It prints the events of the event log and ignores the stream's own.
 func (l *lines) take(ctx context.Context, e event) error {
-	label := l.label(&e) // as it was called until now
+	label := l.label(&e) // before learn, so that a renamed channel has its old name in this line
 	l.learn(&e)
 	if !e.ofLog() || !l.wants(e.Name) {
 		return nil
@@ -26,7 +27,7 @@ func (l *lines) take(ctx context.Context, e event) error {
 	return write(ctx, l.to, []byte(l.time(&e)+" "+label+" "+l.text(&e)+"\n"))
 }
 
-// learn notes what channels are called. A message does not say it.
+// learn records the names of channels, because a message does not contain the name of its channel.
 func (l *lines) learn(e *event) {
 	for _, c := range e.Channels {
 		l.names[c.ID] = c.Name
@@ -36,7 +37,7 @@ func (l *lines) learn(e *event) {
 	}
 }
 
-// label is the channel's name, or its id where the name is not known.
+// label returns the channel's name, or its id if the name is unknown.
 func (l *lines) label(e *event) string {
 	name := cmp.Or(l.names[e.ChannelID], e.ChannelName)
 	switch {
@@ -48,7 +49,7 @@ func (l *lines) label(e *event) string {
 	return hash(name)
 }
 
-// hash is a channel's name as one word.
+// hash returns a channel's name with a # as one word. A name with a space or a colon gets quotes.
 func hash(name string) string {
 	name = "#" + plain(name)
 	if strings.ContainsAny(name, " :") {
@@ -57,7 +58,7 @@ func hash(name string) string {
 	return name
 }
 
-// time is when the event happened.
+// time returns when the event happened, or dashes if the event has no time.
 func (l *lines) time(e *event) string {
 	for _, s := range []string{e.OccurredAt, e.EditedAt, e.CreatedAt} {
 		if at, err := time.Parse(time.RFC3339, s); err == nil {
@@ -67,8 +68,10 @@ func (l *lines) time(e *event) string {
 	return strings.Repeat("-", len(time.DateTime))
 }
 
+// text returns what happened.
 func (l *lines) text(e *event) string {
-	author, user := plain(e.AuthorUserID), plain(e.UserID)
+	author := plain(e.AuthorUserID)
+	user := plain(e.UserID)
 	switch e.Name {
 	case messageCreated:
 		if e.Wakeup {
@@ -100,7 +103,7 @@ func (l *lines) text(e *event) string {
 	return plain(e.Name) + " " + plain(string(e.Data))
 }
 
-// content is a message's text. Its second and further lines are indented.
+// content returns a message's text. It indents all lines but the first.
 func content(e *event) string {
 	switch {
 	case e.Deleted:

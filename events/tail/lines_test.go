@@ -14,11 +14,16 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// testdata/stream.jsonl has each kind of event as a server sends them, and lines.txt what a person reads.
+// testdata/stream.jsonl has each kind of event as a server sends it. lines.txt has the lines for people.
 func TestLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	l := &lines{to: &out, wants: func(string) bool { return true }, zone: time.FixedZone("", 2*60*60), names: map[string]string{}}
+	l := &lines{
+		to:    &out,
+		wants: func(string) bool { return true },
+		zone:  time.FixedZone("", 2*60*60),
+		names: map[string]string{},
+	}
 	for line := range strings.Lines(readTestdata(t, "stream.jsonl")) {
 		var o struct {
 			ID, Event string
@@ -45,13 +50,17 @@ func readTestdata(t *testing.T, name string) string {
 	return string(b)
 }
 
-// Whatever a server sends: what is shown is one line of harmless text, and JSON means the same as before.
+// For any input, plain returns one line of harmless text, and the JSON line is harmless and has the same
+// meaning.
 func FuzzPlain(f *testing.F) {
-	for _, s := range []string{"", "hi", "\x1b[2J", "\u009b\u202e\U000e0041\x7f", "\xff\x9b", "👩‍👩‍👧 नमस्ते　全角", "a\nb\tc"} {
+	for _, s := range []string{
+		"", "hi", "\x1b[2J", "\u009b\u202e\U000e0041\x7f", "\xff\x9b", "👩‍👩‍👧 नमस्ते　全角", "a\nb\tc",
+	} {
 		f.Add(s)
 	}
+	harmful := func(r rune) bool { return !harmless(r) }
 	f.Fuzz(func(t *testing.T, s string) {
-		if got := plain(s); strings.ContainsFunc(got, func(r rune) bool { return !harmless(r) }) || !utf8.ValidString(got) {
+		if got := plain(s); strings.ContainsFunc(got, harmful) || !utf8.ValidString(got) {
 			t.Errorf("got %q for %q, want harmless text", got, s)
 		}
 		data, err := json.Marshal(map[string]string{"content": s})
@@ -60,7 +69,7 @@ func FuzzPlain(f *testing.F) {
 		}
 		e := event{Event: follow.Event{ID: "1.2", Name: "message.created", Data: data}}
 		line := string(e.line())
-		if rest := strings.TrimSuffix(line, "\n"); strings.ContainsFunc(rest, func(r rune) bool { return !harmless(r) }) || rest == line {
+		if rest := strings.TrimSuffix(line, "\n"); strings.ContainsFunc(rest, harmful) || rest == line {
 			t.Errorf("got %q for %q, want one harmless line", line, s)
 		}
 		var want, got struct{ Content string }
@@ -68,7 +77,8 @@ func FuzzPlain(f *testing.F) {
 			ID, Event string
 			Data      json.RawMessage
 		}
-		if json.Unmarshal(data, &want) != nil || json.Unmarshal([]byte(line), &o) != nil || json.Unmarshal(o.Data, &got) != nil || got != want {
+		if json.Unmarshal(data, &want) != nil || json.Unmarshal([]byte(line), &o) != nil ||
+			json.Unmarshal(o.Data, &got) != nil || got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})

@@ -8,20 +8,22 @@ import (
 	"unicode/utf16"
 )
 
-// harmless reports whether a terminal shows r and does no more: neither a control character, of which there
-// are some above 127 as well, nor one that turns the direction of a line or is not seen at all. The two joiners
-// are part of emoji and of scripts.
+// harmless reports whether a terminal shows r and does nothing else. Control characters are not harmless, and
+// some of them are above 127. Characters that change the direction of a line and invisible ones are not
+// harmless either. The two joiners are allowed, because emoji and some scripts need them.
 func harmless(r rune) bool {
 	const nonJoiner, joiner = '\u200c', '\u200d'
 	return unicode.IsGraphic(r) || r == nonJoiner || r == joiner
 }
 
-// plain is s in one line that drives no terminal: what is not harmless is shown as Go would write it.
+// plain returns s as one line that is safe on a terminal. It writes characters that are not harmless as Go
+// escapes.
 func plain(s string) string {
-	return string(mapHarmful([]byte(s), func(r rune) string { return strings.Trim(strconv.QuoteRuneToASCII(r), "'") }))
+	escape := func(r rune) string { return strings.Trim(strconv.QuoteRuneToASCII(r), "'") }
+	return string(mapHarmful([]byte(s), escape))
 }
 
-// plainJSON is the same JSON text, whose strings escape what is not harmless.
+// plainJSON returns the same JSON value with all characters escaped that are not harmless.
 func plainJSON(text []byte) []byte {
 	return mapHarmful(text, func(r rune) string {
 		if a, b := utf16.EncodeRune(r); a != unicode.ReplacementChar {
@@ -31,7 +33,8 @@ func plainJSON(text []byte) []byte {
 	})
 }
 
-// mapHarmful takes what is no UTF-8 for the replacement character.
+// mapHarmful replaces all characters that are not harmless. It replaces invalid UTF-8 with the replacement
+// character.
 func mapHarmful(s []byte, escape func(rune) string) []byte {
 	b := make([]byte, 0, len(s)+1)
 	for _, r := range string(s) {

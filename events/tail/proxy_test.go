@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// A proxy is a bad one: it answers 502, hangs up before it answers, cuts a stream after any byte, with the end
-// of the body or with a reset, and lets no connection live for long.
+// A proxy harms most connections. It answers 502, closes a connection before the answer, or cuts a stream
+// after any byte, with a normal end of the body or with a reset. It closes every connection after a second.
 type proxy struct {
 	net.Listener
 	upstream string
 	cuts     atomic.Int32 // streams that were cut in the middle of a frame
-	refusals atomic.Int32
+	refusals atomic.Int32 // answers 502
 }
 
 func newProxy(t *testing.T, upstream string) *proxy {
@@ -40,12 +40,13 @@ func newProxy(t *testing.T, upstream string) *proxy {
 			if err != nil {
 				return
 			}
-			p.serve(conn.(*net.TCPConn)) // one client, one at a time
+			p.serve(conn.(*net.TCPConn)) // the one client opens one connection at a time
 		}
 	}()
 	return p
 }
 
+// serve handles one connection and blocks until it ends.
 func (p *proxy) serve(client *net.TCPConn) {
 	defer func() { _ = client.Close() }()
 	_ = client.SetDeadline(time.Now().Add(time.Second))
@@ -65,7 +66,8 @@ func (p *proxy) serve(client *net.TCPConn) {
 		return
 	case mood == 1 || err != nil:
 		p.refusals.Add(1)
-		_, _ = io.WriteString(client, "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<p>Bad Gateway.")
+		_, _ = io.WriteString(client, "HTTP/1.1 502 Bad Gateway\r\n"+
+			"Content-Type: text/html\r\nContent-Length: 15\r\n\r\n<p>Bad Gateway.")
 		return
 	case mood < 6:
 		_ = client.SetLinger(0)
@@ -76,14 +78,16 @@ func (p *proxy) serve(client *net.TCPConn) {
 	p.pass(client, server, rand.N(8<<10))
 }
 
-// pass lets so many bytes through. The server's wish for a pause of two seconds is made one of 10 ms.
+// pass passes at most limit bytes to the client. It changes the server's retry time from two seconds to 10
+// ms, so that the test is fast.
 func (p *proxy) pass(client, server net.Conn, limit int) {
 	b := make([]byte, 4<<10)
 	var last []byte
 	for limit > 0 {
 		n, err := server.Read(b[:min(len(b), limit)])
 		limit -= n
-		if _, e := client.Write(bytes.ReplaceAll(b[:n], []byte("retry: 2000"), []byte("retry: 0010"))); e != nil || err != nil {
+		faster := bytes.ReplaceAll(b[:n], []byte("retry: 2000"), []byte("retry: 0010"))
+		if _, e := client.Write(faster); e != nil || err != nil {
 			return
 		}
 		last = append(last[:0], b[max(0, n-2):n]...)

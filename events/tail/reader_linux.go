@@ -7,19 +7,21 @@ import (
 	"syscall"
 )
 
-// whenUnread calls gone once nobody can read any more what is written to f, a pipe, a socket or a terminal.
-// Otherwise a write would have to tell, and the next event may be long in coming. stop ends the watch.
+// whenUnread calls gone when the reader of f is gone. f must be a pipe, a socket or a terminal; for other
+// files whenUnread does nothing. Without it, only a failed write would show that the reader is gone, and the
+// next event may come much later. stop ends the watch and blocks until its goroutine has ended.
 func whenUnread(f *os.File, gone func()) (stop func()) {
 	stop = func() {}
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
-		return stop // a write will tell
+		return stop // a failed write will show it
 	}
 	quit, stopping, err := os.Pipe()
 	if err == nil {
-		err = errors.Join(watch(epoll, f, 0), watch(epoll, quit, syscall.EPOLLIN)) // errors of f come unasked
+		// The event mask of f is 0, because epoll always reports errors.
+		err = errors.Join(watch(epoll, f, 0), watch(epoll, quit, syscall.EPOLLIN))
 	}
-	if err != nil { // f is a file
+	if err != nil { // f is a regular file
 		_ = errors.Join(syscall.Close(epoll), quit.Close(), stopping.Close())
 		return stop
 	}
@@ -43,6 +45,7 @@ func whenUnread(f *os.File, gone func()) (stop func()) {
 	}
 }
 
+// watch adds f to an epoll instance.
 func watch(epoll int, f *os.File, events uint32) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -50,7 +53,8 @@ func watch(epoll int, f *os.File, events uint32) error {
 	}
 	var failed error
 	err = conn.Control(func(fd uintptr) {
-		failed = syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, int(fd), &syscall.EpollEvent{Events: events, Fd: int32(fd)})
+		event := &syscall.EpollEvent{Events: events, Fd: int32(fd)}
+		failed = syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, int(fd), event)
 	})
 	return errors.Join(err, failed)
 }

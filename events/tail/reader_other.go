@@ -4,5 +4,5 @@ package tail
 
 import "os"
 
-// whenUnread is for Linux; elsewhere a write will tell.
+// whenUnread does nothing on this system. Here only a failed write shows that the reader is gone.
 func whenUnread(*os.File, func()) (stop func()) { return func() {} }

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// A runner runs a shell command for each event, one at a time. One that fails is run again for the same event,
-// after a pause that doubles; no event is left out.
+// A runner runs a shell command for each event, one at a time. If the command fails, the runner runs it again
+// for the same event, with a backoff that doubles. It never skips an event.
 type runner struct {
 	command        string
 	url            string // of the server
@@ -29,22 +29,25 @@ type runner struct {
 const (
 	tries      = 4
 	firstPause = time.Second
-	// stdinGrace is for what a command started in the background that holds its stdin and does not read it.
+	// stdinGrace is how long run waits after the command has ended if a background process of the command still
+	// holds stdin and does not read it.
 	stdinGrace = time.Second
 )
 
-// An execError says that the command failed each time.
+// An execError means that the command failed at every attempt.
 type execError struct {
-	cursor string // of its event
-	err    error  // of the last time
+	cursor string // of the event
+	err    error  // of the last attempt
 }
 
 func (e *execError) Error() string {
-	return fmt.Sprintf("the command failed %d times for the event %s: %v; it is still to be handled", tries, e.cursor, e.err)
+	return fmt.Sprintf("the command failed %d times for the event %s: %v; the event is not handled yet",
+		tries, e.cursor, e.err)
 }
 
-// take lets a command that runs when ctx ends finish, and starts none then: an event that it returns ctx's
-// error for has not been handled.
+// take is a sink. It blocks until the command has succeeded for the event, or has failed at every attempt.
+// When ctx ends, take lets a running command finish, and starts no other. If take returns the error of ctx,
+// the event has not been handled.
 func (r *runner) take(ctx context.Context, e event) error {
 	if !e.ofLog() || !r.wants(e.Name) {
 		return nil
@@ -56,10 +59,10 @@ func (r *runner) take(ctx context.Context, e event) error {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			r.notice(fmt.Sprintf("the command failed (%v) for the event %s, which is still to be handled", err, e.ID))
+			r.notice(fmt.Sprintf("the command failed (%v) for the event %s; the event is not handled yet", err, e.ID))
 			return ctx.Err()
 		case try == tries:
-			return &execError{e.ID, err}
+			return &execError{cursor: e.ID, err: err}
 		}
 		r.notice(fmt.Sprintf("the command failed (%v) for the event %s; trying again in %v", err, e.ID, pause))
 		select {
@@ -71,11 +74,14 @@ func (r *runner) take(ctx context.Context, e event) error {
 	}
 }
 
-// run runs the command once. It has a process group of its own, so that Ctrl-C is for us alone: the first
-// signal waits for it, another is passed on to it.
+// run runs the command once and blocks until it ends. The command has its own process group, so that only
+// this process gets Ctrl-C. After the first signal run waits for the command. It passes further signals on to
+// the command.
 func (r *runner) run(ctx context.Context, e event) error {
 	cmd := exec.Command("sh", "-c", r.command)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(e.line()), r.stdout, r.stderr
+	cmd.Stdin = bytes.NewReader(e.line())
+	cmd.Stdout = r.stdout
+	cmd.Stderr = r.stderr
 	cmd.Env = append(cmd.Environ(), r.variables(e)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = stdinGrace
@@ -86,7 +92,7 @@ func (r *runner) run(ctx context.Context, e event) error {
 	go func() {
 		err := cmd.Wait()
 		if errors.Is(err, exec.ErrWaitDelay) {
-			err = nil // it succeeded
+			err = nil // the command itself succeeded
 		}
 		ended <- err
 	}()
@@ -98,19 +104,20 @@ func (r *runner) run(ctx context.Context, e event) error {
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(again)
-	r.notice("waiting for the command to finish; another signal is passed on to it")
+	r.notice("waiting for the command to finish; tail passes another signal on to it")
 	for {
 		select {
 		case err := <-ended:
 			return err
 		case s := <-again:
-			_ = syscall.Kill(-cmd.Process.Pid, s.(syscall.Signal)) // it may just have ended
+			_ = syscall.Kill(-cmd.Process.Pid, s.(syscall.Signal)) // fails if the command has just ended
 		}
 	}
 }
 
-// variables are what a shell can do without a JSON parser. All are set always: those of an outer command are
-// not this one's.
+// variables returns the environment variables of the command, so that a shell needs no JSON parser. It always
+// sets all of them. Otherwise a tail inside a command of another tail would pass on the values of the outer
+// event.
 func (r *runner) variables(e event) []string {
 	wakeup := ""
 	if e.AuthorUserID != "" {
@@ -130,7 +137,7 @@ func (r *runner) variables(e event) []string {
 		"FABRIC_WAKE_REASON=" + e.WakeReason,
 	}
 	for i, v := range all {
-		all[i] = strings.ReplaceAll(v, "\x00", "") // which no variable can have
+		all[i] = strings.ReplaceAll(v, "\x00", "") // a variable cannot contain NUL
 	}
 	return all
 }

@@ -19,11 +19,12 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A command that kills tail in every fifth of its runs, after it has done its work and before that is noted:
-// the event is handled again, and no other is.
+// The command kills tail in every fifth run, after it handled the event and before tail saves the cursor. The
+// next run of tail must handle that event again, and no other event.
 func TestEachEventIsHandledAtLeastOnce(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	var want []string
 	cursor := g.post(t, "before")
 	for i := range 30 {
@@ -33,7 +34,7 @@ func TestEachEventIsHandledAtLeastOnce(t *testing.T) {
 	for kills < len(want) {
 		p := g.tail(t, dir, nil, "-cursor", cursor, "-cursor-file", "cursor",
 			"-exec", "echo $FABRIC_CURSOR >>handled; [ $(($(wc -l <handled) % 5)) -ne 0 ] || kill -9 $PPID")
-		guildtest.Eventually(t, "tail is killed or through", guildtest.Patience, func() bool {
+		guildtest.Eventually(t, "tail was killed or has handled all events", guildtest.Patience, func() bool {
 			return p.hasEnded() || exists(dir, "cursor") && readFile(t, dir, "cursor") == want[len(want)-1]
 		})
 		if !p.hasEnded() {
@@ -45,62 +46,85 @@ func TestEachEventIsHandledAtLeastOnce(t *testing.T) {
 	}
 	handled := strings.Split(readFile(t, dir, "handled"), "\n")
 	if len(handled) != len(want)+kills || kills < 6 {
-		t.Errorf("got %d runs and %d kills, want %d runs and one for each kill", len(handled), kills, len(want))
+		t.Errorf("got %d runs and %d kills, want %d runs and one more for each kill",
+			len(handled), kills, len(want))
 	}
 	if got := slices.Compact(handled); !slices.Equal(got, want) {
-		t.Errorf("got %q, want each event, in order, and again only when tail was killed: %q", handled, want)
+		t.Errorf("got %q, want each event in order, and twice only if tail was killed: %q", handled, want)
 	}
 }
 
-// What a command is given: the event on stdin, its fields and whoever it is to answer as in the environment.
-func TestCommandsEvent(t *testing.T) {
+// The command gets the event on stdin. It gets the event's fields and bob's token in its environment.
+func TestCommandGetsTheEvent(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
-	p := g.tail(t, dir, []string{"FABRIC_MESSAGE_ID=an outer one"}, "-exec", `cat >stdin.$FABRIC_EVENT; env | grep ^FABRIC_ | sort >env.$FABRIC_EVENT; echo out; echo err >&2`)
+	g := newGuild(t)
+	dir := t.TempDir()
+	p := g.tail(t, dir, []string{"FABRIC_MESSAGE_ID=of an outer tail"}, "-exec",
+		`cat >stdin.$FABRIC_EVENT; env | grep ^FABRIC_ | sort >env.$FABRIC_EVENT; echo out; echo err >&2`)
 	p.await("following")
 	cursor := g.post(t, "hi <@bob>; rm 'all'  $(of) \"it\"\n")
 	p.awaitLines(1)
 	var changed struct{ Cursor string }
-	if status, err := guildtest.Call(t.Context(), http.MethodPut, g.Base()+"/api/channels/"+g.channel+"/members/carol", g.alice, nil, &changed); err != nil || status != 200 {
-		t.Fatalf("got %d and %v", status, err)
-	}
+	carol := "/api/channels/" + g.channel + "/members/carol"
+	g.request(t, http.MethodPut, carol, g.alice, nil, &changed, http.StatusOK)
 	p.awaitLines(2)
 	p.stop()
 	if got := p.out.String(); got != "out\nout\n" {
-		t.Errorf("got %q, want the command's output alone", got)
+		t.Errorf("got %q on stdout, want only the command's output", got)
 	}
 	if got := strings.Count(p.err.String(), "err\n"); got != 2 {
-		t.Errorf("got %q, want the command's errors", p.err)
+		t.Errorf("got %q on stderr, want the command's errors", p.err)
 	}
 	var o struct {
 		ID, Event string
 		Data      map[string]any
 	}
-	if err := json.Unmarshal([]byte(readFile(t, dir, "stdin.message.created")), &o); err != nil || o.ID != cursor || o.Event != "message.created" {
+	err := json.Unmarshal([]byte(readFile(t, dir, "stdin.message.created")), &o)
+	if err != nil || o.ID != cursor || o.Event != "message.created" {
 		t.Errorf("got %v and %v on stdin, want the event", err, o)
 	}
 	secret := config.EnvPrefix + "TOKEN=" + g.bob
 	want := []string{
-		config.EnvPrefix + "URL=" + g.Base(), secret,
-		"FABRIC_CHANNEL_ID=" + g.channel, "FABRIC_CONTENT=hi <@bob>; rm 'all'  $(of) \"it\"", "FABRIC_CURSOR=" + cursor,
-		"FABRIC_EVENT=message.created", "FABRIC_GUILD_ID=g1", fmt.Sprint("FABRIC_MESSAGE_ID=", o.Data["id"]), "FABRIC_URL=" + g.Base(),
-		"FABRIC_USER_ID=alice", "FABRIC_WAKEUP=true", "FABRIC_WAKE_REASON=mention", "FABRIC_X_TYPE=general",
+		config.EnvPrefix + "URL=" + g.Base(),
+		secret,
+		"FABRIC_CHANNEL_ID=" + g.channel,
+		"FABRIC_CONTENT=hi <@bob>; rm 'all'  $(of) \"it\"",
+		"FABRIC_CURSOR=" + cursor,
+		"FABRIC_EVENT=message.created",
+		"FABRIC_GUILD_ID=g1",
+		fmt.Sprint("FABRIC_MESSAGE_ID=", o.Data["id"]),
+		"FABRIC_URL=" + g.Base(),
+		"FABRIC_USER_ID=alice",
+		"FABRIC_WAKEUP=true",
+		"FABRIC_WAKE_REASON=mention",
+		"FABRIC_X_TYPE=general",
 	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, variables(t, dir, "env.message.created")); diff != "" {
-		t.Errorf("a message's variables (-want +got):\n%s", diff)
+		t.Errorf("variables of a message (-want +got):\n%s", diff)
 	}
 	want = []string{
-		config.EnvPrefix + "URL=" + g.Base(), secret,
-		"FABRIC_CHANNEL_ID=" + g.channel, "FABRIC_CONTENT=", "FABRIC_CURSOR=" + changed.Cursor, "FABRIC_EVENT=member.joined", "FABRIC_GUILD_ID=g1",
-		"FABRIC_MESSAGE_ID=", "FABRIC_URL=" + g.Base(), "FABRIC_USER_ID=carol", "FABRIC_WAKEUP=", "FABRIC_WAKE_REASON=", "FABRIC_X_TYPE=general",
+		config.EnvPrefix + "URL=" + g.Base(),
+		secret,
+		"FABRIC_CHANNEL_ID=" + g.channel,
+		"FABRIC_CONTENT=",
+		"FABRIC_CURSOR=" + changed.Cursor,
+		"FABRIC_EVENT=member.joined",
+		"FABRIC_GUILD_ID=g1",
+		"FABRIC_MESSAGE_ID=",
+		"FABRIC_URL=" + g.Base(),
+		"FABRIC_USER_ID=carol",
+		"FABRIC_WAKEUP=",
+		"FABRIC_WAKE_REASON=",
+		"FABRIC_X_TYPE=general",
 	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, variables(t, dir, "env.member.joined")); diff != "" {
-		t.Errorf("another event's variables (-want +got):\n%s", diff)
+		t.Errorf("variables of another event (-want +got):\n%s", diff)
 	}
 }
 
+// variables returns the sorted lines of a file.
 func variables(t *testing.T, path ...string) []string {
 	t.Helper()
 	lines := strings.Split(readFile(t, path...), "\n")
@@ -109,15 +133,21 @@ func variables(t *testing.T, path ...string) []string {
 	return lines
 }
 
-// One that fails is run again; one that keeps failing ends it all, and the next run begins with its event.
+// tail runs a failing command again. After too many failures tail ends. The next run of tail begins with the
+// event that failed.
 func TestFailingCommand(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	args := []string{"-cursor", g.post(t, "before"), "-cursor-file", "cursor", "-exec"}
 	first := g.post(t, "one")
 	second := g.post(t, "two")
 	g.post(t, "three")
-	p := g.tail(t, dir, nil, append(args, `echo $FABRIC_CONTENT; case $FABRIC_CONTENT in one) test -e tried || ! touch tried;; two) exit 7;; esac`)...)
+	p := g.tail(t, dir, nil, append(args, `echo $FABRIC_CONTENT
+		case $FABRIC_CONTENT in
+		one) test -e tried || ! touch tried;;
+		two) exit 7;;
+		esac`)...)
 	p.wantExit(5)
 	if got, want := p.out.String(), "one\none\ntwo\ntwo\ntwo\ntwo\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -125,10 +155,10 @@ func TestFailingCommand(t *testing.T) {
 	for _, want := range []string{
 		"fabric-guild: the command failed (exit status 1) for the event " + first + "; trying again in 1s\n",
 		"fabric-guild: the command failed (exit status 7) for the event " + second + "; trying again in 4s\n",
-		"fabric-guild: the command failed 4 times for the event " + second + ": exit status 7; it is still to be handled\n",
+		"fabric-guild: the command failed 4 times for the event " + second + ": exit status 7; the event is not handled yet\n",
 	} {
 		if !strings.Contains(p.err.String(), want) {
-			t.Errorf("got %q, want %q", p.err, want)
+			t.Errorf("got %q on stderr, want it to contain %q", p.err, want)
 		}
 	}
 	p = g.tail(t, dir, nil, append(args, `echo $FABRIC_CONTENT`)...)
@@ -139,37 +169,43 @@ func TestFailingCommand(t *testing.T) {
 	}
 }
 
-// The first signal waits for a command that runs, and its event counts.
+// After the first signal tail waits for the running command. The event of that command counts as handled.
 func TestSignalWaitsForTheCommand(t *testing.T) {
 	t.Parallel()
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		g, dir := newGuild(t), t.TempDir()
-		p := newProcess(t, g.environment(), program.Path, "tail", "-cursor-file", "cursor", "-exec", `echo begun; until test -e go; do sleep 0.02; done; echo done`)
-		p.cmd.Dir, p.cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setpgid: true}
+		g := newGuild(t)
+		dir := t.TempDir()
+		p := newProcess(t, g.environment(), program.Path, "tail", "-cursor-file", "cursor",
+			"-exec", `echo begun; until test -e go; do sleep 0.02; done; echo done`)
+		p.cmd.Dir = dir
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		p.start(g.bob)
 		p.await("following")
 		cursor := g.post(t, "one")
 		g.post(t, "two")
 		p.awaitLines(1)
-		if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil { // as a terminal does it: to all of its group
+		// A terminal sends Ctrl-C to the whole process group.
+		if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil {
 			t.Error(err)
 		}
 		p.await("waiting for the command")
 		writeFile(t, "", dir, "go")
 		p.wantExit(0)
 		if got := p.out.String(); got != "begun\ndone\n" {
-			t.Errorf("%v: got %q, want the one that ran finished", s, got)
+			t.Errorf("%v: got %q on stdout, want that the running command finished", s, got)
 		}
 		if got := readFile(t, dir, "cursor"); got != cursor {
-			t.Errorf("%v: got the cursor %s, want that of the event that was handled, %s", s, got, cursor)
+			t.Errorf("%v: got the cursor %s, want the cursor of the handled event, %s", s, got, cursor)
 		}
 	}
 }
 
-// The second is the command's, with all that it started; what it did not finish is still to be handled.
-func TestSecondSignalIsTheCommands(t *testing.T) {
+// tail passes the second signal on to the command and to all processes that the command started. The event of
+// an interrupted command is not handled.
+func TestSecondSignalReachesTheCommand(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	before := g.post(t, "before")
 	g.post(t, "one")
 	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec", `sleep 600 & echo $!; wait`)
@@ -179,7 +215,7 @@ func TestSecondSignalIsTheCommands(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	p.wantExit(0)
 	if got := readFile(t, dir, "cursor"); got != before {
-		t.Errorf("got the cursor %s, want that of the beginning, %s", got, before)
+		t.Errorf("got the cursor %s, want the first cursor, %s", got, before)
 	}
 	var child int
 	_, _ = fmt.Sscan(p.out.String(), &child)
@@ -189,14 +225,17 @@ func TestSecondSignalIsTheCommands(t *testing.T) {
 	})
 }
 
-// A command is through when it has ended, whatever it has left behind that holds its stdin and reads nothing.
+// tail does not wait for a background process of the command, even if that process holds stdin and reads
+// nothing.
 func TestCommandLeavesAChild(t *testing.T) {
 	t.Parallel()
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	before := g.post(t, "before")
-	g.post(t, strings.Repeat("\x7f", 16000)) // escaped it is more than a pipe takes
+	g.post(t, strings.Repeat("\x7f", 16000)) // with escapes this is more than a pipe holds
 	last := g.post(t, "last")
-	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec", `exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo $!`)
+	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor",
+		"-exec", `exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo $!`)
 	t.Cleanup(func() {
 		for pid := range strings.Lines(p.out.String()) {
 			if child, err := strconv.Atoi(strings.TrimSpace(pid)); err == nil {
@@ -204,21 +243,23 @@ func TestCommandLeavesAChild(t *testing.T) {
 			}
 		}
 	})
-	guildtest.Eventually(t, "both are handled", guildtest.Patience, func() bool { return exists(dir, "cursor") && readFile(t, dir, "cursor") == last })
+	guildtest.Eventually(t, "both events are handled", guildtest.Patience, func() bool {
+		return exists(dir, "cursor") && readFile(t, dir, "cursor") == last
+	})
 	p.stop()
 	if got := strings.Count(p.out.String(), "\n"); got != 2 {
 		t.Errorf("got %d runs, want 2", got)
 	}
 }
 
-// pages is where the pages for users are.
+// pages is the directory of the pages for users.
 var pages = filepath.Join("..", "..", "handlers", "docs")
 
-// recipe is the command in docs/agents.md that runs the program below it.
+// recipe matches the command in docs/agents.md that runs agent.sh.
 var recipe = regexp.MustCompile("```\n(fabric-guild tail [^\n]*-exec \\./agent\\.sh)\n```\n\n\\[agent\\.sh\\]")
 
-// The agent of docs/agents.md answers each message that wakes it, and once, also where it is run
-// again for one that it has answered.
+// The agent of docs/agents.md answers each message that wakes it. It answers only once, even if it runs again
+// for a message that it has answered.
 func TestAgentOfThePage(t *testing.T) {
 	t.Parallel()
 	lookPath(t, "curl", "curl")
@@ -227,7 +268,8 @@ func TestAgentOfThePage(t *testing.T) {
 	if m == nil {
 		t.Fatal("got no agent in docs/agents.md, want one")
 	}
-	g, dir := newGuild(t), t.TempDir()
+	g := newGuild(t)
+	dir := t.TempDir()
 	writeFile(t, readFile(t, pages, "recipes", "agent.sh"), dir, "agent.sh")
 	if err := os.Symlink(program.Path, filepath.Join(dir, "fabric-guild")); err != nil {
 		t.Fatal(err)
@@ -239,11 +281,12 @@ func TestAgentOfThePage(t *testing.T) {
 	answers := func() (all []answer) {
 		var history struct{ Items []answer }
 		if status := g.Get("/api/channels/"+g.channel+"/messages", g.alice, &history); status != http.StatusOK {
-			t.Fatalf("got %d for the history", status)
+			t.Fatalf("got %d for the history, want 200", status)
 		}
 		return slices.DeleteFunc(history.Items, func(a answer) bool { return a.AuthorUserID != "bob" })
 	}
-	handled := func(cursor string) func() bool { // stream.live may be past it
+	handled := func(cursor string) func() bool {
+		// A stream.live may have moved the cursor further.
 		return func() bool { return seq(t, readFile(t, dir, "agent.cursor")) >= seq(t, cursor) }
 	}
 	p := run()
@@ -254,16 +297,17 @@ func TestAgentOfThePage(t *testing.T) {
 		}
 		return begin != ""
 	})
-	g.post(t, "not for <@alice> but for <@carol>, who is not here") // so it is for everyone
+	// The message mentions no other member, so it wakes everyone.
+	g.post(t, "not for <@alice> but for <@carol>, who is not here")
 	awaken := g.post(t, `say "hi" to <@bob>, it's $(time)`)
-	guildtest.Eventually(t, "both are answered", guildtest.Patience, handled(awaken))
+	guildtest.Eventually(t, "both messages are answered", guildtest.Patience, handled(awaken))
 	p.stop()
 	writeFile(t, begin, dir, "agent.cursor")
 	p = run()
-	guildtest.Eventually(t, "both are handled again", guildtest.Patience, handled(awaken))
+	guildtest.Eventually(t, "both messages are handled again", guildtest.Patience, handled(awaken))
 	p.stop()
 	got := answers()
 	if len(got) != 2 || got[0].Content != `SAY "HI" TO <@BOB>, IT'S $(TIME)` || got[0].ReplyTo == "" {
-		t.Errorf("got %v, want each answered once", got)
+		t.Errorf("got %v, want one answer to each message", got)
 	}
 }

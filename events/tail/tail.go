@@ -1,5 +1,5 @@
-// Package tail is the command tail: it follows a stream for ever, and prints each event, or runs a command for
-// it. How far it has come is kept in a file, so that the next run goes on there.
+// Package tail is the command tail. It follows a stream for ever, and prints each event or runs a command for
+// it. It can keep its cursor in a file, so that the next run continues there.
 package tail
 
 import (
@@ -15,7 +15,7 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// A Command is what its flags say.
+// A Command has the values of the flags.
 type Command struct {
 	url, token, tokenFile string
 	cursor, cursorFile    string
@@ -24,19 +24,19 @@ type Command struct {
 	exec                  string
 }
 
-// A sink is where events go. It is given each of them, and tells by itself what is not for it. An event that
-// it returned no error for has been handled.
+// A sink handles events. It gets every event, and ignores those that it does not need. The event has been
+// handled when the sink returns nil.
 type sink func(context.Context, event) error
 
-// Run follows the stream until ctx ends or nobody reads stdout any more, which is no error; any other error is
-// an *Error. On a terminal it prints for people, into anything else for programs.
+// Run follows the stream. It blocks until ctx ends or the reader of stdout is gone, and then returns nil. Any
+// error is an *Error. On a terminal Run prints for people, otherwise for programs.
 func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := c.check(); err != nil {
-		return &Error{exitUsage, err}
+		return &Error{code: exitUsage, err: err}
 	}
 	file, cursor, err := openCursorFile(c.cursorFile, c.exec == "")
 	if err != nil {
-		return &Error{exitError, err}
+		return &Error{code: exitError, err: err}
 	}
 	if cursor == "" {
 		cursor = c.cursor
@@ -46,27 +46,42 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	var to sink
 	switch {
 	case c.exec != "":
-		to = (&runner{command: c.exec, url: c.url, wants: c.wants, stdout: stdout, stderr: stderr, notice: notice}).take
+		r := &runner{
+			command: c.exec,
+			url:     c.url,
+			wants:   c.wants,
+			stdout:  stdout,
+			stderr:  stderr,
+			notice:  notice,
+		}
+		to = r.take
 	case !c.json && isTerminal(stdout):
 		people = true
 		to = (&lines{to: stdout, wants: c.wants, zone: time.Local, names: map[string]string{}}).take
 	default:
 		to = (&objects{to: stdout, wants: c.wants}).take
 	}
-	if out, ok := stdout.(*os.File); ok && c.exec == "" { // else it is the command's
+	if out, ok := stdout.(*os.File); ok && c.exec == "" { // with -exec, stdout belongs to the command
 		defer surviveClosedPipe()()
 		var unread context.CancelFunc
 		ctx, unread = context.WithCancel(ctx)
 		defer unread()
 		defer whenUnread(out, unread)()
 	}
-	client := follow.Client{URL: c.url, Token: c.readToken, Query: c.query(), Snapshot: people, Notice: notice}
+	client := follow.Client{
+		URL:      c.url,
+		Token:    c.readToken,
+		Query:    c.query(),
+		Snapshot: people, // lines needs the names of the channels
+		Notice:   notice,
+	}
 	greeted := false
 	err = client.Follow(ctx, cursor, func(raw follow.Event) error {
 		e := decode(raw)
 		switch {
 		case e.Name == streamReset:
-			notice(fmt.Sprintf("the server cannot go on at this cursor (%s): events may be missing; following from %s", e.Reason, e.Cursor))
+			notice(fmt.Sprintf("the server cannot continue at this cursor (%s): "+
+				"events may be missing; following from %s", e.Reason, e.Cursor))
 		case e.Name == streamReady && !greeted:
 			notice(fmt.Sprintf("following %s as %s", c.url, e.UserID))
 		}
@@ -79,13 +94,14 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	return outcome(ctx, err, file.close())
 }
 
-// wants reports whether an event of the log was asked for. With -wakeup alone those are messages: what the
-// server says of members and channels wakes nobody.
+// wants reports whether the user wants events of the event log with this name. With -wakeup alone these are
+// only messages, because events about members and channels wake nobody.
 func (c *Command) wants(name string) bool {
 	return !c.wakeup || c.types != "" || name == messageCreated
 }
 
-// isTerminal takes /dev/null for one as well, which does not mind.
+// isTerminal reports whether w is a terminal. It also returns true for /dev/null, where the format does not
+// matter.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -95,19 +111,20 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// surviveClosedPipe has a write to a pipe that nobody reads fail, where it would end the program: the cursor is
-// still to be saved. undo takes it back.
+// surviveClosedPipe makes a write to a pipe without a reader return an error. Without surviveClosedPipe such
+// a write would kill the program before it saves the cursor. undo restores the normal behaviour.
 func surviveClosedPipe() (undo func()) {
 	gone := make(chan os.Signal, 1)
 	signal.Notify(gone, syscall.SIGPIPE)
 	return func() { signal.Stop(gone) }
 }
 
-// grace is for a write that is under way when the program is told to stop: a reader that takes nothing does not
-// hold it up for longer.
+// grace is how long a running write may take after ctx has ended. A reader that reads nothing must not keep
+// the program from ending.
 const grace = time.Second
 
-// write writes b, or gives up some time after ctx has ended.
+// write writes b and blocks until then. When ctx ends, write gives up after grace and returns the error of
+// ctx.
 func write(ctx context.Context, to io.Writer, b []byte) error {
 	done := make(chan error, 1)
 	go func() {

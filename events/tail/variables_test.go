@@ -7,10 +7,12 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// No server of ours sends a NUL, but if one did, no command could be started for its event, ever.
+// No server of ours sends a NUL. But if one did and tail passed it on, tail could never start the command for
+// that event.
 func TestVariablesHaveNoNUL(t *testing.T) {
 	t.Parallel()
-	e := decode(follow.Event{ID: "1.2", Name: messageCreated, Data: []byte(`{"content":"a\u0000b","authorUserId":"al\u0000ice"}`)})
+	data := []byte(`{"content":"a\u0000b","authorUserId":"al\u0000ice"}`)
+	e := decode(follow.Event{ID: "1.2", Name: messageCreated, Data: data})
 	got := (&runner{}).variables(e)
 	for _, want := range []string{"FABRIC_CONTENT=ab", "FABRIC_USER_ID=alice"} {
 		if !slices.Contains(got, want) {

@@ -1,6 +1,7 @@
-// Package bench is a load test of a running server, as its users see it: what it takes to hold streams, how
-// fast messages reach them, how many it keeps up with, and what it costs to come back. Every stream checks what
-// it gets: a figure of a server that loses or doubles events is no figure.
+// Package bench is a load test of a running server, seen from its users. It measures what streams cost, how
+// fast messages reach them, how many messages the server keeps up with, and what a resume costs. Every
+// stream checks the events that it gets. If the server loses or doubles events, the run fails: such figures
+// would mean nothing.
 package bench
 
 import (
@@ -13,24 +14,26 @@ import (
 	"time"
 )
 
-// Config is what a run goes by.
+// Config are the settings of a run.
 type Config struct {
-	URL       string        // of the server, with its base path
-	Streams   int           // how many are held, each of a user of its own
-	Duration  time.Duration // of each step at a fixed rate
-	Missed    int           // messages that a stream is to catch up with
-	Scenarios []string      // of Scenarios; empty: all
-	Token     func(user string) (string, error)
+	URL       string        // the server's URL, with its base path
+	Streams   int           // number of streams; each has its own user
+	Duration  time.Duration // how long each step at a fixed rate lasts
+	Missed    int           // number of messages that a stream must catch up with
+	Scenarios []string      // a subset of Scenarios; empty means all
+	// Token returns a token for a user. Run calls it once for each user, in order.
+	Token func(user string) (string, error)
 }
 
-// Scenarios are what can be measured, in the order in which it is.
+// Scenarios are the names of all scenarios, in the order in which they run.
 var Scenarios = []string{"connect", "fanout", "rooms", "publish", "resume"}
 
-// guild is where the channels of a run are; they are archived at its end.
-const guild = "fabric-guild-bench"
+// benchGuild is the guild of the channels of a run.
+const benchGuild = "fabric-guild-bench"
 
-// Run measures, with a line about it for people before each step, and returns what it found. It leaves archived
-// channels behind, and messages in them.
+// Run runs the scenarios and returns the figures. It writes a line to progress before each step. It blocks
+// until the run has ended or ctx ends. It archives its channels at the end, but the archived channels and
+// their messages remain. If a scenario fails, Run returns the figures so far and the error.
 func Run(ctx context.Context, c Config, progress io.Writer) (Report, error) {
 	b := &run{Config: c, target: newTarget(c.URL), progress: progress}
 	defer b.target.close()
@@ -38,14 +41,20 @@ func Run(ctx context.Context, c Config, progress io.Writer) (Report, error) {
 	if len(wanted) == 0 {
 		wanted = Scenarios
 	}
-	defer b.archive() // also what a run that ended early has made
+	defer b.archive() // also after a run that failed
 	if err := b.prepare(ctx, wanted); err != nil {
 		return Report{}, err
 	}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
-	}{{"connect", b.connect}, {"fanout", b.fanout}, {"rooms", b.rooms}, {"publish", b.publish}, {"resume", b.resume}} {
+	}{
+		{"connect", b.connect},
+		{"fanout", b.fanout},
+		{"rooms", b.rooms},
+		{"publish", b.publish},
+		{"resume", b.resume},
+	} {
 		if !slices.Contains(wanted, step.name) {
 			continue
 		}
@@ -56,30 +65,31 @@ func Run(ctx context.Context, c Config, progress io.Writer) (Report, error) {
 	return b.report, nil
 }
 
-// A run is under way.
+// A run is the state of one call of Run.
 type run struct {
 	Config
 	target   *target
 	progress io.Writer
 	report   Report
 
-	tokens []string // of the users, in order
-	large  string   // the channel that all are in
-	small  []string // rooms of roomSize: user i is in room i/roomSize
+	tokens []string // tokens[i] is the token of benchUser(i)
+	large  string   // the id of the channel that has all users as members
+	small  []string // ids of channels with roomSize members; user i is in small[i/roomSize]
 }
 
+// roomSize is the number of members of a small channel.
 const roomSize = 5
 
 func (b *run) say(format string, args ...any) { _, _ = fmt.Fprintf(b.progress, format+"\n", args...) }
 
-// user is the i-th one, for whom there is a token.
-func user(i int) string { return fmt.Sprintf("bench-%d", i) }
+// benchUser returns the id of the i-th user.
+func benchUser(i int) string { return fmt.Sprintf("bench-%d", i) }
 
-// prepare makes the users' tokens, and the channels that the wanted scenarios need.
+// prepare creates the users' tokens, and the channels that the wanted scenarios need.
 func (b *run) prepare(ctx context.Context, wanted []string) error {
 	b.say("preparing %d users and their channels", b.Streams)
 	for i := range b.Streams {
-		token, err := b.Token(user(i))
+		token, err := b.Token(benchUser(i))
 		if err != nil {
 			return err
 		}
@@ -87,17 +97,19 @@ func (b *run) prepare(ctx context.Context, wanted []string) error {
 	}
 	members := make([]string, b.Streams-1)
 	for i := range members {
-		members[i] = user(i + 1)
+		members[i] = benchUser(i + 1)
 	}
 	if slices.ContainsFunc(wanted, func(s string) bool { return s != "connect" && s != "rooms" }) {
-		var err error
-		if b.large, err = b.target.createChannel(ctx, b.tokens[0], "everyone", members); err != nil {
+		id, err := b.target.createChannel(ctx, b.tokens[0], "everyone", members)
+		b.large = id
+		if err != nil {
 			return err
 		}
 	}
 	if slices.Contains(wanted, "rooms") {
 		for i := 0; i+roomSize <= b.Streams; i += roomSize {
-			room, err := b.target.createChannel(ctx, b.tokens[i], fmt.Sprint("room ", len(b.small)), members[i:i+roomSize-1])
+			name := fmt.Sprint("room ", len(b.small))
+			room, err := b.target.createChannel(ctx, b.tokens[i], name, members[i:i+roomSize-1])
 			if err != nil {
 				return err
 			}
@@ -107,7 +119,8 @@ func (b *run) prepare(ctx context.Context, wanted []string) error {
 	return nil
 }
 
-// archive takes the channels out of everybody's lists.
+// archive archives the channels, so that they disappear from everybody's lists. It gives up after 30 s or at
+// the first error with a small channel.
 func (b *run) archive() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -121,10 +134,11 @@ func (b *run) archive() {
 	}
 }
 
-// maxMembers is how many a channel is created with; the others join (DESIGN of the wire: 1,000 at most).
+// maxMembers is the maximum number of members in a request that creates a channel. Further members are added
+// one by one.
 const maxMembers = 1000
 
-// A problem is an error that the server answers.
+// A problem is an error answer of the server.
 type problem struct {
 	Status int
 	Code   string
@@ -135,20 +149,21 @@ func (p *problem) Error() string {
 	hint := ""
 	switch p.Code {
 	case "rate_limited":
-		hint = "; a load test posts as one user: start the server with -rate-limit 0"
+		hint = "; a load test posts as one user, so start the server with -rate-limit 0"
 	case "token_invalid":
-		hint = "; is -state the server's state directory? With Center, pass -tokens"
+		hint = "; -state must be the server's state directory, or with Center pass -tokens"
 	}
-	return fmt.Sprintf("the server answers %d %s: %s%s", p.Status, p.Code, p.Detail, hint)
+	return fmt.Sprintf("the server answered %d %s: %s%s", p.Status, p.Code, p.Detail, hint)
 }
 
+// asProblem returns the error for an error answer.
 func asProblem(status int, body []byte) error {
 	p := &problem{Status: status}
 	if err := json.Unmarshal(body, p); err != nil || p.Code == "" {
-		return fmt.Errorf("the answer is %d, and no problem: %.80q", status, body)
+		return fmt.Errorf("the server answered %d without problem+json: %.80q", status, body)
 	}
 	p.Status = status
 	return p
 }
 
-var errShort = errors.New("there are fewer tokens in the file than streams")
+var errShort = errors.New("the file has fewer tokens than there are streams")

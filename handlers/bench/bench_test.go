@@ -26,22 +26,26 @@ var program guildtest.Program
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
-		fmt.Println("left out by -short")
+		fmt.Println("skipped by -short")
 		return
 	}
 	os.Exit(program.Main(m, config.EnvPrefix))
 }
 
-// small is a run that is over soon.
-func small(state, url string, more ...string) []string {
-	return append([]string{"bench", "-state", state, "-url", url, "-streams", "20", "-duration", "200ms", "-missed", "100"}, more...)
+// smallRun returns the arguments of a short run.
+func smallRun(state, url string, more ...string) []string {
+	args := []string{
+		"bench", "-state", state, "-url", url, "-streams", "20", "-duration", "200ms", "-missed", "100",
+	}
+	return append(args, more...)
 }
 
-func TestWhatABenchmarkTells(t *testing.T) {
+func TestReportOfABenchmark(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Start(t, state)
-	stdout, stderr, code := program.Run(t, nil, small(state, n.Base(), "-json", "-only", "connect,publish,resume")...)
+	args := smallRun(state, n.Base(), "-json", "-only", "connect,publish,resume")
+	stdout, stderr, code := program.Run(t, nil, args...)
 	if code != 0 {
 		t.Fatalf("got exit %d: %s", code, stderr)
 	}
@@ -53,12 +57,12 @@ func TestWhatABenchmarkTells(t *testing.T) {
 	for _, row := range report.Rows {
 		for name, v := range row.Figures {
 			if v <= 0 && row.Scenario != "idle" {
-				t.Errorf("%s, %s: got %g %s, want more than nothing", row.Scenario, row.What, v, name)
+				t.Errorf("%s, %s: got %g %s, want more than 0", row.Scenario, row.What, v, name)
 			}
 		}
 		got[row.Scenario] = append(got[row.Scenario], row.What)
 	}
-	delete(got, "idle") // where /metrics is
+	delete(got, "idle") // only there if /metrics can be read
 	want := map[string][]string{
 		"connect": {"20 streams, each with its snapshot"},
 		"publish": {"durably, connections: 1", "durably, connections: 16"},
@@ -72,28 +76,34 @@ func TestWhatABenchmarkTells(t *testing.T) {
 			t.Errorf("got %q, want progress about %s", stderr, step)
 		}
 	}
-	stdout, _, code = program.Run(t, nil, small(state, n.Base(), "-only", "publish")...)
-	if table := regexp.MustCompile(`^publish +durably, connections: 1 +\S+ posts/s, post p50 \S+ ms, post p99 \S+ ms\npublish .*\n$`); code != 0 || !table.MatchString(stdout) {
-		t.Errorf("got exit %d and %q, want a table as %s", code, stdout, table)
+	stdout, _, code = program.Run(t, nil, smallRun(state, n.Base(), "-only", "publish")...)
+	table := regexp.MustCompile(`^publish +durably, connections: 1 +\S+ posts/s, post p50 \S+ ms, post p99 \S+ ms\npublish .*\n$`)
+	if code != 0 || !table.MatchString(stdout) {
+		t.Errorf("got exit %d and %q, want a table that matches %s", code, stdout, table)
 	}
 }
 
-// A figure of a server that loses or doubles is none. The streams go through a proxy that does.
+// A benchmark fails if the server loses or doubles events. Here a proxy does that.
 func TestABenchmarkNoticesFaults(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Start(t, state)
-	for fault, want := range map[string]string{"none": "", "lose": "1 messages were lost", "double": "1 came twice", "end": "1 streams ended"} {
+	for fault, want := range map[string]string{
+		"none":   "",
+		"lose":   "1 messages were lost",
+		"double": "1 came twice",
+		"end":    "1 streams ended",
+	} {
 		liar := httptest.NewServer(faulty(n.Base(), fault))
 		defer liar.Close()
-		stdout, stderr, code := program.Run(t, nil, small(state, liar.URL, "-only", "rooms", "-json")...)
+		stdout, stderr, code := program.Run(t, nil, smallRun(state, liar.URL, "-only", "rooms", "-json")...)
 		if (code == 0) != (want == "") || !strings.Contains(stderr, want) {
 			t.Errorf("%s: got exit %d, %q and %q; want %q", fault, code, stdout, stderr, want)
 		}
 	}
 }
 
-// faulty passes everything on, but for one frame of one stream.
+// faulty is a proxy that applies the fault to one frame of one stream, and passes on everything else.
 func faulty(to, fault string) http.HandlerFunc {
 	var done atomic.Bool
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -103,7 +113,8 @@ func faulty(to, fault string) http.HandlerFunc {
 		if err != nil {
 			panic(err)
 		}
-		out.URL, out.Host = u, ""
+		out.URL = u
+		out.Host = ""
 		answer, err := http.DefaultTransport.RoundTrip(out)
 		if err != nil {
 			panic(http.ErrAbortHandler)
@@ -113,7 +124,8 @@ func faulty(to, fault string) http.HandlerFunc {
 		in := bufio.NewReader(answer.Body)
 		for {
 			frame, err := readFrame(in)
-			if strings.Contains(frame, "event: message.created") && fault != "none" && done.CompareAndSwap(false, true) {
+			isMessage := strings.Contains(frame, "event: message.created")
+			if isMessage && fault != "none" && done.CompareAndSwap(false, true) {
 				switch fault {
 				case "lose":
 					continue
@@ -131,11 +143,12 @@ func faulty(to, fault string) http.HandlerFunc {
 	}
 }
 
-// readFrame reads up to an empty line, or what there is.
+// readFrame reads a frame up to and including its empty line. On an error it returns what it has read.
 func readFrame(in *bufio.Reader) (frame string, err error) {
 	for {
 		line, err := in.ReadString('\n')
-		if frame += line; err != nil || line == "\n" {
+		frame += line
+		if err != nil || line == "\n" {
 			return frame, err
 		}
 	}
@@ -150,14 +163,18 @@ func TestBenchmarksCommandLine(t *testing.T) {
 		code int
 		want string
 	}{
-		{"no server", small(state, "http://127.0.0.1:1"), 1, "no server at http://127.0.0.1:1 (start one, or choose another with -url)"},
-		{"no key", small("/nowhere", "http://127.0.0.1:1"), 1, "pass the server's -state, or -tokens"},
-		{"unknown scenario", small(state, "http://127.0.0.1:1", "-only", "miracles"), 2, "-only takes connect"},
-		{"too few streams", small(state, "http://127.0.0.1:1", "-streams", "1"), 2, "5 streams"},
+		{
+			"no server", smallRun(state, "http://127.0.0.1:1"), 1,
+			"no server at http://127.0.0.1:1 (start one, or choose another with -url)",
+		},
+		{"no key", smallRun("/nowhere", "http://127.0.0.1:1"), 1, "pass the server's -state, or -tokens"},
+		{"unknown scenario", smallRun(state, "http://127.0.0.1:1", "-only", "miracles"), 2, "-only takes connect"},
+		{"too few streams", smallRun(state, "http://127.0.0.1:1", "-streams", "1"), 2, "5 streams"},
 	} {
 		_, stderr, code := program.Run(t, nil, tt.args...)
 		if code != tt.code || !strings.Contains(stderr, tt.want) || !guildtest.IsOneLine(stderr) {
-			t.Errorf("%s: got exit %d and %q, want %d and a line with %q", tt.name, code, stderr, tt.code, tt.want)
+			t.Errorf("%s: got exit %d and %q, want exit %d and one line with %q",
+				tt.name, code, stderr, tt.code, tt.want)
 		}
 	}
 }

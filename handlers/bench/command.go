@@ -16,19 +16,25 @@ import (
 	"fabric-guild/handlers/config"
 )
 
-// Command is fabric-guild bench. state defines the flag of the state directory into dir.
-func Command(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer, state func(*flag.FlagSet), dir *string) error {
+// Command runs fabric-guild bench and returns when the run has ended. state defines the flag of the state
+// directory, which sets *dir. Usage errors wrap config.ErrUsage.
+func Command(
+	ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer,
+	state func(*flag.FlagSet), dir *string,
+) error {
 	var c Config
 	var tokens, only string
 	var asJSON bool
 	rest, err := config.Parse("bench", args, getenv, stderr, state, func(f *flag.FlagSet) {
-		f.StringVar(&c.URL, "url", "http://127.0.0.1:8080", "the server, with its base path")
-		f.IntVar(&c.Streams, "streams", 1000, "how many streams are held")
+		f.StringVar(&c.URL, "url", "http://127.0.0.1:8080", "`URL` of the server, with its base path")
+		f.IntVar(&c.Streams, "streams", 1000, "`number` of streams to open")
 		f.DurationVar(&c.Duration, "duration", 4*time.Second, "how long each step lasts")
-		f.IntVar(&c.Missed, "missed", 5000, "how many messages a stream is to catch up with")
-		f.StringVar(&only, "only", "", "a `list` of "+strings.Join(Scenarios, ", ")+"; empty: all")
-		f.StringVar(&tokens, "tokens", "", "a `file` with a token a line, of the users bench-0, bench-1 and so on; empty: they are signed with the key in -state")
-		f.BoolVar(&asJSON, "json", false, "the report as JSON")
+		f.IntVar(&c.Missed, "missed", 5000, "`number` of messages that a stream must catch up with")
+		f.StringVar(&only, "only", "", "comma-separated `list` of "+strings.Join(Scenarios, ", ")+" (default all)")
+		f.StringVar(&tokens, "tokens", "",
+			"`file` with one token per line, for the users bench-0, bench-1 and so on "+
+				"(default: sign tokens with the key in -state)")
+		f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	})
 	if err != nil {
 		return err
@@ -42,10 +48,11 @@ func Command(ctx context.Context, args []string, getenv func(string) string, std
 		}
 	}
 	if len(rest) > 0 || c.Streams < roomSize || c.Duration <= 0 || c.Missed < 1 {
-		return fmt.Errorf("bench takes flags only, %d streams and one missed message at least, and some time: %w", roomSize, config.ErrUsage)
+		return fmt.Errorf("bench takes only flags; it needs at least %d streams, a -duration above 0 "+
+			"and at least one missed message: %w", roomSize, config.ErrUsage)
 	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
-	if c.Token, err = source(tokens, *dir); err != nil {
+	if c.Token, err = tokenSource(tokens, *dir); err != nil {
 		return err
 	}
 	if err := newTarget(c.URL).ready(ctx); err != nil {
@@ -58,11 +65,12 @@ func Command(ctx context.Context, args []string, getenv func(string) string, std
 	return errors.Join(err, report.Write(stdout))
 }
 
-// source is where the users' tokens come from: a file, or the key in the state directory.
-func source(file, dir string) (func(user string) (string, error), error) {
+// tokenSource returns a function that returns the users' tokens. It reads them from a file, or signs them
+// with the key in the state directory.
+func tokenSource(file, dir string) (func(user string) (string, error), error) {
 	if file == "" {
 		if _, err := os.Stat(dir); err != nil {
-			return nil, fmt.Errorf("no key to sign tokens with: pass the server's -state, or -tokens: %w", err)
+			return nil, fmt.Errorf("no key to sign tokens with; pass the server's -state, or -tokens: %w", err)
 		}
 		tokens, err := handlers.OpenTokens(dir)
 		if err != nil {

@@ -11,54 +11,55 @@ import (
 	"time"
 )
 
-// epoch is what times in messages count from: publishers and streams are in this process, so no clock is
-// compared with another.
+// epoch is the zero of the times in messages. Publishers and streams are in the same process, so all times
+// come from the same clock.
 var epoch = time.Now()
 
-// contentSize is that of a message, in bytes.
+// contentSize is the size of a message, in bytes.
 const contentSize = 200
 
+// mark begins the messages of a run.
 const mark = "bench@"
 
-// contentOf is a message that tells when it was to be sent.
+// contentOf returns a message that contains the time at which it was due.
 func contentOf(at time.Duration) string {
 	text := mark + strconv.FormatInt(int64(at), 10) + " "
 	return text + strings.Repeat("x", contentSize-len(text))
 }
 
-// sentAt finds that again in a line of a stream.
+// sentAt returns the time in a message of a run. line is a line of a stream.
 func sentAt(line []byte) (at time.Duration, ok bool) {
-	_, after, ok0 := bytes.Cut(line, []byte(mark))
-	if !ok0 {
+	_, rest, marked := bytes.Cut(line, []byte(mark))
+	if !marked {
 		return 0, false
 	}
-	rest := after
-	before, _, ok0 := bytes.Cut(rest, []byte{' '})
-	if !ok0 {
+	number, _, ended := bytes.Cut(rest, []byte{' '})
+	if !ended {
 		return 0, false
 	}
-	ns, err := strconv.ParseInt(string(before), 10, 64)
+	ns, err := strconv.ParseInt(string(number), 10, 64)
 	return time.Duration(ns), err == nil
 }
 
-// A load is what is to be posted: at a rate, or one after the other on each connection as fast as they are
-// answered; for some time, or a number of times.
+// A load says what to post. Every connection posts one message after the other, at a fixed total rate or as
+// fast as the server answers. The load ends after a time or after a number of posts.
 type load struct {
-	conns   int
-	rate    float64 // a second; 0: as fast as it goes
-	last    time.Duration
-	count   int64
+	conns int
+	rate  float64       // posts per second; 0 means as fast as the server answers
+	last  time.Duration // how long to post; 0 means no limit
+	count int64         // number of posts; 0 means no limit
+	// channel returns the channel of the n-th post and the token of its author.
 	channel func(n int64) (channel, token string)
 }
 
-// A posted load is what became of one.
+// A posted is the result of a load.
 type posted struct {
-	acked   int64
-	latency hist // from when a post was to be sent, to its answer
+	acked   int64 // posts that the server acknowledged
+	latency hist  // time from when a post was due to its answer
 	took    time.Duration
 }
 
-// publish posts a load. The first post that fails ends it.
+// post posts a load and blocks until it has ended. The first failed post ends the load.
 func (b *run) post(ctx context.Context, l load) (*posted, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -74,7 +75,10 @@ func (b *run) post(ctx context.Context, l load) (*posted, error) {
 				if l.rate > 0 {
 					due = start.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
 				}
-				if l.count > 0 && n >= l.count || l.last > 0 && due.Sub(start) >= l.last {
+				if l.count > 0 && n >= l.count {
+					return
+				}
+				if l.last > 0 && due.Sub(start) >= l.last {
 					return
 				}
 				if !pause(ctx, time.Until(due)) {
@@ -91,10 +95,12 @@ func (b *run) post(ctx context.Context, l load) (*posted, error) {
 		})
 	}
 	posting.Wait()
-	p.acked, p.took = acked.Load(), time.Since(start)
+	p.acked = acked.Load()
+	p.took = time.Since(start)
 	return &p, context.Cause(ctx)
 }
 
+// pause blocks for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// Figures are named with their unit.
+// Figures are the measured numbers. A name ends with its unit.
 type Figures map[string]float64
 
 // A Row is one measurement.
@@ -17,7 +17,7 @@ type Row struct {
 	Figures  Figures `json:"figures"`
 }
 
-// A Report is what a run found.
+// A Report is the result of a run.
 type Report struct {
 	Rows []Row `json:"rows"`
 }
@@ -26,9 +26,11 @@ func (b *run) add(scenario, what string, f Figures) {
 	b.report.Rows = append(b.report.Rows, Row{scenario, what, f})
 }
 
-// order is that of figures in a line: each is what it is of, if that is not plain, and its unit.
-var order = []string{
-	"s", "streams/s", "KiB/stream", "CPU ms/stream", "posts/s", "deliveries/s", "events/s", "p50 ms", "p99 ms", "post p50 ms", "post p99 ms", "CPU us/delivery",
+// figureOrder is the order of figures in a line. A name is the unit, preceded by what the figure is about
+// where the unit does not say it.
+var figureOrder = []string{
+	"s", "streams/s", "KiB/stream", "CPU ms/stream", "posts/s", "deliveries/s", "events/s",
+	"p50 ms", "p99 ms", "post p50 ms", "post p99 ms", "CPU us/delivery",
 }
 
 // Write writes the report as a table for people.
@@ -36,20 +38,21 @@ func (r Report) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range r.Rows {
 		var figures []string
-		for _, name := range order {
+		for _, name := range figureOrder {
 			if v, ok := row.Figures[name]; ok {
 				unit := strings.LastIndexByte(name, ' ') + 1
 				figures = append(figures, name[:unit]+amount(v)+" "+name[unit:])
 			}
 		}
-		if _, err := fmt.Fprintf(t, "%s\t%s\t%s\n", row.Scenario, row.What, strings.Join(figures, ", ")); err != nil {
+		_, err := fmt.Fprintf(t, "%s\t%s\t%s\n", row.Scenario, row.What, strings.Join(figures, ", "))
+		if err != nil {
 			return err
 		}
 	}
 	return t.Flush()
 }
 
-// amount is a number to three digits or so.
+// amount formats a number with about three digits.
 func amount(v float64) string {
 	switch {
 	case v >= 100:

@@ -17,28 +17,31 @@ import (
 	"time"
 )
 
-// A fleet is many streams, and what came on them.
+// A fleet is a set of streams, and the counters of what they received.
 type fleet struct {
-	streams  []*stream
-	since    atomic.Int64 // a message from before is of another step: acknowledged then, and still on its way
-	received atomic.Int64
-	doubled  atomic.Int64 // or out of order: ids that did not grow
-	dropped  atomic.Int64 // streams that ended by themselves
+	streams []*stream
+	// since is the start of the current step, as a duration since epoch. Older messages belong to an earlier
+	// step, in which they were acknowledged, and do not count.
+	since    atomic.Int64
+	received atomic.Int64 // messages of the current step
+	doubled  atomic.Int64 // ids that did not grow: events that came twice or out of order
+	dropped  atomic.Int64 // streams that ended although nobody hung up
 	latency  hist
 	reading  sync.WaitGroup
 }
 
-// A stream is a connection of one user. It is read by one goroutine, until it is hung up.
+// A stream is a connection of one user. One goroutine reads it until hangUp.
 type stream struct {
 	fleet *fleet
 	token string
 	conn  net.Conn
-	last  string // id
-	seq   int64  // of last
+	last  string // the last id
+	seq   int64  // the number in last
 	hung  atomic.Bool
 }
 
-// connect opens n streams, some at a time, and returns how long that took until each had its snapshot.
+// fleet opens n streams, some at a time. It returns after each has its snapshot, and returns how long that
+// took.
 func (b *run) fleet(ctx context.Context, n int) (*fleet, time.Duration, error) {
 	const atOnce = 128
 	f := &fleet{}
@@ -68,14 +71,15 @@ func (b *run) fleet(ctx context.Context, n int) (*fleet, time.Duration, error) {
 	return f, took, nil
 }
 
-// begin begins a step: what is counted is sent from now on.
+// begin begins a step: it resets the counters, and only messages from now on count.
 func (f *fleet) begin() {
 	f.since.Store(int64(time.Since(epoch)))
 	f.received.Store(0)
 	f.latency = hist{}
 }
 
-// open connects, after its last id if it has one, and reads on in a goroutine once the stream is ready.
+// open connects and resumes after the last id, if there is one. When the stream is ready, open returns and a
+// goroutine reads on.
 func (s *stream) open(ctx context.Context, base string) error {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -90,10 +94,14 @@ func (s *stream) open(ctx context.Context, base string) error {
 	if s.last != "" {
 		r.Header.Set("Last-Event-ID", s.last)
 	}
-	// Not by an http.Client: its goroutines and buffers would cost more than what is measured.
+	// Do not use an http.Client: its goroutines and buffers would cost more than the server's work.
 	address := u.Host
 	if u.Port() == "" {
-		address = net.JoinHostPort(u.Hostname(), map[bool]string{true: "443", false: "80"}[u.Scheme == "https"])
+		port := "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+		address = net.JoinHostPort(u.Hostname(), port)
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	if s.conn, err = dialer.DialContext(ctx, "tcp", address); err != nil {
@@ -121,7 +129,7 @@ func (s *stream) open(ctx context.Context, base string) error {
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return err
 		}
-		if bytes.HasPrefix(line, []byte("id: ")) { // of stream.ready
+		if bytes.HasPrefix(line, []byte("id: ")) { // the id of stream.ready
 			s.note(line)
 			break
 		}
@@ -161,8 +169,9 @@ func (s *stream) read(lines *bufio.Reader) {
 	}
 }
 
-// note takes the id of a frame, and answers whether it is beyond the last. stream.live has the id of the
-// event before it, or of the position asked for.
+// note stores the id of a frame. It returns false if the id is malformed or did not grow. The same id again
+// is allowed, because stream.live has the id of the event before it, or the cursor that the stream resumed
+// from.
 func (s *stream) note(line []byte) bool {
 	id := string(bytes.TrimSpace(line[len("id: "):]))
 	_, number, _ := bytes.Cut([]byte(id), []byte("."))
@@ -175,7 +184,7 @@ func (s *stream) note(line []byte) bool {
 	return grown
 }
 
-// hangUp ends the connection from this side.
+// hangUp closes the connection.
 func (s *stream) hangUp() {
 	s.hung.Store(true)
 	if s.conn != nil {
@@ -183,7 +192,7 @@ func (s *stream) hangUp() {
 	}
 }
 
-// close hangs up all streams and waits for their readers.
+// close closes all streams and waits for their goroutines.
 func (f *fleet) close() {
 	for _, s := range f.streams {
 		s.hangUp()
@@ -191,15 +200,17 @@ func (f *fleet) close() {
 	f.reading.Wait()
 }
 
-// await waits until want messages have come, or none for a while.
+// await blocks until want messages have arrived, none has arrived for 5 s, or ctx ends.
 func (f *fleet) await(ctx context.Context, want int64) {
 	const patience = 5 * time.Second
-	last, since := f.received.Load(), time.Now()
+	last := f.received.Load()
+	since := time.Now()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for f.received.Load() < want && time.Since(since) < patience {
 		if n := f.received.Load(); n != last {
-			last, since = n, time.Now()
+			last = n
+			since = time.Now()
 		}
 		select {
 		case <-tick.C:

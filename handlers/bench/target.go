@@ -21,13 +21,14 @@ type target struct {
 
 func newTarget(base string) *target {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConnsPerHost, t.DisableCompression = 256, true
+	t.MaxIdleConnsPerHost = 256
+	t.DisableCompression = true
 	return &target{strings.TrimSuffix(base, "/"), &http.Client{Transport: t, Timeout: 30 * time.Second}}
 }
 
 func (t *target) close() { t.client.CloseIdleConnections() }
 
-// call sends a request and reads its answer into out, unless that is nil.
+// call sends a request and decodes the answer into out, unless out is nil. An error answer is a problem.
 func (t *target) call(ctx context.Context, token, method, path string, body, out any) error {
 	var content io.Reader
 	if body != nil {
@@ -63,7 +64,11 @@ func (t *target) call(ctx context.Context, token, method, path string, body, out
 	return json.Unmarshal(b, out)
 }
 
-func (t *target) createChannel(ctx context.Context, token, name string, members []string) (id string, err error) {
+// createChannel creates a general channel with these members. If adding a member fails, createChannel returns
+// the id as well as the error, so that the caller can archive the channel.
+func (t *target) createChannel(
+	ctx context.Context, token, name string, members []string,
+) (id string, err error) {
 	first := members[:min(len(members), maxMembers)]
 	var made struct {
 		Channel struct {
@@ -71,14 +76,15 @@ func (t *target) createChannel(ctx context.Context, token, name string, members 
 		} `json:"channel"`
 	}
 	err = t.call(ctx, token, http.MethodPost, "/api/channels", map[string]any{
-		"guildId": guild, "name": name, "xType": "general", "memberUserIds": first,
+		"guildId": benchGuild, "name": name, "xType": "general", "memberUserIds": first,
 	}, &made)
 	if err != nil {
 		return "", err
 	}
 	id = made.Channel.ID
 	for _, member := range members[len(first):] {
-		if err := t.call(ctx, token, http.MethodPut, "/api/channels/"+id+"/members/"+url.PathEscape(member), nil, nil); err != nil {
+		path := "/api/channels/" + id + "/members/" + url.PathEscape(member)
+		if err := t.call(ctx, token, http.MethodPut, path, nil, nil); err != nil {
 			return id, err
 		}
 	}
@@ -90,17 +96,19 @@ func (t *target) archive(ctx context.Context, token, channel string) error {
 }
 
 func (t *target) post(ctx context.Context, token, channel, content string) error {
-	return t.call(ctx, token, http.MethodPost, "/api/channels/"+channel+"/messages", map[string]string{"content": content}, nil)
+	path := "/api/channels/" + channel + "/messages"
+	return t.call(ctx, token, http.MethodPost, path, map[string]string{"content": content}, nil)
 }
 
-// A usage is what the server has used, as it tells itself.
+// A usage is what the server has used so far, according to its metrics.
 type usage struct {
-	known  bool
-	memory float64 // resident, in bytes
-	cpu    float64 // in seconds
+	known  bool    // false if /metrics cannot be read
+	memory float64 // resident memory, in bytes
+	cpu    float64 // CPU time, in seconds
 }
 
-// usage reads /metrics, which may be closed to us.
+// usage reads /metrics. If that fails, the result is not known: the server may not serve metrics to this
+// client.
 func (t *target) usage(ctx context.Context) (u usage) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url+"/metrics", nil)
 	if err != nil {
@@ -121,7 +129,8 @@ func (t *target) usage(ctx context.Context) (u usage) {
 		switch {
 		case err != nil:
 		case name == "process_resident_memory_bytes":
-			u.memory, u.known = n, true
+			u.memory = n
+			u.known = true
 		case name == "process_cpu_seconds_total":
 			u.cpu = n
 		}
@@ -129,7 +138,7 @@ func (t *target) usage(ctx context.Context) (u usage) {
 	return u
 }
 
-// ready says why the server can not be measured, if that is so.
+// ready returns an error if the server is not ready to be measured.
 func (t *target) ready(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url+"/readyz", nil)
 	if err != nil {

@@ -7,53 +7,54 @@ import (
 	"time"
 )
 
-// adminTTL is how long a fetch counts, also one that failed.
+// adminTTL is how long the result of a fetch is used, also when the fetch failed.
 const adminTTL = 24 * time.Hour
 
-// An Admin is who Center says looks after the guilds. It is not changed once it is made.
+// An Admin is the user who is responsible for the guilds, according to Center. An Admin is immutable.
 type Admin struct {
 	Email  string `json:"email"`
 	UserID string `json:"userId"`
 }
 
-// An AdminCache knows the admin. That there is none it remembers alike, and a fetch that failed counts as
-// none: a message never waits for Center because of the admin, but for the very first fetch.
+// An AdminCache caches the admin. It also caches that there is no admin, and a failed fetch counts as no
+// admin. So only the very first fetch can make a message wait for Center. An AdminCache is safe for
+// concurrent use.
 type AdminCache struct {
-	client *Client // nil: the admin is fixed
+	client *Client // nil if the admin is fixed
 	logger *slog.Logger
 
-	ctx     context.Context // of the fetches; ends at Close
+	ctx     context.Context // used by the fetches; Close ends it
 	stop    context.CancelFunc
 	running sync.WaitGroup
-	filled  chan struct{} // closed by the first fetch
+	filled  chan struct{} // closed when the first fetch ends
 
 	mu      sync.Mutex
 	closed  bool
 	admin   *Admin
 	fetched time.Time
-	failed  int64  // fetches
-	fetch   *fetch // the one under way
+	failed  int64  // number of failed fetches
+	fetch   *fetch // the running fetch, or nil
 }
 
-// A fetch is one question to Center. What it found may be read once done is closed.
+// A fetch is one question to Center. Its result may be read after done is closed.
 type fetch struct {
 	done          chan struct{}
 	before, after *Admin
 }
 
-// NewAdminCache returns a cache of client's admin, and fetches it in the background. It fetches again when it
-// is asked and what it knows is a day old.
+// NewAdminCache returns a cache of the admin, and starts the first fetch in the background. Later it fetches
+// again when somebody asks and the cached admin is a day old. The caller must close the cache.
 func NewAdminCache(client *Client, logger *slog.Logger) *AdminCache {
 	c := &AdminCache{client: client, logger: logger, filled: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.start()
+	c.startLocked()
 	return c
 }
 
-// FixedAdmin returns a cache that always knows this admin, or with nil that there is none: for a guild without
-// Center.
+// FixedAdmin returns a cache that always returns this admin, or no admin if admin is nil. It is for a server
+// without Center.
 func FixedAdmin(admin *Admin) *AdminCache {
 	c := &AdminCache{admin: admin, filled: make(chan struct{})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -61,36 +62,37 @@ func FixedAdmin(admin *Admin) *AdminCache {
 	return c
 }
 
-// Snapshot returns the admin as it is known, nil for none, and whether it has ever been fetched. It never
-// blocks: what is older than a day still serves, and a fetch begins in the background.
+// Snapshot returns the cached admin, or nil if there is none, and whether the first fetch has ended. It
+// never blocks: it also returns an admin that is older than a day, and starts a fetch in the background.
 func (c *AdminCache) Snapshot() (admin *Admin, filled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	filled = c.client == nil || !c.fetched.IsZero()
 	if c.client != nil && c.fetch == nil && time.Since(c.fetched) >= adminTTL {
-		c.start()
+		c.startLocked()
 	}
 	return c.admin, filled
 }
 
-// An AdminState is what an AdminCache knows, for metrics.
+// An AdminState is the state of an AdminCache, for metrics.
 type AdminState struct {
 	Known   bool      // there is an admin
-	Fetched time.Time // zero: never
-	Failed  int64     // fetches so far
+	Fetched time.Time // end of the last fetch; zero if there was none
+	Failed  int64     // number of failed fetches
 }
 
-// State never fetches.
+// State returns the state of the cache. It never blocks and never starts a fetch.
 func (c *AdminCache) State() AdminState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return AdminState{c.admin != nil, c.fetched, c.failed}
 }
 
-// Await is Snapshot after the very first fetch: it waits for that one only, which takes two seconds at most, or
-// until ctx or the cache ends.
+// Await waits for the very first fetch and returns like Snapshot. It blocks for at most two seconds, and
+// returns earlier when ctx ends or the cache is closed. After the first fetch it never blocks.
 func (c *AdminCache) Await(ctx context.Context) (admin *Admin, filled bool) {
-	if admin, filled = c.Snapshot(); filled {
+	admin, filled = c.Snapshot()
+	if filled {
 		return admin, filled
 	}
 	select {
@@ -101,9 +103,10 @@ func (c *AdminCache) Await(ctx context.Context) (admin *Admin, filled bool) {
 	return c.Snapshot()
 }
 
-// Refresh fetches the admin now, and returns whom it replaced by whom. A fetch that is under way may have
-// asked too early to see what the caller knows of: it is waited for, and another one follows, which concurrent
-// callers share. When ctx or the cache ends first, nothing has changed that the caller could be told of.
+// Refresh fetches the admin now, and returns the admin before and after the fetch. A running fetch may have
+// started before the change that the caller knows of. So Refresh waits for the running fetch and then starts
+// another one, which concurrent callers share. If ctx ends or the cache is closed first, Refresh returns the
+// cached admin twice and false.
 func (c *AdminCache) Refresh(ctx context.Context) (before, after *Admin, changed bool) {
 	if c.client == nil {
 		return c.admin, c.admin, false
@@ -115,7 +118,7 @@ func (c *AdminCache) Refresh(ctx context.Context) (before, after *Admin, changed
 		return c.unchanged()
 	}
 	c.mu.Lock()
-	f := c.start()
+	f := c.startLocked()
 	c.mu.Unlock()
 	if f == nil || !c.wait(ctx, f) {
 		return c.unchanged()
@@ -123,8 +126,8 @@ func (c *AdminCache) Refresh(ctx context.Context) (before, after *Admin, changed
 	return f.before, f.after, !f.before.equal(f.after)
 }
 
-// Close ends the fetch under way and returns when it has ended; the admin stays as it is known. It may be
-// called more than once.
+// Close cancels the running fetch and returns when it has ended. The cached admin does not change. Close may
+// be called more than once.
 func (c *AdminCache) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -133,8 +136,9 @@ func (c *AdminCache) Close() {
 	c.running.Wait()
 }
 
-// start returns the fetch under way, or a new one; nil once the cache is closed. c.mu is held.
-func (c *AdminCache) start() *fetch {
+// startLocked returns the running fetch, or starts one. It returns nil if the cache is closed and no fetch
+// is running. c.mu must be held.
+func (c *AdminCache) startLocked() *fetch {
 	if c.fetch == nil && !c.closed {
 		f := &fetch{done: make(chan struct{})}
 		c.fetch = f
@@ -143,7 +147,7 @@ func (c *AdminCache) start() *fetch {
 	return c.fetch
 }
 
-// run makes a fetch. When the cache ends meanwhile, it was none.
+// run does a fetch and stores its result. If the cache was closed meanwhile, nothing is stored.
 func (c *AdminCache) run(f *fetch) {
 	defer close(f.done)
 	admin, err := c.client.admin(c.ctx)
@@ -156,16 +160,17 @@ func (c *AdminCache) run(f *fetch) {
 	}
 	if err != nil {
 		c.failed++
-		c.logger.Warn("the admin is not known: until it is fetched again there is none", "error", err)
+		c.logger.Warn("fetching the admin failed; there is no admin until the next fetch", "error", err)
 	}
 	if c.fetched.IsZero() {
 		close(c.filled)
 	}
 	f.after = admin
-	c.admin, c.fetched = admin, time.Now()
+	c.admin = admin
+	c.fetched = time.Now()
 }
 
-// wait answers false when ctx or the cache ends before f does.
+// wait waits for f. It returns false if ctx or the cache ends before f does.
 func (c *AdminCache) wait(ctx context.Context, f *fetch) bool {
 	select {
 	case <-f.done:
@@ -188,7 +193,7 @@ func (a *Admin) equal(b *Admin) bool {
 	return *a == *b
 }
 
-// admin asks who the admin is; nil: there is none.
+// admin asks Center for the admin. It returns nil if there is none.
 func (c *Client) admin(ctx context.Context) (admin *Admin, err error) {
 	err = c.call(ctx, &c.adminEmail, nil, func(answer []byte) (f *failure) {
 		admin, f = readAdmin(answer)

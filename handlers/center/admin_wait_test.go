@@ -14,7 +14,7 @@ import (
 	"fabric-guild/handlers/center/centertest"
 )
 
-// A stale value serves while a fetch hangs, to any number of callers, and they wait for nothing.
+// While a fetch hangs, any number of callers get the old admin at once.
 func TestSnapshotNeverBlocks(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.SetAdmin(ada.Email, ada.UserID)
@@ -35,13 +35,13 @@ func TestSnapshotNeverBlocks(t *testing.T) {
 	})
 }
 
-// awaited checks what Await says, and how long that takes.
+// awaited checks what Await returns, and how long it blocks.
 func awaited(t *testing.T, c *center.AdminCache, want time.Duration, admin *center.Admin, filled bool) {
 	t.Helper()
 	start := time.Now()
 	got, ok := c.Await(t.Context())
 	if took := time.Since(start); took != want {
-		t.Errorf("got an answer after %v, want %v", took, want)
+		t.Errorf("Await blocked for %v, want %v", took, want)
 	}
 	if (got == nil) != (admin == nil) || got != nil && *got != *admin || ok != filled {
 		t.Errorf("got %v, filled %v, want %v, %v", got, ok, admin, filled)
@@ -58,7 +58,7 @@ func TestFirstFetchIsAwaited(t *testing.T) {
 		for range 50 {
 			posts.Go(func() { awaited(t, admins, 1500*time.Millisecond, ada, true) })
 		}
-		posts.Go(func() { // its client goes
+		posts.Go(func() { // the client of this post goes away
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if admin, filled := admins.Await(ctx); admin != nil || filled {
@@ -71,7 +71,7 @@ func TestFirstFetchIsAwaited(t *testing.T) {
 	})
 }
 
-// Center hangs: the first posts wait two seconds, the later ones not at all.
+// While Center hangs, the first posts wait two seconds, and later posts do not wait.
 func TestFirstFetchIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.Hang()
@@ -97,15 +97,15 @@ func TestFixedAdmin(t *testing.T) {
 	})
 }
 
-// Close ends a fetch under way at once, lets go of those who wait for it, and leaves no goroutine; nor does the
-// client's.
+// AdminCache.Close ends a running fetch at once, releases the goroutines that wait for it, and leaves no
+// goroutine behind. Client.Close does the same for introspections.
 func TestCloseLeavesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		start := time.Now()
 		var waiting sync.WaitGroup
 		pprof.Do(t.Context(), pprof.Labels("center", "closing"), func(ctx context.Context) {
 			release := g.Hang()
-			for _, token := range []string{"a", "b", "c"} { // each leaves a connection
+			for _, token := range []string{"a", "b", "c"} { // each leaves an idle connection
 				waiting.Go(func() { g.refused(token, center.ErrInactive) })
 			}
 			synctest.Wait()
@@ -130,39 +130,40 @@ func TestCloseLeavesNothing(t *testing.T) {
 		})
 		synctest.Wait()
 		if got := labelled(""); got != 0 {
-			t.Errorf("got %d kinds of goroutines that are left, want none", got)
+			t.Errorf("got %d kinds of leaked goroutines, want none", got)
 		}
 		if got := time.Since(start); got != 0 {
-			t.Errorf("got the end after %v, want it at once", got)
+			t.Errorf("closing took %v, want no time", got)
 		}
 		if got := g.client.Counts()["admin_email"]; got.Calls != 1 || got.Failures["unreachable"] != 0 {
-			t.Errorf("got %v, want one call, and no failure", got)
+			t.Errorf("got %v, want one call and no failure", got)
 		}
 		if got := g.logs.String(); got != "" {
-			t.Errorf("got %q, want no word of it", got)
+			t.Errorf("got %q, want an empty log", got)
 		}
 	})
 }
 
-// ends checks that there is a goroutine in a function, and none any more once end returns.
+// ends checks that a goroutine runs in a function before end is called, and none after end has returned.
 func (g *guild) ends(in string, end func()) {
 	g.t.Helper()
 	if labelled(in) == 0 {
-		g.t.Errorf("got no goroutine in %s, want one before the end", in)
+		g.t.Errorf("got no goroutine in %s before the end, want one", in)
 	}
 	end()
 	if got := labelled(in); got != 0 {
-		g.t.Errorf("got %d kinds of goroutines in %s, want none after the end", got, in)
+		g.t.Errorf("got %d kinds of goroutines in %s after the end, want none", got, in)
 	}
 }
 
-// labelled is how many kinds of goroutines there are in a function that TestCloseLeavesNothing has begun, apart
-// from its own.
+// labelled returns how many kinds of goroutines run in a function. It counts only goroutines that
+// TestCloseLeavesNothing started, and not the caller itself.
 func labelled(in string) (kinds int) {
 	var all bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&all, 1) // a buffer takes everything
 	for stack := range strings.SplitSeq(all.String(), "\n\n") {
-		if strings.Contains(stack, `"center":"closing"`) && strings.Contains(stack, in) && !strings.Contains(stack, "center_test.labelled") {
+		ours := strings.Contains(stack, `"center":"closing"`) && !strings.Contains(stack, "center_test.labelled")
+		if ours && strings.Contains(stack, in) {
 			kinds++
 		}
 	}

@@ -8,20 +8,22 @@ import (
 	"fabric-guild/handlers/chat"
 )
 
-// lastExp is the last second that RFC 3339 can write. Beyond it exp is no time in seconds.
+// lastExp is the last second that RFC 3339 can write. A larger exp is not a time in seconds.
 const lastExp = 253402300799
 
-// An object is an answer by its members. Their names are exact, and those that are not known are passed over.
+// An object is the top level of a JSON answer. Member names are matched exactly. Unknown members are
+// ignored.
 type object map[string]json.RawMessage
 
-// read reads the member name into v. What is absent, or null unless v takes that, leaves v as it is.
+// read decodes the member name into v. If the member is absent, v keeps its value. The same holds for null,
+// unless v accepts null.
 func (o object) read(name string, v any) *failure {
 	raw, ok := o[name]
 	if !ok {
 		return nil
 	}
 	if json.Unmarshal(raw, v) != nil {
-		return &failure{invalid, "in its answer " + name + " is of the wrong type"}
+		return &failure{invalid, "its answer has a " + name + " of the wrong type"}
 	}
 	return nil
 }
@@ -33,20 +35,20 @@ func readObject(answer []byte) (o object, f *failure) {
 	return o, nil
 }
 
-// readIntrospection reads {active,userId,exp?,guildIds?}. Whoever is not said to be active is not looked at.
+// readIntrospection reads {active,userId,exp?,guildIds?}. If active is false, it ignores the other members.
 func readIntrospection(answer []byte) (id Identity, active bool, f *failure) {
 	o, f := readObject(answer)
 	if f != nil {
 		return id, false, f
 	}
-	var said *bool
-	if f := o.read("active", &said); f != nil {
+	var saysActive *bool
+	if f := o.read("active", &saysActive); f != nil {
 		return id, false, f
 	}
 	switch {
-	case said == nil:
+	case saysActive == nil:
 		return id, false, &failure{invalid, "its answer does not say whether the token is active"}
-	case !*said:
+	case !*saysActive:
 		return id, false, nil
 	}
 	if f := o.read("userId", &id.UserID); f != nil {
@@ -61,24 +63,25 @@ func readIntrospection(answer []byte) (id Identity, active bool, f *failure) {
 	}
 	if exp != nil {
 		if *exp > lastExp {
-			return id, false, &failure{invalid, "in its answer exp is not in seconds"}
+			return id, false, &failure{invalid, "its answer has an exp that is not in seconds"}
 		}
-		id.Expires = time.Unix(max(0, *exp), 0) // before 1970 there is a second that would mean "not said"
+		// A time before 1970 could equal the zero time.Time, which means that there is no exp.
+		id.Expires = time.Unix(max(0, *exp), 0)
 	}
 	if _, given := o["guildIds"]; given {
 		if f := o.read("guildIds", &id.Guilds); f != nil {
 			return id, false, f
 		}
-		if id.Guilds == nil { // null: whether that is all or none is not for us to guess
-			return id, false, &failure{invalid, "in its answer guildIds is of the wrong type"}
+		if id.Guilds == nil { // null could mean all guilds or none: do not guess
+			return id, false, &failure{invalid, "its answer has a guildIds of the wrong type"}
 		}
-		// There can be no guild of such an id here.
+		// A guild with an invalid id cannot exist on this server.
 		id.Guilds = slices.DeleteFunc(id.Guilds, func(g string) bool { return !chat.ValidID(g) })
 	}
 	return id, true, nil
 }
 
-// readAdmin reads {email,userId} or null. A missing half counts as null.
+// readAdmin reads {email,userId} or null. If one of the two is missing, there is no admin, as for null.
 func readAdmin(answer []byte) (*Admin, *failure) {
 	var o object
 	if json.Unmarshal(answer, &o) != nil {

@@ -12,13 +12,15 @@ import (
 	"time"
 )
 
-// maxAnswer bounds an answer's body, in bytes.
+// maxAnswer is the maximum size of an answer's body, in bytes.
 const maxAnswer = 64 << 10
 
-// call asks an endpoint, for timeout at most, and has read take the answer. All three calls are questions, so
-// one that met a connection Center was just closing is asked again. The error is a failure, which has been
-// counted, or the reason why ctx ended.
-func (c *Client) call(ctx context.Context, to *endpoint, body []byte, read func(answer []byte) *failure) error {
+// call calls an endpoint and passes the body of the answer to read. It blocks for at most timeout. All three
+// endpoints only read, so net/http may repeat a call when Center was just closing the connection. The error
+// is a failure, which call has counted, or the cause of the end of ctx.
+func (c *Client) call(
+	ctx context.Context, to *endpoint, body []byte, read func(answer []byte) *failure,
+) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	to.calls.Add(1)
@@ -34,35 +36,38 @@ func (c *Client) call(ctx context.Context, to *endpoint, body []byte, read func(
 		return nil
 	case ctx.Err() != nil:
 		to.abandoned.Add(1)
-		return context.Cause(ctx) // who asked is gone; that says nothing of Center
+		return context.Cause(ctx) // the caller went away, which says nothing about Center
 	}
 	to.failures[f.reason].Add(1)
 	return f
 }
 
-// exchange goes to the transport directly: a redirect is an answer like any other, and no error quotes its
-// Location.
+// exchange sends a request and returns the body of the answer. It uses the transport directly and not an
+// http.Client. So a redirect is an answer like any other, and no error quotes its Location.
 func (c *Client) exchange(ctx context.Context, to *endpoint, body []byte) ([]byte, *failure) {
-	req, err := http.NewRequestWithContext(ctx, to.method, c.base.JoinPath(to.path).String(), bytes.NewReader(body))
+	url := c.base.JoinPath(to.path).String()
+	req, err := http.NewRequestWithContext(ctx, to.method, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, &failure{invalid, "the request cannot be made"}
+		return nil, &failure{invalid, "cannot create the request"}
 	}
 	req.Header.Set("X-Api-Key", c.apiKey)
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header["Idempotency-Key"] = nil // net/http: may be repeated; nothing is sent
+	// This tells net/http that it may repeat the request. The header itself is not sent.
+	req.Header["Idempotency-Key"] = nil
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return nil, lost(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// The body is the bare connection now, which no end of ctx interrupts.
-		return nil, &failure{status, "it switches protocols unasked"}
+		// The body is now the raw connection. The end of ctx does not interrupt reading from it.
+		return nil, &failure{status, "it switches protocols although nobody asked for it"}
 	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1)) // to its end, so that the connection stays
+	// Read the body to its end, so that the connection can be used again.
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode <= 399:
 		return nil, &failure{redirect, fmt.Sprintf("it redirects (status %d)", resp.StatusCode)}
@@ -76,7 +81,8 @@ func (c *Client) exchange(ctx context.Context, to *endpoint, body []byte) ([]byt
 	return answer, nil
 }
 
-// lost is the failure of a connection. Of net/http's own errors nothing is quoted, since they quote the peer.
+// lost returns the failure for a connection error. It does not quote the errors of net/http itself, because
+// they quote what Center sent.
 func lost(ctx context.Context, err error) *failure {
 	if ctx.Err() != nil {
 		return &failure{timedOut, fmt.Sprintf("no answer within %v", timeout)}

@@ -1,5 +1,5 @@
-// Package center is the client of Center, the authority outside that knows whose a token is, who is called
-// what, and who the admin is.
+// Package center is the client of Center. Center is an external service that knows which user a token
+// belongs to, which user has which name, and who the admin is.
 package center
 
 import (
@@ -13,24 +13,27 @@ import (
 	"time"
 )
 
-// timeout is how long one call may take, from its start to the last byte of its answer.
+// timeout is the maximum duration of one call, from its start to the last byte of its answer.
 const timeout = 2 * time.Second
 
-// maxConns bounds the connections to Center. When it hangs, what would be more waits and times out.
+// maxConns is the maximum number of connections to Center. When Center hangs, further calls wait and time
+// out.
 const maxConns = 64
 
-// A Client asks Center. It is safe for concurrent use. Errors and log lines never hold a token, the API key, a
-// name, or anything of an answer.
+// A Client calls Center. It is safe for concurrent use. Errors and log lines never contain a token, the API
+// key, a name, or any part of an answer.
 type Client struct {
 	base      *url.URL
 	apiKey    string
 	logger    *slog.Logger
 	transport *http.Transport
 
-	introspect, resolveNames, adminEmail endpoint
-	gate                                 *gate
+	introspect   endpoint
+	resolveNames endpoint
+	adminEmail   endpoint
+	gate         *gate
 
-	ctx    context.Context // of the flights; ends at Close
+	ctx    context.Context // used by the flights; Close ends it
 	stop   context.CancelFunc
 	flying sync.WaitGroup
 
@@ -42,17 +45,18 @@ type Client struct {
 	down     bool // the last introspection failed
 }
 
-// New returns a client of the Center at baseURL, which is http or https and keeps its path as a prefix. It
-// connects with the first call, and straight: no proxy is to see the API key.
+// New returns a client of the Center at baseURL. The scheme of baseURL must be http or https. Its path is
+// kept as a prefix. The client connects at its first call. It ignores proxy settings, because a proxy must
+// not see the API key. The caller must close the client.
 func New(baseURL, apiKey string, logger *slog.Logger) (*Client, error) {
 	base, err := url.Parse(baseURL)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Hostname() == "" ||
 		base.User != nil || base.RawQuery != "" || base.ForceQuery || base.Fragment != "" {
-		// Neither the URL nor what the parser says of it: it may hold a password.
-		return nil, errors.New("the base URL of Center is to be http:// or https://, a host, and at most a path")
+		// Quote neither the URL nor the parser's error: both may contain a password.
+		return nil, errors.New("the base URL of Center must be http:// or https://, a host, and optionally a path")
 	}
 	if !visible(apiKey) {
-		return nil, errors.New("the API key of Center is to be visible ASCII, without blanks or line ends")
+		return nil, errors.New("the API key of Center must be visible ASCII characters without spaces or line ends")
 	}
 	c := &Client{
 		base: base, apiKey: apiKey, logger: logger,
@@ -77,8 +81,8 @@ func New(baseURL, apiKey string, logger *slog.Logger) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the introspections under way and returns when they have ended; later ones are ErrUnavailable.
-// It may be called more than once. An AdminCache on this client is closed first.
+// Close cancels the running introspections and returns when they have ended. Later introspections return
+// ErrUnavailable. Close may be called more than once. An AdminCache of this client must be closed first.
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -88,7 +92,8 @@ func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
 }
 
-// visible reports whether s can stand in a header as it is: one or more of visible ASCII.
+// visible reports whether s can be sent in a header unchanged: it has at least one character, and all are
+// visible ASCII.
 func visible(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {

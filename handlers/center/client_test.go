@@ -46,7 +46,7 @@ func TestNew(t *testing.T) {
 			t.Errorf("%q, %q: got %v, want ok %v", tt.url, tt.key, err, tt.ok)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%q, %q: %v tells a secret", tt.url, tt.key, err)
+			t.Errorf("%q, %q: error %v contains a secret", tt.url, tt.key, err)
 		}
 		if c != nil {
 			c.Close()
@@ -55,7 +55,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// The fake Center lies below a prefix: with or without a slash behind it, the calls arrive there.
+// The fake Center has a path prefix. Calls arrive there whether or not the base URL ends with a slash.
 func TestPrefixIsKept(t *testing.T) {
 	t.Parallel()
 	g := onSocket(t)
@@ -88,7 +88,7 @@ func TestConnectionIsReused(t *testing.T) {
 	}
 }
 
-// Center closes a connection that idled just when a call goes out on it.
+// If Center closes an idle connection just when a call is sent on it, the call is repeated.
 func TestClosedConnectionIsNoFailure(t *testing.T) {
 	t.Parallel()
 	g := onSocket(t)
@@ -104,7 +104,7 @@ func TestClosedConnectionIsNoFailure(t *testing.T) {
 	}
 }
 
-// A certificate that nobody vouches for: nothing is sent, and the log tells why.
+// If the certificate of Center is not trusted, nothing is sent, and the error names the reason.
 func TestUnknownCertificate(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

@@ -5,24 +5,24 @@ import (
 	"net"
 )
 
-// DialBy makes the client connect by dial, for a Center that has no socket.
+// DialBy makes the client connect with dial, for a Center without a socket.
 func (c *Client) DialBy(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
 	c.transport.DialContext = dial
 }
 
-// Bound sets how many tokens are remembered.
+// Bound sets the capacities of the token caches.
 func (c *Client) Bound(active, inactive int) {
 	c.active.limit, c.inactive.limit = active, inactive
 }
 
-// Remembered is how many tokens are remembered.
+// Remembered returns how many tokens are cached.
 func (c *Client) Remembered() (active, inactive int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.active.order.Len(), c.inactive.order.Len()
 }
 
-// Addresses is how many client addresses are remembered.
+// Addresses returns how many client addresses the gate holds.
 func (c *Client) Addresses() int {
 	c.gate.mu.Lock()
 	defer c.gate.mu.Unlock()

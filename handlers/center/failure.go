@@ -8,13 +8,13 @@ import (
 )
 
 var (
-	// ErrInactive says that Center does not know a token, or no longer.
+	// ErrInactive means that the token is unknown to Center, has expired, or was revoked.
 	ErrInactive = errors.New("the token is not active")
-	// ErrUnavailable says that Center gave no answer that can be relied on; the reason is wrapped beside it.
+	// ErrUnavailable means that Center gave no usable answer. Errors that wrap it also contain the reason.
 	ErrUnavailable = errors.New("center is unavailable")
 )
 
-// A reason is why a call failed, as metrics tell it.
+// A reason is why a call failed, as metrics show it.
 type reason int
 
 const (
@@ -22,8 +22,8 @@ const (
 	unreachable
 	redirect
 	status
-	invalid // an answer, but not one of the contract
-	reasons // how many there are
+	invalid // an answer that violates the contract
+	reasons // the number of reasons
 )
 
 func (r reason) String() string {
@@ -40,7 +40,7 @@ func (f *failure) Error() string { return ErrUnavailable.Error() + ": " + f.deta
 
 func (f *failure) Unwrap() error { return ErrUnavailable }
 
-// An endpoint is one of Center's, and how it has fared.
+// An endpoint is one endpoint of Center with the counters of its calls.
 type endpoint struct {
 	method, path string
 	calls        atomic.Int64
@@ -50,18 +50,19 @@ type endpoint struct {
 	failures     [reasons]atomic.Int64
 }
 
-// Counts are the calls of one endpoint so far: how many were made, and of those that have ended what came of them
-// and how long they took. Failures go by reason: timeout, unreachable, redirect, status, invalid.
+// Counts are the counters of one endpoint: how many calls were made, and for the ended ones the result and
+// the duration. The keys of Failures are the reasons: timeout, unreachable, redirect, status, invalid.
 type Counts struct {
 	Calls     int64
 	Answered  int64
-	Abandoned int64 // their callers went away
+	Abandoned int64 // the caller went away
 	Failures  map[string]int64
 	Took      *histogram.Histogram
 }
 
-// Counts returns the counts of each endpoint: introspect, resolve_names, admin_email. Every reason is there,
-// also one that has not come up. A call whose caller went away counts as a call, and as no failure.
+// Counts returns the counters of each endpoint: introspect, resolve_names, admin_email. Every reason is
+// present, also one that has not occurred yet. A call whose caller went away counts as a call, but not as a
+// failure.
 func (c *Client) Counts() map[string]Counts {
 	return map[string]Counts{
 		"introspect":    c.introspect.counts(),
@@ -70,14 +71,20 @@ func (c *Client) Counts() map[string]Counts {
 	}
 }
 
-// Refused is how many questions about new tokens were refused without a call: because all places for them were taken, and
-// because of their client's address.
+// Refused returns how many questions about new tokens were refused without a call to Center: because all
+// places were taken (full), and because the client's address had asked too often (address).
 func (c *Client) Refused() (full, address int64) {
 	return c.gate.refusedFull.Load(), c.gate.refusedAddress.Load()
 }
 
 func (e *endpoint) counts() Counts {
-	n := Counts{Calls: e.calls.Load(), Answered: e.answered.Load(), Abandoned: e.abandoned.Load(), Failures: map[string]int64{}, Took: &e.took}
+	n := Counts{
+		Calls:     e.calls.Load(),
+		Answered:  e.answered.Load(),
+		Abandoned: e.abandoned.Load(),
+		Failures:  map[string]int64{},
+		Took:      &e.took,
+	}
 	for r := range reasons {
 		n.Failures[r.String()] = e.failures[r].Load()
 	}

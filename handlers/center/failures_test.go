@@ -12,7 +12,7 @@ import (
 	"fabric-guild/handlers/center/centertest"
 )
 
-// What a test looks for in errors and logs.
+// The secrets that must not appear in errors and logs.
 const secretToken, secretName = "the-secret-token", "TheSecretName"
 
 type fault struct {
@@ -20,40 +20,40 @@ type fault struct {
 	reason string
 }
 
-// faults are what g's Center may do wrong with any call, and the reason that is counted. Where it can, it says
-// again what it was told.
+// faults returns everything that the Center of g may do wrong with any call, and the reason that is counted
+// for it. Where possible, the wrong answer repeats the secrets.
 func (g *guild) faults(elsewhere string) map[string]fault {
 	echo := secretToken + g.APIKey + secretName
 	padded := fmt.Sprintf(`{"active":true,"userId":"mallory","email":"m@example.org",%q:"mallory"}%70000s`, secretName, " ")
 	return map[string]fault{
-		"error":        {centertest.Status(500), "status"},
-		"unavailable":  {centertest.Status(503), "status"},
-		"refuses":      {centertest.Status(403), "status"},
-		"is elsewhere": {centertest.Status(404), "status"},
-		"redirects":    {centertest.Redirect(307, elsewhere), "redirect"},
-		"moved":        {centertest.Redirect(301, elsewhere), "redirect"},
-		"leads astray": {centertest.Redirect(302, "http://%zz/"+echo), "redirect"},
-		"no place":     {centertest.Status(304), "redirect"},
-		"garbage":      {centertest.Answer("<html>" + echo), "invalid"},
-		"nothing":      {centertest.Answer(""), "invalid"},
-		"a list":       {centertest.Answer("[]"), "invalid"},
-		"a string":     {centertest.Answer(`"` + echo + `"`), "invalid"},
-		"two answers":  {centertest.Answer(`{"active":true,"userId":"mallory"}{}`), "invalid"},
-		"cut JSON":     {centertest.Answer(`{"active":true,"userId":"mallory"`), "invalid"},
-		"oversized":    {centertest.Oversized, "invalid"},
-		"padded":       {centertest.Answer(padded), "invalid"},
-		"cut":          {centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", false), "unreachable"},
-		"no HTTP":      {centertest.Raw(echo+"\r\n\r\n", false), "unreachable"},
-		"a bad header": {centertest.Raw("HTTP/1.1 200 OK\r\n"+echo+"\r\n\r\n", false), "unreachable"},
-		"hangs up":     {centertest.Raw("", false), "unreachable"},
-		"takes over":   {centertest.Raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", true), "status"},
+		"status 500":                  {centertest.Status(500), "status"},
+		"status 503":                  {centertest.Status(503), "status"},
+		"status 403":                  {centertest.Status(403), "status"},
+		"status 404":                  {centertest.Status(404), "status"},
+		"temporary redirect":          {centertest.Redirect(307, elsewhere), "redirect"},
+		"permanent redirect":          {centertest.Redirect(301, elsewhere), "redirect"},
+		"redirect to a bad URL":       {centertest.Redirect(302, "http://%zz/"+echo), "redirect"},
+		"redirect without a Location": {centertest.Status(304), "redirect"},
+		"HTML":                        {centertest.Answer("<html>" + echo), "invalid"},
+		"an empty body":               {centertest.Answer(""), "invalid"},
+		"a list":                      {centertest.Answer("[]"), "invalid"},
+		"a string":                    {centertest.Answer(`"` + echo + `"`), "invalid"},
+		"two JSON values":             {centertest.Answer(`{"active":true,"userId":"mallory"}{}`), "invalid"},
+		"truncated JSON":              {centertest.Answer(`{"active":true,"userId":"mallory"`), "invalid"},
+		"an endless body":             {centertest.Oversized, "invalid"},
+		"a body above the limit":      {centertest.Answer(padded), "invalid"},
+		"truncated body":              {centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", false), "unreachable"},
+		"not HTTP":                    {centertest.Raw(echo+"\r\n\r\n", false), "unreachable"},
+		"a bad header":                {centertest.Raw("HTTP/1.1 200 OK\r\n"+echo+"\r\n\r\n", false), "unreachable"},
+		"closed connection":           {centertest.Raw("", false), "unreachable"},
+		"unasked protocol switch":     {centertest.Raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", true), "status"},
 	}
 }
 
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	elsewhere := centertest.New(t)
-	elsewhere.AllowBadKeys() // a key that came there is told by its calls
+	elsewhere.AllowBadKeys() // the test below reports calls that arrive there
 	elsewhere.SetToken(secretToken, centertest.Token{UserID: "mallory"})
 	for name := range onSocket(t).faults(elsewhere.URL) {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestFailures(t *testing.T) {
 			g.wantFailures(f.reason)
 			for _, e := range centertest.Endpoints {
 				if got := elsewhere.Calls(e); got != 0 {
-					t.Errorf("%s: got %d redirected calls, want none", e, got)
+					t.Errorf("%s: got %d calls at the redirect target, want none", e, got)
 				}
 			}
 		})
@@ -81,12 +81,12 @@ func TestDown(t *testing.T) {
 	}
 }
 
-// A Center that hangs, and one whose answer does not end, cost two seconds a call.
+// A call takes at most two seconds, whether Center sends nothing or never finishes its answer.
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	for name, slow := range map[string]func(g *guild){
-		"hangs":   func(g *guild) { g.Hang() },
-		"trickle": func(g *guild) { g.Break(centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", true)) },
+		"no answer":         func(g *guild) { g.Hang() },
+		"unfinished answer": func(g *guild) { g.Break(centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", true)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, g *guild) {
@@ -101,20 +101,19 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// Of an answer that is too large, no more is waited for than shows that.
+// The client stops reading an answer as soon as it is larger than the limit.
 func TestOversizedIsNotReadToItsEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.Break(centertest.Oversized)
 		start := time.Now()
 		g.wantFailures("invalid")
 		if got := time.Since(start); got != 0 {
-			t.Errorf("got the failures after %v, want them at once", got)
+			t.Errorf("the failures took %v, want no time", got)
 		}
 	})
 }
 
-// wantFailures makes each of the calls fail, and the introspection again and again, since a failure is not
-// kept.
+// wantFailures checks that every call fails, and that a failed introspection is not cached.
 func (g *guild) wantFailures(reason string) {
 	g.t.Helper()
 	was := center.Identity{UserID: "alice"}
@@ -127,7 +126,7 @@ func (g *guild) wantFailures(reason string) {
 		}
 	}
 	if g.client.Recheck(g.t.Context(), secretToken, was) {
-		g.t.Error("got a revoked stream, want it to stay")
+		g.t.Error("got a revoked stream, want it to stay open")
 	}
 	if got := g.client.ResolveNames(g.t.Context(), []string{secretName}); got == nil || len(got) != 0 {
 		g.t.Errorf("got %v, want an empty map", got)
@@ -142,11 +141,11 @@ func (g *guild) wantFailures(reason string) {
 	for name, want := range map[string]int64{"introspect": 3, "resolve_names": 1, "admin_email": 2} {
 		got := g.client.Counts()[name]
 		if got.Calls != want || got.Failures[reason] != want {
-			g.t.Errorf("%s: got %v, want %d calls, all failed by %s", name, got, want, reason)
+			g.t.Errorf("%s: got %v, want %d calls that all failed with reason %s", name, got, want, reason)
 		}
 	}
 	for text, want := range map[string]int{
-		"tokens cannot be checked": 1, "names stay": 1, "the admin is not known": 2,
+		"tokens cannot be checked": 1, "names could not be resolved": 1, "fetching the admin failed": 2,
 		secretToken: 0, secretName: 0, g.APIKey: 0,
 	} {
 		if got := g.logs.count(text); got != want {

@@ -13,7 +13,7 @@ import (
 	"fabric-guild/handlers/center/centertest"
 )
 
-func TestOneFlight(t *testing.T) {
+func TestCallersOfOneTokenShareACall(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice"})
 		release := g.Hang()
@@ -34,8 +34,8 @@ func TestOneFlight(t *testing.T) {
 	})
 }
 
-// The first caller goes: the call that they began goes on for the rest.
-func TestCallerGoes(t *testing.T) {
+// If the first caller goes away, its call continues for the other callers.
+func TestCallContinuesWhenTheFirstCallerGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice"})
 		release := g.Hang()
@@ -54,7 +54,7 @@ func TestCallerGoes(t *testing.T) {
 		cancel(gone)
 		synctest.Wait()
 		if got := time.Since(start); got != 0 {
-			t.Errorf("got an answer after %v, want it at once", got)
+			t.Errorf("Introspect blocked for %v after the cancel, want no blocking", got)
 		}
 		release()
 		callers.Wait()
@@ -63,8 +63,8 @@ func TestCallerGoes(t *testing.T) {
 	})
 }
 
-// Nobody waits any more: what comes is kept all the same.
-func TestAllCallersGo(t *testing.T) {
+// If all callers go away, the answer is still cached.
+func TestAnswerIsCachedWhenAllCallersGo(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice"})
 		release := g.Hang()
@@ -78,12 +78,12 @@ func TestAllCallersGo(t *testing.T) {
 		g.user("t")
 		g.wantCalls(centertest.Introspect, 1)
 		if got := g.client.Counts()["introspect"].Failures["timeout"]; got != 0 {
-			t.Errorf("got %d failures, want none: it was the caller who went", got)
+			t.Errorf("got %d failures, want none, because only the caller went away", got)
 		}
 	})
 }
 
-// Two seconds count from the call, not from each caller.
+// The limit of two seconds counts from the start of the call, not from the arrival of each caller.
 func TestFlightIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.Hang()
@@ -115,11 +115,11 @@ func TestClose(t *testing.T) {
 		g.refused("t", center.ErrUnavailable)
 		g.client.Close()
 		if got := time.Since(start); got != 0 {
-			t.Errorf("got an end after %v, want it at once", got)
+			t.Errorf("Close took %v, want no time", got)
 		}
 		g.wantCalls(centertest.Introspect, 1)
 		if got := g.logs.String(); got != "" {
-			t.Errorf("got %q, want no word of it", got)
+			t.Errorf("got %q, want an empty log", got)
 		}
 	})
 }

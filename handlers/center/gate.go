@@ -11,49 +11,52 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Bounds of the calls about new tokens: those that were not valid here a while ago. Anybody can make them up. The rest
-// of the maxConns connections is for the tokens of users who are here, for names and for the admin.
+// Limits for calls about new tokens. A token is new if it was not valid on this server recently. Anybody can
+// make up new tokens. The rest of the maxConns connections is for the tokens of current users, for names and
+// for the admin.
 const (
-	newTokens          = maxConns * 3 / 4 // calls at once
-	newTokensOfAddress = 32               // calls at once for one client address
-	waitingOfAddress   = 1024             // tokens of one address that wait for these
-	// An address may have inactiveBurst tokens at once that Center does not know, and inactiveRate per second on
-	// average. Tokens that are active cost nothing, so that many users may share an address.
+	newTokens          = maxConns * 3 / 4 // concurrent calls
+	newTokensOfAddress = 32               // concurrent calls for one client address
+	waitingOfAddress   = 1024             // tokens of one address that wait for such a call
+	// An address may ask about inactiveBurst tokens at once that Center does not know, and about inactiveRate
+	// per second on average. Active tokens are free, so that many users may share an address.
 	inactiveBurst = 32
 	inactiveRate  = rate.Limit(5)
 
 	gateSweep = 10 * time.Second
 )
 
-// ErrTooManyNew says that an address has asked about too many new tokens; it may try again after a second.
+// ErrTooManyNew means that an address has asked about too many new tokens. It may try again after a second.
 var ErrTooManyNew = errors.New("too many new tokens from one address")
 
-// A gate bounds the calls about new tokens.
+// A gate limits the calls about new tokens, in total and for each client address.
 type gate struct {
-	places chan struct{}
+	places chan struct{} // one element for each running call
 
-	refusedFull, refusedAddress atomic.Int64
+	refusedFull    atomic.Int64
+	refusedAddress atomic.Int64
 
 	mu        sync.Mutex
 	addresses map[netip.Addr]*caller
 	swept     time.Time
 }
 
-// A caller is a client address. The gate's mu guards it.
+// A caller is the state of one client address. gate.mu guards it.
 type caller struct {
-	calls    int // under way
+	calls    int // running calls
 	waiting  int
 	inactive *rate.Limiter
-	freed    chan struct{} // wakes one of those who wait; it wakes the next one
+	freed    chan struct{} // wakes one waiting goroutine, which then wakes the next one
 }
 
 func newGate() *gate {
 	return &gate{places: make(chan struct{}, newTokens), addresses: map[netip.Addr]*caller{}}
 }
 
-// enter waits for a place for a call for a client address, for timeout at most. The caller must leave with what came
-// of the call. The zero Addr stands for clients that are not told apart. The error is ErrTooManyNew, a failure, or
-// what ended ctx.
+// enter waits for a place for a call on behalf of a client address. It blocks for at most timeout. The
+// caller must call leave after the call, and tell it whether the token was inactive. The zero Addr stands
+// for all clients that the server cannot distinguish; it has no limit of its own. The error is
+// ErrTooManyNew, a failure, or the cause of the end of ctx.
 func (g *gate) enter(ctx context.Context, from netip.Addr) (leave func(inactive bool), err error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -65,7 +68,7 @@ func (g *gate) enter(ctx context.Context, from netip.Addr) (leave func(inactive 
 	case g.places <- struct{}{}:
 	case <-limited.Done():
 		g.leave(c, false)
-		return nil, g.refuse(ctx, &g.refusedFull, &failure{timedOut, "too many new tokens are being asked about"})
+		return nil, g.refuse(ctx, &g.refusedFull, &failure{timedOut, "too many calls about new tokens are running"})
 	}
 	return func(inactive bool) {
 		<-g.places
@@ -73,7 +76,7 @@ func (g *gate) enter(ctx context.Context, from netip.Addr) (leave func(inactive 
 	}, nil
 }
 
-// refuse counts a refusal, unless nobody asks any more.
+// refuse counts a refusal and returns err. If the caller went away, it counts nothing and returns the cause.
 func (g *gate) refuse(ctx context.Context, refused *atomic.Int64, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -82,8 +85,8 @@ func (g *gate) refuse(ctx context.Context, refused *atomic.Int64, err error) err
 	return err
 }
 
-// enterFrom waits for a place among the calls for an address; there is always one for the zero Addr, whose caller is
-// nil. The error is ErrTooManyNew.
+// enterFrom waits for a place among the calls for an address. For the zero Addr it returns nil at once. The
+// error is ErrTooManyNew.
 func (g *gate) enterFrom(ctx context.Context, from netip.Addr) (*caller, error) {
 	if !from.IsValid() {
 		return nil, nil
@@ -100,7 +103,8 @@ func (g *gate) enterFrom(ctx context.Context, from netip.Addr) (*caller, error) 
 		c.wake()
 	}()
 	for {
-		// Each call may turn out to be one too many, so that no more are under way than may be inactive.
+		// Every running call may turn out to be about an inactive token.
+		// So no more calls run than the address may still ask about inactive tokens.
 		most := min(newTokensOfAddress, int(c.inactive.Tokens()))
 		switch {
 		case most < 1:
@@ -121,9 +125,11 @@ func (g *gate) enterFrom(ctx context.Context, from netip.Addr) (*caller, error) 
 	}
 }
 
-// callerLocked is the caller at an address.
+// callerLocked returns the caller of an address, and creates it if necessary. From time to time it also
+// sweeps. g.mu must be held.
 func (g *gate) callerLocked(from netip.Addr) *caller {
-	if now := time.Now(); now.Sub(g.swept) >= gateSweep {
+	now := time.Now()
+	if now.Sub(g.swept) >= gateSweep {
 		g.sweepLocked(now)
 	}
 	c := g.addresses[from]
@@ -134,7 +140,7 @@ func (g *gate) callerLocked(from netip.Addr) *caller {
 	return c
 }
 
-// sweepLocked forgets addresses that would begin with as much.
+// sweepLocked removes the addresses whose state equals that of a new address. g.mu must be held.
 func (g *gate) sweepLocked(now time.Time) {
 	g.swept = now
 	for from, c := range g.addresses {
@@ -144,7 +150,7 @@ func (g *gate) sweepLocked(now time.Time) {
 	}
 }
 
-// leave gives back a place among the calls for an address.
+// leave frees a place among the calls for an address. It charges the address if the token was inactive.
 func (g *gate) leave(c *caller, inactive bool) {
 	if c == nil {
 		return
@@ -158,6 +164,7 @@ func (g *gate) leave(c *caller, inactive bool) {
 	c.wake()
 }
 
+// wake wakes one goroutine that waits for a place, if there is one. It never blocks.
 func (c *caller) wake() {
 	select {
 	case c.freed <- struct{}{}:

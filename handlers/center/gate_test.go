@@ -17,19 +17,27 @@ import (
 
 func addressNamed(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
 
-// slow is a Center that takes a tenth of a second for each call, and counts how many are under way.
-type slow struct{ now, most atomic.Int64 }
+// slow makes every call to Center take a tenth of a second, and counts the concurrent calls.
+type slow struct {
+	now  atomic.Int64
+	most atomic.Int64
+}
 
 func (s *slow) fault(_ http.ResponseWriter, _ *http.Request) bool {
 	now := s.now.Add(1)
 	defer s.now.Add(-1)
-	for most := s.most.Load(); now > most && !s.most.CompareAndSwap(most, now); most = s.most.Load() {
+	for {
+		most := s.most.Load()
+		if now <= most || s.most.CompareAndSwap(most, now) {
+			break
+		}
 	}
 	time.Sleep(100 * time.Millisecond)
 	return true
 }
 
-// introspect asks for n tokens at once, each of which has a name of its own, and counts what came of it.
+// introspect introspects n different tokens at once, whose names begin with name. It returns how often each
+// result occurred.
 func (g *guild) introspect(from netip.Addr, name string, n int) (active, inactive, refused, unavailable int) {
 	var mu sync.Mutex
 	var askers sync.WaitGroup
@@ -54,8 +62,8 @@ func (g *guild) introspect(from netip.Addr, name string, n int) (active, inactiv
 	return active, inactive, refused, unavailable
 }
 
-// A flood of made-up tokens from everywhere leaves connections for the tokens of those who are here, whose answers
-// have to be renewed, and for streams.
+// A flood of made-up tokens from many addresses leaves connections free, so that the tokens of current users
+// can be checked again.
 func TestMadeUpTokensLeaveRoomForKnownOnes(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		const known = 16
@@ -75,20 +83,20 @@ func TestMadeUpTokensLeaveRoomForKnownOnes(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		if active, _, _, _ := g.introspect(netip.Addr{}, "known", known); active != known {
-			t.Errorf("got %d answers about tokens that are known, want %d", active, known)
+			t.Errorf("got %d answers about known tokens, want %d", active, known)
 		}
 		if got, want := time.Since(start), 100*time.Millisecond; got != want {
-			t.Errorf("got these answers after %v, want %v", got, want)
+			t.Errorf("the answers about known tokens took %v, want %v", got, want)
 		}
 		flood.Wait()
 		if full, _ := g.client.Refused(); full == 0 {
-			t.Error("got no refusal counted")
+			t.Error("no refusal was counted, want at least one")
 		}
 	})
 }
 
-// An address that makes up tokens is refused without a call of Center; others are not, nor are tokens that it
-// brought before.
+// If an address makes up tokens, its new tokens are refused without a call to Center. New tokens of other
+// addresses are not refused, and neither are tokens that were valid before.
 func TestMadeUpTokensOfAnAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.SetToken("known0", centertest.Token{UserID: "alice"})
@@ -100,33 +108,34 @@ func TestMadeUpTokensOfAnAddress(t *testing.T) {
 		before := g.Calls(centertest.Introspect)
 		_, inactive, refused, unavailable := g.introspect(evil, "made-up", 1600)
 		if inactive != 32 || refused != 1600-32 || unavailable != 0 {
-			t.Errorf("got %d answers, %d refusals and %d failures, want 32, the rest and none", inactive, refused, unavailable)
+			t.Errorf("got %d answers, %d refusals and %d failures, want 32, %d and 0",
+				inactive, refused, unavailable, 1600-32)
 		}
 		if got := g.Calls(centertest.Introspect) - before; got != 32 {
-			t.Errorf("got %d calls of Center, want 32", got)
+			t.Errorf("got %d calls to Center, want 32", got)
 		}
 		if _, _, refused, _ := g.introspect(evil, "new", 1); refused != 1 {
-			t.Error("got an answer about another new token of that address, want a refusal")
+			t.Error("a new valid token from the flooding address was not refused")
 		}
 		if active, _, _, _ := g.introspect(good, "new", 1); active != 1 {
-			t.Error("got none about a new token of another address")
+			t.Error("a new valid token from another address got no answer")
 		}
 		time.Sleep(2 * time.Minute)
 		g.introspect(evil, "made-up", 1600)
 		if active, _, _, _ := g.introspect(evil, "known", 1); active != 1 {
-			t.Error("got no answer about the token that was valid before")
+			t.Error("the token that was valid before got no answer")
 		}
 		time.Sleep(time.Second)
 		if _, inactive, _, _ := g.introspect(evil, "later", 100); inactive < 5 || inactive > 7 {
-			t.Errorf("got %d answers a second later, want 5 for each second", inactive)
+			t.Errorf("got %d answers one second later, want about 5", inactive)
 		}
 		if _, address := g.client.Refused(); address == 0 {
-			t.Error("got no refusal counted")
+			t.Error("no refusal was counted, want at least one")
 		}
 	})
 }
 
-// Many users behind one address sign in at once, after this server has started anew: no more than so many calls at a
+// After a restart of this server, many users behind one address sign in at once. At most 32 calls run at a
 // time, and nobody is refused.
 func TestManyUsersOfAnAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
@@ -137,10 +146,10 @@ func TestManyUsersOfAnAddress(t *testing.T) {
 		var center slow
 		g.Break(center.fault, centertest.Introspect)
 		if active, _, _, _ := g.introspect(addressNamed(1), "user", users); active != users {
-			t.Errorf("got %d of %d users in, want all", active, users)
+			t.Errorf("%d of %d users could sign in, want all", active, users)
 		}
 		if got := center.most.Load(); got != 32 {
-			t.Errorf("got %d calls at a time, want 32", got)
+			t.Errorf("got %d concurrent calls, want 32", got)
 		}
 		if got := g.client.Addresses(); got != 1 {
 			t.Errorf("got %d addresses, want 1", got)
@@ -148,7 +157,7 @@ func TestManyUsersOfAnAddress(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		g.introspect(addressNamed(2), "user0000", 1)
 		if got := g.client.Addresses(); got != 1 {
-			t.Errorf("got %d addresses, want the last alone: who made nothing up is forgotten", got)
+			t.Errorf("got %d addresses, want 1: the sweep removes an address without made-up tokens", got)
 		}
 	})
 }

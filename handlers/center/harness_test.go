@@ -14,7 +14,7 @@ import (
 	"fabric-guild/handlers/center/centertest"
 )
 
-// A guild is a Center, a client of it, and what was logged.
+// A guild is a fake Center, a client of it, and the client's log.
 type guild struct {
 	*centertest.Server
 	t      *testing.T
@@ -23,13 +23,13 @@ type guild struct {
 	logs   *logs
 }
 
-// onSocket has a client and a Center speak over a real socket.
+// onSocket returns a guild whose client and Center use a real socket.
 func onSocket(t *testing.T) *guild {
 	t.Helper()
 	return join(t, centertest.New(t))
 }
 
-// bubble runs a test whose clock moves only when everyone waits.
+// bubble runs a test in a synctest bubble, where time passes only while all goroutines wait.
 func bubble(t *testing.T, test func(t *testing.T, g *guild)) {
 	t.Helper()
 	t.Parallel()
@@ -47,22 +47,23 @@ func join(t *testing.T, s *centertest.Server) *guild {
 	t.Helper()
 	g := &guild{Server: s, t: t, logs: &logs{}}
 	g.logger = slog.New(slog.NewTextHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	var err error
-	if g.client, err = center.New(s.URL, s.APIKey, g.logger); err != nil {
+	client, err := center.New(s.URL, s.APIKey, g.logger)
+	if err != nil {
 		t.Fatal(err)
 	}
+	g.client = client
 	t.Cleanup(g.client.Close)
 	return g
 }
 
-// admins is an admin cache that the test's end closes.
+// admins returns an admin cache that is closed at the end of the test.
 func (g *guild) admins() *center.AdminCache {
 	c := center.NewAdminCache(g.client, g.logger)
 	g.t.Cleanup(c.Close)
 	return c
 }
 
-// user introspects a token that has to be active.
+// user introspects a token that must be active.
 func (g *guild) user(token string) center.Identity {
 	g.t.Helper()
 	id, err := g.client.Introspect(g.t.Context(), netip.Addr{}, token)
@@ -72,7 +73,7 @@ func (g *guild) user(token string) center.Identity {
 	return id
 }
 
-// refused introspects a token that has to end with an error.
+// refused introspects a token and checks that the error is want.
 func (g *guild) refused(token string, want error) {
 	g.t.Helper()
 	if id, err := g.client.Introspect(g.t.Context(), netip.Addr{}, token); !errors.Is(err, want) {
@@ -80,7 +81,7 @@ func (g *guild) refused(token string, want error) {
 	}
 }
 
-// wantCalls checks how many calls have come in.
+// wantCalls checks how many calls of an endpoint Center has received.
 func (g *guild) wantCalls(e centertest.Endpoint, want int) {
 	g.t.Helper()
 	if got := g.Calls(e); got != want {
@@ -88,7 +89,7 @@ func (g *guild) wantCalls(e centertest.Endpoint, want int) {
 	}
 }
 
-// logs collects lines of a log.
+// logs collects log lines. It is safe for concurrent use.
 type logs struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -106,5 +107,5 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
-// count is how many lines hold text.
+// count returns how often text occurs.
 func (l *logs) count(text string) int { return strings.Count(l.String(), text) }

@@ -11,53 +11,61 @@ import (
 )
 
 const (
-	activeTTL   = time.Minute // and never beyond exp
+	activeTTL   = time.Minute // but never beyond exp
 	inactiveTTL = 5 * time.Second
-	// recheckAge is the oldest answer that a live stream goes by. It may be looked at last just before it is as
-	// old as that; the next heartbeat is 15 s later, may wait 2 s and get no answer; the one after that is
-	// another 15 s later and may wait 2 s: 59 s, so a revocation ends a stream within a minute even though one
-	// check fails.
+	// recheckAge is the maximum age of an answer that a live stream may rely on. It ensures that a revocation
+	// ends a stream within a minute, even if one check fails. The worst case: a heartbeat relies on an answer
+	// that is almost 25 s old. The next heartbeat comes 15 s later, waits 2 s, and gets no answer. The one
+	// after it comes another 15 s later and waits 2 s. Together that is 59 s.
 	recheckAge = 25 * time.Second
 )
 
-// maxToken is the length of the longest token that is asked about.
+// maxToken is the length of the longest token that the client asks Center about, in bytes.
 const maxToken = 8 << 10
 
-// An Identity is whose a token is. Those of a cached answer share Guilds: it is not to be changed.
+// An Identity says which user a token belongs to. Identities from the same cached answer share Guilds, so
+// Guilds must not be modified.
 type Identity struct {
 	UserID  string
-	Guilds  []string  // those that the token is for; nil: all
-	Expires time.Time // zero: Center does not say
+	Guilds  []string  // the guilds that the token gives access to; nil means all
+	Expires time.Time // zero if Center sent no exp
 }
 
-// An asker is who asks about a token.
+// An asker is the client on whose behalf the server asks about a token.
 type asker struct {
-	from  netip.Addr // the address of the client; the zero Addr: it is not told apart from others
-	known bool       // the token was valid here before
+	from  netip.Addr // the client's address; zero if the server cannot distinguish clients
+	known bool       // the token was valid on this server before
 }
 
-// A flight is one introspection under way. What it found may be read once done is closed.
+// A flight is a running introspection. All callers with the same token share it (single flight). Its result
+// may be read after done is closed.
 type flight struct {
-	by       asker // who asked first
+	by       asker // the first caller
 	done     chan struct{}
 	identity Identity
 	err      error
 }
 
-// Introspect asks whose a token is (RFC 7662). An answer is kept: that a token is active for a minute at most
-// and up to its exp, that it is not for five seconds. Callers of one token share one call, which takes two
-// seconds at most. A call about a token that was not valid here a while ago first waits, for another two seconds
-// at most, for a place among calls of its kind and of its client's address; the zero Addr is that of clients which
-// are not told apart. The error is ErrInactive, ErrTooManyNew, ErrUnavailable, which is never kept, or what ended
-// ctx; then the call goes on for the others.
+// Introspect asks Center which user a token belongs to (RFC 7662). Answers are cached: an active token for
+// at most a minute and never beyond its exp, an inactive one for five seconds. Errors other than ErrInactive
+// are not cached.
+//
+// Concurrent callers with the same token share one call, which takes at most two seconds. A call about a new
+// token (one that was not valid on this server recently) first waits for a place, for at most two more
+// seconds. The number of places is limited in total and for each address. The zero Addr stands for all
+// clients that the server cannot distinguish.
+//
+// The error is ErrInactive, ErrTooManyNew, ErrUnavailable, or the cause of the end of ctx. When ctx ends,
+// the call continues for the other callers.
 func (c *Client) Introspect(ctx context.Context, from netip.Addr, token string) (Identity, error) {
 	return c.introspectWithin(ctx, asker{from: from}, token, math.MaxInt64)
 }
 
-// Recheck reports whether a stream that was opened as was has to end: its token is not active any more, is of
-// another user, or is no longer for all its guilds. It is for every heartbeat, 15 s apart, and notices within a
-// minute. When Center gives no answer the stream stays, up to the exp that it was opened with: an outage of
-// Center is not to become one of every stream.
+// Recheck reports whether a stream must end. was is the identity with which the stream was opened. The
+// stream must end if its token is no longer active, belongs to another user, or no longer gives access to
+// all guilds of was. Call Recheck at every heartbeat, 15 s apart; then it notices a revocation within a
+// minute. If Center gives no answer, the stream stays open up to the exp in was, because an outage of Center
+// must not end every stream.
 func (c *Client) Recheck(ctx context.Context, token string, was Identity) (revoked bool) {
 	now, err := c.introspectWithin(ctx, asker{known: true}, token, recheckAge)
 	switch {
@@ -76,10 +84,13 @@ func (id Identity) coversGuilds(was Identity) bool {
 	return !slices.ContainsFunc(was.Guilds, func(g string) bool { return !slices.Contains(id.Guilds, g) })
 }
 
-// introspectWithin is Introspect by answers that are younger than maxAge.
-func (c *Client) introspectWithin(ctx context.Context, by asker, token string, maxAge time.Duration) (Identity, error) {
+// introspectWithin is like Introspect, but uses a cached answer about an active token only if it is younger
+// than maxAge.
+func (c *Client) introspectWithin(
+	ctx context.Context, by asker, token string, maxAge time.Duration,
+) (Identity, error) {
 	if len(token) > maxToken || !visible(token) {
-		return Identity{}, ErrInactive // no bearer token (RFC 6750 §2.1), so nothing to ask
+		return Identity{}, ErrInactive // not a bearer token (RFC 6750 §2.1): do not ask Center
 	}
 	key := keyOf(token)
 	now := time.Now()
@@ -112,8 +123,8 @@ func (c *Client) introspectWithin(ctx context.Context, by asker, token string, m
 	}
 }
 
-// fly makes the call of a flight and keeps its answer. Its age counts from the question: what Center answers
-// was true no earlier.
+// fly makes the call of a flight and caches its answer. The age of the answer counts from the question,
+// because Center may have decided the answer any time after it.
 func (c *Client) fly(f *flight, key tokenKey, token string) {
 	defer close(f.done)
 	var asked time.Time
@@ -133,11 +144,11 @@ func (c *Client) fly(f *flight, key tokenKey, token string) {
 		c.inactive.add(key, Identity{}, asked)
 	}
 	if !c.closed && !asked.IsZero() {
-		c.tell(f.err)
+		c.reportLocked(f.err)
 	}
 }
 
-// throughGate asks at once about a token that was valid before, and about a new one when there is a place.
+// throughGate calls ask at once if the token was valid before. For a new token it waits for a place first.
 func (c *Client) throughGate(f *flight, ask func() (Identity, error)) (Identity, error) {
 	if f.by.known {
 		return ask()
@@ -162,7 +173,7 @@ func (c *Client) ask(token string) (id Identity, err error) {
 		Token string `json:"token"`
 	}{token})
 	if err != nil {
-		return id, &failure{invalid, "the question cannot be written"}
+		return id, &failure{invalid, "cannot encode the question"}
 	}
 	active := false
 	err = c.call(c.ctx, &c.introspect, body, func(answer []byte) (f *failure) {
@@ -180,15 +191,16 @@ func (c *Client) ask(token string) (id Identity, err error) {
 	return id, nil
 }
 
-// tell logs when Center stops answering and when it is back, not every failure: while it is down, every
-// request and every heartbeat is one. c.mu is held.
-func (c *Client) tell(err error) {
+// reportLocked logs when Center stops answering and when it answers again. It does not log every failure:
+// while Center is down, every request and every heartbeat fails. c.mu must be held.
+func (c *Client) reportLocked(err error) {
 	down := errors.Is(err, ErrUnavailable)
 	switch {
 	case down && !c.down:
-		c.logger.Warn("tokens cannot be checked: requests are refused, live streams stay; is Center up?", "error", err)
+		c.logger.Warn("Center does not answer, so tokens cannot be checked; "+
+			"requests are refused, live streams stay open", "error", err)
 	case !down && c.down:
-		c.logger.Info("tokens are checked again")
+		c.logger.Info("Center answers again, tokens can be checked")
 	}
 	c.down = down
 }

@@ -102,8 +102,8 @@ func TestIntrospectionAnswers(t *testing.T) {
 	}
 }
 
-// What cannot be a bearer token is refused without a call.
-func TestNoTokens(t *testing.T) {
+// A string that cannot be a bearer token is refused without a call to Center.
+func TestMalformedTokens(t *testing.T) {
 	t.Parallel()
 	g := onSocket(t)
 	for _, token := range []string{"", "a b", "a\n", "é", "\xff", strings.Repeat("x", 8<<10+1)} {
@@ -114,7 +114,7 @@ func TestNoTokens(t *testing.T) {
 	g.wantCalls(centertest.Introspect, 1)
 }
 
-// Made-up tokens displace one another, the least used first, and none that is active.
+// Made-up tokens evict the least recently used made-up token, and never an active token.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	g := onSocket(t)
@@ -130,7 +130,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	g.wantCalls(centertest.Introspect, 13)
 	g.user("a")
-	g.user("d") // in the place of b
+	g.user("d") // evicts b
 	g.user("a")
 	g.user("c")
 	g.wantCalls(centertest.Introspect, 14)

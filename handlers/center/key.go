@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 )
 
-// keyIterations makes it slow to guess the API key from what is sealed with a key that is made of it. They take
-// about a tenth of a second.
+// keyIterations slows down guessing the API key from data that was encrypted with a derived key. This number
+// of iterations takes about a tenth of a second.
 const keyIterations = 200_000
 
-// DeriveKey makes a secret of the API key, which all servers of one Center share. It is slow: call it once. The same
-// purpose gives the same secret.
+// DeriveKey derives a secret from the API key. All servers with the same API key get the same secret for the
+// same purpose. DeriveKey is slow: call it once.
 func (c *Client) DeriveKey(purpose string) ([]byte, error) {
 	return pbkdf2.Key(sha256.New, c.apiKey, []byte("fabric-guild "+purpose), keyIterations, sha256.Size)
 }

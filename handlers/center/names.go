@@ -9,12 +9,12 @@ import (
 	"fabric-guild/handlers/chat"
 )
 
-// MaxNames is how many names are asked about at a time.
+// MaxNames is the maximum number of names in one call to Center.
 const MaxNames = 100
 
-// ResolveNames returns the user ids of names, without those that Center does not know or gives no valid id
-// for. It takes two seconds at most. Of more than MaxNames the first are resolved. When Center fails, nothing
-// is: the result is empty, never nil.
+// ResolveNames returns the user ids of names. It omits names that Center does not know or answers with an
+// invalid id. It resolves only the first MaxNames different names. It blocks for at most two seconds. If
+// Center fails, the result is empty. The result is never nil.
 func (c *Client) ResolveNames(ctx context.Context, names []string) map[string]string {
 	found := map[string]string{}
 	asked := make([]string, 0, min(len(names), MaxNames))
@@ -30,7 +30,7 @@ func (c *Client) ResolveNames(ctx context.Context, names []string) map[string]st
 		Names []string `json:"names"`
 	}{asked})
 	if err != nil {
-		return found // strings always can be written
+		return found // cannot happen: strings can always be encoded
 	}
 	err = c.call(ctx, &c.resolveNames, body, func(answer []byte) *failure {
 		o, f := readObject(answer)
@@ -43,7 +43,8 @@ func (c *Client) ResolveNames(ctx context.Context, names []string) map[string]st
 		return f
 	})
 	if errors.Is(err, ErrUnavailable) {
-		c.logger.Warn("names stay as they were written", "names", len(asked), "error", err)
+		c.logger.Warn("names could not be resolved and stay as they were written",
+			"names", len(asked), "error", err)
 	}
 	return found
 }

@@ -36,7 +36,7 @@ func TestResolveNames(t *testing.T) {
 	g.wantCalls(centertest.ResolveNames, 3)
 }
 
-// Only what was asked for, and is an id, counts.
+// An answer counts only for names that were asked for, and only if it is a valid id.
 func TestNameAnswers(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]map[string]string{
@@ -83,8 +83,8 @@ func TestNamesAreBounded(t *testing.T) {
 	g.wantCalls(centertest.ResolveNames, 1)
 }
 
-// A caller who goes is no failure of Center's.
-func TestResolveNamesCallerGoes(t *testing.T) {
+// A caller that goes away is not a failure of Center.
+func TestResolveNamesWhenTheCallerGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.Hang()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -97,11 +97,11 @@ func TestResolveNamesCallerGoes(t *testing.T) {
 		}
 		for reason, got := range g.client.Counts()["resolve_names"].Failures {
 			if got != 0 {
-				t.Errorf("got %d failures by %s, want none", got, reason)
+				t.Errorf("got %d failures with reason %s, want none", got, reason)
 			}
 		}
 		if got := g.logs.String(); got != "" {
-			t.Errorf("got %q, want no word of it", got)
+			t.Errorf("got %q, want an empty log", got)
 		}
 	})
 }

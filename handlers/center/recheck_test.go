@@ -12,9 +12,9 @@ import (
 
 const heartbeat = 15 * time.Second
 
-// A token is revoked just after somebody else's question about it, at any time between two heartbeats of a
-// stream; the first check after that gets no answer, and the next one takes its time: the stream ends within a
-// minute.
+// A revocation ends a stream within a minute in the worst case. The token is revoked just after another
+// caller has cached its answer, at any time between two heartbeats. The next check gets no answer, and the
+// check after that gets a late answer.
 func TestRevocationEndsAStreamWithinAMinute(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		for phase := range 30 {
@@ -34,7 +34,7 @@ func TestRevocationEndsAStreamWithinAMinute(t *testing.T) {
 					time.Sleep(heartbeat)
 				}
 				if got, want := time.Since(revoked), time.Minute; got > want {
-					t.Errorf("phase %d, missed %v: got the end after %v, want %v at most", phase, missed, got, want)
+					t.Errorf("phase %d, missed %v: the stream ended after %v, want at most %v", phase, missed, got, want)
 				}
 				g.Mend()
 			}
@@ -42,7 +42,7 @@ func TestRevocationEndsAStreamWithinAMinute(t *testing.T) {
 	})
 }
 
-// sluggish gives the first call no answer in time, and later ones a late one.
+// sluggish lets the first call time out, and answers later calls just in time.
 func sluggish() centertest.Fault {
 	silent := centertest.Once(centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", true))
 	return func(w http.ResponseWriter, r *http.Request) bool {
@@ -54,7 +54,7 @@ func sluggish() centertest.Fault {
 	}
 }
 
-// The streams of a token share its answers, and what a check has found serves requests too.
+// The streams of a token share its answers, and requests use the answers of rechecks too.
 func TestRecheckIsShared(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice"})
@@ -63,7 +63,7 @@ func TestRecheckIsShared(t *testing.T) {
 			time.Sleep(heartbeat)
 			for range 16 {
 				if g.client.Recheck(t.Context(), "t", was) {
-					t.Error("got a revoked stream, want it to stay")
+					t.Error("got a revoked stream, want it to stay open")
 				}
 			}
 			g.user("t")
@@ -72,7 +72,7 @@ func TestRecheckIsShared(t *testing.T) {
 		g.Revoke("t")
 		time.Sleep(2 * heartbeat)
 		if !g.client.Recheck(t.Context(), "t", was) {
-			t.Error("got a stream that stays, want it revoked")
+			t.Error("the stream stays open, want it revoked")
 		}
 		g.refused("t", center.ErrInactive)
 		g.wantCalls(centertest.Introspect, 4)
@@ -87,14 +87,14 @@ func TestRecheck(t *testing.T) {
 		is      centertest.Token
 		revoked bool
 	}{
-		"same":          {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: g1}, false},
-		"another user":  {center.Identity{UserID: "alice"}, centertest.Token{UserID: "bob"}, true},
-		"fewer guilds":  {center.Identity{UserID: "alice", Guilds: g2}, centertest.Token{UserID: "alice", Guilds: g1}, true},
-		"more guilds":   {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: g2}, false},
-		"all guilds":    {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice"}, false},
-		"not all":       {center.Identity{UserID: "alice"}, centertest.Token{UserID: "alice", Guilds: g2}, true},
-		"none any more": {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: []string{}}, true},
-		"past its exp":  {center.Identity{UserID: "alice"}, centertest.Token{UserID: "alice", Expires: time.Now()}, true},
+		"same":                 {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: g1}, false},
+		"another user":         {center.Identity{UserID: "alice"}, centertest.Token{UserID: "bob"}, true},
+		"fewer guilds":         {center.Identity{UserID: "alice", Guilds: g2}, centertest.Token{UserID: "alice", Guilds: g1}, true},
+		"more guilds":          {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: g2}, false},
+		"all guilds now":       {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice"}, false},
+		"no longer all guilds": {center.Identity{UserID: "alice"}, centertest.Token{UserID: "alice", Guilds: g2}, true},
+		"no longer any guild":  {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: []string{}}, true},
+		"past its exp":         {center.Identity{UserID: "alice"}, centertest.Token{UserID: "alice", Expires: time.Now()}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

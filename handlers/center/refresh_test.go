@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A refreshed is what Refresh says.
+// A refreshed is the result of Refresh.
 type refreshed struct {
 	Before, After *center.Admin
 	Changed       bool
@@ -34,16 +34,16 @@ func TestRefresh(t *testing.T) {
 		at   func()
 		want refreshed
 	}{
-		{"none still", func() {}, refreshed{nil, nil, false}},
-		{"the first", func() { g.SetAdmin(ada.Email, ada.UserID) }, refreshed{nil, ada, true}},
-		{"the same", func() {}, refreshed{ada, ada, false}},
-		{"another", func() { g.SetAdmin(bob.Email, bob.UserID) }, refreshed{ada, bob, true}},
-		{"half", func() { g.SetAdmin(ada.Email, "") }, refreshed{bob, nil, true}},
-		{"back", func() { g.SetAdmin(ada.Email, ada.UserID) }, refreshed{nil, ada, true}},
-		{"removed", g.RemoveAdmin, refreshed{ada, nil, true}},
-		{"back again", func() { g.SetAdmin(ada.Email, ada.UserID) }, refreshed{nil, ada, true}},
-		{"down", g.Close, refreshed{ada, nil, true}},
-		{"still down", func() {}, refreshed{nil, nil, false}},
+		{"still no admin", func() {}, refreshed{nil, nil, false}},
+		{"the first admin", func() { g.SetAdmin(ada.Email, ada.UserID) }, refreshed{nil, ada, true}},
+		{"the same admin", func() {}, refreshed{ada, ada, false}},
+		{"another admin", func() { g.SetAdmin(bob.Email, bob.UserID) }, refreshed{ada, bob, true}},
+		{"no user id", func() { g.SetAdmin(ada.Email, "") }, refreshed{bob, nil, true}},
+		{"the admin is back", func() { g.SetAdmin(ada.Email, ada.UserID) }, refreshed{nil, ada, true}},
+		{"the admin is removed", g.RemoveAdmin, refreshed{ada, nil, true}},
+		{"the admin is back again", func() { g.SetAdmin(ada.Email, ada.UserID) }, refreshed{nil, ada, true}},
+		{"Center is down", g.Close, refreshed{ada, nil, true}},
+		{"Center is still down", func() {}, refreshed{nil, nil, false}},
 	} {
 		tt.at()
 		if diff := cmp.Diff(tt.want, refresh(t.Context(), admins)); diff != "" {
@@ -52,7 +52,7 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// What was refreshed counts for a day from then.
+// A refreshed admin is used for a day from the refresh.
 func TestRefreshBeginsANewDay(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		admins := g.admins()
@@ -69,9 +69,9 @@ func TestRefreshBeginsANewDay(t *testing.T) {
 	})
 }
 
-// A fetch that began before the refresh may not know of what the operator has changed: another follows it, one
-// for all who ask meanwhile, and never two at a time.
-func TestRefreshAsksAfresh(t *testing.T) {
+// A fetch that began before the refresh may not see the operator's change. So one more fetch follows it,
+// which all waiting operators share. Two fetches never run at the same time.
+func TestRefreshDoesNotRelyOnARunningFetch(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		release := g.Hang()
 		admins := g.admins()
@@ -100,7 +100,7 @@ func TestRefreshAsksAfresh(t *testing.T) {
 	})
 }
 
-// An operator who goes stops waiting; the fetch goes on.
+// An operator who goes away stops waiting, and the fetch continues.
 func TestRefreshCallerGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		admins := g.admins()
@@ -114,7 +114,7 @@ func TestRefreshCallerGoes(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		if got, want := time.Since(start), time.Second; got != want {
-			t.Errorf("got an answer after %v, want %v", got, want)
+			t.Errorf("Refresh blocked for %v, want %v", got, want)
 		}
 		release()
 		synctest.Wait()

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// How many tokens are remembered. Those that are active have a cache of their own, so that a flood of made-up
-// ones displaces only one another.
+// The capacities of the token caches. Active tokens have a cache of their own, so that a flood of made-up
+// tokens evicts only other made-up tokens.
 const (
 	maxActive   = 32 << 10
 	maxInactive = 4 << 10
 )
 
-// A tokenKey stands for a token, which itself is not kept.
+// A tokenKey is the hash of a token. The cache does not keep the token itself.
 type tokenKey [sha256.Size]byte
 
 func keyOf(token string) tokenKey { return sha256.Sum256([]byte(token)) }
 
-// A tokenCache remembers answers, and when it is full forgets the one that was not used for the longest time.
-// Its owner guards it.
+// A tokenCache holds answers. When it is full, it evicts the least recently used one. It is not safe for
+// concurrent use.
 type tokenCache struct {
 	limit int
 	byKey map[tokenKey]*list.Element
-	order *list.List // of *tokenEntry, the last used first
+	order *list.List // of *tokenEntry, the most recently used first
 }
 
 type tokenEntry struct {
@@ -36,7 +36,7 @@ func newTokenCache(limit int) *tokenCache {
 	return &tokenCache{limit: limit, byKey: map[tokenKey]*list.Element{}, order: list.New()}
 }
 
-// find returns an answer that is younger than maxAge, of a token that has not expired.
+// find returns the answer about a token if the answer is younger than maxAge and the token has not expired.
 func (c *tokenCache) find(key tokenKey, now time.Time, maxAge time.Duration) (Identity, bool) {
 	at := c.byKey[key]
 	if at == nil {
@@ -50,10 +50,10 @@ func (c *tokenCache) find(key tokenKey, now time.Time, maxAge time.Duration) (Id
 	return e.identity, true
 }
 
-// has reports whether there is an answer about a token, however old.
+// has reports whether the cache has an answer about a token, of any age.
 func (c *tokenCache) has(key tokenKey) bool { return c.byKey[key] != nil }
 
-// add remembers an answer in the place of an earlier one.
+// add stores an answer, and replaces an earlier one about the same token.
 func (c *tokenCache) add(key tokenKey, identity Identity, asked time.Time) {
 	c.remove(key)
 	c.byKey[key] = c.order.PushFront(&tokenEntry{key, identity, asked})

@@ -8,7 +8,7 @@ import (
 	"fabric-guild/handlers/center/centertest"
 )
 
-func TestActiveIsKeptForAMinute(t *testing.T) {
+func TestActiveIsCachedForAMinute(t *testing.T) {
 	bubble(t, func(_ *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice", Expires: time.Now().Add(time.Hour)})
 		g.user("t")
@@ -22,7 +22,7 @@ func TestActiveIsKeptForAMinute(t *testing.T) {
 	})
 }
 
-// A minute from the question: the answer may have been true no longer when it came.
+// The minute counts from the question, because the token may have been revoked before the answer arrived.
 func TestAgeCountsFromTheQuestion(t *testing.T) {
 	bubble(t, func(_ *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice"})
@@ -38,7 +38,7 @@ func TestAgeCountsFromTheQuestion(t *testing.T) {
 	})
 }
 
-func TestActiveIsKeptUpToExp(t *testing.T) {
+func TestActiveIsCachedUpToExp(t *testing.T) {
 	bubble(t, func(_ *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice", Expires: time.Now().Add(10 * time.Second)})
 		g.user("t")
@@ -46,7 +46,7 @@ func TestActiveIsKeptUpToExp(t *testing.T) {
 		g.user("t")
 		g.wantCalls(centertest.Introspect, 1)
 		time.Sleep(time.Nanosecond)
-		g.refused("t", center.ErrInactive) // though Center still says active
+		g.refused("t", center.ErrInactive) // although Center still says active
 		g.wantCalls(centertest.Introspect, 2)
 		g.refused("t", center.ErrInactive)
 		g.wantCalls(centertest.Introspect, 2)
@@ -56,7 +56,7 @@ func TestActiveIsKeptUpToExp(t *testing.T) {
 	})
 }
 
-func TestInactiveIsKeptForFiveSeconds(t *testing.T) {
+func TestInactiveIsCachedForFiveSeconds(t *testing.T) {
 	bubble(t, func(_ *testing.T, g *guild) {
 		g.refused("t", center.ErrInactive)
 		g.SetToken("t", centertest.Token{UserID: "alice"})
@@ -69,8 +69,9 @@ func TestInactiveIsKeptForFiveSeconds(t *testing.T) {
 	})
 }
 
-// While Center is down what is known serves, for its time; what is not known is refused, and asked again.
-func TestFailureIsNotKept(t *testing.T) {
+// While Center is down, cached answers are used until they expire. For other tokens the error is
+// ErrUnavailable, and every introspection asks Center again.
+func TestFailureIsNotCached(t *testing.T) {
 	bubble(t, func(t *testing.T, g *guild) {
 		g.SetToken("t", centertest.Token{UserID: "alice"})
 		g.user("t")
@@ -83,7 +84,7 @@ func TestFailureIsNotKept(t *testing.T) {
 		g.wantCalls(centertest.Introspect, 4)
 		g.Mend()
 		g.user("t")
-		for text, want := range map[string]int{"cannot be checked": 1, "checked again": 1} {
+		for text, want := range map[string]int{"cannot be checked": 1, "Center answers again": 1} {
 			if got := g.logs.count(text); got != want {
 				t.Errorf("got %d times %q, want %d:\n%s", got, text, want, g.logs)
 			}

@@ -1,4 +1,5 @@
-// Package chat holds the rules of the conversation: pure functions of small values.
+// Package chat holds the rules of a conversation: mentions, slash commands and turns. Its functions are
+// pure: they use no clock, no lock and no database.
 package chat
 
 import (
@@ -8,40 +9,43 @@ import (
 )
 
 const (
-	// MaxIDLen is the length of the longest user or guild id.
+	// MaxIDLen is the maximum length of a user or guild id, in bytes.
 	MaxIDLen = 128
-	// MaxNameLen is the length of the longest name that a mention resolves, in characters.
+	// MaxNameLen is the maximum length of a name that a mention resolves, in characters.
 	MaxNameLen = 128
 )
 
-// ValidID reports whether s is an id of a user or a guild: 1 to 128 of [A-Za-z0-9._@-], but neither "." nor "..", which
-// clients and proxies take out of a path.
+// ValidID reports whether s is a valid id of a user or a guild: 1 to 128 characters of [A-Za-z0-9._@-]. "."
+// and ".." are not valid, because clients and proxies remove them from a path.
 func ValidID(s string) bool {
 	if s == "" || s == "." || s == ".." || len(s) > MaxIDLen {
 		return false
 	}
 	for i := range len(s) {
 		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._@-", rune(c)) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		digit := c >= '0' && c <= '9'
+		if !letter && !digit && !strings.ContainsRune("._@-", rune(c)) {
 			return false
 		}
 	}
 	return true
 }
 
-// Mentions returns the ids that a text mentions, <@ID> or <@user.id:ID>, each once, in the order in which
-// they come first. Whether such a user exists is not known here.
+// Mentions returns the ids that a text mentions as <@ID> or <@user.id:ID>, without duplicates, in the order
+// of their first mention. It does not check whether the users exist.
 func Mentions(text string) []string { return collect(text, mentionedID) }
 
-// Names returns the names that a text asks to be resolved, <@user.name:NAME>, each once, in the order in
-// which they come first. A NAME is UTF-8 of 1 to 128 characters, none of them <, > or a control character
-// (NUL is one); what else stands in its place is text. How many are worth a question is the caller's to say:
-// Rewrite leaves those without an answer as they are.
+// Names returns the names that a text asks to resolve with <@user.name:NAME>, without duplicates, in the
+// order of their first mention. A NAME is UTF-8 of 1 to 128 characters, without <, > and control characters
+// (NUL is one). A mention with any other NAME is plain text. Names does not limit the number of names: the
+// caller may resolve only some of them, because Rewrite keeps unresolved ones.
 func Names(text string) []string { return collect(text, mentionedName) }
 
-// Rewrite returns text with every mention by id, and every one by a name that resolved knows, as <@ID>, and
-// all else byte for byte. A name that resolved maps to what is no id counts as unresolved. To rewrite twice
-// is to rewrite once. The result may be longer than text.
+// Rewrite returns text with mentions in their short form <@ID>: every mention by id, and every mention by a
+// name that is a key of resolved. All other bytes stay the same. A name whose value in resolved is not a
+// valid id counts as unresolved. Rewriting a second time changes nothing. The result may be longer than
+// text.
 func Rewrite(text string, resolved map[string]string) string {
 	var b strings.Builder
 	for {
@@ -60,9 +64,9 @@ func Rewrite(text string, resolved map[string]string) string {
 	}
 }
 
-// cutMention cuts text around the first <@…> with neither < nor > between. So a mention may begin inside of
-// what is none, no two overlap, and none comes into being where one is replaced by another. Without any,
-// before is all of text.
+// cutMention cuts text around the first <@…> without < or > inside. So a mention may begin inside text that
+// is not a mention, mentions never overlap, and replacing a mention never creates a new one. If there is no
+// mention, before is the whole text.
 func cutMention(text string) (before, inner, after string, found bool) {
 	for at := 0; ; {
 		begin := strings.Index(text[at:], "<@")
@@ -81,6 +85,7 @@ func cutMention(text string) (before, inner, after string, found bool) {
 	}
 }
 
+// collect returns the different results of mentioned for all mentions of a text, in their order.
 func collect(text string, mentioned func(inner string) (string, bool)) []string {
 	var all []string
 	seen := map[string]bool{}
@@ -89,7 +94,8 @@ func collect(text string, mentioned func(inner string) (string, bool)) []string 
 		if !found {
 			return all
 		}
-		if s, ok := mentioned(inner); ok && !seen[s] {
+		s, ok := mentioned(inner)
+		if ok && !seen[s] {
 			seen[s] = true
 			all = append(all, s)
 		}
@@ -97,13 +103,17 @@ func collect(text string, mentioned func(inner string) (string, bool)) []string 
 	}
 }
 
+// mentionedID returns the id of a mention by id. inner is the text between <@ and >.
 func mentionedID(inner string) (string, bool) {
 	id := strings.TrimPrefix(inner, "user.id:")
 	return id, ValidID(id)
 }
 
+// mentionedName returns the name of a mention by name. inner is the text between <@ and >.
 func mentionedName(inner string) (string, bool) {
 	name, ok := strings.CutPrefix(inner, "user.name:")
-	return name, ok && name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= MaxNameLen &&
-		!strings.ContainsFunc(name, unicode.IsControl)
+	if !ok || name == "" || !utf8.ValidString(name) {
+		return name, false
+	}
+	return name, utf8.RuneCountInString(name) <= MaxNameLen && !strings.ContainsFunc(name, unicode.IsControl)
 }

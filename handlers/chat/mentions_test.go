@@ -15,24 +15,24 @@ func TestMentions(t *testing.T) {
 		rule, text string
 		want       []string
 	}{
-		{"nothing mentions nobody", "", nil},
-		{"text mentions nobody", "nobody, not even alice@example.org", nil},
-		{"an id in <@ and > is a mention", "<@alice>", []string{"alice"}},
-		{"text may stand around it", "hi <@alice>, <@bob@example.org>!", []string{"alice", "bob@example.org"}},
-		{"each comes once, where it came first", "<@bob> <@alice> <@bob>", []string{"bob", "alice"}},
-		{"user.id: is the long form", "<@user.id:alice>", []string{"alice"}},
+		{"an empty text mentions nobody", "", nil},
+		{"plain text mentions nobody", "nobody, not even alice@example.org", nil},
+		{"an id between <@ and > is a mention", "<@alice>", []string{"alice"}},
+		{"a mention may have text around it", "hi <@alice>, <@bob@example.org>!", []string{"alice", "bob@example.org"}},
+		{"each mention counts once, at its first place", "<@bob> <@alice> <@bob>", []string{"bob", "alice"}},
+		{"user.id: is the long form of a mention", "<@user.id:alice>", []string{"alice"}},
 		{"both forms are the same mention", "<@user.id:alice><@alice>", []string{"alice"}},
 		{"the long form is not nested", "<@user.id:user.id:alice>", nil},
-		{"a name is no id", "<@user.name:Alice>", nil},
-		{"an id is not empty", "<@>", nil},
-		{"an id is not empty in the long form", "<@user.id:>", nil},
-		{"no space", "<@ alice>", nil},
-		{"a mention begins inside of what is none", "<@al<@bob>", []string{"bob"}},
+		{"a mention by name is not a mention by id", "<@user.name:Alice>", nil},
+		{"an id must not be empty", "<@>", nil},
+		{"an id must not be empty in the long form", "<@user.id:>", nil},
+		{"an id must not contain a space", "<@ alice>", nil},
+		{"a mention may begin inside text that is not a mention", "<@al<@bob>", []string{"bob"}},
 		{"a mention begins with the second <", "<<@bob>>", []string{"bob"}},
-		{"a mention is closed", "<@alice", nil},
-		{"a < ends what was not closed", "<@alice<b>", nil},
-		{"128 is the longest", "<@" + strings.Repeat("x", 128) + ">", []string{strings.Repeat("x", 128)}},
-		{"129 is too long", "<@" + strings.Repeat("x", 129) + ">", nil},
+		{"a mention must be closed", "<@alice", nil},
+		{"a < ends an unclosed mention", "<@alice<b>", nil},
+		{"an id of 128 characters is a mention", "<@" + strings.Repeat("x", 128) + ">", []string{strings.Repeat("x", 128)}},
+		{"an id of 129 characters is too long", "<@" + strings.Repeat("x", 129) + ">", nil},
 	} {
 		if diff := cmp.Diff(tt.want, Mentions(tt.text)); diff != "" {
 			t.Errorf("%s: %q (-want +got):\n%s", tt.rule, tt.text, diff)
@@ -47,23 +47,23 @@ func TestNames(t *testing.T) {
 		rule, text string
 		want       []string
 	}{
-		{"text asks for nothing", "Alice Smith", nil},
-		{"a name may hold spaces, marks and any script", "<@user.name:Zoë O'Neill: 李 👩‍🚀>", []string{"Zoë O'Neill: 李 👩‍🚀"}},
-		{"each comes once, where it came first", "<@user.name:B> <@user.name:A> <@user.name:B>", []string{"B", "A"}},
-		{"spaces around it are part of it", "<@user.name: Bob >", []string{" Bob "}},
-		{"names differ by case", "<@user.name:bob> <@user.name:Bob>", []string{"bob", "Bob"}},
-		{"an id is not asked for", "<@alice> <@user.id:alice>", nil},
-		{"a name is not empty", "<@user.name:>", nil},
-		{"128 characters are the longest", "<@user.name:" + long + ">", []string{long}},
-		{"129 characters are too long", "<@user.name:" + long + "x>", nil},
-		{"no <", "<@user.name:A<b>", nil},
-		{"no > but the one that closes", "<@user.name:A>b>", []string{"A"}},
-		{"no NUL", "<@user.name:A\x00>", nil},
-		{"no line break", "<@user.name:A\nB>", nil},
-		{"no control character beyond ASCII", "<@user.name:A\u0085>", nil},
-		{"UTF-8", "<@user.name:A\xff>", nil},
-		{"a name is closed", "<@user.name:A", nil},
-		{"a name begins inside of what is none", "<@user.name:<@user.name:A>", []string{"A"}},
+		{"plain text asks for no name", "Alice Smith", nil},
+		{"a name may contain spaces, punctuation and any script", "<@user.name:Zoë O'Neill: 李 👩‍🚀>", []string{"Zoë O'Neill: 李 👩‍🚀"}},
+		{"each mention counts once, at its first place", "<@user.name:B> <@user.name:A> <@user.name:B>", []string{"B", "A"}},
+		{"spaces around a name are part of it", "<@user.name: Bob >", []string{" Bob "}},
+		{"names are case-sensitive", "<@user.name:bob> <@user.name:Bob>", []string{"bob", "Bob"}},
+		{"a mention by id asks for no name", "<@alice> <@user.id:alice>", nil},
+		{"a name must not be empty", "<@user.name:>", nil},
+		{"a name of 128 characters is allowed", "<@user.name:" + long + ">", []string{long}},
+		{"a name of 129 characters is too long", "<@user.name:" + long + "x>", nil},
+		{"a name must not contain <", "<@user.name:A<b>", nil},
+		{"the first > closes a name", "<@user.name:A>b>", []string{"A"}},
+		{"a name must not contain NUL", "<@user.name:A\x00>", nil},
+		{"a name must not contain a line break", "<@user.name:A\nB>", nil},
+		{"a name must not contain a control character beyond ASCII", "<@user.name:A\u0085>", nil},
+		{"a name must be UTF-8", "<@user.name:A\xff>", nil},
+		{"a mention by name must be closed", "<@user.name:A", nil},
+		{"a mention by name may begin inside text that is not a mention", "<@user.name:<@user.name:A>", []string{"A"}},
 	} {
 		if diff := cmp.Diff(tt.want, Names(tt.text)); diff != "" {
 			t.Errorf("%s: %q (-want +got):\n%s", tt.rule, tt.text, diff)
@@ -73,21 +73,23 @@ func TestNames(t *testing.T) {
 
 func TestRewrite(t *testing.T) {
 	t.Parallel()
-	resolved := map[string]string{"Alice Smith": "alice", "bob": "bob", "Bad": "no id", "Empty": "", "": "nobody", "A\n": "alice"}
+	resolved := map[string]string{
+		"Alice Smith": "alice", "bob": "bob", "Bad": "no id", "Empty": "", "": "nobody", "A\n": "alice",
+	}
 	for _, tt := range []struct{ rule, text, want string }{
-		{"text stays", "a < b > c @d <e> \xff\x00", "a < b > c @d <e> \xff\x00"},
-		{"white space at the ends stays", " \n<@alice>\t ", " \n<@alice>\t "},
+		{"plain text stays unchanged", "a < b > c @d <e> \xff\x00", "a < b > c @d <e> \xff\x00"},
+		{"white space at both ends stays unchanged", " \n<@alice>\t ", " \n<@alice>\t "},
 		{"a resolved name becomes an id", "hi <@user.name:Alice Smith>!", "hi <@alice>!"},
-		{"every time", "<@user.name:bob><@user.name:bob>", "<@bob><@bob>"},
-		{"an unresolved name stays", "<@user.name:Carol>", "<@user.name:Carol>"},
-		{"what is no id resolves nothing", "<@user.name:Bad> <@user.name:Empty>", "<@user.name:Bad> <@user.name:Empty>"},
-		{"what is no name is not resolved", "<@user.name:> <@user.name:A\n>", "<@user.name:> <@user.name:A\n>"},
-		{"a name without its mark is not resolved", "<@Alice Smith>", "<@Alice Smith>"},
+		{"every occurrence of a name becomes an id", "<@user.name:bob><@user.name:bob>", "<@bob><@bob>"},
+		{"an unresolved name stays unchanged", "<@user.name:Carol>", "<@user.name:Carol>"},
+		{"a name that resolves to an invalid id stays unchanged", "<@user.name:Bad> <@user.name:Empty>", "<@user.name:Bad> <@user.name:Empty>"},
+		{"an invalid name is not resolved", "<@user.name:> <@user.name:A\n>", "<@user.name:> <@user.name:A\n>"},
+		{"a name without user.name: is not resolved", "<@Alice Smith>", "<@Alice Smith>"},
 		{"the long form of an id becomes the short one", "<@user.id:alice>", "<@alice>"},
-		{"the short form stays", "<@alice>", "<@alice>"},
-		{"what is no id stays", "<@user.id:no id>", "<@user.id:no id>"},
-		{"a mention inside of what is none", "<@user.name:<@user.name:bob>>", "<@user.name:<@bob>>"},
-		{"what is not closed stays", "<@user.name:bob", "<@user.name:bob"},
+		{"the short form stays unchanged", "<@alice>", "<@alice>"},
+		{"an invalid id stays unchanged", "<@user.id:no id>", "<@user.id:no id>"},
+		{"a mention inside text that is not a mention becomes an id", "<@user.name:<@user.name:bob>>", "<@user.name:<@bob>>"},
+		{"an unclosed mention stays unchanged", "<@user.name:bob", "<@user.name:bob"},
 	} {
 		if got := Rewrite(tt.text, resolved); got != tt.want {
 			t.Errorf("%s: %q: got %q, want %q", tt.rule, tt.text, got, tt.want)
@@ -95,7 +97,7 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-// The syntax of a mention, told another way than by the code under test.
+// The syntax of a mention, written in a different way than in the code under test.
 var (
 	angled = regexp.MustCompile(`<@[^<>]*>`)
 	idForm = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,128}$`)
@@ -111,10 +113,11 @@ func FuzzMentions(f *testing.F) {
 		resolved := map[string]string{name: id}
 		got := Rewrite(text, resolved)
 		if again := Rewrite(got, resolved); again != got {
-			t.Errorf("rewritten twice: got %q, want %q", again, got)
+			t.Errorf("second Rewrite: got %q, want %q", again, got)
 		}
-		if want, got := angled.Split(text, -1), angled.Split(got, -1); !slices.Equal(got, want) {
-			t.Errorf("outside of mentions: got %q, want %q", got, want)
+		outside := angled.Split(got, -1)
+		if want := angled.Split(text, -1); !slices.Equal(outside, want) {
+			t.Errorf("text outside mentions: got %q, want %q", outside, want)
 		}
 		want := Mentions(text)
 		after := Mentions(got)
@@ -127,14 +130,15 @@ func FuzzMentions(f *testing.F) {
 		}
 		slices.Sort(want)
 		if sorted := slices.Sorted(slices.Values(after)); !slices.Equal(sorted, want) {
-			t.Errorf("mentioned: got %q, want %q", sorted, want)
+			t.Errorf("mentions of the result: got %q, want %q", sorted, want)
 		}
 		if left := Names(got); !slices.Equal(left, asked) {
-			t.Errorf("left to resolve: got %q, want %q", left, asked)
+			t.Errorf("unresolved names: got %q, want %q", left, asked)
 		}
 		for i, id := range after {
-			if !idForm.MatchString(id) || !ValidID(id) || slices.Contains(after[:i], id) || !strings.Contains(got, "<@"+id+">") {
-				t.Errorf("%q is no id, comes twice, or is not mentioned as such in %q", id, got)
+			valid := idForm.MatchString(id) && ValidID(id)
+			if !valid || slices.Contains(after[:i], id) || !strings.Contains(got, "<@"+id+">") {
+				t.Errorf("%q is not a valid id, is a duplicate, or is not in %q", id, got)
 			}
 		}
 	})

@@ -7,14 +7,15 @@ import (
 	"testing"
 )
 
-// A room is a channel with its whole roster, against which the rules are held that see single members only.
+// A room is a channel with its whole roster. It checks the rules of Turn, which see only single members,
+// against the whole rotation.
 type room struct {
 	turn   Turn
-	roster []string // in the order of the joins
+	roster []string // in the order in which the members joined
 }
 
-// of is a room of so many members, a turn held by one of them.
-func of(members, holder int) room {
+// roomOf returns a room with the given number of members, one of whom holds the turn.
+func roomOf(members, holder int) room {
 	var r room
 	for i := range members {
 		r.roster = append(r.roster, string(rune('a'+i)))
@@ -23,7 +24,7 @@ func of(members, holder int) room {
 	return r
 }
 
-// next is the next after user in join order; "" where there is nobody else.
+// next returns the next after user in the rotation, or "" if there is no other member.
 func (r room) next(user string) string {
 	i := slices.Index(r.roster, user)
 	if i < 0 || len(r.roster) == 1 {
@@ -45,7 +46,7 @@ func (r *room) apply(a Action, caller, target string) (changed bool) {
 	return changed
 }
 
-// held reports whether the turn is a member's, if there is any.
+// held reports whether a member holds the turn. In an empty room it reports whether nobody does.
 func (r room) held() bool {
 	if len(r.roster) == 0 {
 		return r.turn.Holder == ""
@@ -53,33 +54,33 @@ func (r room) held() bool {
 	return slices.Contains(r.roster, r.turn.Holder)
 }
 
-// Every room of up to five, every holder, every author, every mention: after a message the turn is a
-// member's and not the author's, and they are woken, unless the author is alone.
+// For every room of up to five members, every holder, author and mention: after a message, a member other
+// than the author holds the turn and is woken, unless the author is alone.
 func TestEveryMessage(t *testing.T) {
 	t.Parallel()
 	for size := 1; size <= 5; size++ {
 		for holder := range size {
-			for _, author := range of(size, holder).roster {
-				for _, mentioned := range append([]string{""}, of(size, holder).roster...) {
-					r := of(size, holder)
+			for _, author := range roomOf(size, holder).roster {
+				for _, mentioned := range append([]string{""}, roomOf(size, holder).roster...) {
+					r := roomOf(size, holder)
 					wakes := r.post(author, mentioned)
 					what := fmt.Sprintf("%d members, turn of %s, %s mentions %q: turn of %q, wakes %q",
 						size, r.roster[holder], author, mentioned, r.turn.Holder, wakes)
 					switch {
 					case !r.held() || r.turn.Paused:
-						t.Error("no member holds it:", what)
+						t.Error("no member holds the turn:", what)
 					case size == 1 && wakes != "":
-						t.Error("alone:", what)
+						t.Error("the only member is woken:", what)
 					case size > 1 && (wakes != r.turn.Holder || wakes == author):
-						t.Error("not another's:", what)
+						t.Error("not exactly the new holder is woken:", what)
 					case mentioned != "" && mentioned != author && wakes != mentioned:
-						t.Error("not the mentioned one's:", what)
+						t.Error("the mentioned member is not woken:", what)
 					}
-					paused := of(size, holder)
+					paused := roomOf(size, holder)
 					paused.turn.Paused = true
 					before := paused.turn
 					if wakes := paused.post(author, mentioned); wakes != "" || paused.turn != before {
-						t.Errorf("paused: got %+v that wakes %q, want %+v", paused.turn, wakes, before)
+						t.Errorf("paused: got %+v, which wakes %q, want %+v and nobody woken", paused.turn, wakes, before)
 					}
 				}
 			}
@@ -87,15 +88,16 @@ func TestEveryMessage(t *testing.T) {
 	}
 }
 
-// Where each posts when it is their turn, each has it once per rotation, in the order of the joins.
+// If every member posts at its turn, every member has one turn per rotation, in the order in which they
+// joined.
 func TestEachOncePerRotation(t *testing.T) {
 	t.Parallel()
 	for size := 2; size <= 6; size++ {
 		for holder := range size {
-			r := of(size, holder)
+			r := roomOf(size, holder)
 			for i := range 3 * size {
 				if want := r.roster[(holder+i)%size]; r.turn.Holder != want {
-					t.Fatalf("%d members from %d: the turn %d is of %s, want %s", size, holder, i, r.turn.Holder, want)
+					t.Fatalf("%d members from %d: turn %d belongs to %s, want %s", size, holder, i, r.turn.Holder, want)
 				}
 				r.post(r.turn.Holder, "")
 			}
@@ -103,12 +105,12 @@ func TestEachOncePerRotation(t *testing.T) {
 	}
 }
 
-// Passed on, the turn comes to everyone once per rotation, whoever asks; so it does if every holder leaves.
+// If the turn is only passed on, or if every holder leaves, every member has one turn per rotation.
 func TestEachOncePerRotationOfPasses(t *testing.T) {
 	t.Parallel()
 	for _, a := range []Action{Pass, Leave} {
 		for size := 2; size <= 6; size++ {
-			r := of(size, size-1)
+			r := roomOf(size, size-1)
 			var held []string
 			for range size {
 				held = append(held, r.turn.Holder)
@@ -116,19 +118,21 @@ func TestEachOncePerRotationOfPasses(t *testing.T) {
 					t.Fatalf("%s: got turn %+v of %v", a, r.turn, r.roster)
 				}
 			}
-			if want := append([]string{of(size, 0).roster[size-1]}, of(size, 0).roster[:size-1]...); !slices.Equal(held, want) {
+			roster := roomOf(size, 0).roster
+			want := append([]string{roster[size-1]}, roster[:size-1]...)
+			if !slices.Equal(held, want) {
 				t.Errorf("%s: got %v, want %v", a, held, want)
 			}
 		}
 	}
 }
 
-// Sixteen messages in any order: sixteen hand-overs, one user woken by each, never the author.
+// Sixteen messages in any order make sixteen hand-overs. Each message wakes one user, and never its author.
 func TestSixteenMessages(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		r := of(16, random.IntN(16))
+		r := roomOf(16, random.IntN(16))
 		handovers := 0
 		for _, i := range random.Perm(16) {
 			author := r.roster[i]
@@ -142,8 +146,8 @@ func TestSixteenMessages(t *testing.T) {
 	}
 }
 
-// FuzzRoom leads rooms through whole lives: while there is a member, the turn is a member's; what is said to
-// have changed has; messages leave a paused turn alone.
+// FuzzRoom plays random joins, messages and actions. While a room has members, one of them holds the turn.
+// Apply reports a change if and only if there is one. Messages do not change a paused turn.
 func FuzzRoom(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 2, 0, 8, 1, 3, 2})
 	f.Add([]byte{0, 0, 3, 0, 9, 0, 0, 1, 0, 0, 1, 1})
@@ -153,7 +157,8 @@ func FuzzRoom(f *testing.F) {
 		for ; len(life) >= 2; life = life[2:] {
 			user := string(rune('a' + life[1]%8))
 			other := string(rune('a' + life[1]/8%8))
-			before, member := r.turn, slices.Contains(r.roster, user)
+			before := r.turn
+			member := slices.Contains(r.roster, user)
 			switch step := life[0] % 10; {
 			case step == 0 && !member:
 				r.roster = append(r.roster, user)
@@ -166,13 +171,15 @@ func FuzzRoom(f *testing.F) {
 				}
 				wakes := r.post(user, mentioned)
 				silent := before.Paused || len(r.roster) == 1
-				if silent != (wakes == "") || wakes == user || before.Paused && r.turn != before || !silent && r.turn.Holder != wakes {
-					t.Fatalf("%s posts to %v: got %+v that wakes %q after %+v", user, r.roster, r.turn, wakes, before)
+				wrongWake := silent != (wakes == "") || wakes == user
+				wrongTurn := before.Paused && r.turn != before || !silent && r.turn.Holder != wakes
+				if wrongWake || wrongTurn {
+					t.Fatalf("%s posts to %v: got %+v, which wakes %q, after %+v", user, r.roster, r.turn, wakes, before)
 				}
 			default:
 				a := []Action{Pass, Take, Give, Pause, Resume, Leave, Leave}[step-3]
 				if changed := r.apply(a, user, other); changed != (r.turn != before) {
-					t.Fatalf("%s: got changed %t from %+v to %+v", a, changed, before, r.turn)
+					t.Fatalf("%s: got changed %t for a change from %+v to %+v", a, changed, before, r.turn)
 				}
 			}
 			if !r.held() {

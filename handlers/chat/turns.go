@@ -1,32 +1,39 @@
 package chat
 
-// A Turn is the state of a rotation (discuss, work). The rotation itself is the channel's members in the
-// order of their joins, closed to a ring: at creation the creator, who holds the first turn, then the others
-// as listed. Here it is seen through single members only, "the next after X": the member who joined next
-// after X, else the first of all, and "" where there is nobody but X. So no roster is read, however long.
+// A Turn is the state of the rotation of a discuss or work channel. The rotation is the ring of the
+// channel's members, in the order in which they joined. At the creation of the channel these are the
+// creator, who holds the first turn, and then the other members as listed.
 //
-// While a channel has a member, one of its members holds the turn.
+// The functions here see only single members of the rotation. "The next after X" is the member who joined
+// next after X, or the first member if X joined last, or "" if X is the only member. So nobody has to read
+// the whole roster, which may be long.
+//
+// While a channel has members, one of them holds the turn.
 type Turn struct {
-	Holder string // "" in a channel without members
+	Holder string // "" if the channel has no members
 	Paused bool
 }
 
-// An Action changes a turn without a message. It is written alike in a request and as the reason of a
-// turn.changed.
+// An Action changes a turn without a message. Its text is the same in a request and as the reason of a
+// turn.changed event.
 type Action string
 
-// The actions. All but Leave can be asked for, by any member: it is the members who set the turn, so nobody
-// can hold it up.
+// The actions. Any member may request any action except Leave. So no member can block the turn.
 const (
-	Pass   Action = "pass"   // to the next after the holder, whoever asks
-	Take   Action = "take"   // to the caller
-	Give   Action = "give"   // to the target
-	Pause  Action = "pause"  // messages wake nobody and leave the turn where it is; the actions still move it
-	Resume Action = "resume" // messages move it again, from where it is; nobody is woken by that alone
-	Leave  Action = "leave"  // the caller left or was removed: if it was their turn, to the next after them
+	Pass Action = "pass" // the turn goes to the next after the holder; any member may pass it
+	Take Action = "take" // the turn goes to the caller
+	Give Action = "give" // the turn goes to the target
+	// Pause stops turns: messages wake nobody and do not move the turn. Actions still move it.
+	Pause Action = "pause"
+	// Resume starts turns again: messages move the turn from its current holder. Resume itself wakes nobody.
+	Resume Action = "resume"
+	// Leave means that the caller left or was removed. If the caller held the turn, it goes to the next
+	// after the caller.
+	Leave Action = "leave"
 )
 
-// ParseAction reads an action that can be asked for. A target goes with Give, and with no other.
+// ParseAction parses an action that a member may request. It returns false for any other text, also for
+// Leave.
 func ParseAction(s string) (Action, bool) {
 	switch a := Action(s); a {
 	case Pass, Take, Give, Pause, Resume:
@@ -35,10 +42,13 @@ func ParseAction(s string) (Action, bool) {
 	return "", false
 }
 
-// AfterMessage returns the turn after a message, and whom the message wakes, which its event records. The
-// turn goes to the first mentioned member other than the author, else to the next after the author: never
-// to the author, unless they are alone. It is a hand-over also where it goes to the one who had it: who
-// wrote does not matter, and each message wakes one. Paused or alone, wakes is "".
+// AfterMessage returns the turn after a message, and the user whom the message wakes. The event of the
+// message records that user.
+//
+// The turn goes to the first mentioned member other than the author, or else to the next after the author.
+// It never goes to the author, unless the author is the only member. The author does not have to be the
+// holder. The user who gets the turn is woken even if that user held it already, so each message wakes one
+// user. If turns are paused or the author is alone, wakes is "".
 func (t Turn) AfterMessage(author, firstMentioned, nextAfterAuthor string) (after Turn, wakes string) {
 	if t.Paused {
 		return t, ""
@@ -53,10 +63,10 @@ func (t Turn) AfterMessage(author, firstMentioned, nextAfterAuthor string) (afte
 	return Turn{Holder: wakes}, wakes
 }
 
-// Apply returns the turn after an action, and whether it changed; if it did, the channel hears a turn.changed
-// with the action as its reason. The caller is a member, with Leave one until now, and target, which is that
-// of Give, is a member: both are looked up before. A Give without target, or an action that there is not,
-// changes nothing.
+// Apply returns the turn after an action, and whether the turn changed. If it changed, the channel gets a
+// turn.changed event with the action as its reason. The caller must be a member (for Leave: must have been
+// one until now). target is used only for Give and must be a member. Apply does not check this. A Give
+// without a target or an unknown action changes nothing.
 func (t Turn) Apply(a Action, caller, target, nextAfterHolder string) (after Turn, changed bool) {
 	after = t
 	switch a {
@@ -78,15 +88,16 @@ func (t Turn) Apply(a Action, caller, target, nextAfterHolder string) (after Tur
 		if caller != t.Holder {
 			break
 		}
-		if after.Holder = nextAfterHolder; nextAfterHolder == caller {
-			after.Holder = "" // a ring of one, where they are the next after themselves
+		after.Holder = nextAfterHolder
+		if nextAfterHolder == caller { // the caller was alone: in a ring of one, the next is the caller
+			after.Holder = ""
 		}
 	}
 	return after, after != t
 }
 
-// Join returns the turn after user has joined: theirs if nobody was there to hold it. It makes no
-// turn.changed, as there is nobody else to hear it.
+// Join returns the turn after user has joined. The first member of an empty channel gets the turn. This
+// makes no turn.changed event, because no other member could hear it.
 func (t Turn) Join(user string) Turn {
 	if t.Holder == "" {
 		t.Holder = user

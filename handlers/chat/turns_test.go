@@ -14,17 +14,17 @@ func TestAfterMessage(t *testing.T) {
 		after                   Turn
 		wakes                   string
 	}{
-		{"to the next after the author", held, "bob", "", "carol", Turn{Holder: "carol"}, "carol"},
-		{"after the author, not after the holder", held, "alice", "", "dave", Turn{Holder: "dave"}, "dave"},
-		{"to the first mentioned", held, "bob", "dave", "carol", Turn{Holder: "dave"}, "dave"},
-		{"to the one who holds it", held, "alice", "", "bob", held, "bob"},
-		{"a mention of the holder wakes them", held, "alice", "bob", "carol", held, "bob"},
-		{"a mention of oneself is none", held, "bob", "bob", "carol", Turn{Holder: "carol"}, "carol"},
-		{"alone nobody wakes", held, "bob", "", "", held, ""},
-		{"alone nobody wakes, in a ring that closes on them", held, "bob", "bob", "bob", held, ""},
-		{"a turn that was lost is found", Turn{}, "bob", "", "", held, ""},
-		{"paused nobody wakes", Turn{"bob", true}, "bob", "", "carol", Turn{"bob", true}, ""},
-		{"paused a mention wakes nobody", Turn{"bob", true}, "bob", "carol", "carol", Turn{"bob", true}, ""},
+		{"the turn goes to the next after the author", held, "bob", "", "carol", Turn{Holder: "carol"}, "carol"},
+		{"the next after the author gets the turn, not the next after the holder", held, "alice", "", "dave", Turn{Holder: "dave"}, "dave"},
+		{"the first mentioned member gets the turn", held, "bob", "dave", "carol", Turn{Holder: "dave"}, "dave"},
+		{"the next after the author may be the holder", held, "alice", "", "bob", held, "bob"},
+		{"a mention of the holder wakes the holder", held, "alice", "bob", "carol", held, "bob"},
+		{"a mention of the author does not count", held, "bob", "bob", "carol", Turn{Holder: "carol"}, "carol"},
+		{"a message of the only member wakes nobody", held, "bob", "", "", held, ""},
+		{"a message of the only member wakes nobody, if the next is the author", held, "bob", "bob", "bob", held, ""},
+		{"a turn without a holder goes to the only member", Turn{}, "bob", "", "", held, ""},
+		{"while paused, a message wakes nobody", Turn{"bob", true}, "bob", "", "carol", Turn{"bob", true}, ""},
+		{"while paused, a mention wakes nobody", Turn{"bob", true}, "bob", "carol", "carol", Turn{"bob", true}, ""},
 	} {
 		after, wakes := tt.before.AfterMessage(tt.author, tt.mentioned, tt.next)
 		if after != tt.after || wakes != tt.wakes {
@@ -35,7 +35,8 @@ func TestAfterMessage(t *testing.T) {
 
 func TestApply(t *testing.T) {
 	t.Parallel()
-	held, paused := Turn{Holder: "bob"}, Turn{"bob", true}
+	held := Turn{Holder: "bob"}
+	paused := Turn{"bob", true}
 	for _, tt := range []struct {
 		rule         string
 		before       Turn
@@ -44,27 +45,27 @@ func TestApply(t *testing.T) {
 		target, next string
 		after        Turn
 	}{
-		{"the holder passes to the next", held, Pass, "bob", "", "carol", Turn{Holder: "carol"}},
-		{"any member passes, to the next after the holder", held, Pass, "alice", "", "carol", Turn{Holder: "carol"}},
-		{"alone nothing is passed", held, Pass, "bob", "", "", held},
-		{"paused it is passed", paused, Pass, "bob", "", "carol", Turn{"carol", true}},
-		{"a member takes it", held, Take, "dave", "", "carol", Turn{Holder: "dave"}},
-		{"the holder has it already", held, Take, "bob", "", "carol", held},
-		{"paused it is taken", paused, Take, "dave", "", "carol", Turn{"dave", true}},
-		{"a member gives it", held, Give, "dave", "alice", "carol", Turn{Holder: "alice"}},
-		{"given to the holder", held, Give, "dave", "bob", "carol", held},
-		{"given to nobody", held, Give, "dave", "", "carol", held},
-		{"only give has a target", held, Take, "dave", "alice", "carol", Turn{Holder: "dave"}},
-		{"a member pauses it", held, Pause, "dave", "", "carol", paused},
-		{"it is paused already", paused, Pause, "dave", "", "carol", paused},
-		{"a member resumes it, where it was", paused, Resume, "dave", "", "carol", held},
-		{"it goes on already", held, Resume, "dave", "", "carol", held},
-		{"a holder who leaves passes it on", held, Leave, "bob", "", "carol", Turn{Holder: "carol"}},
-		{"paused too", paused, Leave, "bob", "", "carol", Turn{"carol", true}},
-		{"another who leaves does not", held, Leave, "dave", "", "carol", held},
-		{"the last one leaves it to nobody", held, Leave, "bob", "", "", Turn{}},
-		{"the last one leaves it to nobody, in a ring that closes on them", held, Leave, "bob", "", "bob", Turn{}},
-		{"what is no action changes nothing", held, "steal", "dave", "alice", "carol", held},
+		{"the holder passes the turn to the next member", held, Pass, "bob", "", "carol", Turn{Holder: "carol"}},
+		{"any member can pass the turn to the next after the holder", held, Pass, "alice", "", "carol", Turn{Holder: "carol"}},
+		{"the only member cannot pass the turn", held, Pass, "bob", "", "", held},
+		{"the turn can be passed while paused", paused, Pass, "bob", "", "carol", Turn{"carol", true}},
+		{"a member takes the turn", held, Take, "dave", "", "carol", Turn{Holder: "dave"}},
+		{"the holder takes the turn without effect", held, Take, "bob", "", "carol", held},
+		{"the turn can be taken while paused", paused, Take, "dave", "", "carol", Turn{"dave", true}},
+		{"any member can give the turn", held, Give, "dave", "alice", "carol", Turn{Holder: "alice"}},
+		{"giving the turn to the holder has no effect", held, Give, "dave", "bob", "carol", held},
+		{"giving the turn to nobody has no effect", held, Give, "dave", "", "carol", held},
+		{"only give uses the target", held, Take, "dave", "alice", "carol", Turn{Holder: "dave"}},
+		{"a member pauses turns", held, Pause, "dave", "", "carol", paused},
+		{"pausing twice has no effect", paused, Pause, "dave", "", "carol", paused},
+		{"a member resumes turns with the same holder", paused, Resume, "dave", "", "carol", held},
+		{"resuming twice has no effect", held, Resume, "dave", "", "carol", held},
+		{"a holder who leaves passes the turn on", held, Leave, "bob", "", "carol", Turn{Holder: "carol"}},
+		{"a holder who leaves passes the turn on while paused", paused, Leave, "bob", "", "carol", Turn{"carol", true}},
+		{"another member who leaves does not move the turn", held, Leave, "dave", "", "carol", held},
+		{"the last member leaves the turn to nobody", held, Leave, "bob", "", "", Turn{}},
+		{"the last member leaves the turn to nobody, if the next is the caller", held, Leave, "bob", "", "bob", Turn{}},
+		{"an unknown action changes nothing", held, "steal", "dave", "alice", "carol", held},
 	} {
 		after, changed := tt.before.Apply(tt.action, tt.caller, tt.target, tt.next)
 		if after != tt.after || changed != (tt.before != tt.after) {
@@ -79,9 +80,9 @@ func TestJoin(t *testing.T) {
 		rule          string
 		before, after Turn
 	}{
-		{"who joins an empty channel holds the turn", Turn{}, Turn{Holder: "dave"}},
-		{"it stays paused", Turn{Paused: true}, Turn{"dave", true}},
-		{"else it is as it was", Turn{Holder: "bob"}, Turn{Holder: "bob"}},
+		{"the first member of an empty channel gets the turn", Turn{}, Turn{Holder: "dave"}},
+		{"turns stay paused when a member joins", Turn{Paused: true}, Turn{"dave", true}},
+		{"another member who joins does not change the turn", Turn{Holder: "bob"}, Turn{Holder: "bob"}},
 	} {
 		if got := tt.before.Join("dave"); got != tt.after {
 			t.Errorf("%s: got %+v, want %+v", tt.rule, got, tt.after)
@@ -95,14 +96,14 @@ func TestParseAction(t *testing.T) {
 		rule, text string
 		ok         bool
 	}{
-		{"pass can be asked for", "pass", true},
-		{"take can be asked for", "take", true},
-		{"give can be asked for", "give", true},
-		{"pause can be asked for", "pause", true},
-		{"resume can be asked for", "resume", true},
-		{"leave is what a member does, not what a turn is asked", "leave", false},
-		{"nothing is no action", "", false},
-		{"actions are lower-case", "Pass", false},
+		{"pass can be requested", "pass", true},
+		{"take can be requested", "take", true},
+		{"give can be requested", "give", true},
+		{"pause can be requested", "pause", true},
+		{"resume can be requested", "resume", true},
+		{"leave cannot be requested", "leave", false},
+		{"an empty text is not an action", "", false},
+		{"actions must be lower-case", "Pass", false},
 	} {
 		got, ok := ParseAction(tt.text)
 		if ok != tt.ok || ok && string(got) != tt.text || !ok && got != "" {

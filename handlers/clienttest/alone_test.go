@@ -8,9 +8,9 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// What some clients do without the few lines that their rows in docs/clients.md ask for. Where one of these fails
-// because the client has learned better, the lines may go.
-func TestWhatClientsDoAlone(t *testing.T) {
+// Some clients work incorrectly without the few lines that their rows in docs/clients.md ask for. If this
+// test fails because a new version of a client works correctly, docs/clients.md no longer needs those lines.
+func TestClientsFailWithoutHelp(t *testing.T) {
 	t.Parallel()
 	need(t)
 	n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t))
@@ -37,7 +37,7 @@ func TestWhatClientsDoAlone(t *testing.T) {
 		f.give(tests[i].cut)
 	}
 	all.await(t, "the end of its connection", func(f *follower) bool { return f.left() == 0 })
-	all.await(t, "another one", func(f *follower) bool { return f.count("stream.ready") == 2 })
+	all.await(t, "another connection", func(f *follower) bool { return f.count("stream.ready") == 2 })
 	final := stop()
 	all.await(t, "the last message", func(f *follower) bool { return f.has("message.created", final) })
 	for i, f := range all {

@@ -15,9 +15,9 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// page is what a page does: the token becomes a cookie, and where its EventSource has given up, as on any answer
-// but 200, another one goes on.
-const page = `(async () => {
+// pageScript is the script of a web page. It exchanges the token for a cookie. An EventSource gives up after
+// any answer but 200. Then the script opens another one.
+const pageScript = `(async () => {
 	await fetch('api/session', { method: 'POST', headers: { Authorization: 'Bearer %s' } })
 	let id = ''
 	function open() {
@@ -35,7 +35,7 @@ const page = `(async () => {
 	open()
 })()`
 
-// chromium is a page in a real Chromium, which ends with the test.
+// chromium opens a page in a real Chromium. Chromium ends with the test.
 func chromium(t *testing.T, stream, token string, hear func(event)) {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
@@ -46,7 +46,10 @@ func chromium(t *testing.T, stream, token string, hear func(event)) {
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(guildtest.Patience),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 	}
-	for _, name := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"} {
+	for _, name := range []string{
+		"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync",
+		"disable-dev-shm-usage",
+	} {
 		options = append(options, chromedp.Flag(name, true))
 	}
 	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
@@ -58,14 +61,15 @@ func chromium(t *testing.T, stream, token string, hear func(event)) {
 	messages := chromedp.Console(ctx)
 	var listening sync.WaitGroup
 	t.Cleanup(listening.Wait)
-	t.Cleanup(quit) // before the wait
+	t.Cleanup(quit) // runs before Wait
 	listening.Go(func() {
 		for m, err := range messages {
 			if err != nil {
 				return
 			}
 			if m.Type != chromedp.ConsoleLog {
-				if m.Source != "network" && !strings.Contains(m.Text, "MIME type") { // of a head that was cut in a header
+				// Chromium complains about the MIME type when a cut is inside the headers.
+				if m.Source != "network" && !strings.Contains(m.Text, "MIME type") {
 					t.Errorf("Chromium: %s", m)
 				}
 				continue
@@ -81,14 +85,15 @@ func chromium(t *testing.T, stream, token string, hear func(event)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A page of the same origin that has nothing of its own, and may none the less run ours.
+	// The script needs a page of the same origin, and /healthz has no scripts of its own. The CSP would
+	// forbid our script, so bypass it.
 	if _, err := chromedp.Call(ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := chromedp.Do(ctx, chromedp.Navigate(at.Scheme+"://"+at.Host+"/healthz")); err != nil {
 		t.Fatal("open a page: ", err)
 	}
-	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](fmt.Sprintf(page, token))); err != nil {
-		t.Fatal("follow in the page: ", err)
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](fmt.Sprintf(pageScript, token))); err != nil {
+		t.Fatal("follow the stream in the page: ", err)
 	}
 }

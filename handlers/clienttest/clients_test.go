@@ -13,14 +13,14 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A client follows the stream at a URL until the test ends, by itself or as its row in docs/clients.md says, and tells
-// what it hears.
+// A client follows the stream at a URL until the test ends, and calls hear for each event. It works by itself
+// or with the help that its row in docs/clients.md describes.
 type client struct {
 	name   string
 	follow func(t *testing.T, url, token string, hear func(event))
 }
 
-// An event is one as an application gets it.
+// An event is an event as an application gets it.
 type event struct {
 	Event string
 	ID    string
@@ -44,13 +44,15 @@ var clients = []client{
 
 const scripts = "../../testdata/clients"
 
-// script is a client that is a script in testdata/clients, which writes a line of JSON for each event.
+// script returns a client that is a script in testdata/clients. The script writes a line of JSON for each
+// event.
 func script(interpreter, name string) func(*testing.T, string, string, func(event)) {
 	return func(t *testing.T, url, token string, hear func(event)) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), interpreter, name, url)
-		cmd.Dir, cmd.Env = scripts, append(os.Environ(), "TOKEN="+token)
-		// It has children, which are to end with it.
+		cmd.Dir = scripts
+		cmd.Env = append(os.Environ(), "TOKEN="+token)
+		// The script has children, which must end with it.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 		var errs guildtest.Text
@@ -66,7 +68,7 @@ func script(interpreter, name string) func(*testing.T, string, string, func(even
 		t.Cleanup(func() {
 			<-done
 			if t.Failed() {
-				t.Logf("%s: what the client says: %s", name, errs.String())
+				t.Logf("%s: stderr of the client: %s", name, errs.String())
 			}
 		})
 		go func() {
@@ -83,21 +85,21 @@ func script(interpreter, name string) func(*testing.T, string, string, func(even
 			}
 			_, _ = io.Copy(io.Discard, out)
 			if err := cmd.Wait(); t.Context().Err() == nil {
-				t.Errorf("%s: got its end, %v, want it to follow for ever", name, err)
+				t.Errorf("%s: the client ended with %v, want it to follow for ever", name, err)
 			}
 		}()
 	}
 }
 
-// need skips the test where the clients' programs are missing.
+// need skips the test if a program that the clients need is not installed.
 func need(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"node", "curl", "bash", "chromium"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is a client, or runs some, and is not installed: apt install npm curl bash chromium", program)
+			t.Skipf("the clients need %s, which is not installed: apt install npm curl bash chromium", program)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(scripts, "node_modules")); err != nil {
-		t.Skip("the clients of Node are not installed: npm ci --prefix testdata/clients")
+		t.Skip("the clients for Node are not installed: npm ci --prefix testdata/clients")
 	}
 }

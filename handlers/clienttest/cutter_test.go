@@ -13,19 +13,21 @@ import (
 	"testing"
 )
 
-// A cut is a place where a connection ends. From what the server has sent on it so far, it tells where that
-// is; -1: not yet. n is a number of its own, from 0 up, for each connection.
+// A cut is a place where a connection ends.
 type cut struct {
+	// at returns the place in the bytes that the server has sent so far, or -1 if it is not there yet. n is a
+	// random number from 0 up, one for each connection.
 	at   func(sent []byte, n int) int
-	hard bool // the client reads an error, not an end
-	// The connection ends, and the next one gets the answer of a proxy without a server.
+	hard bool // the client reads an error instead of an end
+	// With gateway, the connection ends, and the next one gets a proxy's answer 502.
 	gateway bool
 }
 
-// A frame of a message, whose parts are the data, the id, and its digits.
+// message matches a frame of a message. Its groups are the data, the line with the id, and the id.
 var message = regexp.MustCompile(`event: message\.created\ndata: ([^\n]*)\n(id: ([0-9.]+)\n)\n`)
 
-// within is a cut in one of the next frames of a message, at a place that is chosen from where its parts are.
+// within returns a cut in one of the next frames of a message. place gets the indexes of the groups of
+// message.
 func within(place func(part []int, n int) int) cut {
 	return cut{at: func(sent []byte, n int) int {
 		frames := message.FindAllSubmatchIndex(sent, 1+n%20)
@@ -42,20 +44,22 @@ var (
 	inID       = within(func(part []int, n int) int { return part[6] + n%(part[7]-part[6]) })
 	beforeLast = within(func(part []int, _ int) int { return part[1] - 1 }) // the blank line is missing
 	afterFrame = within(func(part []int, _ int) int { return part[1] })
-	anywhere   = cut{at: atByte} // in the head of the answer, too
+	anywhere   = cut{at: atByte} // also in the headers of the answer
 	lost       = cut{at: atByte, hard: true}
 	badGateway = cut{at: func(sent []byte, _ int) int { return len(sent) }, gateway: true}
 )
 
+// atByte returns a place within the first 5000 bytes.
 func atByte(sent []byte, n int) int {
-	if n %= 5000; n < len(sent) {
+	n %= 5000
+	if n < len(sent) {
 		return n
 	}
 	return -1
 }
 
-// A cutter is a proxy in front of the server that passes on all bytes, in pieces, up to the next cut that it
-// was given, and ends the connection there.
+// A cutter is a proxy in front of the server. It passes on all bytes, in pieces, up to the next cut. There it
+// ends the connection.
 type cutter struct {
 	t        *testing.T
 	upstream string
@@ -63,10 +67,10 @@ type cutter struct {
 
 	mu   sync.Mutex
 	rand *rand.Rand
-	cuts []cut // that are still to come
+	cuts []cut // not made yet
 }
 
-// newCutter starts a cutter in front of a server. It ends with the test.
+// newCutter starts a cutter in front of a server. The cutter ends with the test.
 func newCutter(t *testing.T, upstream string, seed uint64) *cutter {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,7 +95,7 @@ func newCutter(t *testing.T, upstream string, seed uint64) *cutter {
 	return c
 }
 
-// give has the connections end so from now on, one after the other, in an order of its own.
+// give sets the cuts of the next connections, one for each, in random order.
 func (c *cutter) give(cuts ...cut) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,14 +103,14 @@ func (c *cutter) give(cuts ...cut) {
 	c.cuts = cuts
 }
 
-// left is the number of cuts that are still to come.
+// left returns the number of cuts that are not made yet.
 func (c *cutter) left() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.cuts)
 }
 
-// number is one from 0 up.
+// number returns a random number from 0 up to, but not including, below.
 func (c *cutter) number(below int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,28 +122,29 @@ func (c *cutter) serve(down net.Conn) {
 	if next := c.next(); next != nil && next.gateway {
 		c.made()
 		_, _ = http.ReadRequest(bufio.NewReader(down))
-		_, _ = io.WriteString(down, "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 14\r\nConnection: close\r\n\r\n<h1>502</h1>\r\n")
+		_, _ = io.WriteString(down, "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n"+
+			"Content-Length: 14\r\nConnection: close\r\n\r\n<h1>502</h1>\r\n")
 		return
 	}
 	up, err := net.Dial("tcp", c.upstream)
 	if err != nil {
-		return // there is no server, and so no answer
+		return // without a server there is no answer
 	}
 	defer func() { _ = up.Close() }()
 	defer context.AfterFunc(c.t.Context(), func() { _ = up.Close() })()
 	go func() {
 		_, _ = io.Copy(up, down)
-		_ = up.Close() // the client has gone
+		_ = up.Close() // the client is gone
 	}()
 	c.pass(up, down)
 }
 
-// pass copies an answer up to where it is cut.
+// pass copies an answer up to the next cut.
 func (c *cutter) pass(up io.Reader, down net.Conn) {
 	n := c.number(1 << 20)
 	b := make([]byte, 64<<10)
-	var sent []byte // since there is a cut to come
-	passed := 0     // of it
+	var sent []byte // bytes from the server since cuts were given
+	passed := 0     // how many of these bytes the client has
 	for {
 		k, err := up.Read(b)
 		sent = append(sent, b[:k]...)
@@ -157,7 +162,8 @@ func (c *cutter) pass(up io.Reader, down net.Conn) {
 			}
 			return
 		} else if i := bytes.LastIndex(sent, []byte("\n\n")); i >= passed {
-			// What may become a frame waits until it is whole: only then it is known where in it to cut.
+			// Pass on only complete frames. An incomplete frame waits, because the place of a cut in it is
+			// known only when it is complete.
 			c.write(down, sent[passed:i+2])
 			passed = i + 2
 		}
@@ -167,7 +173,7 @@ func (c *cutter) pass(up io.Reader, down net.Conn) {
 	}
 }
 
-// next is the cut that comes next; nil: none.
+// next returns the next cut, or nil.
 func (c *cutter) next() *cut {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -177,14 +183,14 @@ func (c *cutter) next() *cut {
 	return &c.cuts[0]
 }
 
-// made notes that it was.
+// made removes the next cut, because it was made.
 func (c *cutter) made() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cuts = c.cuts[1:]
 }
 
-// write sends in pieces, so that lines and frames begin in one and end in another.
+// write sends b in pieces, so that lines and frames begin in one piece and end in another.
 func (c *cutter) write(down net.Conn, b []byte) {
 	for len(b) > 0 {
 		n := min(len(b), 1+c.number(500))

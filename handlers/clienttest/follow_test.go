@@ -14,7 +14,7 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A follower is a client at work.
+// A follower is a running client.
 type follower struct {
 	client
 	*cutter // in front of the server
@@ -29,14 +29,16 @@ func (f *follower) hear(e event) {
 	f.heard = append(f.heard, e)
 }
 
-// has reports whether such an event has come; contents are part of the data.
+// has reports whether the client got an event of this kind whose data contains content.
 func (f *follower) has(kind, content string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.ContainsFunc(f.heard, func(e event) bool { return e.Event == kind && strings.Contains(string(e.Data), content) })
+	return slices.ContainsFunc(f.heard, func(e event) bool {
+		return e.Event == kind && strings.Contains(string(e.Data), content)
+	})
 }
 
-// messages are the contents that have come, in order.
+// messages returns the contents of all messages in order.
 func (f *follower) messages(t *testing.T) (contents []string) {
 	t.Helper()
 	f.mu.Lock()
@@ -54,7 +56,7 @@ func (f *follower) messages(t *testing.T) (contents []string) {
 	return contents
 }
 
-// count is how often such an event has come.
+// count returns how many events of this kind the client got.
 func (f *follower) count(kind string) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,12 +70,12 @@ func (f *follower) count(kind string) (n int) {
 
 type followers []*follower
 
-// follow has each client follow the stream of a user, through a cutter of its own.
+// follow starts all clients, each with its own cutter, and blocks until each has a stream.
 func follow(t *testing.T, n *guildtest.Node, clients []client) (all followers) {
 	t.Helper()
-	tokens := n.Tokens("bob", "carol", "dave", "erin") // a user has 16 streams at most
+	tokens := n.Tokens("bob", "carol", "dave", "erin") // several users, because a user has at most 16 streams
 	seed := rand.Uint64()
-	t.Logf("the cuts are those of seed %d", seed)
+	t.Logf("the seed of the cuts is %d", seed)
 	for i, c := range clients {
 		f := &follower{client: c, cutter: newCutter(t, n.Addr(), seed+uint64(i))}
 		c.follow(t, "http://"+f.Addr().String()+"/api/stream", tokens[i%len(tokens)], f.hear)
@@ -83,7 +85,7 @@ func follow(t *testing.T, n *guildtest.Node, clients []client) (all followers) {
 	return all
 }
 
-// await waits until a condition holds for every client.
+// await blocks until a condition holds for every client.
 func (all followers) await(t *testing.T, what string, condition func(*follower) bool) {
 	t.Helper()
 	for _, f := range all {
@@ -91,7 +93,8 @@ func (all followers) await(t *testing.T, what string, condition func(*follower) 
 	}
 }
 
-// cut has the connections of each client end so, in an order of its own, and waits until all of them have.
+// cut makes these cuts in the connections of each client, in random order, and blocks until all cuts are
+// made.
 func (all followers) cut(t *testing.T, cuts ...cut) {
 	t.Helper()
 	for _, f := range all {
@@ -100,13 +103,14 @@ func (all followers) cut(t *testing.T, cuts ...cut) {
 	all.await(t, "connections that end", func(f *follower) bool { return f.left() == 0 })
 }
 
-// Every client hears every message once, in order, while its connections end in all the ways that there are:
-// at a server that writes to the connections itself; while that is killed; at the next one, which writes by
-// r3labs/sse; and then the database is another one, which knows nothing of the clients' cursors.
+// Every client gets every message once and in order, while its connections end in all possible ways. The
+// first server uses its own transport and is killed. The next server uses the transport of r3labs/sse. The
+// last server has another database, which does not know the clients' cursors.
 func TestEveryClientHearsEachMessageOnce(t *testing.T) {
 	t.Parallel()
 	need(t)
-	state, url := guildtest.StateDir(t), dbtest.New(t)
+	state := guildtest.StateDir(t)
+	url := dbtest.New(t)
 	n := program.Start(t, state, "-database-url", url)
 	addr := n.Addr()
 	p := newPoster(t, n)
@@ -135,10 +139,10 @@ func TestEveryClientHearsEachMessageOnce(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			got := f.messages(t)
 			if want := p.want(got); !slices.Equal(got, want) {
-				t.Errorf("the messages (-posted +heard):\n%s", cmp.Diff(want, got))
+				t.Errorf("messages (-posted +got):\n%s", cmp.Diff(want, got))
 			}
 			if got := f.count("stream.reset"); got != 1 {
-				t.Errorf("got %d resets, want the one of the new database", got)
+				t.Errorf("got %d resets, want only the reset of the new database", got)
 			}
 		})
 	}

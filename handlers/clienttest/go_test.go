@@ -38,7 +38,7 @@ func launchdarkly(t *testing.T, url, token string, hear func(event)) {
 		for {
 			select {
 			case e := <-stream.Events:
-				if e.Data() != "" { // a "retry:" alone comes as an event, too
+				if e.Data() != "" { // this client also passes on a single "retry:" as an event
 					hear(event{e.Event(), e.Id(), json.RawMessage(e.Data())})
 				}
 			case <-ctx.Done():
@@ -48,11 +48,13 @@ func launchdarkly(t *testing.T, url, token string, hear func(event)) {
 	})
 }
 
-// tmaxmax takes what a connection ends with for an event, and gives up on any answer but 200.
+// tmaxmax returns a client. It takes an incomplete frame at the end of a connection for an event, and gives
+// up after any answer but 200.
 func tmaxmax(transport http.RoundTripper) func(*testing.T, string, string, func(event)) {
 	return func(t *testing.T, url, token string, hear func(event)) {
 		t.Helper()
-		client, id := tmaxmaxsse.Client{HTTPClient: &http.Client{Transport: transport}}, ""
+		client := tmaxmaxsse.Client{HTTPClient: &http.Client{Transport: transport}}
+		id := ""
 		loop(t, func(ctx context.Context) {
 			conn := client.NewConnection(request(ctx, t, url+"?lastEventId="+id, token))
 			conn.SubscribeToAll(func(e tmaxmaxsse.Event) {
@@ -66,7 +68,8 @@ func tmaxmax(transport http.RoundTripper) func(*testing.T, string, string, func(
 	}
 }
 
-// r3labs does not come back after a stream, and takes what one ends with for an event, too.
+// r3labs returns a client. It does not reconnect after the end of a stream, and also takes an incomplete
+// frame at the end for an event.
 func r3labs(transport http.RoundTripper) func(*testing.T, string, string, func(event)) {
 	return func(t *testing.T, url, token string, hear func(event)) {
 		t.Helper()
@@ -82,7 +85,7 @@ func r3labs(transport http.RoundTripper) func(*testing.T, string, string, func(e
 	}
 }
 
-// loop has a client follow in the test's process, again and again, until the test ends.
+// loop calls follow in a goroutine again and again until the test ends.
 func loop(t *testing.T, follow func(ctx context.Context)) {
 	t.Helper()
 	done := make(chan struct{})
@@ -100,7 +103,7 @@ func loop(t *testing.T, follow func(ctx context.Context)) {
 	}()
 }
 
-// wholeFrames answers with bodies that end where their last frame does.
+// wholeFrames is a transport that cuts incomplete frames off the end of bodies.
 type wholeFrames struct{}
 
 func (wholeFrames) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -123,8 +126,10 @@ func (b *wholeBody) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if b.begun = append(b.begun, line...); len(line) == 1 {
-			b.whole, b.begun = b.begun, nil
+		b.begun = append(b.begun, line...)
+		if len(line) == 1 { // a blank line ends a frame
+			b.whole = b.begun
+			b.begun = nil
 		}
 	}
 	n := copy(p, b.whole)

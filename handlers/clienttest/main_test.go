@@ -1,5 +1,5 @@
-// Package clienttest has real clients follow a stream of the program through what happens to connections:
-// libraries of Node and Go, a browser, curl. docs/clients.md lists what each of them needs.
+// Package clienttest tests real clients: libraries for Node and Go, a browser, and curl. They follow a stream
+// of the program while their connections break. docs/clients.md lists what each client needs.
 package clienttest
 
 import (
@@ -17,7 +17,7 @@ var program guildtest.Program
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
-		fmt.Println("left out by -short")
+		fmt.Println("skipped by -short")
 		return
 	}
 	os.Exit(program.Main(m, config.EnvPrefix))

@@ -10,14 +10,14 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A poster posts messages, each content once, one after the other.
+// A poster posts messages one after the other. It posts each content only once.
 type poster struct {
 	t    *testing.T
 	base string
-	load *guildtest.Load // where the channels are
+	load *guildtest.Load // has the channels
 
 	contents     []string        // in order
-	acknowledged map[string]bool // those that are certainly there
+	acknowledged map[string]bool // contents that the server has certainly stored
 }
 
 func newPoster(t *testing.T, n *guildtest.Node) *poster {
@@ -25,9 +25,10 @@ func newPoster(t *testing.T, n *guildtest.Node) *poster {
 	return &poster{t: t, base: n.Base(), load: guildtest.NewLoad(t, n), acknowledged: map[string]bool{}}
 }
 
-// start posts until stop is called, which returns the last content that was acknowledged.
+// start posts until stop. stop returns the last acknowledged content.
 func (p *poster) start() (stop func() string) {
-	quit, final := make(chan struct{}), make(chan string, 1)
+	quit := make(chan struct{})
+	final := make(chan string, 1)
 	go func() {
 		last := ""
 		for tick := time.Tick(20 * time.Millisecond); ; {
@@ -62,8 +63,8 @@ func (p *poster) post() (content string, acknowledged bool) {
 	return content, p.acknowledged[content]
 }
 
-// want is what is to be heard: what was acknowledged, and of the rest what was heard, for nobody knows
-// whether that was posted.
+// want returns the contents that a client must have got. These are all acknowledged contents, and those of
+// the others that the client did get, because nobody knows whether they were stored.
 func (p *poster) want(heard []string) []string {
 	return slices.DeleteFunc(slices.Clone(p.contents), func(content string) bool {
 		return !p.acknowledged[content] && !slices.Contains(heard, content)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The table in docs/clients.md has the versions that these tests run.
+// The table in docs/clients.md has the versions that these tests use.
 func TestPageHasTheVersions(t *testing.T) {
 	t.Parallel()
 	readme := read(t, "../docs/clients.md")
@@ -31,7 +31,7 @@ func TestPageHasTheVersions(t *testing.T) {
 	}
 	for _, row := range want {
 		if !strings.Contains(readme, "\n| "+row+" |") {
-			t.Errorf("got no row %q in docs/clients.md", row)
+			t.Errorf("docs/clients.md has no row %q", row)
 		}
 	}
 }

@@ -7,30 +7,31 @@ import (
 	"log/slog"
 )
 
-// A Log is how the server tells what it does.
+// A Log are the settings of the server's log.
 type Log struct {
 	Level  slog.Level
 	Format string // "text" or "json"
 }
 
-// Flags defines the flags of a Log.
+// Flags defines the flags of c in f.
 func (c *Log) Flags(f *flag.FlagSet) {
-	f.TextVar(&c.Level, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	f.StringVar(&c.Format, "log-format", "text", "text, or json: then every line on stderr is an object")
+	f.TextVar(&c.Level, "log-level", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
+	f.StringVar(&c.Format, "log-format", "text",
+		"`format` of the log: text, or json, where every line on stderr is a JSON object")
 }
 
-// Check tells what is wrong with the values.
+// Check returns an error that wraps ErrUsage if a value is not allowed.
 func (c *Log) Check() error {
 	if c.Format != "text" && c.Format != "json" {
-		return fmt.Errorf("-log-format is to be text or json: %w", ErrUsage)
+		return fmt.Errorf("-log-format must be text or json: %w", ErrUsage)
 	}
 	return nil
 }
 
-// JSON reports whether whoever reads the log takes nothing but JSON.
+// JSON reports whether every line on stderr must be JSON.
 func (c *Log) JSON() bool { return c.Format == "json" }
 
-// Logger writes to w.
+// Logger returns a logger that writes to w.
 func (c *Log) Logger(w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.Level}
 	if c.JSON() {

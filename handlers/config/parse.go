@@ -1,5 +1,5 @@
-// Package config reads what flags and environment set. The rest of the program gets values, never the
-// environment.
+// Package config reads the settings from flags and environment variables. The rest of the program gets only
+// the values and never reads the environment.
 package config
 
 import (
@@ -12,21 +12,26 @@ import (
 	"strings"
 )
 
-// EnvPrefix begins the name of each flag's environment twin: -database-url is EnvPrefix + "DATABASE_URL".
+// EnvPrefix begins the names of environment variables. Every flag has one: the variable of -database-url is
+// EnvPrefix + "DATABASE_URL".
 const EnvPrefix = "FABRIC_BACKEND_GUILD_"
 
-// ErrUsage is wrapped by every error that is the caller's: a flag, or its value.
+// ErrUsage is wrapped by every error about a flag, its value, or the arguments.
 var ErrUsage = errors.New("see fabric-guild -h")
 
-// Parse reads the flags of the command of that name, as define lists them, and returns the arguments after
-// them. What no flag sets comes from its environment twin. With -h it writes to stderr and returns flag.ErrHelp.
-func Parse(name string, args []string, getenv func(string) string, stderr io.Writer, define ...func(*flag.FlagSet)) (rest []string, err error) {
+// Parse parses the arguments of the command with this name. Each define function defines some of its flags.
+// Parse returns the arguments after the flags. A flag that is not among the arguments gets the value of its
+// environment variable. DATABASE_URL is a second variable of -database-url. With -h, Parse writes the help
+// to stderr and returns flag.ErrHelp. Other errors wrap ErrUsage.
+func Parse(
+	name string, args []string, getenv func(string) string, stderr io.Writer, define ...func(*flag.FlagSet),
+) (rest []string, err error) {
 	f := flag.NewFlagSet("fabric-guild "+name, flag.ContinueOnError)
 	for _, d := range define {
 		d(f)
 	}
 	help := f.Usage
-	f.Usage = func() {} // it would bury the error
+	f.Usage = func() {} // after an error, the long usage text would hide the error
 	f.SetOutput(io.Discard)
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -45,7 +50,8 @@ func Parse(name string, args []string, getenv func(string) string, stderr io.Wri
 		env := EnvPrefix + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
 		value := getenv(env)
 		if value == "" && fl.Name == "database-url" {
-			env, value = "DATABASE_URL", getenv("DATABASE_URL")
+			env = "DATABASE_URL"
+			value = getenv(env)
 		}
 		if value == "" || err != nil {
 			return
@@ -60,7 +66,7 @@ func Parse(name string, args []string, getenv func(string) string, stderr io.Wri
 	return f.Args(), nil
 }
 
-// DefaultState is the state directory where none is set, of the user with this id.
+// DefaultState returns the default state directory of the user with this id.
 func DefaultState(uid int, getenv func(string) string) string {
 	if uid == 0 {
 		return "/var/lib/fabric-guild"
@@ -71,7 +77,8 @@ func DefaultState(uid int, getenv func(string) string) string {
 	return filepath.Join(getenv("HOME"), ".local", "state", "fabric-guild")
 }
 
-// StateFlag is what a command needs to find the state directory, from any other one.
+// StateFlag returns the value of -state with which a command finds the state directory dir from any working
+// directory. It returns "" if the command needs no -state.
 func StateFlag(dir string, getenv func(string) string) string {
 	if dir == DefaultState(os.Getuid(), getenv) {
 		return ""

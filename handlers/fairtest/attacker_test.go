@@ -22,39 +22,40 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// An order is what an attacker needs to know.
+// An order has everything that an attacker needs.
 type order struct {
-	Attack   string        // its name
-	Cheap    int           // instead of the attack: so many cheap requests
-	Length   time.Duration // for those
+	Attack   string        // name of the attack
+	Cheap    int           // if not 0: send this number of cheap requests instead of the attack
+	Length   time.Duration // of the cheap requests
 	Base     string        // the server's URL
 	Addr     string
 	Tokens   map[string]string
-	Channel  string   // mallory's, where bob is not
-	Messages []string // in it
+	Channel  string   // mallory's channel, of which bob is no member
+	Messages []string // in the channel
 	Start    string   // a cursor before the attack was prepared
 }
 
-// A report is what an attacker has done.
+// A report is the result of an attacker.
 type report struct {
 	Requests int
 	Answers  map[string]int // by status and code
 	Bare     string         // a refusal without a code
 }
 
-// An attacker is mallory at work.
+// An attacker sends requests as mallory.
 type attacker struct {
 	order
 
 	web      *http.Client // from another address than bob's
 	requests atomic.Int64
-	fresh    atomic.Int64 // numbers that were not used before
-	mu       sync.Mutex
-	answers  map[string]int
-	bare     string
+	fresh    atomic.Int64 // source of unused numbers
+
+	mu      sync.Mutex
+	answers map[string]int
+	bare    string
 }
 
-// away dials from an address of its own, so that limits by address do not hit bob.
+// away dials from another address than bob's, so that limits by address do not affect bob.
 var away = &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: patience}
 
 func newAttacker(o order) *attacker {
@@ -65,10 +66,10 @@ func newAttacker(o order) *attacker {
 	return a
 }
 
-// attackerEnv makes the test binary an attacker.
+// attackerEnv is an environment variable that turns the test binary into an attacker.
 const attackerEnv = "FAIRTEST_ATTACKER"
 
-// obey reads an order from stdin, carries it out until stdin ends, and writes a report.
+// obey reads an order from stdin, carries it out until the end of stdin, and writes a report to stdout.
 func obey() error {
 	in := json.NewDecoder(os.Stdin)
 	_, _ = fmt.Println("ready")
@@ -94,8 +95,8 @@ func obey() error {
 	return json.NewEncoder(os.Stdout).Encode(report{int(a.requests.Load()), a.answers, a.bare})
 }
 
-// give starts an attacker, who obeys until end is called. It is a process of the lowest priority, for a real
-// attacker has a machine of its own.
+// give starts an attacker, which runs until end. The attacker is a process with the lowest priority, because
+// a real attacker uses another machine.
 func (s *scene) give(o order) (end func()) {
 	s.Helper()
 	self, err := os.Executable()
@@ -146,11 +147,12 @@ func (s *scene) give(o order) (end func()) {
 	}
 }
 
-// ask sends a request of mallory's, reads the answer, and counts both.
+// ask sends a request as mallory, reads the answer, and counts both.
 func (s *attacker) ask(ctx context.Context, method, path string, body any) {
 	s.askAs(ctx, s.Tokens[mallory], method, path, body)
 }
 
+// askAs is like ask, but with another token.
 func (s *attacker) askAs(ctx context.Context, token, method, path string, body any) {
 	text, ok := body.([]byte)
 	if !ok && body != nil {
@@ -186,7 +188,7 @@ func (s *attacker) askAs(ctx context.Context, token, method, path string, body a
 	}
 }
 
-// count counts an answer by its status, and a refusal by its code as well.
+// count counts an answer by its status, and a refusal by its status and code.
 func (s *attacker) count(what string, refusal []byte) {
 	var said struct{ Code string }
 	_ = json.Unmarshal(refusal, &said)
@@ -198,7 +200,7 @@ func (s *attacker) count(what string, refusal []byte) {
 	s.answers[strings.TrimSpace(what+" "+said.Code)]++
 }
 
-// loops runs do again and again, so many at a time, until ctx ends.
+// loops runs do again and again in this number of goroutines, and blocks until ctx ends.
 func loops(ctx context.Context, atOnce int, do func(i int)) {
 	var all sync.WaitGroup
 	for i := range atOnce {
@@ -211,7 +213,8 @@ func loops(ctx context.Context, atOnce int, do func(i int)) {
 	all.Wait()
 }
 
-// cheap is the control: as many requests as the attack made, in the same time. Each costs next to nothing.
+// cheap is the control. It sends as many requests as the attack, in the same time, but each request costs
+// almost nothing.
 func (s *attacker) cheap(ctx context.Context) {
 	requests := s.Cheap
 	length := s.Length

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// escaped is a text of which JSON makes 6 bytes for each: near the 64 KiB that a body may have.
+// escaped is a text with 6 bytes of JSON for each byte. It is just below the 64 KiB that a body may have.
 var escaped = strings.Repeat("\u0001", 10_800)
 
 // attacks has a test for each route that costs something.
@@ -46,8 +46,11 @@ var attacks = []attack{
 		},
 	},
 	{
-		name:    "replies in a channel joined 8,000 times",
-		prepare: func(s *scene) { s.post(1, "first"); s.pastMemberships(sized(8000, 100)) },
+		name: "replies in a channel joined 8,000 times",
+		prepare: func(s *scene) {
+			s.post(1, "first")
+			s.pastMemberships(sized(8000, 100))
+		},
 		run: func(ctx context.Context, s *attacker) {
 			loops(ctx, 8, func(int) {
 				body := map[string]any{"content": "x", "replyTo": s.Messages[0]}
@@ -56,21 +59,21 @@ var attacks = []attack{
 		},
 	},
 	{
-		name:    "snapshots by sync with as many channels as there may be, 32 connections",
+		name:    "snapshots by sync with the largest number of channels, 32 connections",
 		prepare: func(s *scene) { s.pile() },
 		run: func(ctx context.Context, s *attacker) {
 			loops(ctx, sized(32, 4), func(int) { s.askAs(ctx, s.Tokens["target"], http.MethodGet, "/api/sync", nil) })
 		},
 	},
 	{
-		name:    "streams with as many channels as there may be, 16 that come again and again",
+		name:    "streams with the largest number of channels, 16 that reconnect again and again",
 		prepare: func(s *scene) { s.pile() },
 		run: func(ctx context.Context, s *attacker) {
 			loops(ctx, 16, func(int) { s.openFor(ctx, s.Tokens["target"], "", 100*time.Millisecond) })
 		},
 	},
 	{
-		name:    "first polls with as many channels as there may be",
+		name:    "first polls with the largest number of channels",
 		prepare: func(s *scene) { s.pile() },
 		run: func(ctx context.Context, s *attacker) {
 			token := s.Tokens["target"]
@@ -78,7 +81,7 @@ var attacks = []attack{
 		},
 	},
 	{
-		name:  "448 connections without a token that are idle",
+		name:  "448 idle connections without a token",
 		files: 512,
 		run: func(ctx context.Context, s *attacker) {
 			s.hold(ctx, sized(600, 100), http.MethodGet, "/healthz", "")
@@ -94,7 +97,7 @@ var attacks = []attack{
 		},
 	},
 	{
-		name: "16 clients that were stopped, and a 17th",
+		name: "16 suspended clients, and a 17th",
 		run: func(ctx context.Context, s *attacker) {
 			var stopped sync.WaitGroup
 			stopped.Go(func() { s.hold(ctx, 16, http.MethodGet, "/api/stream", s.Tokens[mallory]) })
@@ -107,7 +110,7 @@ var attacks = []attack{
 		run:  func(ctx context.Context, s *attacker) { s.flood(ctx, 16) },
 	},
 	{
-		name: "16 streams that read nothing, of large messages",
+		name: "16 streams of large messages that read nothing",
 		run: func(ctx context.Context, s *attacker) {
 			var silent sync.WaitGroup
 			silent.Go(func() { s.hold(ctx, 16, http.MethodGet, "/api/stream?echo=true", s.Tokens[mallory]) })
@@ -116,7 +119,7 @@ var attacks = []attack{
 		},
 	},
 	{
-		name:    "16 resumes that read nothing, of large messages in the log",
+		name:    "16 resumes with large messages in the event log that read nothing",
 		prepare: func(s *scene) { s.post(sized(200, 20), escaped) },
 		restart: true,
 		run: func(ctx context.Context, s *attacker) {
@@ -165,8 +168,11 @@ var attacks = []attack{
 		},
 	},
 	{
-		name:    "rosters and deliveries of 1,000 members, 200 connections",
-		prepare: func(s *scene) { s.crowd(sized(1000, 100)); s.post(1, "first") },
+		name: "rosters and deliveries of 1,000 members, 200 connections",
+		prepare: func(s *scene) {
+			s.crowd(sized(1000, 100))
+			s.post(1, "first")
+		},
 		run: asks(200, 6, func(s *attacker, i int) string {
 			if i%2 == 0 {
 				return "/api/messages/" + s.Messages[0] + "/deliveries?limit=200"
@@ -175,7 +181,7 @@ var attacks = []attack{
 		}),
 	},
 	{
-		name:    "lists of channels that can be joined, 200 connections",
+		name:    "lists of public channels, 200 connections",
 		prepare: func(s *scene) { s.publicChannels(sized(20_000, 100)) },
 		run:     asks(200, 6, func(*attacker, int) string { return "/api/channels?member=any&limit=200" }),
 	},
@@ -187,7 +193,7 @@ var attacks = []attack{
 		},
 	},
 	{
-		name: "metrics and the contract without a token, 64 connections",
+		name: "metrics and OpenAPI without a token, 64 connections",
 		run: func(ctx context.Context, s *attacker) {
 			paths := []string{"/metrics", "/openapi.json"}
 			loops(ctx, sized(64, 4), func(i int) { s.askAs(ctx, "", http.MethodGet, paths[i%2], nil) })
@@ -195,12 +201,12 @@ var attacks = []attack{
 	},
 }
 
-// historyPage is the path of the largest page of mallory's channel.
+// historyPage returns the path of the largest page of the history of mallory's channel.
 func historyPage(s *attacker, _ int) string {
 	return "/api/channels/" + s.Channel + "/messages?limit=200"
 }
 
-// asks are loops of a GET; few of them in the small run.
+// asks returns a run of an attack that sends GET requests in loops, fewer of them in the small run.
 func asks(all, few int, path func(s *attacker, i int) string) func(ctx context.Context, s *attacker) {
 	return func(ctx context.Context, s *attacker) {
 		loops(ctx, sized(all, few), func(i int) { s.ask(ctx, http.MethodGet, path(s, i), nil) })

@@ -1,3 +1,3 @@
-// Package fairtest measures what one user can do to another. In each test one user does the worst that the
-// limits allow, beside a second user who posts and listens.
+// Package fairtest measures how much one user can disturb another. In each test one user attacks as hard as
+// the limits allow, while a second user posts and listens.
 package fairtest

@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	_ "fabric-guild/handlers" // whoever changes it wants these tests to run anew
+	_ "fabric-guild/handlers" // a change of this package must not leave the results of these tests cached
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/guildtest"
 )
@@ -34,10 +34,10 @@ func TestMain(m *testing.M) {
 	os.Exit(program.Main(m, config.EnvPrefix))
 }
 
-// most is how many MiB a server may hold in the small run, whose attacks are small as well.
+// most is how many MiB a server may use in the small run, with its small attacks.
 const most = 200
 
-// sized is how much of something an attack takes: all of it in a measurement, little in the small run.
+// sized returns the size of a part of an attack: all in a measurement, few in the small run.
 func sized(all, few int) int {
 	if *full {
 		return all
@@ -45,8 +45,8 @@ func sized(all, few int) int {
 	return few
 }
 
-// TestFairness lets one user do the worst beside another. Without -fair it asserts counts only: the second
-// user's posts all succeed and arrive, memory stays bounded, and each refusal says why.
+// TestFairness runs all attacks of one user beside a second user. Without -fair it checks only counts: all
+// posts of the second user succeed and arrive, memory stays below a bound, and each refusal has a code.
 func TestFairness(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -69,16 +69,17 @@ func TestFairness(t *testing.T) {
 	}
 }
 
-// A row is what came of an attack.
+// A row has the results of an attack.
 type row struct {
 	name              string
 	control, attacked times
 	requests          int
-	memory            int            // MiB, the most
+	memory            int            // peak in MiB
 	answers           map[string]int // by status and code
 }
 
-// times are how long the second user waited for each thing, and for how many of them in vain.
+// times are how long the second user waited for each post, delivery and connection. failed counts those that
+// failed.
 type times struct {
 	post, delivery, connect []time.Duration
 	failed                  int
@@ -99,7 +100,7 @@ func quantile(all []time.Duration, q float64) time.Duration {
 	return all[int(q*float64(len(all)-1))]
 }
 
-// tell prints the table. The goal is a ratio of at most 2 for the second user's p50.
+// tell prints a table of the results. The goal is a ratio of at most 2 for the second user's p50.
 func tell(t *testing.T, rows []row) {
 	t.Helper()
 	w := tabwriter.NewWriter(t.Output(), 0, 0, 1, ' ', 0)
@@ -114,7 +115,8 @@ func tell(t *testing.T, rows []row) {
 			func(x times) []time.Duration { return x.delivery },
 			func(x times) []time.Duration { return x.connect },
 		} {
-			before, after := of(r.control), of(r.attacked)
+			before := of(r.control)
+			after := of(r.attacked)
 			_, _ = fmt.Fprintf(w, "| %s\t %s\t %s\t", both(before), both(after), ratio(before, after))
 		}
 		tried := r.attacked.failed + len(r.attacked.post) + len(r.attacked.connect)

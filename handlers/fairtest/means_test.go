@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// hold sends a request on each of so many connections, reads no more than the head of the answer, and keeps
-// the connections until ctx ends.
+// hold sends a request on each of this number of connections. It reads only the headers of the answers, and
+// keeps the connections until ctx ends.
 func (s *attacker) hold(ctx context.Context, connections int, method, path, token string) {
 	var all sync.WaitGroup
 	for range connections {
@@ -30,7 +30,7 @@ func (s *attacker) hold(ctx context.Context, connections int, method, path, toke
 	all.Wait()
 }
 
-// begin sends a request on a connection whose system buffers little, and counts the status of the answer.
+// begin sends a request on a connection with a small receive buffer, and counts the status of the answer.
 func (s *attacker) begin(ctx context.Context, method, path, token string) (net.Conn, error) {
 	conn, err := away.DialContext(ctx, "tcp", s.Addr)
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *attacker) begin(ctx context.Context, method, path, token string) (net.C
 	return conn, nil
 }
 
-// holdHTTP2 is hold with streams of one HTTP/2 connection.
+// holdHTTP2 is like hold, but with streams of one HTTP/2 connection.
 func (s *attacker) holdHTTP2(ctx context.Context, streams int, path string) {
 	t := &http.Transport{DialContext: away.DialContext, Protocols: new(http.Protocols)}
 	t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}
@@ -138,7 +138,7 @@ func (s *attacker) openFor(ctx context.Context, token, after string, length time
 	_, _ = io.Copy(io.Discard, lines)
 }
 
-// flood sends bytes on open streams as quickly as they are taken.
+// flood sends bytes on open streams as fast as the server accepts them.
 func (s *attacker) flood(ctx context.Context, streams int) {
 	garbage := []byte(strings.Repeat("x", 64<<10))
 	var all sync.WaitGroup

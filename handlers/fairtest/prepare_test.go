@@ -8,13 +8,13 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// crowd fills mallory's channel with members.
+// crowd adds members to mallory's channel.
 func (s *scene) crowd(members int) {
 	s.Helper()
 	s.Channel = s.create(mallory, map[string]any{"memberUserIds": names(members)})
 }
 
-// exec changes the database past the server, for what would take minutes through it.
+// exec changes the database directly. With requests, such changes would take minutes.
 func (s *scene) exec(sql string, args ...any) {
 	s.Helper()
 	if _, err := dbtest.Connect(s, s.url).Exec(s.Context(), sql, args...); err != nil {
@@ -22,8 +22,9 @@ func (s *scene) exec(sql string, args ...any) {
 	}
 }
 
-// pastMemberships lets mallory have joined and left the channel so often, which takes 20 ms a time by the
-// rate limit, while a stream of hers was open. In the end she is a member.
+// pastMemberships makes this number of past memberships of mallory in her channel, as if she had joined and
+// left while one of her streams was open. The rate limit would allow one such change every 20 ms. In the end
+// she is a member.
 func (s *scene) pastMemberships(n int) {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.Context())
@@ -33,7 +34,7 @@ func (s *scene) pastMemberships(n int) {
 		s.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	// The rows lie above the last number that was given out, so nobody reads them until that is moved.
+	// The rows are above the last assigned number, so nobody reads them until that number moves.
 	const leave = `
 		UPDATE members SET left_seq = pg_sequence_last_value('events_seq'::regclass) + 1
 		WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL`
@@ -54,7 +55,7 @@ func (s *scene) pastMemberships(n int) {
 	s.exec(`ANALYZE channels, members, events`)
 }
 
-// pile gives the target as many memberships as there may be: up to the limit, if there is one.
+// pile gives the target the largest number of memberships that the limit allows, if there is a limit.
 func (s *scene) pile() {
 	s.Helper()
 	const limit, unlimited, few = 5000, 100_000, 200
@@ -91,7 +92,7 @@ func (s *scene) memberships(n int) {
 	s.exec(`ANALYZE channels, members, events`)
 }
 
-// publicChannels are some that mallory could join.
+// publicChannels makes channels that mallory could join.
 func (s *scene) publicChannels(n int) {
 	s.Helper()
 	const fill = `

@@ -21,23 +21,26 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// The users. mallory attacks; bob posts and listens.
-const mallory, bob = "mallory", "bob"
+// The users. mallory attacks. bob posts and listens.
+const (
+	mallory = "mallory"
+	bob     = "bob"
+)
 
-// patience is how long the second user waits for one thing. What takes longer has failed.
+// patience is how long the second user waits for one step. A step that takes longer has failed.
 const patience = 10 * time.Second
 
-// An attack is the worst that a user can do in one way.
+// An attack is one way in which a user may disturb others as much as possible.
 type attack struct {
 	name   string
 	args   []string // of the server
-	files  int      // that the server may open; 0: as many as the tests
-	center bool     // the tokens are Center's, which takes its time
-	// prepare makes what the attack needs. It is not measured.
+	files  int      // the server's limit of open files; 0: the limit of the tests
+	center bool     // Center checks the tokens, and answers slowly
+	// prepare makes everything that the attack needs. It is not measured.
 	prepare func(s *scene)
-	// restart has the server start anew after that, with nothing in memory.
+	// restart restarts the server after prepare, so that its memory is empty.
 	restart bool
-	// run goes on until ctx ends. It counts what it asks for by ask.
+	// run attacks until ctx ends. It counts its requests with ask.
 	run func(ctx context.Context, s *attacker)
 }
 
@@ -51,6 +54,7 @@ type scene struct {
 	report    report // of all attacks so far
 }
 
+// measure runs an attack and its control, and returns the results. In the small run it checks them.
 func measure(t *testing.T, a attack) row {
 	t.Helper()
 	s := &scene{T: t, url: dbtest.New(t)}
@@ -72,10 +76,12 @@ func measure(t *testing.T, a attack) row {
 	defer stop()
 	b := s.listen(home)
 	defer b.cancel()
-	s.phase(b, 200*time.Millisecond, nil) // warm
-	rounds, length := 1, 300*time.Millisecond
+	s.phase(b, 200*time.Millisecond, nil) // warm up
+	rounds := 1
+	length := 300 * time.Millisecond
 	if *full {
-		rounds, length = 2, *phase
+		rounds = 2
+		length = *phase
 	}
 	for range rounds {
 		before := s.report.Requests
@@ -97,7 +103,7 @@ func measure(t *testing.T, a attack) row {
 			r.attacked.failed, len(r.attacked.post))
 	}
 	if r.memory > most {
-		t.Errorf("got %d MiB, want %d at most", r.memory, most)
+		t.Errorf("got %d MiB, want at most %d", r.memory, most)
 	}
 	if s.report.Bare != "" {
 		t.Errorf("got a refusal without a code: %s", s.report.Bare)
@@ -105,7 +111,7 @@ func measure(t *testing.T, a attack) row {
 	return r
 }
 
-// launch starts the server, as it is by default but for the log.
+// launch starts the server with the default settings, except for the log level.
 func (s *scene) launch(a attack) {
 	s.Helper()
 	state := guildtest.StateDir(s)
@@ -153,7 +159,8 @@ func (s *scene) create(user string, body map[string]any) string {
 
 func (s *scene) createAt(user string, body map[string]any) (id, cursor string) {
 	s.Helper()
-	if body["guildId"] = "g1"; body["name"] == nil {
+	body["guildId"] = "g1"
+	if body["name"] == nil {
 		body["name"] = "channel"
 	}
 	if body["xType"] == nil {
@@ -188,7 +195,7 @@ func (s *scene) post(messages int, content string) {
 
 var resident = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+)`)
 
-// watchMemory notes the most that the server holds, until stop is called.
+// watchMemory sets most to the server's peak memory in MiB, until stop.
 func (s *scene) watchMemory(most *int) (stop func()) {
 	end := make(chan struct{})
 	var watching sync.WaitGroup
@@ -221,7 +228,7 @@ type listener struct {
 	cancel  context.CancelFunc
 }
 
-// listen opens the stream on which bob hears himself.
+// listen opens a stream on which bob gets his own messages. It blocks until the stream is ready.
 func (s *scene) listen(channel string) *listener {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.Context())
@@ -230,7 +237,7 @@ func (s *scene) listen(channel string) *listener {
 	ready := make(chan struct{})
 	go func() {
 		first := sync.OnceFunc(func() { close(ready) })
-		for ctx.Err() == nil { // whatever ends it
+		for ctx.Err() == nil { // reconnect after any error
 			_ = b.stream(ctx, s.Tokens[bob], func(line string) bool {
 				first()
 				if _, rest, ok := strings.Cut(line, `"content":"number `); ok {
@@ -248,12 +255,12 @@ func (s *scene) listen(channel string) *listener {
 	select {
 	case <-ready:
 	case <-time.After(guildtest.Patience):
-		s.Fatal("got no stream for the second user")
+		s.Fatal("the second user got no stream")
 	}
 	return b
 }
 
-// stream reads a stream as long as more says so.
+// stream opens a stream and reads it until more returns false.
 func (b *listener) stream(ctx context.Context, token string, more func(line string) bool) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.s.Base+"/api/stream?echo=true", nil)
 	if err != nil {
@@ -267,7 +274,7 @@ func (b *listener) stream(ctx context.Context, token string, more func(line stri
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("got %d for a stream", answer.StatusCode)
+		return fmt.Errorf("got %d for a stream, want 200", answer.StatusCode)
 	}
 	lines := bufio.NewScanner(answer.Body)
 	for lines.Scan() {
@@ -278,7 +285,7 @@ func (b *listener) stream(ctx context.Context, token string, more func(line stri
 	return errors.Join(lines.Err(), io.EOF)
 }
 
-// phase lets bob post, listen and connect anew while an attacker obeys an order. It returns how long he
+// phase lets bob post, listen and reconnect while an attacker carries out an order. It returns how long bob
 // waited.
 func (s *scene) phase(b *listener, length time.Duration, o *order) (got times) {
 	s.Helper()
@@ -296,7 +303,7 @@ func (s *scene) phase(b *listener, length time.Duration, o *order) (got times) {
 		b.post(&got)
 		<-time.After(10 * time.Millisecond)
 		if got.failed >= least {
-			break // it is locked up: no need to wait for more
+			break // the server hangs, so more posts would only take time
 		}
 	}
 	end()
@@ -304,7 +311,7 @@ func (s *scene) phase(b *listener, length time.Duration, o *order) (got times) {
 	return got
 }
 
-// settle waits until bob's posts are as quick as ever, for patience at most.
+// settle blocks until bob's posts are fast again, at most for patience.
 func (s *scene) settle(b *listener) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		var got times
@@ -315,6 +322,7 @@ func (s *scene) settle(b *listener) {
 	}
 }
 
+// post posts a message as bob and waits until it arrives on his stream.
 func (b *listener) post(got *times) {
 	number := strconv.FormatInt(b.s.fresh.Add(1), 10)
 	ctx, cancel := context.WithTimeout(b.s.Context(), patience)
@@ -345,7 +353,8 @@ func (b *listener) post(got *times) {
 		select {
 		case heard := <-b.heard:
 			if heard == number {
-				got.post, got.delivery = append(got.post, took), append(got.delivery, time.Since(began))
+				got.post = append(got.post, took)
+				got.delivery = append(got.delivery, time.Since(began))
 				return
 			}
 		case <-ctx.Done():
@@ -355,7 +364,7 @@ func (b *listener) post(got *times) {
 	}
 }
 
-// connect is a client of bob's that comes anew, on a connection of its own. With Center its token is new.
+// connect opens a stream as a new client of bob, on a new connection. With Center it uses a new token.
 func (b *listener) connect(got *times) {
 	token := b.s.Tokens[bob]
 	if b.s.fake != nil {

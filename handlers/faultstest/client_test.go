@@ -18,7 +18,7 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// onDatabase starts a server on a database that it shares with others.
+// onDatabase starts a server with a database on the cluster that all tests share.
 func onDatabase(t *testing.T, args ...string) *guildtest.Node {
 	t.Helper()
 	return program.Start(t, guildtest.StateDir(t), append(args, "-database-url", dbtest.New(t))...)
@@ -27,7 +27,7 @@ func onDatabase(t *testing.T, args ...string) *guildtest.Node {
 // A dialler makes a client's connections, and remembers the latest one.
 type dialler struct {
 	net.Dialer
-	wrap func(net.Conn) net.Conn // nil: as it is
+	wrap func(net.Conn) net.Conn // wraps each connection; may be nil
 
 	mu     sync.Mutex
 	latest net.Conn
@@ -53,7 +53,7 @@ func (d *dialler) conn() net.Conn {
 	return d.latest
 }
 
-// reader is one whose connections the dialler makes.
+// reader returns a function that starts a reader. The dialler makes the reader's connections.
 func (d *dialler) reader(n *guildtest.Node, user string) func(l *guildtest.Load) *guildtest.Reader {
 	return func(l *guildtest.Load) *guildtest.Reader { return l.ListenOver(user, n.Base, d.dial) }
 }
@@ -63,7 +63,7 @@ func (d *dialler) held(n *guildtest.Node) bool {
 	return n.Connections()[d.conn().LocalAddr().(*net.TCPAddr).Port]
 }
 
-// Of some clients nothing comes any more, not even an acknowledgement; later they are back.
+// Some clients send nothing any more, not even TCP acknowledgements. Later they come back.
 func TestClientsVanish(t *testing.T) {
 	t.Parallel()
 	n := onDatabase(t)
@@ -73,20 +73,19 @@ func TestClientsVanish(t *testing.T) {
 		silence(t, d.conn())
 	}
 	began := time.Now()
-	s.l.AwaitMore(100, guildtest.Recovery) // nobody else waits for them
+	s.l.AwaitMore(100, guildtest.Recovery) // the other clients must not wait for them
 	s.l.StopWriting()
 	s.holds()
-	guildtest.Eventually(t, "the server lets go of who has vanished", 2*guildtest.Patience, func() bool {
-		return !gone[0].held(n) && !gone[1].held(n) && !gone[2].held(n)
-	})
-	t.Logf("let go of after %v", time.Since(began).Round(time.Second))
+	guildtest.Eventually(t, "the server closes the connections of vanished clients", 2*guildtest.Patience,
+		func() bool { return !gone[0].held(n) && !gone[1].held(n) && !gone[2].held(n) })
+	t.Logf("the server closed the connections after %v", time.Since(began).Round(time.Second))
 	for _, d := range gone {
-		_ = d.conn().Close() // they notice, and come back
+		_ = d.conn().Close() // makes the client reconnect
 	}
 	s.end()
 }
 
-// A throttle lets so many bytes through every tenth of a second, and all once it is opened.
+// A throttle reads at most rate bytes every tenth of a second. While open is true, it reads without a limit.
 type throttle struct {
 	net.Conn
 	rate int
@@ -101,32 +100,38 @@ func (c throttle) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// Two clients read slowly, and their systems buffer next to nothing. Who takes something all the time keeps
-// the stream; who takes next to nothing is cut in the end, and resumes.
+// Two clients read slowly, and their systems have almost no buffer. The client that reads 10 KB a second
+// keeps its stream. The server cuts the client that reads almost nothing, and that client resumes later.
 func TestClientsReadSlowly(t *testing.T) {
 	t.Parallel()
 	n := onDatabase(t)
 	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
+		return c.Control(func(fd uintptr) {
+			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10)
+		})
 	}}
 	var open atomic.Bool
 	open.Store(true)
 	by := func(rate int) *dialler {
 		return &dialler{Dialer: small, wrap: func(c net.Conn) net.Conn { return throttle{c, rate, &open} }}
 	}
-	stuck, slow := by(1), by(1<<10)
+	stuck := by(1)
+	slow := by(1 << 10)
 	s := begin(t, n, stuck.reader(n, "dave"), slow.reader(n, "erin"))
 	open.Store(false)
-	for i := range 800 { // together far more than all buffers between them hold
-		if status, err := s.l.Post(n.Base(), s.l.Channels[0], fmt.Sprint("large ", i, strings.Repeat("x", 12<<10))); status != http.StatusCreated || err != nil {
+	for i := range 800 { // in all much more than the buffers between server and client hold
+		content := fmt.Sprint("large ", i, strings.Repeat("x", 12<<10))
+		status, err := s.l.Post(n.Base(), s.l.Channels[0], content)
+		if status != http.StatusCreated || err != nil {
 			t.Fatalf("got %d and %v for a post, want 201", status, err)
 		}
 	}
 	s.l.StopWriting()
 	s.holds()
-	guildtest.Eventually(t, "who takes next to nothing is cut", 2*guildtest.Patience, func() bool { return !stuck.held(n) })
+	guildtest.Eventually(t, "the server cuts the client that reads almost nothing", 2*guildtest.Patience,
+		func() bool { return !stuck.held(n) })
 	if !slow.held(n) {
-		t.Error("got an end of the stream of who takes 10 KB a second, want that it goes on")
+		t.Error("the stream of the client that reads 10 KB a second ended, want it to continue")
 	}
 	open.Store(true)
 	s.end()
@@ -150,33 +155,38 @@ func TestClientDrops(t *testing.T) {
 	}
 }
 
-// What a client sends on its stream is nobody's business: the stream goes on.
+// A little that a client sends on its stream is ignored. Too much ends the stream, and the client resumes.
 func TestClientSendsGarbage(t *testing.T) {
 	t.Parallel()
 	for _, transport := range []string{"auto", "r3labs"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			n, d := onDatabase(t, "-transport", transport), &dialler{}
-			s := begin(t, n, d.reader(n, "dave"))
-			for _, garbage := range []io.Reader{
-				io.LimitReader(rand.Reader, 1<<20),
-				strings.NewReader("\r\n\r\n\x00\xff"),
-				strings.NewReader(strings.Repeat("GET /api/me HTTP/1.1\r\nHost: localhost\r\n\r\n", 100)),
-				strings.NewReader("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-				io.LimitReader(rand.Reader, 1<<20),
-			} {
-				// What does not fit is the system's to hold back, and no matter here.
+			var dave *guildtest.Reader
+			s := begin(t, n, func(l *guildtest.Load) *guildtest.Reader {
+				dave = d.reader(n, "dave")(l)
+				return dave
+			})
+			send := func(garbage io.Reader) {
+				// What does not fit is the system's to hold back, and does not matter here.
 				_ = d.conn().SetWriteDeadline(time.Now().Add(time.Second))
 				_, _ = io.Copy(d.conn(), garbage)
 				s.l.AwaitMore(20, guildtest.Recovery)
 			}
+			send(strings.NewReader("\r\n\r\n\x00\xff"))
+			send(strings.NewReader(strings.Repeat("GET /api/me HTTP/1.1\r\nHost: localhost\r\n\r\n", 50)))
+			send(strings.NewReader("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
 			s.holds()
+			send(io.LimitReader(rand.Reader, 1<<20))
+			if transport == "auto" {
+				dave.Await("the end of the stream", func(got guildtest.Record) bool { return got.Ends > 0 })
+			}
 			s.end()
 		})
 	}
 }
 
-// Clients open 2,000 streams and close them, in every way there is.
+// Clients open 2,000 streams and close them in all possible ways.
 func TestClientsComeAndGo(t *testing.T) {
 	t.Parallel()
 	const streams, users, atOnce = 2000, 50, 20
@@ -213,10 +223,10 @@ func comeAndGo(addr, token string, way int) error {
 	_ = conn.SetDeadline(time.Now().Add(guildtest.Recovery))
 	request := "GET /api/stream HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 	if way == 0 {
-		request = request[:len(request)-2] // of which the end never comes
+		request = request[:len(request)-2] // the end of the request never comes
 	}
 	if _, err := io.WriteString(conn, request); err != nil || way <= 1 {
-		return err // without a look at the answer
+		return err // the client does not read the answer
 	}
 	head := make([]byte, len("HTTP/1.1 200 OK"))
 	if _, err := io.ReadFull(conn, head); err != nil || string(head) != "HTTP/1.1 200 OK" {
@@ -226,7 +236,7 @@ func comeAndGo(addr, token string, way int) error {
 	case 3:
 		return conn.(*net.TCPConn).SetLinger(0) // a reset
 	case 4:
-		return conn.(*net.TCPConn).CloseWrite() // half of it first
+		return conn.(*net.TCPConn).CloseWrite() // closes only one direction first
 	}
 	return nil
 }

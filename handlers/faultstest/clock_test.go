@@ -11,11 +11,13 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// The clocks of the server and of Postgres are set forth and back, each by itself. What is ordered is ordered
-// by the log's numbers, what is waited for passes by the monotonic clock; tokens end by the server's clock.
+// The test sets the clocks of the server and of Postgres forward and back, separately. Nothing breaks,
+// because the numbers of the event log define the order, and all waits use the monotonic clock. Only the
+// lifetime of a token depends on the server's clock.
 func TestClocksJump(t *testing.T) {
 	t.Parallel()
-	server, postgres := guildtest.NewClock(t), guildtest.NewClock(t)
+	server := guildtest.NewClock(t)
+	postgres := guildtest.NewClock(t)
 	state := guildtest.StateDir(t)
 	n := server.Program(program).Start(t, state, "-postgres-bin", postgres.Postgres())
 	stdout, _, _ := program.Run(t, nil, "token", "-state", state, "-ttl", "1h", "alice")
@@ -25,7 +27,7 @@ func TestClocksJump(t *testing.T) {
 	said := n.WatchReadiness()
 	for _, jump := range []struct {
 		server, postgres time.Duration
-		token            int // what one of an hour is answered
+		token            int // status for a token that is valid for an hour
 	}{
 		{2 * time.Hour, 0, http.StatusUnauthorized},
 		{2 * time.Hour, 2 * time.Hour, http.StatusUnauthorized},
@@ -34,7 +36,9 @@ func TestClocksJump(t *testing.T) {
 	} {
 		server.Set(jump.server)
 		postgres.Set(jump.postgres)
-		guildtest.Eventually(t, "the server's clock is set", guildtest.Recovery, func() bool { return n.Get("/api/me", hour, nil) == jump.token })
+		guildtest.Eventually(t, "the server's clock is set", guildtest.Recovery, func() bool {
+			return n.Get("/api/me", hour, nil) == jump.token
+		})
 		guildtest.Eventually(t, "Postgres' clock is set", guildtest.Recovery, func() bool {
 			var now time.Time
 			if err := postmaster.QueryRow(t.Context(), `SELECT now()`).Scan(&now); err != nil {
@@ -45,7 +49,7 @@ func TestClocksJump(t *testing.T) {
 		s.recovered()
 	}
 	s.said(said, guildtest.Ready)
-	signal(t, syscall.SIGKILL, n.Postmaster()) // its next life begins before the last one
+	signal(t, syscall.SIGKILL, n.Postmaster()) // by its clock, Postgres starts again before its last start
 	s.refused()
 	s.recovered()
 	s.holds()

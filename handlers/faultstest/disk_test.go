@@ -7,14 +7,15 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// Postgres has no room for rows, and then none for its own log, without which it does not run.
+// First Postgres has no space for rows. Then it has no space for its write-ahead log, and without that it
+// does not run.
 func TestDiskIsFull(t *testing.T) {
 	t.Parallel()
 	s := begin(t, program.StartOnDisk(t, 160))
 	said := s.n.WatchReadiness()
 	makeRoom := s.n.FillDisk()
 	s.n.AwaitLog(`level=ERROR msg="request failed" .* error="the database is unavailable: its disk is full: make room there`)
-	s.n.AwaitReadiness("changes_refused") // streams and reads go on
+	s.n.AwaitReadiness("changes_refused") // streams and reads still work
 	makeRoom()
 	s.recovered()
 	s.said(said, guildtest.Ready, "changes_refused")
@@ -23,7 +24,7 @@ func TestDiskIsFull(t *testing.T) {
 	admin := dbtest.Connect(t, s.n.Superuser("postgres"))
 	makeRoom = s.n.FillDisk()
 	for err := error(nil); err == nil; {
-		_, err = admin.Exec(t.Context(), `SELECT pg_switch_wal()`) // begins a new file
+		_, err = admin.Exec(t.Context(), `SELECT pg_switch_wal()`) // begins a new file of the write-ahead log
 	}
 	s.n.AwaitReadiness("database_unavailable")
 	s.n.AwaitLog(`level=ERROR msg=postgres line=".*FATAL: .*No space left on device"`)

@@ -1,3 +1,3 @@
-// Package faultstest has one test for each thing that goes wrong in a deployment. Each runs the program under
-// load, does the harm, and holds what every stream saw against what was acknowledged.
+// Package faultstest has one test for each fault of a deployment. Each test runs the program under load,
+// causes the fault, and compares the messages of every stream with the acknowledged posts.
 package faultstest

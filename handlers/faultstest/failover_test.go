@@ -11,7 +11,7 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// Postgres fails over to a standby that had stopped following.
+// Postgres fails over to a standby that has stopped following.
 func TestFailoverToAStaleStandby(t *testing.T) {
 	t.Parallel()
 	failover(t, func(t *testing.T, primary *pgrun.Postgres, settings []string) (*pgrun.Postgres, func()) {
@@ -24,8 +24,9 @@ func TestFailoverToAStaleStandby(t *testing.T) {
 		}
 		exec(`ALTER SYSTEM SET primary_conninfo = ''`)
 		exec(`SELECT pg_reload_conf()`)
+		const query = `SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)`
 		guildtest.Eventually(t, "the standby does not follow any more", guildtest.Recovery, func() (lags bool) {
-			if err := admin.QueryRow(t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)`).Scan(&lags); err != nil {
+			if err := admin.QueryRow(t.Context(), query).Scan(&lags); err != nil {
 				t.Fatal(err)
 			}
 			return lags
@@ -34,7 +35,7 @@ func TestFailoverToAStaleStandby(t *testing.T) {
 	})
 }
 
-// Postgres is replaced by a copy of its data directory that was taken earlier.
+// An older copy of its data directory replaces Postgres.
 func TestFailoverToAnOldCopy(t *testing.T) {
 	t.Parallel()
 	failover(t, func(t *testing.T, primary *pgrun.Postgres, settings []string) (*pgrun.Postgres, func()) {
@@ -42,9 +43,12 @@ func TestFailoverToAnOldCopy(t *testing.T) {
 	})
 }
 
-// failover replaces Postgres by what replica makes, and then promotes, which lacks the latest events. Those are
-// lost, whatever anybody does; every stream is told so, and begins anew.
-func failover(t *testing.T, replica func(t *testing.T, primary *pgrun.Postgres, settings []string) (pg *pgrun.Postgres, promote func())) {
+// failover replaces Postgres with the one that replica makes, and promotes it. The new Postgres lacks the
+// latest events, so these are lost. Every stream gets a reset that says so, and starts again.
+func failover(
+	t *testing.T,
+	replica func(t *testing.T, primary *pgrun.Postgres, settings []string) (pg *pgrun.Postgres, promote func()),
+) {
 	t.Helper()
 	primary, l, n := overNetwork(t)
 	s := begin(t, n)

@@ -22,11 +22,11 @@ type link struct {
 	proxy *toxiproxy.Proxy
 }
 
-// newLink leads to a Postgres at an address.
+// newLink makes a link to a Postgres at an address.
 func newLink(t *testing.T, addr string) *link {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	l := &link{t, toxiproxy.NewProxy(server, "postgres", "127.0.0.1:0", addr)}
+	l := &link{t: t, proxy: toxiproxy.NewProxy(server, "postgres", "127.0.0.1:0", addr)}
 	if err := l.proxy.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,8 @@ func newLink(t *testing.T, addr string) *link {
 	return l
 }
 
-// spoil has each direction of the link do something, to connections that are there and to new ones.
+// spoil adds a toxic to both directions of the link. It affects existing and new connections. heal removes
+// the toxic.
 func (l *link) spoil(toxic, attributes string) (heal func()) {
 	l.t.Helper()
 	for _, direction := range []string{"upstream", "downstream"} {
@@ -46,7 +47,7 @@ func (l *link) spoil(toxic, attributes string) (heal func()) {
 	return func() { l.proxy.Toxics.ResetToxics(l.t.Context()) }
 }
 
-// overNetwork starts a server that reaches its Postgres over a link.
+// overNetwork starts a Postgres, a link, and a server that uses the Postgres through the link.
 func overNetwork(t *testing.T) (*pgrun.Postgres, *link, *guildtest.Node) {
 	t.Helper()
 	listen, addr := dbtest.ListenTCP(t)
@@ -87,10 +88,10 @@ func TestNetworkIsSlow(t *testing.T) {
 
 func TestNetworkIsDelayed(t *testing.T) { silent(t, "latency", `"latency": 2500`) }
 
-// Whatever is sent is taken and goes nowhere; connections can be made, and lead nowhere.
+// The network accepts all data and all new connections, but passes nothing on.
 func TestNetworkSwallowsAll(t *testing.T) { silent(t, "timeout", `"timeout": 0`) }
 
-// silent is a network through which no answer comes in time.
+// silent tests a network through which no answer comes in time.
 func silent(t *testing.T, toxic, attributes string) {
 	t.Parallel()
 	_, l, n := overNetwork(t)
@@ -104,21 +105,22 @@ func silent(t *testing.T, toxic, attributes string) {
 	s.end()
 }
 
-// All connections are dead, and nobody has told the server; new ones work.
+// All connections are dead, but the server gets no sign of that. New connections work.
 func TestNetworkIsHalfOpen(t *testing.T) {
 	t.Parallel()
 	listen, addr := dbtest.ListenTCP(t)
 	dbtest.NewCluster(t, listen...)
 	g := newGateway(t, addr)
-	s := begin(t, program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.TCPURL(g.listener.Addr().String())))
+	url := dbtest.TCPURL(g.listener.Addr().String())
+	s := begin(t, program.Start(t, guildtest.StateDir(t), "-database-url", url))
 	g.forget()
 	s.recovered()
 	s.holds()
 	s.end()
 }
 
-// A server is not to wait at its start for a Postgres that takes the connection and says nothing: a firewall, or
-// a machine that hangs.
+// At its start, a server must not wait long for a Postgres that accepts the connection and says nothing. The
+// cause may be a firewall, or a machine that hangs.
 func TestNetworkSwallowsAllAtTheStart(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -128,9 +130,13 @@ func TestNetworkSwallowsAllAtTheStart(t *testing.T) {
 	defer func() { _ = silent.Close() }()
 	url := "postgres://guild:" + guildtest.Sesame + "@" + silent.Addr().String() + "/guild?sslmode=disable"
 	began := time.Now()
-	_, stderr, code := program.Run(t, nil, "serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", url)
-	if took := time.Since(began); code != 1 || !guildtest.IsOneLine(stderr) || strings.Contains(stderr, guildtest.Sesame) || took > time.Minute ||
+	_, stderr, code := program.Run(t, nil,
+		"serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", url)
+	if took := time.Since(began); code != 1 || took > time.Minute {
+		t.Errorf("got exit %d after %v, want 1 within a minute", code, took)
+	}
+	if !guildtest.IsOneLine(stderr) || strings.Contains(stderr, guildtest.Sesame) ||
 		!strings.Contains(stderr, "it does not answer in time") {
-		t.Errorf("got exit %d and %q after %v, want 1 and a line without a password that says what is wrong, within a minute", code, stderr, took)
+		t.Errorf("got %q on stderr, want one line that says what is wrong, without the password", stderr)
 	}
 }

@@ -15,10 +15,10 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// cannotRead begins the line of a server that cannot read the log.
+// cannotRead matches the beginning of the log line of a server that cannot read the event log.
 const cannotRead = `level=ERROR msg="the log cannot be read, streams wait" error="the database is unavailable: `
 
-// onCluster starts a server on a Postgres that is not its own.
+// onCluster starts a Postgres, and a server that uses it.
 func onCluster(t *testing.T, settings ...string) (*pgrun.Postgres, *guildtest.Node) {
 	t.Helper()
 	pg := dbtest.NewCluster(t, settings...)
@@ -39,18 +39,19 @@ func TestPostgresIsKilled(t *testing.T) {
 	s.holds()
 	got := s.readers[0].Record()
 	if a, b, _ := strings.Cut(got.Frames[0].ID, "."); a == "" || strings.HasPrefix(got.Cursor, a+".") {
-		t.Errorf("got ids from %s.%s to %s, want an epoch for each life of Postgres", a, b, got.Cursor)
+		t.Errorf("got ids from %s.%s to %s, want a new epoch after each start of Postgres", a, b, got.Cursor)
 	}
 	s.end()
 }
 
-// Postgres ends all its processes then, and recovers.
+// When a backend is killed, Postgres ends all its processes and recovers.
 func TestBackendIsKilled(t *testing.T) {
 	t.Parallel()
 	pg, n := onCluster(t)
 	s := begin(t, n)
 	var pid int
-	const busy = `SELECT pid FROM pg_stat_activity WHERE usename = $1 AND pid <> pg_backend_pid() ORDER BY state_change DESC LIMIT 1`
+	const busy = `SELECT pid FROM pg_stat_activity WHERE usename = $1 AND pid <> pg_backend_pid()
+		ORDER BY state_change DESC LIMIT 1`
 	if err := dbtest.Connect(t, pg.URL()).QueryRow(t.Context(), busy, pgrun.Owner).Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +69,9 @@ func TestPostgresStandsStill(t *testing.T) {
 	t.Parallel()
 	pg, n := onCluster(t)
 	s := begin(t, n)
-	signal(t, syscall.SIGSTOP, pg.Pid()) // first, so that it has no more children
+	signal(t, syscall.SIGSTOP, pg.Pid()) // first stop the parent, so that it starts no more children
 	all := family(t, pg.Pid())
-	t.Cleanup(func() { // it could not be stopped otherwise
+	t.Cleanup(func() { // a suspended Postgres would not shut down
 		for _, pid := range all {
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
@@ -108,7 +109,7 @@ func signal(t *testing.T, s syscall.Signal, pids ...int) {
 	}
 }
 
-// family is a process and its children.
+// family returns the ids of a process and its children.
 func family(t *testing.T, pid int) []int {
 	t.Helper()
 	children, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(pid) + "/children")
@@ -123,15 +124,16 @@ func family(t *testing.T, pid int) []int {
 	return all
 }
 
-// Others take all connections that Postgres has, and the server's end.
+// Other clients take all connections of Postgres, and the server's connections end.
 func TestPostgresIsOutOfConnections(t *testing.T) {
 	t.Parallel()
 	pg, n := onCluster(t, "max_connections=16")
 	s := begin(t, n)
 	admin := dbtest.Connect(t, pg.URLFor(pgrun.Superuser, "postgres"))
 	var held []*pgx.Conn
-	guildtest.Eventually(t, "others have them all", guildtest.Recovery, func() bool {
-		const cut = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name <> 'other' AND usename = $1`
+	guildtest.Eventually(t, "other clients have all connections", guildtest.Recovery, func() bool {
+		const cut = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE application_name <> 'other' AND usename = $1`
 		var left int
 		if err := admin.QueryRow(t.Context(), cut, pgrun.Owner).Scan(&left); err != nil {
 			t.Fatal(err)
@@ -147,9 +149,10 @@ func TestPostgresIsOutOfConnections(t *testing.T) {
 	})
 	s.n.AwaitReadiness("database_unavailable")
 	s.n.AwaitLog(cannotRead + `all of its connections are taken: raise max_connections, or lower pool_max_conns`)
-	_, stderr, code := program.Run(t, nil, "serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", pg.URL())
+	_, stderr, code := program.Run(t, nil,
+		"serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", pg.URL())
 	if code != 1 || !guildtest.IsOneLine(stderr) || !strings.Contains(stderr, "raise max_connections") {
-		t.Errorf("another server: got exit %d and %q, want 1 and a line with what to do", code, stderr)
+		t.Errorf("another server: got exit %d and %q, want 1 and one line that says what to do", code, stderr)
 	}
 	for _, conn := range held {
 		_ = conn.Close(t.Context())
@@ -159,7 +162,7 @@ func TestPostgresIsOutOfConnections(t *testing.T) {
 	s.end()
 }
 
-// Somebody holds a lock that every post needs, for longer than a post waits.
+// Another client holds a lock that every post needs, for longer than a post waits.
 func TestPostgresIsLocked(t *testing.T) {
 	t.Parallel()
 	pg, n := onCluster(t)
@@ -172,7 +175,7 @@ func TestPostgresIsLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.n.AwaitLog(`error="the database is unavailable: a lock was not had in time: pg_stat_activity and pg_locks show who holds it`)
-	s.n.AwaitReadiness("log_stale") // reading it waits for the lock, too
+	s.n.AwaitReadiness("log_stale") // reading the event log waits for the lock too
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

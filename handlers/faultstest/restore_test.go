@@ -10,7 +10,8 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A dump is restored while the server runs, on the same Postgres: into a database that takes the place of the first.
+// An operator restores a dump while the server runs, on the same Postgres, into a new database that replaces
+// the old one.
 func TestRestoredIntoANewDatabase(t *testing.T) {
 	t.Parallel()
 	restored(t, func(t *testing.T, pg *pgrun.Postgres, restore func(args ...string)) {
@@ -24,7 +25,8 @@ func TestRestoredIntoANewDatabase(t *testing.T) {
 	})
 }
 
-// The same into the database itself. pg_restore may run into a deadlock with the server's own statements.
+// An operator restores a dump into the existing database. pg_restore may get into a deadlock with the
+// server's statements.
 func TestRestoredInPlace(t *testing.T) {
 	t.Parallel()
 	restored(t, func(_ *testing.T, _ *pgrun.Postgres, restore func(args ...string)) {
@@ -32,15 +34,16 @@ func TestRestoredInPlace(t *testing.T) {
 	})
 }
 
-// restored restores a dump that lacks the latest events. Those are lost, whatever anybody does; every stream is told
-// so, and misses nothing that is posted from then on.
+// restored restores a dump that lacks the latest events, so these are lost. Every stream gets a reset that
+// says so, and misses no later message.
 func restored(t *testing.T, replace func(t *testing.T, pg *pgrun.Postgres, restore func(args ...string))) {
 	t.Helper()
 	pg, n := onCluster(t)
 	s := begin(t, n)
 	var bin string
-	if err := dbtest.Connect(t, pg.URLFor(pgrun.Superuser, "postgres")).
-		QueryRow(t.Context(), `SELECT setting FROM pg_config WHERE name = 'BINDIR'`).Scan(&bin); err != nil {
+	admin := dbtest.Connect(t, pg.URLFor(pgrun.Superuser, "postgres"))
+	const binDir = `SELECT setting FROM pg_config WHERE name = 'BINDIR'`
+	if err := admin.QueryRow(t.Context(), binDir).Scan(&bin); err != nil {
 		t.Fatal(err)
 	}
 	tool := func(name string, args ...string) {

@@ -11,17 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// silence has the system drop every segment that comes for a connection, unacknowledged: to its peer, this
-// side has vanished from the network, without FIN or RST. A connection that is closed stays as it is.
+// silence makes the system drop every incoming segment of a connection without an acknowledgement. For its
+// peer, this side has vanished from the network without FIN or RST. silence does nothing if the connection is
+// closed.
 func silence(t *testing.T, conn net.Conn) {
 	t.Helper()
 	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0} // take no byte of any segment
+	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0} // accept no byte of any segment
+	program := &unix.SockFprog{Len: 1, Filter: &drop}
 	e := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, program)
 	})
 	if errors.Is(e, net.ErrClosed) {
 		return
@@ -31,7 +33,7 @@ func silence(t *testing.T, conn net.Conn) {
 	}
 }
 
-// A gateway forwards connections to an address, and may forget them.
+// A gateway forwards connections to an address. It can forget them.
 type gateway struct {
 	t        *testing.T
 	listener net.Listener
@@ -83,8 +85,8 @@ func newGateway(t *testing.T, upstream string) *gateway {
 	return g
 }
 
-// forget silences all connections for good; new ones are forwarded as before. So does a firewall that was
-// restarted, or a machine whose address another one took over.
+// forget silences all existing connections for good. The gateway still forwards new connections. This happens
+// in practice when a firewall restarts, or when another machine takes over an address.
 func (g *gateway) forget() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -16,17 +16,18 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// soakEnv is how long TestSoak goes on; a few seconds without it.
+// soakEnv is an environment variable with the duration of TestSoak. Without it, the test takes a few seconds.
 const soakEnv = "FABRIC_GUILD_SOAK"
 
-// ringEvents is how many recent events a server keeps at most.
+// ringEvents is the largest number of recent events that a server keeps.
 const ringEvents = 16384
 
-// A sample is what a server that is under a steady load holds at a moment.
+// A sample has the resources of a server under steady load at one moment.
 type sample struct {
 	at                     time.Duration
 	posts                  int
-	lag, pending           int // of the slowest stream, of the horizon: in numbers of the log
+	lag                    int // of the slowest stream, in numbers of the event log
+	pending                int // events after the horizon, in numbers of the event log
 	files, goroutines, mib int
 }
 
@@ -40,7 +41,7 @@ func (s sample) row() []string {
 
 var columns = []string{"seconds", "posts", "stream_lag", "horizon_lag", "files", "goroutines", "rss_mib"}
 
-// 500 streams, each of them in six channels, hear 50 posts a second. Memory is flat once the ring of recent
+// 500 streams, each in six channels, get 50 posts a second. Memory must not grow after the ring of recent
 // events is full.
 func TestSoak(t *testing.T) {
 	t.Parallel()
@@ -48,7 +49,8 @@ func TestSoak(t *testing.T) {
 	duration := 3 * time.Second
 	if v := os.Getenv(soakEnv); v != "" {
 		var err error
-		if duration, err = time.ParseDuration(v); err != nil {
+		duration, err = time.ParseDuration(v)
+		if err != nil {
 			t.Fatalf("%s: %v", soakEnv, err)
 		}
 	}
@@ -70,7 +72,14 @@ func TestSoak(t *testing.T) {
 	for time.Since(began) < duration {
 		<-tick.C
 		v := n.Vitals()
-		s := sample{at: time.Since(began), posts: l.Counts().Acknowledged, lag: l.Lag(), files: v.Files, goroutines: int(n.Metric("go_goroutines")), mib: v.Memory}
+		s := sample{
+			at:         time.Since(began),
+			posts:      l.Counts().Acknowledged,
+			lag:        l.Lag(),
+			files:      v.Files,
+			goroutines: int(n.Metric("go_goroutines")),
+			mib:        v.Memory,
+		}
 		if err := log.QueryRow(t.Context(), `SELECT last - horizon FROM log_horizon()`).Scan(&s.pending); err != nil {
 			t.Fatal(err)
 		}
@@ -79,23 +88,26 @@ func TestSoak(t *testing.T) {
 	l.Finish()
 	l.VerifyMany(readers)
 	tell(t, samples)
-	most := func(s []sample) int { return slices.MaxFunc(s, func(a, b sample) int { return a.mib - b.mib }).mib }
-	if got := most(samples); got > 160 {
-		t.Errorf("got %d MiB, want 160 at most", got)
+	most := func(s []sample) int {
+		return slices.MaxFunc(s, func(a, b sample) int { return a.mib - b.mib }).mib
 	}
-	// The server keeps recent events, up to a number of them: until then it has a reason to grow.
+	if got := most(samples); got > 160 {
+		t.Errorf("got %d MiB, want at most 160", got)
+	}
+	// Until the ring is full, memory may grow.
 	full := slices.IndexFunc(samples, func(s sample) bool { return s.posts > ringEvents })
 	if steady := samples[max(0, full):]; full >= 0 && len(steady) > 10 {
 		if a, b := most(steady[:len(steady)/2]), most(steady[len(steady)/2:]); b > a+8 {
-			t.Errorf("got %d MiB in the end, want it flat after %d", b, a)
+			t.Errorf("got %d MiB in the second half, want no growth after %d in the first", b, a)
 		}
 	}
 	l.HangUp()
-	guildtest.Eventually(t, "the server closes the connections of clients who are gone", guildtest.Patience, func() bool { return len(n.Connections()) == 0 })
+	guildtest.Eventually(t, "the server closes the connections of clients that are gone", guildtest.Patience,
+		func() bool { return len(n.Connections()) == 0 })
 	n.AwaitGoroutines(quiet)
 }
 
-// tell logs a table of some samples, and writes all of them to soak.csv.
+// tell logs a table with some samples, and writes all samples to soak.csv.
 func tell(t *testing.T, samples []sample) {
 	t.Helper()
 	path := filepath.Join(t.ArtifactDir(), "soak.csv")

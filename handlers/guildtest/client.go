@@ -11,18 +11,20 @@ import (
 	"strings"
 )
 
-// The default keeps two idle connections, and dials more than it uses: a server that stops waits for those.
+// client keeps many idle connections. The default client keeps only two, and dials more connections than it
+// uses. A server that stops would wait for the unused ones.
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
-// Call sends a request and, when it succeeds, decodes the answer into out, unless that is nil. A body is
-// marshalled, but a json.RawMessage goes out as it is. The token may be empty. An error is that of a server
-// that did not answer, or of an answer that is not as expected; a call takes Patience at most.
+// Call sends a request. If the status is below 300 and out is not nil, Call decodes the answer into out. It
+// encodes body as JSON, but sends a json.RawMessage unchanged. body may be nil and token empty. Call returns
+// an error if the server does not answer within Patience, or if out does not fit the answer.
 func Call(ctx context.Context, method, url, token string, body, out any) (status int, err error) {
 	var b []byte
 	if raw, ok := body.(json.RawMessage); ok {
 		b = raw
 	} else if body != nil {
-		if b, err = json.Marshal(body); err != nil {
+		b, err = json.Marshal(body)
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -41,18 +43,23 @@ func Call(ctx context.Context, method, url, token string, body, out any) (status
 		return 0, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	if b, err = io.ReadAll(answer.Body); err == nil && out != nil && answer.StatusCode < 300 {
+	b, err = io.ReadAll(answer.Body)
+	if err == nil && out != nil && answer.StatusCode < 300 {
 		err = json.Unmarshal(b, out)
 	}
 	return answer.StatusCode, err
 }
 
-// unavailable reports whether a status is the server's without its database, or a proxy's without its server.
+// unavailable reports whether a server without its database, or a proxy without its server, sent this status.
 func unavailable(status int) bool {
-	return status == http.StatusServiceUnavailable || status == http.StatusBadGateway || status == http.StatusGatewayTimeout
+	switch status {
+	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
-// Get is a Call of the server, which must answer: anything else ends the test.
+// Get calls the server with GET and returns the status. An error ends the test.
 func (n *Node) Get(path, token string, out any) (status int) {
 	n.t.Helper()
 	status, err := Call(n.t.Context(), http.MethodGet, n.Base()+path, token, nil, out)
@@ -62,19 +69,19 @@ func (n *Node) Get(path, token string, out any) (status int) {
 	return status
 }
 
-// Token makes a token with the program's command, which works whether or not the server runs. It must not be
-// in the log.
+// Token makes a token with the command "token". The command works even if the server does not run. At the end
+// of the test, the token must not be in the log.
 func (n *Node) Token(user string) string {
 	n.t.Helper()
 	return n.Tokens(user)[0]
 }
 
-// Tokens are a Token for each user.
+// Tokens makes a Token for each user.
 func (n *Node) Tokens(users ...string) []string {
 	n.t.Helper()
 	stdout, stderr, code := n.program.Run(n.t, nil, append([]string{"token", "-state", n.state}, users...)...)
 	if code != 0 {
-		n.t.Fatalf("got exit %d and %q for a token", code, stderr)
+		n.t.Fatalf("got exit %d and %q from the command token, want 0", code, stderr)
 	}
 	tokens := strings.Fields(stdout)
 	n.secrets = append(n.secrets, tokens...)
@@ -83,7 +90,8 @@ func (n *Node) Tokens(users ...string) []string {
 
 var printed = regexp.MustCompile(`(?m)^  (?:a|two) (\w+): +((?:.*\\\n)*.*)$`)
 
-// Printed is the command for something that the server prints when it is ready, after the one for tokens.
+// Printed returns a command that the server prints when it is ready, with CHANNEL_ID replaced. The command
+// for tokens comes before it.
 func (n *Node) Printed(what, channel string) string {
 	commands := map[string]string{}
 	for _, m := range printed.FindAllStringSubmatch(n.Log(), -1) {
@@ -92,11 +100,17 @@ func (n *Node) Printed(what, channel string) string {
 	return commands["tokens"] + "\n" + strings.ReplaceAll(commands[what], "CHANNEL_ID", channel)
 }
 
-// Shell begins a script as a person would who copied it: in a shell, and not in the server's directory. out
-// is all of its output, and ended gets its error once; it is killed with the test.
+// Shell starts a script in a shell, like a person who copied it, and outside the server's directory. out
+// collects stdout and stderr. ended gets the result of the script once. At the end of the test the script is
+// killed.
 func (n *Node) Shell(script string) (out *Text, ended <-chan error) {
-	cmd, out, done := exec.CommandContext(n.t.Context(), "sh", "-c", script), &Text{}, make(chan error, 1)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", n.program.Environment(nil), out, out
+	out = &Text{}
+	done := make(chan error, 1)
+	cmd := exec.CommandContext(n.t.Context(), "sh", "-c", script)
+	cmd.Dir = "/"
+	cmd.Env = n.program.Environment(nil)
+	cmd.Stdout = out
+	cmd.Stderr = out
 	go func() { done <- cmd.Run() }()
 	return out, done
 }

@@ -3,7 +3,6 @@ package guildtest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,28 +13,31 @@ import (
 	"time"
 )
 
-// A Clock is the time of day of some processes. It is set while they run, as a machine's clock is; how fast time
-// passes does not change.
+// A Clock is the time of day of some processes. A test can set it while they run, like the clock of a
+// machine. The speed of time does not change.
 type Clock struct {
 	t    testing.TB
 	dir  string
-	file string // its offset, in seconds
+	file string // contains the offset in seconds
 }
 
-// NewClock is a clock that is right.
+// NewClock returns a clock with the correct time.
 func NewClock(t testing.TB) *Clock {
 	t.Helper()
 	dir := StateDir(t)
-	c := &Clock{t, dir, filepath.Join(dir, "offset")}
+	c := &Clock{t: t, dir: dir, file: filepath.Join(dir, "offset")}
 	c.Set(0)
 	return c
 }
 
-// Set puts the clock so far ahead of the right time, or behind it.
+// Set sets the clock ahead of the correct time by offset, or behind it if offset is negative.
 func (c *Clock) Set(offset time.Duration) {
 	c.t.Helper()
 	next := c.file + ".next"
-	c.must(errors.Join(os.WriteFile(next, fmt.Appendf(nil, "%+d\n", int(offset.Seconds())), 0o600), os.Chmod(next, 0o644), os.Rename(next, c.file)))
+	content := fmt.Appendf(nil, "%+d\n", int(offset.Seconds()))
+	c.must(os.WriteFile(next, content, 0o600))
+	c.must(os.Chmod(next, 0o644))
+	c.must(os.Rename(next, c.file))
 }
 
 func (c *Clock) must(err error) {
@@ -45,7 +47,7 @@ func (c *Clock) must(err error) {
 	}
 }
 
-// follow is added to the program.
+// follow is a file that Program adds to the program.
 const follow = `package main
 
 import (
@@ -66,8 +68,8 @@ func init() {
 }
 `
 
-// Program is the program, built anew to go by this clock. Go asks the kernel for the time with no library in
-// between, so it is package time that is changed.
+// Program builds the program again, so that it uses this clock. Go asks the kernel for the time without a
+// library that could be replaced. So Program changes package time with an overlay.
 func (c *Clock) Program(p Program) Program {
 	c.t.Helper()
 	root, err := exec.CommandContext(c.t.Context(), "go", "list", "-f", "{{.Root}}", "time").Output()
@@ -79,10 +81,14 @@ func (c *Clock) Program(p Program) Program {
 	c.must(err)
 	for _, change := range [][2]string{
 		{"\nimport (\n", "\nimport (\n\t\"sync/atomic\"\n"},
-		{"\nfunc Now() Time {\n\tsec, nsec, mono := runtimeNow()\n", "\nvar Offset atomic.Int64\n\nfunc Now() Time {\n\tsec, nsec, mono := runtimeNow()\n\tsec += Offset.Load()\n"},
+		{
+			"\nfunc Now() Time {\n\tsec, nsec, mono := runtimeNow()\n",
+			"\nvar Offset atomic.Int64\n\nfunc Now() Time {\n" +
+				"\tsec, nsec, mono := runtimeNow()\n\tsec += Offset.Load()\n",
+		},
 	} {
 		if bytes.Count(source, []byte(change[0])) != 1 {
-			c.t.Skipf("%s is not as in Go 1.26: change it in another way", path)
+			c.t.Skipf("%s differs from Go 1.26: adapt the changes in this function", path)
 		}
 		source = bytes.Replace(source, []byte(change[0]), []byte(change[1]), 1)
 	}
@@ -92,16 +98,20 @@ func (c *Clock) Program(p Program) Program {
 	b, err := json.Marshal(map[string]any{"Replace": map[string]string{
 		path: replaced, filepath.Join(strings.TrimSpace(string(module)), "follow.go"): added,
 	}})
-	c.must(errors.Join(err, os.WriteFile(overlay, b, 0o600), os.WriteFile(replaced, source, 0o600),
-		os.WriteFile(added, fmt.Appendf(nil, follow, c.file), 0o600)))
+	c.must(err)
+	c.must(os.WriteFile(overlay, b, 0o600))
+	c.must(os.WriteFile(replaced, source, 0o600))
+	c.must(os.WriteFile(added, fmt.Appendf(nil, follow, c.file), 0o600))
 	p.Path = filepath.Join(c.dir, "fabric-guild")
-	if out, err := exec.CommandContext(c.t.Context(), "go", "build", "-overlay", overlay, "-o", p.Path, "fabric-guild").CombinedOutput(); err != nil {
+	build := exec.CommandContext(c.t.Context(), "go", "build", "-overlay", overlay, "-o", p.Path, "fabric-guild")
+	if out, err := build.CombinedOutput(); err != nil {
 		c.t.Fatalf("build the program: %v\n%s", err, out)
 	}
 	return p
 }
 
-// Postgres is a directory of binaries, for -postgres-bin, of which the server goes by this clock.
+// Postgres returns a directory of Postgres binaries for -postgres-bin. Their server uses this clock. Without
+// libfaketime or Postgres, the method skips the test.
 func (c *Clock) Postgres() (bin string) {
 	c.t.Helper()
 	lib, _ := filepath.Glob("/usr/lib*/*/faketime/libfaketime.so.1")
@@ -110,13 +120,18 @@ func (c *Clock) Postgres() (bin string) {
 		servers = append(servers, path)
 	}
 	if len(lib) == 0 || len(servers) == 0 {
-		c.t.Skip("Postgres' clock is set by libfaketime: install it (Debian: libfaketime)")
+		c.t.Skip("to set the clock of Postgres, this test needs Postgres and libfaketime (Debian: libfaketime)")
 	}
 	server := slices.Max(servers)
 	bin = filepath.Join(c.dir, "bin")
-	script := fmt.Sprintf("#!/bin/sh\nLD_PRELOAD=%s FAKETIME_TIMESTAMP_FILE='%s' FAKETIME_CACHE_DURATION=1 DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 exec %s \"$@\"\n",
+	script := fmt.Sprintf("#!/bin/sh\nLD_PRELOAD=%s FAKETIME_TIMESTAMP_FILE='%s' FAKETIME_CACHE_DURATION=1 "+
+		"DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 exec %s \"$@\"\n",
 		lib[0], c.file, server)
-	c.must(errors.Join(os.Mkdir(bin, 0o711), os.Chmod(bin, 0o755), os.WriteFile(filepath.Join(bin, "postgres"), []byte(script), 0o600),
-		os.Chmod(filepath.Join(bin, "postgres"), 0o755), os.Symlink(filepath.Join(filepath.Dir(server), "initdb"), filepath.Join(bin, "initdb"))))
+	wrapper := filepath.Join(bin, "postgres")
+	c.must(os.Mkdir(bin, 0o711))
+	c.must(os.Chmod(bin, 0o755))
+	c.must(os.WriteFile(wrapper, []byte(script), 0o600))
+	c.must(os.Chmod(wrapper, 0o755))
+	c.must(os.Symlink(filepath.Join(filepath.Dir(server), "initdb"), filepath.Join(bin, "initdb")))
 	return bin
 }

@@ -16,15 +16,15 @@ import (
 	"fabric-guild/db/dbtest"
 )
 
-// A Program is the real one, built for the tests of a binary.
+// A Program is the real program, built once for a test binary.
 type Program struct {
 	Path string
 
 	envPrefix string
 }
 
-// Main builds the program of this module, runs the tests with dbtest.Main, and then removes the program. What
-// the environment has under envPrefix, or for a database, the program does not get to see. The result is for
+// Main builds the program of this module, runs the tests with dbtest.Main, and then removes the program. The
+// program does not get DATABASE_URL or the environment variables that begin with envPrefix. The result is for
 // os.Exit:
 //
 //	func TestMain(m *testing.M) { os.Exit(program.Main(m, envPrefix)) }
@@ -35,7 +35,8 @@ func (p *Program) Main(m *testing.M, envPrefix string) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	p.Path, p.envPrefix = filepath.Join(dir, "fabric-guild"), envPrefix
+	p.Path = filepath.Join(dir, "fabric-guild")
+	p.envPrefix = envPrefix
 	if out, err := exec.Command("go", "build", "-o", p.Path, "fabric-guild").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "guildtest: build the program: %v\n%s", err, out)
 		return 1
@@ -43,47 +44,53 @@ func (p *Program) Main(m *testing.M, envPrefix string) int {
 	return dbtest.Main(m)
 }
 
-// Run runs the program to its end, with env on top of the environment. After Patience it is killed, which is
-// the code -1. A secret in what it writes is an error, but for the tokens that it is asked for.
+// Run runs the program and blocks until it ends. env is added to the environment. After Patience Run kills
+// the program, and the exit code is -1. The test fails if the output contains a secret. Only the command
+// token may print tokens.
 func (p Program) Run(t testing.TB, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.Path, args...)
 	var out, errs Text
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.Environment(env), &out, &errs
+	cmd.Env = p.Environment(env)
+	cmd.Stdout = &out
+	cmd.Stderr = &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, code = out.String(), errs.String(), cmd.ProcessState.ExitCode()
+	stdout = out.String()
+	stderr = errs.String()
 	wantNoSecret(t, "stderr", stderr, Sesame)
 	if !slices.Contains(args, "token") {
-		wantNoSecret(t, "stdout", stdout) // contents are what some commands are for
+		wantNoSecret(t, "stdout", stdout) // stdout may have Sesame: some commands print contents
 	}
-	return stdout, stderr, code
+	return stdout, stderr, cmd.ProcessState.ExitCode()
 }
 
-// Tokens of ours are JWTs, and keys are hexadecimal.
+// secretLooks matches tokens, which are JWTs, and keys, which are hexadecimal or PEM.
 var secretLooks = regexp.MustCompile(`\beyJ[\w-]+\.[\w-]+\.[\w-]+|\b[0-9a-f]{64}\b|-----BEGIN [A-Z ]*PRIVATE KEY`)
 
-// wantNoSecret is what every output of the program goes through: no token or key in it, and none of these.
+// wantNoSecret checks an output of the program. The output must not contain a token, a key, or one of the
+// others.
 func wantNoSecret(t testing.TB, where, text string, others ...string) {
 	t.Helper()
 	for _, secret := range append(others, secretLooks.FindAllString(text, -1)...) {
 		if strings.Contains(text, secret) {
-			t.Errorf("got %q in %s, want neither tokens, keys nor contents", secret, where)
+			t.Errorf("got %q in %s, want no tokens, keys or contents", secret, where)
 		}
 	}
 }
 
-// Environment is ours without what would configure the program, and env on top of it.
+// Environment returns the environment of this process with env added, but without variables that configure
+// the program.
 func (p Program) Environment(env []string) []string {
 	return append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, p.envPrefix) || strings.HasPrefix(v, "DATABASE_URL=")
 	}), env...)
 }
 
-// A Text collects what a process writes. It may be read meanwhile.
+// A Text collects the output of a process. Any goroutine may read it while the process writes.
 type Text struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -96,12 +103,12 @@ func (x *Text) Write(p []byte) (int, error) {
 	return x.b.Write(p)
 }
 
-// String is what has been written so far.
+// String returns the output so far.
 func (x *Text) String() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.b.String()
 }
 
-// IsOneLine reports whether an output is a single, whole line.
+// IsOneLine reports whether an output is exactly one complete line.
 func IsOneLine(s string) bool { return strings.Count(s, "\n") == 1 && strings.HasSuffix(s, "\n") }

@@ -11,13 +11,14 @@ import (
 	"testing"
 )
 
-// StartOnDisk is Start with the private Postgres on a disk of its own, of this many MiB, in memory. It mounts
-// that where it may; else the server gets a user and a mount namespace of its own. Where that is forbidden as
-// well the test is skipped.
+// StartOnDisk is like Start, but the private Postgres has its own small disk in memory. size is in MiB. If
+// this process may mount, StartOnDisk mounts the disk. Otherwise it starts the server in a new user and mount
+// namespace. If the system forbids that too, StartOnDisk skips the test.
 func (p Program) StartOnDisk(t testing.TB, size int) *Node {
 	t.Helper()
 	state := StateDir(t)
-	home, options := filepath.Join(state, "postgres"), fmt.Sprintf("size=%dm", size)
+	home := filepath.Join(state, "postgres")
+	options := fmt.Sprintf("size=%dm", size)
 	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -34,10 +35,13 @@ func (p Program) StartOnDisk(t testing.TB, size int) *Node {
 	if !errors.Is(err, syscall.EPERM) {
 		t.Fatal(err)
 	}
-	// Root in a namespace mounts it, and in another one within is a user whom Postgres does not refuse.
-	const script = `mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec unshare --map-user=65534 --map-group=65534 -- "$@"`
+	// In the outer namespace, root mounts the disk. In the inner namespace, the server runs as another user,
+	// because Postgres refuses to run as root.
+	const script = `mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && ` +
+		`exec unshare --map-user=65534 --map-group=65534 -- "$@"`
 	unshare := []string{"--map-root-user", "--mount", "sh", "-c", script, "sh", options, home}
-	if out, err := exec.CommandContext(t.Context(), "unshare", append(unshare, "true")...).CombinedOutput(); err != nil {
+	try := exec.CommandContext(t.Context(), "unshare", append(unshare, "true")...)
+	if out, err := try.CombinedOutput(); err != nil {
 		t.Skipf("a small disk needs root, or user namespaces: %v: %s", err, out)
 	}
 	n := p.Launch(t, state, nil, exec.Command("unshare", append(unshare, p.command(state)...)...))
@@ -45,7 +49,7 @@ func (p Program) StartOnDisk(t testing.TB, size int) *Node {
 	return n
 }
 
-// FillDisk leaves no room for the server's private Postgres.
+// FillDisk fills the disk of the server's private Postgres. makeRoom frees the space again.
 func (n *Node) FillDisk() (makeRoom func()) {
 	n.t.Helper()
 	path := filepath.Join(n.root, n.state, "postgres", "ballast")

@@ -22,24 +22,26 @@ var program guildtest.Program
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
-		fmt.Println("left out by -short")
+		fmt.Println("skipped by -short")
 		return
 	}
 	os.Exit(program.Main(m, config.EnvPrefix))
 }
 
-// The program over TLS, as curl sees it: both transports, a stream that ends in order, a new certificate.
+// curl uses the program over TLS with HTTP/1.1 and HTTP/2. The test also covers a new certificate and the
+// proper end of a stream.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("the client is curl: apt-get install curl")
+		t.Skip("this test needs curl: apt-get install curl")
 	}
 	state := guildtest.StateDir(t)
-	first, second := guildtest.NewPair(), guildtest.NewPair()
+	first := guildtest.NewPair()
+	second := guildtest.NewPair()
 	certFile, keyFile := first.Write(t, state)
 	n := program.Start(t, state, "-database-url", dbtest.New(t), "-tls-cert", certFile, "-tls-key", keyFile)
 	if !strings.HasPrefix(n.Base(), "https://127.0.0.1:") {
-		t.Fatalf("got %s, want an address of TLS", n.Base())
+		t.Fatalf("got the URL %s, want https", n.Base())
 	}
 	trusted := filepath.Join(t.TempDir(), "trusted.pem")
 	trust := func(p guildtest.Pair) {
@@ -54,7 +56,9 @@ func TestTLS(t *testing.T) {
 	}
 	shows := func(out *guildtest.Text, ended <-chan error, want string) {
 		t.Helper()
-		guildtest.Eventually(t, "curl shows "+want, guildtest.Recovery, func() bool { return strings.Contains(out.String(), want) || len(ended) > 0 })
+		guildtest.Eventually(t, "curl shows "+want, guildtest.Recovery, func() bool {
+			return strings.Contains(out.String(), want) || len(ended) > 0
+		})
 		if !strings.Contains(out.String(), want) {
 			t.Fatalf("got %q and %v, want %q", out, <-ended, want)
 		}
@@ -69,9 +73,10 @@ func TestTLS(t *testing.T) {
 		out, ended := curl(s.flag + " -i " + n.Base() + "/api/stream")
 		shows(out, ended, "event: stream.ready\n")
 		shows(out, ended, s.status)
-		streams = append(streams, open{s.flag, out, ended})
+		streams = append(streams, open{name: s.flag, out: out, ended: ended})
 	}
-	out, ended := curl(`-H 'Content-Type: application/json' -d '{"guildId":"g1","name":"ops","xType":"general"}' ` + n.Base() + "/api/channels")
+	out, ended := curl(`-H 'Content-Type: application/json' -d '{"guildId":"g1","name":"ops","xType":"general"}' ` +
+		n.Base() + "/api/channels")
 	shows(out, ended, `"name":"ops"`)
 	for _, s := range streams {
 		shows(s.out, s.ended, "event: channel.joined\n")
@@ -83,7 +88,8 @@ func TestTLS(t *testing.T) {
 		_, ended := curl(n.Base() + "/readyz")
 		return <-ended == nil
 	})
-	stdout, stderr, code := program.Run(t, nil, "admin", "refresh", "-state", state, "-addr", n.Addr(), "-tls-cert", certFile)
+	stdout, stderr, code := program.Run(t, nil,
+		"admin", "refresh", "-state", state, "-addr", n.Addr(), "-tls-cert", certFile)
 	if code != 0 || !strings.Contains(stdout, `"ok":true`) {
 		t.Errorf("admin refresh: got exit %d, %q and %q, want 0", code, stdout, stderr)
 	}
@@ -91,18 +97,20 @@ func TestTLS(t *testing.T) {
 	for _, s := range streams {
 		shows(s.out, s.ended, "event: stream.closing\n")
 		if err := <-s.ended; err != nil {
-			t.Errorf("%s: got %v at the end of the stream, want an end in order", s.name, err)
+			t.Errorf("%s: got %v at the end of the stream, want no error", s.name, err)
 		}
 	}
 }
 
-// More connections than the system allows are no fault: they wait, and the server keeps files for itself. It
-// has raised its limit as far as it may.
+// More connections than the system allows are no fault: the connections wait. The server raises its limit of
+// open files as far as the system allows, and keeps some files for itself.
 func TestMoreConnectionsThanFiles(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
-	n := program.Launch(t, state, nil, exec.Command("sh", "-c", `ulimit -Sn 64; ulimit -Hn 512; exec "$@"`, "sh",
-		program.Path, "-addr", "127.0.0.1:0", "-state", state, "-database-url", dbtest.New(t), "-max-streams", "1000", "-log-level", "debug"))
+	cmd := exec.Command("sh", "-c", `ulimit -Sn 64; ulimit -Hn 512; exec "$@"`, "sh",
+		program.Path, "-addr", "127.0.0.1:0", "-state", state, "-database-url", dbtest.New(t),
+		"-max-streams", "1000", "-log-level", "debug")
+	n := program.Launch(t, state, nil, cmd)
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", n.Pid()))
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +124,7 @@ func TestMoreConnectionsThanFiles(t *testing.T) {
 	}
 	room := files / 8 * 7
 	if want := fmt.Sprint("room_for=", room/8*7); !strings.Contains(n.Log(), want) {
-		t.Errorf("got the log %s, want %s in it", n.Log(), want)
+		t.Errorf("got the log %s, want it to contain %s", n.Log(), want)
 	}
 	var conns []net.Conn
 	for range 600 {
@@ -136,21 +144,21 @@ func TestMoreConnectionsThanFiles(t *testing.T) {
 	}
 	for i := range room {
 		if !answered(conns[i]) {
-			t.Fatalf("got no answer on connection %d, want one on %d of them", i, room)
+			t.Fatalf("got no answer on connection %d, want answers on the first %d", i, room)
 		}
 	}
 	if open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid())); err != nil || len(open) >= files {
-		t.Errorf("got %d files and %v, want some left", len(open), err)
+		t.Errorf("got %d open files and %v, want some files left", len(open), err)
 	}
 	for i := range room {
 		_ = conns[i].Close()
 	}
 	for i := range 600 - room {
 		if !answered(conns[room+i]) {
-			t.Fatalf("got no answer on connection %d, want those answered that waited", room+i)
+			t.Fatalf("got no answer on connection %d, want answers on all connections that waited", room+i)
 		}
 	}
 	if strings.Contains(n.Log(), "too many open files") {
-		t.Error("got a server that ran out of files, want that it never does")
+		t.Error("the server ran out of files")
 	}
 }

@@ -1,5 +1,5 @@
-// Package guildtest runs the program as a process, and checks what was acknowledged against what each stream
-// saw. It knows the program from outside only: its command line, its files, HTTP, and its tables.
+// Package guildtest runs the program as a process. It compares the acknowledged messages with the messages of
+// each stream. It uses the program only from outside: the command line, the files, HTTP, and the tables.
 package guildtest
 
 import (
@@ -10,15 +10,16 @@ import (
 )
 
 const (
-	// Patience is for one step: what takes longer hangs.
+	// Patience is how long one step may take. A step that takes longer hangs.
 	Patience = ssetest.Patience
-	// Recovery is what a deployment may take to be itself again, on a machine that is busy with other things.
+	// Recovery is how long a deployment may take to recover on a busy machine.
 	Recovery = ssetest.Patience
-	// Sesame is in everything that must not reach a log: contents of messages, bad tokens, passwords.
+	// Sesame is a part of everything that must not be in a log: contents of messages, invalid tokens, passwords.
 	Sesame = "open-sesame"
 )
 
-// Eventually waits until a condition holds, and ends the test if it does not within that time.
+// Eventually blocks until a condition holds. If the condition does not hold within the time, Eventually ends
+// the test.
 func Eventually(t testing.TB, what string, within time.Duration, condition func() bool) {
 	t.Helper()
 	deadline := time.After(within)
@@ -28,7 +29,7 @@ func Eventually(t testing.TB, what string, within time.Duration, condition func(
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited %v in vain: %s", within, what)
+			t.Fatalf("timed out after %v: %s", within, what)
 		}
 	}
 }

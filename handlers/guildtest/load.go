@@ -10,16 +10,17 @@ import (
 	"time"
 )
 
-// A Load is channels, writers that post into them, readers that listen, and what became of it. All of its
-// messages are alice's, and contain Sesame. Its methods are for the test's goroutine.
+// A Load has channels, writers that post into the channels, readers that listen, and the results. Alice
+// writes all messages. All contents contain Sesame. Only the test's goroutine may call its methods, unless a
+// method says otherwise.
 type Load struct {
-	Channels []string      // their ids
-	Pause    time.Duration // of a writer before each post; 2 ms leave the machine to the readers, too
+	Channels []string      // ids
+	Pause    time.Duration // of a writer before each post; the default of 2 ms leaves CPU time to the readers
 
 	t       testing.TB
 	node    *Node  // makes the tokens
-	alice   string // her token
-	stop    func() // ends stopped, once
+	alice   string // alice's token
+	stop    func() // closes stopped; may be called several times
 	stopped chan struct{}
 	writers sync.WaitGroup
 	readers []*Reader
@@ -28,29 +29,36 @@ type Load struct {
 	hangUp  context.CancelFunc
 
 	mu     sync.Mutex
-	posted map[string]string // content by cursor, as acknowledged
-	latest []acknowledged    // of each writer
+	posted map[string]string // cursor to content of acknowledged posts
+	latest []acknowledged    // last acknowledged post of each writer
 	counts Counts
-	wrong  int // a status that no post should get
+	wrong  int // a status that no post may get, or 0
 }
 
-// acknowledged is a writer's post.
+// acknowledged is a post of a writer.
 type acknowledged struct {
 	began  time.Time
 	cursor string
 }
 
-// Counts are what became of posts.
+// Counts are the numbers of posts by result.
 type Counts struct {
 	Writers, Acknowledged int
-	Refused               int // with 503, or by a proxy: whether it happened is not known
+	Refused               int // with 503, or by a proxy; the message may be stored or not
 	Failed                int // without an answer
 }
 
-// NewLoad makes six channels of alice, who writes, and bob, carol, dave, erin and more, who listen.
+// NewLoad makes six channels. Alice writes. bob, carol, dave, erin and more are the other members.
 func NewLoad(t testing.TB, n *Node, more ...string) *Load {
 	t.Helper()
-	l := &Load{Pause: 2 * time.Millisecond, t: t, node: n, alice: n.Token("alice"), stopped: make(chan struct{}), posted: map[string]string{}}
+	l := &Load{
+		Pause:   2 * time.Millisecond,
+		t:       t,
+		node:    n,
+		alice:   n.Token("alice"),
+		stopped: make(chan struct{}),
+		posted:  map[string]string{},
+	}
 	l.stop = sync.OnceFunc(func() { close(l.stopped) })
 	l.open, l.hangUp = context.WithCancel(t.Context())
 	t.Cleanup(l.HangUp)
@@ -68,8 +76,8 @@ func NewLoad(t testing.TB, n *Node, more ...string) *Load {
 	return l
 }
 
-// Write starts writers that post, each content once, until the load is finished or the test ends. Each asks
-// base before a post where the server is.
+// Write starts writers. They post each content once, until StopWriting or the end of the test. Before each
+// post, a writer calls base for the URL of the server.
 func (l *Load) Write(writers int, base func() string) {
 	for range writers {
 		l.mu.Lock()
@@ -90,7 +98,7 @@ func (l *Load) Write(writers int, base func() string) {
 				_, cursor, _ := l.post(base(), l.Channels[(i+w)%len(l.Channels)], fmt.Sprintf("%d of %d", i, w))
 				if cursor != "" {
 					l.mu.Lock()
-					l.latest[w] = acknowledged{began, cursor}
+					l.latest[w] = acknowledged{began: began, cursor: cursor}
 					l.mu.Unlock()
 				}
 			}
@@ -98,32 +106,40 @@ func (l *Load) Write(writers int, base func() string) {
 	}
 }
 
-// Counts are those of Write and Post so far.
+// Counts returns the results of all posts so far. Any goroutine may call it.
 func (l *Load) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.counts
 }
 
-// AwaitMore waits until so many posts more have been acknowledged.
+// AwaitMore blocks until this number of further posts has been acknowledged.
 func (l *Load) AwaitMore(posts int, within time.Duration) {
 	l.t.Helper()
 	until := l.Counts().Acknowledged + posts
-	Eventually(l.t, fmt.Sprintf("%d posts more", posts), within, func() bool { return l.Counts().Acknowledged >= until })
+	Eventually(l.t, fmt.Sprintf("%d more posts", posts), within, func() bool {
+		return l.Counts().Acknowledged >= until
+	})
 }
 
-// Recover waits until the server is itself again, for Recovery at most, and returns how long that took: it
-// says that it is ready, each writer began a post since and had it acknowledged, and each reader heard those.
+// Recover blocks until the server has recovered, at most for Recovery, and returns how long that took. The
+// server has recovered when three conditions hold: it says that it is ready, each writer has begun a new post
+// that was acknowledged, and each reader has got those posts.
 func (l *Load) Recover(n *Node) time.Duration {
 	l.t.Helper()
 	began := time.Now()
-	Eventually(l.t, "the server is itself again", Recovery, func() bool {
+	Eventually(l.t, "the server has recovered", Recovery, func() bool {
 		l.mu.Lock()
 		all := slices.Clone(l.latest)
 		l.mu.Unlock()
 		for _, a := range all {
-			if a.began.Before(began) || slices.ContainsFunc(l.readers, func(r *Reader) bool { return before(r.Record().Cursor, a.cursor) }) {
+			if a.began.Before(began) {
 				return false
+			}
+			for _, r := range l.readers {
+				if before(r.Record().Cursor, a.cursor) {
+					return false
+				}
 			}
 		}
 		return n.Readiness() == Ready
@@ -131,21 +147,21 @@ func (l *Load) Recover(n *Node) time.Duration {
 	return time.Since(began)
 }
 
-// HangUp ends all readers, and keeps no connection for later.
+// HangUp ends all readers and closes all idle connections.
 func (l *Load) HangUp() {
 	l.hangUp()
 	l.reading.Wait()
 	client.CloseIdleConnections()
 }
 
-// StopWriting stops the writers.
+// StopWriting stops the writers and blocks until they have ended.
 func (l *Load) StopWriting() {
 	l.stop()
 	l.writers.Wait()
 }
 
-// Finish stops the writers and waits until every reader has seen the last acknowledged message. It is called
-// once, after a post was acknowledged. A status that no post should get is an error.
+// Finish stops the writers and blocks until every reader has got the last acknowledged message. The test must
+// call it only once, and only if a post was acknowledged. The test fails if a post got a wrong status.
 func (l *Load) Finish() {
 	l.t.Helper()
 	l.StopWriting()
@@ -158,7 +174,8 @@ func (l *Load) Finish() {
 	for _, r := range l.readers {
 		r.Await("message "+last, func(got Record) bool { return !before(got.Cursor, last) })
 	}
-	if l.t.Logf("%+v", l.Counts()); l.wrong != 0 {
+	l.t.Logf("%+v", l.Counts())
+	if l.wrong != 0 {
 		l.t.Errorf("got %d for a post, want 201, or 503 while there is no database", l.wrong)
 	}
 }

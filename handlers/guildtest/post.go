@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Post sends a message to the server at base and notes what is known of it. Many may post at the same time.
+// Post sends a message to the server at base and records the result. Any goroutine may call it.
 func (l *Load) Post(base, channel, content string) (status int, err error) {
 	status, _, err = l.post(base, channel, content)
 	return status, err
@@ -22,7 +22,8 @@ func (l *Load) Post(base, channel, content string) (status int, err error) {
 func (l *Load) post(base, channel, content string) (status int, cursor string, err error) {
 	var answer struct{ Cursor string }
 	content = secret(content)
-	status, err = Call(l.t.Context(), http.MethodPost, base+"/api/channels/"+channel+"/messages", l.alice, map[string]any{"content": content}, &answer)
+	url := base + "/api/channels/" + channel + "/messages"
+	status, err = Call(l.t.Context(), http.MethodPost, url, l.alice, map[string]any{"content": content}, &answer)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -39,8 +40,8 @@ func (l *Load) post(base, channel, content string) (status int, cursor string, e
 	return status, answer.Cursor, err
 }
 
-// PostSlowly begins a post whose body is not there yet, and returns when the server waits for it; finish
-// sends it and wants it stored.
+// PostSlowly begins a post without its body, and blocks until the server waits for the body. finish sends the
+// body and wants that the server stores the message.
 func (l *Load) PostSlowly(n *Node, channel, content string) (finish func()) {
 	l.t.Helper()
 	conn, err := net.Dial("tcp", n.Addr())
@@ -51,10 +52,12 @@ func (l *Load) PostSlowly(n *Node, channel, content string) (finish func()) {
 	_ = conn.SetDeadline(time.Now().Add(Patience))
 	content = secret(content)
 	body := fmt.Sprintf(`{"content":%q}`, content)
-	_, _ = fmt.Fprintf(conn, "POST /api/channels/%s/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
-		"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", channel, l.alice, len(body))
+	_, _ = fmt.Fprintf(conn, "POST /api/channels/%s/messages HTTP/1.1\r\nHost: localhost\r\n"+
+		"Authorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+		"Expect: 100-continue\r\n\r\n", channel, l.alice, len(body))
 	answers := bufio.NewReader(conn)
-	if r, err := http.ReadResponse(answers, nil); err != nil || r.StatusCode != http.StatusContinue { // the handler waits for the body now
+	// The server sends 100 when the handler reads the body.
+	if r, err := http.ReadResponse(answers, nil); err != nil || r.StatusCode != http.StatusContinue {
 		l.t.Fatalf("got %v and %v, want 100", r, err)
 	}
 	return func() {
@@ -66,14 +69,14 @@ func (l *Load) PostSlowly(n *Node, channel, content string) (finish func()) {
 			err = json.NewDecoder(r.Body).Decode(&answer)
 		}
 		if err != nil || r.StatusCode != http.StatusCreated {
-			l.t.Fatalf("got %v and %v, want the request in flight finished with 201", r, err)
+			l.t.Fatalf("got %v and %v, want 201 for the running request", r, err)
 		}
 		l.note(answer.Cursor, content)
 	}
 }
 
-// HoldOpen stores a message in a transaction of its own, past the server, that stays open until commit is
-// called.
+// HoldOpen stores a message in a transaction that the test opens itself, without the server. The transaction
+// stays open until commit.
 func (l *Load) HoldOpen(url, content string) (commit func()) {
 	l.t.Helper()
 	ctx := l.t.Context()
@@ -109,11 +112,12 @@ func (l *Load) HoldOpen(url, content string) (commit func()) {
 	}
 }
 
+// note records that a post was acknowledged.
 func (l *Load) note(cursor, content string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posted[cursor] = content
 }
 
-// secret is a content that a log must not have.
+// secret returns content with Sesame, which must not be in a log.
 func secret(content string) string { return Sesame + " " + content }

@@ -10,26 +10,27 @@ import (
 	"time"
 )
 
-// A Node is the program at work as a server.
+// A Node is the program running as a server.
 type Node struct {
 	t       testing.TB
 	program Program
 	cmd     *exec.Cmd
 	state   string
-	root    string // where the server's files are to be seen from here; empty: where they are
+	root    string // root of the server's file system, as this process sees it; empty: the same root
 	stderr  *Text
 	ended   chan struct{}
-	secrets []string // tokens that it was given
+	secrets []string // tokens made for the server
 }
 
-// Start runs a server that logs at the debug level, takes as many changes from a user as they make, and is on
-// a port of its own unless args have an -addr. It returns when the server is ready. See Launch for its end.
+// Start starts a server with the log level debug and without a rate limit. The server gets a free port unless
+// args have -addr. Start blocks until the server is ready. Launch says what happens at the end of the test.
 func (p Program) Start(t testing.TB, state string, args ...string) *Node {
 	t.Helper()
 	command := p.command(state, args...)
 	return p.Launch(t, state, nil, exec.Command(command[0], command[1:]...))
 }
 
+// command returns the command line of a server.
 func (p Program) command(state string, args ...string) []string {
 	if !slices.Contains(args, "-addr") {
 		args = append(args, "-addr", "127.0.0.1:0")
@@ -37,13 +38,15 @@ func (p Program) command(state string, args ...string) []string {
 	return append([]string{p.Path, "-state", state, "-log-level", "debug", "-rate-limit", "0"}, args...)
 }
 
-// Launch runs a command that is the server of this state directory, with env on top of the environment, and
-// returns when it is ready. At the end of the test it is stopped if it still runs, and what it has written is
-// searched for secrets: each is an error.
+// Launch starts a command that is the server of this state directory, and blocks until the server is ready.
+// env is added to the environment. At the end of the test the server is stopped if it still runs. The test
+// fails if the server's output contains a secret.
 func (p Program) Launch(t testing.TB, state string, env []string, cmd *exec.Cmd) *Node {
 	t.Helper()
 	n := &Node{t: t, program: p, cmd: cmd, state: state, stderr: &Text{}, ended: make(chan struct{})}
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.Environment(env), n.stderr, n.stderr
+	cmd.Env = p.Environment(env)
+	cmd.Stdout = n.stderr
+	cmd.Stderr = n.stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +57,12 @@ func (p Program) Launch(t testing.TB, state string, env []string, cmd *exec.Cmd)
 	t.Cleanup(n.close)
 	Eventually(t, "the server is ready", Patience, func() bool { return n.Base() != "" || n.Exited() })
 	if n.Exited() {
-		t.Fatalf("got an exit at the start: %s", n.stderr)
+		t.Fatalf("the server ended at the start: %s", n.stderr)
 	}
 	return n
 }
 
+// close stops the server and checks its log.
 func (n *Node) close() {
 	_ = n.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -66,18 +70,18 @@ func (n *Node) close() {
 	case <-time.After(Patience):
 		_ = n.cmd.Process.Kill()
 		<-n.ended
-		n.t.Error("got a server that ignores SIGTERM, want it stopped")
+		n.t.Error("the server ignored SIGTERM, want it to stop")
 	}
 	log := n.Log()
-	wantNoSecret(n.t, "its log", log, append(n.secrets, Sesame)...)
+	wantNoSecret(n.t, "the server's log", log, append(n.secrets, Sesame)...)
 	if n.t.Failed() {
 		log, _, _ = strings.Cut(log, dumpBegins)
-		n.t.Logf("the server's own words, the last of them:\n%s", log[max(0, len(log)-4000):])
+		n.t.Logf("end of the server's log:\n%s", log[max(0, len(log)-4000):])
 	}
 }
 
-// Restart starts a server that has ended once more, with its state directory and at its address, but with no
-// other arguments. The tokens of the first must not be in the second's log either.
+// Restart starts a server that has ended again, with the same state directory and address, but without its
+// other arguments. The log of the new server must not contain the tokens of the old one.
 func (n *Node) Restart() *Node {
 	n.t.Helper()
 	again := n.program.Start(n.t, n.state, "-addr", n.Addr())
@@ -85,10 +89,11 @@ func (n *Node) Restart() *Node {
 	return again
 }
 
-// ready is in the greeting or, where the log is JSON, in its line.
+// ready matches the server's URL in the greeting, or in a line of a JSON log.
 var ready = regexp.MustCompile(`(?:fabric-guild is ready on |"msg":"ready","url":")(https?://([^/\s"]+)[^\s"]*)["\n]`)
 
-// Base is the server's URL with its prefix, empty as long as it is not ready. It outlives the server.
+// Base returns the server's URL with its prefix. It returns an empty string until the server is ready for the
+// first time. It still returns the URL after the server has ended.
 func (n *Node) Base() string {
 	if m := ready.FindStringSubmatch(n.Log()); m != nil {
 		return m[1]
@@ -96,13 +101,13 @@ func (n *Node) Base() string {
 	return ""
 }
 
-// Addr is the host and port of a server that was ready once.
+// Addr returns the host and port of the server. The server must have been ready once.
 func (n *Node) Addr() string { return ready.FindStringSubmatch(n.Log())[2] }
 
-// Log is what the server has written so far.
+// Log returns the server's output so far.
 func (n *Node) Log() string { return n.stderr.String() }
 
-// Pid is the number of the server's process.
+// Pid returns the server's process id.
 func (n *Node) Pid() int { return n.cmd.Process.Pid }
 
 // Signal sends a signal to the server, which must not have ended.
@@ -113,33 +118,33 @@ func (n *Node) Signal(s syscall.Signal) {
 	}
 }
 
-// Stop has the server end in order, and waits for that.
+// Stop stops the server with SIGTERM, blocks until it has ended, and wants the exit code 0.
 func (n *Node) Stop() {
 	n.t.Helper()
 	n.Signal(syscall.SIGTERM)
 	n.AwaitExit(0)
 }
 
-// Kill ends the server on the spot, and waits for that.
+// Kill kills the server and blocks until it has ended.
 func (n *Node) Kill() {
 	n.t.Helper()
 	n.Signal(syscall.SIGKILL)
 	n.AwaitExit(-1)
 }
 
-// AwaitReady is AwaitReadiness of a server that is to be ready.
+// AwaitReady blocks until the server is ready, at most for Recovery.
 func (n *Node) AwaitReady() {
 	n.t.Helper()
 	n.AwaitReadiness(Ready)
 }
 
-// AwaitReadiness waits until /readyz of the server, which runs, says so; for Recovery at most.
+// AwaitReadiness blocks until /readyz answers want, at most for Recovery. The server must run.
 func (n *Node) AwaitReadiness(want string) {
 	n.t.Helper()
 	Eventually(n.t, "/readyz says "+want, Recovery, func() bool { return n.Readiness() == want })
 }
 
-// AwaitLog waits for a line in the log that matches an expression; for Recovery at most.
+// AwaitLog blocks until the log matches a regular expression, at most for Recovery.
 func (n *Node) AwaitLog(want string) {
 	n.t.Helper()
 	line := regexp.MustCompile(want)
@@ -156,7 +161,8 @@ func (n *Node) Exited() bool {
 	}
 }
 
-// AwaitExit waits for the server's end. Another exit code than this is an error; -1 is an end by a signal.
+// AwaitExit blocks until the server ends. The test fails if the exit code is not want. -1 means that a signal
+// ended the server.
 func (n *Node) AwaitExit(want int) {
 	n.t.Helper()
 	Eventually(n.t, "the server ends", Patience, n.Exited)

@@ -20,56 +20,61 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// A Reader is a client that keeps its cursor and comes back whenever its stream ends.
+// A Reader is a client that keeps its cursor and reconnects when its stream ends.
 type Reader struct {
 	User string
 
 	t     testing.TB
 	token string
-	base  func() string // where to connect next
-	life  time.Duration // what a connection lives at most; 0: until the other side ends it
+	base  func() string // returns the URL for the next connection
+	life  time.Duration // longest life of a connection; 0: until the server ends it
 	http  *http.Client
-	tally *tally // in the place of the record's frames; nil: they are kept
 
-	mu  sync.Mutex
-	got Record
+	mu    sync.Mutex
+	got   Record
+	tally *tally // replaces got.Frames; nil: got.Frames keeps the frames
 }
 
-// A Frame is one of a stream, as it was sent.
+// A Frame is a frame of a stream, as the server sent it.
 type Frame struct{ Event, ID, Data string }
 
-// A Record is what a reader has got until some moment, of all of its streams.
+// A Record is everything that a reader has got so far from all its streams.
 type Record struct {
 	Cursor string
 	Frames []Frame
-	Resets []Frame  // those of them that begin anew
-	Ends   int      // of streams
-	End    error    // how the last one ended; nil: with its body
-	Faults []string // what no server may answer
+	Resets []Frame  // the frames stream.reset
+	Ends   int      // number of streams that ended
+	End    error    // how the last stream ended; nil: with the end of the body
+	Faults []string // answers that no server may give
 }
 
-// Listen starts a reader and waits for its stream. It asks base before each connection where the server is,
-// and ends with the test.
+// Listen starts a reader and blocks until its stream is ready. Before each connection the reader calls base
+// for the URL of the server. The reader ends with the test.
 func (l *Load) Listen(user string, base func() string) *Reader {
 	l.t.Helper()
 	return l.listen(&Reader{User: user, base: base, http: client})
 }
 
-// ListenOver is Listen over connections that dial makes, one for each stream.
-func (l *Load) ListenOver(user string, base func() string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Reader {
+// ListenOver is like Listen, but dial makes the connections, one for each stream.
+func (l *Load) ListenOver(
+	user string, base func() string, dial func(ctx context.Context, network, addr string) (net.Conn, error),
+) *Reader {
 	l.t.Helper()
-	return l.listen(&Reader{User: user, base: base, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}})
+	transport := &http.Transport{DialContext: dial, DisableKeepAlives: true}
+	return l.listen(&Reader{User: user, base: base, http: &http.Client{Transport: transport}})
 }
 
-// ListenBriefly is Listen with a reader that drops each connection at a random moment of this life.
+// ListenBriefly is like Listen, but the reader drops each connection after a random time below life.
 func (l *Load) ListenBriefly(user string, base func() string, life time.Duration) *Reader {
 	l.t.Helper()
 	return l.listen(&Reader{User: user, base: base, life: life, http: client})
 }
 
+// listen starts a reader and blocks until its stream is ready.
 func (l *Load) listen(r *Reader) *Reader {
 	l.t.Helper()
-	if r.t = l.t; r.token == "" {
+	r.t = l.t
+	if r.token == "" {
 		r.token = l.node.Token(r.User)
 	}
 	ctx := l.open
@@ -87,23 +92,26 @@ func (l *Load) listen(r *Reader) *Reader {
 	return r
 }
 
-// Record is what the reader has got so far. It is not changed afterwards.
+// Record returns everything that the reader has got so far. The result does not change later.
 func (r *Reader) Record() Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	got := r.got // frames and faults are only ever appended
-	got.Frames, got.Resets, got.Faults = slices.Clip(got.Frames), slices.Clip(got.Resets), slices.Clip(got.Faults)
+	got := r.got
+	// The reader only appends to these slices. After Clip, an append copies them.
+	got.Frames = slices.Clip(got.Frames)
+	got.Resets = slices.Clip(got.Resets)
+	got.Faults = slices.Clip(got.Faults)
 	return got
 }
 
-// Await waits for a condition on what the reader has got; for Recovery at most.
+// Await blocks until a condition on the reader's record holds, at most for Recovery.
 func (r *Reader) Await(what string, condition func(got Record) bool) {
 	r.t.Helper()
 	Eventually(r.t, r.User+" waits for "+what, Recovery, func() bool { return condition(r.Record()) })
 }
 
-// AwaitClosing waits for the end of a stream that the server drains. Another last frame, and a body that is
-// cut off, are errors.
+// AwaitClosing blocks until the server has drained the stream. The test fails if the last frame is not
+// stream.closing with the reason drain, or if the body was cut off.
 func (r *Reader) AwaitClosing() {
 	r.t.Helper()
 	r.Await("the stream's end", func(got Record) bool { return got.Ends > 0 })
@@ -113,23 +121,24 @@ func (r *Reader) AwaitClosing() {
 		r.t.Errorf("%s: the last frame of the stream (-want +got):\n%s", r.User, diff)
 	}
 	if got.End != nil {
-		r.t.Errorf("%s: got %v after it, want the end of the body", r.User, got.End)
+		r.t.Errorf("%s: got %v after the last frame, want the end of the body", r.User, got.End)
 	}
 }
 
-// Heard reports whether a message with such a content has come.
+// Heard reports whether the reader has got a message that contains content.
 func (r Record) Heard(content string) bool {
 	return slices.ContainsFunc(r.Frames, func(f Frame) bool {
 		return f.Event == "message.created" && strings.Contains(f.Data, content)
 	})
 }
 
-// Messages are what everyone hears alike: a snapshot or an event tells of a channel, as a stream begins.
+// Messages returns only the messages. They are the same for all members. Other events may differ: one reader
+// gets a channel in a snapshot, and another gets an event about it, depending on when its stream began.
 func (r Record) Messages() []Frame {
 	return slices.DeleteFunc(slices.Clone(r.Frames), func(f Frame) bool { return f.Event != "message.created" })
 }
 
-// connect follows one stream to its end.
+// connect opens a stream and blocks until it ends.
 func (r *Reader) connect(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -138,7 +147,7 @@ func (r *Reader) connect(ctx context.Context) {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base()+"/api/stream", nil)
 	if err != nil {
-		return // between two servers
+		return // base may be empty while no server runs
 	}
 	request.Header.Set("Authorization", "Bearer "+r.token)
 	resume := r.Record().Cursor
@@ -176,6 +185,7 @@ func (r *Reader) connect(ctx context.Context) {
 	}
 }
 
+// take records a frame. resume is the cursor with which the stream was opened.
 func (r *Reader) take(f Frame, resume string) {
 	if f.Event == "stream.ready" && resume != "" && !strings.Contains(f.Data, `"resumed":true`) {
 		r.fault("got %s %s, want to resume at %s", f.Event, f.Data, resume)
@@ -183,7 +193,7 @@ func (r *Reader) take(f Frame, resume string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.tally != nil {
-		r.takeLean(f)
+		r.addToTallyLocked(f)
 	} else {
 		r.got.Frames = append(r.got.Frames, f)
 	}
@@ -195,6 +205,7 @@ func (r *Reader) take(f Frame, resume string) {
 	}
 }
 
+// fault records an answer that no server may give.
 func (r *Reader) fault(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

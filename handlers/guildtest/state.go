@@ -13,8 +13,9 @@ import (
 	"fabric-guild/db/pgrun"
 )
 
-// StateDir makes a directory, its name with a space, that the user who runs Postgres in root's place can
-// enter: t.TempDir is closed to them. At the end of the test it is removed when no Postgres is left in it.
+// StateDir makes a directory with a space in its name. Any user can enter it, also the user who runs Postgres
+// for root. Other users cannot enter t.TempDir. At the end of the test StateDir waits until no Postgres uses
+// the directory, and removes it.
 func StateDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fabric guild ")
@@ -33,7 +34,8 @@ func StateDir(t testing.TB) string {
 	return dir
 }
 
-// LockFree reports whether no process of a Postgres is left in a state directory: each holds its lock.
+// LockFree reports whether no process of Postgres is left in a state directory. Each of its processes holds
+// the lock.
 func LockFree(t testing.TB, state string) bool {
 	t.Helper()
 	f, err := os.Open(filepath.Join(state, "postgres-server.lock"))
@@ -47,7 +49,7 @@ func LockFree(t testing.TB, state string) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
 }
 
-// Postmaster is the process of the server's private Postgres, which must run.
+// Postmaster returns the process id of the server's private Postgres. That Postgres must run.
 func (n *Node) Postmaster() int {
 	n.t.Helper()
 	pid, err := strconv.Atoi(n.postmasterFile()[0])
@@ -57,14 +59,17 @@ func (n *Node) Postmaster() int {
 	return pid
 }
 
-// Superuser is the URL by which to administer a database of the server's private Postgres, which must run.
+// Superuser returns the superuser's URL of a database of the server's private Postgres. That Postgres must
+// run.
 func (n *Node) Superuser(database string) string {
 	n.t.Helper()
-	host := strings.ReplaceAll(url.QueryEscape(n.postmasterFile()[4]), "+", "%20") // which is no space to the driver
+	// The driver does not read "+" as a space.
+	host := strings.ReplaceAll(url.QueryEscape(n.postmasterFile()[4]), "+", "%20")
 	return "postgres://" + pgrun.Superuser + "@/" + database + "?host=" + host
 }
 
-// postmasterFile are the lines of postmaster.pid: process, data directory, start, port, sockets' directory.
+// postmasterFile returns the lines of postmaster.pid: process id, data directory, start time, port, directory
+// of the socket.
 func (n *Node) postmasterFile() []string {
 	n.t.Helper()
 	b, err := os.ReadFile(filepath.Join(n.root, n.state, "postgres", "data", "postmaster.pid"))
@@ -73,7 +78,7 @@ func (n *Node) postmasterFile() []string {
 	}
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 5 {
-		n.t.Fatalf("got %q, want the file of a Postgres that runs", b)
+		n.t.Fatalf("got %q in postmaster.pid, want the lines of a running Postgres", b)
 	}
 	return lines
 }

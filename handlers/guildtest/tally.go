@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// A tally is what is kept of a stream's messages where many streams go on for long: how many they are, and a
-// sum over all of them in their order.
+// A tally stands for the messages of a stream. It has their number and a hash of all messages in their order.
+// It saves memory in tests with many long streams.
 type tally struct {
 	count int
 	sum   hash.Hash64
@@ -20,41 +20,45 @@ func newTally() *tally { return &tally{sum: fnv.New64a()} }
 
 func (y *tally) add(cursor, content string) {
 	y.count++
-	_, _ = fmt.Fprintf(y.sum, "%s %s\n", cursor, content) // never fails
+	_, _ = fmt.Fprintf(y.sum, "%s %s\n", cursor, content) // a hash never returns an error
 }
 
 func (y *tally) String() string { return fmt.Sprintf("%d messages (sum %x)", y.count, y.sum.Sum64()) }
 
-// ListenMany starts a reader for each user that keeps no more of its stream than VerifyMany needs.
+// ListenMany starts a reader for each user. These readers keep only what VerifyMany needs.
 func (l *Load) ListenMany(users []string, base func() string) []*Reader {
 	l.t.Helper()
 	var all []*Reader
 	for i, token := range l.node.Tokens(users...) {
-		all = append(all, l.listen(&Reader{User: users[i], base: base, http: client, token: token, tally: newTally()}))
+		r := &Reader{User: users[i], base: base, http: client, token: token, tally: newTally()}
+		all = append(all, l.listen(r))
 	}
 	return all
 }
 
-// VerifyMany is Verify for such readers, where each post was acknowledged: the same messages in the same order.
+// VerifyMany checks readers of ListenMany. Each must have got all messages in order and without a reset. All
+// posts must have been acknowledged.
 func (l *Load) VerifyMany(readers []*Reader) {
 	l.t.Helper()
 	if l.counts.Refused+l.counts.Failed > 0 {
 		l.t.Fatalf("got %+v, want each post acknowledged", l.counts)
 	}
 	want := newTally()
-	for _, cursor := range slices.SortedFunc(maps.Keys(l.posted), func(a, b string) int { return seq(a) - seq(b) }) {
+	cursors := slices.SortedFunc(maps.Keys(l.posted), func(a, b string) int { return seq(a) - seq(b) })
+	for _, cursor := range cursors {
 		want.add(cursor, l.posted[cursor])
 	}
 	for _, r := range readers {
 		r.mu.Lock()
 		if got := r.tally.String(); got != want.String() || len(r.got.Faults)+len(r.got.Resets) > 0 {
-			l.t.Errorf("%s: got %s, faults %v and resets %v, want %s and none", r.User, got, r.got.Faults, r.got.Resets, want)
+			l.t.Errorf("%s: got %s, faults %v and resets %v, want %s, no faults and no resets",
+				r.User, got, r.got.Faults, r.got.Resets, want)
 		}
 		r.mu.Unlock()
 	}
 }
 
-// Lag is how far the slowest reader is behind what was acknowledged, in numbers of the log.
+// Lag returns how many numbers of the event log the slowest reader is behind the last acknowledged post.
 func (l *Load) Lag() int {
 	l.mu.Lock()
 	last := 0
@@ -69,8 +73,8 @@ func (l *Load) Lag() int {
 	return lag
 }
 
-// takeLean adds a frame to the reader's tally. r.mu is held.
-func (r *Reader) takeLean(f Frame) {
+// addToTallyLocked adds a frame to the reader's tally if it is a message.
+func (r *Reader) addToTallyLocked(f Frame) {
 	if f.Event != "message.created" {
 		return
 	}

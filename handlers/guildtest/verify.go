@@ -7,22 +7,27 @@ import (
 	"strings"
 )
 
-// Whole is a key for Verify that compares cursors as they are.
+// Whole is a key for Verify. It compares whole cursors.
 func Whole(cursor string) string { return cursor }
 
-// Number is a key for Verify that compares cursors over restarts of Postgres, where each starts an epoch.
+// Number is a key for Verify. It compares only the numbers of cursors, because each restart of Postgres
+// begins an epoch.
 func Number(cursor string) string { return strconv.Itoa(seq(cursor)) }
 
+// seq returns the number in a cursor.
 func seq(cursor string) int {
 	_, n, _ := strings.Cut(cursor, ".")
 	i, _ := strconv.Atoi(n)
 	return i
 }
 
-// before orders cursors: a later epoch may begin below where an earlier one ended.
+// before reports whether cursor a is before cursor b. It compares epochs first, because a later epoch may
+// begin with a smaller number.
 func before(a, b string) bool {
-	x, y := epoch(a), epoch(b)
-	return x < y || x == y && seq(a) < seq(b)
+	if epoch(a) != epoch(b) {
+		return epoch(a) < epoch(b)
+	}
+	return seq(a) < seq(b)
 }
 
 func epoch(cursor string) int {
@@ -31,9 +36,10 @@ func epoch(cursor string) int {
 	return i
 }
 
-// Verify compares what a reader got with what was acknowledged, after Finish: everything, once, in order, and
-// without a reset. Messages whose post was not answered, or by a 503, may be there, and none else. Cursors are
-// the same when their keys are.
+// Verify compares the messages of a reader with the acknowledged posts. The test must call it after Finish.
+// The reader must have got every acknowledged message, once, in order, and without a reset. A message whose
+// post got no answer, or a 503, may be there too, but no other message. Two cursors are the same if their
+// keys are the same.
 func (l *Load) Verify(r *Reader, key func(cursor string) string) {
 	l.t.Helper()
 	for _, reset := range r.Record().Resets {
@@ -42,9 +48,10 @@ func (l *Load) Verify(r *Reader, key func(cursor string) string) {
 	l.verify(r, key, nil)
 }
 
-// VerifyReset is Verify for a reader whose Postgres was replaced by one that lacks its latest events: it was
-// reset once, for this reason, and what the stream then leaves out is in the history. What earlier epochs have
-// beyond the base is lost, wherever it was acknowledged.
+// VerifyReset is like Verify, but for a Postgres that was replaced by one without the latest events. The
+// reader must have got exactly one reset, with this reason. Messages that its stream leaves out after the
+// reset must be in the history. base is the last cursor that the new Postgres has. Acknowledged messages of
+// earlier epochs after base may be lost.
 func (l *Load) VerifyReset(r *Reader, reason string, base string) {
 	l.t.Helper()
 	resets := r.Record().Resets
@@ -57,7 +64,8 @@ func (l *Load) VerifyReset(r *Reader, reason string, base string) {
 
 	history := map[string]bool{}
 	for _, channel := range l.Channels {
-		for next := ""; ; {
+		next := ""
+		for {
 			var page struct {
 				Items []struct{ Content string }
 				Next  string
@@ -66,18 +74,21 @@ func (l *Load) VerifyReset(r *Reader, reason string, base string) {
 			for _, m := range page.Items {
 				history[m.Content] = true
 			}
-			if next = page.Next; next == "" {
+			next = page.Next
+			if next == "" {
 				break
 			}
 		}
 	}
 	for cursor, content := range l.posted {
 		if !lost(cursor) && !history[content] {
-			l.t.Errorf("%s: got no %q in the history, which was acknowledged as %s", r.User, content, cursor)
+			l.t.Errorf("%s: the history has no %q, which was acknowledged as %s", r.User, content, cursor)
 		}
 	}
 }
 
+// verify compares the messages of a reader with the acknowledged posts. If maybeLost is not nil, messages for
+// which it returns true may be missing.
 func (l *Load) verify(r *Reader, key func(cursor string) string, maybeLost func(cursor string) bool) {
 	l.t.Helper()
 	record := r.Record()
@@ -86,7 +97,9 @@ func (l *Load) verify(r *Reader, key func(cursor string) string, maybeLost func(
 	for _, fault := range record.Faults {
 		l.t.Errorf("%s: %s", r.User, fault)
 	}
-	got, times, last := map[string]string{}, map[string]int{}, 0
+	got := map[string]string{} // key of the cursor to content
+	times := map[string]int{}  // content to number of times
+	last := 0
 	for _, f := range record.Frames {
 		if f.Event == "stream.reset" {
 			last = 0
@@ -99,27 +112,32 @@ func (l *Load) verify(r *Reader, key func(cursor string) string, maybeLost func(
 			l.t.Errorf("%s: %v in %q", r.User, err, f.Data)
 		}
 		if seq(f.ID) <= last {
-			l.t.Errorf("%s: got %s after number %d, want the log's order", r.User, f.ID, last)
+			l.t.Errorf("%s: got %s after number %d, want the order of the event log", r.User, f.ID, last)
 		}
-		if times[m.Content]++; times[m.Content] == 2 {
+		times[m.Content]++
+		if times[m.Content] == 2 {
 			l.t.Errorf("%s: got %q twice", r.User, m.Content)
 		}
-		last, got[key(f.ID)] = seq(f.ID), m.Content
+		last = seq(f.ID)
+		got[key(f.ID)] = m.Content
 	}
 	lost := 0
 	for cursor, content := range l.posted {
 		if got[key(cursor)] == content || maybeLost != nil && maybeLost(cursor) {
 			continue
 		}
-		if lost++; lost <= 3 {
-			l.t.Errorf("%s: got %q as %s, want %q, which was acknowledged", r.User, got[key(cursor)], cursor, content)
+		lost++
+		if lost <= 3 {
+			l.t.Errorf("%s: got %q as %s, want %q, which was acknowledged",
+				r.User, got[key(cursor)], cursor, content)
 		}
 	}
 	if lost > 3 {
 		l.t.Errorf("%s: and %d more", r.User, lost-3)
 	}
-	// Whether a post happened is not known when it was not answered, or by a 503.
+	// If a post got no answer, or a 503, the message may be stored or not.
 	if unknown := l.counts.Refused + l.counts.Failed; len(got) > len(l.posted)+unknown {
-		l.t.Errorf("%s: got %d messages, want %d, and at most %d that were not acknowledged", r.User, len(got), len(l.posted), unknown)
+		l.t.Errorf("%s: got %d messages, want %d, and at most %d more that were not acknowledged",
+			r.User, len(got), len(l.posted), unknown)
 	}
 }

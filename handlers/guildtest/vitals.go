@@ -17,15 +17,16 @@ import (
 	"time"
 )
 
-// Vitals are what a server's process holds.
+// Vitals are resources of a server's process.
 type Vitals struct {
 	Files, Threads int
-	Memory, Peak   int // resident, MiB
+	Memory, Peak   int // resident memory in MiB
 }
 
-var fields = regexp.MustCompile(`(?m)^(Threads|VmRSS|VmHWM):\s+(\d+)`)
+// vitalFields matches the fields of /proc/PID/status that Vitals reads.
+var vitalFields = regexp.MustCompile(`(?m)^(Threads|VmRSS|VmHWM):\s+(\d+)`)
 
-// Vitals are those of the server, which must run.
+// Vitals returns the resources of the server. The server must run.
 func (n *Node) Vitals() (v Vitals) {
 	n.t.Helper()
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid()))
@@ -37,7 +38,7 @@ func (n *Node) Vitals() (v Vitals) {
 		n.t.Fatal(err)
 	}
 	v.Files = len(files)
-	for _, m := range fields.FindAllStringSubmatch(string(status), -1) {
+	for _, m := range vitalFields.FindAllStringSubmatch(string(status), -1) {
 		value, _ := strconv.Atoi(m[2])
 		switch m[1] {
 		case "Threads":
@@ -51,7 +52,7 @@ func (n *Node) Vitals() (v Vitals) {
 	return v
 }
 
-// Metric is what /metrics says of one without labels.
+// Metric returns the value of a metric without labels from /metrics.
 func (n *Node) Metric(name string) float64 {
 	n.t.Helper()
 	answer, err := client.Get(n.Base() + "/metrics")
@@ -72,7 +73,7 @@ func (n *Node) Metric(name string) float64 {
 	return 0
 }
 
-// Connections are the TCP connections that the server has not closed, by the port of the client.
+// Connections returns the TCP connections that the server has not closed, by the client's port.
 func (n *Node) Connections() map[int]bool {
 	n.t.Helper()
 	table, err := os.ReadFile("/proc/net/tcp")
@@ -81,7 +82,8 @@ func (n *Node) Connections() map[int]bool {
 	}
 	_, port, _ := net.SplitHostPort(n.Addr())
 	number, _ := strconv.Atoi(port)
-	// sl local_address rem_address st: established, or only the peer has closed.
+	// The fields are sl, local_address, rem_address and st. State 01 is established. In state 08 only the
+	// peer has closed.
 	mine := regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]{8}:%04X [0-9A-F]{8}:([0-9A-F]{4}) (?:01|08) `, number))
 	open := map[int]bool{}
 	for _, m := range mine.FindAllSubmatch(table, -1) {
@@ -93,11 +95,13 @@ func (n *Node) Connections() map[int]bool {
 
 var createdBy = regexp.MustCompile(`(?m)^created by (.*) in goroutine`)
 
-// AwaitGoroutines waits until the server has no more goroutines than that; for Recovery at most. Then it is an
-// error, and the server is ended with a dump that tells what they were started by.
+// AwaitGoroutines blocks until the server has at most this number of goroutines, at most for Recovery. After
+// that time the test fails. Then AwaitGoroutines ends the server with a dump, and reports which functions
+// started the goroutines.
 func (n *Node) AwaitGoroutines(most int) {
 	n.t.Helper()
-	for deadline := time.Now().Add(Recovery); n.Metric("go_goroutines") > float64(most); {
+	deadline := time.Now().Add(Recovery)
+	for n.Metric("go_goroutines") > float64(most) {
 		if time.Now().Before(deadline) {
 			<-time.After(20 * time.Millisecond)
 			continue
@@ -110,18 +114,20 @@ func (n *Node) AwaitGoroutines(most int) {
 			all = append(all, m[1])
 		}
 		slices.Sort(all)
-		n.t.Errorf("got %d goroutines, want %d at most; they were started by\n%s", len(all), most, strings.Join(all, "\n"))
+		n.t.Errorf("got %d goroutines, want at most %d; these functions started them:\n%s",
+			len(all), most, strings.Join(all, "\n"))
 		return
 	}
 }
 
 const dumpBegins = "\nSIGQUIT: quit\n"
 
-// Ready is what /readyz of a ready server answers.
+// Ready is the answer of /readyz of a ready server.
 const Ready = "ready"
 
-// Readiness is what /readyz says: Ready, or the code of why not. It must answer within half a minute, also
-// while nothing else does; the error is what it says otherwise.
+// Readiness returns the answer of /readyz: Ready, or the code that says why the server is not ready. /readyz
+// must answer within half a minute, even if nothing else answers. If it does not, Readiness returns the text
+// of the error.
 func (n *Node) Readiness() string {
 	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	defer cancel()
@@ -144,10 +150,11 @@ func (n *Node) Readiness() string {
 	return fmt.Sprint(said.Code)
 }
 
-// WatchReadiness asks /readyz again and again until stop, which returns what it has said, each once, in order
-// of the first time.
+// WatchReadiness calls /readyz regularly until stop. stop returns all different answers in the order of their
+// first occurrence.
 func (n *Node) WatchReadiness() (stop func() []string) {
-	said, end := []string{n.Readiness()}, make(chan struct{})
+	said := []string{n.Readiness()}
+	end := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for {

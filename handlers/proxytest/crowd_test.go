@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,39 +15,39 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A crowd is many streams in one channel, which come back whenever they end, and what was posted there. It
-// keeps ids only.
+// A crowd has many streams of one channel, and the posts in that channel. The streams reconnect when they
+// end. To save memory, a crowd keeps only ids.
 type crowd struct {
 	t       *testing.T
 	base    string
 	client  *http.Client
-	alice   string // her token; she posts
+	alice   string // token of alice, who posts
 	channel string
 	streams []*follower
+	done    sync.WaitGroup
 
 	mu      sync.Mutex
-	posted  map[string]bool // ids that were acknowledged
-	unknown int             // posts of which nobody knows whether they happened
-	done    sync.WaitGroup
+	posted  map[string]bool // ids of acknowledged posts
+	unknown int             // posts that may be stored or not
 }
 
-// A follower is one of a crowd's streams.
+// A follower is one stream of a crowd.
 type follower struct {
 	user, token string
 
 	mu     sync.Mutex
 	cursor string
 	heard  []string // ids of messages
-	begun  int      // streams
+	begun  int      // number of streams so far
 	faults []string
 }
 
-// gather makes a channel of so many users at one server and has each open so many streams at base.
+// gather makes a channel with this number of users at one server. Then each user opens this number of streams
+// at base. gather blocks until all streams have begun.
 func gather(t *testing.T, n *guildtest.Node, base string, users, each int) *crowd {
 	t.Helper()
-	c := &crowd{t: t, base: base, posted: map[string]bool{}, client: &http.Client{Transport: &http.Transport{
-		DisableCompression: true, MaxIdleConnsPerHost: 16,
-	}}}
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16}
+	c := &crowd{t: t, base: base, posted: map[string]bool{}, client: &http.Client{Transport: transport}}
 	members := make([]string, users)
 	for i := range members {
 		members[i] = fmt.Sprint("user", i)
@@ -70,11 +69,11 @@ func gather(t *testing.T, n *guildtest.Node, base string, users, each int) *crow
 			c.done.Go(func() { c.follow(f) })
 		}
 	}
-	c.await("a stream each", func(f *follower) bool { return f.begun > 0 })
+	c.await("each user has a stream", func(f *follower) bool { return f.begun > 0 })
 	return c
 }
 
-// await waits until a condition holds for every stream.
+// await blocks until a condition holds for every stream.
 func (c *crowd) await(what string, condition func(*follower) bool) {
 	c.t.Helper()
 	guildtest.Eventually(c.t, what, guildtest.Patience, func() bool {
@@ -86,6 +85,7 @@ func (c *crowd) await(what string, condition func(*follower) bool) {
 	})
 }
 
+// follow keeps a stream open until the test ends.
 func (c *crowd) follow(f *follower) {
 	ctx := c.t.Context()
 	for ctx.Err() == nil {
@@ -97,6 +97,7 @@ func (c *crowd) follow(f *follower) {
 	}
 }
 
+// connect opens a stream and blocks until it ends.
 func (c *crowd) connect(ctx context.Context, f *follower) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/api/stream", nil)
 	if err != nil {
@@ -113,12 +114,14 @@ func (c *crowd) connect(ctx context.Context, f *follower) {
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
 		if answer.StatusCode < http.StatusBadGateway {
-			f.fault(fmt.Sprintf("got %d for a stream, want 200, or a proxy without a server", answer.StatusCode))
+			f.fault(fmt.Sprintf("got %d for a stream, want 200, or 502 and above from a proxy without a server",
+				answer.StatusCode))
 		}
 		return
 	}
-	in, event := bufio.NewScanner(answer.Body), ""
-	for in.Scan() { // a line that is cut off ends no frame
+	in := bufio.NewScanner(answer.Body)
+	event := ""
+	for in.Scan() {
 		switch name, value, _ := strings.Cut(in.Text(), ": "); name {
 		case "event":
 			event = value
@@ -154,7 +157,8 @@ func (f *follower) fault(what string) {
 	f.faults = append(f.faults, what)
 }
 
-// post has writers post so many messages, each one when a stream has heard the last.
+// post starts writers, which post this number of messages in all, and blocks until they are done. A writer
+// posts its next message when a stream has got its last one.
 func (c *crowd) post(writers, messages int) {
 	c.t.Helper()
 	var all sync.WaitGroup
@@ -163,7 +167,8 @@ func (c *crowd) post(writers, messages int) {
 			for i := range messages / writers {
 				var answer struct{ Cursor string }
 				body := map[string]any{"content": fmt.Sprint(w, " says ", i)}
-				status, err := guildtest.Call(c.t.Context(), http.MethodPost, c.base+"/api/channels/"+c.channel+"/messages", c.alice, body, &answer)
+				url := c.base + "/api/channels/" + c.channel + "/messages"
+				status, err := guildtest.Call(c.t.Context(), http.MethodPost, url, c.alice, body, &answer)
 				c.mu.Lock()
 				if err == nil && status == http.StatusCreated {
 					c.posted[answer.Cursor] = true
@@ -179,7 +184,7 @@ func (c *crowd) post(writers, messages int) {
 					select {
 					case <-time.After(5 * time.Millisecond):
 					case <-late:
-						c.t.Errorf("%s waits for %s in vain", f.user, answer.Cursor)
+						c.t.Errorf("%s did not get %s in time", f.user, answer.Cursor)
 						return
 					}
 				}
@@ -189,7 +194,7 @@ func (c *crowd) post(writers, messages int) {
 	all.Wait()
 }
 
-// begun is the number of streams that have.
+// begun returns how many streams have begun so far.
 func (c *crowd) begun() (n int) {
 	for _, f := range c.streams {
 		f.mu.Lock()
@@ -199,31 +204,36 @@ func (c *crowd) begun() (n int) {
 	return n
 }
 
-// acknowledged is the number of posts that were.
+// acknowledged returns the number of acknowledged posts.
 func (c *crowd) acknowledged() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.posted)
 }
 
-// verify holds what every stream has heard against what was acknowledged: all of it, once, in the order of the
-// log, and the same on every stream.
+// verify compares the messages of every stream with the acknowledged posts. Every stream must have got all of
+// them, once and in the order of the event log. All streams must have got the same messages.
 func (c *crowd) verify() {
 	c.t.Helper()
-	last := slices.MaxFunc(slices.Collect(maps.Keys(c.posted)), func(a, b string) int { return number(a) - number(b) })
+	last := ""
+	for id := range c.posted {
+		if number(id) > number(last) {
+			last = id
+		}
+	}
 	c.await("the last message", func(f *follower) bool { return number(f.cursor) >= number(last) })
 	want := c.streams[0].heard
 	if got := len(want); got < len(c.posted) || got > len(c.posted)+c.unknown {
-		c.t.Errorf("got %d messages, want the %d that were acknowledged, and at most %d that may have happened", got, len(c.posted), c.unknown)
+		c.t.Errorf("got %d messages, want the %d acknowledged ones, and at most %d others", got, len(c.posted), c.unknown)
 	}
 	for id := range c.posted {
 		if !slices.Contains(want, id) {
-			c.t.Errorf("got no %s, which was acknowledged", id)
+			c.t.Errorf("message %s is missing, although it was acknowledged", id)
 		}
 	}
 	for i := 1; i < len(want); i++ {
 		if number(want[i-1]) >= number(want[i]) {
-			c.t.Errorf("got %s after %s, want each once, in the log's order", want[i], want[i-1])
+			c.t.Errorf("got %s after %s, want each message once, in the order of the event log", want[i], want[i-1])
 		}
 	}
 	for i, f := range c.streams {
@@ -231,13 +241,14 @@ func (c *crowd) verify() {
 			c.t.Errorf("%s: %s", f.user, fault)
 		}
 		if !slices.Equal(f.heard, want) {
-			c.t.Errorf("stream %d, of %s: got %d messages, want the same %d as the first", i, f.user, len(f.heard), len(want))
+			c.t.Errorf("stream %d of %s: got %d messages, want the same %d as the first stream",
+				i, f.user, len(f.heard), len(want))
 		}
 	}
 	c.t.Logf("%d streams, %d posts acknowledged, %d unknown", len(c.streams), len(c.posted), c.unknown)
 }
 
-// number is an id's within its epoch.
+// number returns the number in an id.
 func number(id string) int {
 	_, after, _ := strings.Cut(id, ".")
 	n, _ := strconv.Atoi(after)

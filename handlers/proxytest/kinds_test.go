@@ -20,7 +20,7 @@ var nginx = kind{
 			all = append(all, of+"_temp_path "+of+";")
 		}
 		if os.Geteuid() == 0 {
-			all = append([]string{"user root;"}, all...) // the directory is ours
+			all = append([]string{"user root;"}, all...) // the directory belongs to root
 		}
 		main := p.write("main.conf", lines(append(all, "include '"+file+"';", "}")...))
 		return []string{"-p", p.dir, "-e", "stderr", "-c", main}
@@ -45,10 +45,11 @@ var caddy = kind{
 		if err != nil {
 			t.Fatal(err)
 		}
-		// It waits for ever unless it is told otherwise, in the block of the proxy itself.
+		// By default Caddy has no read timeout. It belongs into the block of reverse_proxy.
 		before, after, _ := strings.Cut(strings.Replace(string(shown), "\n{\n", "\n{\nadmin off\n", 1), "\treverse_proxy ")
 		line, after, _ := strings.Cut(after, "\n")
-		mine := before + lines("reverse_proxy "+line+" {", "transport http {", "read_timeout "+seconds(idle)+"s", "}", "}") + after
+		block := lines("reverse_proxy "+line+" {", "transport http {", "read_timeout "+seconds(idle)+"s", "}", "}")
+		mine := before + block + after
 		return []string{"run", "--adapter", "caddyfile", "--config", p.write("main", mine)}
 	},
 }

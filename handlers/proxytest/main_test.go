@@ -1,5 +1,5 @@
-// Package proxytest runs the program behind what stands in front of it: proxies with the configurations that
-// docs/proxies.md shows, several servers behind one of them, a pooler before the database.
+// Package proxytest runs the program behind real proxies with the configurations of docs/proxies.md. It also
+// tests several servers behind one proxy, and a connection pooler in front of the database.
 package proxytest
 
 import (
@@ -17,9 +17,9 @@ var program guildtest.Program
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
-		fmt.Println("left out by -short")
+		fmt.Println("skipped by -short")
 		return
 	}
-	_ = flag.Set("test.parallel", "8") // they wait more than they work
+	_ = flag.Set("test.parallel", "8") // these tests mostly wait
 	os.Exit(program.Main(m, config.EnvPrefix))
 }

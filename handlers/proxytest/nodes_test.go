@@ -14,14 +14,15 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// Three servers share the streams. One is killed while posts go on, another one is drained: all of their
-// streams come back at those that are left, and every stream has heard the same. It takes the whole machine, so
-// it is no parallel one.
+// Three servers share the streams. During posts, one server is killed, and then another one is drained. All
+// their streams reconnect to the remaining servers, and every stream gets the same messages. The test is not
+// parallel, because it needs the whole machine.
 func TestServersComeAndGoBehindAProxy(t *testing.T) {
-	const users, each = 100, 15 // 16 streams of a user fit on a server, and all end on one
+	const users, each = 100, 15 // in the end all streams are on one server, which allows 16 for each user
 	for _, k := range []kind{nginx, haproxy} {
 		t.Run(k.name, func(t *testing.T) {
-			state, url := guildtest.StateDir(t), dbtest.New(t)
+			state := guildtest.StateDir(t)
+			url := dbtest.New(t)
 			var servers []*guildtest.Node
 			for range 3 {
 				servers = append(servers, program.Start(t, state, "-database-url", url))
@@ -34,15 +35,20 @@ func TestServersComeAndGoBehindAProxy(t *testing.T) {
 				}
 			}
 			posted := make(chan struct{})
-			go func() { defer close(posted); c.post(4, 100) }()
+			go func() {
+				defer close(posted)
+				c.post(4, 100)
+			}()
 			for i, harm := range []func(){servers[0].Kill, servers[1].Stop} {
-				guildtest.Eventually(t, "posts", guildtest.Patience, func() bool { return c.acknowledged() >= (i+1)*30 })
+				guildtest.Eventually(t, "more posts", guildtest.Patience, func() bool {
+					return c.acknowledged() >= (i+1)*30
+				})
 				t.Logf("%d streams end", connections(t, servers[i]))
 				begun := c.begun()
 				harm()
 				guildtest.Eventually(t, "the streams move", guildtest.Patience, func() bool {
 					if c.begun() < begun+users*each/4 {
-						return false // before the dearer count
+						return false // the count below costs more
 					}
 					n := 0
 					for _, s := range servers[i+1:] {
@@ -57,12 +63,12 @@ func TestServersComeAndGoBehindAProxy(t *testing.T) {
 	}
 }
 
-// connections are those to a server, of which each stream is one.
+// connections returns the number of connections to a server. Each stream has one.
 func connections(t *testing.T, n *guildtest.Node) int {
 	t.Helper()
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
-		t.Skip("this is counted in /proc/net/tcp")
+		t.Skip("this test needs /proc/net/tcp")
 	}
 	_, port, _ := net.SplitHostPort(n.Addr())
 	number, _ := strconv.Atoi(port)
@@ -70,13 +76,18 @@ func connections(t *testing.T, n *guildtest.Node) int {
 	return len(established.FindAll(table, -1))
 }
 
-// What one server stores is heard at another one without waiting for the poll behind the doorbell.
+// A stream at one server gets a message of another server at once, by the doorbell. It does not wait for the
+// next poll.
 func TestAcrossServers(t *testing.T) {
 	t.Parallel()
-	state, url := guildtest.StateDir(t), dbtest.New(t)
-	here, there := program.Start(t, state, "-database-url", url), program.Start(t, state, "-database-url", url)
-	l, bob := guildtest.NewLoad(t, here), here.Token("bob")
-	a, b := open(t, here.Base()+live, bob, ""), open(t, there.Base()+live, bob, "")
+	state := guildtest.StateDir(t)
+	url := dbtest.New(t)
+	here := program.Start(t, state, "-database-url", url)
+	there := program.Start(t, state, "-database-url", url)
+	l := guildtest.NewLoad(t, here)
+	bob := here.Token("bob")
+	a := open(t, here.Base()+live, bob, "")
+	b := open(t, there.Base()+live, bob, "")
 	a.begin()
 	b.begin()
 	var local, remote []time.Duration
@@ -86,11 +97,13 @@ func TestAcrossServers(t *testing.T) {
 		posted := post(t, l, here.Base(), content)
 		a.await(content, soon)
 		local = append(local, time.Since(began))
-		b.await(content, soon) // of 100 polls a heartbeat would come before the last
+		// This fails at a heartbeat, which would come if each of the 100 messages waited for a poll.
+		b.await(content, soon)
 		remote = append(remote, time.Since(began))
 		<-posted
 	}
 	slices.Sort(local)
 	slices.Sort(remote)
-	t.Logf("from a post to its event, median: %s at the same server, %s at another one", milliseconds(local[50]), milliseconds(remote[50]))
+	t.Logf("median time from a post to its event: %s at the same server, %s at another one",
+		milliseconds(local[50]), milliseconds(remote[50]))
 }

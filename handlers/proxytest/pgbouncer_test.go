@@ -9,8 +9,8 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// Two servers reach Postgres through PgBouncer in transaction mode, with a doorbell that goes past it and
-// without one. One of them is killed.
+// Two servers use Postgres through PgBouncer in transaction mode, with a direct doorbell and without a
+// doorbell. One of the servers is killed.
 func TestServersBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	for _, doorbell := range []bool{true, false} {
@@ -21,11 +21,13 @@ func TestServersBehindPgBouncer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pooled, direct := dbtest.NewPooled(t)
-			state, args := guildtest.StateDir(t), []string{"-database-url", pooled}
+			state := guildtest.StateDir(t)
+			args := []string{"-database-url", pooled}
 			if doorbell {
 				args = append(args, "-doorbell-url", direct)
 			}
-			a, b := program.Start(t, state, slices.Clone(args)...), program.Start(t, state, slices.Clone(args)...)
+			a := program.Start(t, state, slices.Clone(args)...)
+			b := program.Start(t, state, slices.Clone(args)...)
 			l := guildtest.NewLoad(t, a)
 			aThenB := func() string {
 				if a.Exited() {
@@ -33,7 +35,11 @@ func TestServersBehindPgBouncer(t *testing.T) {
 				}
 				return a.Base()
 			}
-			readers := []*guildtest.Reader{l.Listen("bob", aThenB), l.Listen("bob", b.Base), l.Listen("carol", aThenB)}
+			readers := []*guildtest.Reader{
+				l.Listen("bob", aThenB),
+				l.Listen("bob", b.Base),
+				l.Listen("carol", aThenB),
+			}
 			l.Write(4, aThenB)
 			l.Write(4, b.Base)
 			l.AwaitMore(300, guildtest.Recovery)
@@ -44,12 +50,12 @@ func TestServersBehindPgBouncer(t *testing.T) {
 				l.Verify(r, guildtest.Whole)
 			}
 			if got := l.Counts().Refused; got > 0 {
-				t.Errorf("got %d posts that were refused, want none: the database is there", got)
+				t.Errorf("got %d refused posts, want none, because the database is available", got)
 			}
 			const silent = "leads to a connection pooler"
 			for _, n := range []*guildtest.Node{a, b} {
 				if got := strings.Count(n.Log(), silent); doorbell && got > 0 || !doorbell && got != 1 {
-					t.Errorf("got %d lines that say that the doorbell %s, want one without -doorbell-url and none with it", got, silent)
+					t.Errorf("got %d log lines with %q, want one without -doorbell-url and none with it", got, silent)
 				}
 			}
 		})

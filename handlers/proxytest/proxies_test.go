@@ -13,7 +13,7 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// behind runs a test for each proxy, with a server and one that is in front of it.
+// behind runs a test for each kind of proxy, with a server and a proxy in front of it.
 func behind(t *testing.T, test func(t *testing.T, k kind, n *guildtest.Node, p *proxy)) {
 	t.Helper()
 	for _, k := range kinds {
@@ -25,8 +25,9 @@ func behind(t *testing.T, test func(t *testing.T, k kind, n *guildtest.Node, p *
 	}
 }
 
-// What a stream begins with comes although nothing follows it, and so does each event: the next one is only
-// posted when the last was heard. One transport sends a body that ends with its connection, the other chunks.
+// A proxy passes on the first frames of a stream at once, although nothing follows them. It does the same
+// with each event: the test posts the next message only when the stream has got the last one. One transport
+// sends a body that ends with its connection. The other one sends chunks.
 func TestNothingIsHeldBack(t *testing.T) {
 	t.Parallel()
 	for _, k := range kinds {
@@ -34,11 +35,19 @@ func TestNothingIsHeldBack(t *testing.T) {
 			t.Run(k.name+"/"+transport, func(t *testing.T) {
 				t.Parallel()
 				n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t), "-transport", transport)
-				p, l, bob := start(t, k, idle, n), guildtest.NewLoad(t, n), n.Token("bob")
+				p := start(t, k, idle, n)
+				l := guildtest.NewLoad(t, n)
+				bob := n.Token("bob")
 				direct := lockstep(t, l, n.Base(), bob, live, "")
-				for _, as := range [][2]string{{live, ""}, {live, "gzip"}, {live + "?padding=1024", "gzip"}} { // at once more than is too little to compress
-					through := lockstep(t, l, p.base(), bob, as[0], as[1])
-					t.Logf("from a post to its event, median, %s, accepting %q: %s, without the proxy %s", as[0], as[1], milliseconds(through), milliseconds(direct))
+				for _, as := range []struct{ path, encoding string }{
+					{path: live},
+					{path: live, encoding: "gzip"},
+					// A proxy may not compress small bodies. With padding, the first bytes are enough.
+					{path: live + "?padding=1024", encoding: "gzip"},
+				} {
+					through := lockstep(t, l, p.base(), bob, as.path, as.encoding)
+					t.Logf("median time from a post to its event, %s, accepting %q: %s, without the proxy %s",
+						as.path, as.encoding, milliseconds(through), milliseconds(direct))
 				}
 			})
 		}
@@ -47,8 +56,8 @@ func TestNothingIsHeldBack(t *testing.T) {
 
 const live = "/api/stream"
 
-// lockstep opens a stream and posts by the same way, each time when the last message was heard. It returns the
-// median of the times between.
+// lockstep opens a stream, and posts through the same proxy. It posts the next message when the stream has
+// got the last one. It returns the median time from a post to its event.
 func lockstep(t *testing.T, l *guildtest.Load, base, token, path, encoding string) time.Duration {
 	t.Helper()
 	s := open(t, base+path, token, encoding)
@@ -59,7 +68,7 @@ func lockstep(t *testing.T, l *guildtest.Load, base, token, path, encoding strin
 		content := fmt.Sprintf("step %d %s", i, s.answer.Header.Get("X-Request-Id"))
 		began := time.Now()
 		posted := post(t, l, base, content)
-		s.await(content, soon) // a heartbeat instead would tell that 100 of them take too long
+		s.await(content, soon) // fails at a heartbeat, which would come if 100 messages took too long
 		took = append(took, time.Since(began))
 		<-posted
 	}
@@ -67,7 +76,8 @@ func lockstep(t *testing.T, l *guildtest.Load, base, token, path, encoding strin
 	return took[len(took)/2]
 }
 
-// post posts, and returns a channel that is closed when that is done: its event may come first.
+// post posts in a goroutine, because the event may come before the answer. The returned channel is closed
+// after the answer.
 func post(t *testing.T, l *guildtest.Load, base, content string) <-chan struct{} {
 	posted := make(chan struct{})
 	go func() {
@@ -79,9 +89,9 @@ func post(t *testing.T, l *guildtest.Load, base, content string) <-chan struct{}
 	return posted
 }
 
-// The heartbeat crosses the limit after which a proxy gives up a connection on which nothing comes. That there
-// is such a limit shows where it is shorter.
-func TestHeartbeatsCrossTheIdleLimit(t *testing.T) {
+// Heartbeats keep a stream open, although the proxy closes idle connections after a time. With a time below
+// the heartbeat, the proxy does close the stream. That shows that the limit works.
+func TestHeartbeatsKeepAStreamOpen(t *testing.T) {
 	t.Parallel()
 	const heartbeat = 15 * time.Second
 	for _, k := range kinds {
@@ -94,7 +104,7 @@ func TestHeartbeatsCrossTheIdleLimit(t *testing.T) {
 			above.begin()
 			below.begin()
 			if frame, ok := <-below.frames; ok {
-				t.Errorf("got %q where the limit is below the heartbeat, want the stream's end", frame)
+				t.Errorf("got %q with an idle limit below the heartbeat, want the end of the stream", frame)
 			}
 			above.await(": hb ", 2*heartbeat)
 			above.await(": hb ", 2*heartbeat)
@@ -106,8 +116,9 @@ func TestHeartbeatsCrossTheIdleLimit(t *testing.T) {
 	}
 }
 
-// A server learns that a client has gone, and writes the line of the request. Some proxies see for themselves
-// that their client has hung up, others when they have something to send to it, or by the second time.
+// A server notices that a client is gone, and logs the end of the request. Some proxies notice by themselves
+// that their client closed the connection. Others notice it when they send something, or only when they send
+// again.
 func TestDisconnectIsNoticed(t *testing.T) {
 	t.Parallel()
 	behind(t, func(t *testing.T, k kind, n *guildtest.Node, p *proxy) {
@@ -116,7 +127,7 @@ func TestDisconnectIsNoticed(t *testing.T) {
 		s.begin()
 		gone := func() bool { return strings.Contains(n.Log(), "path=/api/stream ") }
 		if gone() {
-			t.Fatal("got a stream that has ended before its client hung up")
+			t.Fatal("the stream ended before its client closed the connection")
 		}
 		s.hangUp()
 		posts := 0
@@ -134,24 +145,34 @@ func TestDisconnectIsNoticed(t *testing.T) {
 	})
 }
 
-// A proxy that dies, one that is stopped, and a server that dies behind it: a reader resumes each time.
+// A proxy is killed, a proxy is stopped, and a server behind the proxy is killed. A reader resumes each time.
 func TestResumeAfterRestarts(t *testing.T) {
 	t.Parallel()
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			state, url := guildtest.StateDir(t), dbtest.New(t)
+			state := guildtest.StateDir(t)
+			url := dbtest.New(t)
 			n := program.Start(t, state, "-database-url", url)
-			p, l := start(t, k, idle, n), guildtest.NewLoad(t, n)
+			p := start(t, k, idle, n)
+			l := guildtest.NewLoad(t, n)
 			bob := l.Listen("bob", p.base)
 			l.Write(2, p.base)
 			for _, harm := range []func(){
-				func() { p.stop(syscall.SIGKILL); p.run() },
-				func() { p.stop(syscall.SIGTERM); p.run() },
+				func() {
+					p.stop(syscall.SIGKILL)
+					p.run()
+				},
+				func() {
+					p.stop(syscall.SIGTERM)
+					p.run()
+				},
 				func() {
 					n.Kill()
 					refused := l.Counts().Refused
-					guildtest.Eventually(t, "the proxy refuses posts", guildtest.Recovery, func() bool { return l.Counts().Refused >= refused+10 })
+					guildtest.Eventually(t, "the proxy refuses posts", guildtest.Recovery, func() bool {
+						return l.Counts().Refused >= refused+10
+					})
 					n = program.Start(t, state, "-database-url", url, "-addr", n.Addr())
 				},
 			} {
@@ -167,8 +188,9 @@ func TestResumeAfterRestarts(t *testing.T) {
 	}
 }
 
-// A browser signs in and posts with its cookie: the server compares the page's origin with the Host that it
-// is asked for. http://example.org is such an origin; a browser that trusts it sends Sec-Fetch-Site besides.
+// A browser exchanges its token for a cookie, and posts with the cookie. The server compares the origin of
+// the page with the Host of the request, because a page with http, such as http://example.org, sends no
+// Sec-Fetch-Site. Only a page that the browser trusts sends that header too.
 func TestSessionOfABrowser(t *testing.T) {
 	t.Parallel()
 	behind(t, func(t *testing.T, _ kind, n *guildtest.Node, p *proxy) {
@@ -194,8 +216,13 @@ func TestSessionOfABrowser(t *testing.T) {
 			t.Fatalf("got %v, want 200 and a cookie", answer)
 		}
 		cookie := answer.Cookies()[0].Name + "=" + answer.Cookies()[0].Value
-		for origin, want := range map[string]int{p.base(): http.StatusCreated, "http://evil.example": http.StatusForbidden} {
-			if got := ask("POST", "/api/channels", `{"guildId":"g1","name":"ops","xType":"general"}`, "Cookie", cookie, "Origin", origin); got.StatusCode != want {
+		const channel = `{"guildId":"g1","name":"ops","xType":"general"}`
+		for origin, want := range map[string]int{
+			p.base():              http.StatusCreated,
+			"http://evil.example": http.StatusForbidden,
+		} {
+			got := ask("POST", "/api/channels", channel, "Cookie", cookie, "Origin", origin)
+			if got.StatusCode != want {
 				t.Errorf("%s: got %d, want %d", origin, got.StatusCode, want)
 			}
 		}

@@ -18,26 +18,27 @@ import (
 	"fabric-guild/handlers/guildtest"
 )
 
-// A kind is a proxy as Debian packages it, with the configuration that docs/proxies.md shows for it.
+// A kind is a kind of proxy, as Debian packages it, with its configuration in docs/proxies.md.
 type kind struct {
 	name    string // of the package and the program
-	config  string // in testdata/proxies
-	listen  string // what says there where to listen
-	replace string // says instead that it is at the address %[1]s, port %[2]s
-	watches bool   // it notices by itself that its client has gone
-	// around writes what the installed configuration has beside ours, which is in the file, and returns the
-	// program's arguments. Answers are compressed, streams too, and it waits so long for what comes next.
+	config  string // file in testdata/proxies
+	listen  string // the text in config that says where to listen
+	replace string // replaces listen with the address %[1]s and the port %[2]s
+	watches bool   // the proxy notices by itself that its client is gone
+	// around writes the rest of the configuration, which Debian installs, and returns the program's
+	// arguments. file is our configuration. The proxy must compress all answers, also streams, and must close
+	// connections that are idle for the time.
 	around func(t *testing.T, p *proxy, file string, idle time.Duration) []string
 }
 
 var kinds = []kind{nginx, haproxy, caddy, apache}
 
-// A proxy is one at work.
+// A proxy is a running proxy.
 type proxy struct {
 	t     *testing.T
 	kind  kind
 	bin   string
-	dir   string // of its files; others may enter it
+	dir   string // of its files; other users may enter it
 	addr  string
 	args  []string
 	cmd   *exec.Cmd
@@ -45,19 +46,19 @@ type proxy struct {
 	log   guildtest.Text
 }
 
-// idle is how long a proxy waits for what comes next, as installed.
+// idle is the usual time after which an installed proxy closes an idle connection.
 const idle = time.Minute
 
-// start runs a proxy in front of servers, and stops it at the test's end. Where it is not installed, the test
-// is skipped.
+// start runs a proxy in front of servers, and stops it at the end of the test. If the proxy is not installed,
+// start skips the test.
 func start(t *testing.T, k kind, idle time.Duration, servers ...*guildtest.Node) *proxy {
 	t.Helper()
 	bin, err := exec.LookPath(k.name)
 	if err != nil {
-		bin, err = exec.LookPath("/usr/sbin/" + k.name) // not in everyone's PATH
+		bin, err = exec.LookPath("/usr/sbin/" + k.name) // often not in PATH
 	}
 	if err != nil {
-		t.Skipf("this is about a proxy that is not installed: apt install %s", k.name)
+		t.Skipf("this test needs a proxy that is not installed: apt install %s", k.name)
 	}
 	p := &proxy{t: t, kind: k, bin: bin, dir: guildtest.StateDir(t), addr: freeAddress(t)}
 	file := p.write(k.config, p.configuration(servers))
@@ -67,13 +68,13 @@ func start(t *testing.T, k kind, idle time.Duration, servers ...*guildtest.Node)
 		p.stop(syscall.SIGKILL)
 		if t.Failed() {
 			log := p.log.String()
-			t.Logf("%s's own words, the last of them:\n%s", k.name, log[max(0, len(log)-4000):])
+			t.Logf("end of the log of %s:\n%s", k.name, log[max(0, len(log)-4000):])
 		}
 	})
 	return p
 }
 
-// configuration is what docs/proxies.md shows, with our addresses.
+// configuration returns the configuration of docs/proxies.md with the addresses of this test.
 func (p *proxy) configuration(servers []*guildtest.Node) string {
 	p.t.Helper()
 	shown, err := os.ReadFile(filepath.Join("../../testdata/proxies", p.kind.config))
@@ -82,11 +83,11 @@ func (p *proxy) configuration(servers []*guildtest.Node) string {
 	}
 	host, port, _ := net.SplitHostPort(p.addr)
 	mine := bytes.Replace(shown, []byte(p.kind.listen), fmt.Appendf(nil, p.kind.replace, host, port), 1)
-	// The line of a server is there once, and its number, where it has one, stands after its name.
+	// The configuration has one line for one server. If that line has a name with a number, the name is guild1.
 	const there = "127.0.0.1:8080"
 	line := regexp.MustCompile(`(?m)^.*` + regexp.QuoteMeta(there) + `.*\n`).Find(mine)
 	if bytes.Equal(mine, shown) || line == nil {
-		p.t.Fatalf("%s does not have what is to be replaced", p.kind.config)
+		p.t.Fatalf("%s does not have the texts that this test replaces", p.kind.config)
 	}
 	var lines []byte
 	for i, n := range servers {
@@ -96,7 +97,7 @@ func (p *proxy) configuration(servers []*guildtest.Node) string {
 	return string(bytes.Replace(mine, line, lines, 1))
 }
 
-// write makes a file of the proxy's and returns its path.
+// write writes a file into the proxy's directory and returns its path.
 func (p *proxy) write(name, content string) string {
 	p.t.Helper()
 	path := filepath.Join(p.dir, name)
@@ -106,13 +107,16 @@ func (p *proxy) write(name, content string) string {
 	return path
 }
 
-// run starts the program and waits until it takes connections.
+// run starts the program and blocks until it accepts connections.
 func (p *proxy) run() {
 	p.t.Helper()
-	p.cmd, p.ended = exec.Command(p.bin, p.args...), make(chan struct{})
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = p.dir, &p.log, &p.log
+	p.ended = make(chan struct{})
+	p.cmd = exec.Command(p.bin, p.args...)
+	p.cmd.Dir = p.dir
+	p.cmd.Stdout = &p.log
+	p.cmd.Stderr = &p.log
 	p.cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir, "XDG_DATA_HOME="+p.dir)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its workers end with it
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that stop also reaches its workers
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -141,7 +145,7 @@ func (p *proxy) exited() bool {
 	}
 }
 
-// stop sends a signal to all of the proxy's processes and waits until they have ended.
+// stop sends a signal to all processes of the proxy, and blocks until they have ended.
 func (p *proxy) stop(s syscall.Signal) {
 	group := -p.cmd.Process.Pid
 	_ = syscall.Kill(group, s)
@@ -152,10 +156,11 @@ func (p *proxy) stop(s syscall.Signal) {
 
 func (p *proxy) base() string { return "http://" + p.addr }
 
-// seconds is a time as configurations have it.
+// seconds returns a time for a configuration.
 func seconds(d time.Duration) string { return fmt.Sprint(int(d.Seconds())) }
 
-// freeAddress is one that nobody listens at, and that nobody who asks the system for a port is given.
+// freeAddress returns an address on which nobody listens. Its port is outside the range from which the system
+// chooses free ports, so no other program gets it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	const first, ports = 20000, 12000
@@ -166,9 +171,9 @@ func freeAddress(t *testing.T) string {
 			return l.Addr().String()
 		}
 	}
-	t.Fatal("found no port that is free")
+	t.Fatal("found no free port")
 	return ""
 }
 
-// lines puts a configuration together.
+// lines joins the lines of a configuration.
 func lines(all ...string) string { return strings.Join(all, "\n") + "\n" }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What these tests run is what docs/proxies.md shows.
+// docs/proxies.md shows the configurations that these tests use.
 func TestPageShowsTheConfigurations(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../docs/proxies.md")
@@ -20,7 +20,7 @@ func TestPageShowsTheConfigurations(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(readme), "```\n"+string(config)+"```\n") {
-			t.Errorf("got no %s in docs/proxies.md, want it as it is in testdata/proxies", k.config)
+			t.Errorf("docs/proxies.md does not show testdata/proxies/%s", k.config)
 		}
 	}
 }

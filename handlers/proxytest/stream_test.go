@@ -12,18 +12,19 @@ import (
 	"time"
 )
 
-// soon is well below the time between two heartbeats: what has not come by then was held back.
+// soon is well below the time between two heartbeats. If a frame takes longer, the proxy held it back.
 const soon = 10 * time.Second
 
-// A stream is one that is read as it comes.
+// A stream is an open stream. A goroutine reads its frames.
 type stream struct {
 	t      *testing.T
 	answer *http.Response
-	frames chan string // closed at its end
+	frames chan string // closed at the end of the stream
 	hangUp context.CancelFunc
 }
 
-// open opens a stream by a URL, whose headers are to come soon. encoding is what the client accepts, or empty.
+// open opens the stream at a URL. The headers must come soon. encoding is the value of Accept-Encoding, or
+// empty.
 func open(t *testing.T, url, token, encoding string) *stream {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -60,10 +61,13 @@ func (s *stream) read() {
 		}
 		body = plain
 	}
-	in, frame := bufio.NewScanner(body), ""
+	in := bufio.NewScanner(body)
+	frame := ""
 	for in.Scan() {
-		if frame += in.Text() + "\n"; in.Text() == "" {
-			if strings.TrimLeft(frame, ": \n") != "" { // else it is padding
+		frame += in.Text() + "\n"
+		if in.Text() == "" {
+			padding := strings.TrimLeft(frame, ": \n") == ""
+			if !padding {
 				s.frames <- frame
 			}
 			frame = ""
@@ -71,8 +75,8 @@ func (s *stream) read() {
 	}
 }
 
-// await waits for the next frame, which is to contain want. That there are channels is told before or after
-// the snapshot, as it happens.
+// await blocks until the next frame, which must contain want. It skips channel.joined, because those events
+// may come before or after the snapshot.
 func (s *stream) await(want string, within time.Duration) {
 	s.t.Helper()
 	late := time.After(within)
@@ -86,19 +90,19 @@ func (s *stream) await(want string, within time.Duration) {
 				s.t.Fatalf("got %q, want a frame with %q", frame, want)
 			}
 		case <-late:
-			s.t.Fatalf("waited %v in vain for a frame with %q", within, want)
+			s.t.Fatalf("timed out after %v waiting for a frame with %q", within, want)
 		}
 	}
 }
 
-// begin awaits what every stream begins with.
+// begin awaits the first frames of every stream.
 func (s *stream) begin() {
 	s.t.Helper()
 	s.await(": ok\n", soon)
 	s.await("event: stream.ready\n", soon)
 }
 
-// milliseconds is a time with a digit after the point.
+// milliseconds formats a time with one digit after the point.
 func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
 }

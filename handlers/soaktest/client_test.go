@@ -19,7 +19,8 @@ import (
 	"fabric-guild/events/follow"
 )
 
-// A frame is what a client has seen. floor is set for a stream.reset: events up to it may be gone by then.
+// A frame is a frame that a client has got. floor is set only for a stream.reset: at that time, retention may
+// have removed all events up to floor.
 type frame struct {
 	event string
 	id    string
@@ -27,26 +28,26 @@ type frame struct {
 	floor int64
 }
 
-// A client follows one user's events as long as the test lasts. It comes back after each end of a connection.
+// A client follows one user's events until the test ends. It reconnects after each end of a connection.
 type client struct {
 	*soak
 	name, user string
 	kind       string
 	rand       *rand.Rand
 	echo       bool
-	wakeup     bool // only what wakes
-	snapshot   bool // also on a resume
+	wakeup     bool // only messages that wake the user
+	snapshot   bool // asks for a snapshot even if it resumes
 
-	away atomic.Bool // it does not come back as long as this is set
+	away atomic.Bool // while true, the client does not reconnect
 
 	mu     sync.Mutex
 	frames []frame
 	cursor string
 	opens  int
-	cut    context.CancelFunc // ends the connection
+	cut    context.CancelFunc // ends the current connection
 }
 
-// stayAway ends the connection and keeps the client from the next one.
+// stayAway ends the connection and keeps the client from reconnecting.
 func (c *client) stayAway() {
 	c.away.Store(true)
 	c.mu.Lock()
@@ -66,8 +67,8 @@ func (c *client) query() url.Values {
 	return q
 }
 
-// run follows until ctx ends. While the test still changes things, connections are cut at random moments, and
-// now and then the client stays away.
+// run follows until ctx ends. While the workers make changes, run cuts connections at random moments, and
+// sometimes the client stays away for a while.
 func (c *client) run(ctx, cutting context.Context) {
 	for ctx.Err() == nil {
 		life, cut := context.WithCancel(ctx)
@@ -90,7 +91,7 @@ func (c *client) run(ctx, cutting context.Context) {
 	}
 }
 
-// connect follows one connection to its end, or until it is cut.
+// connect opens a connection and blocks until it ends or is cut.
 func (c *client) connect(life, cutting context.Context, cut func()) {
 	if cutting.Err() == nil {
 		timer := time.AfterFunc(50*time.Millisecond+rand.N(2*time.Second), cut)
@@ -109,7 +110,7 @@ func (c *client) connect(life, cutting context.Context, cut func()) {
 	}
 }
 
-// take notes a frame. Only a frame with an id moves the cursor.
+// take records a frame. Only a frame with an id moves the cursor.
 func (c *client) take(f frame) {
 	if f.event == "stream.reset" {
 		f.floor = c.floor()
@@ -155,9 +156,10 @@ func (c *client) get(ctx context.Context, path string, q url.Values, h http.Head
 	return nil, errors.New(said.Code)
 }
 
-// stream reads one connection to its end: SSE, or JSON lines.
+// stream reads one connection with SSE or JSON lines until it ends.
 func (c *client) stream(ctx context.Context) {
-	q, header := c.query(), http.Header{}
+	q := c.query()
+	header := http.Header{}
 	if c.snapshot {
 		q.Set("snapshot", "true")
 	}
@@ -176,7 +178,7 @@ func (c *client) stream(ctx context.Context) {
 	for lines := bufio.NewReader(answer.Body); ; {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return // what has no end was cut off
+			return // a line without its end was cut off
 		}
 		line = line[:len(line)-1]
 		if c.kind == "lines" {
@@ -210,7 +212,7 @@ func (c *client) stream(ctx context.Context) {
 	}
 }
 
-// poll asks once.
+// poll polls once.
 func (c *client) poll(ctx context.Context) (ok bool) {
 	q := c.query()
 	q.Set("wait", "1")
@@ -244,7 +246,7 @@ func (c *client) poll(ctx context.Context) (ok bool) {
 	return true
 }
 
-// follow is the client library's. It decides when to come back; each connection goes to another server.
+// follow uses the client library, which decides when to reconnect. Each connection goes to another server.
 func (c *client) follow(ctx context.Context) {
 	library := follow.Client{
 		URL: c.bases[0], Token: func() (string, error) { return c.tokens[c.user], nil },
@@ -272,6 +274,7 @@ func (a anyServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the server's address: %w", err)
 	}
-	r.URL.Host, r.Host = to.Host, to.Host
+	r.URL.Host = to.Host
+	r.Host = to.Host
 	return a.http.Transport.RoundTrip(r)
 }

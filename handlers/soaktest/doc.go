@@ -1,3 +1,3 @@
 // Package soaktest compares clients of every kind with an oracle, while the program and its Postgres crash.
-// The oracle knows what was asked for, what was answered, and the rules; it shares no code with the program.
+// The oracle knows all requests, all answers, and the rules. It shares no code with the program.
 package soaktest

@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// A version is a text that a message has had.
+// A version is one text of a message.
 type version struct {
-	seq     int64 // of the event that made it so
+	seq     int64 // of the event that made this version
 	content string
 	deleted bool
 }
 
-// A message is one with all that its delivery is decided by, as of its post.
+// A message has everything that decides its delivery, as of the time of its post.
 type message struct {
 	id        string
 	author    string
@@ -20,50 +20,51 @@ type message struct {
 	versions  []version
 	mentioned []string // members, without the author, in the order of the text
 	onDuty    []string // the wake list
-	turn      string   // whose turn it is after it; empty: nobody's
-	admin     string   // triage
+	turn      string   // the user who has the turn after the message; empty: nobody
+	admin     string   // triage channel: the admin
 }
 
 func (m *message) deleted() bool { return m.versions[len(m.versions)-1].deleted }
 
-// An entry is one event of a channel, as the oracle expects it in the log.
+// An entry is one event of a channel, as the oracle expects it in the event log.
 type entry struct {
 	kind string
-	seq  int64  // 0: not known yet, the log tells
-	user string // who it is about
-	// maybe marks a change that was not answered: the log has it, or not. It is the channel's last change.
+	seq  int64  // 0: unknown until the oracle reads the event log
+	user string // the user whom the event is about
+	// maybe marks a change that got no answer, so the event log may have it or not. It is the last change of
+	// its channel.
 	maybe bool
 
 	members []string // channel.created
 	name    string   // channel.created, channel.updated: the name from here on
 	reason  string   // turn.changed
 	message *message
-	version int // of message: the text that this event made
+	version int // index of the message's version that this event made
 }
 
-// A span is a time of membership: its events are those in [from, to]. to is 0 as long as it lasts.
+// A span is the time of a membership. Its events are in [from, to]. While the membership lasts, to is 0.
 type span struct{ from, to int64 }
 
 func (s span) covers(seq int64) bool { return s.from <= seq && (s.to == 0 || seq <= s.to) }
 
-// A channel is what the oracle knows of one. Only the worker that owns it changes it.
+// A channel is everything that the oracle knows about a channel. Only the worker that owns it changes it.
 type channel struct {
 	id, guild, xType, creator string
 	private                   bool
 	history                   string
 
-	roster   []string // who is a member, in the order of the turns
+	roster   []string // the members in the order of the turns
 	wakeList []string
 	holder   string
 	paused   bool
 	closed   bool // it gets no more changes
 	messages []*message
-	joined   map[string]int // for each member: how many messages there were when they came
+	joined   map[string]int // member to the number of messages before the member joined
 
 	mu      sync.Mutex
 	entries []*entry
 
-	// Worked out at the end, when every number is known.
+	// settle sets these fields at the end, when every number is known.
 	spans      map[string][]span
 	names      []version // content is the name
 	archivedAt int64
@@ -79,7 +80,8 @@ func (c *channel) add(e *entry) {
 	c.entries = append(c.entries, e)
 }
 
-// after is who has the turn after a user: the next in the roster's order, after the last the first.
+// after returns who has the turn after a user: the next user in the roster. After the last user comes the
+// first.
 func (c *channel) after(user string) string {
 	if len(c.roster) == 0 {
 		return ""
@@ -87,7 +89,7 @@ func (c *channel) after(user string) string {
 	return c.roster[(slices.Index(c.roster, user)+1)%len(c.roster)]
 }
 
-// handOver is the turn after a message, and whom the message wakes by it.
+// handOver returns who has the turn after a message, and whom the message wakes because of the turn.
 func (c *channel) handOver(author string, mentioned []string) (holder, wakes string) {
 	if c.paused {
 		return c.holder, ""
@@ -102,9 +104,10 @@ func (c *channel) handOver(author string, mentioned []string) (holder, wakes str
 	return next, next
 }
 
-// decide is the README's table of who is woken.
+// decide implements the table of docs/waking.md: whom a message wakes, and why.
 func decide(xType string, m *message, user string) (outcome, reason string) {
-	mentioned, onDuty := slices.Contains(m.mentioned, user), slices.Contains(m.onDuty, user)
+	mentioned := slices.Contains(m.mentioned, user)
+	onDuty := slices.Contains(m.onDuty, user)
 	switch {
 	case user == m.author:
 		return "skip", "author"
@@ -134,7 +137,7 @@ func decide(xType string, m *message, user string) (outcome, reason string) {
 	return "observer", "not_addressed"
 }
 
-// settle works out the memberships and the names, once the number of each entry is known.
+// settle computes the memberships and the names. The number of each entry must be known.
 func (c *channel) settle() {
 	c.spans = map[string][]span{}
 	for _, e := range c.entries {
@@ -163,7 +166,7 @@ func (c *channel) settle() {
 	}
 }
 
-// spanOf is the membership by which a user hears what is at a number.
+// spanOf returns the membership through which a user gets the event with a number.
 func (c *channel) spanOf(user string, seq int64) (span, bool) {
 	for _, s := range c.spans[user] {
 		if s.covers(seq) {
@@ -173,7 +176,7 @@ func (c *channel) spanOf(user string, seq int64) (span, bool) {
 	return span{}, false
 }
 
-// openAt reports whether a snapshot for a user as of a number has the channel.
+// openAt reports whether a user's snapshot at a number contains the channel.
 func (c *channel) openAt(user string, seq int64) bool {
 	for _, s := range c.spans[user] {
 		if s.from <= seq && (s.to == 0 || s.to > seq) {

@@ -19,15 +19,15 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/db/pgrun"
-	_ "fabric-guild/handlers" // whoever changes it wants this test to run anew
+	_ "fabric-guild/handlers" // a change of this package must not leave the result of this test cached
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/guildtest"
 )
 
 var (
 	program   guildtest.Program
-	duration  = flag.Duration("soak", 5*time.Second, "how long the changes and the faults of TestSoak go on")
-	givenSeed = flag.Uint64("seed", 0, "of TestSoak; 0: a new one")
+	duration  = flag.Duration("soak", 5*time.Second, "duration of the changes and faults of TestSoak")
+	givenSeed = flag.Uint64("seed", 0, "seed of TestSoak; 0: a random seed")
 )
 
 func TestMain(m *testing.M) {
@@ -35,27 +35,27 @@ func TestMain(m *testing.M) {
 	os.Exit(program.Main(m, config.EnvPrefix))
 }
 
-// The users, one of whom hears triage as the admin.
+// The users. One of them is the admin of triage channels.
 var users = []string{"alice", "bob", "carol", "dave", "erin", "frank"}
 
 const (
 	admin   = "frank"
-	zed     = "zed"  // says the last word
-	kept    = 1500   // events that a server's retention leaves
-	most    = 60_000 // changes of a run, about: all frames of all clients are kept
+	zed     = "zed"  // posts the last message
+	kept    = 1500   // number of events that retention keeps
+	most    = 60_000 // approximate limit of changes, because the test keeps all frames of all clients
 	workers = 4
-	// historiesRead is of how many channels the history is read at the end.
+	// historiesRead is the number of channels whose history the test reads at the end.
 	historiesRead = 100
 )
 
-// A soak is one run: what all workers and clients share.
+// A soak is one run. All workers and clients share it.
 type soak struct {
 	t      *testing.T
 	seed   uint64
 	bases  []string
 	tokens map[string]string
 	http   *http.Client
-	log    *pgxpool.Pool // to look at Postgres, past the servers
+	log    *pgxpool.Pool // direct connections to Postgres
 
 	mu        sync.Mutex
 	channels  []*channel
@@ -63,14 +63,14 @@ type soak struct {
 	faults    []string
 }
 
-// fault notes a difference.
+// fault records a difference.
 func (s *soak) fault(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, fmt.Sprintf(format, args...))
 }
 
-// floor is up to where events are gone from the log.
+// floor returns the number up to which retention has removed events from the event log.
 func (s *soak) floor() (floor int64) {
 	for s.log.QueryRow(context.Background(), `SELECT seq FROM log_floor`).Scan(&floor) != nil {
 		<-time.After(20 * time.Millisecond)
@@ -78,8 +78,8 @@ func (s *soak) floor() (floor int64) {
 	return floor
 }
 
-// Two servers, six users with four kinds of clients each, changes of every kind, retention, and faults. Each
-// client must have seen exactly what the oracle says.
+// Two servers run with six users, four kinds of clients for each user, changes of every kind, retention, and
+// faults. Each client must get exactly what the oracle expects.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	seed := *givenSeed
@@ -99,8 +99,11 @@ func TestSoak(t *testing.T) {
 	}
 	nodes := []*guildtest.Node{start(0), start(1)}
 	s := &soak{
-		t: t, seed: seed, bases: []string{nodes[0].Base(), nodes[1].Base()}, tokens: map[string]string{},
-		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+		t:      t,
+		seed:   seed,
+		bases:  []string{nodes[0].Base(), nodes[1].Base()},
+		tokens: map[string]string{},
+		http:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
 	everyone := append(slices.Clone(users), zed)
 	for i, token := range nodes[0].Tokens(everyone...) {
@@ -133,7 +136,7 @@ func TestSoak(t *testing.T) {
 	w := &worker{soak: s, number: workers, rand: rand.New(rand.NewPCG(seed, workers))}
 	last := w.lastWord()
 	for _, c := range all {
-		guildtest.Eventually(t, c.name+" hears the last word", 2*guildtest.Patience, func() bool {
+		guildtest.Eventually(t, c.name+" gets the last message", 2*guildtest.Patience, func() bool {
 			return seq(c.at()) >= last
 		})
 	}
@@ -142,7 +145,7 @@ func TestSoak(t *testing.T) {
 	s.judge(all, w, last)
 }
 
-// clients are one of each kind for each user.
+// clients returns one client of each kind for each user.
 func (s *soak) clients() (all []*client) {
 	for i, user := range users {
 		for j, kind := range []string{"sse", "lines", "poll", "follow"} {
@@ -155,7 +158,7 @@ func (s *soak) clients() (all []*client) {
 	return all
 }
 
-// open has Postgres keep a copy of the log that retention does not shorten.
+// open makes Postgres keep a copy of the event log that retention does not shorten.
 func (s *soak) open(url string) {
 	s.t.Helper()
 	const keep = `
@@ -176,17 +179,25 @@ func (s *soak) open(url string) {
 	}
 }
 
-// A starter starts the server of that index.
+// A starter starts the server with an index.
 type starter func(i int, args ...string) *guildtest.Node
 
-// harm does every harm at least once, in a random order, until the time is over.
+// harm causes faults in random order until the time is over. It causes every fault at least once.
 func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, start starter) {
 	s.t.Helper()
 	r := rand.New(rand.NewPCG(s.seed, 99))
 	again := func(i int) { nodes[i] = start(i, "-addr", nodes[i].Addr()) }
 	harms := []func(){
-		func() { i := r.IntN(2); nodes[i].Kill(); again(i) },
-		func() { i := r.IntN(2); nodes[i].Stop(); again(i) },
+		func() {
+			i := r.IntN(2)
+			nodes[i].Kill()
+			again(i)
+		},
+		func() {
+			i := r.IntN(2)
+			nodes[i].Stop()
+			again(i)
+		},
 		func() { s.endPostgres(pg, syscall.SIGKILL) },
 		func() { s.endPostgres(pg, syscall.SIGINT) },
 		s.endBackends,
@@ -205,7 +216,8 @@ func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, 
 		if done%len(harms) == 0 {
 			r.Shuffle(len(harms), func(i, j int) { harms[i], harms[j] = harms[j], harms[i] })
 		}
-		<-time.After(min(max(*duration/16, 200*time.Millisecond), 2*time.Second)) // the load between two harms
+		// Between two faults there is normal load.
+		<-time.After(min(max(*duration/16, 200*time.Millisecond), 2*time.Second))
 		harms[done%len(harms)]()
 		for _, n := range nodes {
 			n.AwaitReady()
@@ -213,7 +225,8 @@ func (s *soak) harm(pg *pgrun.Postgres, all []*client, nodes []*guildtest.Node, 
 	}
 }
 
-// endPostgres ends it by a signal, and waits until it is back: a server does not start without it.
+// endPostgres ends Postgres with a signal, and blocks until Postgres is back, because a server does not start
+// without it.
 func (s *soak) endPostgres(pg *pgrun.Postgres, by syscall.Signal) {
 	s.t.Helper()
 	before := pg.Pid()
@@ -225,6 +238,7 @@ func (s *soak) endPostgres(pg *pgrun.Postgres, by syscall.Signal) {
 	})
 }
 
+// endBackends ends about half of the server's connections.
 func (s *soak) endBackends() {
 	const cut = `
 		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -232,25 +246,27 @@ func (s *soak) endBackends() {
 	_, _ = s.log.Exec(s.t.Context(), cut)
 }
 
-// shorten keeps a client away until retention has taken what it missed, and the servers have started anew:
-// they can still tell what they have in memory. So the client is reset when it comes back.
+// shorten keeps a client away until retention has removed the events that the client misses. Then it restarts
+// the servers, because they could still send events from memory. So the client gets a reset when it
+// reconnects.
 func (s *soak) shorten(url string, c *client, restart func()) {
 	s.t.Helper()
 	c.stayAway()
 	defer c.away.Store(false)
-	guildtest.Eventually(s.t, c.name+" has missed what is removed", guildtest.Patience, func() bool {
+	guildtest.Eventually(s.t, c.name+" has missed removed events", guildtest.Patience, func() bool {
 		d, err := db.Open(s.t.Context(), url)
 		if err != nil {
 			return false
 		}
 		defer d.Close()
-		_, _, err = d.Retain(s.t.Context(), db.Retention{Events: 100}) // as each server does once a minute
+		_, _, err = d.Retain(s.t.Context(), db.Retention{Events: 100}) // each server does this once a minute
 		return err == nil && c.at() != "" && s.floor() > seq(c.at())
 	})
 	restart()
 }
 
-// fallBehind keeps a client away for so many events, which it must all get when it comes back.
+// fallBehind keeps a client away for this number of events. The client must get all of them when it
+// reconnects.
 func (s *soak) fallBehind(c *client, events int64) {
 	s.t.Helper()
 	c.stayAway()
@@ -262,7 +278,7 @@ func (s *soak) fallBehind(c *client, events int64) {
 	})
 }
 
-// lastWord is a message that wakes everyone, and its number.
+// lastWord posts a message that wakes everyone, and returns its number.
 func (w *worker) lastWord() int64 {
 	var made, posted answer
 	body := map[string]any{"guildId": "end", "name": "end", "xType": "general", "memberUserIds": users}
@@ -313,11 +329,12 @@ func (s *soak) judge(all []*client, w *worker, last int64) {
 		"%d clients with %d connections saw %d frames and %d resets",
 		len(log), len(s.channels), len(s.snapshots), len(all), opens, frames, resets)
 	if frames == 0 || resets == 0 && len(s.faults) == 0 {
-		s.t.Errorf("got %d frames and %d resets, want some of both: else this shows little", frames, resets)
+		s.t.Errorf("got %d frames and %d resets, want some of both: without them this test shows little",
+			frames, resets)
 	}
 	for i, f := range s.faults {
 		if i == 5 {
-			s.t.Errorf("and %d more differences", len(s.faults)-i)
+			s.t.Errorf("there are %d more differences", len(s.faults)-i)
 			break
 		}
 		s.t.Errorf("seed %d: %s", s.seed, f)

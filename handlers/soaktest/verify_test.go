@@ -14,14 +14,14 @@ import (
 // shown is a channel in a snapshot.
 type shown struct{ ID, Name string }
 
-// A snapshot is what /api/sync answered.
+// A snapshot is an answer of /api/sync.
 type snapshot struct {
 	user     string
 	at       int64
 	channels []shown
 }
 
-// payload is all that is compared of an event's data.
+// payload has the fields of an event's data that the test compares.
 type payload struct {
 	ChannelID, GuildID, XType             string
 	UserID, Name, Reason                  string
@@ -47,13 +47,13 @@ func (x expectation) String() string {
 	return fmt.Sprintf("%s %d of %s %s", x.event, x.seq, x.in.xType, x.in.id)
 }
 
-// logged is a row that Postgres has stored.
+// logged is a row of the event log.
 type logged struct {
 	Seq                         int64
 	Kind, ChannelID, UserID, ID string
 }
 
-// is reports whether a row is what the oracle expects next in its channel.
+// is reports whether a row is the entry that the oracle expects next in its channel.
 func (l logged) is(e *entry) bool {
 	var id string
 	if e.message != nil {
@@ -62,8 +62,8 @@ func (l logged) is(e *entry) bool {
 	return l.Kind == e.kind && l.UserID == e.user && l.ID == id && (e.seq == 0 || e.seq == l.Seq)
 }
 
-// resolve gives each entry its number in the log. What was answered must be there with that number; what was
-// not may be there; and nothing else may.
+// resolve gives each entry its number in the event log. The event log must have every change that got an
+// answer, with the number of the answer. It may have changes that got no answer. It must have nothing else.
 func (s *soak) resolve(log []logged) {
 	of := map[string][]logged{}
 	for _, row := range log {
@@ -85,7 +85,8 @@ func (s *soak) resolve(log []logged) {
 				}
 				continue
 			}
-			e.seq, rows = rows[0].Seq, rows[1:]
+			e.seq = rows[0].Seq
+			rows = rows[1:]
 			happened = append(happened, e)
 		}
 		if len(rows) > 0 {
@@ -99,7 +100,7 @@ func (s *soak) resolve(log []logged) {
 	}
 }
 
-// expected is all that a client must see of the log, in its order.
+// expected returns all events that a client must get, in the order of the event log.
 func (s *soak) expected(c *client) (all []expectation) {
 	for _, ch := range s.channels {
 		for _, e := range ch.entries {
@@ -112,7 +113,8 @@ func (s *soak) expected(c *client) (all []expectation) {
 	return all
 }
 
-// hears tells as what a client must see an entry, and by which membership.
+// hears returns the kind of event that a client must get for an entry, and the membership through which it
+// gets the event.
 func hears(c *client, ch *channel, e *entry) (event string, by span, ok bool) {
 	by, member := ch.spanOf(c.user, e.seq)
 	switch e.kind {
@@ -140,17 +142,17 @@ func hears(c *client, ch *channel, e *entry) (event string, by span, ok bool) {
 		return "", by, false
 	}
 	if e.kind != "message.created" && by.from > m.versions[0].seq && !asAdmin {
-		return "", by, false // who came after it hears no edit of it
+		return "", by, false // a member who joined after the message gets no edits of it
 	}
 	return e.kind, by, true
 }
 
-// verify compares what a client has seen with what it must have seen, and stops at the first difference.
+// verify compares the frames of a client with the expected events. It stops at the first difference.
 func (s *soak) verify(c *client, head int64) (resets int) {
 	left := s.expected(c)
-	var at int64 // the client has seen all up to here
+	var at int64 // the client has got all events up to this number
 	began := false
-	var parts []shown // of a snapshot that goes on
+	var parts []shown // of an incomplete snapshot
 	for i, f := range c.frames {
 		fail := func(format string, args ...any) {
 			wrong := fmt.Sprintf(format, args...)
@@ -213,7 +215,8 @@ func (s *soak) verify(c *client, head int64) (resets int) {
 				fail("want %s", wrong)
 				return resets
 			}
-			at, left = id, left[1:]
+			at = id
+			left = left[1:]
 		}
 	}
 	if len(left) > 0 && left[0].seq <= head {
@@ -222,7 +225,7 @@ func (s *soak) verify(c *client, head int64) (resets int) {
 	return resets
 }
 
-// check compares an event's data with what its reader may see. The answer is what was expected instead.
+// check compares an event's data with the data that its reader may get. It returns what was expected instead.
 func (x expectation) check(c *client, p payload) (want string) {
 	if p.ChannelID != x.in.id || p.XType != x.in.xType || p.GuildID != x.in.guild {
 		return fmt.Sprintf("the channel %s %s of %s", x.in.xType, x.in.id, x.in.guild)
@@ -243,7 +246,8 @@ func (x expectation) check(c *client, p payload) (want string) {
 	}
 	outcome, reason := decide(x.in.xType, m, c.user)
 	if x.kind != "message.created" {
-		outcome, reason = "", ""
+		outcome = ""
+		reason = ""
 	}
 	if p.Wakeup != (outcome == "wake") || p.WakeReason != reason {
 		return fmt.Sprintf("to be woken: %s %s", outcome, reason)
@@ -259,7 +263,7 @@ func (x expectation) check(c *client, p payload) (want string) {
 		}
 		return ""
 	}
-	for _, v := range m.versions[x.version:] { // the text as it is now, so it may be newer than the event
+	for _, v := range m.versions[x.version:] { // an event has the current text, which may be newer
 		if p.Content == v.content && p.Deleted == v.deleted && (x.by.to == 0 || v.seq <= x.by.to) {
 			return ""
 		}
@@ -267,8 +271,8 @@ func (x expectation) check(c *client, p payload) (want string) {
 	return fmt.Sprintf("one of the texts %+v, as of membership %+v", m.versions[x.version:], x.by)
 }
 
-// named reports whether a reader may be shown a name with an event: the name at that event or a newer one.
-// In a private channel it must not be newer than the reader's leave.
+// named reports whether a reader may get a name with an event. The name must be the one at that event or a
+// newer one. In a private channel the name must not be newer than the reader's leave.
 func (c *channel) named(name string, at int64, by span) bool {
 	for i, n := range c.names {
 		current := i == len(c.names)-1 || c.names[i+1].seq > at
@@ -280,7 +284,8 @@ func (c *channel) named(name string, at int64, by span) bool {
 }
 
 func (s *soak) compareSnapshot(user string, at int64, got []shown) (diff string) {
-	want, have := map[string]bool{}, map[string]bool{}
+	want := map[string]bool{}
+	have := map[string]bool{}
 	for _, c := range s.channels {
 		if c.openAt(user, at) {
 			want[c.id] = true
@@ -298,7 +303,7 @@ func (s *soak) compareSnapshot(user string, at int64, got []shown) (diff string)
 	return cmp.Diff(want, have)
 }
 
-// verifyHistory compares what each member of a channel reads of its history.
+// verifyHistory checks the history of a channel as each member reads it.
 func (w *worker) verifyHistory(c *channel) {
 	for user, spans := range c.spans {
 		current := spans[len(spans)-1]
@@ -316,7 +321,7 @@ func (w *worker) verifyHistory(c *channel) {
 			}
 			last := e.message.versions[len(e.message.versions)-1]
 			if c.history != "all" && by.to != 0 && last.seq > by.to && last.seq < current.from {
-				last.content = "redacted" // changed while they were away
+				last.content = "redacted" // changed while the reader was no member
 			}
 			want = append(want, fmt.Sprintf("%s %q %t", e.message.id, last.content, last.deleted))
 		}
@@ -335,7 +340,8 @@ func (w *worker) verifyHistory(c *channel) {
 				}
 				got = append(got, fmt.Sprintf("%s %q %t", m.ID, m.Content, m.Deleted))
 			}
-			if before = page.Next; before == "" {
+			before = page.Next
+			if before == "" {
 				break
 			}
 		}

@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	channelsEach = 6                // that a worker has at a time
-	answerWithin = 15 * time.Second // a request
+	channelsEach = 6                // number of channels of a worker at any time
+	answerWithin = 15 * time.Second // time limit of a request
 )
 
 var xTypes = []string{"general", "report", "triage", "custom", "dm", "discuss", "work"}
 
-// A worker makes changes, one after the other, in channels that no other worker changes. So the order of a
-// channel's changes is known, whatever the answers say.
+// A worker makes changes one after the other, in channels that no other worker changes. So the order of a
+// channel's changes is known without the answers.
 type worker struct {
 	*soak
 	number int
 	rand   *rand.Rand
 	pause  time.Duration
-	count  int // of names, keys and texts
+	count  int // number of names, keys and texts so far
 	open   []*channel
 }
 
@@ -47,7 +47,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// answer is all that is read of answers.
+// answer has the fields that the test reads from answers.
 type answer struct {
 	Channel struct{ ID string }
 	Message struct {
@@ -64,12 +64,12 @@ type answer struct {
 	}
 }
 
-// ask sends a request until it is answered. With a key it is repeated as often as it takes, so its outcome is
-// known; without one ok is false when the outcome is unknown.
+// ask sends a request. With a key it repeats the request until it gets an answer, so its outcome is always
+// known. Without a key, ok is false if the outcome is unknown.
 func (w *worker) ask(user, method, path, key string, body any, out any, want ...int) (ok bool) {
 	var text []byte
 	if body != nil {
-		text, _ = json.Marshal(body) // maps of strings
+		text, _ = json.Marshal(body) // never fails for these bodies
 	}
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		status, answer, err := w.send(user, method, path, key, text)
@@ -117,7 +117,7 @@ func (w *worker) send(user, method, path, key string, body []byte) (status int, 
 	return got.StatusCode, answer, err
 }
 
-// name is one that was not used before.
+// name returns an unused name.
 func (w *worker) name(kind string) string {
 	w.count++
 	return fmt.Sprintf("%s-%d-%d", kind, w.number, w.count)
@@ -172,7 +172,7 @@ func (w *worker) create() {
 	w.mu.Unlock()
 }
 
-// step makes one change that is allowed.
+// step makes one allowed change.
 func (w *worker) step(c *channel) {
 	dm := c.xType == "dm"
 	var outside []string
@@ -186,7 +186,7 @@ func (w *worker) step(c *channel) {
 		u := w.one(outside)
 		w.join(c, u, u, http.MethodPost, "/join")
 	case len(c.roster) == 0:
-		c.closed = c.private // nobody can come back
+		c.closed = c.private // nobody can join a private channel again
 	case n < 16 && !dm && len(outside) > 0:
 		u := w.one(outside)
 		w.join(c, w.one(c.roster), u, http.MethodPut, "/members/"+u)
@@ -197,7 +197,8 @@ func (w *worker) step(c *channel) {
 		u := w.one(c.roster)
 		w.leave(c, w.steers(c), u, http.MethodDelete, "/members/"+u)
 	case n < 34 && !dm:
-		by, name := w.steers(c), w.name("renamed")
+		by := w.steers(c)
+		name := w.name("renamed")
 		e := &entry{kind: "channel.updated", user: by, name: name}
 		w.change(c, by, http.MethodPatch, "", map[string]any{"name": name}, e)
 	case n < 35 && !dm:
@@ -217,7 +218,8 @@ func (w *worker) step(c *channel) {
 	}
 }
 
-// steers is somebody who may rename, archive and remove: the creator, and without them any member.
+// steers returns a user who may rename, archive and remove: the creator, or if the creator has left, any
+// member.
 func (w *worker) steers(c *channel) string {
 	if c.has(c.creator) {
 		return c.creator
@@ -225,7 +227,7 @@ func (w *worker) steers(c *channel) string {
 	return w.one(c.roster)
 }
 
-// change makes a change whose event is e. A change that is not answered closes the channel.
+// change makes a change whose event is e. If the change gets no answer, the channel gets no more changes.
 func (w *worker) change(c *channel, by, method, path string, body any, e *entry) (ok bool) {
 	return w.changeAt(c, by, method, "/api/channels/"+c.id+path, body, e)
 }
@@ -233,7 +235,7 @@ func (w *worker) change(c *channel, by, method, path string, body any, e *entry)
 func (w *worker) changeAt(c *channel, by, method, path string, body any, e *entry) (ok bool) {
 	var a answer
 	ok = w.ask(by, method, path, "", body, &a, http.StatusOK)
-	if e == nil { // it changes nothing
+	if e == nil { // the change makes no event
 		return ok
 	}
 	if ok {
@@ -242,7 +244,8 @@ func (w *worker) changeAt(c *channel, by, method, path string, body any, e *entr
 			w.fault("%s %s: got no change, want one", method, path)
 		}
 	} else {
-		e.maybe, c.closed = true, true
+		e.maybe = true
+		c.closed = true
 	}
 	c.add(e)
 	return ok
@@ -266,7 +269,8 @@ func (w *worker) leave(c *channel, by, user, method, path string) {
 	if !c.turns() || c.holder != user {
 		return
 	}
-	if c.holder = next; next == user {
+	c.holder = next
+	if next == user {
 		c.holder = ""
 		return
 	}
@@ -274,7 +278,8 @@ func (w *worker) leave(c *channel, by, user, method, path string) {
 }
 
 func (w *worker) setWakeList(c *channel) {
-	by, list := w.steers(c), w.some(c.roster, 4)
+	by := w.steers(c)
+	list := w.some(c.roster, 4)
 	e := &entry{kind: "channel.updated", user: by}
 	if slices.Equal(list, c.wakeList) {
 		e = nil
@@ -287,10 +292,13 @@ func (w *worker) setWakeList(c *channel) {
 }
 
 func (w *worker) moveTurn(c *channel) {
-	by, to := w.one(c.roster), w.one(c.roster)
-	holder, paused := c.holder, c.paused
+	by := w.one(c.roster)
+	to := w.one(c.roster)
+	holder := c.holder
+	paused := c.paused
 	action := w.one([]string{"pass", "take", "give", "pause", "resume"})
-	body, command := map[string]any{"action": action}, "/"+action
+	body := map[string]any{"action": action}
+	command := "/" + action
 	switch action {
 	case "pass":
 		holder = c.after(c.holder)
@@ -308,7 +316,8 @@ func (w *worker) moveTurn(c *channel) {
 		e = &entry{kind: "turn.changed", user: holder, reason: action}
 	}
 	ok := true
-	if action != "take" && w.rand.IntN(2) == 0 { // as a command in a message, whose outcome a key makes known
+	// A command in a message has a key, so its outcome is always known.
+	if action != "take" && w.rand.IntN(2) == 0 {
 		var a answer
 		path := "/api/channels/" + c.id + "/messages"
 		body = map[string]any{"content": command}
@@ -357,7 +366,8 @@ func (w *worker) post(c *channel) {
 		c.closed = true
 		return
 	}
-	c.holder, m.id = holder, a.Message.ID
+	c.holder = holder
+	m.id = a.Message.ID
 	c.messages = append(c.messages, m)
 	c.add(&entry{kind: "message.created", seq: seq(a.Cursor), user: m.author, message: m})
 	var want, got []string
@@ -380,7 +390,7 @@ func (w *worker) post(c *channel) {
 func (w *worker) edit(c *channel, m *message, deletes bool) {
 	by := m.author
 	if deletes && c.xType != "dm" && c.has(c.creator) && c.joined[c.creator] == 0 {
-		by = c.creator // who has been in it from the beginning
+		by = c.creator // the creator has been a member from the beginning
 	}
 	if m.deleted() || !c.has(by) {
 		return
@@ -394,7 +404,7 @@ func (w *worker) edit(c *channel, m *message, deletes bool) {
 	w.changeAt(c, by, method, "/api/messages/"+m.id, body, e)
 }
 
-// sync notes a snapshot, which is compared at the end.
+// sync records a snapshot. The test compares it at the end.
 func (w *worker) sync() {
 	s := snapshot{user: w.one(users)}
 	var got struct {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Follows a stream with curl, and comes back after each end with the last id. A frame counts with its blank line.
+# Follows a stream with curl. After each end it reconnects with the last id. A frame is complete at its blank line.
 id=
 while true; do
   while IFS=' ' read -r name value; do

@@ -1,8 +1,8 @@
 import EventSource from 'eventsource2'
 import { headers, reportEvent, types, url } from './report.mjs'
 
-// By itself it hands out what it has of a frame that was cut off, and then the whole frame: so each connection gets a
-// source of its own, and begins after what the last one showed.
+// When a connection ends inside a frame, this library emits the partial frame, and after its own reconnect the whole
+// frame again. So each connection gets a new EventSource that resumes after the last complete event.
 let id
 function open() {
   const source = new EventSource(url, { headers: { ...headers, 'Last-Event-ID': id } })

@@ -2,18 +2,18 @@ import { setTimeout } from 'node:timers/promises'
 import { fetchEventSource } from '@microsoft/fetch-event-source'
 import { headers, report, url } from './report.mjs'
 
-globalThis.window = globalThis // it is made for a browser
+globalThis.window = globalThis // the library expects a browser
 globalThis.document = { removeEventListener() {} }
 
-// By itself it counts an id before it has the frame, and does not come back after the end of a body: so the id and
-// the loop are ours.
+// This library stores an id before it has the whole frame, and does not reconnect after the end of a body. So this
+// script keeps the id and reconnects in a loop.
 let id = ''
 for (;;) {
   await fetchEventSource(url, {
     headers: id ? { ...headers, 'last-event-id': id } : headers,
     openWhenHidden: true,
     onmessage(m) {
-      if (!m.data) return // a "retry:" alone comes as a message, too
+      if (!m.data) return // the library also emits a "retry:" alone as a message
       id = m.id || id
       report(m.event, id, m.data)
     },

@@ -3,7 +3,7 @@ import { headers, reportEvent, types, url } from './report.mjs'
 
 const source = new EventSource(url, {
   headers,
-  readTimeoutMillis: 45_000, // three heartbeats; without it Node's own 5 s count
+  readTimeoutMillis: 45_000, // three heartbeats; the default is Node's timeout of 5 s
 })
 for (const type of types) source.addEventListener(type, reportEvent)
 source.onerror = (e) => console.error(e.message)

@@ -1,8 +1,8 @@
-// What the scripts here share: where the stream is, and how they tell what they hear, a line of JSON for each event.
+// Shared by the client scripts: the URL of the stream, and the report of each event as a line of JSON.
 export const url = process.argv[2]
 export const headers = { Authorization: `Bearer ${process.env.TOKEN}` }
 
-// An EventSource hears only the kinds that it asks for.
+// An EventSource dispatches only the event types that have a listener.
 export const types = [
   'stream.ready',
   'stream.reset',
@@ -17,7 +17,8 @@ export function report(event, id, data) {
 }
 export const reportEvent = (e) => report(e.type, e.lastEventId, e.data)
 
-// An EventSource gives up on any answer but 200, such as a proxy's 502: then another one goes on after the last id.
+// follow opens a new EventSource after the last id whenever one gives up. An EventSource gives up on any answer other
+// than 200, such as a proxy's 502.
 export function follow(create) {
   let id = ''
   function open() {

@@ -1,8 +1,8 @@
-"""Follows a stream with a line reader that splits where str.splitlines does, as httpx and requests do for text.
+"""Follows a stream with a line reader that splits lines like str.splitlines, as httpx and requests do for text.
 
 usage: TOKEN=... splitlines.py URL ACCEPT LAST_EVENT_ID
 
-It writes each event as a line of JSON: {"event", "id", "data"}.
+It prints each event as a line of JSON: {"event", "id", "data"}.
 """
 
 import codecs
@@ -16,7 +16,7 @@ headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Accept": accept, "
 
 
 def lines(stream):
-    """Yields the complete lines of a stream. A piece may end in the middle of a line, or of a character."""
+    """Yields the complete lines of a stream. A piece may end inside a line or a character."""
     decoder, rest = codecs.getincrementaldecoder("utf-8")(), ""
     while piece := stream.read1(4096):
         found = (rest + decoder.decode(piece)).splitlines(keepends=True)

@@ -7,24 +7,25 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// Calls is how many calls of an endpoint have come in so far, whatever became of them.
+// Calls returns how many calls of an endpoint have arrived so far, whatever their results.
 func (s *Server) Calls(e Endpoint) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[e]
 }
 
-// Conns is how many connections have been made so far.
+// Conns returns how many connections have been opened so far.
 func (s *Server) Conns() int { return int(s.conns.Load()) }
 
-// WaitCalls waits until n calls of an endpoint have come in.
+// WaitCalls blocks until n calls of an endpoint have arrived. It ends the test if that takes too long.
 func (s *Server) WaitCalls(e Endpoint, n int) {
 	s.t.Helper()
 	deadline := time.NewTimer(ssetest.Patience)
 	defer deadline.Stop()
 	for {
 		s.mu.Lock()
-		got, called := s.calls[e], s.called
+		got := s.calls[e]
+		called := s.called
 		s.mu.Unlock()
 		if got >= n {
 			return
@@ -37,22 +38,22 @@ func (s *Server) WaitCalls(e Endpoint, n int) {
 	}
 }
 
-// AllowBadKeys lets calls without the right x-api-key be answered 401 only. Otherwise each is an error of the
-// test too.
+// AllowBadKeys allows calls with a missing or wrong x-api-key. They are answered with 401. Without
+// AllowBadKeys, such a call is also an error of the test.
 func (s *Server) AllowBadKeys() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.allowBadKeys = true
 }
 
-// BadKeys is how many calls came without the right x-api-key.
+// BadKeys returns how many calls had a missing or wrong x-api-key.
 func (s *Server) BadKeys() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.badKeys
 }
 
-// count counts a call, and returns what is to go wrong with it.
+// count counts a call and returns the fault to apply to it, or nil.
 func (s *Server) count(e Endpoint) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()

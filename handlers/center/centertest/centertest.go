@@ -1,5 +1,5 @@
-// Package centertest is a Center for tests: a real HTTP server whose tokens, names and admin a test sets, and
-// that counts, fails, hangs and redirects when it is told to.
+// Package centertest is a fake Center for tests. It is a real HTTP server. A test sets its tokens, names and
+// admin, and can make it fail, hang or redirect. It counts calls.
 package centertest
 
 import (
@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// An Endpoint is one of Center's.
+// An Endpoint is an endpoint of Center: its method and path.
 type Endpoint string
 
 const (
@@ -24,22 +24,23 @@ const (
 	AdminEmail   Endpoint = "GET /api/auth/admin-email"
 )
 
-// Endpoints are all of them.
+// Endpoints are all endpoints.
 var Endpoints = []Endpoint{Introspect, ResolveNames, AdminEmail}
 
-// prefix is what the whole Center lies below, so that every test sees it kept.
+// prefix is the path prefix of the fake Center. So every test checks that the client keeps the prefix of the
+// base URL.
 const prefix = "/center"
 
-// A Server is a fake Center. It has no clock: a token is active until it is revoked, whatever its exp says.
+// A Server is a fake Center. It has no clock: a token is active until it is revoked, even after its exp.
 type Server struct {
 	URL    string // the base URL
-	APIKey string // what x-api-key is to be
+	APIKey string // the x-api-key that calls must have
 
 	t      testing.TB
 	web    *http.Server
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	stop   context.CancelFunc
-	served sync.WaitGroup // the listener's goroutine and every call
+	served sync.WaitGroup // the goroutine of the listener, and every call
 	conns  atomic.Int64
 
 	mu           sync.Mutex
@@ -49,12 +50,12 @@ type Server struct {
 	admin        *admin
 	faults       map[Endpoint]Fault
 	calls        map[Endpoint]int
-	called       chan struct{} // closed at every call, and replaced
+	called       chan struct{} // every call closes and replaces it
 	allowBadKeys bool
 	badKeys      int
 }
 
-// New starts a Center on a socket of its own, and stops it at the test's end.
+// New starts a fake Center on its own socket, and stops it at the end of the test.
 func New(t testing.TB) *Server {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -64,24 +65,34 @@ func New(t testing.TB) *Server {
 	return serve(t, listener, listener.Addr().String(), (&net.Dialer{}).DialContext)
 }
 
-// NewInBubble is New without a socket, for a synctest bubble: a client gets to it through Dial.
+// NewInBubble is like New, but without a socket, for a synctest bubble. A client connects with Dial.
 func NewInBubble(t testing.TB) *Server {
 	t.Helper()
 	listener := newPipeListener()
 	return serve(t, listener, "center.test", listener.dial)
 }
 
-func serve(t testing.TB, listener net.Listener, host string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Server {
+func serve(
+	t testing.TB, listener net.Listener, host string,
+	dial func(ctx context.Context, network, addr string) (net.Conn, error),
+) *Server {
 	t.Helper()
 	s := &Server{
-		URL: "http://" + host + prefix, APIKey: "key-" + rand.Text(), t: t, dial: dial,
-		tokens: map[string]Token{}, names: map[string]string{},
-		faults: map[Endpoint]Fault{}, calls: map[Endpoint]int{}, called: make(chan struct{}),
+		URL:    "http://" + host + prefix,
+		APIKey: "key-" + rand.Text(),
+		t:      t,
+		dial:   dial,
+		tokens: map[string]Token{},
+		names:  map[string]string{},
+		faults: map[Endpoint]Fault{},
+		calls:  map[Endpoint]int{},
+		called: make(chan struct{}),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.web = &http.Server{
-		Handler: http.HandlerFunc(s.handle), ErrorLog: log.New(io.Discard, "", 0),
+		Handler:     http.HandlerFunc(s.handle),
+		ErrorLog:    log.New(io.Discard, "", 0),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
@@ -94,13 +105,13 @@ func serve(t testing.TB, listener net.Listener, host string, dial func(ctx conte
 	return s
 }
 
-// Dial connects to the server, whatever the address.
+// Dial connects to the server. It ignores the address.
 func (s *Server) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return s.dial(ctx, network, addr)
 }
 
-// Close stops the server: from then on connections to it are refused. Calls under way are cut off. It returns
-// when they have ended, and may be called more than once.
+// Close stops the server and cuts off running calls. It returns when they have ended. Later connections are
+// refused. Close may be called more than once.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -117,7 +128,8 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	defer s.served.Done()
 	path, below := strings.CutPrefix(r.URL.Path, prefix)
 	e := Endpoint(r.Method + " " + path)
-	body, err := io.ReadAll(r.Body) // all of it: only then is a client that goes away noticed
+	// net/http notices that a client went away only after the whole body was read.
+	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
 	}
@@ -138,7 +150,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	answer(w, body)
 }
 
-// enter has Close wait for a call, unless it is too late for that.
+// enter makes Close wait for a call. It returns false if the server is closed already.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"fabric-guild/handlers/center/centertest"
 )
 
-// A witness is a test that notes its errors.
+// A witness is a testing.TB that records its errors.
 type witness struct {
 	testing.TB
 	mu     sync.Mutex
@@ -43,7 +43,7 @@ func ask(ctx context.Context, t *testing.T, method, url, key, body string) (int,
 	return resp.StatusCode, string(answer), err
 }
 
-// What a client does wrong is an error of its test.
+// A wrong call of a client is an error of the test.
 func TestWrongCalls(t *testing.T) {
 	t.Parallel()
 	const introspect = "/api/auth/introspect"
@@ -83,11 +83,13 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
-func TestOutsideOfThePrefix(t *testing.T) {
+func TestCallsOutsideThePrefixFail(t *testing.T) {
 	t.Parallel()
 	w := &witness{TB: t}
 	s := centertest.New(w)
-	if status, _, err := ask(t.Context(), t, "GET", strings.TrimSuffix(s.URL, "/center")+"/api/auth/admin-email", s.APIKey, ""); err != nil || status != 404 {
+	url := strings.TrimSuffix(s.URL, "/center") + "/api/auth/admin-email"
+	status, _, err := ask(t.Context(), t, "GET", url, s.APIKey, "")
+	if err != nil || status != 404 {
 		t.Errorf("got %d, %v, want 404", status, err)
 	}
 	s.Close()
@@ -96,7 +98,7 @@ func TestOutsideOfThePrefix(t *testing.T) {
 	}
 }
 
-// Calls hang until they are released, their client goes, or the server closes.
+// Calls hang until they are released, their client goes away, or the server closes.
 func TestHang(t *testing.T) {
 	t.Parallel()
 	s := centertest.New(t)
@@ -115,7 +117,8 @@ func TestHang(t *testing.T) {
 	s.WaitCalls(centertest.AdminEmail, 1)
 	calls.Go(func() {
 		status, answer, err := adminEmail(t.Context())
-		if want := `{"email":"ada@example.org","userId":"ada"}` + "\n"; err != nil || status != 200 || answer != want {
+		want := `{"email":"ada@example.org","userId":"ada"}` + "\n"
+		if err != nil || status != 200 || answer != want {
 			t.Errorf("got %d %q, %v, want 200 %q", status, answer, err, want)
 		}
 	})

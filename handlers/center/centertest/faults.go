@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// A Fault is what goes wrong with a call. It answers true when nothing did after all, and has written nothing
-// then.
+// A Fault makes a call go wrong. If it returns true, it has written nothing and the call is answered as
+// usual.
 type Fault func(w http.ResponseWriter, r *http.Request) (proceed bool)
 
-// Break makes every call of the endpoints go wrong from now on; of all of them, if none is named.
+// Break applies a fault to every later call of the given endpoints, or of all endpoints if none is given.
 func (s *Server) Break(f Fault, of ...Endpoint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,11 +25,11 @@ func (s *Server) Break(f Fault, of ...Endpoint) {
 	}
 }
 
-// Mend undoes Break and Hang for the calls to come; of all endpoints, if none is named.
+// Mend undoes Break and Hang for later calls of the given endpoints, or of all endpoints if none is given.
 func (s *Server) Mend(of ...Endpoint) { s.Break(nil, of...) }
 
-// Hang makes calls of the endpoints wait until they are released, or their client is gone. Released calls, and
-// later ones, are answered by what is true then. Releasing twice does no harm.
+// Hang makes calls of the given endpoints wait until release is called or the client goes away. Released
+// calls and later calls are answered with the state at that time. release may be called more than once.
 func (s *Server) Hang(of ...Endpoint) (release func()) {
 	released := make(chan struct{})
 	s.Break(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -43,7 +43,7 @@ func (s *Server) Hang(of ...Endpoint) (release func()) {
 	return sync.OnceFunc(func() { close(released) })
 }
 
-// Status answers with a status and no body that says anything.
+// Status answers with a status and a body that is not JSON.
 func Status(code int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request) bool {
 		w.WriteHeader(code)
@@ -52,7 +52,7 @@ func Status(code int) Fault {
 	}
 }
 
-// Redirect answers with a 3xx that leads to the same endpoint below another base URL.
+// Redirect answers with a 3xx status and a Location of the same endpoint below another base URL.
 func Redirect(code int, baseURL string) Fault {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Location", baseURL+strings.TrimPrefix(r.URL.Path, prefix))
@@ -61,7 +61,7 @@ func Redirect(code int, baseURL string) Fault {
 	}
 }
 
-// Answer answers 200 and this body.
+// Answer answers with 200 and this body.
 func Answer(body string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("Content-Type", "application/json")
@@ -70,7 +70,8 @@ func Answer(body string) Fault {
 	}
 }
 
-// Oversized answers 200 and a MiB of blanks, and then waits for more until the client has enough.
+// Oversized answers with 200 and a body of one MiB of spaces that does not end until the client closes the
+// connection.
 func Oversized(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(bytes.Repeat([]byte(" "), 1<<20)); err == nil {
@@ -79,8 +80,8 @@ func Oversized(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// Raw writes bytes in the place of an HTTP answer, and then closes the connection, or keeps it until the client
-// or the server closes it.
+// Raw writes bytes in place of an HTTP answer. Then it closes the connection, or with keep leaves it open
+// until the client or the server closes it.
 func Raw(answer string, keep bool) Fault {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -96,7 +97,7 @@ func Raw(answer string, keep bool) Fault {
 	}
 }
 
-// Once lets a fault happen to the first call only.
+// Once applies a fault only to the first call.
 func Once(f Fault) Fault {
 	var once sync.Once
 	return func(w http.ResponseWriter, r *http.Request) bool {

@@ -9,7 +9,8 @@ import (
 	"syscall"
 )
 
-// A pipeListener accepts connections in memory. All that waits on them waits durably, as a bubble needs it.
+// A pipeListener accepts connections in memory. Goroutines that wait on them are durably blocked, which a
+// synctest bubble needs.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -53,7 +54,7 @@ type pipeAddr struct{}
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
 
-// isGone reports whether writing failed because the client is gone.
+// isGone reports whether a write failed because the client went away.
 func isGone(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// A Token is what introspection tells of an active token.
+// A Token is the answer of introspection for an active token.
 type Token struct {
 	UserID  string
-	Expires time.Time // to the second; zero: not said
-	Guilds  []string  // nil: not said
+	Expires time.Time // in whole seconds; omitted if zero
+	Guilds  []string  // omitted if nil
 }
 
 type admin struct {
@@ -22,42 +22,42 @@ type admin struct {
 	UserID string `json:"userId,omitempty"`
 }
 
-// SetToken makes a token active, or changes whose it is.
+// SetToken makes a token active with this answer, or replaces its answer.
 func (s *Server) SetToken(token string, is Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens[token] = is
 }
 
-// Revoke makes a token inactive, as every unknown one is.
+// Revoke makes a token inactive, like an unknown token.
 func (s *Server) Revoke(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.tokens, token)
 }
 
-// SetNames makes these the names that are known, with their user ids.
+// SetNames replaces the known names and their user ids.
 func (s *Server) SetNames(names map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.names = maps.Clone(names)
 }
 
-// SetAdmin sets the admin. An empty half is left out of the answer.
+// SetAdmin sets the admin. An empty email or userID is omitted from the answer.
 func (s *Server) SetAdmin(email, userID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.admin = &admin{email, userID}
 }
 
-// RemoveAdmin makes the answer null, as it is at first.
+// RemoveAdmin makes the answer null. This is also the initial state.
 func (s *Server) RemoveAdmin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.admin = nil
 }
 
-// answers is what answers an endpoint truly, nil for an unknown one.
+// answers returns the function that answers an endpoint correctly, or nil for an unknown endpoint.
 func (s *Server) answers(e Endpoint) func(w http.ResponseWriter, body []byte) {
 	switch e {
 	case Introspect:
@@ -82,14 +82,14 @@ func (s *Server) introspect(w http.ResponseWriter, body []byte) {
 		s.write(w, map[string]any{"active": false})
 		return
 	}
-	said := map[string]any{"active": true, "userId": is.UserID, "scope": "guild"}
+	answer := map[string]any{"active": true, "userId": is.UserID, "scope": "guild"}
 	if !is.Expires.IsZero() {
-		said["exp"] = is.Expires.Unix()
+		answer["exp"] = is.Expires.Unix()
 	}
 	if is.Guilds != nil {
-		said["guildIds"] = is.Guilds
+		answer["guildIds"] = is.Guilds
 	}
-	s.write(w, said)
+	s.write(w, answer)
 }
 
 func (s *Server) resolveNames(w http.ResponseWriter, body []byte) {
@@ -118,13 +118,13 @@ func (s *Server) adminEmail(w http.ResponseWriter, body []byte) {
 	s.write(w, is)
 }
 
-// read reads a question; one that Center would not understand is an error of the test.
+// read decodes a question. A question that Center would not understand is an error of the test.
 func (s *Server) read(w http.ResponseWriter, body []byte, question any) bool {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(question)
 	if err == nil && reflect.ValueOf(question).Elem().IsZero() {
-		err = errors.New("it asks for nothing")
+		err = errors.New("it is empty")
 	}
 	if err != nil {
 		s.t.Errorf("the question is malformed: %v", err)

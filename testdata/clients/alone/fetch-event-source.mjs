@@ -1,7 +1,7 @@
 import { fetchEventSource } from '@microsoft/fetch-event-source'
 import { headers, report, url } from '../report.mjs'
 
-globalThis.window = globalThis // it is made for a browser
+globalThis.window = globalThis // the library expects a browser
 globalThis.document = { removeEventListener() {} }
 
 fetchEventSource(url, {
@@ -9,6 +9,6 @@ fetchEventSource(url, {
   openWhenHidden: true,
   onmessage: (m) => m.data && report(m.event, m.id, m.data),
   onclose() {
-    throw new Error('it would not come back otherwise')
+    throw new Error('the library reconnects only after an error')
   },
 })
