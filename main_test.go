@@ -49,7 +49,7 @@ func TestRetention(t *testing.T) {
 	n.Stop()
 	again := program.Start(t, state, "-database-url", database, "-addr", n.Addr(), "-retention-events", "5")
 	guildtest.Eventually(t, "events are removed", guildtest.Recovery, func() bool {
-		return strings.Contains(again.Log(), `msg="old events were removed from the log" events=21 `) // six channels, too
+		return strings.Contains(again.Log(), `msg="retention removed old events" events=21 `) // six channels, too
 	})
 	for cursor, want := range map[string]string{from: "stream.reset", bob.Record().Cursor: "stream.ready"} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/stream", nil)

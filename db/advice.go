@@ -8,14 +8,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// lacking is ErrUnavailable with what a person can do about it, and what the driver said.
+// lacking wraps ErrUnavailable with advice for the operator and the driver's error.
 func lacking(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, advice(err), err)
 }
 
 const adviceStandby = "this is a standby: have the database URL lead to the primary"
 
-// advice goes by SQLSTATE (Postgres, Appendix A), and without one by how the connection failed.
+// advice returns what the operator can do about an error. It decides by SQLSTATE (Postgres, Appendix A), and
+// for an error without a code by how the connection failed.
 func advice(err error) string {
 	switch code(err) {
 	case "53100":

@@ -17,7 +17,7 @@ func TestAdvice(t *testing.T) {
 		{"53300", []string{"max_connections", "pool_max_conns"}},
 		{"57P03", []string{"stopping or starting"}},
 		{"55P03", []string{"pg_locks"}},
-		// A standby and a primary that is read-only by default answer the same.
+		// A standby and a primary that is read-only by default give the same error.
 		{"25006", []string{"default_transaction_read_only is on", "pg_is_in_recovery()", "primary"}},
 		{"55000", []string{"this is a standby"}},
 		{"42501", []string{"its own log says more"}},

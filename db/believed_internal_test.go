@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The believed time follows a right clock at once, and a clock that jumps ahead by a day an hour.
+// The believed time follows a right clock at once. It follows a clock that jumps ahead by one day per hour.
 func TestBelievedTime(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -9,21 +9,22 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Channel as one user stands to it.
+// A Channel is a channel with what one user may do in it.
 type Channel struct {
 	events.Channel
 	ArchivedSeq *int64
 	MemberCount int
 	CreatorIn   bool   // its creator is still a member
-	JoinedSeq   *int64 // since when the user is a member; nil: is none
-	LeftSeq     *int64 // where the user's latest membership ended, of those that ended
+	JoinedSeq   *int64 // where the user's membership began; nil: not a member
+	LeftSeq     *int64 // where the latest of the user's past memberships ended
 	WakeVersion int
-	TurnUserID  *string // discuss, work: whose turn it is; nil: nobody is left
+	TurnUserID  *string // discuss, work: whose turn it is; nil: no member is left
 	TurnPaused  bool
 }
 
-// selectChannel finds the latest ended membership among the last two: the last one may still be open. A condition on
-// left_seq instead would let a planner with stale statistics choose an index that holds all memberships of the user.
+// selectChannel finds the latest past membership among the last two, because the last one may still be open.
+// With a condition on left_seq instead, a planner with stale statistics would choose an index that holds all
+// memberships of the user.
 const selectChannel = `
 	SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
 		c.archived_seq, c.member_count, c.wake_version, c.turn_user_id, c.turn_paused,
@@ -36,7 +37,8 @@ const selectChannel = `
 			ORDER BY m.joined_seq DESC LIMIT 2) l) AS left_seq
 	FROM channels c WHERE c.id = $1`
 
-// Channel returns a channel as user stands to it, whether or not the user may know of it; ErrNotFound.
+// Channel returns a channel as user sees it. It does not check whether the user may see the channel.
+// ErrNotFound.
 func (q Queries) Channel(ctx context.Context, id uuid.UUID, user string) (Channel, error) {
 	rows, err := q.conn.Query(ctx, selectChannel, id, user)
 	if err != nil {
@@ -46,22 +48,23 @@ func (q Queries) Channel(ctx context.Context, id uuid.UUID, user string) (Channe
 	return c, sentinel(err)
 }
 
-// A ChannelQuery says which channels are to be listed.
+// A ChannelQuery selects channels to list.
 type ChannelQuery struct {
 	User     string
-	GuildID  string   // empty: of all guilds
-	Guilds   []string // those that the user may see; nil: all
-	Joinable bool     // also those that the user could join
-	Archived bool     // the archived ones instead
+	GuildID  string   // empty: all guilds
+	Guilds   []string // guilds that the user may see; nil: all
+	Joinable bool     // list also channels that the user could join
+	Archived bool     // list archived channels instead
 	After    uuid.UUID
 	Limit    int
 }
 
-// ListChannels returns channels in the order of their creation. It goes out from the user's memberships, and
-// from a page of those that may be joined: there may be many channels that are neither.
+// ListChannels returns channels in the order of their creation. It starts from the user's memberships, and
+// from a page of the joinable channels: most channels may be neither.
 func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.Channel, error) {
-	// Each way to a page of the joinable ones fits one index, which has them in order. Without a guild the
-	// condition must not match the index by guild: a planner without statistics would read and sort all of it.
+	// Each of the two conditions fits one index, which has the joinable channels in order. The condition for all
+	// guilds must not match the index by guild: a planner without statistics would read and sort all of that
+	// index.
 	const inGuild = `j.guild_id = $1 AND NOT j.private AND j.x_type <> 'dm'`
 	const inAnyGuild = `(j.private OR j.x_type = 'dm') IS NOT TRUE`
 	const page = `
@@ -91,16 +94,19 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 	return found, sentinel(err)
 }
 
-// CreateChannel stores c with its first members, in this order, and its wake list, as one event: all their
-// intervals start at its number. c.CreatedAt is set. For a dm, which is unique by its two members in the guild, created is
-// false where there is one already, and c becomes that one. TooManyMemberships.
-func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, wake []string) (at events.Cursor, created bool, err error) {
+// CreateChannel stores c with its first members, in this order, and its wake list, as one event. All
+// intervals begin at the event's number. It sets c.CreatedAt. A dm is unique by its two members in the guild:
+// if the dm exists already, created is false, and c becomes the existing dm. TooManyMemberships.
+func (tx Tx) CreateChannel(
+	ctx context.Context, c *events.Channel, members, wake []string,
+) (at events.Cursor, created bool, err error) {
 	const insert = `
 		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END)
 		ON CONFLICT (guild_id, dm_pair) WHERE dm_pair IS NOT NULL DO NOTHING
 		RETURNING created_at`
-	// A later statement: what the insert ran into is invisible to its own.
+	// This must be a later statement: the insert's own statement cannot see the row that the insert conflicted
+	// with.
 	const existing = `
 		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, m.joined_seq,
 			log_epoch()
@@ -121,50 +127,53 @@ func (q Queries) CreateChannel(ctx context.Context, c *events.Channel, members, 
 		p := min(members[0], members[1]) + " " + max(members[0], members[1])
 		pair = &p
 	}
-	rows, err := q.conn.Query(ctx, insert, c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
+	rows, err := tx.conn.Query(ctx, insert,
+		c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
 	if err != nil {
 		return at, false, err
 	}
 	created = true
 	c.CreatedAt, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[events.Time])
 	if err == pgx.ErrNoRows {
-		err = q.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy).Scan(
+		err = tx.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy).Scan(
 			&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &at.Seq, &at.Epoch)
 		return at, false, err
 	}
 	if err != nil {
 		return at, false, err
 	}
-	if err := q.roomFor(ctx, members); err != nil {
+	if err := tx.roomFor(ctx, members); err != nil {
 		return at, false, err
 	}
 	if len(wake) > 0 {
-		if err := q.newWakeList(ctx, c.ID, wake); err != nil {
+		if err := tx.newWakeList(ctx, c.ID, wake); err != nil {
 			return at, false, err
 		}
 	}
-	err = q.conn.QueryRow(ctx, appendEvent, c.ID, c.CreatedBy, members).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, appendEvent, c.ID, c.CreatedBy, members).Scan(&at.Epoch, &at.Seq)
 	return at, true, err
 }
 
-// RenameChannel sets the name of a channel that is locked, and tells of it. The event keeps the name that it
-// replaced, for those who left before.
-func (q Queries) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (at events.Cursor, err error) {
+// RenameChannel sets the name of a channel and appends the event. The caller must hold the channel. The event
+// keeps the old name, for users who left before.
+func (tx Tx) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (at events.Cursor, err error) {
 	const update = `
 		UPDATE channels c SET name = $2 FROM channels o WHERE c.id = $1 AND o.id = $1 RETURNING o.name`
 	const insert = `
 		INSERT INTO events (kind, channel_id, user_id, old_name) VALUES ('channel.updated', $1, $2, $3)
 		RETURNING log_epoch(), seq`
 	var old string
-	if err := q.conn.QueryRow(ctx, update, id, name).Scan(&old); err != nil {
+	if err := tx.conn.QueryRow(ctx, update, id, name).Scan(&old); err != nil {
 		return at, err
 	}
-	err = q.conn.QueryRow(ctx, insert, id, by, old).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, insert, id, by, old).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
 
-// ArchiveChannel closes a channel that is locked, and tells of it.
-func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (at events.Cursor, archivedAt events.Time, err error) {
+// ArchiveChannel archives a channel and appends the event. The caller must hold the channel.
+func (tx Tx) ArchiveChannel(
+	ctx context.Context, id uuid.UUID, by string,
+) (at events.Cursor, archivedAt events.Time, err error) {
 	const query = `
 		WITH e AS (
 			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.archived', $1, $2)
@@ -173,19 +182,21 @@ func (q Queries) ArchiveChannel(ctx context.Context, id uuid.UUID, by string) (a
 			UPDATE channels SET archived_seq = e.seq, archived_at = e.occurred_at FROM e WHERE id = $1
 		)
 		SELECT log_epoch(), seq, occurred_at FROM e`
-	err = q.conn.QueryRow(ctx, query, id, by).Scan(&at.Epoch, &at.Seq, &archivedAt)
+	err = tx.conn.QueryRow(ctx, query, id, by).Scan(&at.Epoch, &at.Seq, &archivedAt)
 	return at, archivedAt, err
 }
 
-func (q Queries) appendEvent(ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string) (at events.Cursor, err error) {
+func (tx Tx) appendEvent(
+	ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string,
+) (at events.Cursor, err error) {
 	const insert = `
 		INSERT INTO events (kind, channel_id, user_id, reason) VALUES ($1, $2, $3, $4)
 		RETURNING log_epoch(), seq`
-	err = q.conn.QueryRow(ctx, insert, kind, channel, user, optional(reason)).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, insert, kind, channel, user, optional(reason)).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
 
-// Epoch is the current one, and the number at which it began.
+// Epoch returns the current epoch, and the number at which it began.
 func (q Queries) Epoch(ctx context.Context) (epoch, head int64, err error) {
 	const query = `SELECT epoch, coalesce(head, base) FROM epochs WHERE epoch = log_epoch()`
 	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &head)

@@ -1,5 +1,6 @@
-// Package db keeps the guild in Postgres: the log and its readers' view, channels, members, messages. It is
-// the only place that knows SQL and the only one that sees the driver's errors.
+// Package db keeps the guild in Postgres: the event log and its readers' view, channels, members and
+// messages. It is the only package that contains SQL, and the only one that sees errors of the Postgres
+// driver.
 package db
 
 import (
@@ -23,46 +24,50 @@ import (
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 )
 
-// Errors that callers tell apart. Whatever else a method returns is a fault of ours.
+// Errors that callers distinguish. Every other error of a method is a bug.
 var (
-	// ErrNotFound: no such row.
+	// ErrNotFound says that there is no such row.
 	ErrNotFound = errors.New("not found")
-	// ErrUnavailable: Postgres cannot be reached, is starting, or is out of something. Whether a commit
-	// that was under way took place is not known.
+	// ErrUnavailable says that Postgres cannot be reached, is starting, or lacks a resource. If a commit was in
+	// progress, its result is unknown.
 	ErrUnavailable = errors.New("the database is unavailable")
 )
 
-// errNoEpoch is what draw_seq answers in a life of the database that has not been written down yet.
+// errNoEpoch is the SQLSTATE of draw_seq in a life of the database that has no epoch yet.
 const errNoEpoch = "FG001"
 
-// errIncomplete is what log_begin answers while a restore goes on. Its message says what to do.
+// errIncomplete is the SQLSTATE of log_begin while a restore is running. Its message says what to do.
 const errIncomplete = "FG002"
 
-// DB is a pool of connections to one guild's database. Its methods may be called from any goroutine.
+// DB is a pool of connections to the database of one guild. Its methods may be called from any goroutine.
 type DB struct {
 	Queries
 	pool *pgxpool.Pool
-	// tailer is apart, so that streams do not queue behind posts for a connection.
+	// tailer is a separate pool, so that streams do not queue behind posts for a connection.
 	tailer *pgxpool.Pool
 	mu     sync.Mutex
-	wake   wakeLists // some that were read
+	wake   wakeLists // a cache; mu guards it
 	posts  posts
-	places chan struct{} // of transactions, see InTx
-	reads  chan struct{} // of reads, see Reading
+	places chan struct{} // connection limit of transactions, see InTx
+	reads  chan struct{} // connection limit of reads, see Reading
 	own    own
 	tried  tried
 	swept  atomic.Int64
-	epoch  atomic.Int64 // the latest that the tailer has read from
-	mark   mark         // the tailer's
+	epoch  atomic.Int64 // the latest epoch that the tailer has read from
+	mark   mark         // the tailer's position
 
 	Retained Retained
 
-	// Doorbell is rung after every transaction that may have drawn a number, committed or not.
+	// The doorbell rings after every transaction that may have drawn a number, even if it rolled back.
 	*Doorbell
 }
 
-// Queries are the statements, in a transaction (InTx) or each by itself.
+// Queries are the statements that only read. A DB runs each of them by itself, a Tx in its transaction.
 type Queries struct{ conn conn }
+
+// Tx is a transaction that InTx has begun. Mutations and locks exist only here: outside of a transaction a
+// lock would be free again at once. A Tx must not be used after the function that got it has returned.
+type Tx struct{ Queries }
 
 type conn interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
@@ -71,16 +76,17 @@ type conn interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-// poolSize is how many connections a node holds at most, where the URL does not say (pool_max_conns): more
-// do not commit faster, and five nodes fit into Postgres' default of 100.
+// poolSize is the maximum number of connections of a server, unless the URL sets pool_max_conns. More
+// connections do not commit faster, and five servers fit into Postgres' default of 100.
 const poolSize = 20
 
-// tailerPoolSize is one for the tailer, one for who asks whether Postgres answers, and one for who asks whether it
-// takes changes.
+// tailerPoolSize has one connection for the tailer, one for the check whether Postgres answers, and one for
+// the check whether Postgres accepts changes.
 const tailerPoolSize = 3
 
-// Open connects to a database whose schema is up to date. A server that does not sync its commits is
-// refused: an event that was seen and then vanishes takes its number with it, for another event to get.
+// Open connects to a database whose schema is up to date. It refuses a server that does not sync its commits
+// to disk: an event that readers saw could vanish in a crash, and another event would get its number. The
+// caller must call Close.
 func Open(ctx context.Context, url string) (*DB, error) {
 	config, err := reach(ctx, url)
 	if err != nil {
@@ -90,20 +96,25 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	own := config.Copy()
-	own.MaxConns, own.MinConns = tailerPoolSize, 0
-	tailer, err := pgxpool.NewWithConfig(ctx, own)
+	tailerConfig := config.Copy()
+	tailerConfig.MaxConns = tailerPoolSize
+	tailerConfig.MinConns = 0
+	tailer, err := pgxpool.NewWithConfig(ctx, tailerConfig)
 	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	d := &DB{Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell()}
-	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts: they
-	// never wait for a connection that others hold.
-	d.places, d.reads = make(chan struct{}, max(1, config.MaxConns/2)), make(chan struct{}, max(1, config.MaxConns*2/5))
+	d := &DB{
+		Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell(),
+	}
+	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts.
+	// They never wait for a connection that a slower request holds.
+	d.places = make(chan struct{}, max(1, config.MaxConns/2))
+	d.reads = make(chan struct{}, max(1, config.MaxConns*2/5))
 	d.tried.run = d.tryChange
 	d.tried.life, d.tried.stop = context.WithCancel(context.Background())
-	d.posts.store, d.own.events = d.storePosts, map[int64]*events.Event{}
+	d.posts.store = d.storePosts
+	d.own.events = map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
 		d.Close()
@@ -111,12 +122,13 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	}
 	if fsync != "on" {
 		d.Close()
-		return nil, errors.New("this Postgres runs with fsync=off and can lose what it has acknowledged; set fsync=on")
+		return nil, errors.New("this Postgres runs with fsync=off and can lose what it has acknowledged; " +
+			"set fsync=on")
 	}
 	return d, nil
 }
 
-// parse reads a URL, in which the pool's settings may stand too.
+// parse reads a database URL. The URL may contain settings of the pool too.
 func parse(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -128,14 +140,15 @@ func parse(url string) (*pgxpool.Config, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
-	// What other programs are told by the environment is not for the server: which of several hosts to
-	// take, and settings.
+	// Environment variables that are meant for other programs must not choose among several hosts or change
+	// settings of the server's connections.
 	if !named(url, "target_session_attrs") {
 		config.ConnConfig.ValidateConnect = nil
 	} else if slices.ContainsFunc([]string{"read-only", "standby", "prefer-standby"}, func(which string) bool {
 		return strings.Contains(url, "target_session_attrs="+which)
 	}) {
-		return nil, errors.New("the database URL: target_session_attrs must be any, read-write or primary: a standby takes no posts")
+		return nil, errors.New("the database URL: target_session_attrs must be any, read-write or primary: " +
+			"a standby takes no posts")
 	}
 	for _, setting := range []string{"options", "timezone"} {
 		if !named(url, setting) {
@@ -144,14 +157,14 @@ func parse(url string) (*pgxpool.Config, error) {
 	}
 	config.ConnConfig.DialFunc = dial
 	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
-		pgxuuid.Register(c.TypeMap()) // else each is written out, and parsed again
+		pgxuuid.Register(c.TypeMap()) // otherwise pgx formats and parses each id as text
 		return nil
 	}
-	config.PingTimeout = lostAfter // of a connection that was idle, before it is used
+	config.PingTimeout = lostAfter // applies to an idle connection before its next use
 	return config, nil
 }
 
-// Close waits for the connections that are in use and closes them all.
+// Close waits until no connection is in use, and closes all connections.
 func (d *DB) Close() {
 	d.tried.close()
 	d.pool.Close()
@@ -161,12 +174,16 @@ func (d *DB) Close() {
 // Ping reports whether Postgres answers.
 func (d *DB) Ping(ctx context.Context) error { return sentinel(d.tailer.Ping(ctx)) }
 
-// begin and settings open a mutation's transaction. What was acknowledged is on disk, whatever the server's
-// default is; a transaction that hangs, which would hold the horizon for every reader, ends by itself; and no
-// statement is planned anew each time, which for a post costs as much as carrying it out, or compiled, which costs
-// far more. Every statement finds its rows by an index and in its order, whatever the planner thinks of a table
-// without statistics.
-// Settings of the session would not survive a pooler.
+// begin and settings open the transaction of a mutation. The settings do the following:
+//
+//   - What was acknowledged is on disk, whatever the server's default is.
+//   - A transaction that hangs ends by itself. It would hold the horizon for every reader.
+//   - Postgres does not plan a statement again each time, which for a post costs as much as running it.
+//   - Postgres does not compile a statement (jit), which costs far more.
+//   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks of a
+//     table without statistics.
+//
+// These settings belong to the transaction. Settings of the session would not survive a pooler.
 const (
 	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	settings = `
@@ -177,28 +194,32 @@ const (
 			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 )
 
-// plannedOnce is the same for statements outside of a transaction, in their batch. A plan for any values
-// expects more rows than come, so with parallel workers it reads whole tables.
+// plannedOnce has the planner's settings for a statement outside of a transaction, in the statement's batch.
+// A generic plan expects more rows than come. With parallel workers it would read whole tables.
 const plannedOnce = `
 	SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
 		set_config('max_parallel_workers_per_gather', '0', true),
 		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 
-// endsByItself is for a post outside of a transaction, which would hold the horizon if it hung. The rest of
-// settings is in post_messages.
+// endsByItself has the timeouts for a post outside of a transaction. A post that hung would hold the horizon.
+// post_messages makes the other settings.
 const endsByItself = `
 	SELECT set_config('statement_timeout', '10s', true), set_config('max_parallel_workers_per_gather', '0', true)`
 
-// InTx runs do in a transaction: its changes and their event are committed together or not at all. The
-// append must be the last statement that can wait. do may run more than once: in a new life of the database
-// the first append fails, and is tried again once the epoch has been written down.
+// InTx runs do in a transaction. The changes of do and their event are committed together or not at all. The
+// append must be the last statement of do that can wait. If do returns an error, InTx rolls back and returns
+// the error.
 //
-// A mutation that has begun comes to its end, whether or not its client still waits, so do gets a context of
-// its own: to cancel a statement would cost the connection.
+// do may run more than once. In a new life of the database the first append fails. InTx then begins the epoch
+// and runs do again.
 //
-// It may wait for a channel that somebody holds, so transactions get half of the connections at most: the rest is for
-// what waits for nobody.
-func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) error {
+// A mutation that has begun runs to its end, even if its client is gone. So do gets a context of its own:
+// cancelling a statement would cost the connection.
+//
+// A transaction may wait for a channel's lock. So transactions may use at most half of the connections. The
+// other half is for work that never waits for a lock. InTx waits up to acquireTimeout for a connection, and
+// then returns ErrUnavailable.
+func (d *DB) InTx(ctx context.Context, do func(context.Context, Tx) error) error {
 	release, err := d.place(ctx)
 	if err != nil {
 		return err
@@ -210,7 +231,7 @@ func (d *DB) InTx(ctx context.Context, do func(context.Context, Queries) error) 
 	})
 }
 
-// place waits for one of the places that transactions have.
+// place waits for one of the connections that transactions may use.
 func (d *DB) place(ctx context.Context) (release func(), err error) {
 	late, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
@@ -222,8 +243,9 @@ func (d *DB) place(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// Reading waits for a place among those who read outside of a transaction, as long as for a connection. The caller
-// must call done, once, and must not call Reading again before.
+// Reading waits for one of the connections that reads outside of a transaction may use, for up to
+// acquireTimeout. The caller must call done once. It must not call Reading again before that: two callers
+// could wait for each other.
 func (d *DB) Reading(ctx context.Context) (done func(), err error) {
 	late, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
@@ -235,8 +257,8 @@ func (d *DB) Reading(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// inEpoch tries again where the database turns out to be in a life without an epoch, or to give out numbers
-// that it has given out before.
+// inEpoch runs do again after it has begun an epoch: if the database is in a life without an epoch, or if the
+// sequence gives out numbers that it gave out before.
 func (d *DB) inEpoch(ctx context.Context, do func() error) error {
 	for range maxEpochs {
 		epoch := d.epoch.Load()
@@ -256,35 +278,38 @@ func (d *DB) inEpoch(ctx context.Context, do func() error) error {
 	return errNoRest
 }
 
-// taken reports an append whose number another event has.
+// taken reports whether err is from an append whose number another event has.
 func taken(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Code == "23505" && (pg.ConstraintName == "events_pkey" || pg.ConstraintName == "messages_history")
+	if !ok || pg.Code != "23505" {
+		return false
+	}
+	return pg.ConstraintName == "events_pkey" || pg.ConstraintName == "messages_history"
 }
 
-func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Queries) error) error {
+func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Tx) error) error {
 	c, err := acquire(ctx, pool)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := finish(ctx)
 	defer cancel()
-	defer c.Release() // destroys a connection that is still in a transaction
+	defer c.Release() // a connection that is still in a transaction is closed
 	var b pgx.Batch
 	b.Queue(begin)
 	b.Queue(settings)
 	if err := c.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
-	if err := do(ctx, Queries{c}); err != nil {
-		_, _ = c.Exec(ctx, `ROLLBACK`) // the first error is the one to tell
+	if err := do(ctx, Tx{Queries{c}}); err != nil {
+		_, _ = c.Exec(ctx, `ROLLBACK`) // err is the useful error
 		return err
 	}
 	_, err = c.Exec(ctx, `COMMIT`)
 	return err
 }
 
-// acquire waits for a connection as long as the caller does, within bounds.
+// acquire waits for a connection until ctx ends, and at most acquireTimeout.
 func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
@@ -295,7 +320,8 @@ func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
 	return c, nil
 }
 
-// finish is the context of what has begun and is to come to its end.
+// finish returns the context of work that has begun and must run to its end. It ignores cancellation, and has
+// a deadline of mutationTimeout.
 func finish(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), mutationTimeout)
 }
@@ -312,7 +338,7 @@ func code(err error) string {
 	return ""
 }
 
-// sentinel turns what the driver says into what callers tell apart.
+// sentinel turns errors of the driver into the errors that callers distinguish.
 func sentinel(err error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrUnavailable), errors.Is(err, context.Canceled):
@@ -325,12 +351,23 @@ func sentinel(err error) error {
 	return err
 }
 
-// unavailable goes by SQLSTATE (Postgres, Appendix A), mostly by its classes: 08 connection, 40 and 55P03
-// locks that were not had, 53 resources, 57 operator intervention and shutdown, 58 the system; 25006 is a
-// database that takes no changes, 55000 comes from a standby, 0A000 from a plan that a migration made stale,
-// 42P01, 42704 and 42883 from tables, constraints and functions that a restore has yet to make (FG002: from
-// rows), XX000 from one that it drops just now, 2200H from a sequence at its end. Without a code it is the
-// connection, and whoever gets none is told by any code.
+// unavailable reports whether an error of the driver means ErrUnavailable. It decides by SQLSTATE (Postgres,
+// Appendix A), mostly by class:
+//
+// - 08: connection
+// - 40 and 55P03: a lock was not available
+// - 53: resources
+// - 57: operator intervention and shutdown
+// - 58: system error
+// - 25006: the database is read-only
+// - 55000: a standby
+// - 0A000: a plan that a migration made stale
+// - 42P01, 42704 and 42883: tables, constraints and functions that a restore has not created yet
+// - FG002: rows that a restore has not loaded yet
+// - XX000: a table that a restore is dropping now
+// - 2200H: the sequence is at its end
+//
+// An error without a code comes from the connection.
 func unavailable(err error) bool {
 	if _, connect := errors.AsType[*pgconn.ConnectError](err); connect {
 		return true
@@ -343,12 +380,16 @@ func unavailable(err error) bool {
 	case "08", "40", "53", "57", "58":
 		return true
 	}
-	return slices.Contains([]string{"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000", errIncomplete}, c)
+	return slices.Contains([]string{
+		"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000", errIncomplete,
+	}, c)
 }
 
-// broken reports a connection that ended under us, or a pool that has been closed.
+// broken reports whether err means that the connection ended or the pool is closed.
 func broken(err error) bool {
-	_, op := errors.AsType[*net.OpError](err)
-	return op || slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool},
-		func(e error) bool { return errors.Is(err, e) })
+	if _, op := errors.AsType[*net.OpError](err); op {
+		return true
+	}
+	ends := []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool}
+	return slices.ContainsFunc(ends, func(e error) bool { return errors.Is(err, e) })
 }

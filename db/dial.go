@@ -9,15 +9,17 @@ import (
 	"time"
 )
 
-// lostAfter is how long Postgres' machine may leave what it is sent, or asked when it is quiet, without an
-// acknowledgement before the connection counts as lost. The system's own patience is a quarter of an hour:
-// whoever took over an address, or a firewall that was restarted, does not tell that it knows nothing of it.
+// lostAfter is how long a connection may go without an acknowledgement from Postgres' machine, for sent data
+// or for a keepalive, before it counts as lost. The operating system waits a quarter of an hour. A machine
+// that took over the address, or a restarted firewall, does not answer for connections that it does not know.
 const lostAfter = 3 * time.Second
 
 // dial connects to Postgres.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2}}
-	if strings.HasPrefix(network, "tcp") && runtime.GOOS == "linux" { // the option is Linux' own
+	d := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2},
+	}
+	if strings.HasPrefix(network, "tcp") && runtime.GOOS == "linux" { // only Linux has the option
 		d.Control = func(_, _ string, c syscall.RawConn) error {
 			const userTimeout = 18 // tcp(7), TCP_USER_TIMEOUT
 			var err error

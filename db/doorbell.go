@@ -13,28 +13,29 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Doorbell says that the log may have grown or settled. It carries no data, and a ring may be lost:
-// readers poll behind it. This node's own commits ring it in the process; NOTIFY carries the rings between
-// nodes, outside of every mutation's transaction, since it takes a lock of the whole cluster at commit.
+// A Doorbell says that the event log may have grown, or that a number was decided. It carries no data, and a
+// ring may be lost: readers poll as well. Commits of this server ring it in the process. NOTIFY carries the
+// rings between servers. It is outside of every mutation's transaction, because a commit with a NOTIFY takes
+// a lock of the whole cluster.
 type Doorbell struct {
-	node  string        // tells this node's own rings from the others'
-	here  chan struct{} // for this node's tailer
-	there chan struct{} // for the other nodes
+	node  string        // distinguishes this server's rings from the others'
+	here  chan struct{} // for this server's tailer
+	there chan struct{} // for the other servers
 
-	// Each node says now and then that it is there, and one that hears of no other for a while sends no
+	// Each server sends a hello at this interval. A server that has not heard another one for a while sends no
 	// rings: a NOTIFY costs a fifth of a post.
 	hello time.Duration
 	born  time.Time
-	quiet atomic.Int64 // since when no other was heard, from born on; unheard: it can't hear any
-	// unanswered is how many hellos this node has sent in a row that did not come back to itself. A line that
-	// carries nothing any more is told from others that are silent by that alone.
+	quiet atomic.Int64 // when another server was heard last, counted from born; unheard: it cannot hear any
+	// unanswered is how many hellos of this server in a row did not come back to it. Only this number
+	// distinguishes a dead connection from other servers that are silent.
 	unanswered atomic.Int32
 }
 
 const (
 	helloInterval = 5 * time.Second
-	// After this many hellos in a row that did not come there is no other node, or, if they were this node's
-	// own, this node is deaf.
+	// After this many missed hellos in a row there is no other server. If they were this server's own hellos,
+	// its connection is dead.
 	helloMissed = 3
 	unheard     = math.MaxInt64
 )
@@ -48,7 +49,8 @@ func newDoorbell() *Doorbell {
 	return b
 }
 
-// alone reports whether there is no other node to ring for. A node that may be deaf does not know.
+// alone reports whether there is no other server to ring for. It is false if this server's connection may be
+// dead.
 func (b *Doorbell) alone() bool {
 	const onTheWay = 1
 	if b.unanswered.Load() > onTheWay {
@@ -57,22 +59,23 @@ func (b *Doorbell) alone() bool {
 	return int64(time.Since(b.born))-helloMissed*int64(b.hello) > b.quiet.Load()
 }
 
-// heard notes that there may be another node.
+// heard records that there may be another server.
 func (b *Doorbell) heard() { b.quiet.Store(int64(time.Since(b.born))) }
 
-// Bell receives after rings, any number of them together.
+// Bell returns a channel that receives after a ring. Several rings may arrive as one.
 func (b *Doorbell) Bell() <-chan struct{} { return b.here }
 
-// Hears reports whether the other nodes' rings reach this one; if not, their events are found by polling.
+// Hears reports whether rings of other servers reach this one. If not, polling finds their events.
 func (b *Doorbell) Hears() bool { return b.quiet.Load() != unheard }
 
-// ring never blocks.
+// ring signals this server's tailer and the notifier. It never blocks.
 func (b *Doorbell) ring() {
-	set(b.here)
-	set(b.there)
+	signal(b.here)
+	signal(b.there)
 }
 
-func set(c chan struct{}) {
+// signal makes c receive once. It never blocks.
+func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
@@ -81,18 +84,18 @@ func set(c chan struct{}) {
 
 const (
 	listen = `LISTEN fabric_guild`
-	// A NOTIFY takes a transaction number, and would have its commit written to disk, for nothing.
+	// A NOTIFY takes a transaction number, so its commit would wait for the disk for nothing.
 	notify = `SELECT set_config('synchronous_commit', 'off', true), pg_notify('fabric_guild', $1)`
 
-	// A doorbell that does not work is hung anew, ever less often: it may be one that never will.
+	// Retries of a doorbell that does not work back off: it may never work.
 	listenRetryMin, listenRetryMax = time.Second, 30 * time.Second
 
 	notifyTimeout = 5 * time.Second
-	notifyPause   = time.Millisecond // commits that come within it share one NOTIFY
+	notifyPause   = time.Millisecond // commits within this time share one NOTIFY
 )
 
-// RunDoorbell carries rings to and from other nodes until ctx ends. Where url does not lead to Postgres itself,
-// or leads to another database, it says so once, and readers go by polling.
+// RunDoorbell carries rings to and from other servers until ctx ends. If url leads to a pooler or to another
+// database, RunDoorbell logs that once, and readers find events by polling.
 func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -101,19 +104,19 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	for ctx.Err() == nil {
 		err := d.listen(ctx, url, func() {
 			if retry > 0 {
-				logger.Info("the doorbell is heard again")
+				logger.Info("doorbell works again")
 			}
 			retry = 0
 		})
 		if ctx.Err() == nil && retry == 0 {
-			logger.Warn("the doorbell is silent, new events are found by polling", "error", err)
+			logger.Warn("doorbell failed; polling finds new events", "error", err)
 		}
 		retry = min(max(2*retry, listenRetryMin), listenRetryMax)
 		wait(ctx, retry)
 	}
 }
 
-// notifyOthers sends one NOTIFY for all the commits that came since the last, and one now and then.
+// notifyOthers sends one NOTIFY for all the commits since the last one, and a hello at each interval.
 func (d *DB) notifyOthers(ctx context.Context) {
 	hello := time.NewTicker(d.hello)
 	defer hello.Stop()
@@ -130,7 +133,8 @@ func (d *DB) notifyOthers(ctx context.Context) {
 			return
 		}
 		timed, cancel := context.WithTimeout(ctx, notifyTimeout)
-		if _, err := d.conn.Exec(timed, notify, d.node); err == nil { // else it is lost: the others poll
+		// If it fails, the ring is lost, and the others poll.
+		if _, err := d.conn.Exec(timed, notify, d.node); err == nil {
 			d.unanswered.Add(hellos)
 		}
 		cancel()
@@ -138,7 +142,8 @@ func (d *DB) notifyOthers(ctx context.Context) {
 	}
 }
 
-// listen rings here for every notification, until the connection ends, or carries nothing any more.
+// listen rings this server's bell for every notification, until the connection ends or is found dead. It
+// calls connected once it hears its own ring.
 func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	config, err := parse(url)
 	if err != nil {
@@ -150,7 +155,7 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	}
 	defer hangUp(ctx, conn)
 	if behind, err := pooled(ctx, conn); behind || err != nil {
-		return cmp.Or(err, errPooled) // to LISTEN there would leave a process of others listening
+		return cmp.Or(err, errPooled) // LISTEN would make a process that other clients use listen
 	}
 	if _, err := conn.Exec(ctx, listen); err != nil {
 		return err
@@ -160,8 +165,8 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	}
 	d.unanswered.Store(0)
 	connected()
-	set(d.here) // for what came before the LISTEN
-	d.heard()   // until the others have had the time to say that they are there
+	signal(d.here) // for events from before the LISTEN
+	d.heard()      // until the others have had time for a hello
 	defer d.quiet.Store(unheard)
 	for {
 		timed, cancel := context.WithTimeout(ctx, d.hello)
@@ -173,7 +178,7 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 			d.unanswered.Store(0)
 		case err == nil:
 			d.heard()
-			set(d.here)
+			signal(d.here)
 		case !waited:
 			return err
 		}
@@ -183,13 +188,14 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	}
 }
 
-// hangUp closes a connection, also after ctx has ended.
+// hangUp closes a connection. It works after ctx has ended, too.
 func hangUp(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = conn.Close(ctx)
 }
 
+// wait blocks for d, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

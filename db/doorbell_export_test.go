@@ -2,7 +2,7 @@ package db
 
 import "time"
 
-// What a test of the doorbell sets and sees.
+// Fields of a Doorbell that tests set and read.
 func (b *Doorbell) SayHello(every time.Duration) { b.hello = every }
 func (b *Doorbell) Alone() bool                  { return b.alone() }
 func (b *Doorbell) Node() string                 { return b.node }

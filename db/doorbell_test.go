@@ -19,9 +19,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A line that swallows everything, and does not end: a node's own hellos do not come back to it. It says so,
-// once, rings for others, since it cannot know that there are none, and listens anew.
-func TestADeafNodeNoticesAndRings(t *testing.T) {
+// A connection that swallows everything stays open, but the server's own hellos do not come back. The server
+// logs that once. It keeps ringing for others, because it cannot know that there are none, and it reconnects.
+func TestAServerNoticesADeadDoorbellAndKeepsRinging(t *testing.T) {
 	t.Parallel()
 	const hello = 100 * time.Millisecond
 	url := dbtest.New(t)
@@ -40,7 +40,7 @@ func TestADeafNodeNoticesAndRings(t *testing.T) {
 		defer tick.Stop()
 		for deadline := time.Now().Add(time.Minute); !condition(); <-tick.C {
 			if time.Now().After(deadline) {
-				t.Fatal("waited in vain: ", what)
+				t.Fatal("timeout: ", what)
 			}
 		}
 	}
@@ -49,7 +49,7 @@ func TestADeafNodeNoticesAndRings(t *testing.T) {
 	await("it knows that it may not be alone", func() bool { return !d.Alone() })
 	await("it knows that it is deaf", func() bool { return !d.Hears() })
 	if d.Alone() {
-		t.Error("got a deaf node that takes itself to be alone")
+		t.Error("got a server with a dead connection that believes that it is alone")
 	}
 	line.swallow(false)
 	await("it hears again", d.Hears)
@@ -57,13 +57,13 @@ func TestADeafNodeNoticesAndRings(t *testing.T) {
 	other.SayHello(hello)
 	running.Go(func() { other.RunDoorbell(ctx, url, discard()) })
 	await("it hears of another node", func() bool { return !d.Alone() })
-	if got := log.count("the doorbell is silent"); got != 1 {
-		t.Errorf("got %d lines that the doorbell is silent, want one", got)
+	if got := log.count("doorbell failed"); got != 1 {
+		t.Errorf("got %d lines that the doorbell failed, want one", got)
 	}
 }
 
-// A database link that is quiet is not one that is deaf: nobody else rings, and the line stays as it is.
-func TestALineThatIsQuietStays(t *testing.T) {
+// A quiet connection is not a dead one: if no other server rings, the doorbell keeps its connection.
+func TestAQuietDoorbellKeepsItsConnection(t *testing.T) {
 	t.Parallel()
 	const hello = 20 * time.Millisecond
 	url := dbtest.New(t)
@@ -82,12 +82,12 @@ func TestALineThatIsQuietStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := log.count("silent"); got != 0 {
-		t.Errorf("got %d lines that the doorbell is silent, want none", got)
+	if got := log.count("doorbell failed"); got != 0 {
+		t.Errorf("got %d lines that the doorbell failed, want none", got)
 	}
 }
 
-// A line leads to Postgres, until it swallows what comes from there.
+// A line is a proxy to Postgres. It can swallow what Postgres sends.
 type line struct {
 	url        string
 	swallowing atomic.Bool
@@ -137,7 +137,7 @@ func newLine(t *testing.T, to string) *line {
 
 func (l *line) swallow(on bool) { l.swallowing.Store(on) }
 
-// pass copies until one side ends, and ends both.
+// pass copies until one side ends, and closes both.
 func (l *line) pass(to, from net.Conn, swallowing *atomic.Bool) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	b := make([]byte, 4<<10)
@@ -154,7 +154,7 @@ func (l *line) pass(to, from net.Conn, swallowing *atomic.Bool) {
 	}
 }
 
-// lines are what was logged.
+// lines counts log lines.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -172,8 +172,9 @@ func (l *lines) count(part string) int {
 	return strings.Count(l.text.String(), part)
 }
 
-// A node that is alone rings for nobody; once another one is there, it does, and until it knows.
-func TestANodeThatIsAloneSendsNoRings(t *testing.T) {
+// A server that is alone sends no rings. It sends rings once there is another server, and as long as it does
+// not know.
+func TestAServerThatIsAloneSendsNoRings(t *testing.T) {
 	t.Parallel()
 	const hello = 200 * time.Millisecond
 	url := dbtest.New(t)
@@ -189,9 +190,9 @@ func TestANodeThatIsAloneSendsNoRings(t *testing.T) {
 	}
 	conn := dbtest.Connect(t, url)
 	exec(t, conn, `LISTEN fabric_guild`)
-	// rings counts what a node sends while it has something to ring for, up to three hellos' time.
+	// rings counts what a server sends during the time of three hellos, while commits ring it.
 	rings := func(d *db.DB) (n int) {
-		for silence := false; !silence; { // what came before
+		for silence := false; !silence; { // rings from before
 			ctx, cancel := context.WithTimeout(t.Context(), hello/4)
 			_, err := conn.WaitForNotification(ctx)
 			silence = err != nil
@@ -221,18 +222,18 @@ func TestANodeThatIsAloneSendsNoRings(t *testing.T) {
 
 	one := start()
 	if one.Alone() {
-		t.Error("got a node that takes itself to be alone before it listens")
+		t.Error("got a server that believes that it is alone before it listens, want that it does not know")
 	}
 	await("it is alone", one.Alone)
 	if n := rings(one); n > 4 {
-		t.Errorf("got %d rings of a node that is alone, want its hellos only", n)
+		t.Errorf("got %d rings of a server that is alone, want only its hellos", n)
 	}
 	other := start()
 	await("it hears of the other", func() bool { return !one.Alone() })
 	if n := rings(one); n < 8 {
-		t.Errorf("got %d rings with another node there, want them for its commits", n)
+		t.Errorf("got %d rings while there is another server, want rings for commits", n)
 	}
 	if other.Alone() {
-		t.Error("got a second node that takes itself to be alone")
+		t.Error("got a second server that believes that it is alone")
 	}
 }

@@ -8,41 +8,41 @@ import (
 	"fabric-guild/events"
 )
 
-// beginEpoch writes down the life that the database is in, unless another node has done so. log_begin
-// decides.
+// beginEpoch begins the epoch of the life that the database is in, unless another server has begun it.
+// log_begin decides.
 func (d *DB) beginEpoch(ctx context.Context) error {
 	const begin = `SELECT log_begin($1, $2)`
-	return d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
-		if err := q.lockEpoch(ctx); err != nil {
+	return d.inTx(ctx, d.tailer, func(ctx context.Context, tx Tx) error {
+		if err := tx.lockEpoch(ctx); err != nil {
 			return err
 		}
-		// In microseconds: two copies that are started together must not get the same.
-		if _, err := q.conn.Exec(ctx, begin, time.Now().UnixMicro(), d.epoch.Load()); err != nil {
+		// In microseconds: two copies that start together must not get the same epoch.
+		if _, err := tx.conn.Exec(ctx, begin, time.Now().UnixMicro(), d.epoch.Load()); err != nil {
 			return fmt.Errorf("begin an epoch: %w", err)
 		}
 		return nil
 	})
 }
 
-// lockEpoch waits until nobody else begins or ends an epoch, and keeps others from it until the transaction
-// ends.
-func (q Queries) lockEpoch(ctx context.Context) error {
+// lockEpoch waits until no other transaction begins or ends an epoch, and holds the lock until the
+// transaction ends.
+func (tx Tx) lockEpoch(ctx context.Context) error {
 	const lock = `SELECT pg_advisory_xact_lock($1, 0)`
-	_, err := q.conn.Exec(ctx, lock, lockEpoch)
+	_, err := tx.conn.Exec(ctx, lock, lockEpoch)
 	return err
 }
 
-// contradict ends an epoch that the data contradicts, unless another node has done so, and begins the next.
-// Nobody knows which older cursors the data agrees with, so the next epoch honours none.
+// contradict ends an epoch that the data contradicts, unless another server has ended it, and begins the
+// next. Nobody knows which older cursors agree with the data. So the next epoch honours no older cursor.
 //
 // Between the two transactions there is no epoch, and nothing is appended.
 func (d *DB) contradict(ctx context.Context, epoch int64, why string) error {
 	const end = `SELECT log_end($1, $2)`
-	err := d.inTx(ctx, d.tailer, func(ctx context.Context, q Queries) error {
-		if err := q.lockEpoch(ctx); err != nil {
+	err := d.inTx(ctx, d.tailer, func(ctx context.Context, tx Tx) error {
+		if err := tx.lockEpoch(ctx); err != nil {
 			return err
 		}
-		_, err := q.conn.Exec(ctx, end, epoch, why)
+		_, err := tx.conn.Exec(ctx, end, epoch, why)
 		return err
 	})
 	if err != nil {
@@ -51,7 +51,8 @@ func (d *DB) contradict(ctx context.Context, epoch int64, why string) error {
 	return d.beginEpoch(ctx)
 }
 
-// current is the horizon in an epoch that the data does not contradict: it begins one where there is none.
+// current returns the horizon in an epoch that the data does not contradict. It begins an epoch if there is
+// none.
 func (d *DB) current(ctx context.Context, conn conn) (h horizon, err error) {
 	for range maxEpochs {
 		if err := conn.QueryRow(ctx, selectHorizon).Scan(h.scan()...); err != nil {
@@ -64,7 +65,8 @@ func (d *DB) current(ctx context.Context, conn conn) (h horizon, err error) {
 	return h, errNoRest
 }
 
-// renew begins an epoch where h has none, and another where there is a contradiction. again says that it did.
+// renew begins an epoch if h has none, and the next epoch if there is a contradiction. again says that it did
+// so.
 func (d *DB) renew(ctx context.Context, h *horizon, contradiction string) (again bool, err error) {
 	switch {
 	case h.Epoch == nil:
@@ -75,23 +77,24 @@ func (d *DB) renew(ctx context.Context, h *horizon, contradiction string) (again
 	return false, nil
 }
 
-// maxEpochs is how many epochs may begin in one read of the log. One begins where there was none, and heals
-// what it can; more only where the database changes meanwhile.
+// maxEpochs is how many epochs may begin during one read of the event log. One begins if there was none, and
+// repairs what it can. More begin only if the database keeps changing.
 const maxEpochs = 4
 
 var errNoRest = fmt.Errorf("%w: the database keeps changing: is it being restored?", ErrUnavailable)
 
-// Reasons why a cursor cannot be honoured, as stream.reset tells them.
+// Reasons why a cursor cannot be honoured, as stream.reset sends them.
 const (
-	ResetUnknownEpoch = "unknown_epoch" // not of this log
-	ResetLostTail     = "lost_tail"     // of a part that a failover lost
-	ResetBeyond       = "beyond_end"    // a number that was never given out
+	ResetUnknownEpoch = "unknown_epoch" // the cursor is not of this event log
+	ResetLostTail     = "lost_tail"     // the cursor is of a part that a failover lost
+	ResetBeyond       = "beyond_end"    // the number was never given out
 )
 
-// CheckCursor decides whether a stream may go on from c, given the position up to which this node has read
-// the log. reset is empty, or why it may not. What lies in this node's past needs no query. Every cursor
-// that was handed out is the number of an event, or of an epoch's beginning. If the event is gone, it was
-// lost, or retention took it, which the first page tells.
+// CheckCursor decides whether a stream may continue from c. position is how far this server has read the
+// event log. reset is empty, or the reason why the stream may not continue. A cursor in this server's past
+// needs no query. Every cursor that was given out is the number of an event, or the head or base of an epoch.
+// If the event does not exist, it was lost, or retention removed it. The first page of the catch-up detects
+// the second case.
 func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset string, err error) {
 	if c.Epoch == position.Epoch && c.Seq <= position.Seq {
 		return "", nil
@@ -109,7 +112,7 @@ func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset 
 	}
 	defer done()
 	var known, there bool
-	var base *int64 // of the epochs that came after, the smallest
+	var base *int64 // the smallest base of the later epochs
 	var last int64
 	if err := d.conn.QueryRow(ctx, query, c.Epoch, c.Seq).Scan(&known, &base, &last, &there); err != nil {
 		return "", sentinel(err)
@@ -124,5 +127,5 @@ func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset 
 	case !there:
 		return ResetLostTail, nil
 	}
-	return "", nil // it may be beyond the horizon: that is to wait for
+	return "", nil // if it is beyond the horizon, the stream waits
 }

@@ -11,9 +11,10 @@ import (
 	"fabric-guild/events"
 )
 
-// The log may be empty, and goes on where it ended: for who is there, for who comes, and in a new life of the
-// database, also when numbers that were drawn and rolled back are given out once more after a crash.
-func TestAnEmptyLogGoesOnWhereItEnded(t *testing.T) {
+// An event log whose events were all removed continues at the next number: for readers that have read
+// everything, for new readers, and in a new life of the database. This holds even if numbers that were drawn
+// and rolled back are given out again after a crash.
+func TestAnEmptyLogContinuesAtTheNextNumber(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -32,13 +33,13 @@ func TestAnEmptyLogGoesOnWhereItEnded(t *testing.T) {
 	}
 	head, err := d.Head(t.Context())
 	if err != nil || head.Seq != last {
-		t.Errorf("who comes starts at %v, %v; want %d", head, err, last)
+		t.Errorf("a new reader starts at %v, %v; want %d", head, err, last)
 	}
 	if page, err := d.Replay(t.Context(), "bob", last, last); err != nil || page.Reached != last || len(page.Events) != 0 {
 		t.Errorf("who has seen all: got %+v, %v; want nothing", page, err)
 	}
 	if got := tail(t, d, said[0]); got.Floor != last {
-		t.Errorf("a node that has not read all: got floor %d, want %d", got.Floor, last)
+		t.Errorf("a server that has not read everything: got floor %d, want %d", got.Floor, last)
 	}
 
 	newLife(t, c)
@@ -59,15 +60,15 @@ func TestAnEmptyLogGoesOnWhereItEnded(t *testing.T) {
 	}
 }
 
-// LOG rule 16: whoever does not see the rows any more sees the floor. The page's rows wait here until
-// retention has committed: a floor that was read before them would be the old one.
+// Rule 16: a reader that misses removed rows sees the new floor. The page's rows wait here until retention
+// has committed: a floor that was read before them would be the old one.
 func TestAPageReadsTheFloorAfterItsRows(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, other := openURL(t, url), dbtest.Connect(t, url)
 	channel, created := create(t, d, "alice", "bob")
 	said := posts(t, d, channel, 5)
-	if _, err := d.Replay(t.Context(), "bob", created.Seq, said[4]); err != nil { // from now on its statements are prepared
+	if _, err := d.Replay(t.Context(), "bob", created.Seq, said[4]); err != nil { // now its statements are prepared
 		t.Fatal(err)
 	}
 	for name, table := range map[string]string{"its rows wait": "messages", "its floor waits": "log_floor"} {
@@ -85,7 +86,7 @@ func TestAPageReadsTheFloorAfterItsRows(t *testing.T) {
 		if err := <-got; !errors.Is(err, events.ErrExpired) {
 			t.Errorf("%s: got %v, want %v", name, err, events.ErrExpired)
 		}
-		exec(t, other, `UPDATE log_floor SET seq = 0`) // once more
+		exec(t, other, `UPDATE log_floor SET seq = 0`) // for the next case
 	}
 }
 

@@ -11,33 +11,34 @@ import (
 	"time"
 )
 
-// groupLimit bounds a group: each message holds a lock of its own until the commit.
+// groupLimit is the maximum number of messages in a group: each message holds a lock of its own until the
+// commit.
 const groupLimit = 64
 
-// A posting is a post on its way.
+// A posting is a post in progress.
 type posting struct {
 	NewMessage
-	name  string // of its channel
+	name  string // the channel's name
 	post  Post
 	err   error
-	ready chan bool // true: it is to lead the next group; false: it is done
+	ready chan bool // true: it must lead the next group; false: it is done
 }
 
-// posts groups what is posted. What comes while a group is under way waits, and is stored together once that
-// is done: what a commit costs, above all the wait for the disk, is shared. Under no load a post waits for
-// nothing and is a group of its own. (Two groups at once cost a third more per post, on one core.)
+// posts stores posts in groups. Posts that arrive while a group is being stored wait, and form the next
+// group. So they share the cost of a commit, above all the wait for the disk. Without load a post does not
+// wait, and is a group of its own. (Two groups at the same time cost a third more per post, on one core.)
 //
-// There is no goroutine for it: whoever posts first stores the group, and hands the lead to the first of those
-// who came in the meantime.
+// There is no goroutine for this. The first request that posts stores the group, and then makes the first
+// waiting request the leader of the next group.
 type posts struct {
 	store   func(context.Context, []*posting)
 	mu      sync.Mutex
-	waiting []*posting // each request that posts has one, so requests bound them
-	busy    bool       // a group is under way
+	waiting []*posting // each posting request has one, so the number of requests bounds them
+	busy    bool       // a group is being stored
 }
 
-// add stores a message, in a group with others or alone. Once its group is under way it is stored, whether or
-// not its client still waits.
+// add stores a message, in a group with others or alone. Once its group is being stored, the message is
+// stored, even if its client is gone. add waits for the group before it for up to acquireTimeout.
 func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
 	p := &posting{NewMessage: m, ready: make(chan bool, 1)}
 	g.mu.Lock()
@@ -54,13 +55,13 @@ func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
 	group := append([]*posting{p}, g.waiting[:n]...)
 	g.waiting = slices.Delete(g.waiting, 0, n)
 	g.mu.Unlock()
-	defer g.done(group) // also where it panics: others wait
+	defer g.done(group) // after a panic too: others wait
 	g.store(context.WithoutCancel(ctx), group)
 	return p.post, p.err
 }
 
-// await waits until p is done or is to lead, as long as for a connection. With an error p was in no group: it is
-// not to turn up once Postgres is back, when its client may have sent it again.
+// await waits until p is done or must lead, for up to acquireTimeout. If it returns an error, p is in no
+// group. p must not be stored later, once Postgres is back: its client may have sent it again by then.
 func (g *posts) await(ctx context.Context, p *posting) (lead bool, err error) {
 	late := time.NewTimer(acquireTimeout)
 	defer late.Stop()
@@ -84,7 +85,7 @@ func (g *posts) await(ctx context.Context, p *posting) (lead bool, err error) {
 	return false, fmt.Errorf("%w: the posts before this one are not stored yet: %w", ErrUnavailable, err)
 }
 
-// done lets the group go, and one of those who wait lead the next.
+// done releases the requests of the group, and makes the first waiting request the next leader.
 func (g *posts) done(group []*posting) {
 	g.mu.Lock()
 	if len(g.waiting) > 0 {
@@ -99,14 +100,18 @@ func (g *posts) done(group []*posting) {
 	}
 }
 
-// storePosts stores a group. One message that Postgres can't take must not take the others with it.
+// storePosts stores a group. If Postgres cannot store one of the messages, storePosts stores each message by
+// itself, so that one message does not fail the others.
 func (d *DB) storePosts(ctx context.Context, group []*posting) {
-	defer d.ring() // last, so that the tailer finds them noted
+	defer d.ring() // last, so that the tailer finds the posts in d.own
 	err := d.inEpoch(ctx, func() error { return d.storeGroup(ctx, group) })
-	if c := code(err); len(group) > 1 && (strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23")) { // data, integrity: nothing was stored
+	c := code(err)
+	dataError := strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23") // data, integrity: nothing was stored
+	if dataError && len(group) > 1 {
 		for i, p := range group {
-			if d.storePosts(ctx, group[i:i+1]); errors.Is(p.err, ErrUnavailable) {
-				for _, rest := range group[i+1:] { // not one after the other: each would wait for long
+			d.storePosts(ctx, group[i:i+1])
+			if errors.Is(p.err, ErrUnavailable) {
+				for _, rest := range group[i+1:] { // do not try the rest: each would wait for long
 					rest.err = p.err
 				}
 				return
@@ -124,11 +129,12 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 	}
 }
 
-// storeGroup needs no transaction of its own: it is one statement. It may have been carried out also where
-// it returns an error of the connection.
+// storeGroup stores a group. The group is one statement, so it needs no transaction of its own. If storeGroup
+// returns an error of the connection, the group may have been stored.
 func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 	for _, p := range group {
-		if p.err = errNotStored; p.TwoState != group[0].TwoState || p.TurnUserID != "" {
+		p.err = errNotStored
+		if p.TwoState != group[0].TwoState || p.TurnUserID != "" {
 			return errors.New("posts of different kinds in one group")
 		}
 	}
@@ -139,8 +145,8 @@ func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 	ctx, cancel := finish(ctx)
 	defer cancel()
 	defer c.Release()
-	return Queries{c}.postAll(ctx, group, new(lockChannel), false)
+	return postAll(ctx, c, group, new(lockChannel), false)
 }
 
-// errNotStored stands until it is known what became of a post.
-var errNotStored = errors.New("the group of this post was given up")
+// errNotStored is the error of a posting until its result is known.
+var errNotStored = errors.New("the group of this post was not stored")

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What comes while a group is under way waits, and is stored together once that is done.
-func TestPostsThatComeTogetherAreStoredTogether(t *testing.T) {
+// Posts that arrive while a group is being stored wait, and are stored together after it.
+func TestConcurrentPostsAreStoredTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var groups [][]string
 		release := make(chan struct{})
@@ -57,7 +57,7 @@ func TestPostsThatComeTogetherAreStoredTogether(t *testing.T) {
 			t.Errorf("the sizes of the groups (-want +got):\n%s", diff)
 		}
 		if all := slices.Concat(groups...); !slices.IsSortedFunc(all, func(a, b string) int { return number(a) - number(b) }) {
-			t.Errorf("got %v, want them in the order in which they came", all)
+			t.Errorf("got %v, want them in the order of arrival", all)
 		}
 		var answered []string
 		for range total {
@@ -80,8 +80,9 @@ func TestPostsThatComeTogetherAreStoredTogether(t *testing.T) {
 
 func number(s string) int { n, _ := strconv.Atoi(s); return n }
 
-// Who waits for a group that does not end gives up, and nothing of theirs is stored later; nor is what nobody waits for.
-func TestPostsDoNotWaitForEver(t *testing.T) {
+// A post that waits for a group that hangs gives up, and is never stored. A post whose client gave up is
+// never stored either.
+func TestPostsGiveUpWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stored []string
 		release := make(chan struct{})
@@ -91,7 +92,7 @@ func TestPostsDoNotWaitForEver(t *testing.T) {
 			}
 			<-release
 			if ctx.Err() != nil {
-				t.Errorf("a group is stored in the context of a client who is gone: %v", ctx.Err())
+				t.Errorf("a group is stored in the context of a client that is gone: %v", ctx.Err())
 			}
 		}}
 		var wg sync.WaitGroup

@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// An interleaving has real transactions take their steps one at a time, in an order that chance decides, and
-// a reader its statements in between. It notes what must never be.
+// An interleaving runs real transactions step by step, in a random order, and the statements of a reader in
+// between. It records broken promises in fault.
 type interleaving struct {
 	t       *testing.T
 	url     string
@@ -24,16 +24,16 @@ type interleaving struct {
 	writers []*steppingWriter
 
 	reader  *pgx.Conn
-	horizon int64   // as read; 0: the rows come next only after it
-	passed  int64   // the greatest horizon of a page that is whole
-	got     []int64 // by the reader
+	horizon int64   // as read; 0: the horizon must be read before the rows
+	passed  int64   // the greatest horizon of a complete page
+	got     []int64 // numbers that the reader has read
 	done    []int64 // committed
 	fault   string
 }
 
 type steppingWriter struct {
 	conn  *pgx.Conn
-	drawn []int64 // in its transaction
+	drawn []int64 // numbers that its transaction has drawn
 	in    bool
 }
 
@@ -49,7 +49,7 @@ func newInterleaving(t *testing.T, url string, rng *rand.Rand) *interleaving {
 	return x
 }
 
-// step has one of them do the next thing.
+// step runs the next step of one transaction.
 func (x *interleaving) step() {
 	x.t.Helper()
 	if x.rng.IntN(3) == 0 {
@@ -74,7 +74,7 @@ func (x *interleaving) end(w *steppingWriter) {
 	switch x.rng.IntN(8) {
 	case 0:
 		exec(x.t, w.conn, `ROLLBACK`)
-	case 1: // the connection is lost, and the server notices it some time
+	case 1: // the connection is lost; the server notices it at some later time
 		_ = w.conn.PgConn().Conn().Close()
 		w.conn = dbtest.Connect(x.t, x.url)
 	default:
@@ -88,7 +88,7 @@ func (x *interleaving) end(w *steppingWriter) {
 	w.in, w.drawn = false, nil
 }
 
-// read is a statement of the reader's: the horizon, then the rows up to it.
+// read runs the reader's next statement: the horizon, or the rows up to it.
 func (x *interleaving) read() {
 	x.t.Helper()
 	if x.horizon == 0 {
@@ -104,7 +104,7 @@ func (x *interleaving) read() {
 	x.passed, x.horizon = max(x.passed, x.horizon), 0
 }
 
-// finish ends all transactions and reads to the end, within a bounded time.
+// finish ends all transactions, and reads to the end within a bounded time.
 func (x *interleaving) finish() {
 	x.t.Helper()
 	for _, w := range x.writers {
@@ -126,8 +126,8 @@ func (x *interleaving) finish() {
 	}
 }
 
-// LOG rules 1 to 11 in Postgres itself, statement by statement.
-func TestInterleavedTransactionsKeepTheHorizonsPromise(t *testing.T) {
+// Rules 1 to 11 in Postgres itself, statement by statement.
+func TestInterleavedTransactionsKeepTheHorizon(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	x := newInterleaving(t, dbtest.New(t), rand.New(rand.NewPCG(seed, 1)))
@@ -140,7 +140,7 @@ func TestInterleavedTransactionsKeepTheHorizonsPromise(t *testing.T) {
 	t.Logf("%d events were committed", len(x.done))
 }
 
-// The same finds what is wrong with other functions than ours.
+// Interleavings find the fault of each function that breaks a rule.
 func TestInterleavedTransactionsFindFaults(t *testing.T) {
 	t.Parallel()
 	const drawSeq, logHorizon = `

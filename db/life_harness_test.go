@@ -25,10 +25,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// lifePatience is for what takes a second or two on a machine that does nothing else.
+// lifePatience is a deadline for work that takes a second or two on an idle machine.
 const lifePatience = 2 * time.Minute
 
-// A lifeNode is a server without its HTTP.
+// A lifeNode is a server without HTTP.
 type lifeNode struct {
 	db     *db.DB
 	router *events.Router
@@ -55,7 +55,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// newLifeNode returns a node that stands at the end of the log and sleeps.
+// newLifeNode returns a server whose tailer is at the end of the event log and does not run.
 func newLifeNode(t *testing.T, url string) *lifeNode {
 	t.Helper()
 	n := &lifeNode{log: &syncBuffer{}}
@@ -88,7 +88,7 @@ func newLifeNode(t *testing.T, url string) *lifeNode {
 	return n
 }
 
-// A lifeClient follows a stream, and comes back at its cursor whenever that ends.
+// A lifeClient reads a stream, and reconnects with its cursor when the stream ends.
 type lifeClient struct {
 	name string
 
@@ -97,7 +97,7 @@ type lifeClient struct {
 	cursor *events.Cursor
 	heard  map[string]bool
 	resets []string
-	shown  events.Cursor // the latest snapshot: what was posted up to it is no secret
+	shown  events.Cursor // the latest snapshot: the client knows every post up to it
 	stop   func()
 }
 
@@ -119,7 +119,7 @@ func newLifeClient(t *testing.T, name string, n *lifeNode, cursor *events.Cursor
 	return c
 }
 
-// follow is one stream, opened as the handler opens it.
+// follow reads one stream, opened as the handler opens it.
 func (c *lifeClient) follow(ctx context.Context) {
 	c.mu.Lock()
 	n, cursor := c.node, c.cursor
@@ -150,7 +150,7 @@ func (c *lifeClient) follow(ctx context.Context) {
 	}
 }
 
-// position is where the client would resume.
+// position returns the cursor with which the client would reconnect.
 func (c *lifeClient) position() events.Cursor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,7 +197,7 @@ func (c *lifeClient) Send(frames []*events.Frame) error {
 func (c *lifeClient) Close()       {}
 func (c *lifeClient) Name() string { return "raw" }
 
-// told reports whether a post is no secret to the client: it was heard, or came before the latest snapshot.
+// told reports whether the client knows a post: the stream sent it, or a later snapshot.
 func (c *lifeClient) told(content string, at events.Cursor) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,14 +210,14 @@ func (c *lifeClient) reasons() []string {
 	return append([]string(nil), c.resets...)
 }
 
-// A lifeWorld is a database to which something is about to happen.
+// A lifeWorld is a database with which something is about to happen.
 type lifeWorld struct {
 	*testing.T
-	url, super string // of the owner, and of the superuser in another database
+	url, super string // url is the owner's; super is the superuser's, of another database
 	name       string // of the database
-	dump       string // a file, from before the latest posts
+	dump       string // the file of a dump from before the latest posts
 	channel    uuid.UUID
-	seqs       []int64 // of the posts
+	seqs       []int64 // the numbers of the posts
 	acked      map[string]events.Cursor
 }
 
@@ -238,7 +238,7 @@ func newLifeWorld(t *testing.T) *lifeWorld {
 
 func (w *lifeWorld) exec(statements ...string) { w.execAt(w.url, statements...) }
 
-// execAt carries out statements, each in a transaction of its own.
+// execAt runs statements, each in its own transaction.
 func (w *lifeWorld) execAt(url string, statements ...string) {
 	w.Helper()
 	c, err := pgx.Connect(w.Context(), url)
@@ -251,8 +251,8 @@ func (w *lifeWorld) execAt(url string, statements ...string) {
 	}
 }
 
-// tool runs one of Postgres' programs. pg_restore may run into a deadlock with the server's own statements: then whoever
-// restores tries again, and so does tool.
+// tool runs one of Postgres' programs. pg_restore may deadlock with the server's statements. Then an operator
+// runs it again, and so does tool.
 func (w *lifeWorld) tool(name string, args ...string) {
 	w.Helper()
 	bin := column[string](w.T, dbtest.Connect(w, w.super), `SELECT setting FROM pg_config WHERE name = 'BINDIR'`)[0]
@@ -276,11 +276,11 @@ func (w *lifeWorld) restore(args ...string) {
 	w.tool("pg_restore", append(args, "-d", w.url, w.dump)...)
 }
 
-// post posts as a client does that tries again while it is refused for now.
+// post posts, and retries while the database is unavailable.
 func (w *lifeWorld) post(n *lifeNode, content string) events.Cursor {
 	w.Helper()
 	for deadline := time.Now().Add(lifePatience); ; {
-		p, err := n.db.PostMessage(w.Context(), newMessage(w.channel, "alice", content))
+		p, err := n.db.Post(w.Context(), newMessage(w.channel, "alice", content))
 		if err == nil {
 			w.acked[content] = p.Cursor
 			return p.Cursor
@@ -312,7 +312,7 @@ func (w *lifeWorld) untilAllAreTold(clients ...*lifeClient) {
 		for content, at := range w.acked {
 			for _, c := range clients {
 				if !c.told(content, at) {
-					return fmt.Sprintf("%s was told nothing of %s, acknowledged as %v", c.name, content, at)
+					return fmt.Sprintf("%s was not told of %s, acknowledged as %v", c.name, content, at)
 				}
 			}
 		}

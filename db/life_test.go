@@ -15,13 +15,13 @@ import (
 
 const everything = `goose_db_version, events, messages, members, wake_lists, channels, idempotency_keys, log_floor, epochs`
 
-// Whatever happens to the database, no post that is acknowledged afterwards stays silent: not on a stream
-// that was open, not for a client that comes back at its cursor, and not on a node that slept. That holds
-// where posts come at once, where the server has had the time to notice, and where no server ran meanwhile.
+// Whatever happens to the database, every post that is acknowledged afterwards reaches an open stream, a
+// client that reconnects with its cursor, and a server whose tailer did not run. This holds if posts come at
+// once, if the server had time to notice, and if no server ran meanwhile.
 //
-// noticed is what the server says. reset is what a client is told that then comes back at its cursor, and
-// restarted the same after a restart. Empty: its cursor is honoured.
-func TestEveryLifeOfTheDatabase(t *testing.T) {
+// noticed is what the server logs. reset is the reason that a reconnecting client gets. restarted is the same
+// after a restart of the server. Empty: the cursor is honoured.
+func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	const lost, unknown = db.ResetLostTail, db.ResetUnknownEpoch
 	const failedOver = "without its latest events"
@@ -73,7 +73,7 @@ func TestEveryLifeOfTheDatabase(t *testing.T) {
 		{"rows are missing in the middle", "", "", "", func(w *lifeWorld) {
 			w.exec(fmt.Sprintf(`DELETE FROM events WHERE seq BETWEEN %d AND %d`, w.seqs[3], w.seqs[6]))
 		}},
-		{"rows are missing at the end", lost, "", "is not there", func(w *lifeWorld) {
+		{"rows are missing at the end", lost, "", "does not exist", func(w *lifeWorld) {
 			w.exec(fmt.Sprintf(`DELETE FROM events WHERE seq > %d`, w.seqs[6]))
 		}},
 		{"the row of the epoch is missing", unknown, unknown, "not in the table of epochs", func(w *lifeWorld) {
@@ -82,7 +82,7 @@ func TestEveryLifeOfTheDatabase(t *testing.T) {
 		{"the row of the epoch is another log's", unknown, unknown, "not in the table of epochs", func(w *lifeWorld) {
 			w.exec(`UPDATE epochs SET epoch = 77`)
 		}},
-		{"the row of the epoch was written anew", "", "", "", func(w *lifeWorld) {
+		{"the row of the epoch was rewritten", "", "", "", func(w *lifeWorld) {
 			w.exec(`BEGIN; CREATE TEMP TABLE e AS SELECT * FROM epochs;
 				DELETE FROM epochs; INSERT INTO epochs SELECT * FROM e; COMMIT`)
 		}},
@@ -96,7 +96,7 @@ func TestEveryLifeOfTheDatabase(t *testing.T) {
 			w.exec(`TRUNCATE events`)
 			w.restore("--data-only", "--table=events", "--table=events_seq")
 		}},
-		{"replaced row by row, with the numbers used again", lost, "", "is another one than", func(w *lifeWorld) {
+		{"replaced row by row, with the numbers used again", lost, "", "is not the event that", func(w *lifeWorld) {
 			w.exec(fmt.Sprintf(`UPDATE events SET occurred_at = occurred_at + interval '1 second' WHERE seq > %d`, w.seqs[6]))
 		}},
 	} {
@@ -167,7 +167,7 @@ func TestEveryLifeOfTheDatabase(t *testing.T) {
 				w.untilAllAreTold(open, sleeping, back)
 				want := map[string]string{"noticed": tt.reset, "restarted": tt.restarted}
 				if got := strings.Join(back.reasons(), ", "); when != "at once" && got != want[when] {
-					t.Errorf("who comes back: got the resets %q, want %q", got, want[when])
+					t.Errorf("a reconnecting client: got the resets %q, want %q", got, want[when])
 				}
 			})
 		}
@@ -192,9 +192,9 @@ func (c *lifeClient) moveTo(n *lifeNode) {
 	c.node = n
 }
 
-// While a restore goes on, or where the floor is missing for another reason, nothing is appended, and the
-// error says what to do. When that is done, posts are taken again.
-func TestAnIncompleteRestoreIsRefused(t *testing.T) {
+// While a restore is running, or if the floor is missing for another reason, nothing is appended, and the
+// error says what to do. After that, posts are accepted again.
+func TestAnIncompleteRestoreIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, harm, heal, said string }{
 		{
@@ -220,7 +220,7 @@ func TestAnIncompleteRestoreIsRefused(t *testing.T) {
 			exec(t, c, `UPDATE epochs SET key = 'of another life'`)
 			for what, do := range map[string]func() error{
 				"a post": func() error {
-					_, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "now"))
+					_, err := d.Post(t.Context(), newMessage(channel, "alice", "now"))
 					return err
 				},
 				"a read": func() error {
@@ -240,9 +240,9 @@ func TestAnIncompleteRestoreIsRefused(t *testing.T) {
 	}
 }
 
-// VACUUM FULL gives the log another file, and so begins an epoch. It happens between two posts and resets
-// nobody.
-func TestVacuumFullAmongPostsResetsNobody(t *testing.T) {
+// VACUUM FULL gives the event log another file, and so begins an epoch. It happens between two posts and
+// resets no stream.
+func TestVacuumFullDuringPostsResetsNobody(t *testing.T) {
 	t.Parallel()
 	w := newLifeWorld(t)
 	awake, other := newLifeNode(t, w.url), newLifeNode(t, w.url)
@@ -258,7 +258,7 @@ func TestVacuumFullAmongPostsResetsNobody(t *testing.T) {
 	c := dbtest.Connect(t, w.url)
 	go func() {
 		defer close(done)
-		for range round { // beside the posts of a round
+		for range round { // during the posts of a round
 			if _, err := c.Exec(context.Background(), `VACUUM FULL events`); err != nil {
 				t.Error(err)
 			}
@@ -285,8 +285,8 @@ func TestVacuumFullAmongPostsResetsNobody(t *testing.T) {
 	}
 }
 
-// A wake list that a lost tail had under the same version does not decide who is woken.
-func TestWakeListsGoWithTheirEpoch(t *testing.T) {
+// A wake list of a lost tail does not decide who is woken, even if a new list has the same version.
+func TestWakeListsAreKeptByEpoch(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -294,11 +294,11 @@ func TestWakeListsGoWithTheirEpoch(t *testing.T) {
 	exec(t, c, `UPDATE channels SET x_type = 'custom' WHERE id = $1`, channel)
 	list := func(user string) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			if err := q.LockChannel(ctx, channel); err != nil {
+		err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			if err := tx.LockChannel(ctx, channel); err != nil {
 				return err
 			}
-			_, err := q.SetWakeList(ctx, channel, "alice", []string{user})
+			_, err := tx.SetWakeList(ctx, channel, "alice", []string{user})
 			return err
 		})
 		if err != nil {
@@ -327,7 +327,7 @@ func TestWakeListsGoWithTheirEpoch(t *testing.T) {
 	if got := woken(lost); !slices.Equal(got, []string{"carol"}) {
 		t.Fatalf("got %v, want carol", got)
 	}
-	// An older copy takes over.
+	// An older copy of the database takes over.
 	exec(t, c, `DELETE FROM events WHERE seq > $1`, before)
 	exec(t, c, `DELETE FROM messages WHERE seq > $1`, before)
 	exec(t, c, `DELETE FROM wake_lists`)

@@ -10,50 +10,53 @@ import (
 )
 
 const (
-	// MaxMemberships is how many channels a user can be in at once. Every connect of the user reads all of them, and
-	// anybody can add a user to a channel.
+	// MaxMemberships is how many channels a user can be in at once. Each connect of the user reads all of them,
+	// and anybody can add a user to a channel.
 	MaxMemberships = 5000
-	// MaxJoins is how often a user can begin to be a member of the same channel in joinsPer. Each time leaves an
-	// interval, which is kept as long as the channel's history.
+	// MaxJoins is how often a user can join the same channel within joinsPer. Each membership leaves an
+	// interval, and intervals are kept as long as the channel's history.
 	MaxJoins = 100
 	joinsPer = 24 * time.Hour
 
-	// From nearMaxMemberships on, those who add a user take turns. Below, more transactions would have to add the same
-	// user at the same moment than all servers together have connections.
+	// From nearMaxMemberships on, transactions that add the same user take turns. Below it, more transactions
+	// would have to add the user at the same moment than all servers together have connections.
 	nearMaxMemberships = MaxMemberships - 500
-	// userLocks is how many locks there are for this: a transaction can't take one for each of a thousand users.
+	// userLocks is the number of locks for this. A transaction cannot take one lock for each of a thousand
+	// users.
 	userLocks = 64
 )
 
-// TooManyMemberships is the error of adding a user who is in MaxMemberships channels.
+// TooManyMemberships says that a user is in MaxMemberships channels already.
 type TooManyMemberships struct{ User string }
 
 func (e *TooManyMemberships) Error() string {
-	return fmt.Sprintf("%s is in %d channels, which is the most", e.User, MaxMemberships)
+	return fmt.Sprintf("%s is in %d channels, which is the maximum", e.User, MaxMemberships)
 }
 
-// TooManyJoins is the error of adding a user for more than MaxJoins times to the same channel. After Wait it is
-// possible again.
+// TooManyJoins says that a user has joined the same channel MaxJoins times. After Wait the user can join
+// again.
 type TooManyJoins struct{ Wait time.Duration }
 
 func (e *TooManyJoins) Error() string {
 	return fmt.Sprintf("joined %d times in %v", MaxJoins, joinsPer)
 }
 
-// roomFor checks that each of users can be in one more channel. It comes before the append: it can wait for others
-// who add the same users. TooManyMemberships.
-func (q Queries) roomFor(ctx context.Context, users []string) error {
+// roomFor checks that each of users can be in one more channel. It must come before the append: it may wait
+// for other transactions that add the same users. TooManyMemberships.
+func (tx Tx) roomFor(ctx context.Context, users []string) error {
 	const count = `
 		SELECT u.id, n.memberships FROM unnest($1::text[]) AS u (id) CROSS JOIN LATERAL (
 			SELECT count(*) AS memberships FROM (
 				SELECT FROM members m WHERE m.user_id = u.id AND m.left_seq IS NULL LIMIT $3) AS m) AS n
 		WHERE n.memberships >= $2`
-	// In the order of their numbers, as everyone takes them.
+	// Every transaction takes these locks in the order of their numbers, so that none deadlocks.
 	const lock = `
 		SELECT pg_advisory_xact_lock($1, b.bucket) FROM (
 			SELECT DISTINCT hashtext(u.id) & ($3::int - 1) AS bucket FROM unnest($2::text[]) AS u (id) ORDER BY 1) AS b`
-	for _, least := range []int{nearMaxMemberships, MaxMemberships} { // the second count is a later statement: it sees who was first
-		rows, err := q.conn.Query(ctx, count, users, least, MaxMemberships)
+	// The second count is a later statement, so it sees what a transaction that had the lock first has
+	// committed.
+	for _, least := range []int{nearMaxMemberships, MaxMemberships} {
+		rows, err := tx.conn.Query(ctx, count, users, least, MaxMemberships)
 		if err != nil {
 			return err
 		}
@@ -69,20 +72,20 @@ func (q Queries) roomFor(ctx context.Context, users []string) error {
 			return &TooManyMemberships{near[0]}
 		}
 		users = near
-		if _, err := q.conn.Exec(ctx, lock, lockUser, users, userLocks); err != nil {
+		if _, err := tx.conn.Exec(ctx, lock, lockUser, users, userLocks); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// joinsLeft checks that user can begin one more membership of a channel, which is locked. TooManyJoins.
-func (q Queries) joinsLeft(ctx context.Context, channel uuid.UUID, user string) error {
+// joinsLeft checks that user can join a channel once more. The caller must hold the channel. TooManyJoins.
+func (tx Tx) joinsLeft(ctx context.Context, channel uuid.UUID, user string) error {
 	const query = `
 		SELECT joined_at + $3::interval - now() FROM members WHERE channel_id = $1 AND user_id = $2
 		ORDER BY joined_seq DESC OFFSET $4 LIMIT 1`
 	var wait time.Duration
-	err := q.conn.QueryRow(ctx, query, channel, user, joinsPer, MaxJoins-1).Scan(&wait)
+	err := tx.conn.QueryRow(ctx, query, channel, user, joinsPer, MaxJoins-1).Scan(&wait)
 	switch {
 	case err == pgx.ErrNoRows:
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// The number of a user's memberships has a limit, which is exact also where many add the user at the same moment.
+// The limit of a user's memberships is exact, even if many transactions add the user at the same moment.
 func TestMembershipsHaveALimit(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -24,8 +24,8 @@ func TestMembershipsHaveALimit(t *testing.T) {
 	others, _ := create(t, d, "mallory", "ann")
 	create := func(members ...string) error {
 		ch := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
-		return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, _, err := q.CreateChannel(ctx, &ch, members, nil)
+		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, _, err := tx.CreateChannel(ctx, &ch, members, nil)
 			return err
 		})
 	}
@@ -48,11 +48,12 @@ func TestMembershipsHaveALimit(t *testing.T) {
 	}
 	wg.Wait()
 	if done.Load() != free || refused.Load() != atOnce-free {
-		t.Errorf("got %d new channels and %d refusals, want %d and %d", done.Load(), refused.Load(), free, atOnce-free)
+		t.Errorf("got %d new channels and %d refusals, want %d and %d",
+			done.Load(), refused.Load(), free, atOnce-free)
 	}
 	join := func(user string) error {
-		return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, err := q.AddMember(ctx, others, user)
+		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.AddMember(ctx, others, user)
 			return err
 		})
 	}
@@ -70,7 +71,7 @@ func TestMembershipsHaveALimit(t *testing.T) {
 	}
 }
 
-// How often a user can join the same channel has a limit: each time is kept.
+// A user can join the same channel only so often, because each membership is kept.
 func TestJoinsHaveALimit(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -78,8 +79,8 @@ func TestJoinsHaveALimit(t *testing.T) {
 	channel, _ := create(t, d, "alice")
 	comeAndGo(t, c, channel, db.MaxJoins)
 	join := func(user string) error {
-		return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, err := q.AddMember(ctx, channel, user)
+		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.AddMember(ctx, channel, user)
 			return err
 		})
 	}
@@ -98,8 +99,8 @@ func TestJoinsHaveALimit(t *testing.T) {
 	}
 }
 
-// LOG rule 5: nothing waits after a number is drawn. The sweeper, or an edit, may hold the row of an old key.
-func TestAnOldKeyIsWaitedForBeforeTheNumber(t *testing.T) {
+// Rule 5: nothing waits after a number is drawn. The sweeper, or an edit, may hold the row of an old key.
+func TestRecallWaitsForAnOldKeyBeforeTheNumberIsDrawn(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, sweeper := openURL(t, url), dbtest.Connect(t, url)
@@ -114,24 +115,24 @@ func TestAnOldKeyIsWaitedForBeforeTheNumber(t *testing.T) {
 	exec(t, sweeper, `DELETE FROM idempotency_keys`)
 	done := make(chan error, 1)
 	go func() {
-		done <- d.InTx(context.WithoutCancel(t.Context()), func(ctx context.Context, q db.Queries) error {
-			if _, err := q.Recall(ctx, k); err != nil {
+		done <- d.InTx(context.WithoutCancel(t.Context()), func(ctx context.Context, tx db.Tx) error {
+			if _, err := tx.Recall(ctx, k); err != nil {
 				return err
 			}
-			if _, err := q.RenameChannel(ctx, channel, "alice", "new"); err != nil {
+			if _, err := tx.RenameChannel(ctx, channel, "alice", "new"); err != nil {
 				return err
 			}
-			return q.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("of today")})
+			return tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("of today")})
 		})
 	}()
 	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
 	for deadline := time.Now().Add(4 * time.Second); column[int64](t, watch, waiting)[0] == 0; {
 		if time.Now().After(deadline) {
-			t.Fatal("nobody waits for the row")
+			t.Fatal("no transaction waits for the row")
 		}
 	}
 	if held := column[bool](t, watch, `SELECT horizon < last FROM log_horizon()`)[0]; held {
-		t.Error("the horizon is held by a transaction that waits")
+		t.Error("a transaction that waits holds the horizon")
 	}
 	exec(t, sweeper, `COMMIT`)
 	if err := <-done; err != nil {

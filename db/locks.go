@@ -6,29 +6,30 @@ import (
 	"github.com/google/uuid"
 )
 
-// Classes of advisory locks in the two-number key space, where the log's own keys are not.
+// Classes of advisory locks in the two-key space. The event log's own keys are in the one-key space.
 const (
 	lockEpoch     int32 = 0x46470001 // beginning an epoch
-	lockChannel   int32 = 0x46470002 // a channel's roster, name and state
-	lockMigration int32 = 0x46470003 // bringing the schema up to date
-	lockRetention int32 = 0x46470004 // removing from the log
+	lockChannel   int32 = 0x46470002 // the roster, name and state of a channel
+	lockMigration int32 = 0x46470003 // migrating the schema
+	lockRetention int32 = 0x46470004 // removing old events
 	lockUser      int32 = 0x46470005 // the number of a user's memberships, near its limit
 	lockWakeSweep int32 = 0x46470006 // sweeping the wake queue
 )
 
-// LockChannel waits until no other transaction decides on the channel's roster or posts to it, and holds
-// that until the transaction ends. It comes before the first read: what is read after it stands at the
-// event's place in the log. Posts and edits share their side of the lock. Two channels may fall on one
-// key, which only makes them wait for each other.
-func (q Queries) LockChannel(ctx context.Context, channel uuid.UUID) error {
+// LockChannel takes a channel's lock exclusively, and waits until no other transaction changes the channel or
+// posts to it. The lock lasts until the transaction ends. LockChannel must come before the first read: what
+// is read after it is true at the event's place in the event log. Posts and edits share the lock
+// (ShareChannel). Two channels may have the same key. Then they wait for each other, which does no harm.
+func (tx Tx) LockChannel(ctx context.Context, channel uuid.UUID) error {
 	const lock = `SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))`
-	_, err := q.conn.Exec(ctx, lock, lockChannel, channel)
+	_, err := tx.conn.Exec(ctx, lock, lockChannel, channel)
 	return err
 }
 
-// ShareChannel is the side of the channel's lock that posts and edits take.
-func (q Queries) ShareChannel(ctx context.Context, channel uuid.UUID) error {
-	_, err := q.conn.Exec(ctx, shareChannel, lockChannel, channel)
+// ShareChannel takes a channel's lock shared, as posts and edits do. It waits while another transaction holds
+// the lock exclusively.
+func (tx Tx) ShareChannel(ctx context.Context, channel uuid.UUID) error {
+	_, err := tx.conn.Exec(ctx, shareChannel, lockChannel, channel)
 	return err
 }
 

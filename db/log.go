@@ -6,68 +6,10 @@ import (
 
 	"fabric-guild/events"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
-// eventRow is a row of event_rows.
-type eventRow struct {
-	Seq            int64
-	Kind           events.Kind
-	UserID         string
-	OccurredAt     events.Time
-	ChannelID      uuid.UUID
-	GuildID        string
-	Name           string
-	XType          events.XType
-	Reason         *string
-	Joined         []string
-	MessageID      *uuid.UUID
-	MessageSeq     *int64
-	AuthorUserID   *string
-	Content        *string
-	MentionUserIDs []string `db:"mention_user_ids"`
-	ReplyTo        *uuid.UUID
-	CreatedAt      *events.Time
-	EditedAt       *events.Time
-	EditedSeq      *int64
-	DeletedAt      *events.Time
-	TurnUserID     *string
-	AdminUserID    *string
-	TwoState       bool
-	WakeVersion    int
-	HeardByAdmin   *string
-	Gone           []string
-}
-
-func (r *eventRow) event(epoch int64, lists wakeLists) *events.Event {
-	e := &events.Event{
-		Cursor: events.Cursor{Epoch: epoch, Seq: r.Seq}, Kind: r.Kind, UserID: r.UserID, OccurredAt: r.OccurredAt,
-		ChannelID: r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType, Joined: r.Joined, Reason: value(r.Reason),
-		Admin: value(r.HeardByAdmin), Gone: r.Gone,
-	}
-	if r.MessageID != nil && r.MessageSeq != nil {
-		e.Message = &events.Message{
-			ID: *r.MessageID, ChannelID: r.ChannelID, GuildID: r.GuildID, XType: r.XType, AuthorUserID: value(r.AuthorUserID),
-			Content: value(r.Content), MentionUserIDs: r.MentionUserIDs, ReplyTo: r.ReplyTo, CreatedAt: *r.CreatedAt,
-			EditedAt: r.EditedAt, Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID),
-			Seq: *r.MessageSeq, EditedSeq: value(r.EditedSeq), Admin: value(r.AdminUserID), TwoState: r.TwoState,
-			WakeList: lists[wakeKey{epoch, r.ChannelID, r.WakeVersion}],
-		}
-		e.Message.Settle()
-	}
-	return e
-}
-
-// value is what p points to, or nothing.
-func value[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// horizon is what log_horizon answers. Epoch, Base and Head are nil in a life of the database without an
+// horizon is the result of log_horizon. Epoch, Base and Head are nil in a life of the database without an
 // epoch.
 type horizon struct {
 	last, horizon     int64
@@ -81,11 +23,11 @@ func (h *horizon) scan() []any {
 	return []any{&h.last, &h.horizon, &h.Epoch, &h.Base, &h.Head, &h.Contradiction}
 }
 
-// errOlderLife is what a connection to a primary that has been replaced leads to.
+// errOlderLife says that a connection leads to a primary that has been replaced.
 var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the database", ErrUnavailable)
 
-// Tail implements events.Log. What this node itself has posted, as far as it follows the position, needs no
-// query: those numbers are committed.
+// Tail implements events.Log. This server's own posts need no query if they follow the position without a
+// gap: their numbers are committed.
 func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
 	if run, more := d.own.after(after, limit); len(run) > 0 {
 		d.mark.set(run[len(run)-1])
@@ -100,27 +42,24 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 	return events.Tail{}, errNoRest
 }
 
-// tailRows reads the log's rows. The horizon and the rows are two statements of one round trip, each with a
-// snapshot of its own, the rows' the later one: what the horizon says to be decided is seen as decided. A
-// third looks at the event at the position, whether it still is what was read there, and at the floor:
-// whoever does not see rows that retention took sees its floor.
+// tailRows reads rows of the event log. It sends three statements in one round trip, and each has its own
+// snapshot. The first reads the horizon. The second reads the rows later, so every number that the horizon
+// calls decided is decided there. The third checks that the event at the position is still the event that was
+// read, and reads the floor: a reader that misses rows that retention removed sees the new floor.
 //
-// again says that an epoch has begun, so that the log must be read anew.
-func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (t events.Tail, again bool, err error) {
-	const rows = `
-		SELECT seq, kind, user_id, occurred_at, channel_id, guild_id, name, x_type, reason, joined,
-			message_id, message_seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-			edited_at, edited_seq, deleted_at, turn_user_id, admin_user_id, two_state, wake_version, heard_by_admin, gone
-		FROM event_rows WHERE seq > $1 ORDER BY seq LIMIT $2`
+// again says that an epoch has begun. Then the event log must be read again.
+func (d *DB) tailRows(
+	ctx context.Context, after events.Cursor, limit int,
+) (t events.Tail, again bool, err error) {
 	const position = `
 		SELECT coalesce((SELECT f.seq FROM log_floor f), 0), (SELECT e.occurred_at FROM events e WHERE e.seq = $1)`
 	var h horizon
-	var found []*eventRow
+	var found []*tailRow
 	var at *events.Time
 	var b pgx.Batch
 	b.Queue(selectHorizon).QueryRow(func(row pgx.Row) error { return row.Scan(h.scan()...) })
-	b.Queue(rows, after.Seq, limit).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[eventRow])
+	b.Queue(selectTail, after.Seq, limit).Query(func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[tailRow])
 		return err
 	})
 	b.Queue(position, after.Seq).QueryRow(func(row pgx.Row) error { return row.Scan(&t.Floor, &at) })
@@ -131,7 +70,7 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (t ev
 	if contradiction == "" {
 		contradiction = d.mark.contradiction(after, &h, t.Floor, at)
 	}
-	moved := h.Epoch != nil && *h.Epoch != after.Epoch // then a contradiction is an epoch already
+	moved := h.Epoch != nil && *h.Epoch != after.Epoch // then another server may have ended the epoch already
 	if moved && h.Contradiction == nil {
 		again, err = d.renew(ctx, &h, "")
 	} else {
@@ -144,17 +83,25 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (t ev
 		return t, false, errOlderLife
 	}
 	d.epoch.Store(*h.Epoch)
-	t.Epoch, t.Base, t.Head = *h.Epoch, *h.Base, *h.Head
-	t.Pending, t.Horizon, t.Last = h.horizon < h.last, h.horizon, h.last
+	t.Epoch = *h.Epoch
+	t.Base = *h.Base
+	t.Head = *h.Head
+	t.Pending = h.horizon < h.last
+	t.Horizon = h.horizon
+	t.Last = h.last
 	if moved {
 		if err := d.survived(ctx, after, contradiction, &t); err != nil {
 			return t, false, err
 		}
 	}
 	if t.Floor > after.Seq {
-		return t, false, nil // what was found does not follow on the position
+		return t, false, nil // the rows do not follow the position
 	}
-	lists, err := d.wakeListsOf(ctx, Queries{d.tailer}, t.Epoch, found)
+	rowsOf := make([]*eventRow, len(found))
+	for i, r := range found {
+		rowsOf[i] = &r.eventRow
+	}
+	lists, err := d.wakeListsOf(ctx, Queries{d.tailer}, t.Epoch, rowsOf)
 	if err != nil {
 		return t, false, err
 	}
@@ -164,10 +111,12 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (t ev
 			break
 		}
 		if r.Seq <= last {
-			return t, false, fmt.Errorf("event %d was read after %d", r.Seq, last) // never: it would be heard by nobody
+			return t, false, fmt.Errorf("event %d was read after %d", r.Seq, last) // no stream would hear it
 		}
 		last = r.Seq
-		t.Events = append(t.Events, r.event(t.Epoch, lists))
+		e := r.event(t.Epoch, lists)
+		e.Gone = r.Gone
+		t.Events = append(t.Events, e)
 	}
 	if n := len(t.Events); n > 0 {
 		d.mark.set(t.Events[n-1])
@@ -178,9 +127,9 @@ func (d *DB) tailRows(ctx context.Context, after events.Cursor, limit int) (t ev
 	return t, false, nil
 }
 
-// survived sets what has survived since the epoch of a position: of all the epochs since, for one that this
-// node never saw may have begun with less than the latest. Nothing has where the epoch or the event is not
-// there.
+// survived sets t.Base to the smallest base of all epochs since the epoch of the position: an epoch that this
+// server never saw may have begun with less than the latest one. The base is 0 if the position's epoch or
+// event does not exist.
 func (d *DB) survived(ctx context.Context, at events.Cursor, contradiction string, t *events.Tail) error {
 	const query = `
 		SELECT min(base) FILTER (WHERE epoch > $1), $1 = 0 OR bool_or(epoch = $1),
@@ -202,7 +151,7 @@ func (d *DB) survived(ctx context.Context, at events.Cursor, contradiction strin
 	return nil
 }
 
-// Head is the position of the log's last decided event: where a reader begins that wants only what is new.
+// Head returns the position of the last decided event. A reader that wants only new events begins there.
 func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 	const last = `SELECT greatest((SELECT max(seq) FROM events WHERE seq <= $1), (SELECT seq FROM log_floor))`
 	h, err := d.current(ctx, d.conn)
@@ -214,16 +163,20 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 	if err := d.conn.QueryRow(ctx, last, h.horizon).Scan(&c.Seq); err != nil {
 		return events.Cursor{}, sentinel(err)
 	}
-	c.Seq = max(c.Seq, *h.Head) // a bare horizon is never handed out: after a crash it may be given again
+	c.Seq = max(c.Seq, *h.Head) // never a bare horizon: after a crash the number may be given out again
 	return c, nil
 }
 
-// Memberships implements events.Log. Those that last come first, so that one that ends between two pages is in
-// the second part: it is read twice rather than never. An ended membership shows its channel's name as of its end.
-func (d *DB) Memberships(ctx context.Context, users []string, asOf int64, from events.Place, limit int) (map[string][]events.Membership, error) {
-	// The comparison of pairs fits members_once alone: with the channel by itself, a planner with stale statistics
-	// walks members_pkey, through the memberships of everybody. LIMIT keeps the look-ups: a planner without statistics reads whole tables instead. The join with channels drops
-	// nothing, or a page that is not the last could be short: a foreign key keeps the channel of each membership.
+// Memberships implements events.Log. Current memberships come first. So a membership that ends between two
+// pages is in the second part of the list: it is read twice and never missed. A past membership has its
+// channel's name as of its end.
+func (d *DB) Memberships(
+	ctx context.Context, users []string, asOf int64, from events.Place, limit int,
+) (map[string][]events.Membership, error) {
+	// Only members_once fits the comparison of pairs. With a comparison of the channel alone, a planner with
+	// stale statistics walks members_pkey, through the memberships of everybody. The LIMITs keep these look-ups: a
+	// planner without statistics would read whole tables. The join with channels must drop no row, or a page that
+	// is not the last could be short. It drops none, because a foreign key keeps the channel of each membership.
 	const query = `
 		SELECT u.id, i.joined_seq, i.left_seq, c.id, c.guild_id,
 			CASE WHEN i.left_seq = 0 THEN c.name ELSE coalesce((

@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// connect opens a plain connection, for what the test does behind the program's back.
+// exec runs a statement behind the server's back.
 func exec(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	if _, err := c.Exec(t.Context(), sql, args...); err != nil {
@@ -26,7 +26,7 @@ func exec(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	}
 }
 
-// newLife is as if the database were in another life from here on.
+// newLife makes the database believe that it is in another life.
 func newLife(t testing.TB, c *pgx.Conn) {
 	t.Helper()
 	exec(t, c, `UPDATE epochs SET key = epoch::text`)
@@ -57,7 +57,7 @@ func tail(t *testing.T, d *db.DB, after int64) events.Tail {
 	return got
 }
 
-// LOG rules 1, 8: a number that is drawn and not yet decided holds the horizon.
+// Rules 1 and 8: a number that is drawn and undecided holds the horizon.
 func TestALateCommitIsNeverSkipped(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"COMMIT", "ROLLBACK"} {
@@ -72,7 +72,8 @@ func TestALateCommitIsNeverSkipped(t *testing.T) {
 			p := post(t, d, channel, "alice", "committed first, drawn last")
 
 			if got := tail(t, d, created.Seq); len(got.Events) != 0 || !got.Pending {
-				t.Fatalf("while a smaller number is undecided: got %v, pending %v; want nothing, pending", seqs(got.Events), got.Pending)
+				t.Fatalf("while a smaller number is undecided: got %v, pending %v; want nothing, pending",
+					seqs(got.Events), got.Pending)
 			}
 			if head, err := d.Head(t.Context()); err != nil || head != created {
 				t.Errorf("a snapshot's cursor: got %v, %v; want %v, below what is undecided", head, err, created)
@@ -89,7 +90,7 @@ func TestALateCommitIsNeverSkipped(t *testing.T) {
 	}
 }
 
-// LOG rule 3: only this log's own locks hold the horizon.
+// Rule 3: only the locks of this event log hold the horizon.
 func TestLocksOfOthersDoNotHoldTheHorizon(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -103,13 +104,13 @@ func TestLocksOfOthersDoNotHoldTheHorizon(t *testing.T) {
 	}
 }
 
-// DESIGN §2: a long transaction elsewhere in the cluster delays nobody.
+// A long transaction elsewhere in the cluster delays nobody.
 func TestALongTransactionInAnotherDatabaseDelaysNobody(t *testing.T) {
 	t.Parallel()
 	elsewhere := dbtest.Connect(t, dbtest.New(t))
 	exec(t, elsewhere, `BEGIN`)
 	exec(t, elsewhere, `CREATE TABLE busy (n int)`)
-	exec(t, elsewhere, `SELECT pg_advisory_xact_lock_shared((log_tag() << 47) | 1)`) // as a writer there would hold
+	exec(t, elsewhere, `SELECT pg_advisory_xact_lock_shared((log_tag() << 47) | 1)`) // a writer there would hold this lock
 	d := open(t)
 	channel, created := create(t, d, "alice")
 	p := post(t, d, channel, "alice", "hi")
@@ -118,8 +119,8 @@ func TestALongTransactionInAnotherDatabaseDelaysNobody(t *testing.T) {
 	}
 }
 
-// LOG rules 1 to 9 together: writers that stall, roll back and draw several numbers, and readers that
-// follow. The order that a reader sees is final: nothing appears later below what it has passed.
+// Rules 1 to 9 together: writers stall, roll back and draw several numbers, and readers follow. The order
+// that a reader sees is final: nothing appears later below its position.
 func TestReadersLoseNothingAmongConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -167,14 +168,15 @@ func TestReadersLoseNothingAmongConcurrentWriters(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(seen, want) {
-		t.Errorf("the reader saw %d events, the log holds %d; first difference around %d", len(seen), len(want), firstDifference(seen, want))
+		t.Errorf("the reader saw %d events, the log holds %d; first difference around %d",
+			len(seen), len(want), firstDifference(seen, want))
 	}
 	if len(want) < writers*rounds/2 {
-		t.Errorf("only %d events were committed: the test has lost its point", len(want))
+		t.Errorf("only %d events were committed: too few for this test", len(want))
 	}
 }
 
-// stallingWriter appends one to three events with pauses, and takes one transaction in four back.
+// stallingWriter appends one to three events with pauses, and rolls one transaction in four back.
 func stallingWriter(ctx context.Context, c *pgx.Conn, channel uuid.UUID, rng *rand.Rand) error {
 	_, err := c.Exec(ctx, `BEGIN`)
 	for range 1 + rng.IntN(3) {
@@ -204,8 +206,8 @@ func firstDifference(a, b []int64) int64 {
 	return -1
 }
 
-// LOG rule 13: a new life of the database begins an epoch before its first append.
-func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
+// Rule 13: a new life of the database begins an epoch before its first append.
+func TestANewLifeOfTheDatabaseBeginsAnEpoch(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
@@ -221,7 +223,8 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 	}
 	got, err := d.Tail(t.Context(), before, 10)
 	if err != nil || got.Epoch != after.Epoch || got.Base != before.Seq {
-		t.Errorf("got epoch %d with base %d, %v; want %d with %d", got.Epoch, got.Base, err, after.Epoch, before.Seq)
+		t.Errorf("got epoch %d with base %d, %v; want %d with %d",
+			got.Epoch, got.Base, err, after.Epoch, before.Seq)
 	}
 	for _, tt := range []struct {
 		cursor events.Cursor
@@ -241,9 +244,10 @@ func TestANewLifeOfTheDatabaseIsANewEpoch(t *testing.T) {
 	}
 }
 
-// A node that slept through a life which began with less than it had read is told what has survived of its
-// own, not what the latest life began with; and one whose connection leads to a life that is over reads nothing.
-func TestALifeThatANodeNeverSawCounts(t *testing.T) {
+// A server missed a life that began with less than the server had read. It learns what has survived of its
+// own position, not what the latest life began with. A server whose connection leads to an older life reads
+// nothing.
+func TestALifeThatAServerMissedCounts(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
@@ -253,7 +257,7 @@ func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 		at = append(at, post(t, d, channel, "alice", "hi").Cursor)
 		newLife(t, dbtest.Connect(t, url))
 	}
-	// As if the second life had been that of a copy which lacked the first post.
+	// As if the second life was that of a copy without the first post.
 	exec(t, dbtest.Connect(t, url), `UPDATE epochs SET base = $1 WHERE epoch = $2`, at[0].Seq-1, at[1].Epoch)
 	post(t, d, channel, "alice", "in the fourth life")
 	got, err := d.Tail(t.Context(), at[0], 10)
@@ -265,8 +269,8 @@ func TestALifeThatANodeNeverSawCounts(t *testing.T) {
 	}
 }
 
-// A clock that was set back gives no number out again, not even in a copy of the database that lacks the latest
-// epoch; and a node that has seen that one does not take the next for an older life.
+// After the clock is set back, no epoch's number is used again, even in a copy of the database that lacks the
+// latest epoch. A server that has seen the latest epoch does not take the next for an older life.
 func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -280,7 +284,7 @@ func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		exec(t, dbtest.Connect(t, url), `DELETE FROM epochs WHERE epoch = $1`, got.Epoch) // the next is that of a copy from before
+		exec(t, dbtest.Connect(t, url), `DELETE FROM epochs WHERE epoch = $1`, got.Epoch) // the next epoch is that of an older copy
 		return got.Epoch
 	}
 	first := begin(d)
@@ -294,12 +298,12 @@ func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 	}
 	got, err := openURL(t, url).Head(t.Context())
 	if err != nil || got.Epoch <= ahead || got.Epoch == first {
-		t.Errorf("a node that comes new: got %d and %v, want more than %d and not %d", got.Epoch, err, ahead, first)
+		t.Errorf("a new server: got %d and %v, want more than %d and not %d", got.Epoch, err, ahead, first)
 	}
 }
 
-// Sixteen nodes that notice a new life together agree on one epoch.
-func TestOneEpochForAllWhoNotice(t *testing.T) {
+// Sixteen servers that notice a new life at the same time agree on one epoch.
+func TestConcurrentServersBeginOneEpoch(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
@@ -310,7 +314,7 @@ func TestOneEpochForAllWhoNotice(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			p, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "hi"))
+			p, err := d.Post(t.Context(), newMessage(channel, "alice", "hi"))
 			if err != nil {
 				t.Error(err)
 			}
@@ -325,15 +329,15 @@ func TestOneEpochForAllWhoNotice(t *testing.T) {
 	}
 }
 
-// DESIGN §2: a member hears [joined, left], and rejoining starts anew.
+// A member hears [joined, left], and a return begins a new interval.
 func TestReplayGoesByIntervals(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, created := create(t, d, "alice")
-	change := func(do func(db.Queries) (events.Cursor, error)) (at events.Cursor) {
+	change := func(do func(db.Tx) (events.Cursor, error)) (at events.Cursor) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(_ context.Context, q db.Queries) (err error) {
-			at, err = do(q)
+		err := d.InTx(t.Context(), func(_ context.Context, tx db.Tx) (err error) {
+			at, err = do(tx)
 			return err
 		})
 		if err != nil {
@@ -341,8 +345,8 @@ func TestReplayGoesByIntervals(t *testing.T) {
 		}
 		return at
 	}
-	join := func(q db.Queries) (events.Cursor, error) { return q.AddMember(t.Context(), channel, "bob") }
-	leave := func(q db.Queries) (events.Cursor, error) { return q.RemoveMember(t.Context(), channel, "bob") }
+	join := func(tx db.Tx) (events.Cursor, error) { return tx.AddMember(t.Context(), channel, "bob") }
+	leave := func(tx db.Tx) (events.Cursor, error) { return tx.RemoveMember(t.Context(), channel, "bob") }
 	post(t, d, channel, "alice", "too early")
 	var want []int64
 	for range 2 {
@@ -357,7 +361,7 @@ func TestReplayGoesByIntervals(t *testing.T) {
 	if !slices.Equal(heard(page), want) || page.Reached != end.Seq {
 		t.Errorf("got %v up to %d, want %v up to %d", heard(page), page.Reached, want, end.Seq)
 	}
-	for i, seq := range want { // from any position on, the rest
+	for i, seq := range want { // from any position: the rest
 		page, err := d.Replay(t.Context(), "bob", seq, end.Seq)
 		if err != nil || !slices.Equal(heard(page), want[i+1:]) {
 			t.Errorf("after %d: got %v, %v; want %v", seq, heard(page), err, want[i+1:])
@@ -371,8 +375,8 @@ func TestReplayGoesByIntervals(t *testing.T) {
 	}
 }
 
-// LOG rule 16: a page that begins below the floor is no page.
-func TestReplayBelowTheFloorHasExpired(t *testing.T) {
+// Rule 16: a page that begins below the floor is refused.
+func TestReplayBelowTheFloorIsRefused(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
@@ -388,8 +392,8 @@ func TestReplayBelowTheFloorHasExpired(t *testing.T) {
 	}
 }
 
-// DESIGN §2: NOTIFY rings on other nodes.
-func TestTheDoorbellRingsOnOtherNodes(t *testing.T) {
+// NOTIFY rings on other servers.
+func TestTheDoorbellRingsOnOtherServers(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	here, there := openURL(t, url), openURL(t, url)
@@ -423,13 +427,13 @@ func drain(d *db.DB) {
 	}
 }
 
-func TestAMutationRollsBackWhole(t *testing.T) {
+func TestAFailedMutationLeavesNothing(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, created := create(t, d, "alice")
 	oops := errors.New("oops")
-	err := d.InTx(t.Context(), func(_ context.Context, q db.Queries) error {
-		if _, err := q.AddMember(t.Context(), channel, "bob"); err != nil {
+	err := d.InTx(t.Context(), func(_ context.Context, tx db.Tx) error {
+		if _, err := tx.AddMember(t.Context(), channel, "bob"); err != nil {
 			return err
 		}
 		return oops
@@ -449,7 +453,7 @@ func TestAMutationRollsBackWhole(t *testing.T) {
 	}
 }
 
-// LOG rule 1: the lock comes before the number. A writer that waits for the lock has not drawn.
+// Rule 1: the lock comes before the number. A writer that waits for the lock has not drawn.
 func TestTheLockComesBeforeTheNumber(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)

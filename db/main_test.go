@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 
-// open returns a fresh database, opened.
+// open opens a new database.
 func open(t *testing.T) *db.DB {
 	t.Helper()
 	return openURL(t, dbtest.New(t))
@@ -34,14 +34,14 @@ func openURL(t *testing.T, url string) *db.DB {
 	return d
 }
 
-// create makes a channel of general type.
+// create creates a channel of type general.
 func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor) {
 	t.Helper()
 	id := uuid.Must(uuid.NewV7())
 	var at events.Cursor
-	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 		c := events.Channel{ID: id, GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
-		at, _, err = q.CreateChannel(ctx, &c, members, nil)
+		at, _, err = tx.CreateChannel(ctx, &c, members, nil)
 		return err
 	})
 	if err != nil {
@@ -59,7 +59,7 @@ func newMessage(channel uuid.UUID, author, content string, mentioned ...string) 
 // post stores a message.
 func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, mentioned ...string) db.Post {
 	t.Helper()
-	p, err := d.PostMessage(t.Context(), newMessage(channel, author, content, mentioned...))
+	p, err := d.Post(t.Context(), newMessage(channel, author, content, mentioned...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, men
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// historyOf collects a part of a history.
+// historyOf returns a part of a history.
 func historyOf(ctx context.Context, d *db.DB, h db.History) (found []db.StoredMessage, err error) {
 	err = d.ListMessages(ctx, h, func(m db.StoredMessage) bool {
 		found = append(found, m)

@@ -17,8 +17,11 @@ type Member struct {
 	Position  int32
 }
 
-// ListMembers returns the roster in join order, after a member's place in it.
-func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
+// ListMembers returns a page of the roster in join order. The page begins after the place (afterSeq,
+// afterPosition).
+func (q Queries) ListMembers(
+	ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int,
+) ([]Member, error) {
 	const query = `
 		SELECT user_id, joined_at, joined_seq, position FROM members
 		WHERE channel_id = $1 AND left_seq IS NULL AND (joined_seq, position) > ($2, $3)
@@ -31,8 +34,10 @@ func (q Queries) ListMembers(ctx context.Context, channel uuid.UUID, afterSeq in
 	return found, sentinel(err)
 }
 
-// MembersAt returns those who were members at a place in the log, in join order, after a place in it.
-func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq int64, afterPosition int32, limit int) ([]Member, error) {
+// MembersAt returns a page of the users who were members at a number of the event log, in join order.
+func (q Queries) MembersAt(
+	ctx context.Context, channel uuid.UUID, seq, afterSeq int64, afterPosition int32, limit int,
+) ([]Member, error) {
 	const query = `
 		SELECT user_id, joined_at, joined_seq, position FROM members
 		WHERE channel_id = $1 AND joined_seq <= $2 AND (left_seq IS NULL OR left_seq > $2)
@@ -46,8 +51,10 @@ func (q Queries) MembersAt(ctx context.Context, channel uuid.UUID, seq, afterSeq
 	return found, sentinel(err)
 }
 
-// WasMember reports whether user was in a channel at a place in the log.
-func (q Queries) WasMember(ctx context.Context, channel uuid.UUID, user string, seq int64) (was bool, err error) {
+// WasMember reports whether user was in a channel at a number of the event log.
+func (q Queries) WasMember(
+	ctx context.Context, channel uuid.UUID, user string, seq int64,
+) (was bool, err error) {
 	const query = `
 		SELECT coalesce((SELECT left_seq IS NULL OR left_seq > $3 FROM members
 			WHERE channel_id = $1 AND user_id = $2 AND joined_seq <= $3 ORDER BY joined_seq DESC LIMIT 1), false)`
@@ -62,9 +69,9 @@ func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (
 	return is, err
 }
 
-// AddMember begins an interval of a user who is not in the channel, which is locked. TooManyJoins,
-// TooManyMemberships.
-func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
+// AddMember adds a user to a channel and appends the event. The user must not be a member, and the caller
+// must hold the channel. TooManyJoins, TooManyMemberships.
+func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (
 			UPDATE channels SET member_count = member_count + 1 WHERE id = $1
@@ -76,18 +83,18 @@ func (q Queries) AddMember(ctx context.Context, channel uuid.UUID, user string) 
 			SELECT $1, $2, seq, 0, occurred_at FROM e
 		)
 		SELECT log_epoch(), seq FROM e`
-	if err := q.joinsLeft(ctx, channel, user); err != nil {
+	if err := tx.joinsLeft(ctx, channel, user); err != nil {
 		return at, err
 	}
-	if err := q.roomFor(ctx, []string{user}); err != nil {
+	if err := tx.roomFor(ctx, []string{user}); err != nil {
 		return at, err
 	}
-	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
 
-// RemoveMember ends the interval of a user who is in the channel, which is locked.
-func (q Queries) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
+// RemoveMember removes a member from a channel and appends the event. The caller must hold the channel.
+func (tx Tx) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
 		WITH c AS (
 			UPDATE channels SET member_count = member_count - 1 WHERE id = $1
@@ -99,6 +106,6 @@ func (q Queries) RemoveMember(ctx context.Context, channel uuid.UUID, user strin
 			WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL
 		)
 		SELECT log_epoch(), seq FROM e`
-	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
+	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }

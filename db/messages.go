@@ -3,6 +3,8 @@ package db
 import (
 	"context"
 	"math"
+	"reflect"
+	"strings"
 
 	"fabric-guild/events"
 
@@ -10,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// optional is NULL where there is nothing.
+// optional returns nil, which is NULL, for an empty string.
 func optional(s string) *string {
 	if s == "" {
 		return nil
@@ -18,20 +20,62 @@ func optional(s string) *string {
 	return &s
 }
 
-// A StoredMessage is one with what decides who may see and change it.
+// A StoredMessage is a message with what decides whether a user may see and change it.
 type StoredMessage struct {
-	events.Message // without its wake list, which WakeListAt has
+	events.Message // without its wake list: see WakeListAt
 	WakeVersion    int
-	OnList         bool             // the user who asked is on the wake list of that version
-	In             *events.Interval // by which the user who asked may see it; nil: none
+	OnList         bool             // the user is on the wake list of that version
+	In             *events.Interval // the interval by which the user may see it; nil: none
 }
 
-const selectMessage = `
-	SELECT m.id, m.channel_id, c.guild_id, c.x_type, m.author_user_id, m.content, m.mention_user_ids, m.reply_to,
-		m.created_at, m.edited_at, m.deleted_at, coalesce(m.turn_user_id, ''), m.seq, coalesce(m.edited_seq, 0),
-		m.wake_version, coalesce(m.admin_user_id, ''), m.two_state,
+// A messageRow has the columns that decode a message. They are NULL in an event without a message.
+type messageRow struct {
+	AuthorUserID   *string      `db:"author_user_id"`
+	Content        *string      `db:"content"`
+	MentionUserIDs []string     `db:"mention_user_ids"`
+	ReplyTo        *uuid.UUID   `db:"reply_to"`
+	CreatedAt      *events.Time `db:"created_at"`
+	EditedAt       *events.Time `db:"edited_at"`
+	EditedSeq      *int64       `db:"edited_seq"`
+	DeletedAt      *events.Time `db:"deleted_at"`
+	TurnUserID     *string      `db:"turn_user_id"`
+	AdminUserID    *string      `db:"admin_user_id"`
+	TwoState       *bool        `db:"two_state"`
+	WakeVersion    *int         `db:"wake_version"`
+}
+
+// messageColumns are the columns of a messageRow. m is a row of messages, or of event_rows, which has the
+// same columns.
+var messageColumns = columnsOf[messageRow]("m")
+
+// columnsOf lists the columns that the db tags of a struct name, for a SELECT from row.
+func columnsOf[T any](row string) string {
+	var columns []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		columns = append(columns, row+"."+field.Tag.Get("db"))
+	}
+	return strings.Join(columns, ", ")
+}
+
+// message returns the message of a row, without its wake list. It is the only place that builds a message
+// from columns.
+func (r *messageRow) message(
+	id uuid.UUID, seq int64, channel uuid.UUID, guild string, xType events.XType,
+) events.Message {
+	return events.Message{
+		ID: id, Seq: seq, ChannelID: channel, GuildID: guild, XType: xType,
+		AuthorUserID: value(r.AuthorUserID), Content: value(r.Content), MentionUserIDs: r.MentionUserIDs,
+		ReplyTo: r.ReplyTo, CreatedAt: value(r.CreatedAt), EditedAt: r.EditedAt, EditedSeq: value(r.EditedSeq),
+		Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID),
+		TwoState: value(r.TwoState),
+	}
+}
+
+var selectMessage = `
+	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
-			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)), i.joined_seq, coalesce(i.left_seq, 0)
+			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)) AS on_list,
+		i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
 	FROM messages m
 	JOIN channels c ON c.id = m.channel_id
 	LEFT JOIN LATERAL (
@@ -39,21 +83,37 @@ const selectMessage = `
 		WHERE i.channel_id = m.channel_id AND i.user_id = $1 AND i.joined_seq <= m.seq
 		ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR m.seq < i.left_seq`
 
-func scanMessage(row pgx.CollectableRow) (m StoredMessage, err error) {
-	var deleted *events.Time
-	var joined *int64
-	var left int64
-	err = row.Scan(&m.ID, &m.ChannelID, &m.GuildID, &m.XType, &m.AuthorUserID, &m.Content, &m.MentionUserIDs, &m.ReplyTo,
-		&m.CreatedAt, &m.EditedAt, &deleted, &m.TurnUserID, &m.Seq, &m.EditedSeq,
-		&m.WakeVersion, &m.Admin, &m.TwoState, &m.OnList, &joined, &left)
-	m.Deleted = deleted != nil
-	if joined != nil {
-		m.In = &events.Interval{ChannelID: m.ChannelID, Joined: *joined, Left: left}
-	}
-	return m, err
+// A storedRow is a row of selectMessage.
+type storedRow struct {
+	ID        uuid.UUID
+	Seq       int64
+	ChannelID uuid.UUID
+	GuildID   string
+	XType     events.XType
+	messageRow
+	OnList    bool
+	JoinedSeq *int64
+	LeftSeq   int64
 }
 
-// Message returns a message as user stands to it, whether or not they may see it; ErrNotFound.
+func scanMessage(row pgx.CollectableRow) (StoredMessage, error) {
+	r, err := pgx.RowToStructByName[storedRow](row)
+	if err != nil {
+		return StoredMessage{}, err
+	}
+	m := StoredMessage{
+		Message:     r.message(r.ID, r.Seq, r.ChannelID, r.GuildID, r.XType),
+		WakeVersion: value(r.WakeVersion),
+		OnList:      r.OnList,
+	}
+	if r.JoinedSeq != nil {
+		m.In = &events.Interval{ChannelID: r.ChannelID, Joined: *r.JoinedSeq, Left: r.LeftSeq}
+	}
+	return m, nil
+}
+
+// Message returns a message as user sees it. It does not check whether the user may see the message.
+// ErrNotFound.
 func (q Queries) Message(ctx context.Context, id uuid.UUID, user string) (StoredMessage, error) {
 	rows, err := q.conn.Query(ctx, selectMessage+` WHERE m.id = $2`, user, id)
 	if err != nil {
@@ -63,8 +123,10 @@ func (q Queries) Message(ctx context.Context, id uuid.UUID, user string) (Stored
 	return m, sentinel(err)
 }
 
-// MessagesAt returns the messages at some places of a channel, oldest first, as user stands to them.
-func (q Queries) MessagesAt(ctx context.Context, channel uuid.UUID, user string, seqs []int64) ([]StoredMessage, error) {
+// MessagesAt returns the messages at some numbers of a channel, oldest first, as user sees them.
+func (q Queries) MessagesAt(
+	ctx context.Context, channel uuid.UUID, user string, seqs []int64,
+) ([]StoredMessage, error) {
 	rows, err := q.conn.Query(ctx, selectMessage+` WHERE m.channel_id = $2 AND m.seq = ANY ($3) ORDER BY m.seq`, user, channel, seqs)
 	if err != nil {
 		return nil, sentinel(err)
@@ -73,8 +135,10 @@ func (q Queries) MessagesAt(ctx context.Context, channel uuid.UUID, user string,
 	return found, sentinel(err)
 }
 
-// OwnAfter returns the latest messages by a member behind a place in a channel, newest first.
-func (q Queries) OwnAfter(ctx context.Context, channel uuid.UUID, user string, after int64, limit int) ([]StoredMessage, error) {
+// OwnAfter returns the latest messages of a member after a number in a channel, newest first.
+func (q Queries) OwnAfter(
+	ctx context.Context, channel uuid.UUID, user string, after int64, limit int,
+) ([]StoredMessage, error) {
 	rows, err := q.conn.Query(ctx, selectMessage+`
 		WHERE m.channel_id = $2 AND m.seq > $3 AND m.author_user_id = $1 ORDER BY m.seq DESC LIMIT $4`, user, channel, after, limit)
 	if err != nil {
@@ -84,26 +148,27 @@ func (q Queries) OwnAfter(ctx context.Context, channel uuid.UUID, user string, a
 	return found, sentinel(err)
 }
 
-// LockMessage waits until nobody else changes a message, and holds that until the transaction ends: so its
-// changes stand in the log in the order in which they were made.
-func (q Queries) LockMessage(ctx context.Context, id uuid.UUID) error {
+// LockMessage locks a message until the transaction ends, and waits until no other transaction changes it. So
+// the changes of a message are in the event log in the order in which they were made.
+func (tx Tx) LockMessage(ctx context.Context, id uuid.UUID) error {
 	const lock = `SELECT FROM messages WHERE id = $1 FOR UPDATE`
-	_, err := q.conn.Exec(ctx, lock, id)
+	_, err := tx.conn.Exec(ctx, lock, id)
 	return err
 }
 
-// History is a part of a channel's messages, newest first. Before and After are numbers in the log, 0: none.
+// History selects a part of a channel's messages. Before and After are numbers of the event log; 0 means no
+// bound.
 type History struct {
 	Channel       uuid.UUID
 	User          string
-	All           bool // also what was said while the user was no member
+	All           bool // include messages from times when the user was not a member
 	Before, After int64
 	Limit         int
 }
 
-// ListMessages calls do with messages of a channel, the newest first, until it returns false: so they need not all
-// be in memory at once. It holds a connection meanwhile. It reads neither what others said while the user was no
-// member nor, one by one, the times when the user was a member and nobody said anything.
+// ListMessages calls do with each message of a channel, newest first, until do returns false. So the messages
+// need not all be in memory at once. It holds a connection meanwhile. It reads neither what others said while
+// the user was not a member, nor each membership in which nobody said anything.
 func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMessage) (more bool)) error {
 	const where = `
 		WHERE m.id = ANY (ARRAY(
@@ -135,10 +200,13 @@ func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMess
 	return sentinel(rows.Err())
 }
 
-// EditMessage replaces the text of a message that is locked, or with deleted takes it away, also out of
-// the answers that are kept for its author, and tells of it: to admin too, who may be no member. m is set to
-// how it then is.
-func (q Queries) EditMessage(ctx context.Context, m *events.Message, by, content string, deleted bool, admin string) (at events.Cursor, err error) {
+// EditMessage replaces the text of a message, or deletes the message, and appends the event. The caller must
+// hold the message (LockMessage). EditMessage also changes the text in the stored answers of
+// Idempotency-Keys. admin, if not empty, hears the event even if they are not a member. EditMessage updates
+// m.
+func (tx Tx) EditMessage(
+	ctx context.Context, m *events.Message, by, content string, deleted bool, admin string,
+) (at events.Cursor, err error) {
 	const forget = `
 		UPDATE idempotency_keys SET answer = convert_to((
 			CASE WHEN $3 THEN jsonb_set(convert_from(answer, 'UTF8')::jsonb #- '{message,content}', '{message,deleted}', 'true')
@@ -156,12 +224,15 @@ func (q Queries) EditMessage(ctx context.Context, m *events.Message, by, content
 			FROM e WHERE id = $1
 		)
 		SELECT log_epoch(), seq, occurred_at FROM e`
-	if _, err := q.conn.Exec(ctx, forget, m.ID, content, deleted); err != nil {
+	if _, err := tx.conn.Exec(ctx, forget, m.ID, content, deleted); err != nil {
 		return at, err
 	}
 	var when events.Time
-	err = q.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).Scan(&at.Epoch, &at.Seq, &when)
-	m.Content, m.Deleted, m.EditedSeq = content, deleted, at.Seq
+	err = tx.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).
+		Scan(&at.Epoch, &at.Seq, &when)
+	m.Content = content
+	m.Deleted = deleted
+	m.EditedSeq = at.Seq
 	if !deleted {
 		m.EditedAt = &when
 	}

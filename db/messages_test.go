@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 )
 
-func TestAPostIsInTheLogOnceWithItsMessage(t *testing.T) {
+func TestAPostIsOneEventWithItsMessage(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, created := create(t, d, "alice", "bob", "carol")
@@ -22,7 +22,7 @@ func TestAPostIsInTheLogOnceWithItsMessage(t *testing.T) {
 		t.Errorf("the at-list holds members without the author (-want +got):\n%s", diff)
 	}
 	if p.Roster != nil {
-		t.Errorf("of a message that wakes who is mentioned: got the roster %v", p.Roster)
+		t.Errorf("a message that wakes mentioned users: got the roster %v, want none", p.Roster)
 	}
 	tail, err := d.Tail(t.Context(), created, 10)
 	if err != nil {
@@ -40,7 +40,7 @@ func TestAPostIsInTheLogOnceWithItsMessage(t *testing.T) {
 	}
 }
 
-func TestAPostThatWakesEveryoneNamesTheFirst(t *testing.T) {
+func TestAPostThatWakesEveryoneNamesTheFirstMembers(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, _ := create(t, d, "alice", "bob", "carol")
@@ -50,7 +50,7 @@ func TestAPostThatWakesEveryoneNamesTheFirst(t *testing.T) {
 	}
 }
 
-func TestAStrangersPostIsRefusedAndLeavesNothing(t *testing.T) {
+func TestAStrangersPostIsRefusedAndStoresNothing(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, created := create(t, d, "alice")
@@ -61,7 +61,7 @@ func TestAStrangersPostIsRefusedAndLeavesNothing(t *testing.T) {
 		"no channel":      newMessage(uuid.New(), "alice", "hi"),
 		"reply to nobody": reply,
 	} {
-		if _, err := d.PostMessage(t.Context(), m); !errors.Is(err, db.ErrRefused) {
+		if _, err := d.Post(t.Context(), m); !errors.Is(err, db.ErrRefused) {
 			t.Errorf("%s: got %v, want %v", name, err, db.ErrRefused)
 		}
 	}

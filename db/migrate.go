@@ -14,16 +14,16 @@ import (
 	"github.com/pressly/goose/v3/database"
 )
 
-// A Migration is one step of the schema and whether it has been taken.
+// A Migration is one step of the schema.
 type Migration struct {
 	Version int64
-	Name    string // empty: a newer program has taken it, and this one does not know it
+	Name    string // empty: a newer program applied it, and this program does not know it
 	Applied bool
 }
 
-// Migrate brings the schema up to date. Any number of processes may call it at once: a lock lets one of them
-// through at a time. A schema that a newer program has changed is refused: what has become of it is not known
-// here.
+// Migrate brings the schema up to date. Any number of processes may call it at the same time: a lock lets one
+// of them run. It refuses a schema that a newer program has changed, because this program does not know the
+// change.
 func Migrate(ctx context.Context, url string) error {
 	return withProvider(ctx, url, func(conn *sql.DB, p *goose.Provider) error {
 		if err := refuseNewer(ctx, conn, p); err != nil {
@@ -32,7 +32,7 @@ func Migrate(ctx context.Context, url string) error {
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate the database: %w", sentinel(err))
 		}
-		return refuseNewer(ctx, conn, p) // one may have come while this waited for the lock
+		return refuseNewer(ctx, conn, p) // a newer program may have run while this one waited for the lock
 	})
 }
 
@@ -47,9 +47,9 @@ func refuseNewer(ctx context.Context, conn *sql.DB, p *goose.Provider) error {
 		newer[len(newer)-1], sources[len(sources)-1].Version)
 }
 
-// unknown lists the versions that have been applied and that this program does not know, in their order.
+// unknown returns the versions that were applied and that this program does not know, in order.
 func unknown(ctx context.Context, conn *sql.DB, p *goose.Provider) (versions []int64, err error) {
-	if _, err := p.GetDBVersion(ctx); err != nil { // makes the table if there is none
+	if _, err := p.GetDBVersion(ctx); err != nil { // creates the table if there is none
 		return nil, fmt.Errorf("read the version of the schema: %w", sentinel(err))
 	}
 	store, err := database.NewStore(goose.DialectPostgres, goose.DefaultTablename)
@@ -73,8 +73,8 @@ func unknown(ctx context.Context, conn *sql.DB, p *goose.Provider) (versions []i
 	return versions, nil
 }
 
-// Migrations tells for each migration whether it has been applied, in their order. Those that this program
-// does not know come last.
+// Migrations returns every migration and whether it was applied, in order. Migrations that this program does
+// not know come last.
 func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	var out []Migration
 	err := withProvider(ctx, url, func(conn *sql.DB, p *goose.Provider) error {
@@ -83,7 +83,8 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 			return fmt.Errorf("read the state of the migrations: %w", sentinel(err))
 		}
 		for _, s := range status {
-			out = append(out, Migration{Version: s.Source.Version, Name: s.Source.Path, Applied: s.State == goose.StateApplied})
+			applied := s.State == goose.StateApplied
+			out = append(out, Migration{Version: s.Source.Version, Name: s.Source.Path, Applied: applied})
 		}
 		newer, err := unknown(ctx, conn, p)
 		for _, v := range newer {
@@ -112,14 +113,15 @@ func withProvider(ctx context.Context, url string, use func(*sql.DB, *goose.Prov
 	return use(conn, p)
 }
 
-// migrationRetry: a second process waits for the first one's migrations, not for a coarse tick.
+// migrationRetry is short, so that a second process starts soon after the first one's migrations.
 const migrationRetry = time.Second
 
-// migrationLock is goose's lock.Locker: a transaction that stays open beside the migrations holds it. goose's
-// own would be left behind in a process of a pooler.
+// migrationLock is goose's lock.Locker. A transaction that stays open beside the migrations holds the lock.
+// The lock of goose's own Locker would stay behind in a server process of a pooler.
 type migrationLock struct{ tx *sql.Tx }
 
-// Lock tries again and again: who waits in a statement would hold up a CREATE INDEX CONCURRENTLY.
+// Lock retries until it has the lock. It must not wait in a statement: that would hold up a CREATE INDEX
+// CONCURRENTLY.
 func (l *migrationLock) Lock(ctx context.Context, conns *sql.DB) error {
 	const lock = `SELECT pg_try_advisory_xact_lock($1, 0), set_config('idle_in_transaction_session_timeout', '0', true)`
 	for {
@@ -139,11 +141,12 @@ func (l *migrationLock) Lock(ctx context.Context, conns *sql.DB) error {
 		if err := tx.Rollback(); err != nil {
 			return err
 		}
-		if wait(ctx, migrationRetry); ctx.Err() != nil {
+		wait(ctx, migrationRetry)
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
 
-// Unlock ends what Lock began.
+// Unlock ends the transaction of Lock.
 func (l *migrationLock) Unlock(context.Context, *sql.DB) error { return l.tx.Rollback() }

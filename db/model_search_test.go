@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// settled is the fault of a world in which no writer has anything left to do: a reader that has not come to
-// the end of the log after one page more.
+// settled returns the fault of a world in which every writer is done: the reader has not reached the end of
+// the event log after one more page.
 func (p protocol) settled(w world) (fault string) {
 	if slices.ContainsFunc(w.writers[:], func(w writer) bool { return w.left > 0 }) {
 		return ""
@@ -24,7 +24,7 @@ func (p protocol) settled(w world) (fault string) {
 	return ""
 }
 
-// alike is the same for worlds that differ only in which writer is which.
+// alike returns the same value for worlds that differ only in which writer is which.
 func (w world) alike() world {
 	slices.SortFunc(w.writers[:], func(a, b writer) int {
 		return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key),
@@ -33,8 +33,8 @@ func (w world) alike() world {
 	return w
 }
 
-// explore tries everything that can happen, the shortest stories first. It returns how many worlds there are,
-// or the story of a fault.
+// explore tries everything that can happen, the shortest stories first. It returns the number of worlds, or
+// the story of a fault.
 func (p protocol) explore(start world) (worlds int, story []string) {
 	type origin struct {
 		from world
@@ -66,7 +66,7 @@ func (p protocol) explore(start world) (worlds int, story []string) {
 	return len(came), nil
 }
 
-// wander takes steps at random to the end of all transactions, and returns the story of a fault.
+// wander takes random steps until all transactions have ended. It returns the story of a fault.
 func (p protocol) wander(w world, rng *rand.Rand) (story []string) {
 	for slices.ContainsFunc(w.writers[:], func(w writer) bool { return w.left > 0 }) {
 		moves := p.moves(w)
@@ -83,8 +83,8 @@ func (p protocol) wander(w world, rng *rand.Rand) (story []string) {
 	return nil
 }
 
-// LOG rules 1 to 11: however few writers and a reader interleave, with and without a crash, no number at or
-// below a horizon appears later, and the reader comes to the end.
+// Rules 1 to 11: in every order in which a few writers and a reader take their steps, with and without a
+// crash, no number appears later at or below a horizon, and the reader reaches the end.
 func TestModelOfTheLogHolds(t *testing.T) {
 	t.Parallel()
 	for _, size := range []struct {
@@ -101,16 +101,16 @@ func TestModelOfTheLogHolds(t *testing.T) {
 			t.Parallel()
 			worlds, story := size.explore(size.start(size.writers, size.transactions, size.crashes))
 			if t.Logf("%d worlds", worlds); story != nil {
-				t.Errorf("of %d worlds one breaks a promise:\n%s", worlds, strings.Join(story, "\n"))
+				t.Errorf("one of %d worlds breaks a promise:\n%s", worlds, strings.Join(story, "\n"))
 			}
 			if worlds < 1000 {
-				t.Error("these are too few to tell anything")
+				t.Error("these are too few worlds to prove anything")
 			}
 		})
 	}
 }
 
-// The same for more of them, at random.
+// Rules 1 to 11 with more writers, in random orders.
 func TestModelOfTheLogHoldsAtRandom(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
@@ -121,7 +121,7 @@ func TestModelOfTheLogHoldsAtRandom(t *testing.T) {
 	}
 }
 
-// Without any of its rules the protocol fails, and the model shows how.
+// Without any one of its rules the protocol fails, and the model shows how.
 func TestModelOfTheLogCatchesEachFault(t *testing.T) {
 	t.Parallel()
 	for name, broken := range brokenProtocols {

@@ -5,39 +5,42 @@ import (
 	"math/bits"
 )
 
-// This file models how numbers are given out and read (migrations/00001_create_log.sql: draw_seq and
-// log_horizon), small enough to try every order in which writers and a reader can take their steps. What the
-// code does is a list of steps for each, and every rule that it follows has a list beside it that breaks it.
+// This file models how numbers are drawn and read (migrations/00001_create_log.sql: draw_seq and
+// log_horizon). The model is small enough to try every order in which writers and a reader can take their
+// steps. The code is a list of steps for each of them. Beside it, for every rule, there is a list that breaks
+// the rule.
+//
+// A step is atomic. Between two steps of one of them, any other one may take a step.
 
 // A step is done at once; between two of them anybody else may take theirs.
 type step uint8
 
 const (
-	// A writer's.
-	look       step = iota // key := the last number given out
-	lookAhead              // the same, but it may be in the future: SELECT last_value FROM events_seq
-	lookOwn                // key := the number that it expects to draw
+	// Steps of a writer.
+	look       step = iota // key := the last number drawn
+	lookAhead              // as look, but the number may be in the future: SELECT last_value FROM events_seq
+	lookOwn                // key := the number that the writer expects to draw
 	lock                   // holds key
 	draw                   // takes the next number
-	drawCached             // takes the next of two that the backend took from the sequence together
+	drawCached             // takes the next of two numbers that its backend reserved together
 	rollbackTo             // a savepoint before the first append: its number is gone, its lock is released
 	unlock                 // releases its locks before the end
-	end                    // commits or rolls back; what is committed is on disk before anybody sees it
-	endUnsafe              // the same, and it is on disk later: synchronous_commit = off
-	flush                  // it is now
-	release                // releases its locks: after the end, never before
-	// The reader's. With the last of them, in whatever order, it has a page.
-	readLast      // last := the last number given out
-	readLastAhead // the same, but it may be in the future
+	end                    // commits or rolls back; a commit is on disk before it is visible
+	endUnsafe              // as end, but a commit is on disk later: synchronous_commit = off
+	flush                  // the commit is on disk
+	release                // releases its locks, after the end
+	// Steps of the reader. After the last of them, in whatever order, it has a page.
+	readLast      // last := the last number drawn
+	readLastAhead // as readLast, but the number may be in the future
 	readKeys      // least := the smallest key held
-	readRows      // what is committed, as of now
-	readRowsBare  // the same, and the horizon itself is handed out as a cursor
+	readRows      // the committed numbers
+	readRowsBare  // as readRows, and the horizon itself becomes a cursor
 )
 
-// A protocol is what a transaction of a writer does, and what a page of the reader takes.
+// A protocol lists the steps of a writer's transaction, and those of a reader's page.
 type protocol struct{ writer, reader []step }
 
-// theCode appends one event in each transaction, theCodeTwice two.
+// theCode appends one event in each transaction, and theCodeTwice two.
 var (
 	theCode      = protocol{[]step{look, lock, draw, end, release}, []step{readLast, readKeys, readRows}}
 	theCodeTwice = protocol{[]step{look, lock, draw, look, lock, draw, end, release}, theCode.reader}
@@ -64,22 +67,22 @@ const (
 	noKey        = 63 // above every number, which are bits in a word
 )
 
-// A world is where everybody stands. It is comparable, so that those which were seen are known again.
+// A world is the state of the model. It is comparable, so that a search can skip worlds that it has seen.
 type world struct {
-	seq     int8   // the last number given out
+	seq     int8   // the last number drawn
 	visible uint64 // the numbers that are committed, and of them
 	durable uint64 // those on disk
 	writers [modelWriters]writer
 	reader  reader
-	crashes int8 // that may still come
+	crashes int8 // crashes that may still happen
 }
 
 type writer struct {
 	left   int8   // transactions still to do, this one included
 	at     int8   // its next step
 	key    int8   // what it looked up
-	keys   uint64 // that it holds
-	drawn  uint64 // in this transaction
+	keys   uint64 // keys that it holds
+	drawn  uint64 // numbers that this transaction has drawn
 	cached int8   // a number that its backend holds back; 0: none
 }
 
@@ -88,11 +91,11 @@ type reader struct {
 	last   int8
 	least  int8
 	rows   uint64
-	cursor int8 // handed out: all up to here has been read
-	passed int8 // the greatest horizon so far: all up to here is decided
+	cursor int8 // given to clients: everything up to here has been read
+	passed int8 // the greatest horizon so far: everything up to here is decided
 }
 
-// A move leads from one world to another. fault says which promise it breaks.
+// A move leads from one world to another. fault says which promise the move breaks.
 type move struct {
 	to          world
 	what, fault string
@@ -111,7 +114,7 @@ func (p protocol) start(writers, transactions, crashes int) world {
 	return w
 }
 
-// moves are all that can happen next.
+// moves returns everything that can happen next.
 func (p protocol) moves(w world) []move {
 	out := p.readerMoves(w)
 	for i := range w.writers {
@@ -226,8 +229,8 @@ func (p protocol) readerMoves(w world) []move {
 	return []move{m}
 }
 
-// crash takes all that was not committed, and what was committed but not on disk. The sequence may fall back
-// over numbers that no commit has brought to disk. Of the reader the cursor is left, for clients have it.
+// crash removes what was not committed, and what was committed but not on disk. The sequence may fall back
+// over numbers that no commit has brought to disk. The reader keeps only its cursor, because clients have it.
 func crash(w world, seq int8) move {
 	w.crashes--
 	w.seq, w.visible = seq, w.durable
@@ -238,7 +241,7 @@ func crash(w world, seq int8) move {
 	return move{to: w, what: fmt.Sprintf("a crash; the last number is %d now", seq)}
 }
 
-// gone is a writer after a crash: it goes on with its next transaction.
+// gone is a writer after a crash. It continues with its next transaction.
 func (w writer) gone() writer {
 	if w.at > 0 {
 		w.left--

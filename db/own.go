@@ -6,12 +6,13 @@ import (
 	"fabric-guild/events"
 )
 
-// ownKept bounds what a node remembers of its own posts, should its tailer not come for them.
+// ownKept is how many of its own posts a server keeps, in case its tailer does not take them.
 const ownKept = 4096
 
-// own are the events of this node's posts that were committed and that its tailer has not had yet. Those that
-// follow its position without a gap are what the log holds there: nobody else has those numbers. So a node
-// that is alone reads no rows that it has just written, and one of many only those of the others.
+// own holds the events of this server's posts that were committed and that its tailer has not taken yet.
+// Events that follow the tailer's position without a gap are exactly what the event log holds there: no other
+// server has those numbers. So a server that is alone does not read the rows that it has just written. One of
+// several servers reads only the rows of the others.
 type own struct {
 	mu     sync.Mutex
 	events map[int64]*events.Event
@@ -20,10 +21,12 @@ type own struct {
 // add notes a post that was committed.
 func (o *own) add(p *posting) {
 	m := p.post.Message
-	e := &events.Event{
-		Cursor: p.post.Cursor, Kind: events.MessageCreated, UserID: m.AuthorUserID, OccurredAt: m.CreatedAt,
-		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType, Message: &m, Admin: m.Admin,
+	row := eventRow{
+		Seq: m.Seq, Kind: events.MessageCreated, UserID: m.AuthorUserID, OccurredAt: m.CreatedAt,
+		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType, HeardByAdmin: optional(m.Admin),
 	}
+	e := row.event(p.post.Cursor.Epoch, nil)
+	e.Message = &m
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.events) >= ownKept {
@@ -32,12 +35,12 @@ func (o *own) add(p *posting) {
 	o.events[m.Seq] = e
 }
 
-// after returns what follows a position without a gap, in the same life of the database, and forgets it.
-// more says that there is some beyond a gap.
+// after removes and returns the events that follow a position without a gap, in the same epoch. more says
+// that there are events beyond a gap.
 //
-// It returns nothing where there is a post at or below the position. The tailer may have read its row
-// before it was noted here; or else its number was given out a second time, and only a look at the log can
-// tell.
+// It returns nothing if there is a post at or below the position. Either the tailer read the post's row
+// before the post was added here. Or the post's number was given out a second time, and only a read of the
+// event log can tell.
 func (o *own) after(at events.Cursor, limit int) (run []*events.Event, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -69,7 +72,7 @@ func (o *own) after(at events.Cursor, limit int) (run []*events.Event, more bool
 	return run, more
 }
 
-// forget drops what lies at or below the horizon of a read: it was among its rows.
+// forget drops the events at or below the horizon of a read: their rows were part of the read.
 func (o *own) forget(horizon int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

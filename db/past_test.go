@@ -11,8 +11,8 @@ import (
 	"fabric-guild/events"
 )
 
-// A page ends the backlog only if no more numbers were found: one whose event is missing makes a page short, and
-// not the last one.
+// A page ends the backlog only if no more numbers were found. A number whose event is missing makes a page
+// short, but not the last.
 func TestAShortPageIsNotTheLast(t *testing.T) {
 	t.Parallel()
 	for _, channels := range []int{1, 20} { // few intervals, many
@@ -50,9 +50,10 @@ func TestAShortPageIsNotTheLast(t *testing.T) {
 	}
 }
 
-// Whoever has left sees a channel's name as it was then: in a replay, in a snapshot of an earlier place, and on a
-// node that reads the leave and the rename together. Members see what they would have seen live.
-func TestNamesAreThoseOfTheTime(t *testing.T) {
+// A user who has left sees a channel's name as it was then: in a replay, in a snapshot of an earlier place,
+// and on a server that reads the leave and the rename together. Members see the names that they would have
+// seen live.
+func TestFormerMembersDoNotSeeNewNames(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, other := openURL(t, url), openURL(t, url)
@@ -61,10 +62,10 @@ func TestNamesAreThoseOfTheTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	channel, created := create(t, d, "alice", "eve")
-	change := func(do func(ctx context.Context, q db.Queries) (events.Cursor, error)) (at events.Cursor) {
+	change := func(do func(ctx context.Context, tx db.Tx) (events.Cursor, error)) (at events.Cursor) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
-			at, err = do(ctx, q)
+		err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+			at, err = do(ctx, tx)
 			return err
 		})
 		if err != nil {
@@ -73,16 +74,16 @@ func TestNamesAreThoseOfTheTime(t *testing.T) {
 		return at
 	}
 	rename := func(name string) events.Cursor {
-		return change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-			return q.RenameChannel(ctx, channel, "alice", name)
+		return change(func(ctx context.Context, tx db.Tx) (events.Cursor, error) {
+			return tx.RenameChannel(ctx, channel, "alice", name)
 		})
 	}
 	rename("while she was in")
-	left := change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-		return q.RemoveMember(ctx, channel, "eve")
+	left := change(func(ctx context.Context, tx db.Tx) (events.Cursor, error) {
+		return tx.RemoveMember(ctx, channel, "eve")
 	})
-	change(func(ctx context.Context, q db.Queries) (events.Cursor, error) {
-		return q.SetWakeList(ctx, channel, "alice", []string{"alice"})
+	change(func(ctx context.Context, tx db.Tx) (events.Cursor, error) {
+		return tx.SetWakeList(ctx, channel, "alice", []string{"alice"})
 	})
 	rename("secret")
 	end := rename("more secret")
@@ -124,7 +125,8 @@ func TestNamesAreThoseOfTheTime(t *testing.T) {
 	}
 }
 
-// Memberships come in pages, each user's apart: those that last by channel, then those that ended by their end.
+// Memberships come in pages, for each user separately: current memberships by channel, then past ones by
+// their end.
 func TestMembershipsComeInPages(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)

@@ -7,7 +7,7 @@ import (
 )
 
 // planned runs each query outside of a transaction with the settings of plannedOnce, in the same round trip.
-// Statements of a transaction get them from its first batch.
+// Statements of a transaction get them from the transaction's first batch.
 type planned struct{ conn }
 
 func (p planned) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
@@ -33,7 +33,7 @@ func (p planned) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 	return plannedRow{rows, err}
 }
 
-// plannedRows gives its connection back with Close, which pgx.CollectRows and plannedRow.Scan always call.
+// plannedRows releases its connection in Close, which pgx.CollectRows and plannedRow.Scan always call.
 type plannedRows struct {
 	pgx.Rows
 	results pgx.BatchResults

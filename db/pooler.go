@@ -11,14 +11,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A pooler in transaction mode, such as PgBouncer, may give each transaction of a connection to another
-// server process. So nothing may be left in the session from one transaction to the next: settings and locks
-// are the transaction's, statements are not prepared by name, and LISTEN goes by a way of its own. (What log_key
-// leaves there is true of the process.)
+// A pooler in transaction mode, such as PgBouncer, may run each transaction of a connection in another server
+// process. So a transaction must leave nothing in the session: settings and locks belong to the transaction,
+// statements are not prepared by name, and LISTEN uses a connection of its own. (log_key leaves a value in
+// the session, which is true of the server process.)
 
-// reach reads a URL as parse does, and finds out how to talk to whoever answers there: behind a pooler
-// statements are described once and parsed each time. What the URL itself says (default_query_exec_mode) wins:
-// there are poolers that know prepared statements.
+// reach parses a URL and connects, to find out how to talk to the server. Behind a pooler, pgx must describe
+// each statement once and have it parsed each time. A default_query_exec_mode in the URL wins, because some
+// poolers support prepared statements.
 func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
 	config, err := parse(url)
 	if err != nil {
@@ -26,7 +26,8 @@ func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
 	}
 	mode := &config.ConnConfig.DefaultQueryExecMode
 	if *mode == pgx.QueryExecModeExec || *mode == pgx.QueryExecModeSimpleProtocol {
-		return nil, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol do not know the types that Postgres wants; leave it out, also behind a pooler")
+		return nil, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol do not know " +
+			"the types that Postgres wants; remove the setting, even behind a pooler")
 	}
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
@@ -46,15 +47,18 @@ func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// named reports whether a URL sets one of some parameters.
+// named reports whether a URL sets one of the parameters.
 func named(url string, parameters ...string) bool {
 	return slices.ContainsFunc(parameters, func(p string) bool { return strings.Contains(url, p+"=") })
 }
 
-// settle has all connections begin with what the log needs, whatever the defaults of the role and the
-// database are or become: the isolation, and the schemas of this first connection. A pooler does not let
-// that through, so there the defaults must do. inherited says that the URL names no schema. Then one
-// without a guild, next to one with a guild, is refused: it would be a second guild, which is empty.
+// settle makes all connections begin with the settings that the event log needs: the isolation level, and the
+// schemas of this first connection. So a later change of the defaults of the role or the database has no
+// effect. A pooler does not pass these settings on. Behind a pooler the defaults must be right, and settle
+// checks the isolation level.
+//
+// inherited says that the URL names no schema. If then the schema has no guild but another schema has one,
+// settle returns an error: the server would start a second guild, which is empty.
 func settle(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig, behind, inherited bool) error {
 	const query = `
 		SELECT current_setting('default_transaction_isolation'), current_setting('search_path'), coalesce(current_schema(), ''),
@@ -71,8 +75,8 @@ func settle(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig, behind,
 		return fmt.Errorf("reach the database: %w", sentinel(err))
 	}
 	if inherited && !here && other != "" {
-		return fmt.Errorf("the guild of this database is in the schema %q, but the search_path of its role leads to %q: "+
-			"add search_path=%s to the database URL, or, for another guild, search_path=%[2]s", other, schema, other)
+		return fmt.Errorf("the guild of this database is in the schema %q, "+
+			"but the search_path of its role leads to %q: add search_path=%s to the database URL, or, for another guild, search_path=%[2]s", other, schema, other)
 	}
 	if !behind {
 		config.RuntimeParams["default_transaction_isolation"] = "read committed"
@@ -80,14 +84,14 @@ func settle(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig, behind,
 		return nil
 	}
 	if isolation != "read committed" {
-		return fmt.Errorf("connections come with default_transaction_isolation = %q, and a pooler keeps the server from changing it: "+
-			"ALTER ROLE ... RESET default_transaction_isolation, and the same for the database", isolation)
+		return fmt.Errorf("connections have default_transaction_isolation = %q, "+
+			"and a pooler prevents the server from changing it: ALTER ROLE ... RESET default_transaction_isolation, and the same for the database", isolation)
 	}
 	return nil
 }
 
-// pooled reports whether a connection leads to a pooler: Postgres tells each client which of its processes it
-// talks to (BackendKeyData), and a pooler, whose client may be served by any, makes that up.
+// pooled reports whether a connection leads to a pooler. Postgres tells each client the id of its server
+// process (BackendKeyData). A pooler invents that id, because any process may serve its client.
 func pooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, mutationTimeout)
 	defer cancel()
@@ -96,17 +100,21 @@ func pooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	return pid != conn.PgConn().PID(), err
 }
 
-// errPooled is what a doorbell comes to that is hung on a pooler.
-var errPooled = errors.New("this URL leads to a connection pooler, which LISTEN does not get through; -doorbell-url is to lead to Postgres itself")
+// errPooled says that the doorbell's URL leads to a pooler.
+var errPooled = errors.New("this URL leads to a connection pooler, and LISTEN does not work through a pooler; " +
+	"-doorbell-url must lead to Postgres itself")
 
-// errDeaf is what a doorbell comes to that hears nothing of the database.
-var errDeaf = errors.New("LISTEN hears nothing of what NOTIFY sends; -doorbell-url is to lead to the Postgres and the database of -database-url")
+// errDeaf says that the doorbell never hears the database's notifications.
+var errDeaf = errors.New("LISTEN does not hear what NOTIFY sends; " +
+	"-doorbell-url must lead to the Postgres and the database of -database-url")
 
-// errDeafened is what a doorbell comes to that was heard and is no longer, although the connection stands.
-var errDeafened = errors.New("LISTEN hears nothing any more of what NOTIFY sends, and its connection stands: is there something between this server and Postgres that forgets connections?")
+// errDeafened says that the doorbell heard notifications before and hears none now, although the connection
+// is open.
+var errDeafened = errors.New("LISTEN no longer hears what NOTIFY sends, although its connection is open: " +
+	"does a firewall or proxy between this server and Postgres drop idle connections?")
 
-// testBell rings for this node by the way that its rings take to the others, and waits until conn, which
-// listens, hears it. A LISTEN that succeeds may be one that never hears.
+// testBell sends a ring the way that this server's rings reach the others, and waits until conn, which
+// listens, hears it. A LISTEN that succeeds may never hear anything.
 func (d *DB) testBell(ctx context.Context, conn *pgx.Conn) error {
 	timed, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()

@@ -18,7 +18,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Behind a pooler each transaction may come to another process of Postgres, also those of one connection.
+// Behind a pooler each transaction of a connection may run in another process of Postgres.
 func TestEverythingWorksBehindAPooler(t *testing.T) {
 	t.Parallel()
 	pooled, direct := dbtest.NewPooled(t)
@@ -51,14 +51,14 @@ func TestEverythingWorksBehindAPooler(t *testing.T) {
 }
 
 func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
-	if _, err := d.PostMessage(ctx, newMessage(channel, "alice", "hi")); err != nil {
+	if _, err := d.Post(ctx, newMessage(channel, "alice", "hi")); err != nil {
 		return fmt.Errorf("post: %w", err)
 	}
-	err := d.InTx(ctx, func(ctx context.Context, q db.Queries) error {
-		if err := q.LockChannel(ctx, channel); err != nil {
+	err := d.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := tx.LockChannel(ctx, channel); err != nil {
 			return err
 		}
-		_, err := q.RenameChannel(ctx, channel, "alice", fmt.Sprint("ops", i))
+		_, err := tx.RenameChannel(ctx, channel, "alice", fmt.Sprint("ops", i))
 		return err
 	})
 	if err != nil {
@@ -77,7 +77,7 @@ func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
 	return nil
 }
 
-// held is how many advisory locks somebody has in a database.
+// held returns how many advisory locks are held in a database.
 func held(t *testing.T, url string) (n int) {
 	t.Helper()
 	const count = `SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()`
@@ -87,7 +87,7 @@ func held(t *testing.T, url string) (n int) {
 	return n
 }
 
-func TestMigrationsOfManyAtOnce(t *testing.T) {
+func TestConcurrentMigrations(t *testing.T) {
 	t.Parallel()
 	for name, urls := range map[string]func() (string, string){
 		"direct": func() (string, string) { url := dbtest.New(t); return url, url },
@@ -122,7 +122,8 @@ func TestMigrationsOfManyAtOnce(t *testing.T) {
 	}
 }
 
-// A schema that a newer program has changed is refused, with both versions, and the list shows what is not known.
+// A schema that a newer program has changed is refused. The error has both versions, and the list shows the
+// unknown ones.
 func TestANewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -146,7 +147,7 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// empty takes a database back to before its migrations.
+// empty removes everything from a database, its migrations too.
 func empty(t *testing.T, url string) {
 	t.Helper()
 	c := dbtest.Connect(t, url)
@@ -154,7 +155,7 @@ func empty(t *testing.T, url string) {
 	exec(t, c, `CREATE SCHEMA public`)
 }
 
-// A second process waits for the first one's migrations, in no statement that would hold those up.
+// A second process waits for the first one's migrations, and no statement of it holds those up.
 func TestMigrationsWaitForTheLock(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -182,7 +183,7 @@ func TestMigrationsWaitForTheLock(t *testing.T) {
 	}
 }
 
-func TestTheDoorbellGoesPastAPooler(t *testing.T) {
+func TestTheDoorbellBypassesAPooler(t *testing.T) {
 	t.Parallel()
 	pooled, direct := dbtest.NewPooled(t)
 	here, there := openURL(t, pooled), openURL(t, pooled)
@@ -197,7 +198,7 @@ func TestTheDoorbellGoesPastAPooler(t *testing.T) {
 	}
 }
 
-func TestADoorbellOnAPoolerIsToldOf(t *testing.T) {
+func TestADoorbellThroughAPoolerIsLogged(t *testing.T) {
 	t.Parallel()
 	pooled, direct := dbtest.NewPooled(t)
 	log := hang(t, openURL(t, pooled), pooled)
@@ -209,13 +210,13 @@ func TestADoorbellOnAPoolerIsToldOf(t *testing.T) {
 	}
 }
 
-func TestADoorbellOfAnotherDatabaseIsToldOf(t *testing.T) {
+func TestADoorbellOfAnotherDatabaseIsLogged(t *testing.T) {
 	t.Parallel()
 	log := hang(t, open(t), dbtest.New(t))
-	wantToldOnce(t, log, "LISTEN hears nothing")
+	wantToldOnce(t, log, "LISTEN does not hear")
 }
 
-// hang runs a doorbell until the test's end. What it logs is returned.
+// hang runs a doorbell until the test ends. It returns the log.
 func hang(t *testing.T, d *db.DB, url string) *text {
 	t.Helper()
 	log := &text{}
@@ -234,7 +235,7 @@ func wantToldOnce(t *testing.T, log *text, what string) {
 	}
 }
 
-// A text may be read while it is written.
+// A text is a buffer that may be read while it is written.
 type text struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -257,12 +258,12 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	ssetest.Eventually(t, what, condition)
 }
 
-func TestModesThatDoNotKnowTypesAreRefused(t *testing.T) {
+func TestQueryModesWithoutTypesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"exec", "simple_protocol"} {
 		_, err := db.Open(t.Context(), dbtest.New(t)+"&default_query_exec_mode="+mode)
 		if err == nil || !strings.Contains(err.Error(), "default_query_exec_mode") {
-			t.Errorf("%s: got %v, want an error that tells of it", mode, err)
+			t.Errorf("%s: got %v, want an error that names the mode", mode, err)
 		}
 	}
 }

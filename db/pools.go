@@ -6,24 +6,25 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A Pool tells how a pool of connections fares.
+// A Pool has the counters of a connection pool.
 type Pool struct {
 	Acquired, Idle, Constructing, Max int
 
-	Waits  int64         // times that a caller found none free
-	Waited time.Duration // by all of them together, until they had one
-	GaveUp int64         // callers that did not wait until they had one
+	Waits  int64         // how often a caller found no free connection
+	Waited time.Duration // the total time of these waits
+	GaveUp int64         // callers that gave up waiting
 }
 
-// Pools are those of this node: "requests" serves requests, streams that catch up, and the notifier; "tailer"
-// the tailer, and who asks whether Postgres answers.
+// Pools returns the counters of this server's pools. "requests" serves requests, catch-ups and the notifier.
+// "tailer" serves the tailer and health checks.
 func (d *DB) Pools() map[string]Pool {
-	return map[string]Pool{"requests": pool(d.pool.Stat()), "tailer": pool(d.tailer.Stat())}
+	return map[string]Pool{"requests": poolStats(d.pool.Stat()), "tailer": poolStats(d.tailer.Stat())}
 }
 
-func pool(s *pgxpool.Stat) Pool {
+func poolStats(s *pgxpool.Stat) Pool {
 	return Pool{
-		Acquired: int(s.AcquiredConns()), Idle: int(s.IdleConns()), Constructing: int(s.ConstructingConns()), Max: int(s.MaxConns()),
+		Acquired: int(s.AcquiredConns()), Idle: int(s.IdleConns()),
+		Constructing: int(s.ConstructingConns()), Max: int(s.MaxConns()),
 		Waits: s.EmptyAcquireCount(), Waited: s.EmptyAcquireWaitTime(), GaveUp: s.CanceledAcquireCount(),
 	}
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// memberCounts are the sizes of the channels in which the cost of a post is compared.
+// memberCounts are the channel sizes for which the cost of a post is compared.
 var memberCounts = []int{10, 100, 1000, 10_000}
 
-// A post writes its message and its event. Who hears it is not written down: neither the rows nor Postgres' own
-// log of them grow with the channel.
+// A post writes its message and its event. Recipients are not stored. So neither the rows nor the bytes of
+// write-ahead log grow with the channel.
 func TestAPostWritesNoMoreInALargeChannel(t *testing.T) {
 	t.Parallel()
-	url := dbtest.NewCluster(t).URL() // all that it writes is counted
+	url := dbtest.NewCluster(t).URL() // everything that this cluster writes is counted
 	c := dbtest.Connect(t, url)
 	d := openURL(t, url)
 	var channels []uuid.UUID
@@ -27,11 +27,11 @@ func TestAPostWritesNoMoreInALargeChannel(t *testing.T) {
 		channels = append(channels, channel)
 	}
 	d.Close()
-	exec(t, c, `VACUUM ANALYZE channels, members, messages, events`) // leaves nothing to do to a vacuum of the server's own
+	exec(t, c, `VACUUM ANALYZE channels, members, messages, events`) // leaves no work for autovacuum
 	writtenBy(t, c, url, channels[0])
 
 	least := make([]written, len(channels))
-	for range 3 { // a page that is written for the first time since a checkpoint is in the log as a whole
+	for range 3 { // the first write of a page after a checkpoint logs the whole page
 		for i, channel := range channels {
 			got := writtenBy(t, c, url, channel)
 			if least[i].bytes == 0 || got.bytes < least[i].bytes {
@@ -43,20 +43,22 @@ func TestAPostWritesNoMoreInALargeChannel(t *testing.T) {
 	for i, got := range least {
 		t.Logf("%d members: %d rows and %d bytes in %d posts", memberCounts[i], got.rows, got.bytes, postsCounted)
 		if got.rows != 2*postsCounted {
-			t.Errorf("%d posts to %d members: got %d rows written, want %d", postsCounted, memberCounts[i], got.rows, 2*postsCounted)
+			t.Errorf("%d posts to %d members: got %d rows written, want %d",
+				postsCounted, memberCounts[i], got.rows, 2*postsCounted)
 		}
 		if most := least[0].bytes + least[0].bytes/4; got.bytes > most {
-			t.Errorf("%d posts to %d members: got %d bytes of log, want %d at most", postsCounted, memberCounts[i], got.bytes, most)
+			t.Errorf("%d posts to %d members: got %d bytes of log, want %d at most",
+				postsCounted, memberCounts[i], got.bytes, most)
 		}
 	}
 }
 
 const postsCounted = 50
 
-// written is what Postgres wrote: rows inserted, changed or deleted, and bytes of its write-ahead log.
+// written counts what Postgres wrote: rows inserted, changed or deleted, and bytes of write-ahead log.
 type written struct{ rows, bytes int64 }
 
-// writtenBy counts what posts in a channel write.
+// writtenBy counts what postsCounted posts in a channel write.
 func writtenBy(t *testing.T, c *pgx.Conn, url string, channel uuid.UUID) written {
 	t.Helper()
 	const sofar = `
@@ -78,12 +80,12 @@ func writtenBy(t *testing.T, c *pgx.Conn, url string, channel uuid.UUID) written
 	for range postsCounted {
 		post(t, d, channel, "u0", "hi")
 	}
-	d.Close() // a backend that ends has told its statistics
+	d.Close() // a backend reports its statistics before it ends
 	after := count()
 	return written{after.rows - before.rows, after.bytes - before.bytes}
 }
 
-// members are n of them.
+// members returns the names of n members.
 func members(n int) []string {
 	out := make([]string, n)
 	for i := range out {

@@ -11,73 +11,82 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrRefused says that a post found no channel with its author in it, or one that is archived, or nothing to
-// reply to, or one in which turns are taken. Nothing was stored; reading the channel tells which.
+// ErrRefused says that a post found no channel that has its author as a member and is not archived, or that
+// the message it replies to is not readable, or that members take turns in the channel. Nothing was stored.
+// To learn which, read the channel.
 var ErrRefused = errors.New("the post was refused")
 
-// errHeld says that somebody holds the channel; a post that waits is to be made in a transaction.
+// errHeld says that another transaction holds the channel's lock. A post that waits for it must be made in a
+// transaction.
 var errHeld = errors.New("the channel is held")
 
-// WakeupsListed is how many of those whom a post wakes its answer names; it counts them all.
+// WakeupsListed is how many of the users whom a post wakes its answer names. The answer counts all of them.
 const WakeupsListed = 20
 
-// A NewMessage is a message to be stored, with what only its author's request knows.
+// A NewMessage is a message to store, with what only its author's request knows.
 type NewMessage struct {
-	events.Message // ID, ChannelID, AuthorUserID, Content, ReplyTo, Admin, TwoState; in turn channels TurnUserID
+	// ID, ChannelID, AuthorUserID, Content, ReplyTo, Admin and TwoState are set, and TurnUserID in turn
+	// channels.
+	events.Message
 
-	Mentioned []string // what its text mentions: who of them is a member is decided at its place in the log
-	Guilds    []string // those that the author's token is for; nil: all
+	Mentioned []string // users whom the text mentions; post_messages keeps those who are members
+	Guilds    []string // guilds that the author's token allows; nil: all
 }
 
-// A Post is a message with its place in the log and the members that its answer may have to name.
+// A Post is a message with its place in the event log and the members that its answer may have to name.
 type Post struct {
-	events.Message // its wake list is without who was no member
+	events.Message // its wake list has only users who were members
 	Cursor         events.Cursor
 	MemberCount    int
-	Roster         []string // where it wakes everyone, the first members in join order, one more than an answer lists
+	Roster         []string // if it wakes everyone: the first members, one more than an answer lists
 }
 
-// PostMessage stores a message and its event: one row each, however many members the channel has. It is the
-// hot path: one round trip, shared with the posts that come at the same time. It holds the shared side of
-// the channel's lock, so that posts do not wait for one another and the roster that is read is the roster at
-// the event's place in the log. ErrRefused.
-func (d *DB) PostMessage(ctx context.Context, m NewMessage) (p Post, err error) {
-	if p, err = d.posts.add(ctx, m); !errors.Is(err, errHeld) {
+// Post stores a message and its event: one row each, however many members the channel has. It is the hot
+// path: one round trip, shared with the posts that come at the same time. The post holds the channel's lock
+// shared. So posts do not wait for each other, and the roster that a post reads is the roster at the event's
+// place in the event log. If another transaction holds the channel, Post waits for it in a transaction of its
+// own. ErrRefused.
+func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
+	p, err := d.posts.add(ctx, m)
+	if !errors.Is(err, errHeld) {
 		return p, err
 	}
-	err = d.InTx(ctx, func(ctx context.Context, q Queries) error {
-		if err := q.ShareChannel(ctx, m.ChannelID); err != nil {
+	err = d.InTx(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.ShareChannel(ctx, m.ChannelID); err != nil {
 			return err
 		}
-		p, err = q.post(ctx, m, false)
+		p, err = tx.post(ctx, m, false)
 		return err
 	})
 	return p, err
 }
 
-// PostMessage is DB.PostMessage in a transaction that holds the channel: exclusively where turns are taken,
-// with the turn that m hands over.
-func (q Queries) PostMessage(ctx context.Context, m NewMessage) (Post, error) {
+// Post is DB.Post in a transaction that holds the channel. In a channel where members take turns the
+// transaction must hold it exclusively, and Post hands the turn to m.TurnUserID. ErrRefused: the caller must
+// roll back.
+func (tx Tx) Post(ctx context.Context, m NewMessage) (Post, error) {
 	const turn = `UPDATE channels SET turn_user_id = $2 WHERE id = $1`
 	if m.TurnUserID != "" {
-		if _, err := q.conn.Exec(ctx, turn, m.ChannelID, m.TurnUserID); err != nil { // a post that is refused takes it back
+		if _, err := tx.conn.Exec(ctx, turn, m.ChannelID, m.TurnUserID); err != nil {
 			return Post{}, err
 		}
 	}
-	return q.post(ctx, m, true)
+	return tx.post(ctx, m, true)
 }
 
-func (q Queries) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
+// post stores one message. turns allows a channel in which members take turns.
+func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 	one := []*posting{{NewMessage: m, err: errNotStored}}
-	if err := q.postAll(ctx, one, nil, turns); err != nil {
+	if err := postAll(ctx, tx.conn, one, nil, turns); err != nil {
 		return Post{}, err
 	}
 	return one[0].post, one[0].err
 }
 
-// postAll stores a group of messages, which are all of one delivery mode, and sets what became of each. lock is
-// lockChannel, or nil in a transaction that holds the channels; where that hands over a turn, with its only message.
-func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, turns bool) error {
+// postAll stores a group of messages, which all have one delivery mode, and sets the result of each posting.
+// class is lockChannel, or nil in a transaction that holds the channels. turns allows channels in which
+// members take turns; then the group has one message.
+func postAll(ctx context.Context, conn conn, group []*posting, class *int32, turns bool) error {
 	const post = `
 		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list
 		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
@@ -89,54 +98,65 @@ func (q Queries) postAll(ctx context.Context, group []*posting, lock *int32, tur
 		admins            []*string
 	}
 	for _, p := range group {
-		a.ids, a.channels = append(a.ids, p.ID), append(a.channels, p.ChannelID)
-		a.authors, a.contents = append(a.authors, p.AuthorUserID), append(a.contents, p.Content)
+		a.ids = append(a.ids, p.ID)
+		a.channels = append(a.channels, p.ChannelID)
+		a.authors = append(a.authors, p.AuthorUserID)
+		a.contents = append(a.contents, p.Content)
 		a.replies = append(a.replies, p.ReplyTo)
 		a.mentioned = append(a.mentioned, optional(strings.Join(p.Mentioned, ",")))
-		var guilds *string
-		if p.Guilds != nil { // of a token for no guild it is no NULL, which stands for all
+		a.admins = append(a.admins, optional(p.Admin))
+		var guilds *string // NULL allows all guilds; a token for no guild has the empty string
+		if p.Guilds != nil {
 			guilds = new(strings.Join(p.Guilds, ","))
 		}
-		a.guilds, a.admins = append(a.guilds, guilds), append(a.admins, optional(p.Admin))
+		a.guilds = append(a.guilds, guilds)
 	}
 	var b pgx.Batch
-	if lock != nil { // no transaction has set it, and a function cannot do so for the statement that calls it
+	if class != nil { // outside of a transaction: a function cannot set it for the statement that calls it
 		b.Queue(endsByItself)
 	}
-	b.Queue(post, lock, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
-		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins).Query(func(rows pgx.Rows) error {
+	queued := b.Queue(post, class, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
+		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins)
+	queued.Query(func(rows pgx.Rows) error {
 		var r postRow
 		_, err := pgx.ForEachRow(rows, r.scan(), func() error {
-			p := group[r.N-1]
-			if r.Seq == nil {
-				p.err = errHeld
-			} else {
-				p.post, p.name, p.err = r.post(p.Message), *r.Name, nil
-			}
+			group[r.N-1].take(&r)
 			r = postRow{}
 			return nil
 		})
 		return err
 	})
-	if err := q.conn.SendBatch(ctx, &b).Close(); err != nil {
+	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
 	refused := false
 	for _, p := range group {
 		if p.err == errNotStored {
-			p.err, refused = ErrRefused, true
+			p.err = ErrRefused
+			refused = true
 		}
 	}
 	if !refused {
 		return nil
 	}
-	// A table that a restore has yet to fill refuses everything. Then there is no epoch either.
+	// Tables that a restore has yet to fill refuse every post. Then there is no epoch either, and this fails.
 	const epoch = `SELECT log_epoch()`
-	_, err := q.conn.Exec(ctx, epoch)
+	_, err := conn.Exec(ctx, epoch)
 	return err
 }
 
-// postRow is what post_messages answers for one of them; without a number nothing else is set.
+// take sets the result of a posting from its row of post_messages.
+func (p *posting) take(r *postRow) {
+	if r.Seq == nil {
+		p.err = errHeld
+		return
+	}
+	p.post = r.post(p.Message)
+	p.name = *r.Name
+	p.err = nil
+}
+
+// postRow is a row of post_messages. If Seq is nil, everything but N is nil.
 type postRow struct {
 	N           int
 	Epoch       *int64
@@ -160,8 +180,14 @@ func (r *postRow) scan() []any {
 }
 
 func (r *postRow) post(m events.Message) Post {
-	m.Seq, m.CreatedAt, m.GuildID, m.XType = *r.Seq, *r.At, *r.GuildID, *r.XType
-	m.MentionUserIDs, m.Admin, m.WakeList = r.Mentioned, value(r.Admin), r.WakeList
+	m.Seq = *r.Seq
+	m.CreatedAt = *r.At
+	m.GuildID = *r.GuildID
+	m.XType = *r.XType
+	m.MentionUserIDs = r.Mentioned
+	m.Admin = value(r.Admin)
+	m.WakeList = r.WakeList
 	m.Settle()
-	return Post{Message: m, Cursor: events.Cursor{Epoch: *r.Epoch, Seq: m.Seq}, MemberCount: *r.MemberCount, Roster: r.Roster}
+	at := events.Cursor{Epoch: *r.Epoch, Seq: m.Seq}
+	return Post{Message: m, Cursor: at, MemberCount: *r.MemberCount, Roster: r.Roster}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// A node shows its own posts without reading them. What it shows is to be what another node reads.
+// A server shows its own posts without reading them. They must be equal to what another server reads.
 func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -28,8 +28,8 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 		if x == events.Triage || x == events.Custom {
 			wake = []string{"carol", "bob"}
 		}
-		if err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			_, _, err := q.CreateChannel(ctx, &c, []string{"alice", "bob", "carol"}, wake)
+		if err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, _, err := tx.CreateChannel(ctx, &c, []string{"alice", "bob", "carol"}, wake)
 			return err
 		}); err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 		old := newMessage(channel, "bob", "by the older rule", "alice")
 		old.TwoState = true
 		for _, m := range []db.NewMessage{reply, old} {
-			if _, err := d.PostMessage(t.Context(), m); err != nil {
+			if _, err := d.Post(t.Context(), m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -65,18 +65,18 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 	if len(rows.Events) != want {
 		t.Fatalf("got %d events, want %d", len(rows.Events), want)
 	}
-	// Lists of an event that is its own may lack order, or be absent: Facts puts them right.
+	// Lists of an own event may be unsorted or nil. Facts corrects that.
 	same := []cmp.Option{
 		cmpopts.IgnoreUnexported(events.Event{}, events.Message{}), cmpopts.EquateEmpty(),
 		cmpopts.SortSlices(func(a, b string) bool { return a < b }),
-		cmpopts.IgnoreFields(events.Tail{}, "Horizon", "Last"), // at which only the rows' read took a look
+		cmpopts.IgnoreFields(events.Tail{}, "Horizon", "Last"), // set only by a read of the rows
 	}
 	if diff := cmp.Diff(rows, own, same...); diff != "" {
 		t.Errorf("-read +own:\n%s", diff)
 	}
 	for i := range rows.Events {
 		if diff := cmp.Diff(rows.Events[i].Message.Facts(), own.Events[i].Message.Facts(), cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("what message %d is decided by (-read +own):\n%s", i, diff)
+			t.Errorf("the facts of message %d (-read +own):\n%s", i, diff)
 		}
 	}
 	if again, err := d.Tail(t.Context(), from, 100); err != nil || !cmp.Equal(rows, again, same...) {
@@ -84,8 +84,8 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 	}
 }
 
-// A number that is undecided, or another node's, keeps a node from going by what it knows itself.
-func TestOwnPostsDoNotPassWhatIsNotKnown(t *testing.T) {
+// An undecided number, or one of another server, stops a server from using its own posts.
+func TestOwnPostsStopAtAnUnknownNumber(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, other := openURL(t, url), openURL(t, url)
@@ -117,16 +117,17 @@ func TestOwnPostsDoNotPassWhatIsNotKnown(t *testing.T) {
 	exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
 	p := post(t, d, channel, "alice", "drawn later")
 	if read, err := d.Tail(t.Context(), head, 100); err != nil || len(read.Events) != 0 || !read.Pending {
-		t.Errorf("before the smaller number is decided: got %v, pending %v, %v", seqs(read.Events), read.Pending, err)
+		t.Errorf("before the smaller number is decided: got %v, pending %v, %v",
+			seqs(read.Events), read.Pending, err)
 	}
 	exec(t, late, `ROLLBACK`)
 	if read, err := d.Tail(t.Context(), head, 100); err != nil || len(read.Events) != 1 || read.Events[0].Cursor != p.Cursor {
-		t.Errorf("after a number that nobody took: got %v, %v; want %v", seqs(read.Events), err, p.Cursor)
+		t.Errorf("after a number that was rolled back: got %v, %v; want %v", seqs(read.Events), err, p.Cursor)
 	}
 }
 
-// Who posts together shares a statement, and nothing else.
-func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
+// Posts of one group share a statement, and nothing else.
+func TestABadPostDoesNotFailItsGroup(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
@@ -143,25 +144,25 @@ func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
 			m := newMessage(free, "alice", "fine")
 			switch i % 10 {
 			case 3:
-				m.Content = "not text: \x00" // handlers refuse it; here it stands for whatever Postgres can't take
+				m.Content = "not text: \x00" // handlers refuse it; here it stands for any text that Postgres cannot store
 			case 7:
 				m.AuthorUserID = "mallory"
 			}
-			_, err := d.PostMessage(t.Context(), m)
+			_, err := d.Post(t.Context(), m)
 			if bad := i%10 == 3 || i%10 == 7; (err != nil) != bad || i%10 == 7 && !errors.Is(err, db.ErrRefused) {
 				errs <- fmt.Errorf("post %d: got %w", i, err)
 			}
 		})
-		if i%5 < 2 { // more of them than there are connections
+		if i%5 < 2 { // more posts than there are connections
 			waiting.Go(func() {
-				if _, err := d.PostMessage(t.Context(), newMessage(held, "alice", "waits")); err != nil {
+				if _, err := d.Post(t.Context(), newMessage(held, "alice", "waits")); err != nil {
 					errs <- err
 				}
 			})
 		}
 	}
-	good.Wait()           // although the other channel is held
-	for n := 0; n < 10; { // until all places of transactions wait for it
+	good.Wait()           // although another transaction holds the other channel
+	for n := 0; n < 10; { // until every connection of transactions waits for the channel
 		if err := holder.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n); err != nil {
 			t.Fatal(err)
@@ -188,9 +189,9 @@ func TestAPostDoesNotSufferFromItsGroup(t *testing.T) {
 	}
 }
 
-// A server's defaults may be for speed or for long queries: a post is on disk when it is acknowledged, and is neither
-// planned each time nor compiled.
-func TestAPostGoesByNoDefaults(t *testing.T) {
+// The defaults of a Postgres may favour speed or long queries. A post is still on disk when it is
+// acknowledged, and Postgres neither plans it each time nor compiles it.
+func TestAPostIgnoresTheServersDefaults(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	channel, _ := create(t, openURL(t, url), "alice")

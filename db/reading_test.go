@@ -11,8 +11,9 @@ import (
 	"fabric-guild/events"
 )
 
-// A post finds a connection while reads and transactions hold all that they may. Further reads wait without one.
-func TestAPostFindsAConnection(t *testing.T) {
+// A post finds a connection while reads and transactions use all the connections that they may. More reads
+// wait, and hold no connection.
+func TestReadsAndTransactionsLeaveConnectionsForPosts(t *testing.T) {
 	t.Parallel()
 	d := openURL(t, dbtest.New(t)+"&pool_max_conns=10")
 	channel, at := create(t, d, "alice")
@@ -38,7 +39,7 @@ func TestAPostFindsAConnection(t *testing.T) {
 		}
 	}
 	change := func() {
-		err := d.InTx(t.Context(), func(context.Context, db.Queries) error {
+		err := d.InTx(t.Context(), func(context.Context, db.Tx) error {
 			busy.Done()
 			<-release
 			return nil
@@ -72,7 +73,7 @@ func TestAPostFindsAConnection(t *testing.T) {
 	} {
 		waits := d.Pools()["requests"].GaveUp
 		if err := ask(); !errors.Is(err, db.ErrUnavailable) || d.Pools()["requests"].GaveUp != waits {
-			t.Errorf("%s: got %v, want that it gives up before it asks for a connection", name, err)
+			t.Errorf("%s: got %v, want an error before it asks for a connection", name, err)
 		}
 	}
 	post(t, d, channel, "alice", "I do not wait")

@@ -10,14 +10,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A NoChangesError says that Postgres answers, and takes no changes.
+// A NoChangesError says that Postgres answers and accepts no changes.
 type NoChangesError struct {
-	Advice string // why, and what to do, for people; without a word of Postgres' own
-	err    error  // what Postgres said; nil: nothing
+	Advice string // the reason and what to do, for operators; it does not quote Postgres
+	err    error  // the error of Postgres; nil: none
 }
 
 func (e *NoChangesError) Error() string {
-	text := "the database takes no changes: " + e.Advice
+	text := "the database accepts no changes: " + e.Advice
 	if e.err != nil {
 		text += ": " + e.err.Error()
 	}
@@ -27,28 +27,28 @@ func (e *NoChangesError) Error() string {
 func (e *NoChangesError) Unwrap() error { return e.err }
 
 const (
-	// A try holds for so long for everybody who asks: one that went well, and one that failed.
+	// The result of a try is valid for this time, for every caller: one for a success, one for a failure.
 	changesTakenFor, changesRefusedFor = 5 * time.Second, time.Second
-	// changesPatience is how long a try may take. A commit that takes longer is as good as none.
+	// changesPatience is how long a try may take. A commit that takes longer counts as a failure.
 	changesPatience = 1500 * time.Millisecond
 )
 
-// tried is the last try of a change, or the one that runs.
+// tried is the last try to commit a change, or the running one.
 type tried struct {
 	run  func(context.Context) error // d.tryChange
 	stop context.CancelFunc
-	life context.Context // of all tries; stop ends it
+	life context.Context // the context of all tries; stop cancels it
 
 	mu      sync.Mutex
-	running chan struct{} // closed at the end of the try that runs; nil: none does
+	running chan struct{} // closed when the running try ends; nil: no try is running
 	ended   time.Time
 	err     error
 	tries   sync.WaitGroup
 }
 
-// TakesChanges reports whether Postgres takes changes, by making one that leaves nothing behind. Everybody
-// who asks within some seconds shares one try. The error is a *NoChangesError, or ErrUnavailable if it is not
-// known.
+// TakesChanges reports whether Postgres accepts changes, by committing one that leaves nothing behind. All
+// callers within some seconds share one try (single flight). The error is a *NoChangesError, or
+// ErrUnavailable if the answer is unknown.
 func (d *DB) TakesChanges(ctx context.Context) error {
 	running := d.tried.begin()
 	if running != nil {
@@ -72,9 +72,9 @@ func slow(what string, took time.Duration) error {
 	return &NoChangesError{Advice: fmt.Sprintf("%s %v: %s", what, took, why)}
 }
 
-// begin returns the try to wait for; nil: the last one still holds. A try goes on when those who wait for it
-// have lost their patience: a cancelled commit would leave a process of Postgres behind that waits, for each
-// try one.
+// begin returns the end of the try to wait for, or nil if the last result is still valid. A try continues
+// when its callers have given up: a cancelled commit would leave a waiting server process behind, one for
+// each try.
 func (t *tried) begin() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -106,10 +106,10 @@ func (t *tried) close() {
 	t.tries.Wait()
 }
 
-// tryChange commits a transaction that writes to Postgres' log and makes room on its disk, for a temporary
-// file, and leaves no row behind. A new connection may be read-only although this one, which is older, is
-// not: what ALTER DATABASE and ALTER ROLE have set counts as well, the narrowest first, as Postgres goes by
-// it.
+// tryChange commits a transaction that writes to Postgres' write-ahead log and allocates disk space for a
+// temporary file. It leaves no row behind. A new connection may be read-only although this older connection
+// is not. So tryChange also reads what ALTER DATABASE and ALTER ROLE have set, the narrowest setting first,
+// as Postgres does.
 func (d *DB) tryChange(ctx context.Context) error {
 	const spill = `SELECT set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)`
 	const change = `
@@ -143,7 +143,7 @@ func (d *DB) tryChange(ctx context.Context) error {
 		return &NoChangesError{Advice: advice}
 	case err == nil:
 		return nil
-	case strings.HasPrefix(code(err), "53") && code(err) != "53300": // which is that there was no connection
+	case strings.HasPrefix(code(err), "53") && code(err) != "53300": // 53300: there was no connection
 		return &NoChangesError{advice(err), err}
 	}
 	return lacking(err)

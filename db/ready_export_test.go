@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// ForgetTry makes the next who asks try again.
+// ForgetTry makes the next caller start a new try.
 func (d *DB) ForgetTry() {
 	d.tried.mu.Lock()
 	defer d.tried.mu.Unlock()
 	d.tried.ended = time.Time{}
 }
 
-// CountTries counts from now on.
+// CountTries counts the tries from now on.
 func (d *DB) CountTries() *atomic.Int64 {
 	var tries atomic.Int64
 	run := d.tried.run
@@ -24,7 +24,7 @@ func (d *DB) CountTries() *atomic.Int64 {
 	return &tries
 }
 
-// HoldTries makes a try take until release is closed.
+// HoldTries makes each try wait until release is closed.
 func (d *DB) HoldTries(release <-chan struct{}) {
 	run := d.tried.run
 	d.tried.run = func(ctx context.Context) error {

@@ -12,10 +12,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A database that answers and takes no changes is found out, also by a connection that is older than the
-// setting, and the error says what to do. Of a setting for all, the database and its user the narrowest
-// counts.
-func TestADatabaseThatTakesNoChangesIsFoundOut(t *testing.T) {
+// A database that answers but accepts no changes is detected, even through a connection that is older than
+// the setting. The error says what to do. Of the settings for everybody, the database and its user, the
+// narrowest counts.
+func TestAReadOnlyDatabaseIsDetected(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
@@ -45,11 +45,12 @@ func TestADatabaseThatTakesNoChangesIsFoundOut(t *testing.T) {
 	}
 }
 
-// Nothing is left behind: no row, dead or alive. But transactions were committed, and took room on the disk.
-func TestATriedChangeLeavesNothingBehind(t *testing.T) {
+// A try leaves nothing behind: no row, dead or alive. But it committed a transaction and allocated disk
+// space.
+func TestATryLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	openURL(t, url).Close() // which begins an epoch
+	openURL(t, url).Close() // begins an epoch
 	d := openURL(t, url)
 	admin := dbtest.Connect(t, url)
 	const tries = 3
@@ -67,7 +68,7 @@ func TestATriedChangeLeavesNothingBehind(t *testing.T) {
 	if got := number64(t, admin, number) - before; got < tries+1 {
 		t.Errorf("got %d transactions with a number, want one for each try and one for this question", got)
 	}
-	d.Close() // a process of Postgres that ends tells what it has done
+	d.Close() // a process of Postgres reports its statistics before it ends
 	deadline := time.Now().Add(2 * time.Minute)
 	for number64(t, admin, spilled) < files+tries {
 		if time.Now().After(deadline) {
@@ -79,7 +80,7 @@ func TestATriedChangeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// advised is what a NoChangesError advises.
+// advised returns the advice of a NoChangesError.
 func advised(err error) string {
 	if e, ok := errors.AsType[*db.NoChangesError](err); ok {
 		return e.Advice
@@ -95,8 +96,8 @@ func number64(t *testing.T, c *pgx.Conn, sql string) (n int64) {
 	return n
 }
 
-// All who ask within some seconds share one try.
-func TestTriesAreShared(t *testing.T) {
+// All callers within some seconds share one try.
+func TestCallersShareATry(t *testing.T) {
 	t.Parallel()
 	d := openURL(t, dbtest.New(t))
 	tries := d.CountTries()
@@ -110,11 +111,11 @@ func TestTriesAreShared(t *testing.T) {
 		}
 	}
 	if got := tries.Load(); got != 1 {
-		t.Errorf("got %d tries for %d who ask, want one", got, cap(results))
+		t.Errorf("got %d tries for %d callers, want one", got, cap(results))
 	}
 }
 
-// A commit that hangs is no success, and those who ask meanwhile start no second one.
+// A commit that hangs is no success, and callers meanwhile start no second one.
 func TestATryThatHangsIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	d := openURL(t, dbtest.New(t))

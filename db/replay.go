@@ -8,27 +8,22 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// replayEvents bounds a page; it stands in the statements too, where the planner can see it. A page ends with
-// the message that makes its frames replayBytes long as well: they stay in memory while their client takes them.
+// replayEvents is the maximum number of events in a page. The number is in the statements too, where the
+// planner can see it. A page also ends with the message that makes its frames replayBytes long: the frames
+// stay in memory while the client reads them.
 const (
 	replayEvents = 500
 	replayBytes  = 1 << 20
 )
 
-// heardRow is an event with the interval by which it is heard.
-type heardRow struct {
-	eventRow
-	JoinedSeq int64
-	LeftSeq   int64
-}
-
-// Replay implements events.Log. Which events are the user's is a join with their intervals: at or below upTo
-// everything is decided, so they are exact. An admin hears what was recorded for them also as no member.
+// Replay implements events.Log. A join with the user's intervals decides which events are the user's. At or
+// below upTo every number is decided, so the join is exact. An admin also hears the events that were stored
+// for them, as a member or not.
 //
-// There are two ways to a page. With few intervals, the next events of each are looked up in indexes by
-// channel: it costs what was missed, however much the others said meanwhile. With many, the log itself is
-// walked, in parts, and stops as soon as the page is full. Either finds the numbers alone, and only the page's
-// own rows are joined with what they refer to.
+// There are two ways to read a page. With few intervals, Replay looks up the next events of each interval, in
+// indexes by channel. This costs what the user missed, however much was posted in other channels meanwhile.
+// With many intervals, it walks the event log in parts, and stops when the page is full. Both find only
+// numbers. Then only the rows of the page are joined with what they refer to.
 func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error) {
 	const plan = `
 		SELECT (SELECT count(*) FROM (
@@ -71,21 +66,8 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 				WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.joined_seq <= w.seq
 				ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR w.seq <= i.left_seq
 		)`
-	// The LIMIT keeps it a look-up for each: for a full page, which the planner expects, it would rather read
-	// all of a log that is not very long. A number whose event is missing gives a row without a kind: whether this
-	// page is the last one is decided by how many numbers were found, not by how many of them still have an event.
-	const rows = `
-		SELECT p.seq, coalesce(r.kind, '') AS kind, coalesce(r.user_id, '') AS user_id,
-			coalesce(r.occurred_at, 'epoch') AS occurred_at, coalesce(r.channel_id, '00000000-0000-0000-0000-000000000000') AS channel_id,
-			coalesce(r.guild_id, '') AS guild_id, coalesce(r.name, '') AS name, coalesce(r.x_type, '') AS x_type, r.reason, r.joined,
-			r.message_id, r.message_seq, r.author_user_id, r.content, r.mention_user_ids, r.reply_to, r.created_at,
-			r.edited_at, r.edited_seq, r.deleted_at, r.turn_user_id, r.admin_user_id,
-			coalesce(r.two_state, false) AS two_state, coalesce(r.wake_version, 0) AS wake_version, r.heard_by_admin, NULL::text[] AS gone,
-			p.joined_seq, p.left_seq
-		FROM page p LEFT JOIN LATERAL (SELECT * FROM event_rows r WHERE r.seq = p.seq LIMIT 1) r ON true
-		ORDER BY p.seq`
-	// After the rows: retention moves the floor in the transaction that deletes, so whoever does not see
-	// its rows sees its floor.
+	// This must come after the rows. Retention moves the floor in the transaction that deletes, so a reader that
+	// misses deleted rows sees the new floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
 	done, err := d.Reading(ctx)
@@ -100,14 +82,15 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	}
 	find := fewIntervals
 	if !few {
-		find, upTo = manyIntervals, far
+		find = manyIntervals
+		upTo = far
 	}
 	var found []*heardRow
 	var floor int64
 	var epoch int64
 	var b pgx.Batch
 	b.Queue(plannedOnce)
-	b.Queue(find+rows, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(find+selectPage, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
 		return err
 	})
@@ -133,12 +116,13 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	bytes := 0
 	for _, r := range found {
 		if r.Kind == "" || r.JoinedSeq == 0 && value(r.HeardByAdmin) != user {
-			continue // missing; or in a channel of theirs, before they came or after they left
+			continue // missing, or outside of the user's memberships of the channel
 		}
 		in := events.Interval{ChannelID: r.ChannelID, Joined: r.JoinedSeq, Left: r.LeftSeq}
 		e := r.event(epoch, lists)
 		p.Events = append(p.Events, events.Heard{Event: e, In: in})
-		if bytes += e.FrameSize(); bytes >= replayBytes {
+		bytes += e.FrameSize()
+		if bytes >= replayBytes {
 			p.Reached = r.Seq
 			break
 		}

@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// BenchmarkReplay pages through a log of 300,000 events from its first one on: as a member of 5 of 400
-// channels, of 100 of them, and of the one in which nearly everything is said.
+// BenchmarkReplay reads an event log of 300,000 events in pages, from its first event on: as a member of 5 of
+// 400 channels, of 100 channels, and of the channel that has nearly all messages.
 func BenchmarkReplay(b *testing.B) {
 	for _, crowd := range []struct {
 		user string
-		busy int // of a hundred events, in channel 1
+		busy int // how many of a hundred events are in channel 1
 	}{{"of5", 0}, {"of100", 0}, {"of1", 90}} {
 		b.Run(crowd.user, func(b *testing.B) {
 			url := dbtest.New(b)

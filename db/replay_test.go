@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// scatter fills the log with events of all kinds in 120 channels, with gaps, and makes members of few and of
-// many of them, who come and go; adm hears some as the admin, and is a member of few.
+// scatter fills the event log with events of all kinds in 120 channels, with gaps. It adds members of few and
+// of many channels, who come and go. adm hears some events as the admin, and is a member of few channels.
 const scatter = `
 	INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
 	SELECT gen_random_uuid(), 'g1', 'room ' || i, 'general', false, 'joined', 'alice', 1 FROM generate_series(1, 120) AS i;
@@ -43,8 +43,8 @@ const scatter = `
 	) e ON true;
 	SELECT setval('events_seq', 60000)`
 
-// Whichever way a page is found: the pages of a user are what the intervals say, from wherever they begin.
-func TestPagesAreWhatTheIntervalsSay(t *testing.T) {
+// Both ways to find a page give what the intervals say, from every starting position.
+func TestPagesMatchTheIntervals(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -85,8 +85,8 @@ func TestPagesAreWhatTheIntervalsSay(t *testing.T) {
 	}
 }
 
-// fill appends messages to a channel, by numbers of its own: that many draws would exhaust the locks. Nobody
-// else may append meanwhile.
+// fill appends messages to a channel. It chooses the numbers itself, because that many draws would exhaust
+// the lock table. Nobody else may append meanwhile.
 func fill(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 	t.Helper()
 	exec(t, c, `
@@ -111,8 +111,8 @@ func wantWithin(t *testing.T, user string, e events.Heard) {
 	}
 }
 
-// A page is held while its client takes it, so it is bounded by what is said in it, too.
-func TestPagesOfLongTexts(t *testing.T) {
+// A page stays in memory while its client reads it, so its texts are bounded too.
+func TestPagesOfLongTextsAreShort(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, from := create(t, d, "alice")
@@ -138,8 +138,8 @@ func TestPagesOfLongTexts(t *testing.T) {
 	}
 }
 
-// A resume costs what was missed: neither what the log holds from before, nor what others said meanwhile, nor
-// how often the user has come and gone.
+// The cost of a resume depends on what the user missed. It does not depend on older events, on events of
+// other channels, or on how often the user came and went.
 func TestAResumeCostsWhatWasMissed(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -187,7 +187,7 @@ func TestAResumeCostsWhatWasMissed(t *testing.T) {
 	}
 }
 
-// touched counts the blocks that statements of do touch, cached or not.
+// touched counts the blocks, cached or not, that statements of do read.
 func touched(t *testing.T, url string, do func(context.Context, *db.DB) error) (blocks int64) {
 	t.Helper()
 	const count = `
@@ -209,7 +209,7 @@ func touched(t *testing.T, url string, do func(context.Context, *db.DB) error) (
 		if err := do(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
-		d.Close() // a backend that ends has told its statistics
+		d.Close() // a backend reports its statistics before it ends
 		eventually(t, "backends end", func() bool { return column[int64](t, c, others)[0] == 0 })
 		return column[int64](t, c, count)[0]
 	}

@@ -10,26 +10,27 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Retention is how much of the log is kept. What goes are events alone: messages stay, with all that their
-// history, edits and deliveries are decided by.
+// Retention says how much of the event log to keep. Retention removes only events. Messages stay, with
+// everything that decides their history, edits and deliveries.
 type Retention struct {
-	Age    time.Duration // older events go; 0: none goes for its age
-	Events int64         // how many of the newest are kept at most; 0: any number
+	Age    time.Duration // events that are older are removed; 0: no limit
+	Events int64         // how many events to keep at most, the newest ones; 0: no limit
 }
 
-// Retained counts what retention has done on this node.
+// Retained counts the work of retention on this server.
 type Retained struct {
 	Events atomic.Int64 // removed
-	Failed atomic.Int64 // runs that came to an error
+	Failed atomic.Int64 // runs that failed
 }
 
 const (
 	retentionInterval = time.Minute
-	// retentionBatch is as much as a transaction removes in about 10 ms.
+	// retentionBatch is how many events a transaction removes in about 10 ms.
 	retentionBatch = 5000
 )
 
-// RunRetention removes what is not to be kept, until ctx ends. Every node may run it: they take turns.
+// RunRetention removes old events once a minute, until ctx ends. Every server may run it: a lock makes them
+// take turns.
 func (d *DB) RunRetention(ctx context.Context, keep Retention, logger *slog.Logger) {
 	if keep == (Retention{}) {
 		return
@@ -43,7 +44,7 @@ func (d *DB) RunRetention(ctx context.Context, keep Retention, logger *slog.Logg
 			removed, floor, err = d.retain(ctx, keep, now)
 		}
 		if removed > 0 {
-			logger.Info("old events were removed from the log", "events", removed, "floor", floor,
+			logger.Info("retention removed old events", "events", removed, "floor", floor,
 				"duration_ms", time.Since(start).Milliseconds())
 		}
 		if err == nil || ctx.Err() != nil {
@@ -52,21 +53,21 @@ func (d *DB) RunRetention(ctx context.Context, keep Retention, logger *slog.Logg
 		}
 		d.Retained.Failed.Add(1)
 		if !told {
-			logger.Error("old events are not removed and the log grows, trying on; is Postgres up, and may its user delete from events?",
-				"error", err)
+			logger.Error("retention failed and the event log grows; it is tried again in a minute; "+
+				"is Postgres up, and may its user delete from events?", "error", err)
 			told = true
 		}
 	}
 }
 
-// Retain removes what is not to be kept, in batches with pauses in between, and returns how many events it
-// has removed, and the floor: all at or below it are gone. It stops early where another node is at it, and
-// when ctx ends.
+// Retain removes old events, in batches with pauses in between. It returns how many events it removed, and
+// the floor: events at or below it are gone. It stops early if another server is removing events, or if ctx
+// ends.
 func (d *DB) Retain(ctx context.Context, keep Retention) (removed, floor int64, err error) {
 	return d.retain(ctx, keep, nil)
 }
 
-// retain is Retain at a time; nil: now.
+// retain is Retain at a given time; nil means now.
 func (d *DB) retain(ctx context.Context, keep Retention, now *time.Time) (removed, floor int64, err error) {
 	upTo, err := d.expired(ctx, keep, now)
 	for err == nil && floor < upTo && ctx.Err() == nil {
@@ -78,28 +79,28 @@ func (d *DB) retain(ctx context.Context, keep Retention, now *time.Time) (remove
 		}
 		removed += n
 		d.Retained.Events.Add(n)
-		wait(ctx, time.Since(start)) // at least half of the time is the writers'
+		wait(ctx, time.Since(start)) // leaves writers at least half of the time
 	}
 	return removed, floor, sentinel(err)
 }
 
-// A believed time is what retention goes by. Postgres' clock may be wrong by days, above all when a machine
-// has just started, and what is removed does not come back. So the time starts at that of the newest event,
-// and an hour; from there it follows the clock, but a day an hour at most. Where the clock is right that
-// delays retention only after a log was quiet for long.
+// A believed time is the time that retention uses. Postgres' clock may be wrong by days, especially when a
+// machine has just started, and removed events cannot be restored. So the believed time starts one hour after
+// the newest event. From there it follows the clock, but by at most one day per hour. If the clock is right,
+// this delays retention only after the event log was quiet for long.
 type believed struct {
 	time time.Time // by Postgres' clock
-	at   time.Time // by this machine's monotonic one
+	at   time.Time // by this machine's monotonic clock
 	told bool
 }
 
 const (
 	believedAtOnce = time.Hour
 	believedRate   = 24
-	believedLag    = 24 * time.Hour // more is told
+	believedLag    = 24 * time.Hour // a longer lag is logged
 )
 
-// believe moves the believed time on. nil: the log is empty.
+// believe moves the believed time forward. It returns nil if the event log is empty.
 func (d *DB) believe(ctx context.Context, b *believed, logger *slog.Logger) (*time.Time, error) {
 	const query = `SELECT now(), (SELECT e.occurred_at FROM events e ORDER BY e.seq DESC LIMIT 1)`
 	var now time.Time
@@ -113,14 +114,14 @@ func (d *DB) believe(ctx context.Context, b *believed, logger *slog.Logger) (*ti
 	b.follow(now, *newest, time.Now())
 	lag := now.Sub(b.time)
 	if lag > believedLag && !b.told {
-		logger.Warn("by Postgres' clock the newest event is old, so old events are removed slowly; is the clock right?",
-			"clock", now, "newest_event", *newest)
+		logger.Warn("newest event is old by Postgres' clock, so retention removes events slowly; "+
+			"is the clock right?", "clock", now, "newest_event", *newest)
 	}
 	b.told = lag > believedLag
 	return &b.time, nil
 }
 
-// follow is given both clocks, and the time of the newest event.
+// follow moves the believed time by both clocks and the time of the newest event.
 func (b *believed) follow(now, newest, monotonic time.Time) {
 	if b.at.IsZero() {
 		b.time = newest.Add(believedAtOnce)
@@ -133,11 +134,11 @@ func (b *believed) follow(now, newest, monotonic time.Time) {
 	}
 }
 
-// expired is the number up to which nothing is to be kept. It is at or below the horizon: what is undecided
-// has no age.
+// expired returns the number up to which events must be removed. It is at or below the horizon: an undecided
+// number has no age.
 func (d *DB) expired(ctx context.Context, keep Retention, now *time.Time) (upTo int64, err error) {
-	// Clocks jump, the log's order does not: it is young from the first event on that is, and an event of
-	// the future is as old as its neighbours.
+	// Clocks jump, but the order of the event log does not. The event log is young from its first young event
+	// on. An event with a time in the future is as old as its neighbours.
 	const young = `
 		SELECT e.seq FROM events e
 		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq <= $1 AND e.occurred_at BETWEEN coalesce($3, now()) - $2::interval AND now()
@@ -146,7 +147,7 @@ func (d *DB) expired(ctx context.Context, keep Retention, now *time.Time) (upTo 
 		SELECT e.seq FROM events e
 		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq < $1 AND e.occurred_at < coalesce($3, now()) - $2::interval
 		ORDER BY e.seq DESC LIMIT 1`
-	h, err := d.current(ctx, d.conn) // nothing is removed from a log that contradicts itself
+	h, err := d.current(ctx, d.conn) // removes nothing from an event log that contradicts itself
 	if err != nil {
 		return 0, err
 	}
@@ -156,40 +157,46 @@ func (d *DB) expired(ctx context.Context, keep Retention, now *time.Time) (upTo 
 	if keep.Age == 0 {
 		return upTo, nil
 	}
-	firstYoung, lastOld := h.horizon+1, int64(0)
-	if err := d.conn.QueryRow(ctx, young, h.horizon, keep.Age, now).Scan(&firstYoung); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	firstYoung := h.horizon + 1
+	var lastOld int64
+	err = d.conn.QueryRow(ctx, young, h.horizon, keep.Age, now).Scan(&firstYoung)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, err
 	}
-	if err := d.conn.QueryRow(ctx, old, firstYoung, keep.Age, now).Scan(&lastOld); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	err = d.conn.QueryRow(ctx, old, firstYoung, keep.Age, now).Scan(&lastOld)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, err
 	}
 	return max(upTo, lastOld), nil
 }
 
-// removeBatch removes the oldest events up to upTo, and raises the floor in the same transaction: no reader
-// finds a hole without it. The floor is the number of an event, not merely one that was given out: after a
-// crash such a one may be given out again.
+// removeBatch removes the oldest events up to upTo, and raises the floor in the same transaction. So no
+// reader finds a hole above the floor. The floor is the number of an event. A number that was only given out
+// would not do: after a crash it may be given out again.
 func (d *DB) removeBatch(ctx context.Context, upTo int64) (removed, floor int64, err error) {
 	const lock = `SELECT pg_try_advisory_xact_lock($1, 0)`
 	const batch = `
 		SELECT f.seq, (SELECT max(b.seq) FROM (
 			SELECT e.seq FROM events e WHERE e.seq > f.seq AND e.seq <= $1 ORDER BY e.seq LIMIT $2) AS b)
 		FROM log_floor f`
-	const raise, remove = `UPDATE log_floor SET seq = $1`, `DELETE FROM events WHERE seq > $1 AND seq <= $2`
-	err = d.inTx(ctx, d.pool, func(ctx context.Context, q Queries) error {
+	const raise = `UPDATE log_floor SET seq = $1`
+	const remove = `DELETE FROM events WHERE seq > $1 AND seq <= $2`
+	err = d.inTx(ctx, d.pool, func(ctx context.Context, tx Tx) error {
 		var mine bool
-		if err := q.conn.QueryRow(ctx, lock, lockRetention).Scan(&mine); err != nil || !mine {
+		if err := tx.conn.QueryRow(ctx, lock, lockRetention).Scan(&mine); err != nil || !mine {
 			return err
 		}
 		var last *int64
-		if err := q.conn.QueryRow(ctx, batch, upTo, retentionBatch).Scan(&floor, &last); err != nil || last == nil {
+		err := tx.conn.QueryRow(ctx, batch, upTo, retentionBatch).Scan(&floor, &last)
+		if err != nil || last == nil {
 			return err
 		}
-		if _, err := q.conn.Exec(ctx, raise, *last); err != nil {
+		if _, err := tx.conn.Exec(ctx, raise, *last); err != nil {
 			return err
 		}
-		gone, err := q.conn.Exec(ctx, remove, floor, *last)
-		removed, floor = gone.RowsAffected(), *last
+		gone, err := tx.conn.Exec(ctx, remove, floor, *last)
+		removed = gone.RowsAffected()
+		floor = *last
 		return err
 	})
 	return removed, floor, err

@@ -15,7 +15,7 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// A read is what a reader got in one go: everything in (from, to], whether or not its next page had expired.
+// A read is what a reader got: every event in (from, to]. The next page may have expired.
 type read struct {
 	who      string
 	from, to int64
@@ -23,10 +23,10 @@ type read struct {
 	expired  bool
 }
 
-// LOG rule 16 under load: retention runs all the time, close to the log's end, while members of few and of
-// many channels page through what is left from the floor on, and a node tails. Each gets everything, or is told
-// that it cannot be had.
-func TestReadersAmongRetentionLoseNothing(t *testing.T) {
+// Rule 16 under load: retention runs all the time, close to the end of the event log. Members of few and of
+// many channels read pages from the floor on, and a server tails. Each reader gets everything, or an error
+// that says that events are gone.
+func TestReadersLoseNothingDuringRetention(t *testing.T) {
 	t.Parallel()
 	const kept = 40
 	url := dbtest.New(t)
@@ -42,7 +42,7 @@ func TestReadersAmongRetentionLoseNothing(t *testing.T) {
 	var posted []int64
 	var reads []read
 	outcomes := map[string]int{}
-	note := func(r read) { // until each reader was often in time, and often too late
+	note := func(r read) { // until each reader was often in time and often too late
 		mu.Lock()
 		defer mu.Unlock()
 		reads = append(reads, r)
@@ -66,7 +66,7 @@ func TestReadersAmongRetentionLoseNothing(t *testing.T) {
 	}
 	for range 3 {
 		loop(func() error {
-			p, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "hi"))
+			p, err := d.Post(t.Context(), newMessage(channel, "alice", "hi"))
 			mu.Lock()
 			defer mu.Unlock()
 			posted = append(posted, p.Cursor.Seq)
@@ -116,12 +116,12 @@ func TestReadersAmongRetentionLoseNothing(t *testing.T) {
 	t.Logf("%d posted, %d removed, reads: %v", len(posted), removed.Load(), outcomes)
 	for _, who := range []string{"bob", "carol"} {
 		if outcomes[who+", expired true"] == 0 || outcomes[who+", expired false"] == 0 {
-			t.Errorf("%s was never, or always, overtaken: the test has lost its point", who)
+			t.Errorf("retention overtook %s never or always: the test proves nothing", who)
 		}
 	}
 }
 
-// pageThrough reads a user's part of the log from where the floor is now to where the end is then.
+// pageThrough reads a user's part of the event log, from the current floor to the current end.
 func pageThrough(ctx context.Context, d *db.DB, who string, floor func() (int64, error)) (r read, err error) {
 	r.who = who
 	if r.from, err = floor(); err != nil {
@@ -140,7 +140,7 @@ func pageThrough(ctx context.Context, d *db.DB, who string, floor func() (int64,
 	return r, err
 }
 
-// between are those of sorted numbers in (from, to].
+// between returns the numbers of a sorted list that are in (from, to].
 func between(sorted []int64, from, to int64) []int64 {
 	first, found := slices.BinarySearch(sorted, from)
 	if found {

@@ -22,7 +22,7 @@ import (
 
 const day = 24 * time.Hour
 
-// age moves events so far into the past; a negative one into the future.
+// age moves the times of events into the past. A negative age moves them into the future.
 func age(t *testing.T, c *pgx.Conn, by time.Duration, seqs ...int64) {
 	t.Helper()
 	exec(t, c, `UPDATE events SET occurred_at = clock_timestamp() - $1::interval WHERE seq = ANY ($2)`, by, seqs)
@@ -50,7 +50,7 @@ func column[T any](t *testing.T, c *pgx.Conn, query string, args ...any) []T {
 	return out
 }
 
-// posts stores messages of alice's, and returns their numbers.
+// posts stores messages of alice, and returns their numbers.
 func posts(t *testing.T, d *db.DB, channel uuid.UUID, n int) []int64 {
 	t.Helper()
 	var out []int64
@@ -60,7 +60,7 @@ func posts(t *testing.T, d *db.DB, channel uuid.UUID, n int) []int64 {
 	return out
 }
 
-func TestRetentionTakesWhatIsOldAndNothingElse(t *testing.T) {
+func TestRetentionRemovesOldEventsOnly(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -72,7 +72,7 @@ func TestRetentionTakesWhatIsOldAndNothingElse(t *testing.T) {
 		t.Errorf("got %d removed up to %d, want 4 up to %d", removed, floor, said[2])
 	}
 	if diff := cmp.Diff(said[3:], column[int64](t, c, `SELECT seq FROM events ORDER BY seq`)); diff != "" {
-		t.Errorf("the log (-want +got):\n%s", diff)
+		t.Errorf("the event log (-want +got):\n%s", diff)
 	}
 	if _, err := d.Replay(t.Context(), "bob", said[1], said[5]); !errors.Is(err, events.ErrExpired) {
 		t.Errorf("below the floor: got %v, want %v", err, events.ErrExpired)
@@ -102,7 +102,7 @@ func TestRetentionKeepsTheNewest(t *testing.T) {
 		t.Errorf("got %d removed up to %d, want 6 up to %d", removed, floor, said[4])
 	}
 	if removed, _ := retain(t, d, db.Retention{Age: day, Events: 100}); removed != 0 {
-		t.Errorf("got %d removed where there are fewer, want none", removed)
+		t.Errorf("got %d removed although there are fewer, want none", removed)
 	}
 	if got := tail(t, d, said[4]); !slices.Equal(seqs(got.Events), said[5:]) {
 		t.Errorf("got %v, want %v", seqs(got.Events), said[5:])
@@ -112,8 +112,8 @@ func TestRetentionKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// More than a batch, and both bounds at once.
-func TestRetentionGoesOnUntilItIsDone(t *testing.T) {
+// More than one batch, and both bounds at once.
+func TestRetentionRemovesSeveralBatches(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -121,13 +121,13 @@ func TestRetentionGoesOnUntilItIsDone(t *testing.T) {
 	fill(t, c, channel, 12000)
 	exec(t, c, `UPDATE events SET occurred_at = clock_timestamp() - '40 days'::interval`)
 	young := posts(t, d, channel, 3)
-	if removed, floor := retain(t, d, db.Retention{Age: 30 * day, Events: 2}); removed != 12002 || floor != young[0] { // the channel, too
+	if removed, floor := retain(t, d, db.Retention{Age: 30 * day, Events: 2}); removed != 12002 || floor != young[0] { // the event of the channel too
 		t.Errorf("got %d removed up to %d, want 12002 up to %d", removed, floor, young[0])
 	}
 }
 
 // The clock of a machine may be wrong for a while, in either direction.
-func TestRetentionGoesByTheLogsOrderWhereClocksJump(t *testing.T) {
+func TestRetentionFollowsTheLogsOrderIfClocksJump(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		ages []time.Duration
@@ -158,7 +158,7 @@ func TestRetentionGoesByTheLogsOrderWhereClocksJump(t *testing.T) {
 	}
 }
 
-// LOG rule 16: what is undecided is not to be committed below the floor.
+// Rule 16: an undecided number must not commit below the floor.
 func TestRetentionStaysBelowTheHorizon(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -179,8 +179,8 @@ func TestRetentionStaysBelowTheHorizon(t *testing.T) {
 	}
 }
 
-// One node at a time; the others neither wait nor fail.
-func TestNodesTakeTurnsAtRetention(t *testing.T) {
+// Retention runs on one server at a time. The others neither wait nor fail.
+func TestRetentionRunsOnOneServerAtATime(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, other := openURL(t, url), dbtest.Connect(t, url)
@@ -189,7 +189,7 @@ func TestNodesTakeTurnsAtRetention(t *testing.T) {
 	exec(t, other, `BEGIN`)
 	exec(t, other, `SELECT pg_advisory_xact_lock($1, 0)`, 0x46470004)
 	if removed, _ := retain(t, d, db.Retention{Events: 1}); removed != 0 {
-		t.Errorf("while another is at it: got %d removed, want none", removed)
+		t.Errorf("while another server removes events: got %d removed, want none", removed)
 	}
 	exec(t, other, `ROLLBACK`)
 	if removed, _ := retain(t, d, db.Retention{Events: 1}); removed != 3 {
@@ -197,8 +197,9 @@ func TestNodesTakeTurnsAtRetention(t *testing.T) {
 	}
 }
 
-// A run that fails is tried again, and told of once, until one succeeds. The end of the context is no failure.
-func TestRetentionThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
+// A run that fails is tried again, and logged once until a run succeeds. The end of the context is no
+// failure.
+func TestFailedRetentionIsLoggedOnceAndRetried(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	d.Close() // so that nothing in the bubble waits for Postgres
@@ -250,20 +251,20 @@ func TestRetentionStopsBetweenBatches(t *testing.T) {
 	}
 }
 
-func TestNothingIsRemovedWhereAllIsKept(t *testing.T) {
+func TestRetentionIsOffByDefault(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	channel, _ := create(t, d, "alice")
 	posts(t, d, channel, 3)
-	d.RunRetention(t.Context(), db.Retention{}, discard()) // returns, and the test has no end otherwise
+	d.RunRetention(t.Context(), db.Retention{}, discard()) // must return: otherwise the test hangs
 	if removed, _ := retain(t, d, db.Retention{}); removed != 0 {
 		t.Errorf("got %d removed, want none", removed)
 	}
 }
 
-// Postgres' clock is 400 days ahead as the server starts, or else the log was quiet for so long. What is
-// old by the log's own time goes, and the rest is not removed at once.
-func TestRetentionDoesNotTakeAClocksWordForIt(t *testing.T) {
+// Postgres' clock is 400 days ahead when the server starts, or the event log was quiet for that long. Events
+// that are old by the event log's own time are removed. The rest is not removed at once.
+func TestRetentionDoesNotTrustTheClock(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)

@@ -14,11 +14,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// statistics are what the planner may know of the tables that a question reads: nothing, how they are, or what
-// autovacuum saw when it first looked at them. Autovacuum, which would choose one of these at random, is off.
+// statistics are what the planner may know about the tables of a query: nothing, their current state, or what
+// autovacuum saw when it first looked at them. Autovacuum is off, because it would choose one of these at
+// random.
 var statistics = []string{"none", "fresh", "stale"}
 
-// What is asked often reads what it is about, and not all that there ever was, whatever the statistics are.
+// A frequent query reads only the rows that it needs, and not everything that ever existed, whatever the
+// statistics are.
 func TestRowsRead(t *testing.T) {
 	t.Parallel()
 	const many = 3000
@@ -30,21 +32,21 @@ func TestRowsRead(t *testing.T) {
 		{"posts to a large channel", "members", 20 * 100, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
 			channel, _ := create(t, d, members(many)...)
 			return times(20, func(d *db.DB) error {
-				_, err := d.PostMessage(t.Context(), newMessage(channel, "u0", "hi", "u1", "u2"))
+				_, err := d.Post(t.Context(), newMessage(channel, "u0", "hi", "u1", "u2"))
 				return err
 			})
 		}},
 		{"posts to many on duty", "members", 20 * 400, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
 			triage := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.Triage, History: "joined", CreatedBy: "u0"}
-			err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-				_, _, err := q.CreateChannel(ctx, &triage, members(many), members(300))
+			err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				_, _, err := tx.CreateChannel(ctx, &triage, members(many), members(300))
 				return err
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return times(20, func(d *db.DB) error {
-				_, err := d.PostMessage(t.Context(), newMessage(triage.ID, "u0", "hi"))
+				_, err := d.Post(t.Context(), newMessage(triage.ID, "u0", "hi"))
 				return err
 			})
 		}},
@@ -54,8 +56,8 @@ func TestRowsRead(t *testing.T) {
 			p := post(t, d, channel, "alice", "draft")
 			m := p.Message
 			for n := range 100 {
-				err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-					_, err := q.EditMessage(ctx, &m, "alice", fmt.Sprint("draft ", n), false, "")
+				err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+					_, err := tx.EditMessage(ctx, &m, "alice", fmt.Sprint("draft ", n), false, "")
 					return err
 				})
 				if err != nil {
@@ -73,15 +75,16 @@ func TestRowsRead(t *testing.T) {
 		{"the history of a newcomer", "messages", 20 * 50, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
 			channel, _ := create(t, d, "alice")
 			fill(t, c, channel, many)
-			err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-				_, err := q.AddMember(ctx, channel, "bob")
+			err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.AddMember(ctx, channel, "bob")
 				return err
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			p := post(t, d, channel, "alice", "hi, bob")
-			return times(20, func(d *db.DB) error { // the first ones are planned for what is asked, the later ones for all
+			// Postgres plans the first queries for their values, and the later ones for all values.
+			return times(20, func(d *db.DB) error {
 				found, err := historyOf(t.Context(), d, db.History{Channel: channel, User: "bob", Limit: 50})
 				if len(found) != 1 || found[0].ID != p.ID {
 					return fmt.Errorf("got %v and error %w, want what came since", found, err)
@@ -108,11 +111,11 @@ func TestRowsRead(t *testing.T) {
 			reply.ReplyTo = &p.ID
 			return times(20, func(d *db.DB) error {
 				reply.ID = uuid.Must(uuid.NewV7())
-				_, postErr := d.PostMessage(t.Context(), reply)
+				_, postErr := d.Post(t.Context(), reply)
 				reply.ID = uuid.Must(uuid.NewV7())
 				toOld := reply
 				toOld.ReplyTo = &old.ID
-				if _, err := d.PostMessage(t.Context(), toOld); !errors.Is(err, db.ErrRefused) {
+				if _, err := d.Post(t.Context(), toOld); !errors.Is(err, db.ErrRefused) {
 					return fmt.Errorf("a reply to what bob may not see: got %w, want %w", err, db.ErrRefused)
 				}
 				found, channelErr := d.Channel(t.Context(), channel, "bob")
@@ -208,7 +211,7 @@ func TestRowsRead(t *testing.T) {
 			t.Run(tt.name+", "+known+" statistics", func(t *testing.T) {
 				t.Parallel()
 				url := dbtest.New(t)
-				filler := dbtest.Connect(t, url) // what it has read is told when it ends, at the latest
+				filler := dbtest.Connect(t, url) // reports what it has read before it ends
 				noAutovacuum(t, filler)
 				d := openURL(t, url)
 				if known == "stale" {
@@ -273,8 +276,8 @@ func times(n int, ask func(*db.DB) error) func(*db.DB) error {
 	}
 }
 
-// rowsRead counts the rows of a table that were read so far, or whose entries in an index were, once the backends
-// that did so have ended.
+// rowsRead counts the rows of a table, and the entries of its indexes, that were read so far. It waits until
+// the backends that read them have ended.
 func rowsRead(t *testing.T, c *pgx.Conn, table string) int64 {
 	t.Helper()
 	backendsEnd(t, c)
@@ -284,7 +287,8 @@ func rowsRead(t *testing.T, c *pgx.Conn, table string) int64 {
 	return column[int64](t, c, query, table)[0]
 }
 
-// backendsEnd waits until no other backend is at work in the database: each has then told its statistics.
+// backendsEnd waits until no other backend works in the database. A backend reports its statistics before it
+// ends.
 func backendsEnd(t *testing.T, c *pgx.Conn) {
 	t.Helper()
 	const others = `
@@ -293,7 +297,7 @@ func backendsEnd(t *testing.T, c *pgx.Conn) {
 	eventually(t, "backends end", func() bool { return column[int64](t, c, others)[0] == 0 })
 }
 
-// comeAndGo stores so many intervals that are over, by numbers of its own, as fill does.
+// comeAndGo stores a number of past intervals. It chooses the numbers itself, as fill does.
 func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 	t.Helper()
 	exec(t, c, `
@@ -307,14 +311,15 @@ func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 	exec(t, c, `SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
 }
 
-// oftenGone is a channel in which bob came and went 8,000 times after a first message, is now, and said the last one.
+// oftenGone returns a channel in which bob came and went 8,000 times after a first message. He is a member
+// now, and wrote the last message.
 func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, last db.Post) {
 	t.Helper()
 	channel, _ = create(t, d, "alice")
 	old = post(t, d, channel, "alice", "before bob")
 	comeAndGo(t, c, channel, 8000)
-	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-		_, err := q.AddMember(ctx, channel, "bob")
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.AddMember(ctx, channel, "bob")
 		return err
 	})
 	if err != nil {
@@ -323,7 +328,7 @@ func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, las
 	return channel, old, post(t, d, channel, "alice", "hi, bob")
 }
 
-// channelsOf stores so many channels of one member.
+// channelsOf stores a number of channels of one member.
 func channelsOf(t *testing.T, c *pgx.Conn, member string, private bool, n int) {
 	t.Helper()
 	exec(t, c, `

@@ -17,11 +17,13 @@ func key(user, route, name string) db.RequestKey {
 	return db.RequestKey{User: user, Route: route, Key: name, BodyHash: []byte("hash")}
 }
 
-// recall asks for a key in a transaction of its own, and does something while it holds it.
-func recall(t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile func()) (a *db.Answer, err error) {
+// recall recalls a key in a transaction of its own, and runs a function while it holds the key.
+func recall(
+	t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile func(),
+) (a *db.Answer, err error) {
 	t.Helper()
-	err = d.InTx(t.Context(), func(ctx context.Context, q db.Queries) (err error) {
-		if a, err = q.Recall(ctx, k); err != nil {
+	err = d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+		if a, err = tx.Recall(ctx, k); err != nil {
 			return err
 		}
 		if meanwhile != nil {
@@ -30,12 +32,12 @@ func recall(t *testing.T, d *db.DB, k db.RequestKey, remember string, meanwhile 
 		if remember == "" {
 			return nil
 		}
-		return q.Remember(ctx, k, db.Answer{Status: 201, Body: []byte(remember)})
+		return tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte(remember)})
 	})
 	return a, err
 }
 
-func TestAKeyInFlight(t *testing.T) {
+func TestARequestInFlightRefusesTheSameKey(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	k, other := key("ann", "POST /x", "k"), key("ann", "POST /x", "k")
@@ -60,16 +62,16 @@ func TestAKeyInFlight(t *testing.T) {
 	}
 }
 
-// What fails takes its key with it.
-func TestAKeyOfWhatFailed(t *testing.T) {
+// A transaction that fails does not keep its key.
+func TestAFailedRequestDoesNotKeepItsKey(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	k, failed := key("ann", "POST /x", "k"), errors.New("it failed")
-	err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-		if _, err := q.Recall(ctx, k); err != nil {
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		if _, err := tx.Recall(ctx, k); err != nil {
 			return err
 		}
-		if err := q.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("never")}); err != nil {
+		if err := tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("never")}); err != nil {
 			return err
 		}
 		return failed
@@ -82,8 +84,8 @@ func TestAKeyOfWhatFailed(t *testing.T) {
 	}
 }
 
-// The sweeper takes all that is old, however much it is, and nothing else.
-func TestTheSweeper(t *testing.T) {
+// The sweeper deletes everything that is old, however much it is, and nothing else.
+func TestTheSweeperDeletesOldKeysOnly(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)

@@ -2,7 +2,6 @@ package db_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -12,9 +11,9 @@ import (
 	"fabric-guild/events"
 )
 
-// What the environment tells other programs does not reach the server's connections. Not parallel: the
-// environment is shared.
-func TestTheEnvironmentOfOtherPrograms(t *testing.T) {
+// Environment variables for other programs do not reach the server's connections. The test is not parallel,
+// because the environment is shared.
+func TestTheEnvironmentDoesNotReachConnections(t *testing.T) {
 	url := dbtest.New(t)
 	t.Setenv("PGTARGETSESSIONATTRS", "read-only")
 	t.Setenv("PGOPTIONS", "-c default_transaction_isolation=serializable -c search_path=nowhere")
@@ -25,8 +24,8 @@ func TestTheEnvironmentOfOtherPrograms(t *testing.T) {
 	}
 }
 
-// Nor do the defaults of a role or a database.
-func TestDefaultsOfTheDatabase(t *testing.T) {
+// The defaults of a role or a database do not reach the server's connections.
+func TestDefaultsOfTheDatabaseDoNotReachConnections(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	c := dbtest.Connect(t, url)
@@ -35,7 +34,7 @@ func TestDefaultsOfTheDatabase(t *testing.T) {
 	d := works(t, url)
 	exec(t, c, `CREATE SCHEMA other`)
 	exec(t, c, `ALTER DATABASE `+name+` SET search_path = other`)
-	channel, _ := create(t, d, "alice") // goes on, also over new connections
+	channel, _ := create(t, d, "alice") // still works, over new connections too
 	for range 100 {
 		post(t, d, channel, "alice", "hi")
 	}
@@ -58,7 +57,7 @@ func TestDefaultsOfTheDatabase(t *testing.T) {
 	}
 }
 
-// works opens the database, posts, and reads what was posted.
+// works opens the database, posts, and reads the post.
 func works(t *testing.T, url string) *db.DB {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -80,9 +79,9 @@ func works(t *testing.T, url string) *db.DB {
 	return d
 }
 
-// Whatever appends ends by itself, and no plan that is made once has parallel workers. A trigger sees the
-// settings.
-func TestSettingsOfWhatAppends(t *testing.T) {
+// Every transaction that appends ends by itself, and no generic plan has parallel workers. A trigger records
+// the settings.
+func TestSettingsOfTransactionsThatAppend(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	c := dbtest.Connect(t, url)
@@ -105,12 +104,16 @@ func TestSettingsOfWhatAppends(t *testing.T) {
 	}
 	for what, do := range map[string]func() error{
 		"a post": func() error {
-			_, err := d.PostMessage(t.Context(), newMessage(channel, "alice", "hi"))
+			_, err := d.Post(t.Context(), newMessage(channel, "alice", "hi"))
 			return err
 		},
 		"a change": func() error {
-			return d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-				return errors.Join(q.LockChannel(ctx, channel), second(q.RenameChannel(ctx, channel, "alice", "new")))
+			return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				if err := tx.LockChannel(ctx, channel); err != nil {
+					return err
+				}
+				_, err := tx.RenameChannel(ctx, channel, "alice", "new")
+				return err
 			})
 		},
 	} {
@@ -124,5 +127,3 @@ func TestSettingsOfWhatAppends(t *testing.T) {
 		}
 	}
 }
-
-func second(_ events.Cursor, err error) error { return err }

@@ -9,8 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ChannelIDs returns the ids of the channels that user was in as of asOf, a position at or below the horizon, in their
-// order. Memberships as of a position never change, so ChannelsAsOf may read the channels afterwards, in parts.
+// ChannelIDs returns the ids of the channels that user was in as of asOf, in order. asOf must be at or below
+// the horizon. Memberships as of such a number never change. So ChannelsAsOf may read the channels
+// afterwards, in parts.
 func (q Queries) ChannelIDs(ctx context.Context, user string, asOf int64) ([]uuid.UUID, error) {
 	const query = `
 		SELECT i.channel_id FROM members i WHERE i.user_id = $1 AND i.left_seq IS NULL AND i.joined_seq <= $2
@@ -25,8 +26,8 @@ func (q Queries) ChannelIDs(ctx context.Context, user string, asOf int64) ([]uui
 	return ids, sentinel(err)
 }
 
-// ChannelsAsOf returns those of ids that were not archived as of asOf and are in guilds (nil: any), in their order.
-// Their names may be newer than that.
+// ChannelsAsOf returns the channels of ids that were not archived as of asOf and are in guilds (nil: any), in
+// order. Their names may be newer than asOf.
 func (q Queries) ChannelsAsOf(
 	ctx context.Context, ids []uuid.UUID, guilds []string, asOf int64,
 ) ([]events.Channel, error) {

@@ -9,8 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// NextAfter returns the member whose turn comes after user's: the next in join order, after the last the
-// first; user, if there is nobody else; and "" in a channel without members. The channel is locked.
+// NextAfter returns the member whose turn comes after user's: the next member in join order, and after the
+// last member the first. It returns user if there is no other member, and "" in a channel without members.
+// The answer holds only as long as the caller holds the channel's lock.
 func (q Queries) NextAfter(ctx context.Context, channel uuid.UUID, user string) (next string, err error) {
 	const query = `
 		SELECT coalesce(
@@ -26,8 +27,10 @@ func (q Queries) NextAfter(ctx context.Context, channel uuid.UUID, user string) 
 	return next, err
 }
 
-// FirstMember returns the first of users, in their order, who is a member and not except; "" if none is.
-func (q Queries) FirstMember(ctx context.Context, channel uuid.UUID, users []string, except string) (first string, err error) {
+// FirstMember returns the first of users who is a member and is not except. It returns "" if there is none.
+func (q Queries) FirstMember(
+	ctx context.Context, channel uuid.UUID, users []string, except string,
+) (first string, err error) {
 	const query = `
 		SELECT u.id FROM unnest($2::text[]) WITH ORDINALITY AS u (id, position)
 		JOIN members m ON m.channel_id = $1 AND m.user_id = u.id AND m.left_seq IS NULL
@@ -39,14 +42,15 @@ func (q Queries) FirstMember(ctx context.Context, channel uuid.UUID, users []str
 	return first, err
 }
 
-// SetTurn stores whose turn it is in a channel that is locked; "" is nobody's.
-func (q Queries) SetTurn(ctx context.Context, channel uuid.UUID, holder string, paused bool) error {
+// SetTurn stores whose turn it is in a channel; "" means nobody's. The caller must hold the channel
+// exclusively.
+func (tx Tx) SetTurn(ctx context.Context, channel uuid.UUID, holder string, paused bool) error {
 	const update = `UPDATE channels SET turn_user_id = $2, turn_paused = $3 WHERE id = $1`
-	_, err := q.conn.Exec(ctx, update, channel, optional(holder), paused)
+	_, err := tx.conn.Exec(ctx, update, channel, optional(holder), paused)
 	return err
 }
 
-// TellTurn appends that the turn is holder's now, and why.
-func (q Queries) TellTurn(ctx context.Context, channel uuid.UUID, holder, reason string) (events.Cursor, error) {
-	return q.appendEvent(ctx, events.TurnChanged, channel, holder, reason)
+// TellTurn appends the event that the turn is holder's now, and why.
+func (tx Tx) TellTurn(ctx context.Context, channel uuid.UUID, holder, reason string) (events.Cursor, error) {
+	return tx.appendEvent(ctx, events.TurnChanged, channel, holder, reason)
 }

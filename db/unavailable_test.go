@@ -9,8 +9,8 @@ import (
 	"fabric-guild/db/dbtest"
 )
 
-// A database that does not let us in is unavailable, whatever it says why; and the error says what to do.
-func TestADatabaseThatLetsNobodyInIsUnavailable(t *testing.T) {
+// A database that refuses connections is unavailable, for whatever reason, and the error says what to do.
+func TestADatabaseThatRefusesConnectionsIsUnavailable(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)
@@ -20,7 +20,7 @@ func TestADatabaseThatLetsNobodyInIsUnavailable(t *testing.T) {
 		PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
 	END $$`)
 	var err error
-	for range 3 { // those that were ended are found out first
+	for range 3 { // connections that were ended are detected first
 		_, err = d.Head(t.Context())
 	}
 	if !errors.Is(err, db.ErrUnavailable) || !strings.Contains(err.Error(), "(SQLSTATE 42501)") || !strings.Contains(err.Error(), "its own log says more") {

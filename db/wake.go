@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// WakeList returns who is on a channel's wake list, members or not.
+// WakeList returns the users on a channel's current wake list, members or not.
 func (q Queries) WakeList(ctx context.Context, channel uuid.UUID) ([]string, error) {
 	const query = `
 		SELECT w.user_ids FROM wake_lists w JOIN channels c ON c.id = w.channel_id AND c.wake_version = w.version
@@ -24,7 +24,7 @@ func (q Queries) WakeList(ctx context.Context, channel uuid.UUID) ([]string, err
 	return users, sentinel(err)
 }
 
-// WakeListAt is a channel's wake list of an earlier version, sorted; 0 is the one before the first.
+// WakeListAt returns a version of a channel's wake list, sorted. Version 0 is empty.
 func (q Queries) WakeListAt(ctx context.Context, channel uuid.UUID, version int) ([]string, error) {
 	const query = `
 		SELECT u.id FROM wake_lists w, unnest(w.user_ids) AS u (id)
@@ -37,30 +37,34 @@ func (q Queries) WakeListAt(ctx context.Context, channel uuid.UUID, version int)
 	return users, sentinel(err)
 }
 
-// TakeOffWakeList gives a channel that is locked a wake list without user, if they are on it.
-func (q Queries) TakeOffWakeList(ctx context.Context, channel uuid.UUID, user string) error {
-	users, err := q.WakeList(ctx, channel)
+// TakeOffWakeList removes user from a channel's wake list, if user is on it. The caller must hold the channel
+// exclusively.
+func (tx Tx) TakeOffWakeList(ctx context.Context, channel uuid.UUID, user string) error {
+	users, err := tx.WakeList(ctx, channel)
 	if err != nil {
 		return err
 	}
 	if i := slices.Index(users, user); i >= 0 {
-		return q.newWakeList(ctx, channel, slices.Delete(users, i, i+1))
+		return tx.newWakeList(ctx, channel, slices.Delete(users, i, i+1))
 	}
 	return nil
 }
 
-// SetWakeList gives a channel that is locked a new wake list, and tells of it as an update of the channel.
-// Messages that were posted before keep the list that they were decided by.
-func (q Queries) SetWakeList(ctx context.Context, channel uuid.UUID, by string, users []string) (events.Cursor, error) {
-	if err := q.newWakeList(ctx, channel, users); err != nil {
+// SetWakeList gives a channel a new wake list, and appends an update of the channel. The caller must hold the
+// channel exclusively. Messages that were posted before keep the list that decided them.
+func (tx Tx) SetWakeList(
+	ctx context.Context, channel uuid.UUID, by string, users []string,
+) (events.Cursor, error) {
+	if err := tx.newWakeList(ctx, channel, users); err != nil {
 		return events.Cursor{}, err
 	}
-	return q.appendEvent(ctx, events.ChannelUpdated, channel, by, "")
+	return tx.appendEvent(ctx, events.ChannelUpdated, channel, by, "")
 }
 
-// newWakeList takes the place of a list that no message was decided by, so there are no more lists than
-// messages: versions only rise, and the latest message has the greatest that was used.
-func (q Queries) newWakeList(ctx context.Context, channel uuid.UUID, users []string) error {
+// newWakeList stores the next version of a wake list. It removes the previous version if that decided no
+// message. So there are no more lists than messages: versions only rise, and the latest message has the
+// greatest version that was used.
+func (tx Tx) newWakeList(ctx context.Context, channel uuid.UUID, users []string) error {
 	const query = `
 		WITH c AS (
 			UPDATE channels SET wake_version = wake_version + 1 WHERE id = $1 RETURNING wake_version
@@ -69,12 +73,12 @@ func (q Queries) newWakeList(ctx context.Context, channel uuid.UUID, users []str
 				AND w.version > coalesce((SELECT m.wake_version FROM messages m WHERE m.channel_id = $1 ORDER BY m.seq DESC LIMIT 1), 0)
 		)
 		INSERT INTO wake_lists (channel_id, version, user_ids) SELECT $1, wake_version, $2 FROM c`
-	_, err := q.conn.Exec(ctx, query, channel, users)
+	_, err := tx.conn.Exec(ctx, query, channel, users)
 	return err
 }
 
-// A wakeKey names a wake list. It never changes within an epoch; a copy of the database that lacked it
-// gives its version to another one.
+// A wakeKey names a version of a wake list. The version never changes within an epoch. A copy of the database
+// that lacks the version may give its number to another list.
 type wakeKey struct {
 	epoch   int64
 	channel uuid.UUID
@@ -83,11 +87,12 @@ type wakeKey struct {
 
 type wakeLists map[wakeKey][]string
 
-// wakeListsKept bounds how many lists a node remembers.
+// wakeListsKept is how many lists a server caches.
 const wakeListsKept = 1000
 
-// wakeListsOf are the lists that messages among rows, which were read in an epoch, were decided by, sorted:
-// each is read once, and shared by all events that need it. In another epoch than that it returns an error.
+// wakeListsOf returns the wake lists that decided the messages among rows, sorted. The rows were read in an
+// epoch. Each list is read once, and shared by all events that need it. If the epoch has changed, wakeListsOf
+// returns an error.
 func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*eventRow) (wakeLists, error) {
 	const query = `
 		SELECT log_epoch(), k.channel_id, k.version, ARRAY(SELECT u FROM unnest(w.user_ids) AS u ORDER BY u COLLATE "C")
@@ -98,13 +103,15 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*ev
 	var versions []int
 	d.mu.Lock()
 	for _, r := range rows {
-		k := wakeKey{epoch, r.ChannelID, r.WakeVersion}
-		if _, seen := found[k]; seen || r.WakeVersion == 0 {
+		k := wakeKey{epoch, r.ChannelID, value(r.WakeVersion)}
+		if _, seen := found[k]; seen || k.version == 0 {
 			continue
 		}
 		list, known := d.wake[k]
-		if found[k] = list; !known {
-			channels, versions = append(channels, k.channel), append(versions, k.version)
+		found[k] = list
+		if !known {
+			channels = append(channels, k.channel)
+			versions = append(versions, k.version)
 		}
 	}
 	d.mu.Unlock()
@@ -126,7 +133,7 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*ev
 		return nil
 	})
 	maps.Copy(found, fresh)
-	d.mu.Lock() // only now: others are not to wait for the network
+	d.mu.Lock() // not during the query: others must not wait for the network
 	defer d.mu.Unlock()
 	if len(d.wake)+len(fresh) > wakeListsKept {
 		clear(d.wake)
@@ -135,7 +142,7 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*ev
 	return found, sentinel(err)
 }
 
-// Strangers are those of users who are not members of a channel.
+// Strangers returns the users who are not members of a channel.
 func (q Queries) Strangers(ctx context.Context, channel uuid.UUID, users []string) ([]string, error) {
 	const query = `
 		SELECT u.id FROM unnest($2::text[]) AS u (id)

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A list that was replaced before anything was posted is gone; one that decided a message stays.
-func TestWakeListsThatWereNeverUsedAreNotKept(t *testing.T) {
+// A list that was replaced before any post is deleted. A list that decided a message stays.
+func TestUnusedWakeListsAreDeleted(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -20,11 +20,11 @@ func TestWakeListsThatWereNeverUsedAreNotKept(t *testing.T) {
 	exec(t, c, `UPDATE channels SET x_type = 'custom' WHERE id = $1`, channel)
 	set := func(users ...string) {
 		t.Helper()
-		err := d.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-			if err := q.LockChannel(ctx, channel); err != nil {
+		err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			if err := tx.LockChannel(ctx, channel); err != nil {
 				return err
 			}
-			_, err := q.SetWakeList(ctx, channel, "alice", users)
+			_, err := tx.SetWakeList(ctx, channel, "alice", users)
 			return err
 		})
 		if err != nil {

@@ -14,11 +14,12 @@ import (
 
 // Errors of the wake queue.
 var (
-	// ErrWakeLost says that no wake of the user has this id: somebody else has claimed it since, or it has ended.
+	// ErrWakeLost says that no wake of the user has this id: another worker has claimed it since, or it has
+	// ended.
 	ErrWakeLost = errors.New("the wake is lost")
-	// ErrLeaseLimit says that a lease has lasted as long as it may.
+	// ErrLeaseLimit says that a lease has lasted for the maximum time.
 	ErrLeaseLimit = errors.New("the lease has reached its limit")
-	// ErrNothingToStop says that nobody works on a wake of this user in this channel.
+	// ErrNothingToStop says that no worker of this user has a live lease in this channel.
 	ErrNothingToStop = errors.New("nothing to stop")
 )
 
@@ -28,27 +29,27 @@ const (
 	maxTries     = `24 hours` // after the first counted attempt a wake is dead
 	leaseLimit   = `1 hour`   // after the claim no extension is granted
 	fullWidth    = 100        // messages that an attempt may hand out
-	wakeBytes    = 1 << 20    // text of the messages of one wake
-	scanNumbers  = 2000       // numbers of the event log in one page of a scan
-	scanPages    = 10         // pages of one claim
+	wakeBytes    = 1 << 20    // maximum text of the messages of one wake
+	scanNumbers  = 2000       // numbers of the event log per page of a scan
+	scanPages    = 10         // pages per claim
 	scanTime     = time.Second
-	scanDistance = 40 // numbers per channel from which on a scan goes channel by channel
-	choices      = 50 // rows that a claim looks at in one transaction
+	scanDistance = 40 // with more numbers per channel, a scan reads channel by channel
+	choices      = 50 // rows that a claim tries in one transaction
 	factsPage    = 500
-	dueSoon      = `60 seconds` // a row that waits for longer goes before higher priorities
+	dueSoon      = `60 seconds` // a row that was due for longer comes before higher priorities
 )
 
-// WakeErrorLength bounds the error of a nack and the note of an ack, in characters.
+// WakeErrorLength is the maximum length of the error of a nack and the note of an ack, in characters.
 const WakeErrorLength = 500
 
-// priorities order wakes by their strongest reason. A reason that wakes nobody has none.
+// priorities orders wakes by their strongest reason. A reason that wakes nobody has no priority.
 var priorities = map[events.Reason]int16{
 	events.Everyone: 1, events.WakeList: 2, events.OnDuty: 3, events.Turn: 4, events.Mention: 5, events.Direct: 6,
 }
 
 const (
 	priorityDirect = 6
-	priorityOnDuty = 3 // from here on maxAge does not apply
+	priorityOnDuty = 3 // from this priority on, maxAge does not apply
 )
 
 // reasonOf is the inverse of priorities.
@@ -61,7 +62,7 @@ func reasonOf(priority int16) events.Reason {
 	return events.Everyone
 }
 
-// A wakeRow is a row of wakes with its channel, locked.
+// A wakeRow is a locked row of wakes, with its channel.
 type wakeRow struct {
 	UserID       string
 	ChannelID    uuid.UUID
@@ -85,7 +86,7 @@ const selectWake = `
 		w.claimed_upto, w.stopped_by, w.error, c.guild_id, c.name, c.x_type
 	FROM wakes w JOIN channels c ON c.id = w.channel_id`
 
-// A wakeFact is a message as far as the queue needs it to decide: no text.
+// A wakeFact is what the queue needs of a message to decide. It has no text.
 type wakeFact struct {
 	ChannelID      uuid.UUID
 	XType          events.XType
@@ -98,10 +99,10 @@ type wakeFact struct {
 	OnList         bool // the user is on the wake list that the message recorded
 	CreatedAt      events.Time
 	Bytes          int
-	Human          bool // its author has no queue
+	Human          bool // the author has no queue
 }
 
-// selectFacts selects wakeFacts of messages m in channels c for the user $1.
+// selectFacts selects the wakeFacts of messages m in channels c for the user $1.
 const selectFacts = `
 	SELECT m.channel_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids, m.turn_user_id, m.two_state,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
@@ -109,12 +110,12 @@ const selectFacts = `
 		m.created_at, octet_length(m.content) AS bytes,
 		NOT EXISTS (SELECT FROM wake_consumers a WHERE a.user_id = m.author_user_id) AS human`
 
-// wakes returns the priority of a message for a user; 0 if it does not wake them. Streams decide by the same
-// function, events.Facts.Decide.
+// wakes returns the priority of a message for a user, 0 if the message does not wake the user. Streams decide
+// with the same function, events.Facts.Decide.
 func (f *wakeFact) wakes(user string) int16 {
 	facts := events.Facts{
-		XType: f.XType, Author: f.AuthorUserID, Mentioned: slices.Sorted(slices.Values(f.MentionUserIDs)), Turn: value(f.TurnUserID),
-		TwoState: f.TwoState,
+		XType: f.XType, Author: f.AuthorUserID, Mentioned: slices.Sorted(slices.Values(f.MentionUserIDs)),
+		Turn: value(f.TurnUserID), TwoState: f.TwoState,
 	}
 	if f.OnList {
 		facts.WakeList = []string{user}
@@ -126,10 +127,12 @@ func (f *wakeFact) wakes(user string) int16 {
 	return priorities[reason]
 }
 
-// owed calls each for the messages of a channel in [from, upTo] that wake the user and are owed: not deleted,
-// in a channel that is not archived, in the interval that is open now. It stops when each returns false.
-// After leaving and rejoining, what came before is no longer owed.
-func (q Queries) owed(ctx context.Context, user string, channel uuid.UUID, from, upTo int64, each func(*wakeFact, int16) bool) error {
+// owed calls each for the messages of a channel in [from, upTo] that wake the user and are owed. It stops if
+// each returns false. A message is owed if it is not deleted, its channel is not archived, and it belongs to
+// the user's current interval. After a leave and a return, earlier messages are no longer owed.
+func (q Queries) owed(
+	ctx context.Context, user string, channel uuid.UUID, from, upTo int64, each func(*wakeFact, int16) bool,
+) error {
 	const query = selectFacts + `
 		FROM channels c
 		JOIN members i ON i.channel_id = c.id AND i.user_id = $1 AND i.left_seq IS NULL

@@ -14,12 +14,12 @@ import (
 // A WakeClaim asks for work.
 type WakeClaim struct {
 	User     string
-	Guilds   []string    // those that the user's token is for; nil: all
+	Guilds   []string    // guilds that the user's token allows; nil: all
 	Channels []uuid.UUID // empty: all
 	Lease    time.Duration
 	Limit    int
 	MaxAge   time.Duration // 0: none
-	Since    int64         // where a queue begins that this claim creates
+	Since    int64         // where the queue begins, if this claim creates it
 	At       events.Cursor // this server's position, read before the claim
 	Worker   string        // empty: no takeover
 	Instance string
@@ -33,19 +33,19 @@ type Wake struct {
 	Attempt    int
 	LeaseUntil events.Time
 	Lease      time.Duration
-	More       bool    // others are left in this channel
+	More       bool    // more messages are left in this channel
 	Messages   []int64 // the numbers of the messages, oldest first
-	Expired    bool    // a lease of it has ended without an answer
+	Expired    bool    // an earlier lease ended without an answer
 	Scanned    int64   // the position up to which the queue was scanned
 }
 
-// A Claimed is the answer to a claim.
+// A Claimed is the result of a claim.
 type Claimed struct {
 	Wake     *Wake
-	Again    bool          // there is more to look at: claim again at once
-	Next     time.Duration // when a pause or a lease ends, if that is what comes next; 0: nothing is waiting
-	TookOver bool          // leases of other instances have ended
-	// Dead are rows that will not be handed out again. The caller buries them after the claim.
+	Again    bool          // the claim stopped early: claim again at once
+	Next     time.Duration // when the next pause or lease ends; 0: there is none
+	TookOver bool          // the claim ended leases of other instances
+	// Dead are rows that are never handed out again. The caller must bury them after the claim.
 	Dead []WakePart
 }
 
@@ -56,21 +56,21 @@ type WakePart struct {
 	Part    uuid.UUID
 }
 
-// Claim hands out the next wake of a user, for as long as the lease lasts by Postgres' clock. It takes no lock of a
-// channel and appends nothing. At most one claim of a user should call it at a time on one server: others would
-// wait for the same row, each with a connection.
+// Claim hands out the next wake of a user. The lease lasts by Postgres' clock. Claim takes no channel lock
+// and appends nothing. It returns within about a second, with or without a wake. At most one claim of a user
+// should call it at a time on one server: others would wait for the same row, each with a connection.
 func (d *DB) Claim(ctx context.Context, c WakeClaim) (Claimed, error) {
 	end := time.Now().Add(scanTime)
 	for page := 1; ; page++ {
 		last := page == scanPages || time.Now().After(end)
 		var a Claimed
 		var done bool
-		err := d.inQueue(ctx, func(ctx context.Context, q Queries) (err error) {
-			a, done, err = q.claim(ctx, c, last)
+		err := d.inQueue(ctx, func(ctx context.Context, tx Tx) (err error) {
+			a, done, err = tx.claim(ctx, c, last)
 			return err
 		})
 		if errors.Is(err, errEpochMoved) {
-			return Claimed{Next: replayRetry}, nil // the tailer is about to move to the new epoch
+			return Claimed{Next: replayRetry}, nil // the tailer will enter the new epoch soon
 		}
 		if err != nil || done {
 			return a, err
@@ -78,11 +78,11 @@ func (d *DB) Claim(ctx context.Context, c WakeClaim) (Claimed, error) {
 	}
 }
 
-// replayRetry is how soon a claim looks again while the tailer has yet to enter a new epoch.
+// replayRetry is how soon a claim should try again if the tailer has not entered a new epoch yet.
 const replayRetry = 500 * time.Millisecond
 
-// inQueue is InTx for a change of the queue alone: it appends nothing, so it does not ring the doorbell.
-func (d *DB) inQueue(ctx context.Context, do func(context.Context, Queries) error) error {
+// inQueue is InTx for a change of the queue alone. It appends nothing, so it does not ring the doorbell.
+func (d *DB) inQueue(ctx context.Context, do func(context.Context, Tx) error) error {
 	release, err := d.place(ctx)
 	if err != nil {
 		return err
@@ -91,39 +91,40 @@ func (d *DB) inQueue(ctx context.Context, do func(context.Context, Queries) erro
 	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })
 }
 
-// claim is one transaction of a claim: a page of the scan, and once that is through, or on the last page, a
-// choice. All of it is under the lock of the consumer.
-func (q Queries) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, done bool, err error) {
-	queue, err := q.lockConsumer(ctx, c.User, c.At, &c.Since)
+// claim runs one transaction of Claim: a page of the scan, and a choice if the scan is complete or if this is
+// the last page. All of it holds the lock of the consumer.
+func (tx Tx) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, done bool, err error) {
+	queue, err := tx.lockConsumer(ctx, c.User, c.At, &c.Since)
 	if err != nil {
 		return a, false, err
 	}
-	if !queue.created { // otherwise a crash could let the queue begin later, and skip messages
-		if err := q.unsynced(ctx); err != nil {
+	if !queue.created { // a crash must not undo the creation: the queue would begin later and skip messages
+		if err := tx.unsynced(ctx); err != nil {
 			return a, false, err
 		}
 	}
-	if a.TookOver, err = q.takeOver(ctx, c); err != nil {
+	if a.TookOver, err = tx.takeOver(ctx, c); err != nil {
 		return a, false, err
 	}
-	scanned, err := q.scanPage(ctx, &queue, c.At)
+	scanned, err := tx.scanPage(ctx, &queue, c.At)
 	if err != nil || !scanned && !last {
 		return a, false, err
 	}
 	a.Again = !scanned
 	for range choices {
-		row, err := q.choose(ctx, c)
+		row, err := tx.choose(ctx, c)
 		if errors.Is(err, ErrNotFound) {
-			a.Dead, a.Next, err = q.waiting(ctx, c)
+			a.Dead, a.Next, err = tx.waiting(ctx, c)
 			return a, true, err
 		}
 		if err != nil {
 			return a, false, err
 		}
-		if a.Wake, err = q.lease(ctx, c, row); err != nil || a.Wake != nil {
-			if a.Wake != nil {
-				a.Wake.Scanned = queue.scannedSeq
-			}
+		a.Wake, err = tx.lease(ctx, c, row)
+		if a.Wake != nil {
+			a.Wake.Scanned = queue.scannedSeq
+		}
+		if err != nil || a.Wake != nil {
 			return a, true, err
 		}
 	}
@@ -131,10 +132,10 @@ func (q Queries) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, 
 	return a, true, nil
 }
 
-// takeOver ends the leases of a worker's other instances at the first claim of an instance: a program that was
-// restarted does not wait for its own leases. Wake ids stay, so a reply of the old instance counts until somebody
-// claims the wake.
-func (q Queries) takeOver(ctx context.Context, c WakeClaim) (took bool, err error) {
+// takeOver ends the leases of a worker's other instances at the first claim of an instance. So a restarted
+// program does not wait for its own leases. Wake ids stay valid: a reply of the old instance counts until
+// another worker claims the wake.
+func (tx Tx) takeOver(ctx context.Context, c WakeClaim) (took bool, err error) {
 	const touch = `UPDATE wake_consumers SET claimed_at = clock_timestamp() WHERE user_id = $1`
 	const seen = `
 		INSERT INTO wake_workers (user_id, worker, instance) VALUES ($1, $2, $3)
@@ -144,21 +145,21 @@ func (q Queries) takeOver(ctx context.Context, c WakeClaim) (took bool, err erro
 		UPDATE wakes SET lease_until = clock_timestamp()
 		WHERE user_id = $1 AND worker = $2 AND instance <> $3 AND lease_until > clock_timestamp()
 			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))`
-	if _, err := q.conn.Exec(ctx, touch, c.User); err != nil || c.Worker == "" {
+	if _, err := tx.conn.Exec(ctx, touch, c.User); err != nil || c.Worker == "" {
 		return false, err
 	}
 	var first bool
-	if err := q.conn.QueryRow(ctx, seen, c.User, c.Worker, c.Instance).Scan(&first); err != nil || !first {
+	if err := tx.conn.QueryRow(ctx, seen, c.User, c.Worker, c.Instance).Scan(&first); err != nil || !first {
 		return false, err
 	}
-	tag, err := q.conn.Exec(ctx, end, c.User, c.Worker, c.Instance, c.Guilds)
+	tag, err := tx.conn.Exec(ctx, end, c.User, c.Worker, c.Instance, c.Guilds)
 	return tag.RowsAffected() > 0, err
 }
 
-// choose locks the row to hand out. All conditions are in one statement: what another transaction changes
-// meanwhile is checked again by Postgres once the row is locked. Order: direct messages; what has been due for a
-// minute, oldest first; priority, a retried part first; age.
-func (q Queries) choose(ctx context.Context, c WakeClaim) (*wakeRow, error) {
+// choose locks the row to hand out. All conditions are in one statement: if another transaction changes the
+// row meanwhile, Postgres checks them again once the row is locked. The order is: direct messages; rows that
+// have been due for a minute, oldest first; priority, a retried part first; age.
+func (tx Tx) choose(ctx context.Context, c WakeClaim) (*wakeRow, error) {
 	const query = selectWake + `
 		CROSS JOIN LATERAL (SELECT greatest(w.first_at, w.not_before, w.lease_until) AS at) due
 		WHERE w.user_id = $1
@@ -172,7 +173,8 @@ func (q Queries) choose(ctx context.Context, c WakeClaim) (*wakeRow, error) {
 			CASE WHEN due.at < clock_timestamp() - $7::interval THEN due.at END,
 			w.priority DESC, w.part <> '00000000-0000-0000-0000-000000000000' DESC, w.first_seq
 		LIMIT 1 FOR UPDATE OF w`
-	rows, err := q.conn.Query(ctx, query, c.User, c.Guilds, orEmpty(c.Channels), maxAttempts, maxTries, priorityDirect, dueSoon)
+	rows, err := tx.conn.Query(ctx, query,
+		c.User, c.Guilds, orEmpty(c.Channels), maxAttempts, maxTries, priorityDirect, dueSoon)
 	if err != nil {
 		return nil, err
 	}
@@ -187,9 +189,9 @@ func orEmpty[T any](s []T) []T {
 	return s
 }
 
-// waiting returns the rows that will not be handed out again, and how long it takes until the next pause or
-// lease ends. The duration is Postgres', so clocks do not matter.
-func (q Queries) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, next time.Duration, err error) {
+// waiting returns rows that are never handed out again, and the time until the next pause or lease ends.
+// Postgres computes the duration, so clocks do not matter.
+func (tx Tx) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, next time.Duration, err error) {
 	const buried = `
 		SELECT user_id, channel_id, part FROM wakes
 		WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
@@ -205,7 +207,7 @@ func (q Queries) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, nex
 		return err
 	})
 	b.Queue(soonest, c.User).QueryRow(func(row pgx.Row) error { return row.Scan(&seconds) })
-	if err := q.conn.SendBatch(ctx, &b).Close(); err != nil {
+	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, 0, err
 	}
 	if seconds != nil {
@@ -214,16 +216,15 @@ func (q Queries) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, nex
 	return dead, next, nil
 }
 
-// lease hands a row out. It returns nil where nothing in the row is owed any more; then the row is gone, or
-// begins later.
-func (q Queries) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error) {
+// lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row.
+func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error) {
 	var found, rest []*wakeFact
 	var bytes int
 	var strongest, restPriority int16
-	expired := int64(0) // the last message that is too old
+	expired := int64(0) // the number of the last message that is too old
 	oldest := time.Time{}
 	if c.MaxAge > 0 {
-		now, err := q.now(ctx)
+		now, err := tx.now(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -244,24 +245,31 @@ func (q Queries) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, e
 			restPriority = max(restPriority, priority)
 			return true
 		}
-		found, bytes, strongest = append(found, f), bytes+f.Bytes, max(strongest, priority)
+		found = append(found, f)
+		bytes += f.Bytes
+		strongest = max(strongest, priority)
 		return true
 	}
-	if err := q.owed(ctx, c.User, row.ChannelID, row.FirstSeq, row.LastSeq, take); err != nil {
+	if err := tx.owed(ctx, c.User, row.ChannelID, row.FirstSeq, row.LastSeq, take); err != nil {
 		return nil, err
 	}
 	if expired > 0 {
-		if err := q.dead(ctx, row, row.FirstSeq, expired, "expired", "", ""); err != nil {
+		if err := tx.dead(ctx, row, row.FirstSeq, expired, "expired", "", ""); err != nil {
 			return nil, err
 		}
 	}
 	if len(found) == 0 {
-		return nil, q.deleteWake(ctx, row)
+		return nil, tx.deleteWake(ctx, row)
 	}
-	if found[0].Seq > row.FirstSeq { // the oldest message is another one now
-		row.FirstSeq, row.Attempts, row.Width = found[0].Seq, 0, fullWidth
+	if found[0].Seq > row.FirstSeq { // the oldest message has changed
+		row.FirstSeq = found[0].Seq
+		row.Attempts = 0
+		row.Width = fullWidth
 	}
-	w := &Wake{ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(strongest), Attempt: row.Attempts + 1, Lease: c.Lease, More: len(rest) > 0, Expired: row.ID != nil}
+	w := &Wake{
+		ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(strongest), Attempt: row.Attempts + 1, Lease: c.Lease,
+		More: len(rest) > 0, Expired: row.ID != nil,
+	}
 	for _, f := range found {
 		w.Messages = append(w.Messages, f.Seq)
 	}
@@ -276,15 +284,16 @@ func (q Queries) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, e
 		WHERE w.user_id = $1 AND w.channel_id = $2 AND w.part = $3 AND c.id = w.channel_id
 		RETURNING w.lease_until, c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at`
 	ch := &w.Channel
-	err := q.conn.QueryRow(ctx, update, row.UserID, row.ChannelID, row.Part, w.ID, c.Lease,
+	err := tx.conn.QueryRow(ctx, update, row.UserID, row.ChannelID, row.Part, w.ID, c.Lease,
 		row.FirstSeq, found[0].CreatedAt.Time, row.Attempts, width, found[len(found)-1].Seq,
 		strongest, restPriority, optional(c.Worker), optional(c.Instance)).
-		Scan(&w.LeaseUntil, &ch.ID, &ch.GuildID, &ch.Name, &ch.XType, &ch.Private, &ch.History, &ch.CreatedBy, &ch.CreatedAt)
+		Scan(&w.LeaseUntil, &ch.ID, &ch.GuildID, &ch.Name, &ch.XType, &ch.Private, &ch.History,
+			&ch.CreatedBy, &ch.CreatedAt)
 	return w, err
 }
 
-// widthFor is how many messages the next attempt hands out, if first is its oldest message. From the third attempt
-// on it is one: a message that makes workers fail must not take its neighbours along.
+// widthFor returns how many messages the next attempt hands out, if first is its oldest message. From the
+// third attempt on it is one: a message that makes workers fail must not take its neighbours along.
 func (r *wakeRow) widthFor(first int64) int {
 	switch {
 	case first > r.FirstSeq:
@@ -297,23 +306,25 @@ func (r *wakeRow) widthFor(first int64) int {
 	return r.Width
 }
 
-func (q Queries) now(ctx context.Context) (at time.Time, err error) {
-	err = q.conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&at)
+func (tx Tx) now(ctx context.Context) (at time.Time, err error) {
+	err = tx.conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&at)
 	return at, err
 }
 
-func (q Queries) deleteWake(ctx context.Context, row *wakeRow) error {
+func (tx Tx) deleteWake(ctx context.Context, row *wakeRow) error {
 	const query = `DELETE FROM wakes WHERE user_id = $1 AND channel_id = $2 AND part = $3`
-	_, err := q.conn.Exec(ctx, query, row.UserID, row.ChannelID, row.Part)
+	_, err := tx.conn.Exec(ctx, query, row.UserID, row.ChannelID, row.Part)
 	return err
 }
 
-// dead moves a part of a row's range to the dead wakes.
-func (q Queries) dead(ctx context.Context, row *wakeRow, first, last int64, outcome, note, errorText string) error {
+// dead stores a part of a row's range as a dead wake.
+func (tx Tx) dead(
+	ctx context.Context, row *wakeRow, first, last int64, outcome, note, errorText string,
+) error {
 	const insert = `
 		INSERT INTO wakes_dead (id, user_id, channel_id, first_seq, last_seq, attempts, outcome, note, error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-	_, err := q.conn.Exec(ctx, insert, uuid.Must(uuid.NewV7()), row.UserID, row.ChannelID, first, last, row.Attempts,
+	_, err := tx.conn.Exec(ctx, insert, uuid.Must(uuid.NewV7()), row.UserID, row.ChannelID, first, last, row.Attempts,
 		outcome, optional(note), optional(errorText))
 	return err
 }

@@ -12,32 +12,32 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// BuryWake moves what a row handed out last to the dead wakes, if it will not be handed out again, and keeps the
-// rest. A wake that died tells so by an event, which is appended last. It takes the channel's lock before the row,
-// as a reply does. left says that the row has more, which is due now.
+// BuryWake moves the last hand-out of a row to the dead wakes, if the row is never handed out again, and
+// keeps the rest. If the wake died, BuryWake appends an event, as its last statement. It takes the channel's
+// lock before the row's, as a reply does. left says that the row has more, which is due now.
 func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 	const query = selectWake + `
 		WHERE w.user_id = $1 AND w.channel_id = $2 AND w.part = $3
 			AND (w.lease_until IS NULL OR w.lease_until <= clock_timestamp()) AND w.claimed_upto IS NOT NULL
 			AND (w.attempts >= $4 OR w.stopped_by IS NOT NULL OR w.first_attempt_at <= clock_timestamp() - $5::interval)
 		FOR UPDATE OF w`
-	err = d.InTx(ctx, func(ctx context.Context, q Queries) error {
+	err = d.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		left = false
-		if err := q.ShareChannel(ctx, w.Channel); err != nil {
+		if err := tx.ShareChannel(ctx, w.Channel); err != nil {
 			return err
 		}
-		rows, err := q.conn.Query(ctx, query, w.User, w.Channel, w.Part, maxAttempts, maxTries)
+		rows, err := tx.conn.Query(ctx, query, w.User, w.Channel, w.Part, maxAttempts, maxTries)
 		if err != nil {
 			return err
 		}
 		row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[wakeRow])
 		if errors.Is(err, pgx.ErrNoRows) {
-			return nil // somebody else was faster, or it is alive again
+			return nil // another transaction was faster, or the row is alive again
 		}
 		if err != nil {
 			return err
 		}
-		first, err := q.firstOwed(ctx, row)
+		first, err := tx.firstOwed(ctx, row)
 		if err != nil {
 			return err
 		}
@@ -46,37 +46,38 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 			outcome = "stopped"
 		}
 		if first != nil {
-			if err := q.dead(ctx, row, first.Seq, *row.ClaimedUpto, outcome, "", value(row.Error)); err != nil {
+			if err := tx.dead(ctx, row, first.Seq, *row.ClaimedUpto, outcome, "", value(row.Error)); err != nil {
 				return err
 			}
 		}
-		if left, err = q.finish(ctx, row); err != nil || first == nil || outcome != "dead" {
+		if left, err = tx.finish(ctx, row); err != nil || first == nil || outcome != "dead" {
 			return err
 		}
-		return q.appendWakeDead(ctx, row, first.ID)
+		return tx.appendWakeDead(ctx, row, first.ID)
 	})
 	return left, err
 }
 
-// firstOwed is the first message of the last hand-out that is still owed; nil if none is.
-func (q Queries) firstOwed(ctx context.Context, row *wakeRow) (first *wakeFact, err error) {
-	err = q.owed(ctx, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, func(f *wakeFact, _ int16) bool {
+// firstOwed returns the first message of the last hand-out that is still owed, nil if there is none.
+func (tx Tx) firstOwed(ctx context.Context, row *wakeRow) (first *wakeFact, err error) {
+	upTo := *row.ClaimedUpto
+	err = tx.owed(ctx, row.UserID, row.ChannelID, row.FirstSeq, upTo, func(f *wakeFact, _ int16) bool {
 		first = f
 		return false
 	})
 	return first, err
 }
 
-// appendWakeDead tells everyone in the channel that nobody works on a message any more. The error text stays with
-// the user whose wake it was.
-func (q Queries) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID) error {
+// appendWakeDead appends the event that no worker handles a message any more. Every member of the channel
+// hears it. The error text stays private to the user whose wake it was.
+func (tx Tx) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID) error {
 	const insert = `INSERT INTO events (kind, channel_id, user_id, message_id) VALUES ($1, $2, $3, $4)`
-	_, err := q.conn.Exec(ctx, insert, events.WakeDead, row.ChannelID, row.UserID, message)
+	_, err := tx.conn.Exec(ctx, insert, events.WakeDead, row.ChannelID, row.UserID, message)
 	return err
 }
 
-// RetryWake makes a dead wake due again, as a row of its own: a range cannot have holes, so it is never merged into
-// another one. ErrNotFound.
+// RetryWake makes a dead wake due again, as a row of its own. It never merges the wake into another row,
+// because a range cannot have holes. ErrNotFound.
 func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error {
 	const take = `
 		DELETE FROM wakes_dead d USING channels c
@@ -86,18 +87,19 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 	const insert = `
 		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $7)`
-	return d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		if _, err := q.lockConsumer(ctx, ref.User, at, nil); err != nil && !errors.Is(err, errEpochMoved) {
+	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		if _, err := tx.lockConsumer(ctx, ref.User, at, nil); err != nil && !errors.Is(err, errEpochMoved) {
 			return err
 		}
 		var channel uuid.UUID
 		var first, last int64
-		if err := q.conn.QueryRow(ctx, take, ref.User, ref.ID, ref.Guilds).Scan(&channel, &first, &last); err != nil {
+		err := tx.conn.QueryRow(ctx, take, ref.User, ref.ID, ref.Guilds).Scan(&channel, &first, &last)
+		if err != nil {
 			return sentinel(err)
 		}
 		var oldest *wakeFact
 		var strongest int16
-		err := q.owed(ctx, ref.User, channel, first, last, func(f *wakeFact, priority int16) bool {
+		err = tx.owed(ctx, ref.User, channel, first, last, func(f *wakeFact, priority int16) bool {
 			if oldest == nil {
 				oldest = f
 			}
@@ -105,21 +107,22 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 			return true
 		})
 		if err != nil || oldest == nil {
-			return err // nothing of it is owed any more
+			return err // nothing in its range is owed any more
 		}
-		_, err = q.conn.Exec(ctx, insert, ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
+		_, err = tx.conn.Exec(ctx, insert,
+			ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
 		return err
 	})
 }
 
-// HideWake takes a dead wake off the list; ErrNotFound. The row stays: deliveries need its range.
+// HideWake removes a dead wake from the list. The row stays, because deliveries need its range. ErrNotFound.
 func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 	const query = `
 		UPDATE wakes_dead d SET hidden = true, error = NULL FROM channels c
 		WHERE d.id = $2 AND d.user_id = $1 AND NOT d.hidden AND c.id = d.channel_id
 			AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))`
-	return d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		tag, err := q.conn.Exec(ctx, query, ref.User, ref.ID, ref.Guilds)
+	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		tag, err := tx.conn.Exec(ctx, query, ref.User, ref.ID, ref.Guilds)
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrNotFound
 		}
@@ -127,17 +130,17 @@ func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 	})
 }
 
-// CloseQueue removes a user's queue. Messages become unmanaged.
+// CloseQueue removes a user's queue. Its messages become unmanaged.
 func (d *DB) CloseQueue(ctx context.Context, user string) error {
-	return d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		// First the consumer, whose lock scans and claims wait for.
+	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		// The consumer must come first: scans and claims wait for its lock.
 		for _, query := range []string{
 			`DELETE FROM wake_consumers WHERE user_id = $1`,
 			`DELETE FROM wakes WHERE user_id = $1`,
 			`DELETE FROM wakes_dead WHERE user_id = $1`,
 			`DELETE FROM wake_workers WHERE user_id = $1`,
 		} {
-			if _, err := q.conn.Exec(ctx, query, user); err != nil {
+			if _, err := tx.conn.Exec(ctx, query, user); err != nil {
 				return err
 			}
 		}
@@ -147,18 +150,20 @@ func (d *DB) CloseQueue(ctx context.Context, user string) error {
 
 const wakeSweepInterval = time.Minute
 
-// RunWakeSweeper buries dead wakes, and scans for users who do not claim at the moment, until ctx ends. Every
-// server may run it: they take turns. ring is called for users whose rows became due.
-func (d *DB) RunWakeSweeper(ctx context.Context, position func() events.Cursor, ring func(user string), logger *slog.Logger) {
+// RunWakeSweeper buries dead wakes, and scans for users who are not claiming, once a minute until ctx ends.
+// Every server may run it: a lock makes them take turns. It calls ring for users whose rows became due.
+func (d *DB) RunWakeSweeper(
+	ctx context.Context, position func() events.Cursor, ring func(user string), logger *slog.Logger,
+) {
 	for ctx.Err() == nil {
 		wait(ctx, wakeSweepInterval)
 		if err := d.SweepWakes(ctx, position(), ring); err != nil && ctx.Err() == nil {
-			logger.Warn("sweeping the wake queue failed; it is tried again in a minute", "error", err)
+			logger.Warn("wake queue sweep failed; it is tried again in a minute", "error", err)
 		}
 	}
 }
 
-// SweepWakes is one round of RunWakeSweeper.
+// SweepWakes runs one sweep of RunWakeSweeper.
 func (d *DB) SweepWakes(ctx context.Context, at events.Cursor, ring func(user string)) error {
 	const dead = `
 		SELECT user_id, channel_id, part FROM wakes
@@ -220,7 +225,8 @@ func (d *DB) column(ctx context.Context, query string, args ...any) ([]string, e
 	return found, sentinel(err)
 }
 
-// tryLock takes one of the locks that only one server holds, in a transaction of its own, until release.
+// tryLock takes a lock that only one server may hold, in a transaction of its own, until the caller calls
+// release. It does not wait: mine is false if another server holds the lock.
 func (d *DB) tryLock(ctx context.Context, class int32) (release func(), mine bool, err error) {
 	c, err := acquire(ctx, d.tailer)
 	if err != nil {
@@ -242,21 +248,21 @@ func (d *DB) tryLock(ctx context.Context, class int32) (release func(), mine boo
 	return release, mine, sentinel(err)
 }
 
-// ScanWakes brings a user's queue up to the position, within the bounds of a claim, without claiming. It creates
-// no queue: ErrNotFound. behind says that it did not come as far.
+// ScanWakes scans a user's queue up to a position, within the bounds of a claim, without claiming. It does
+// not create a queue. behind says that it did not reach the position. ErrNotFound.
 func (d *DB) ScanWakes(ctx context.Context, user string, at events.Cursor) (behind bool, err error) {
 	end := time.Now().Add(scanTime)
 	for page := 1; ; page++ {
 		var done bool
-		err := d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-			if err := q.unsynced(ctx); err != nil {
+		err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+			if err := tx.unsynced(ctx); err != nil {
 				return err
 			}
-			c, err := q.lockConsumer(ctx, user, at, nil)
+			c, err := tx.lockConsumer(ctx, user, at, nil)
 			if err != nil {
 				return err
 			}
-			done, err = q.scanPage(ctx, &c, at)
+			done, err = tx.scanPage(ctx, &c, at)
 			return err
 		})
 		if errors.Is(err, errEpochMoved) {

@@ -15,19 +15,19 @@ import (
 // A WakeRef names a wake as a request does.
 type WakeRef struct {
 	User   string
-	Guilds []string // those that the user's token is for; nil: all. A wake elsewhere does not exist
+	Guilds []string // guilds that the user's token allows; nil: all. A wake in another guild does not exist
 	ID     uuid.UUID
 }
 
-// fence locks the row of a wake that is still the caller's; ErrWakeLost. Whoever holds it decides in a later
-// statement, which sees what others did before the lock was had. The clock is not asked: as long as nobody has
-// claimed the wake since, a late worker is still the only one.
-func (q Queries) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeRow, error) {
+// fence locks the row of a wake that the caller still has. The caller must decide in a later statement, which
+// sees what others committed before the lock was free. fence does not check the clock: as long as no other
+// worker has claimed the wake since, a late worker is still the only one. ErrWakeLost.
+func (tx Tx) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeRow, error) {
 	const query = selectWake + `
 		WHERE w.user_id = $1 AND w.id = $2 AND ($3::uuid IS NULL OR w.channel_id = $3)
 			AND ($4::text[] IS NULL OR c.guild_id = ANY ($4))
 		FOR UPDATE OF w`
-	rows, err := q.conn.Query(ctx, query, ref.User, ref.ID, channel, ref.Guilds)
+	rows, err := tx.conn.Query(ctx, query, ref.User, ref.ID, channel, ref.Guilds)
 	if err != nil {
 		return nil, err
 	}
@@ -38,9 +38,9 @@ func (q Queries) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*w
 	return row, err
 }
 
-// finish takes what a wake handed out from its row, which is locked: all up to claimed_upto has been dealt with. It
-// answers whether something is left, and so is due.
-func (q Queries) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
+// finish removes the last hand-out from a locked row: the user has dealt with all messages up to
+// claimed_upto. left says that the row has more, which is due now.
+func (tx Tx) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
 	const move = `
 		UPDATE wakes SET first_seq = $4, first_at = $5, priority = rest_priority, width = least($6, 2 * width),
 			attempts = 0, first_attempt_at = NULL, not_before = NULL, error = NULL, id = NULL, claimed_upto = NULL,
@@ -48,7 +48,7 @@ func (q Queries) finish(ctx context.Context, row *wakeRow) (left bool, err error
 		WHERE user_id = $1 AND channel_id = $2 AND part = $3`
 	var next *wakeFact
 	from := *row.ClaimedUpto + 1
-	err = q.owed(ctx, row.UserID, row.ChannelID, from, row.LastSeq, func(f *wakeFact, _ int16) bool {
+	err = tx.owed(ctx, row.UserID, row.ChannelID, from, row.LastSeq, func(f *wakeFact, _ int16) bool {
 		next = f
 		return false
 	})
@@ -56,9 +56,9 @@ func (q Queries) finish(ctx context.Context, row *wakeRow) (left bool, err error
 		return false, err
 	}
 	if next == nil {
-		return false, q.deleteWake(ctx, row)
+		return false, tx.deleteWake(ctx, row)
 	}
-	_, err = q.conn.Exec(ctx, move, row.UserID, row.ChannelID, row.Part, from, next.CreatedAt.Time, fullWidth)
+	_, err = tx.conn.Exec(ctx, move, row.UserID, row.ChannelID, row.Part, from, next.CreatedAt.Time, fullWidth)
 	return true, err
 }
 
@@ -68,11 +68,11 @@ type Ack struct {
 	Note     string
 }
 
-// AckWake ends a wake; ErrWakeLost. A wake that somebody asked to stop ends as stopped. left says that the row has
-// more, which is due now.
+// AckWake ends a wake. A wake that a member asked to stop ends as stopped. left says that the row has more,
+// which is due now. ErrWakeLost.
 func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UUID, left bool, err error) {
-	err = d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		row, err := q.fence(ctx, ref, nil)
+	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
 			return err
 		}
@@ -85,11 +85,11 @@ func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UU
 			outcome = "declined"
 		}
 		if outcome != "" {
-			if err := q.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, outcome, ack.Note, ""); err != nil {
+			if err := tx.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, outcome, ack.Note, ""); err != nil {
 				return err
 			}
 		}
-		left, err = q.finish(ctx, row)
+		left, err = tx.finish(ctx, row)
 		return err
 	})
 	return channel, left, err
@@ -98,20 +98,21 @@ func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UU
 // A Nack gives a wake back.
 type Nack struct {
 	Error string
-	Delay *time.Duration // nil: the attempt counts, and the pause is the queue's own
+	Delay *time.Duration // nil: the attempt counts, and the queue chooses the pause
 }
 
-// A Nacked tells what became of a wake that was given back.
+// A Nacked is the result of a nack.
 type Nacked struct {
 	Part    WakePart
-	Stopped bool // somebody had asked to stop: it is not handed out again
-	Bury    bool // it was the last attempt: the caller buries the wake
+	Stopped bool // a member asked to stop: the wake is not handed out again
+	Bury    bool // it was the last attempt: the caller must bury the wake
 }
 
-// pauses before the attempts after the first, in seconds.
+// pauses are the pauses before the attempts after the first, in seconds.
 var pauses = [...]float64{10, 30, 120, 600}
 
-// NackWake gives a wake back; ErrWakeLost. spread, from 0.8 to 1.2, spreads the pauses of wakes that failed together.
+// NackWake gives a wake back. spread, from 0.8 to 1.2, spreads the pauses of wakes that failed together.
+// ErrWakeLost.
 func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float64) (a Nacked, err error) {
 	const release = `
 		UPDATE wakes SET id = NULL, lease_until = NULL, worker = NULL, instance = NULL, status = NULL,
@@ -119,41 +120,44 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 			first_attempt_at = CASE WHEN $5 = 0 THEN NULL ELSE first_attempt_at END,
 			not_before = clock_timestamp() + make_interval(secs => $6)
 		WHERE user_id = $1 AND channel_id = $2 AND part = $3`
-	err = d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		row, err := q.fence(ctx, ref, nil)
+	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
 			return err
 		}
 		a = Nacked{Part: WakePart{row.UserID, row.ChannelID, row.Part}, Stopped: row.StoppedBy != nil}
 		if a.Stopped {
-			if err := q.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, "stopped", "", nack.Error); err != nil {
+			if err := tx.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, "stopped", "", nack.Error); err != nil {
 				return err
 			}
-			_, err = q.finish(ctx, row)
+			_, err = tx.finish(ctx, row)
 			return err
 		}
-		attempts, pause := row.Attempts, 0.0
+		attempts := row.Attempts
+		var pause float64
 		if nack.Delay != nil {
-			attempts, pause = max(0, attempts-1), nack.Delay.Seconds()
+			attempts = max(0, attempts-1)
+			pause = nack.Delay.Seconds()
 		} else {
 			pause = spread * pauses[min(max(attempts, 1), len(pauses))-1]
 		}
 		a.Bury = attempts >= maxAttempts
-		_, err = q.conn.Exec(ctx, release, row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
+		_, err = tx.conn.Exec(ctx, release,
+			row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
 		return err
 	})
 	return a, err
 }
 
-// UnclaimWake gives a wake back whose answer its client did not get: the attempt does not count, and there is no
-// pause.
+// UnclaimWake gives back a wake whose answer did not reach its client. The attempt does not count, and there
+// is no pause.
 func (d *DB) UnclaimWake(ctx context.Context, ref WakeRef) error {
 	var none time.Duration
 	_, err := d.NackWake(ctx, ref, Nack{Delay: &none}, 1)
 	return err
 }
 
-// An Extended tells how a wake stands after its lease was extended.
+// An Extended is the state of a wake after its lease was extended.
 type Extended struct {
 	ChannelID  uuid.UUID
 	LeaseUntil events.Time
@@ -161,33 +165,37 @@ type Extended struct {
 	Newer      int           // waking messages of the channel since the claim
 	Gone       []uuid.UUID   // claimed messages that were deleted
 	Stop       bool
-	Claimed    []uuid.UUID // the messages that were handed out, for whoever watches
+	Claimed    []uuid.UUID // the messages that were handed out, for users who watch
 }
 
-// ExtendWake extends a lease by a duration from now; also one that has expired, if nobody has claimed the wake since.
-// A status of nil leaves the status. ErrWakeLost; ErrLeaseLimit.
-func (d *DB) ExtendWake(ctx context.Context, ref WakeRef, lease time.Duration, status *string) (a Extended, err error) {
-	err = d.inQueue(ctx, func(ctx context.Context, q Queries) error {
-		if err := q.unsynced(ctx); err != nil { // as a claim: a crash may undo it
+// ExtendWake extends a lease to a duration from now. It extends an expired lease too, if no other worker has
+// claimed the wake since. If status is nil, the status stays. ErrWakeLost, ErrLeaseLimit.
+func (d *DB) ExtendWake(
+	ctx context.Context, ref WakeRef, lease time.Duration, status *string,
+) (a Extended, err error) {
+	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		if err := tx.unsynced(ctx); err != nil { // a crash may undo an extension, as it may undo a claim
 			return err
 		}
-		row, err := q.fence(ctx, ref, nil)
+		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
 			return err
 		}
-		a, err = q.extend(ctx, row, lease, status)
+		a, err = tx.extend(ctx, row, lease, status)
 		return err
 	})
 	return a, err
 }
 
-func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, status *string) (a Extended, err error) {
+func (tx Tx) extend(
+	ctx context.Context, row *wakeRow, lease time.Duration, status *string,
+) (a Extended, err error) {
 	const update = `
 		UPDATE wakes SET lease_until = least(clock_timestamp() + $3::interval, claimed_at + $4::interval),
 			status = coalesce($5, status)
 		WHERE user_id = $1 AND id = $2 AND claimed_at + $4::interval > clock_timestamp()
 		RETURNING lease_until, extract(epoch FROM lease_until - clock_timestamp())::float8`
-	const gone = selectFacts + `, m.deleted_at IS NOT NULL
+	const gone = selectFacts + `, m.deleted_at IS NOT NULL AS deleted
 		FROM messages m JOIN channels c ON c.id = m.channel_id
 		WHERE m.channel_id = $2 AND m.seq BETWEEN $3 AND $4
 			AND (m.deleted_at IS NULL OR m.deleted_at >= (SELECT w.claimed_at FROM wakes w WHERE w.user_id = $1 AND w.id = $5))
@@ -197,7 +205,8 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 			WHERE c.id = $2 AND c.archived_seq IS NULL AND i.joined_seq <= $3)`
 	a.ChannelID = row.ChannelID
 	var seconds float64
-	err = q.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).Scan(&a.LeaseUntil, &seconds)
+	err = tx.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).
+		Scan(&a.LeaseUntil, &seconds)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, ErrLeaseLimit
 	}
@@ -205,11 +214,11 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 		return a, err
 	}
 	a.Lease = time.Duration(seconds * float64(time.Second))
-	if err := q.conn.QueryRow(ctx, left, row.UserID, row.ChannelID, row.FirstSeq).Scan(&a.Stop); err != nil {
+	if err := tx.conn.QueryRow(ctx, left, row.UserID, row.ChannelID, row.FirstSeq).Scan(&a.Stop); err != nil {
 		return a, err
 	}
 	a.Stop = a.Stop || row.StoppedBy != nil
-	rows, err := q.conn.Query(ctx, gone, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, *row.ID)
+	rows, err := tx.conn.Query(ctx, gone, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, *row.ID)
 	if err != nil {
 		return a, err
 	}
@@ -217,11 +226,7 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 		wakeFact
 		Deleted bool
 	}
-	facts, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (f fact, err error) {
-		err = r.Scan(&f.ChannelID, &f.XType, &f.Seq, &f.ID, &f.AuthorUserID, &f.MentionUserIDs, &f.TurnUserID, &f.TwoState,
-			&f.OnList, &f.CreatedAt, &f.Bytes, &f.Human, &f.Deleted)
-		return f, err
-	})
+	facts, err := pgx.CollectRows(rows, pgx.RowToStructByName[fact])
 	if err != nil {
 		return a, err
 	}
@@ -234,19 +239,20 @@ func (q Queries) extend(ctx context.Context, row *wakeRow, lease time.Duration, 
 			a.Claimed = append(a.Claimed, f.ID)
 		}
 	}
-	err = q.owed(ctx, row.UserID, row.ChannelID, *row.ClaimedUpto+1, math.MaxInt64, func(*wakeFact, int16) bool {
+	from := *row.ClaimedUpto + 1
+	err = tx.owed(ctx, row.UserID, row.ChannelID, from, math.MaxInt64, func(*wakeFact, int16) bool {
 		a.Newer++
 		return a.Newer < fullWidth
 	})
 	return a, err
 }
 
-// StopWake asks the worker of a user in a channel to stop; ErrNothingToStop where there is no live lease.
-func (q Queries) StopWake(ctx context.Context, channel uuid.UUID, user, by string) error {
+// StopWake asks the worker of a user in a channel to stop. ErrNothingToStop: there is no live lease.
+func (tx Tx) StopWake(ctx context.Context, channel uuid.UUID, user, by string) error {
 	const query = `
 		UPDATE wakes SET stopped_by = coalesce(stopped_by, $3)
 		WHERE user_id = $1 AND channel_id = $2 AND lease_until > clock_timestamp()`
-	tag, err := q.conn.Exec(ctx, query, user, channel, by)
+	tag, err := tx.conn.Exec(ctx, query, user, channel, by)
 	if err == nil && tag.RowsAffected() == 0 {
 		return ErrNothingToStop
 	}

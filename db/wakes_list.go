@@ -11,13 +11,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A QueuedWake is a row of a user's own list. Ranges go by numbers; Messages counts what is owed in them.
+// A QueuedWake is a row of a user's own list of wakes.
 type QueuedWake struct {
-	ID         *uuid.UUID // of a claimed one the wake's, of a dead one its own
+	ID         *uuid.UUID // claimed: the wake's id; dead: its own id; pending: nil
 	ChannelID  uuid.UUID
 	Priority   int16
 	Attempts   int
-	At         events.Time // the oldest message; of a claimed one the claim; of a dead one when it died
+	At         events.Time // pending: the oldest message; claimed: the claim; dead: when it died
 	LeaseUntil *events.Time
 	NotBefore  *events.Time
 	Worker     *string
@@ -29,15 +29,17 @@ type QueuedWake struct {
 	LastSeq    int64
 }
 
-// Reason is the strongest in the range.
+// Reason returns the strongest reason in the range.
 func (w QueuedWake) Reason() events.Reason { return reasonOf(w.Priority) }
 
 // A WakeList is a page of a user's queue.
 type WakeList struct{ Pending, Claimed, Dead []QueuedWake }
 
-// ListWakes returns a page of a user's queue, by (channel, first number): only of channels in the token's guilds
-// in which the user is a member now, dead wakes included.
-func (q Queries) ListWakes(ctx context.Context, user string, guilds []string, after uuid.UUID, afterSeq int64, limit int) (l WakeList, err error) {
+// ListWakes returns a page of a user's queue, ordered by channel and first number. It lists only channels in
+// the token's guilds in which the user is a member now. This applies to dead wakes too.
+func (q Queries) ListWakes(
+	ctx context.Context, user string, guilds []string, after uuid.UUID, afterSeq int64, limit int,
+) (l WakeList, err error) {
 	const mine = `
 		CROSS JOIN LATERAL (SELECT c.guild_id FROM channels c
 			WHERE c.id = w.channel_id AND c.archived_seq IS NULL AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) LIMIT 1) c
@@ -75,7 +77,7 @@ func (q Queries) ListWakes(ctx context.Context, user string, guilds []string, af
 		if w.LeaseUntil != nil {
 			l.Claimed = append(l.Claimed, w)
 		} else {
-			w.ID = nil // an expired id is nobody's to use
+			w.ID = nil // nobody may use an expired id
 			l.Pending = append(l.Pending, w)
 		}
 	}
@@ -83,8 +85,11 @@ func (q Queries) ListWakes(ctx context.Context, user string, guilds []string, af
 }
 
 // Due reports, without a lock, whether a claim could find work: the queue does not exist, or is behind the
-// position, or has a row that is not leased and not paused.
-func (q Queries) Due(ctx context.Context, user string, at events.Cursor) (due bool, next time.Duration, err error) {
+// position, or has a row that is neither leased nor paused. next is the time until the next pause or lease
+// ends; 0: there is none.
+func (q Queries) Due(
+	ctx context.Context, user string, at events.Cursor,
+) (due bool, next time.Duration, err error) {
 	const query = `
 		SELECT coalesce((SELECT scanned_seq FROM wake_consumers WHERE user_id = $1), -1) < $2
 				OR EXISTS (SELECT FROM wakes WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
@@ -101,7 +106,7 @@ func (q Queries) Due(ctx context.Context, user string, at events.Cursor) (due bo
 	return due, next, nil
 }
 
-// A WakeState is how a message stands with a user whom it woke. The empty State: there is none.
+// A WakeState is the state of a message for a user whom it woke. An empty State means that there is none.
 type WakeState struct {
 	State  string
 	Since  *events.Time
@@ -109,9 +114,11 @@ type WakeState struct {
 	Note   *string
 }
 
-// WakeStates returns how a message, at its place in a channel, stands with each of users, in their order. It is one
-// statement, so one snapshot.
-func (q Queries) WakeStates(ctx context.Context, channel uuid.UUID, seq int64, users []string) ([]WakeState, error) {
+// WakeStates returns the state of a message for each of users, in their order. seq is the message's number in
+// its channel. It is one statement, so all states are from one snapshot.
+func (q Queries) WakeStates(
+	ctx context.Context, channel uuid.UUID, seq int64, users []string,
+) ([]WakeState, error) {
 	const query = `
 		SELECT CASE
 				WHEN k.user_id IS NULL OR $2 <= k.since_seq THEN 'unmanaged'
@@ -144,7 +151,7 @@ func (q Queries) WakeStates(ctx context.Context, channel uuid.UUID, seq int64, u
 	return found, sentinel(err)
 }
 
-// A QueueTotal is what all queues hold together, for metrics.
+// A QueueTotal has the totals of all queues, for metrics.
 type QueueTotal struct {
 	Pending, Claimed, Dead int64
 	OldestPending          time.Duration // 0: nothing is pending

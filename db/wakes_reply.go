@@ -10,65 +10,71 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Reply is a wake that a post in this transaction answers, or keeps. Its row is locked.
+// A Reply is a wake that a post in this transaction ends or keeps. Its row is locked.
 type Reply struct {
 	row  *wakeRow
 	keep bool
 	Left bool     // the wake has ended, and its row has more, which is due now
-	Kept Extended // of a wake that goes on
+	Kept Extended // the state of a wake that is kept
 }
 
-// BeginReply checks the fence of a reply and ends its wake, or with keep extends it. It comes after the channel's
-// lock and before the post, so that nothing waits once the post has drawn its number; EndReply comes after the post. A
-// transaction that does not store the post takes all of it back. ErrWakeLost; ErrLeaseLimit.
-func (q Queries) BeginReply(ctx context.Context, ref WakeRef, channel uuid.UUID, keep bool, lease time.Duration) (*Reply, error) {
-	row, err := q.fence(ctx, ref, &channel)
+// BeginReply checks the fence of a reply and ends its wake, or with keep extends it. It must come after the
+// channel's lock and before the post, so that nothing waits once the post has drawn its number. EndReply must
+// come after the post. If the post is not stored, the caller must roll back. ErrWakeLost, ErrLeaseLimit.
+func (tx Tx) BeginReply(
+	ctx context.Context, ref WakeRef, channel uuid.UUID, keep bool, lease time.Duration,
+) (*Reply, error) {
+	row, err := tx.fence(ctx, ref, &channel)
 	if err != nil {
 		return nil, err
 	}
 	r := &Reply{row: row, keep: keep}
 	if keep {
-		r.Kept, err = q.extend(ctx, row, lease, nil)
+		r.Kept, err = tx.extend(ctx, row, lease, nil)
 	} else {
-		r.Left, err = q.finish(ctx, row)
+		r.Left, err = tx.finish(ctx, row)
 	}
 	return r, err
 }
 
-// EndReply notes on a final reply what it answered.
-func (q Queries) EndReply(ctx context.Context, r *Reply, message uuid.UUID) error {
+// EndReply stores in a final reply which messages it answered.
+func (tx Tx) EndReply(ctx context.Context, r *Reply, message uuid.UUID) error {
 	if r.keep {
 		return nil
 	}
 	const update = `UPDATE messages SET wake_id = $2, wake_first = $3, wake_upto = $4 WHERE id = $1`
-	_, err := q.conn.Exec(ctx, update, message, r.row.ID, r.row.FirstSeq, r.row.ClaimedUpto)
+	_, err := tx.conn.Exec(ctx, update, message, r.row.ID, r.row.FirstSeq, r.row.ClaimedUpto)
 	return err
 }
 
-// ReplayedReply ends a wake by a message that was stored before, for a request that came again with its
-// Idempotency-Key under a new wake: the message answers it if it ended no wake yet and lies behind what the wake
-// handed out. Otherwise the wake stays.
-func (q Queries) ReplayedReply(ctx context.Context, ref WakeRef, channel, message uuid.UUID) (left bool, err error) {
+// ReplayedReply ends a wake with a message that was stored earlier. It is for a request that repeats its
+// Idempotency-Key with a new wake. The message ends the wake if it has ended no wake yet, and if it comes
+// after the messages that the wake handed out. Otherwise the wake stays.
+func (tx Tx) ReplayedReply(
+	ctx context.Context, ref WakeRef, channel, message uuid.UUID,
+) (left bool, err error) {
 	const free = `SELECT wake_id IS NULL AND seq > $2 FROM messages WHERE id = $1 FOR UPDATE`
-	row, err := q.fence(ctx, ref, &channel)
+	row, err := tx.fence(ctx, ref, &channel)
 	if errors.Is(err, ErrWakeLost) {
-		return false, nil // the earlier request may have ended it
+		return false, nil // the earlier request may have ended the wake
 	}
 	if err != nil {
 		return false, err
 	}
 	var answers bool
-	if err := q.conn.QueryRow(ctx, free, message, row.ClaimedUpto).Scan(&answers); err != nil || !answers {
+	if err := tx.conn.QueryRow(ctx, free, message, row.ClaimedUpto).Scan(&answers); err != nil || !answers {
 		return false, sentinel(err)
 	}
-	if left, err = q.finish(ctx, row); err != nil {
+	if left, err = tx.finish(ctx, row); err != nil {
 		return false, err
 	}
-	return left, q.EndReply(ctx, &Reply{row: row}, message)
+	return left, tx.EndReply(ctx, &Reply{row: row}, message)
 }
 
-// StoredReply returns the message by which an author ended a wake, as its post was answered; ErrNotFound.
-func (q Queries) StoredReply(ctx context.Context, author string, channel, wake uuid.UUID) (p Post, err error) {
+// StoredReply returns the message with which an author ended a wake, as its post was answered. ErrNotFound.
+func (q Queries) StoredReply(
+	ctx context.Context, author string, channel, wake uuid.UUID,
+) (p Post, err error) {
 	const find = `SELECT id FROM messages WHERE wake_id = $2 AND author_user_id = $1 AND channel_id = $3`
 	const at = `
 		SELECT log_epoch(),

@@ -12,36 +12,39 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// errEpochMoved says that the database is in another epoch than the position that a scan was to go up to. The
-// tailer will catch up; until then the position means nothing here.
+// errEpochMoved says that the database is in another epoch than the position up to which a scan should go.
+// The tailer will enter the epoch soon. Until then the position has no meaning.
 var errEpochMoved = errors.New("the database is in another epoch than this server's position")
 
-// A consumer is a user's queue, locked.
+// A consumer is a locked queue of a user.
 type consumer struct {
 	user       string
 	scannedSeq int64
 	created    bool
 }
 
-// lockConsumer takes the lock of a user's queue, which every other change of the queue's rows by a scan or a
-// claim waits for. With since it creates the queue where there is none; ErrNotFound if there is none.
+// lockConsumer locks a user's queue. All scans and claims of the user take this lock before they change rows.
+// If since is not nil, it creates a missing queue. ErrNotFound.
 //
-// The insert and the lock are two statements: what the insert ran into is invisible to its own statement.
-func (q Queries) lockConsumer(ctx context.Context, user string, at events.Cursor, since *int64) (consumer, error) {
+// The insert and the lock must be two statements: the insert's own statement cannot see the row that the
+// insert conflicted with.
+func (tx Tx) lockConsumer(
+	ctx context.Context, user string, at events.Cursor, since *int64,
+) (consumer, error) {
 	const insert = `
 		INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ($1, $2, $2)
 		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
 	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
 	c := consumer{user: user}
 	if since != nil {
-		tag, err := q.conn.Exec(ctx, insert, user, *since)
+		tag, err := tx.conn.Exec(ctx, insert, user, *since)
 		if err != nil {
 			return c, err
 		}
 		c.created = tag.RowsAffected() == 1
 	}
 	var epoch int64
-	if err := q.conn.QueryRow(ctx, lock, user).Scan(&c.scannedSeq, &epoch); err != nil {
+	if err := tx.conn.QueryRow(ctx, lock, user).Scan(&c.scannedSeq, &epoch); err != nil {
 		return c, sentinel(err)
 	}
 	if epoch != at.Epoch {
@@ -50,10 +53,10 @@ func (q Queries) lockConsumer(ctx context.Context, user string, at events.Cursor
 	return c, nil
 }
 
-// unsynced lets the transaction commit without waiting for the disk. A claim promises nothing that a crash may
-// not undo: what it handed out is handed out again.
-func (q Queries) unsynced(ctx context.Context) error {
-	_, err := q.conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`)
+// unsynced lets the transaction commit without waiting for the disk. A crash may undo a claim: what the claim
+// handed out is handed out again.
+func (tx Tx) unsynced(ctx context.Context) error {
+	_, err := tx.conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`)
 	return err
 }
 
@@ -66,37 +69,41 @@ type owedRange struct {
 	human       bool
 }
 
-// scanPage scans the next page of messages for a consumer that is locked, up to the position at: it never goes
-// beyond that, because a writer below may still be open. It answers whether it has reached the position.
+// scanPage scans the next page of messages for a locked consumer, up to the position at. It never goes beyond
+// the position, because a writer with a smaller number may still be open there. done says that it has reached
+// the position.
 //
-// A page is a range of numbers, read for all of the user's channels: scanned_seq never passes a number below
+// A page is a range of numbers, read for all of the user's channels. scanned_seq never passes a number below
 // which a channel is unread.
-func (q Queries) scanPage(ctx context.Context, c *consumer, at events.Cursor) (done bool, err error) {
+func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor) (done bool, err error) {
 	if c.scannedSeq >= at.Seq {
 		return true, nil
 	}
-	facts, reached, err := q.unscanned(ctx, c, at.Seq)
+	facts, reached, err := tx.unscanned(ctx, c, at.Seq)
 	if err != nil {
 		return false, err
 	}
-	if err := q.owe(ctx, c.user, ranges(c.user, facts)); err != nil {
+	if err := tx.owe(ctx, c.user, ranges(c.user, facts)); err != nil {
 		return false, err
 	}
 	const move = `UPDATE wake_consumers SET scanned_seq = greatest(scanned_seq, $2) WHERE user_id = $1`
-	if _, err := q.conn.Exec(ctx, move, c.user, reached); err != nil {
+	if _, err := tx.conn.Exec(ctx, move, c.user, reached); err != nil {
 		return false, err
 	}
 	c.scannedSeq = reached
 	return reached >= at.Seq, nil
 }
 
-// unscanned reads the facts of one page. Along the event log it costs what was said by all; channel by channel
-// it costs the number of channels, and does not need the log, so that retention never removes a wake.
-func (q Queries) unscanned(ctx context.Context, c *consumer, upTo int64) (facts []*wakeFact, reached int64, err error) {
+// unscanned reads the facts of one page. A scan along the event log costs as much as everybody posted. A scan
+// channel by channel costs as much as the user has channels. It does not need the event log, so retention
+// never removes a wake.
+func (tx Tx) unscanned(
+	ctx context.Context, c *consumer, upTo int64,
+) (facts []*wakeFact, reached int64, err error) {
 	const distance = `
 		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL LIMIT $3) AS i),
 			(SELECT seq FROM log_floor) > $2`
-	// LIMIT 1 keeps the look-ups: a planner without statistics would read whole tables.
+	// LIMIT 1 keeps these look-ups: a planner without statistics would read whole tables.
 	const alongTheLog = selectFacts + `
 		FROM (SELECT e.seq, e.message_id, e.channel_id FROM events e
 			WHERE e.seq > $2 AND e.seq <= $3 AND e.kind = 'message.created' AND e.user_id <> $1
@@ -120,25 +127,29 @@ func (q Queries) unscanned(ctx context.Context, c *consumer, upTo int64) (facts 
 	far := upTo - c.scannedSeq
 	var channels int64
 	var expired bool
-	if err := q.conn.QueryRow(ctx, distance, c.user, c.scannedSeq, far/scanDistance+1).Scan(&channels, &expired); err != nil {
+	err = tx.conn.QueryRow(ctx, distance, c.user, c.scannedSeq, far/scanDistance+1).Scan(&channels, &expired)
+	if err != nil {
 		return nil, 0, err
 	}
-	query, reached := alongTheLog, min(upTo, c.scannedSeq+scanNumbers)
+	query := alongTheLog
+	reached = min(upTo, c.scannedSeq+scanNumbers)
 	if expired || far > scanDistance*channels {
-		query, reached = byChannel, upTo
+		query = byChannel
+		reached = upTo
 	}
-	rows, err := q.conn.Query(ctx, query, c.user, c.scannedSeq, reached, scanNumbers)
+	rows, err := tx.conn.Query(ctx, query, c.user, c.scannedSeq, reached, scanNumbers)
 	if err != nil {
 		return nil, 0, err
 	}
 	facts, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
-	if n := len(facts); n == scanNumbers { // a full page by channel: beyond its last number some may be unread
+	n := len(facts)
+	if n == scanNumbers { // a full page by channel: messages beyond its last number may be unread
 		reached = facts[n-1].Seq
 	}
 	return facts, reached, err
 }
 
-// ranges gathers the facts that wake the user, by channel.
+// ranges groups the facts that wake the user by channel.
 func ranges(user string, facts []*wakeFact) []owedRange {
 	var found []owedRange
 	at := map[uuid.UUID]int{}
@@ -154,16 +165,18 @@ func ranges(user string, facts []*wakeFact) []owedRange {
 			found = append(found, owedRange{channel: f.ChannelID, first: f.Seq, firstAt: f.CreatedAt})
 		}
 		r := &found[i]
-		r.last, r.priority, r.human = f.Seq, max(r.priority, priority), r.human || f.Human
+		r.last = f.Seq
+		r.priority = max(r.priority, priority)
+		r.human = r.human || f.Human
 	}
-	// All transactions that write several rows do so in one order.
+	// All transactions that write several rows must write them in the same order, so that none deadlocks.
 	slices.SortFunc(found, func(a, b owedRange) int { return slices.Compare(a.channel[:], b.channel[:]) })
 	return found
 }
 
-// owe adds ranges to the user's queue. A message by a human ends the pause of its channel and takes one attempt
-// back: somebody has said something new, so it is worth trying.
-func (q Queries) owe(ctx context.Context, user string, found []owedRange) error {
+// owe adds ranges to the user's queue. A message by a human ends the pause of its channel and takes one
+// attempt back: it brings new information, so another attempt is worthwhile.
+func (tx Tx) owe(ctx context.Context, user string, found []owedRange) error {
 	if len(found) == 0 {
 		return nil
 	}
@@ -184,8 +197,11 @@ func (q Queries) owe(ctx context.Context, user string, found []owedRange) error 
 	var times []time.Time
 	var strongest []int16
 	for _, r := range found {
-		channels, firsts, lasts = append(channels, r.channel), append(firsts, r.first), append(lasts, r.last)
-		times, strongest = append(times, r.firstAt.Time), append(strongest, r.priority)
+		channels = append(channels, r.channel)
+		firsts = append(firsts, r.first)
+		lasts = append(lasts, r.last)
+		times = append(times, r.firstAt.Time)
+		strongest = append(strongest, r.priority)
 		if r.human {
 			humans = append(humans, r.channel)
 		}
@@ -195,5 +211,5 @@ func (q Queries) owe(ctx context.Context, user string, found []owedRange) error 
 	if len(humans) > 0 {
 		b.Queue(encourage, user, humans, maxAttempts)
 	}
-	return q.conn.SendBatch(ctx, &b).Close()
+	return tx.conn.SendBatch(ctx, &b).Close()
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// A queueTest is a database with one channel of a person and an agent.
+// A queueTest is a database with one channel of a human and an agent.
 type queueTest struct {
 	t       *testing.T
 	d       *db.DB
@@ -34,7 +34,7 @@ func newQueue(t *testing.T) *queueTest {
 	return q
 }
 
-// position is where a tailer would stand that has read all.
+// position returns the position of a tailer that has read everything.
 func position(t *testing.T, d *db.DB) events.Cursor {
 	t.Helper()
 	at, err := d.Head(t.Context())
@@ -44,7 +44,7 @@ func position(t *testing.T, d *db.DB) events.Cursor {
 	return at
 }
 
-// claim fills in what a test leaves open.
+// claim claims with defaults for what a test leaves empty.
 func (q *queueTest) claim(c db.WakeClaim) db.Claimed {
 	q.t.Helper()
 	a, err := q.tryClaim(q.d, c)
@@ -113,7 +113,7 @@ func (q *queueTest) expire() {
 func (q *queueTest) reply(id uuid.UUID, text string) (int64, error) {
 	var stored db.Post
 	m := newMessage(q.channel, "bot", text)
-	err := q.d.InTx(q.t.Context(), func(ctx context.Context, tx db.Queries) error {
+	err := q.d.InTx(q.t.Context(), func(ctx context.Context, tx db.Tx) error {
 		if err := tx.ShareChannel(ctx, q.channel); err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (q *queueTest) reply(id uuid.UUID, text string) (int64, error) {
 		if err != nil {
 			return err
 		}
-		if stored, err = tx.PostMessage(ctx, m); err != nil {
+		if stored, err = tx.Post(ctx, m); err != nil {
 			return err
 		}
 		return tx.EndReply(ctx, r, stored.ID)
@@ -185,7 +185,7 @@ func TestALateReply(t *testing.T) {
 	}
 }
 
-// One lease at a time, with sixteen claims at once on two servers, one of which lags behind.
+// A channel has one lease at a time, with sixteen concurrent claims on two servers, one of which lags behind.
 func TestOneLeaseAtATime(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -225,18 +225,19 @@ func TestOneLeaseAtATime(t *testing.T) {
 	}
 }
 
-// What is not owed any more is not handed out: after a leave, after a delete, in an archived channel.
+// A message that is not owed any more is not handed out: after a leave, after a delete, in an archived
+// channel.
 func TestWhatIsNotOwed(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	q.post("ann", "before the leave")
 	q.none(db.WakeClaim{Guilds: []string{"g2"}})
-	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Queries) error { //nolint:errcheck // the next claim tells
+	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { //nolint:errcheck // the next claim tells
 		_, err := tx.RemoveMember(ctx, q.channel, "bot")
 		return err
 	})
 	q.none(db.WakeClaim{})
-	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Queries) error { //nolint:errcheck // the next claim tells
+	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { //nolint:errcheck // the next claim tells
 		_, err := tx.AddMember(ctx, q.channel, "bot")
 		return err
 	})
@@ -247,8 +248,8 @@ func TestWhatIsNotOwed(t *testing.T) {
 	}
 }
 
-// One message at place 50 of 100 makes every attempt fail. The others are answered, in at most thirty runs, and
-// the one is listed as dead, kept, and comes back by a retry.
+// One message at place 50 of 100 makes every attempt fail. The others are answered, in at most thirty runs.
+// The failing one is listed as dead, is kept, and comes back with a retry.
 func TestOneFailingMessage(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -260,7 +261,7 @@ func TestOneFailingMessage(t *testing.T) {
 			bad = seq
 		}
 	}
-	// Whoever wrote them has a queue too: what agents write neither ends pauses nor takes attempts back.
+	// Their author has a queue too: messages of agents neither end pauses nor take attempts back.
 	q.exec(`INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ('ann', 0, 0)`)
 	runs := 0
 	for {

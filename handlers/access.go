@@ -26,7 +26,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string)
 
 // A change of a channel: what it does with the channel as the caller stands to it, in a transaction that
 // holds the channel. It may run twice.
-type change func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error)
+type change func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error)
 
 // changeChannel lets a member change a channel, and returns how it then is.
 func (s *Server) changeChannel(ctx context.Context, id Identity, channel uuid.UUID, do change) (db.Channel, events.Cursor, error) {
@@ -35,25 +35,25 @@ func (s *Server) changeChannel(ctx context.Context, id Identity, channel uuid.UU
 
 // changeAs is changeChannel for those whom stand lets through.
 func (s *Server) changeAs(ctx context.Context, id Identity, channel uuid.UUID, stand standing, do change) (c db.Channel, at events.Cursor, err error) {
-	err = s.db.InTx(ctx, func(ctx context.Context, q db.Queries) error {
-		if c, err = hold(ctx, q, id, channel, stand); err != nil {
+	err = s.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
+		if c, err = hold(ctx, tx, id, channel, stand); err != nil {
 			return err
 		}
-		at, err = do(ctx, q, &c)
+		at, err = do(ctx, tx, &c)
 		return err
 	})
 	return c, at, err
 }
 
 // hold locks a channel for those whom stand lets through, also as it is then: a stranger holds nobody up.
-func hold(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID, stand standing) (db.Channel, error) {
-	if c, err := stand(ctx, q, id, channel); err != nil {
+func hold(ctx context.Context, tx db.Tx, id Identity, channel uuid.UUID, stand standing) (db.Channel, error) {
+	if c, err := stand(ctx, tx.Queries, id, channel); err != nil {
 		return c, err
 	}
-	if err := q.LockChannel(ctx, channel); err != nil {
+	if err := tx.LockChannel(ctx, channel); err != nil {
 		return db.Channel{}, err
 	}
-	return stand(ctx, q, id, channel)
+	return stand(ctx, tx.Queries, id, channel)
 }
 
 // look returns the channel of a request that only reads it.

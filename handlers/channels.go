@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -51,8 +51,8 @@ func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.once(w, r, key, func(ctx context.Context, q db.Queries) (int, any, error) {
-		at, created, err := q.CreateChannel(ctx, &c, members, wake)
+	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
+		at, created, err := tx.CreateChannel(ctx, &c, members, wake)
 		status := http.StatusCreated
 		if !created {
 			status = http.StatusOK
@@ -210,15 +210,15 @@ func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
 	if wrong := checkName(body.Name); wrong != nil {
 		return refused(wrong...)
 	}
-	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
-		if err := errors.Join(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
+		if err := cmp.Or(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
 			return events.Cursor{}, err
 		}
 		if c.Name == body.Name {
-			return unchanged(ctx, q, *c)
+			return unchanged(ctx, tx.Queries, *c)
 		}
 		c.Name = body.Name
-		return q.RenameChannel(ctx, c.ID, id.UserID, c.Name)
+		return tx.RenameChannel(ctx, c.ID, id.UserID, c.Name)
 	})
 	if err != nil {
 		return err
@@ -231,14 +231,14 @@ func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
-		if err := errors.Join(notDM(*c), maySteer(*c, id)); err != nil {
+	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
+		if err := cmp.Or(notDM(*c), maySteer(*c, id)); err != nil {
 			return events.Cursor{}, err
 		}
 		if c.ArchivedSeq != nil {
-			return unchanged(ctx, q, *c)
+			return unchanged(ctx, tx.Queries, *c)
 		}
-		at, archivedAt, err := q.ArchiveChannel(ctx, c.ID, id.UserID)
+		at, archivedAt, err := tx.ArchiveChannel(ctx, c.ID, id.UserID)
 		c.ArchivedAt = &archivedAt
 		return at, err
 	})

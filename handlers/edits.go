@@ -69,16 +69,16 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.changeMessage(w, r, id, message, func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error) {
+	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID:
 			return events.Cursor{}, newProblem(http.StatusForbidden, "not_author", "only its author may edit a message")
 		case m.Deleted:
 			return events.Cursor{}, newProblem(http.StatusConflict, "message_deleted", "this message has been deleted")
 		case m.Content == content:
-			return unchanged(ctx, q, c)
+			return unchanged(ctx, tx.Queries, c)
 		}
-		return q.EditMessage(ctx, m, id.UserID, content, false, s.stillAdmin(m))
+		return tx.EditMessage(ctx, m, id.UserID, content, false, s.stillAdmin(m))
 	})
 }
 
@@ -87,38 +87,41 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.changeMessage(w, r, id, message, func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error) {
+	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID && (c.CreatedBy != id.UserID || c.XType == events.DM):
 			return events.Cursor{}, newProblem(http.StatusForbidden, "not_author", "only its author, or the channel's creator, may delete a message")
 		case m.Deleted:
-			return unchanged(ctx, q, c)
+			return unchanged(ctx, tx.Queries, c)
 		}
-		return q.EditMessage(ctx, m, id.UserID, "", true, s.stillAdmin(m))
+		return tx.EditMessage(ctx, m, id.UserID, "", true, s.stillAdmin(m))
 	})
 }
 
 // changeMessage changes a message in a transaction that holds it, and its channel as a post does.
 func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identity, message uuid.UUID,
-	do func(ctx context.Context, q db.Queries, m *events.Message, c db.Channel) (events.Cursor, error),
+	do func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error),
 ) error {
 	var m db.StoredMessage
 	var at events.Cursor
-	err := s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) (err error) {
+	err := s.db.InTx(r.Context(), func(ctx context.Context, tx db.Tx) (err error) {
 		var c db.Channel
-		if m, _, err = seen(ctx, q, id, message); err != nil {
+		if m, _, err = seen(ctx, tx.Queries, id, message); err != nil {
 			return err
 		}
-		if err := errors.Join(q.ShareChannel(ctx, m.ChannelID), q.LockMessage(ctx, message)); err != nil {
+		if err := tx.ShareChannel(ctx, m.ChannelID); err != nil {
 			return err
 		}
-		if m, c, err = seen(ctx, q, id, message); err != nil {
+		if err := tx.LockMessage(ctx, message); err != nil {
+			return err
+		}
+		if m, c, err = seen(ctx, tx.Queries, id, message); err != nil {
 			return err
 		}
 		if err := notArchived(c); err != nil {
 			return err
 		}
-		at, err = do(ctx, q, &m.Message, c)
+		at, err = do(ctx, tx, &m.Message, c)
 		return err
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerChange(w, r, id, channel, visible, func(_ context.Context, _ db.Queries, c *db.Channel) (bool, error) {
+	return s.answerChange(w, r, id, channel, visible, func(_ context.Context, _ db.Tx, c *db.Channel) (bool, error) {
 		if c.JoinedSeq != nil {
 			return false, nil
 		}
@@ -59,11 +59,11 @@ func (s *Server) addMember(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerChange(w, r, id, channel, ofMember, func(ctx context.Context, q db.Queries, c *db.Channel) (bool, error) {
+	return s.answerChange(w, r, id, channel, ofMember, func(ctx context.Context, tx db.Tx, c *db.Channel) (bool, error) {
 		if err := notDM(*c); err != nil {
 			return false, err
 		}
-		is, err := q.IsMember(ctx, channel, user)
+		is, err := tx.IsMember(ctx, channel, user)
 		if err != nil || is {
 			return false, err
 		}
@@ -85,7 +85,7 @@ func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity,
 	if user == id.UserID {
 		stand = onceMember
 	}
-	return s.answerChange(w, r, id, channel, stand, func(ctx context.Context, q db.Queries, c *db.Channel) (bool, error) {
+	return s.answerChange(w, r, id, channel, stand, func(ctx context.Context, tx db.Tx, c *db.Channel) (bool, error) {
 		if err := notDM(*c); err != nil {
 			return false, err
 		}
@@ -95,7 +95,7 @@ func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity,
 		if err := maySteer(*c, id); err != nil {
 			return false, err
 		}
-		return q.IsMember(ctx, channel, user)
+		return tx.IsMember(ctx, channel, user)
 	}, s.removes(channel, user))
 }
 
@@ -110,17 +110,17 @@ func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUI
 
 // answerChange makes a change of the roster, if due says so, and answers whether it did.
 func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, stand standing,
-	due func(context.Context, db.Queries, *db.Channel) (bool, error), do change,
+	due func(context.Context, db.Tx, *db.Channel) (bool, error), do change,
 ) error {
 	var changed bool
-	_, at, err := s.changeAs(r.Context(), id, channel, stand, func(ctx context.Context, q db.Queries, c *db.Channel) (at events.Cursor, err error) {
-		if changed, err = due(ctx, q, c); err != nil {
+	_, at, err := s.changeAs(r.Context(), id, channel, stand, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
+		if changed, err = due(ctx, tx, c); err != nil {
 			return at, err
 		}
 		if !changed {
-			return unchanged(ctx, q, *c)
+			return unchanged(ctx, tx.Queries, *c)
 		}
-		return do(ctx, q, c)
+		return do(ctx, tx, c)
 	})
 	if err != nil {
 		return err
@@ -130,29 +130,29 @@ func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identit
 
 // adds begins a membership; in a channel that was empty the turn comes with it.
 func (s *Server) adds(channel uuid.UUID, user string) change {
-	return func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
-		if err := joinTurn(ctx, q, *c, user); err != nil {
+	return func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
+		if err := joinTurn(ctx, tx, *c, user); err != nil {
 			return events.Cursor{}, err
 		}
-		return q.AddMember(ctx, channel, user)
+		return tx.AddMember(ctx, channel, user)
 	}
 }
 
 // removes ends a membership; who had the turn passes it on.
 func (s *Server) removes(channel uuid.UUID, user string) change {
-	return func(ctx context.Context, q db.Queries, c *db.Channel) (events.Cursor, error) {
-		holder, err := leaveTurn(ctx, q, *c, user)
+	return func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
+		holder, err := leaveTurn(ctx, tx, *c, user)
 		if err != nil {
 			return events.Cursor{}, err
 		}
 		if wakesByList(c.XType) { // who comes back is not on duty unasked
-			if err := q.TakeOffWakeList(ctx, channel, user); err != nil {
+			if err := tx.TakeOffWakeList(ctx, channel, user); err != nil {
 				return events.Cursor{}, err
 			}
 		}
-		at, err := q.RemoveMember(ctx, channel, user)
+		at, err := tx.RemoveMember(ctx, channel, user)
 		if err == nil && holder != "" {
-			_, err = q.TellTurn(ctx, channel, holder, string(chat.Leave))
+			_, err = tx.TellTurn(ctx, channel, holder, string(chat.Leave))
 		}
 		return at, err
 	}

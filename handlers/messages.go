@@ -67,7 +67,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		// What a name meant when the request first came may not be found out any more; its answer stands.
-		return s.once(w, r, key, func(context.Context, db.Queries) (int, any, error) { return 0, nil, err })
+		return s.once(w, r, key, func(context.Context, db.Tx) (int, any, error) { return 0, nil, err })
 	}
 	if command.Content == "" {
 		if body.ReplyTo != nil {
@@ -99,7 +99,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return s.postReply(w, r, id, key, m, reply)
 	}
 	if key == nil {
-		post, err := s.db.PostMessage(r.Context(), m)
+		post, err := s.db.Post(r.Context(), m)
 		if err == nil {
 			return writeJSON(w, http.StatusCreated, answerTo(post))
 		}
@@ -107,8 +107,8 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return s.once(w, r, key, func(ctx context.Context, q db.Queries) (int, any, error) {
-		post, err := s.postIn(ctx, q, id, m, nil)
+	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
+		post, err := s.postIn(ctx, tx, id, m, nil)
 		return http.StatusCreated, answerTo(post), err
 	})
 }
@@ -146,37 +146,37 @@ func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 
 // postIn posts in a transaction: where turns are taken, where a key is to be kept, and to find out why a
 // post was refused.
-func (s *Server) postIn(ctx context.Context, q db.Queries, id Identity, m db.NewMessage, reply *replying) (db.Post, error) {
-	c, err := ofMember(ctx, q, id, m.ChannelID) // for its x-type, which never changes
+func (s *Server) postIn(ctx context.Context, tx db.Tx, id Identity, m db.NewMessage, reply *replying) (db.Post, error) {
+	c, err := ofMember(ctx, tx.Queries, id, m.ChannelID) // for its x-type, which never changes
 	if err != nil {
 		return db.Post{}, err
 	}
-	lock := q.ShareChannel
+	lock := tx.ShareChannel
 	if takesTurns(c) {
-		lock = q.LockChannel
+		lock = tx.LockChannel
 	}
 	if err := lock(ctx, m.ChannelID); err != nil {
 		return db.Post{}, err
 	}
-	if c, err = ofMember(ctx, q, id, m.ChannelID); err != nil {
+	if c, err = ofMember(ctx, tx.Queries, id, m.ChannelID); err != nil {
 		return db.Post{}, err
 	}
 	if err := notArchived(c); err != nil {
 		return db.Post{}, err
 	}
 	if takesTurns(c) {
-		if m.TurnUserID, err = handOver(ctx, q, c, m); err != nil {
+		if m.TurnUserID, err = handOver(ctx, tx, c, m); err != nil {
 			return db.Post{}, err
 		}
 	}
 	if reply != nil {
-		if reply.done, err = q.BeginReply(ctx, reply.ref, m.ChannelID, reply.keep, keepLease); err != nil {
+		if reply.done, err = tx.BeginReply(ctx, reply.ref, m.ChannelID, reply.keep, keepLease); err != nil {
 			return db.Post{}, err
 		}
 	}
-	post, err := q.PostMessage(ctx, m)
+	post, err := tx.Post(ctx, m)
 	if err == nil && reply != nil {
-		err = q.EndReply(ctx, reply.done, post.ID)
+		err = tx.EndReply(ctx, reply.done, post.ID)
 	}
 	if errors.Is(err, db.ErrRefused) {
 		err = refused(fieldError{"replyTo", "is no message of this channel"})

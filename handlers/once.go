@@ -22,30 +22,30 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey
 }
 
 // A creation does what a request asks for, and returns its answer.
-type creation func(ctx context.Context, q db.Queries) (status int, answer any, err error)
+type creation func(ctx context.Context, tx db.Tx) (status int, answer any, err error)
 
 // onceOr is once. again, if there is one, runs in the transaction that finds an earlier answer.
 func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestKey,
-	again func(ctx context.Context, q db.Queries, earlier db.Answer) error, do creation,
+	again func(ctx context.Context, tx db.Tx, earlier db.Answer) error, do creation,
 ) error {
 	var a db.Answer
 	var replayed bool
-	err := s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) error {
+	err := s.db.InTx(r.Context(), func(ctx context.Context, tx db.Tx) error {
 		replayed = false
 		if key != nil {
-			earlier, err := q.Recall(ctx, *key)
+			earlier, err := tx.Recall(ctx, *key)
 			if err != nil {
 				return err
 			}
 			if earlier != nil {
 				a, replayed = *earlier, true
 				if again != nil {
-					return again(ctx, q, a)
+					return again(ctx, tx, a)
 				}
 				return nil
 			}
 		}
-		status, v, err := do(ctx, q)
+		status, v, err := do(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 		if key == nil {
 			return nil
 		}
-		return q.Remember(ctx, *key, a)
+		return tx.Remember(ctx, *key, a)
 	})
 	switch {
 	case errors.Is(err, db.ErrInFlight):

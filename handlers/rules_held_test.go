@@ -15,8 +15,8 @@ func (n *node) heldBack(t *testing.T, do func()) {
 	t.Helper()
 	id := n.user("holder").general(t, "held").Channel.ID
 	undo := errors.New("undo")
-	err := n.db.InTx(t.Context(), func(ctx context.Context, q db.Queries) error {
-		if _, err := q.RenameChannel(ctx, uuid.MustParse(id), "holder", "never"); err != nil {
+	err := n.db.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		if _, err := tx.RenameChannel(ctx, uuid.MustParse(id), "holder", "never"); err != nil {
 			return err
 		}
 		do()

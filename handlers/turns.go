@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
 
 	"fabric-guild/db"
@@ -89,8 +89,8 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	var answer turnAnswer
-	err = s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) (err error) {
-		answer, err = s.moveTurn(ctx, q, id, channel, action, target)
+	err = s.db.InTx(r.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+		answer, err = s.moveTurn(ctx, tx, id, channel, action, target)
 		return err
 	})
 	if err != nil {
@@ -108,34 +108,34 @@ type commandAnswer struct {
 
 // carryOut does what a message that is a command asks for, as the endpoint for it does.
 func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, key *db.RequestKey, command chat.Command) error {
-	return s.once(w, r, key, func(ctx context.Context, q db.Queries) (int, any, error) {
+	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
 		if command.Help {
-			_, err := ofMember(ctx, q, id, channel)
+			_, err := ofMember(ctx, tx.Queries, id, channel)
 			return http.StatusOK, commandAnswer{Command: "help", Help: chat.Help()}, err
 		}
 		if command.Stop {
-			if _, err := ofMember(ctx, q, id, channel); err != nil {
+			if _, err := ofMember(ctx, tx.Queries, id, channel); err != nil {
 				return 0, nil, err
 			}
-			err := q.StopWake(ctx, channel, command.UserID, id.UserID)
+			err := tx.StopWake(ctx, channel, command.UserID, id.UserID)
 			return http.StatusOK, commandAnswer{Command: "stop"}, s.wakeProblem(err)
 		}
-		a, err := s.moveTurn(ctx, q, id, channel, command.Action, command.UserID)
+		a, err := s.moveTurn(ctx, tx, id, channel, command.Action, command.UserID)
 		return http.StatusOK, commandAnswer{Command: string(command.Action), Turn: &a.Turn, Cursor: &a.Cursor}, err
 	})
 }
 
 // moveTurn applies an action that a member asks for.
-func (s *Server) moveTurn(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID, action chat.Action, target string) (turnAnswer, error) {
-	c, err := hold(ctx, q, id, channel, ofMember)
+func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id Identity, channel uuid.UUID, action chat.Action, target string) (turnAnswer, error) {
+	c, err := hold(ctx, tx, id, channel, ofMember)
 	if err != nil {
 		return turnAnswer{}, err
 	}
-	if err := errors.Join(needsTurns(c), notArchived(c)); err != nil {
+	if err := cmp.Or(needsTurns(c), notArchived(c)); err != nil {
 		return turnAnswer{}, err
 	}
 	if action == chat.Give {
-		is, err := q.IsMember(ctx, channel, target)
+		is, err := tx.IsMember(ctx, channel, target)
 		if err != nil {
 			return turnAnswer{}, err
 		}
@@ -144,29 +144,29 @@ func (s *Server) moveTurn(ctx context.Context, q db.Queries, id Identity, channe
 		}
 	}
 	turn := turnOf(c)
-	next, err := q.NextAfter(ctx, channel, turn.Holder)
+	next, err := tx.NextAfter(ctx, channel, turn.Holder)
 	if err != nil {
 		return turnAnswer{}, err
 	}
 	after, changed := turn.Apply(action, id.UserID, target, next)
 	if !changed {
-		at, err := unchanged(ctx, q, c)
+		at, err := unchanged(ctx, tx.Queries, c)
 		return turnAnswer{asItem(turn), at}, err
 	}
-	if err := q.SetTurn(ctx, channel, after.Holder, after.Paused); err != nil {
+	if err := tx.SetTurn(ctx, channel, after.Holder, after.Paused); err != nil {
 		return turnAnswer{}, err
 	}
-	at, err := q.TellTurn(ctx, channel, after.Holder, string(action))
+	at, err := tx.TellTurn(ctx, channel, after.Holder, string(action))
 	return turnAnswer{asItem(after), at}, err
 }
 
 // handOver decides whose turn a message makes it; "": it wakes nobody. The channel is held.
-func handOver(ctx context.Context, q db.Queries, c db.Channel, m db.NewMessage) (wakes string, err error) {
-	first, err := q.FirstMember(ctx, c.ID, m.Mentioned, m.AuthorUserID)
+func handOver(ctx context.Context, tx db.Tx, c db.Channel, m db.NewMessage) (wakes string, err error) {
+	first, err := tx.FirstMember(ctx, c.ID, m.Mentioned, m.AuthorUserID)
 	if err != nil {
 		return "", err
 	}
-	next, err := q.NextAfter(ctx, c.ID, m.AuthorUserID)
+	next, err := tx.NextAfter(ctx, c.ID, m.AuthorUserID)
 	if err != nil {
 		return "", err
 	}
@@ -176,19 +176,19 @@ func handOver(ctx context.Context, q db.Queries, c db.Channel, m db.NewMessage) 
 
 // joinTurn and leaveTurn keep the turn with a member; the channel is held. leaveTurn, which comes before
 // the leave itself, returns the new holder where one is to be told of.
-func joinTurn(ctx context.Context, q db.Queries, c db.Channel, user string) error {
+func joinTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) error {
 	if turn := turnOf(c); takesTurns(c) && turn.Join(user) != turn {
-		return q.SetTurn(ctx, c.ID, user, turn.Paused)
+		return tx.SetTurn(ctx, c.ID, user, turn.Paused)
 	}
 	return nil
 }
 
-func leaveTurn(ctx context.Context, q db.Queries, c db.Channel, user string) (holder string, err error) {
+func leaveTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) (holder string, err error) {
 	turn := turnOf(c)
 	if !takesTurns(c) {
 		return "", nil
 	}
-	next, err := q.NextAfter(ctx, c.ID, user)
+	next, err := tx.NextAfter(ctx, c.ID, user)
 	if err != nil {
 		return "", err
 	}
@@ -196,5 +196,5 @@ func leaveTurn(ctx context.Context, q db.Queries, c db.Channel, user string) (ho
 	if !changed {
 		return "", nil
 	}
-	return after.Holder, q.SetTurn(ctx, c.ID, after.Holder, after.Paused)
+	return after.Holder, tx.SetTurn(ctx, c.ID, after.Holder, after.Paused)
 }

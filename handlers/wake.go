@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -58,25 +58,25 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 	if wrong != nil {
 		return refused(wrong...)
 	}
-	_, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, q db.Queries, c *db.Channel) (at events.Cursor, err error) {
-		if err := errors.Join(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+	_, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
+		if err := cmp.Or(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
 			return at, err
 		}
-		strangers, err := q.Strangers(ctx, channel, users)
+		strangers, err := tx.Strangers(ctx, channel, users)
 		if err != nil {
 			return at, err
 		}
 		if len(strangers) > 0 {
 			return at, refused(fieldError{"userIds", "names who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", ")})
 		}
-		now, err := q.WakeList(ctx, channel)
+		now, err := tx.WakeList(ctx, channel)
 		if err != nil {
 			return at, err
 		}
 		if slices.Equal(now, users) {
-			return unchanged(ctx, q, *c)
+			return unchanged(ctx, tx.Queries, *c)
 		}
-		return q.SetWakeList(ctx, channel, id.UserID, users)
+		return tx.SetWakeList(ctx, channel, id.UserID, users)
 	})
 	if err != nil {
 		return err

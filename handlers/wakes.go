@@ -254,8 +254,8 @@ func (s *Server) stopWork(w http.ResponseWriter, r *http.Request) error {
 	if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
 		return err
 	}
-	err = s.db.InTx(r.Context(), func(ctx context.Context, q db.Queries) error {
-		return q.StopWake(ctx, channel, body.UserID, id.UserID)
+	err = s.db.InTx(r.Context(), func(ctx context.Context, tx db.Tx) error {
+		return tx.StopWake(ctx, channel, body.UserID, id.UserID)
 	})
 	if err != nil {
 		return s.wakeProblem(err)

@@ -40,14 +40,14 @@ func (b *postBody) replying(id Identity) (*replying, error) {
 // A request that comes again gets its answer again: by its Idempotency-Key, or without one by its wake, which only
 // one message can have ended.
 func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id Identity, key *db.RequestKey, m db.NewMessage, reply *replying) error {
-	again := func(ctx context.Context, q db.Queries, earlier db.Answer) (err error) {
+	again := func(ctx context.Context, tx db.Tx, earlier db.Answer) (err error) {
 		if !reply.keep && earlier.Message != nil {
-			reply.left, err = q.ReplayedReply(ctx, reply.ref, m.ChannelID, *earlier.Message)
+			reply.left, err = tx.ReplayedReply(ctx, reply.ref, m.ChannelID, *earlier.Message)
 		}
 		return err
 	}
-	err := s.onceOr(w, r, key, again, func(ctx context.Context, q db.Queries) (int, any, error) {
-		post, err := s.postIn(ctx, q, id, m, reply)
+	err := s.onceOr(w, r, key, again, func(ctx context.Context, tx db.Tx) (int, any, error) {
+		post, err := s.postIn(ctx, tx, id, m, reply)
 		a := answerTo(post)
 		if reply.done != nil && reply.keep {
 			a.Wake = extended(reply.done.Kept)

@@ -1,9 +1,10 @@
-// Package migrations embeds the schema's goose migrations. They only go forward.
+// Package migrations embeds the goose migrations of the schema. They only go forward. schema.sql shows the schema that
+// they make. It is generated, and no program reads it.
 package migrations
 
 import "embed"
 
-// FS holds the SQL files, by name in the order in which they run.
+// FS holds the migrations. They run in the order of their names.
 //
-//go:embed *.sql
+//go:embed 0*.sql
 var FS embed.FS
