@@ -27,6 +27,7 @@ import (
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/bench"
 	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/command"
 	"fabric-guild/handlers/config"
 )
 
@@ -47,7 +48,7 @@ FABRIC_BACKEND_GUILD_DATABASE_URL.
 
 func main() {
 	if os.Getpid() == 1 {
-		if code, ok := runAsInit(); ok {
+		if code, ok := command.RunAsInit(); ok {
 			os.Exit(code)
 		}
 	}
@@ -293,15 +294,6 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 	return nil
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
 // openPostgres sees to it that the URL leads to a Postgres: without one it starts the private one. gone
 // is closed when that has ended for good.
 func openPostgres(ctx context.Context, c *config.Database, dir string, logger *slog.Logger, stderr io.Writer) (stop func(), gone <-chan struct{}, err error) {
@@ -309,7 +301,7 @@ func openPostgres(ctx context.Context, c *config.Database, dir string, logger *s
 		return func() {}, nil, nil
 	}
 	pg, err := pgrun.Start(ctx, pgrun.Config{
-		Dir: dir, BinDir: c.PGBin, Source: c.PGSource, Logger: logger, Fetching: pgrun.Bar(stderr, isTerminal(stderr)),
+		Dir: dir, BinDir: c.PGBin, Source: c.PGSource, Logger: logger, Fetching: pgrun.Bar(stderr, command.IsTerminal(stderr)),
 		Progress: func(line string) { _, _ = fmt.Fprintln(stderr, line) },
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,9 +19,7 @@ func (u *user) with(t *testing.T, method, path, content string, header http.Head
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+u.token)
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	a, err := u.send(r)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -73,9 +74,7 @@ type replied struct {
 func (u *user) reply(t testing.TB, w *wake, text string, more body) replied {
 	t.Helper()
 	b := body{"content": text, "wakeId": w.ID}
-	for k, v := range more {
-		b[k] = v
-	}
+	maps.Copy(b, more)
 	return call[replied](t, u, 201, "POST", "/api/channels/"+w.ChannelID+"/messages", b)
 }
 

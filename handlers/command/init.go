@@ -1,17 +1,19 @@
-package main
+// Package command holds parts of the program that are not about HTTP: what it does as PID 1, and its terminal.
+package command
 
 import (
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
-// runAsInit runs the program as a child of this process, which is PID 1, as in a container: whatever ends
+// RunAsInit runs the program as a child of this process, which is PID 1, as in a container: whatever ends
 // without a parent is given to PID 1, and stays a zombie until that waits for it. The program itself cannot
-// do so: it would take the exit status from whoever waits for a child of its own. runAsInit passes signals
+// do so: it would take the exit status from whoever waits for a child of its own. RunAsInit passes signals
 // on, and returns the exit code of the program; ok is false if there is no such child, and nothing has
 // happened.
-func runAsInit() (code int, ok bool) {
+func RunAsInit() (code int, ok bool) {
 	path, err := os.Executable()
 	if err != nil {
 		return 0, false
@@ -19,7 +21,7 @@ func runAsInit() (code int, ok bool) {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	attr := &syscall.SysProcAttr{Setpgid: true} // so that Ctrl-C reaches the program once
-	if isTerminal(os.Stdin) {
+	if IsTerminal(os.Stdin) {
 		attr.Foreground, attr.Ctty = true, 0
 	}
 	program, err := os.StartProcess(path, os.Args, &os.ProcAttr{
@@ -64,4 +66,14 @@ func reap(program int) (code int, ended bool) {
 			code, ended = 128+int(status.Signal()), true // as a shell says it
 		}
 	}
+}
+
+// IsTerminal reports whether w is a terminal. /dev/null looks like one.
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
