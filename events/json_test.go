@@ -71,9 +71,9 @@ func TestFramesAreLinesToEveryReader(t *testing.T) {
 		Message: &Message{ChannelID: ops, GuildID: text, XType: General, AuthorUserID: text, Content: text, MentionUserIDs: []string{"reader"}},
 	}
 	renamed := &Event{Cursor: Cursor{7, 1043}, Kind: ChannelUpdated, ChannelID: ops, GuildID: text, Name: text, UserID: text}
-	frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{}), renamed.frameFor("reader", Interval{}, &Filter{})}
-	ready := readyFrame{Cursor: Cursor{7, 1042}, UserID: text, Channels: &[]Channel{{Name: text}}}
-	frames = append(frames, newFrame(streamReady, ready, ready.Cursor))
+	frames := []*Frame{e.FrameFor("reader", Interval{}, &Filter{}), renamed.FrameFor("reader", Interval{}, &Filter{})}
+	ready := Ready{Cursor: Cursor{7, 1042}, UserID: text, Channels: &[]Channel{{Name: text}}}
+	frames = append(frames, ready.Frame(ready.Cursor))
 	for _, f := range frames {
 		if got := strings.Trim(string(f.SSE()), "\n"); strings.ContainsAny(strings.ReplaceAll(got, "\n", ""), unicodeLines) || strings.Count(got, "\n") != 2 {
 			t.Errorf("got %q, want three lines", got)

@@ -3,6 +3,7 @@ package metrics
 import (
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 // What a tally may be asked about before it has come up.
@@ -10,8 +11,8 @@ var (
 	transports  = []string{"raw", "r3labs", "poll"}
 	closings    = []string{"drain", "token_expired", "token_revoked", "reset", "expired", "rotated", "replaced", "disconnected", "stalled", "flooded", "answered", "late"}
 	resets      = []string{events.ResetExpired, db.ResetUnknownEpoch, db.ResetLostTail, db.ResetBeyond}
-	backlogs    = []string{events.SourceRing.String(), events.SourceLog.String()}
-	allSources  = []events.Source{events.SourceLive, events.SourceRing, events.SourceLog}
+	backlogs    = []string{live.SourceRing.String(), live.SourceLog.String()}
+	allSources  = []live.Source{live.SourceLive, live.SourceRing, live.SourceLog}
 	allOutcomes = []events.Outcome{events.Wake, events.Observer, events.Skip}
 )
 
