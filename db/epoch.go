@@ -81,17 +81,10 @@ const maxEpochs = 4
 
 var errNoRest = fmt.Errorf("%w: the database keeps changing: is it being restored?", ErrUnavailable)
 
-// Reasons why a cursor cannot be honoured, as stream.reset tells them.
-const (
-	ResetUnknownEpoch = "unknown_epoch" // not of this log
-	ResetLostTail     = "lost_tail"     // of a part that a failover lost
-	ResetBeyond       = "beyond_end"    // a number that was never given out
-)
-
-// CheckCursor decides whether a stream may go on from c, given the position up to which this node has read
-// the log. reset is empty, or why it may not. What lies in this node's past needs no query. Every cursor
-// that was handed out is the number of an event, or of an epoch's beginning. If the event is gone, it was
-// lost, or retention took it, which the first page tells.
+// CheckCursor decides whether a stream may continue from c, given the position up to which this server has read
+// the event log. reset is one of events.ResetReasons, or empty if the stream may continue. A cursor at or below
+// position needs no query. Every cursor that the server gave out is the number of an event, or of the beginning
+// of an epoch. If the event is gone, it was lost, or retention removed it, which the first page shows.
 func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset string, err error) {
 	if c.Epoch == position.Epoch && c.Seq <= position.Seq {
 		return "", nil
@@ -116,13 +109,13 @@ func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset 
 	}
 	switch {
 	case !known:
-		return ResetUnknownEpoch, nil
+		return events.ResetUnknownEpoch, nil
 	case base != nil && c.Seq > *base:
-		return ResetLostTail, nil
+		return events.ResetLostTail, nil
 	case c.Seq > last:
-		return ResetBeyond, nil
+		return events.ResetBeyond, nil
 	case !there:
-		return ResetLostTail, nil
+		return events.ResetLostTail, nil
 	}
 	return "", nil // it may be beyond the horizon: that is to wait for
 }

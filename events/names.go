@@ -1,8 +1,8 @@
 package events
 
 // This file is the only home of the names that the event log, the API, the metrics and the clients share.
-// Other code ranges over the lists below. TestNames compares them with the console, openapi.json, the pages
-// and the database.
+// Other code ranges over the lists below. A test in handlers compares them with the console, openapi.json, the
+// pages and the database.
 
 // An XType says what a channel is for. It decides who is woken by a message of the channel.
 type XType string

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -122,7 +121,7 @@ func (l *listener) opened(s *live.Session) {
 // revoke ends the stream, if it is open, because its session was closed.
 func (l *listener) revoke() {
 	if s := l.stream.Load(); s != nil {
-		s.Close("token_revoked", false)
+		s.Close(events.ClosedTokenRevoked, false)
 	}
 }
 
@@ -189,14 +188,14 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 	}
 	for _, name := range list(q, "types") {
 		if !slices.Contains(events.EventNames, name) {
-			return f, malformed(fieldError{"types", "is to be a list of " + strings.Join(events.EventNames, ", ")})
+			return f, malformed(fieldError{"types", "must be a list of " + events.Join(events.EventNames)})
 		}
 		f.Types = append(f.Types, name)
 	}
 	for _, name := range list(q, "channels") {
 		channel, ok := parseID(name)
 		if !ok {
-			return f, malformed(fieldError{"channels", "is to be a list of channel ids"})
+			return f, malformed(fieldError{"channels", "must be a list of channel ids"})
 		}
 		f.Channels = append(f.Channels, channel)
 	}

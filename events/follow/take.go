@@ -11,14 +11,6 @@ import (
 	"fabric-guild/events"
 )
 
-// The stream's own frames that mean something to a client of it.
-const (
-	streamReady   = "stream.ready"
-	streamLive    = "stream.live"
-	streamReset   = "stream.reset"
-	streamClosing = "stream.closing"
-)
-
 // What a server sends can be read; so this is something else.
 var errForeign = errors.New("what came is no event of a stream of this kind")
 
@@ -35,10 +27,10 @@ func (f *follower) take(m *sse.Event) error {
 		return errForeign
 	}
 	e := Event{string(m.ID), string(m.Event), m.Data}
-	own := strings.HasPrefix(e.Name, "stream.")
+	own := strings.HasPrefix(e.Name, events.OwnPrefix)
 	id, err := events.ParseCursor(e.ID)
 	switch {
-	case e.Name == streamClosing:
+	case e.Name == events.StreamClosing:
 		return closing(e.Data)
 	case err != nil && !(own && e.ID == ""): // of a snapshot that goes on
 		return errForeign
@@ -48,7 +40,7 @@ func (f *follower) take(m *sse.Event) error {
 	if err := f.handle(e); err != nil {
 		return ending{err}
 	}
-	if e.ID != f.at || e.Name == streamLive {
+	if e.ID != f.at || e.Name == events.StreamLive {
 		f.live()
 	}
 	f.at = e.ID

@@ -4,15 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 
+	"fabric-guild/events"
 	"fabric-guild/events/follow"
-)
-
-// What is told apart by its name.
-const (
-	streamReady    = "stream.ready"
-	streamChannels = "stream.channels"
-	streamReset    = "stream.reset"
-	messageCreated = "message.created"
 )
 
 // An event is one with what is needed of its data. What it does not have is empty.
@@ -52,8 +45,8 @@ func decode(raw follow.Event) event {
 
 // isSnapshot reports whether the event tells of all channels: those of the stream that are worth showing.
 func (e *event) isSnapshot() bool {
-	return e.Name == streamReset || e.Name == streamChannels || e.Name == streamReady && e.Channels != nil
+	return e.Name == events.StreamReset || e.Name == events.StreamChannels || e.Name == events.StreamReady && e.Channels != nil
 }
 
 // ofLog reports whether the event is of the log, not one of the stream's own.
-func (e *event) ofLog() bool { return !strings.HasPrefix(e.Name, "stream.") }
+func (e *event) ofLog() bool { return !strings.HasPrefix(e.Name, events.OwnPrefix) }

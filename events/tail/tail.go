@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"fabric-guild/events"
 	"fabric-guild/events/follow"
 )
 
@@ -65,9 +66,9 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	err = client.Follow(ctx, cursor, func(raw follow.Event) error {
 		e := decode(raw)
 		switch {
-		case e.Name == streamReset:
+		case e.Name == events.StreamReset:
 			notice(fmt.Sprintf("the server cannot go on at this cursor (%s): events may be missing; following from %s", e.Reason, e.Cursor))
-		case e.Name == streamReady && !greeted:
+		case e.Name == events.StreamReady && !greeted:
 			notice(fmt.Sprintf("following %s as %s", c.url, e.UserID))
 		}
 		greeted = true
@@ -82,7 +83,7 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 // wants reports whether an event of the log was asked for. With -wakeup alone those are messages: what the
 // server says of members and channels wakes nobody.
 func (c *Command) wants(name string) bool {
-	return !c.wakeup || c.types != "" || name == messageCreated
+	return !c.wakeup || c.types != "" || name == string(events.MessageCreated)
 }
 
 // isTerminal takes /dev/null for one as well, which does not mind.

@@ -4,13 +4,14 @@ import (
 	"slices"
 	"testing"
 
+	"fabric-guild/events"
 	"fabric-guild/events/follow"
 )
 
 // No server of ours sends a NUL, but if one did, no command could be started for its event, ever.
 func TestVariablesHaveNoNUL(t *testing.T) {
 	t.Parallel()
-	e := decode(follow.Event{ID: "1.2", Name: messageCreated, Data: []byte(`{"content":"a\u0000b","authorUserId":"al\u0000ice"}`)})
+	e := decode(follow.Event{ID: "1.2", Name: string(events.MessageCreated), Data: []byte(`{"content":"a\u0000b","authorUserId":"al\u0000ice"}`)})
 	got := (&runner{}).variables(e)
 	for _, want := range []string{"FABRIC_CONTENT=ab", "FABRIC_USER_ID=alice"} {
 		if !slices.Contains(got, want) {

@@ -1,19 +1,18 @@
 package metrics
 
 import (
-	"fabric-guild/db"
+	"slices"
+
 	"fabric-guild/events"
 	"fabric-guild/events/live"
 )
 
-// What a tally may be asked about before it has come up.
+// The names that a tally shows even while their count is 0.
 var (
-	transports  = []string{"raw", "r3labs", "poll"}
-	closings    = []string{"drain", "token_expired", "token_revoked", "reset", "expired", "rotated", "replaced", "disconnected", "stalled", "flooded", "answered", "late"}
-	resets      = []string{events.ResetExpired, db.ResetUnknownEpoch, db.ResetLostTail, db.ResetBeyond}
-	backlogs    = []string{live.SourceRing.String(), live.SourceLog.String()}
-	allSources  = []live.Source{live.SourceLive, live.SourceRing, live.SourceLog}
-	allOutcomes = []events.Outcome{events.Wake, events.Observer, events.Skip}
+	transports = []string{"raw", "r3labs", "poll"}
+	closings   = slices.Concat(events.ClosingReasons, events.Endings)
+	backlogs   = []string{live.SourceRing.String(), live.SourceLog.String()}
+	allSources = []live.Source{live.SourceLive, live.SourceRing, live.SourceLog}
 )
 
 func (c *collector) streams(e emitter) {
@@ -32,15 +31,15 @@ func (c *collector) streams(e emitter) {
 	e.tally(n.CatchUps.Counts(), backlogs, func(source string, n float64) {
 		e.counter("stream_catchups_total", "Catch-ups of streams that resumed or whose queue overflowed, by where the first of what they had missed came from: the ring of recent events, or the log in the database.", n, "source", source)
 	})
-	e.tally(n.Resets.Counts(), resets, func(reason string, n float64) {
-		e.counter("stream_resets_total", "Streams whose cursor could not be honoured, by reason.", n, "reason", reason)
+	e.tally(n.Resets.Counts(), events.ResetReasons, func(reason string, n float64) {
+		e.counter("stream_resets_total", "Streams whose cursor could not be continued, by reason.", n, "reason", reason)
 	})
 	e.counter("stream_queue_overflows_total", "Queues of slow readers that were dropped; their streams catch up.", float64(n.Overflows.Load()))
 	e.counter("stream_writes_total", "Writes to streams; each carries all that was queued.", float64(n.Writes.Load()))
 	e.counter("stream_written_frames_total", "Frames written to streams, heartbeats included.", float64(n.WrittenFrames.Load()))
 	e.counter("stream_written_bytes_total", "Bytes of frames written to streams.", float64(n.WrittenBytes.Load()))
 	for _, source := range allSources {
-		for _, outcome := range allOutcomes {
+		for _, outcome := range events.Outcomes {
 			e.counter("deliveries_total", "Events offered to streams, by outcome (wake; observer: delivered, wakes nobody; skip: kept away by the rules or a filter) and by source (live, the ring of recent events, or the log).",
 				float64(n.Deliveries[source][outcome].Load()), "outcome", outcome.String(), "source", source.String())
 		}
