@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What a stream writes of frames, in each form: one write's worth.
-func TestWhatGoesOverTheWire(t *testing.T) {
+// A stream writes the bytes of one write in each form.
+func TestTheBytesOfEachFormat(t *testing.T) {
 	t.Parallel()
 	at := Cursor{7, 42}
 	frames := []*Frame{newFrame("message.created", map[string]string{"content": "<@bob> \"\n\u2028"}, at), ClosingFrame("drain", true)}

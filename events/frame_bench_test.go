@@ -2,7 +2,8 @@ package events
 
 import "testing"
 
-// BenchmarkFrame encodes a message in each of its variants: what a post costs once, however many hear it.
+// BenchmarkFrame encodes a message in each of its variants. A post pays this once, however many users hear
+// it.
 func BenchmarkFrame(b *testing.B) {
 	for _, to := range []struct{ variant, user string }{{"mention", "alice"}, {"not_addressed", "carol"}} {
 		b.Run(to.variant, func(b *testing.B) {

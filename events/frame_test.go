@@ -33,7 +33,7 @@ func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
 	}
 }
 
-// One encoding per variant, and none per recipient.
+// A message is encoded once per variant, and never per recipient.
 func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts allocations
 	e := &Event{
 		Cursor: Cursor{1, 2}, Kind: MessageCreated, ChannelID: ops,
@@ -82,8 +82,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// Whatever a user writes, to a parser that is not ours a frame is one event, with the name, the id and the JSON
-// that it was made of, and its id comes last.
+// A foreign parser reads every frame as one event, with the name, the id and the JSON that the frame was made
+// of, whatever a user writes. The id comes last.
 func FuzzFrame(f *testing.F) {
 	for _, evil := range []string{
 		"", "hi", ":", ": hb 1.1", "\r", "\n", "\r\n", "\n\n", "a\nid: 7\n\nevent: x\ndata: y\n\n", "\x00", "\u2028", "\u2029", "\ufeff", "\xff", "\"", "\\", "\u0085", "</script>", "data: ",
@@ -143,5 +143,6 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// collapse makes one of what stands for bytes that are not UTF-8: encoders count them differently.
+// collapse replaces each run of replacement characters by one: encoders write different numbers of them for
+// invalid UTF-8.
 func collapse(s string) string { return regexp.MustCompile("\ufffd+").ReplaceAllString(s, "\ufffd") }

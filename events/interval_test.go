@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// However a user came and went, the search finds what a walk over all intervals would find.
+// The binary search finds the same interval as a walk over all intervals, after random joins and leaves.
 func TestIntervalsAreFoundAsByAWalk(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -54,8 +54,8 @@ func TestIntervalsAreFoundAsByAWalk(t *testing.T) {
 	}
 }
 
-// A leave costs the same however often the user left before: what ended is looked through again only when it
-// has doubled.
+// A leave costs the same however often the user left before: Forget looks at the ended intervals only when
+// their number has doubled.
 func TestEndedIntervalsAreSeldomLookedThrough(t *testing.T) {
 	t.Parallel()
 	var s Intervals

@@ -11,7 +11,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// reflected is m as encoding/json writes it by itself, but for U+0085, which it leaves raw.
+// reflected returns m as encoding/json writes it, except that U+0085 is escaped, which encoding/json leaves
+// raw.
 func reflected(t *testing.T, m *Message) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -62,7 +63,8 @@ func FuzzMessageJSON(f *testing.F) {
 // unicodeLines are all the characters at which Python's str.splitlines splits.
 const unicodeLines = "\n\r\x0b\x0c\x1c\x1d\x1e\u0085\u2028\u2029"
 
-// A text's lines must not become lines of the stream, not even for a reader that splits at Unicode line ends.
+// The lines of a text must not become lines of the stream, not even for a reader that splits at Unicode line
+// ends.
 func TestFramesAreLinesToEveryReader(t *testing.T) {
 	t.Parallel()
 	text := "begin" + strings.Join(strings.Split(unicodeLines, ""), "id: 7\\") + "end"
@@ -93,7 +95,7 @@ func TestFramesAreLinesToEveryReader(t *testing.T) {
 	}
 }
 
-// The ring's bound counts what JSON adds to a text.
+// The bound of the ring counts the bytes that JSON adds to a text.
 func TestEscapesCountsWhatJSONAdds(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "plain \u00e9 \u4e16", "\x01\x1f", `"\`, "\u0085\u0084", "\u2028\u2029\u2027", "\n\t"} {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The ring's bound is one of memory, whatever the events are made of: lists of long ids, wake lists that nobody
+// The ring bounds memory, whatever the events hold: lists of long ids, wake lists that no other message
 // shares, text that JSON makes six times as long.
 func TestAnEventHoldsAboutItsSize(t *testing.T) {
 	const events = 200
@@ -48,7 +48,7 @@ func TestAnEventHoldsAboutItsSize(t *testing.T) {
 	}
 }
 
-// heap is how many bytes are in use. The test that asks runs alone.
+// heap returns the bytes in use. The test that calls it runs alone.
 func heap() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// who is one combination of what a recipient may be to a message.
+// A who is one combination of the properties of a recipient.
 type who struct{ author, mentioned, mapped, admin, holder, others bool }
 
 // others: somebody else is mentioned, so that the at-list is not empty.
 
-// A rule is a line of the contract's table: the first that fits decides.
+// A rule is a row of the contract's table. The first row that matches decides.
 type rule struct {
 	name    string
 	fits    func(who) bool
@@ -109,7 +109,7 @@ func (w who) facts(xType XType, twoState bool) *Facts {
 	return f
 }
 
-// Paused, or alone: the event records nobody's turn.
+// When the turns are paused, or the author is alone, the event records nobody's turn.
 func TestNobodysTurnWakesNobody(t *testing.T) {
 	t.Parallel()
 	for _, xType := range []XType{Discuss, Work} {

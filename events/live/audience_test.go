@@ -17,11 +17,11 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// mark stands once in each message, and nowhere else on a stream: to count it is to count messages.
+// mark is once in each message, and nowhere else on a stream. So a reader counts messages by counting marks.
 const mark = "~"
 
-// An audience is one channel whose members listen over real sockets. There is no tailer: who publishes does
-// it himself. What reads the sockets allocates nothing.
+// An audience is one channel whose members listen over real sockets. There is no tailer: the test publishes.
+// The readers of the sockets allocate nothing.
 type audience struct {
 	*Router
 	log     *memLog
@@ -30,7 +30,7 @@ type audience struct {
 	arrived chan struct{}
 }
 
-// gather makes a channel of members, and starts to serve.
+// gather creates a channel of members, and starts to serve.
 func gather(t testing.TB, members int, serve func(http.ResponseWriter, *http.Request, *Session)) *audience {
 	t.Helper()
 	a := &audience{log: newMemLog(), arrived: make(chan struct{}, 1)}
@@ -95,7 +95,7 @@ func (a *audience) live() (n int) {
 	return n
 }
 
-// connect opens a stream, which is read until it or the test ends.
+// connect opens a stream, and reads it until the stream or the test ends.
 func (a *audience) connect(t testing.TB, user, lastEventID string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", a.addr)
@@ -130,13 +130,13 @@ func (a *audience) read(conn net.Conn) {
 	}
 }
 
-// next is a message that is in the log, and not yet published.
+// next returns a message that is in the event log, and not yet published.
 func (a *audience) next() *events.Event {
 	a.log.post(ops, "author", mark+strings.Repeat("twenty-one characters", 10))
 	return a.log.events[len(a.log.events)-1]
 }
 
-// hear publishes a message, and waits until all the members have it.
+// hear publishes a message, and waits until all members have read it.
 func (a *audience) hear(t testing.TB, e *events.Event, members int) {
 	t.Helper()
 	a.due.Store(int64(members))

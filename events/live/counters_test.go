@@ -20,7 +20,7 @@ func settle() {
 	synctest.Wait()
 }
 
-// wantDeliveries compares what came of the events that streams were offered: wake, observer, skip.
+// wantDeliveries compares the outcomes of the events that streams were offered.
 func (n *node) wantDeliveries(t *testing.T, from Source, wake, observer, skip int64) {
 	t.Helper()
 	settle()
@@ -41,7 +41,7 @@ func wantTally(t *testing.T, name string, got *Tally, want map[string]int64) {
 	}
 }
 
-// What came of an event is counted for each stream that was offered it, by the way it came.
+// The outcome of an event is counted for each stream that was offered the event, by source.
 func TestDeliveriesAreCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -123,7 +123,7 @@ func TestOverflowsAreCounted(t *testing.T) {
 	})
 }
 
-// A reader that falls further behind than the ring reaches back goes to the log.
+// A reader that falls further behind than the ring reaches back reads the event log.
 func TestACatchUpIsCountedByWhereItBegins(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -200,8 +200,8 @@ func TestStreamsAreCountedUntilTheyEnd(t *testing.T) {
 	})
 }
 
-// The horizon is held by a transaction that does not end, not by many that follow one another, and one that is
-// held too long is told once.
+// Held shows a transaction that does not end, but not many that follow one another. A horizon that is held
+// too long is logged once.
 func TestTheHorizonIsWatched(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lines bytes.Buffer
@@ -246,7 +246,7 @@ func TestTheHorizonIsWatched(t *testing.T) {
 	})
 }
 
-// How long an event took is counted once, when it has been handed over.
+// The latency of an event is counted once, when the event is published.
 func TestTheLatencyOfEventsIsCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// BenchmarkDelivery is one message to 1,000 streams, over sockets and up to the last of their readers.
+// BenchmarkDelivery sends one message to 1,000 streams over sockets, until the last reader has it.
 func BenchmarkDelivery(b *testing.B) {
 	const members = 1000
 	for _, over := range transports {
@@ -21,7 +21,7 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
-// BenchmarkResume is a stream that has missed 5,000 messages and takes them from the ring.
+// BenchmarkResume resumes a stream that missed 5,000 messages, which it takes from the ring.
 func BenchmarkResume(b *testing.B) {
 	const missed = 5000
 	for _, over := range transports {
@@ -44,7 +44,8 @@ func BenchmarkResume(b *testing.B) {
 	}
 }
 
-// perDelivery reports what a delivery costs from here on until it is told how many of them a round has.
+// perDelivery starts to measure. report ends that, and reports the cost per delivery; deliveries is their
+// number per round.
 func perDelivery(b *testing.B) (report func(deliveries int)) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// Who else hears a message costs a write, and over a raw connection no memory at all: the message is encoded
-// once, and what carries it to a stream is there already. r3labs copies each frame, and -race adds to that.
+// Each further recipient of a message costs a write and, over a raw connection, no memory at all: the message
+// is encoded once, and the stream's buffers exist already. r3labs copies each frame, and -race adds to that.
 func TestADeliveryAllocatesNothingPerRecipient(t *testing.T) { // not parallel: it counts allocations
 	const few, many = 100, 1000
-	// More goroutines at work at once than ever before are new ones, now and then.
+	// Now and then more goroutines run at once than ever before: the runtime then allocates new ones.
 	most := map[string]cost{"raw": {0.5, 100}, "r3labs": {14, 1200}}
 	for _, over := range transports {
 		t.Run(over.name, func(t *testing.T) {
@@ -26,7 +26,8 @@ func TestADeliveryAllocatesNothingPerRecipient(t *testing.T) { // not parallel: 
 
 type cost struct{ allocs, bytes float64 }
 
-// costOfAMessage is what one message to so many streams costs the whole process, once they have had a few.
+// costOfAMessage returns what one message to that many streams costs the whole process, after a few messages
+// to warm up.
 func costOfAMessage(t *testing.T, members int, serve func(http.ResponseWriter, *http.Request, *Session)) cost {
 	t.Helper()
 	const rounds = 10

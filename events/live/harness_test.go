@@ -21,8 +21,8 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// memLog is a log in memory, for what needs a clock that stands still: Postgres cannot be in a bubble.
-// Memberships are what its events say.
+// A memLog is an event log in memory, for tests with a fake clock: Postgres cannot run in a synctest bubble.
+// Memberships follow from its events.
 type memLog struct {
 	mu     sync.Mutex
 	events []*events.Event
@@ -38,10 +38,10 @@ type memLog struct {
 	asked  int    // of Replay and Memberships
 	poison string // Memberships fails for this user and whoever is read together with them
 	failed []int  // of Memberships that failed, for how many users each
-	// paging is called before each page of Memberships, when it is set.
+	// paging is called before each page of Memberships, if it is set.
 	paging func(users []string, from events.Place)
 	lasts  int // how many more Replays succeed; 0: all
-	// reading is called in the midst of Replay, when it is set.
+	// reading is called at the beginning of Replay, if it is set.
 	reading func(user string)
 }
 
@@ -64,7 +64,7 @@ func (l *memLog) append(e *events.Event) events.Cursor {
 	return e.Cursor
 }
 
-// last is the number of the last event; they have no gaps.
+// last returns the number of the last event; the numbers have no gaps.
 func (l *memLog) last() int64 {
 	if n := len(l.events); n > 0 {
 		return l.events[n-1].Cursor.Seq
@@ -190,7 +190,7 @@ func (l *memLog) set(change func()) {
 	change()
 }
 
-// What happens in a channel.
+// These methods append what happens in a channel.
 func (l *memLog) create(channel uuid.UUID, members ...string) events.Cursor {
 	return l.append(&events.Event{Kind: events.ChannelCreated, ChannelID: channel, UserID: members[0], XType: events.General, Joined: members})
 }
@@ -235,7 +235,7 @@ func newNode(t *testing.T, l *memLog) *node {
 	return n
 }
 
-// A client reads a stream over a pipe, which holds nothing back: what it has not read is not written.
+// A client reads a stream over a pipe. The pipe has no buffer: a write blocks until the client reads.
 type client struct {
 	t    *testing.T
 	conn net.Conn

@@ -13,7 +13,8 @@ import (
 	"fabric-guild/events"
 )
 
-// After a deploy all users come at once. A read of the log loads many of them, and each gets their own.
+// After a deploy all users connect at once. One read of the event log loads many users, and each gets their
+// own memberships.
 func TestUsersAreLoadedTogether(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const users = 600
@@ -53,9 +54,9 @@ func TestUsersAreLoadedTogether(t *testing.T) {
 	})
 }
 
-// Whoever waits to be loaded is told that the log cannot be read by nothing but heartbeats, and is loaded
-// once it can.
-func TestLoadingIsTriedAgain(t *testing.T) {
+// While the event log cannot be read, a stream that waits to be loaded gets only heartbeats. It is loaded
+// once the event log can be read.
+func TestLoadingIsRetried(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		l.create(ops, "ann", "bob")
@@ -72,7 +73,7 @@ func TestLoadingIsTriedAgain(t *testing.T) {
 	})
 }
 
-// A node that stops does not wait for reads of streams that end anyway.
+// A server that stops does not wait for reads of streams that end anyway.
 func TestClosingDoesNotWaitForTheLoader(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -96,7 +97,7 @@ func TestClosingDoesNotWaitForTheLoader(t *testing.T) {
 }
 
 // A user who leaves and comes back while others are loaded is loaded once, and hears everything once.
-func TestWhoComesBackBeforeBeingLoadedHearsEverythingOnce(t *testing.T) {
+func TestAUserWhoRejoinsDuringTheLoadHearsEverythingOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		l.create(ops, "ann", "bob")
@@ -120,8 +121,8 @@ func TestWhoComesBackBeforeBeingLoadedHearsEverythingOnce(t *testing.T) {
 	})
 }
 
-// While the log can't be read, whoever comes and goes again leaves nothing behind that waits to be loaded.
-func TestWhoLeavesIsNotLoaded(t *testing.T) {
+// A user who connects and disconnects while the event log cannot be read leaves no load behind.
+func TestAUserWhoDisconnectsIsNotLoaded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const users = 600
 		l := newMemLog()
@@ -150,8 +151,8 @@ func TestWhoLeavesIsNotLoaded(t *testing.T) {
 	})
 }
 
-// A user whose memberships can't be read does not keep others waiting: from the second try on they are loaded
-// alone, in ever longer pauses, and the log says who it is.
+// A user whose memberships cannot be read does not delay others. From the second try on the user is loaded
+// alone, with backoff, and the log names the user.
 func TestAUserWhoCanNotBeLoadedKeepsNobodyWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -194,7 +195,7 @@ func TestAUserWhoCanNotBeLoadedKeepsNobodyWaiting(t *testing.T) {
 	})
 }
 
-// When a batch fails, those in it are loaded one by one, so that one of them does not fail all of them again.
+// When a batch fails, its users are loaded one by one, so that one of them does not fail all of them again.
 func TestABatchThatFailsIsLoadedOneByOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -225,8 +226,8 @@ func TestABatchThatFailsIsLoadedOneByOne(t *testing.T) {
 	})
 }
 
-// A user of many channels is loaded page by page, and so is each snapshot: no read returns more than a page. A
-// channel that the user leaves between two pages is told once, and so is the leave.
+// A user of many channels is loaded page by page, and so is each snapshot: no read returns more than a page.
+// A stream shows a channel that the user leaves between two pages once, and the leave once.
 func TestAUserOfManyChannelsIsReadInPages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const channels = 2*soloRows + 50

@@ -31,7 +31,7 @@ func (n *node) poll(t *testing.T, opts Options, limit int, wait time.Duration) (
 	return p, shown
 }
 
-// polling asks in the background; the answer comes when the clock may go on.
+// polling asks in the background. The answer comes when the fake clock moves.
 func (n *node) polling(t *testing.T, opts Options, limit int, wait time.Duration) <-chan Polled {
 	answer := make(chan Polled, 1)
 	opts.Checked = n.Position().Epoch
@@ -96,7 +96,8 @@ func TestAPollWaitsForAsLongAsItIsAskedTo(t *testing.T) {
 	})
 }
 
-// What a poll waits for ends it at once: it hangs on the router, and asks nothing of the log meanwhile.
+// The first event ends a poll at once. While the poll waits, it uses the router, and does not read the event
+// log.
 func TestAWaitingPollCostsNoQuery(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -125,7 +126,7 @@ func TestAWaitingPollCostsNoQuery(t *testing.T) {
 	})
 }
 
-func TestWhoJoinsWhileAPollWaitsHearsIt(t *testing.T) {
+func TestAUserWhoJoinsDuringAPollHearsIt(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		from := l.create(ops, "alice")
@@ -145,7 +146,7 @@ func TestWhoJoinsWhileAPollWaitsHearsIt(t *testing.T) {
 	})
 }
 
-// A backlog comes in pieces of the limit, from the log, from the ring and from the queue, and whole.
+// A backlog comes in pieces of the limit, from the event log, the ring and the queue, and nothing is missing.
 func TestPollsGoThroughABacklogInPieces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -197,7 +198,7 @@ func TestAnAnswerIsBoundedInBytes(t *testing.T) {
 	})
 }
 
-// LOG rule 17: what a filter leaves out moves the cursor too. The backlog is longer than any page.
+// LOG rule 17: events that a filter leaves out move the cursor too. The backlog is longer than any page.
 func TestAPollThatFindsNothingMovesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -214,8 +215,8 @@ func TestAPollThatFindsNothingMovesOn(t *testing.T) {
 	})
 }
 
-// A log that fails halfway through the backlog holds a poll for a bounded time, and what it has got through
-// is not walked again.
+// An event log that fails halfway through the backlog delays a poll for a bounded time, and the next poll
+// does not read the first half again.
 func TestAPollWhoseLogFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -256,8 +257,8 @@ func TestAPollFromAnExpiredCursorIsAReset(t *testing.T) {
 	})
 }
 
-// The cursor of a poll that a failover ends is still of the epoch that it was read in: in the new one its
-// number may come to mean another event.
+// The cursor of a poll that a failover ends keeps the epoch in which it was read: in the new epoch its number
+// may belong to another event.
 func TestAPollThatAFailoverEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -275,7 +276,7 @@ func TestAPollThatAFailoverEnds(t *testing.T) {
 	})
 }
 
-// A client that another node has served further than this one has read does not go back.
+// A client that another server has served beyond this server's position does not go back.
 func TestAPollNeverGoesBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -329,7 +330,7 @@ func TestAPollWhoseClientIsGoneEnds(t *testing.T) {
 	})
 }
 
-// As many polls as there may be streams, each asked again as soon as it is answered, are never refused.
+// A user with MaxStreams polls, each repeated as soon as it is answered, is never refused.
 func TestAnAnsweredPollDoesNotCount(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -363,7 +364,7 @@ func TestAnAnsweredPollDoesNotCount(t *testing.T) {
 	})
 }
 
-// A token that ends while a poll waits ends it; the next one is refused before it gets here.
+// A token that expires while a poll waits ends the poll. The handlers refuse the next one.
 func TestAPollEndsWithItsToken(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -377,7 +378,7 @@ func TestAPollEndsWithItsToken(t *testing.T) {
 	})
 }
 
-// Whoever polls is back in a moment, and then no query is needed to know their channels; whoever stays away is
+// A client that polls is back soon, and then its channels are known without a query. A user who stays away is
 // forgotten.
 func TestAPollThatFollowsAnotherCostsNoQuery(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -401,7 +402,7 @@ func TestAPollThatFollowsAnotherCostsNoQuery(t *testing.T) {
 		if got := asked() - before; got != 0 {
 			t.Errorf("got %d queries after the first poll began, want none", got)
 		}
-		// What happens meanwhile is not lost on them.
+		// The user hears what happened meanwhile.
 		other := channelNamed(2)
 		joined, left := l.create(other, "alice", "bob"), l.leave(ops, "bob")
 		l.post(ops, "alice", "not for bob")
@@ -425,8 +426,8 @@ func TestAPollThatFollowsAnotherCostsNoQuery(t *testing.T) {
 	})
 }
 
-// A user who is back before they are forgotten is not forgotten later.
-func TestWhoIsBackStays(t *testing.T) {
+// A user who is back in time is not forgotten later.
+func TestAUserWhoIsBackIsNotForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		l.create(ops, "alice", "bob")
@@ -440,7 +441,7 @@ func TestWhoIsBackStays(t *testing.T) {
 	})
 }
 
-// A failover forgets whoever has just left with all others.
+// A failover forgets users without sessions, as it forgets all others.
 func TestAFailoverForgetsIdleUsers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()

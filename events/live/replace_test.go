@@ -12,7 +12,7 @@ import (
 	"fabric-guild/events"
 )
 
-// stopped opens a stream whose client is stopped: its kernel goes on taking bytes, and nobody reads them.
+// stopped opens a stream whose client is stopped: its kernel still accepts bytes, and nobody reads them.
 func (n *node) stopped(t *testing.T) *client {
 	t.Helper()
 	c := n.open(t, Options{User: "bob"})
@@ -28,7 +28,8 @@ func wantFull(t *testing.T, n *node) {
 	}
 }
 
-// Stopped clients do not lock their user out: a new stream takes the place of the oldest, once that is old enough.
+// Stopped clients do not lock their user out: a new stream takes the place of the oldest one, once that one
+// is old enough.
 func TestAStoppedClientMakesRoom(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := newNode(t, newMemLog())
@@ -67,7 +68,8 @@ func TestAStoppedClientMakesRoom(t *testing.T) {
 	})
 }
 
-// A client that does not take what is written goes first, and is cut: it would not take a stream.closing either.
+// A client that does not take what is written is replaced first, and is cut off: it would not take a
+// stream.closing either.
 func TestAStuckClientMakesRoomFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -95,7 +97,8 @@ func TestAStuckClientMakesRoomFirst(t *testing.T) {
 	})
 }
 
-// One living client too many: all of them share the places, each is replaced once in replaceAfter at most.
+// One running client too many: all of them share the places, and each is replaced at most once per
+// replaceAfter.
 func TestLivingClientsDoNotEvictEachOtherInACircle(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := newNode(t, newMemLog())
@@ -136,14 +139,14 @@ func TestLivingClientsDoNotEvictEachOtherInACircle(t *testing.T) {
 	})
 }
 
-// taking is a transport whose client takes everything.
+// A taking is a transport whose client takes everything.
 type taking struct{}
 
 func (taking) Send([]*events.Frame) error { return nil }
 func (taking) Close()                     {}
 func (taking) Name() string               { return "taking" }
 
-// What a client sends on its stream is dropped, and much of it ends the stream.
+// The server drops what a client sends on its stream. Too much of it ends the stream.
 func TestAClientThatSendsMuchIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()

@@ -38,7 +38,7 @@ func TestRing(t *testing.T) {
 	}
 }
 
-// A stream that comes from the ring holds about as much as its queue may hold, whatever the frames are.
+// A stream that reads the ring holds about as many bytes as its queue may hold, however large the frames are.
 func TestAPartOfTheRingIsBoundedByBytes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()

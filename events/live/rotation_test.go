@@ -33,8 +33,7 @@ func TestAStreamIsRotatedAtItsAge(t *testing.T) {
 	})
 }
 
-// A stream that has yet to come through its backlog might get no further the next time: it goes on until it
-// is live.
+// A stream is not rotated before it is live: otherwise a long backlog might never end.
 func TestAStreamIsNotRotatedWhileItCatchesUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -60,7 +59,7 @@ func TestAStreamIsNotRotatedWhileItCatchesUp(t *testing.T) {
 	})
 }
 
-// A token's end comes first, and does not tell the client to come back.
+// The end of the token wins over the rotation, and does not tell the client to come back.
 func TestATokenThatEndsBeforeTheRotation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := newNode(t, newMemLog())
@@ -76,7 +75,7 @@ func TestATokenThatEndsBeforeTheRotation(t *testing.T) {
 	})
 }
 
-// Whoever holds as many streams as there may be and comes back as soon as one says that it ends is not refused.
+// A user with MaxStreams streams who opens another one at the first stream.closing is not refused.
 func TestAStreamThatSaysGoodbyeHasMadeRoom(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := newNode(t, newMemLog())

@@ -12,7 +12,7 @@ import (
 	"fabric-guild/events"
 )
 
-// Membership events that are routed while a user's intervals are being loaded are applied after it.
+// Membership events that come while a user's intervals are being loaded are applied after the load.
 func TestMembershipChangesWhileLoading(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -40,7 +40,7 @@ func TestMembershipChangesWhileLoading(t *testing.T) {
 	})
 }
 
-// The streams of a user that is being loaded wait for the one that loads, and take over if it gives up.
+// The streams of a user wait for the stream that started the load. They take over if it ends.
 func TestLoadingIsTakenOver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -62,7 +62,7 @@ func TestLoadingIsTakenOver(t *testing.T) {
 	})
 }
 
-// A restart of the database loses nothing: streams go on, with the new epoch in their ids.
+// A restart of the database loses nothing: streams continue, with the new epoch in their ids.
 func TestARestartedDatabaseDoesNotDisturbStreams(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -79,7 +79,7 @@ func TestARestartedDatabaseDoesNotDisturbStreams(t *testing.T) {
 	})
 }
 
-// A failover to a copy that lacks the latest events ends the streams, which come back to a reset.
+// A failover to a copy that lacks the latest events ends the streams. When they reconnect they are reset.
 func TestALostTailEndsStreams(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -98,7 +98,7 @@ func TestALostTailEndsStreams(t *testing.T) {
 	})
 }
 
-// A page of another life of the database is not shown before the tailer has looked at what was lost.
+// A page of another epoch is not shown before the tailer knows what was lost.
 func TestCatchingUpDoesNotRunIntoAnotherEpoch(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -118,7 +118,7 @@ func TestCatchingUpDoesNotRunIntoAnotherEpoch(t *testing.T) {
 	})
 }
 
-// LOG rule 14: what another node had served further than this one had read is lost as well.
+// LOG rule 14: a stream that another server had served beyond this server's position is reset as well.
 func TestALostTailEndsStreamsThatAreAheadOfThisNode(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -141,7 +141,7 @@ func TestALostTailEndsStreamsThatAreAheadOfThisNode(t *testing.T) {
 	})
 }
 
-// LOG rule 12: a snapshot is as of the cursor under which it is sent.
+// LOG rule 12: a snapshot is as of the cursor with which it is sent.
 func TestASnapshotAheadOfThisNodeWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -157,7 +157,7 @@ func TestASnapshotAheadOfThisNodeWaits(t *testing.T) {
 	})
 }
 
-// LOG rule 9: a cursor beyond this node's position is one that another node has served. It waits.
+// LOG rule 9: a cursor beyond this server's position comes from another server. The stream waits.
 func TestACursorAheadOfThisNodeWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -174,8 +174,8 @@ func TestACursorAheadOfThisNodeWaits(t *testing.T) {
 	})
 }
 
-// A client that has seen more than this node, in a life of the database that this node has not heard of, keeps its
-// cursor: of a number of the one and the epoch of the other nobody has seen anything.
+// A client that is ahead of this server, in an epoch that this server does not know yet, keeps its cursor:
+// nobody has ever seen its number with this server's epoch.
 func TestACursorOfANewerEpochIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -193,8 +193,8 @@ func TestACursorOfANewerEpochIsKept(t *testing.T) {
 	})
 }
 
-// Random lives of users, channels and connections against what the log says each user is to hear: live,
-// from the ring and from the log, across drops, joins and leaves.
+// Users, channels and connections come and go at random. Each user hears exactly what the event log says:
+// live, from the ring and from the event log, across drops, joins and leaves.
 func TestEveryStreamHearsExactlyItsIntervals(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"fabric-guild/events"
 )
 
-// triage makes a message of triage, in which adm is the admin.
+// triage appends a triage message, with adm as the admin.
 func (l *memLog) triage(channel uuid.UUID, author, content string, mentioned ...string) events.Cursor {
 	return l.append(&events.Event{Kind: events.MessageCreated, ChannelID: channel, UserID: author, XType: events.Triage, Message: &events.Message{
 		ID: uuid.New(), ChannelID: channel, GuildID: "g1", XType: events.Triage, AuthorUserID: author, Content: content,
@@ -23,8 +23,8 @@ func (l *memLog) triage(channel uuid.UUID, author, content string, mentioned ...
 	}})
 }
 
-// change edits the message whose first event is at a cursor, or with "" deletes it: all that refers to it shows
-// it as it then is.
+// change edits the message whose first event is at a cursor, or deletes it if content is empty. All events
+// that refer to the message show the new state.
 func (l *memLog) change(at events.Cursor, content string) events.Cursor {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +101,7 @@ func TestTheAdminHearsTriageAsNoMember(t *testing.T) {
 	})
 }
 
-// An edit shows in every frame of the ring that tells of its message, and the ring's size follows.
+// An edit shows in every frame of the ring that has its message, and the ring's size follows.
 func TestAnEditReplacesTheFramesOfTheRing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -138,7 +138,7 @@ func TestAnEditReplacesTheFramesOfTheRing(t *testing.T) {
 	})
 }
 
-// A script is a channel's life, as far as texts are concerned: each is "NUMBER.VERSION".
+// A script is the history of a channel's texts. Each text is "NUMBER.VERSION".
 type script struct {
 	*memLog
 	rng   *rand.Rand
@@ -174,8 +174,8 @@ func (s *script) step() {
 	}
 }
 
-// Random lives with edits, deletions, leaves and returns: a stream that is resumed shows no text that had been
-// replaced when it was opened, and nobody gets a text that was written after they had left.
+// Edits, deletions, leaves and returns happen at random. A resumed stream shows no text that had been
+// replaced before it was opened, and nobody gets a text that was written after they had left.
 func TestResumedStreamsShowNoOldText(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestResumedStreamsShowNoOldText(t *testing.T) {
 	}
 }
 
-// judge looks at a replayed frame while nothing happens.
+// judge checks a replayed frame while nothing else happens.
 func (s *script) judge(t *testing.T, user string, f got) {
 	t.Helper()
 	_, rest, found := strings.Cut(f.data, `"content":"`)

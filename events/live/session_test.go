@@ -18,7 +18,7 @@ import (
 	"fabric-guild/events"
 )
 
-func TestAFreshStreamIsItsSnapshotThenWhatComes(t *testing.T) {
+func TestANewStreamShowsASnapshotThenEvents(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		created := l.create(ops, "alice", "bob")
@@ -51,7 +51,7 @@ func TestHeartbeatsCarryThePosition(t *testing.T) {
 	})
 }
 
-// A browser does not show comments to its page.
+// A browser hides comments from its page, so heartbeats can be events.
 func TestHeartbeatsAsEvents(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -74,9 +74,9 @@ func TestHeartbeatsAsEvents(t *testing.T) {
 	})
 }
 
-// LOG rule 17: a stream that is skipped moves on unseen, and is told so at the next heartbeat, after one event as
-// after many. So retention does not overtake the last id that the client of an open stream knows.
-func TestAQuietStreamIsToldItsPosition(t *testing.T) {
+// LOG rule 17: a stream whose events are all skipped gets its new position at the next heartbeat, after one
+// event as after many. So retention does not overtake the last id that the client of an open stream knows.
+func TestAQuietStreamGetsItsPosition(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		l.create(ops, "alice")
@@ -152,7 +152,7 @@ func TestDrainEndsEveryStreamAndRefusesNewOnes(t *testing.T) {
 	})
 }
 
-// DESIGN §2: only a reader that takes no byte within the deadline is cut.
+// Only a reader that takes no byte within the deadline is cut off.
 func TestAReaderThatTakesNothingIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -193,7 +193,7 @@ func TestASlowReaderIsNotCut(t *testing.T) {
 	})
 }
 
-// A reader that falls behind its queue goes back to the log; it loses nothing, and nobody waits for it.
+// A reader that falls behind its queue goes back to the event log. It loses nothing, and nobody waits for it.
 func TestOverflowGoesBackToTheLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -240,8 +240,8 @@ func TestALargeMessageFitsAnyQueue(t *testing.T) {
 	})
 }
 
-// While the log cannot be read a stream that catches up stays open, and shows it by its heartbeats.
-func TestCatchingUpOutlivesTheLogsAbsence(t *testing.T) {
+// While the event log cannot be read, a stream that catches up stays open and gets heartbeats.
+func TestCatchingUpOutlivesAnUnreadableLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		from := l.create(ops, "alice", "bob")
@@ -272,8 +272,8 @@ func TestAnExpiredPositionIsAReset(t *testing.T) {
 	})
 }
 
-// LOG rule 17: a catch-up that finds next to nothing for its user moves on nevertheless.
-func TestACatchUpIsToldItsPosition(t *testing.T) {
+// LOG rule 17: a catch-up that finds almost nothing for its user moves the cursor anyway.
+func TestACatchUpGetsItsPosition(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		from := l.create(ops, "alice", "bob")
@@ -311,7 +311,7 @@ func TestACatchUpIsToldItsPosition(t *testing.T) {
 	})
 }
 
-// A node that was stopped for so long that retention overtook it tells its streams, and starts anew.
+// A server that was stopped until retention overtook it ends its streams, and restarts at the floor.
 func TestANodeThatRetentionOvertookResetsItsStreams(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -364,8 +364,8 @@ func TestTheSeventeenthStreamIsRefused(t *testing.T) {
 	})
 }
 
-// However many streams of a user come back at once, two of them read the log at a time, and the streams of
-// others do not wait for them.
+// However many streams of a user reconnect at once, only two of them read the event log at a time, and the
+// streams of other users do not wait for them.
 func TestOneUserReadsTheLogTwiceAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
@@ -406,7 +406,7 @@ func TestOneUserReadsTheLogTwiceAtATime(t *testing.T) {
 	})
 }
 
-// TLS cannot take up a write again that a deadline has cut off; a reader who is slow there is not cut either.
+// TLS cannot continue a write after its deadline. A slow reader over TLS is not cut off either.
 func TestASlowReaderOverTLSIsNotCut(t *testing.T) {
 	web := httptest.NewTLSServer(nil) // for its certificate
 	web.Close()
@@ -456,7 +456,8 @@ func TestASlowReaderOverTLSIsNotCut(t *testing.T) {
 	})
 }
 
-// A heartbeat of which a client took a part is the last that it gets: what came after would belong to it.
+// Nothing follows a heartbeat of which the client took only a part: the client would read it as the rest of
+// the heartbeat.
 func TestNothingFollowsAHeartbeatThatWasCutOff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()

@@ -35,7 +35,7 @@ func TestALongSnapshotHasItsIDAtTheEnd(t *testing.T) {
 	}
 }
 
-// sent is a transport that shows what it is given.
+// A sent is a transport that passes on what it gets.
 type sent func([]*events.Frame)
 
 func (to sent) Send(frames []*events.Frame) error {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Not in parallel: others may collect garbage too.
+// This test is not parallel: other tests may collect garbage too.
 func TestMemoryIsGivenBackAfterARush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		forced := func() uint32 {
