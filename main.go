@@ -22,7 +22,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/db/pgrun"
-	"fabric-guild/events"
+	"fabric-guild/events/live"
 	"fabric-guild/events/tail"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/bench"
@@ -431,9 +431,9 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
-	router := events.NewRouter(database, head)
+	router := live.NewRouter(database, head)
 	router.Logger = logger
-	tailer := events.NewTailer(database, router, database.Bell(), logger)
+	tailer := live.NewTailer(database, router, database.Bell(), logger)
 	server, handler := handlers.New(handlers.Config{
 		Logger: logger, DB: database, Router: router, Tailer: tailer,
 		Tokens: tokens, Center: authority, Admin: adminCache, Operator: operator, Listener: listener,

@@ -83,16 +83,9 @@ const maxEpochs = 4
 
 var errNoRest = fmt.Errorf("%w: the database keeps changing: is it being restored?", ErrUnavailable)
 
-// Reasons why a cursor cannot be honoured, as stream.reset sends them.
-const (
-	ResetUnknownEpoch = "unknown_epoch" // the cursor is not of this event log
-	ResetLostTail     = "lost_tail"     // the cursor is of a part that a failover lost
-	ResetBeyond       = "beyond_end"    // the number was never given out
-)
-
 // CheckCursor decides whether a stream may continue from c. position is how far this server has read the
-// event log. reset is empty, or the reason why the stream may not continue. A cursor in this server's past
-// needs no query. Every cursor that was given out is the number of an event, or the head or base of an epoch.
+// event log. reset is one of events.ResetReasons, or empty if the stream may continue. A cursor in this server's
+// past needs no query. Every cursor that was given out is the number of an event, or the head or base of an epoch.
 // If the event does not exist, it was lost, or retention removed it. The first page of the catch-up detects
 // the second case.
 func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset string, err error) {
@@ -119,13 +112,13 @@ func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset 
 	}
 	switch {
 	case !known:
-		return ResetUnknownEpoch, nil
+		return events.ResetUnknownEpoch, nil
 	case base != nil && c.Seq > *base:
-		return ResetLostTail, nil
+		return events.ResetLostTail, nil
 	case c.Seq > last:
-		return ResetBeyond, nil
+		return events.ResetBeyond, nil
 	case !there:
-		return ResetLostTail, nil
+		return events.ResetLostTail, nil
 	}
 	return "", nil // if it is beyond the horizon, the stream waits
 }

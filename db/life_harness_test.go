@@ -23,6 +23,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"fabric-guild/events/live"
 )
 
 // lifePatience is a deadline for work that takes a second or two on an idle machine.
@@ -31,7 +33,7 @@ const lifePatience = 2 * time.Minute
 // A lifeNode is a server without HTTP.
 type lifeNode struct {
 	db     *db.DB
-	router *events.Router
+	router *live.Router
 	log    *syncBuffer
 	wake   func() // starts its tailer
 	sleep  func() // stops it
@@ -67,8 +69,8 @@ func newLifeNode(t *testing.T, url string) *lifeNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.db, n.router = d, events.NewRouter(d, head)
-	tailer := events.NewTailer(d, n.router, d.Bell(), slog.New(slog.NewTextHandler(n.log, nil)))
+	n.db, n.router = d, live.NewRouter(d, head)
+	tailer := live.NewTailer(d, n.router, d.Bell(), slog.New(slog.NewTextHandler(n.log, nil)))
 	stop := func() {}
 	var running sync.WaitGroup
 	n.wake = func() {
@@ -124,7 +126,7 @@ func (c *lifeClient) follow(ctx context.Context) {
 	c.mu.Lock()
 	n, cursor := c.node, c.cursor
 	c.mu.Unlock()
-	opts := events.Options{User: "bob"}
+	opts := live.Options{User: "bob"}
 	if cursor != nil {
 		at := n.router.Position()
 		reset, err := n.db.CheckCursor(ctx, *cursor, at)

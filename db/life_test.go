@@ -23,7 +23,7 @@ const everything = `goose_db_version, events, messages, members, wake_lists, cha
 // after a restart of the server. Empty: the cursor is honoured.
 func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 	t.Parallel()
-	const lost, unknown = db.ResetLostTail, db.ResetUnknownEpoch
+	const lost, unknown = events.ResetLostTail, events.ResetUnknownEpoch
 	const failedOver = "without its latest events"
 	last := func(w *lifeWorld) int64 { return w.seqs[len(w.seqs)-1] }
 	for _, tt := range []struct {

@@ -231,12 +231,12 @@ func TestANewLifeOfTheDatabaseBeginsAnEpoch(t *testing.T) {
 		want   string
 	}{
 		{before, ""},
-		{events.Cursor{Epoch: before.Epoch, Seq: before.Seq + 1}, db.ResetLostTail},
-		{events.Cursor{Epoch: before.Epoch - 1, Seq: 1}, db.ResetUnknownEpoch},
-		{events.Cursor{Epoch: after.Epoch + 1, Seq: 1}, db.ResetUnknownEpoch},
+		{events.Cursor{Epoch: before.Epoch, Seq: before.Seq + 1}, events.ResetLostTail},
+		{events.Cursor{Epoch: before.Epoch - 1, Seq: 1}, events.ResetUnknownEpoch},
+		{events.Cursor{Epoch: after.Epoch + 1, Seq: 1}, events.ResetUnknownEpoch},
 		{after, ""},
-		{events.Cursor{Epoch: after.Epoch, Seq: after.Seq + 1}, db.ResetBeyond},
-		{events.Cursor{Epoch: before.Epoch, Seq: before.Seq - 1}, db.ResetLostTail}, // its event is gone
+		{events.Cursor{Epoch: after.Epoch, Seq: after.Seq + 1}, events.ResetBeyond},
+		{events.Cursor{Epoch: before.Epoch, Seq: before.Seq - 1}, events.ResetLostTail}, // its event is gone
 	} {
 		if reset, err := d.CheckCursor(t.Context(), tt.cursor, events.Cursor{}); reset != tt.want || err != nil {
 			t.Errorf("%v: got %q, %v; want %q", tt.cursor, reset, err, tt.want)

@@ -1,12 +1,3 @@
-// Package events is the reading side of the guild: cursors, delivery rules, and the way of an event from
-// the log to the streams of those who may hear it.
-//
-//	log ──▶ Tailer ──▶ Router ──▶ Session ──▶ Transport
-//
-// The Tailer reads the log in order. The Router knows which channels the users here are members of, and
-// keeps a ring of recent events. A Session is one connection's position: it catches up from the log or the
-// ring, then lives off a bounded queue. A Transport writes whole frames. The package knows neither routes
-// nor SQL.
 package events
 
 import (
@@ -15,31 +6,33 @@ import (
 	"strings"
 )
 
-// A Cursor is a position in the log: the number of an event that was committed, or an epoch's base, in one
-// life of the database. On the wire it is "<epoch>.<seq>", which is also the id of a frame. Within an epoch
-// cursors compare by Seq.
+// A Cursor is a position in the event log within one epoch. Seq is the number of a committed event, or the
+// base of the epoch. The text form is "<epoch>.<seq>", and it is also the id of a frame. Cursors of the same
+// epoch compare by Seq.
 type Cursor struct {
 	Epoch int64
 	Seq   int64
 }
 
-// ErrMalformedCursor is what ParseCursor answers to anything that no server of ours can have sent.
+// ErrMalformedCursor is the error of ParseCursor for a text that this server cannot have sent.
 var ErrMalformedCursor = errors.New(`a cursor is "<epoch>.<number>", as the server sent it`)
 
-// ParseCursor reads the form that String writes, and nothing else: no signs, no blanks, no leading zeros.
+// ParseCursor reads the form that String writes, and no other form: no signs, no blanks, no leading zeros.
+// Its only error is ErrMalformedCursor.
 func ParseCursor(s string) (Cursor, error) {
-	epoch, seq, ok := strings.Cut(s, ".")
+	epochText, seqText, ok := strings.Cut(s, ".")
 	if !ok {
 		return Cursor{}, ErrMalformedCursor
 	}
-	var c Cursor
-	var err error
-	if c.Epoch, err = strconv.ParseInt(epoch, 10, 64); err != nil || c.Epoch <= 0 {
+	epoch, err := strconv.ParseInt(epochText, 10, 64)
+	if err != nil || epoch <= 0 {
 		return Cursor{}, ErrMalformedCursor
 	}
-	if c.Seq, err = strconv.ParseInt(seq, 10, 64); err != nil || c.Seq < 0 {
+	seq, err := strconv.ParseInt(seqText, 10, 64)
+	if err != nil || seq < 0 {
 		return Cursor{}, ErrMalformedCursor
 	}
+	c := Cursor{epoch, seq}
 	if c.String() != s {
 		return Cursor{}, ErrMalformedCursor
 	}
@@ -51,7 +44,7 @@ func (c Cursor) String() string { return string(c.append(nil)) }
 // MarshalText makes a cursor a string in JSON.
 func (c Cursor) MarshalText() ([]byte, error) { return c.append(nil), nil }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText reads the form that MarshalText writes.
 func (c *Cursor) UnmarshalText(b []byte) (err error) {
 	*c, err = ParseCursor(string(b))
 	return err

@@ -4,14 +4,22 @@ import (
 	"strings"
 )
 
-// MaxPadding bounds Options.Padding.
+// MaxPadding is the largest Format.Padding.
 const MaxPadding = 64 << 10
 
-// retry is how many milliseconds a client is to wait before it comes back.
+// A Format says in which form a stream is written.
+type Format struct {
+	Lines   bool // JSON lines instead of text/event-stream
+	Padding int  // the number of meaningless bytes after each write
+	Beats   bool // heartbeats are events, for clients that cannot see comments
+}
+
+// retry is how long a client should wait before it reconnects, in milliseconds.
 const retry = "2000"
 
-// preamble opens a stream: a first byte for those who wait for one, and when to come back.
-func (o *Options) preamble() []byte {
+// Preamble returns the first bytes of a stream: a first byte for clients that wait for one, and the time to
+// wait before a reconnect.
+func (o Format) Preamble() []byte {
 	b := []byte(": ok\nretry: " + retry + "\n\n")
 	if o.Lines {
 		b = idleLine([]byte(`{"retry":`+retry+`}`), 0).sse
@@ -22,9 +30,10 @@ func (o *Options) preamble() []byte {
 	return b
 }
 
-// dress is what goes over the wire of frames. Padding comes after them, for a middlebox that passes on
-// nothing but full buffers is pushed on by what follows; a heartbeat needs it as much as an event.
-func (o *Options) dress(frames []*Frame) []*Frame {
+// Dress returns frames in the form in which they are written. Padding follows them, because a middlebox that
+// forwards only full buffers needs more bytes behind a frame before it forwards the frame. Heartbeats get
+// padding too, for the same reason. Dress returns frames itself if the form changes nothing.
+func (o Format) Dress(frames []*Frame) []*Frame {
 	if !o.Lines && o.Padding == 0 {
 		return frames
 	}
@@ -41,8 +50,9 @@ func (o *Options) dress(frames []*Frame) []*Frame {
 	return out
 }
 
-// padding is o.Padding bytes that clients pass over, a few more where it asks for less than they take.
-func (o *Options) padding() *Frame {
+// padding returns o.Padding bytes that clients ignore, or a few more where the frame itself is longer than
+// that.
+func (o Format) padding() *Frame {
 	if o.Lines {
 		return idleLine([]byte(`{}`), o.Padding)
 	}
@@ -50,8 +60,8 @@ func (o *Options) padding() *Frame {
 	return comment(strings.Repeat(" ", max(1, o.Padding-around)))
 }
 
-// line is f as a JSON line. There are no comments here: there are readers of lines that break at an empty one,
-// and none at an event that they don't know.
+// line returns f as a JSON line. JSON lines have no comments: some readers of lines break at an empty line,
+// but none at an event that they do not know.
 func (f *Frame) line() *Frame {
 	b := make([]byte, 0, len(f.ID)+len(f.Event)+len(f.Data)+40)
 	b = append(b, '{')
@@ -63,13 +73,13 @@ func (f *Frame) line() *Frame {
 	return lineFrame(b)
 }
 
-// idleLine is a line that shows no more than that the stream is alive, filled up with blanks to size bytes.
+// idleLine returns a line that only shows that the stream is alive, filled up with blanks to size bytes.
 func idleLine(data []byte, size int) *Frame {
-	b := append([]byte(`{"event":"stream.heartbeat","data":`), data...)
+	b := append([]byte(`{"event":"`+StreamHeartbeat+`","data":`), data...)
 	b = append(b, '}')
 	b = append(b, strings.Repeat(" ", max(0, size-len(b)-1))...)
 	return lineFrame(append(b, '\n'))
 }
 
-// lineFrame has no event, so that r3labs takes it for a comment.
+// lineFrame returns the frame of a line. The frame has no event name, so that r3labs takes it for a comment.
 func lineFrame(line []byte) *Frame { return &Frame{Data: line[:len(line)-1], sse: line} }

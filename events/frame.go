@@ -7,20 +7,20 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Frame is one event of a stream in its encoded form. The bytes are shared between sessions and are
-// never written to. Fields follow WHATWG HTML 9.2.5; the id comes last, so that a client which reads a
-// truncated frame has not moved its cursor yet.
+// A Frame is one event of a stream in its encoded form. Sessions share the bytes, so nobody may write to
+// them. The fields follow WHATWG HTML 9.2.5. The id comes last, so that a client that reads a truncated frame
+// has not moved its cursor yet.
 type Frame struct {
-	Event string // empty: a comment, which is Data
+	Event string // empty: the frame is a comment, and Data is its text
 	ID    string // empty: the frame does not move a client's cursor
 	Data  []byte // one line
-	sse   []byte // the frame as it goes over the wire
-	seq   int64  // of ID, 0 without one
+	Seq   int64  // the number in ID; 0 without an ID
+	sse   []byte // the whole frame as text/event-stream
 	wakes bool
 }
 
-// outcome is what came of an event that was to be shown as f; nil: it was not.
-func (f *Frame) outcome() Outcome {
+// Outcome returns the outcome of the event that f shows. A nil f stands for an event that is not shown.
+func (f *Frame) Outcome() Outcome {
 	switch {
 	case f == nil:
 		return Skip
@@ -30,31 +30,18 @@ func (f *Frame) outcome() Outcome {
 	return Observer
 }
 
-// Frames of the stream's own that more than their maker knows.
-const (
-	streamReady    = "stream.ready"
-	streamReset    = "stream.reset"
-	streamChannels = "stream.channels"
-	streamLive     = "stream.live"
-	streamCursor   = "stream.cursor"
-	streamClosing  = "stream.closing"
-)
-
-// SSE is the whole frame as text/event-stream.
+// SSE returns the whole frame as text/event-stream, or as the form that Format.Dress gave it.
 func (f *Frame) SSE() []byte { return f.sse }
 
+// newFrame encodes data as JSON. A zero id makes a frame that does not move a client's cursor.
 func newFrame(event string, data any, id Cursor) *Frame {
-	return rawFrame(event, appendEncoded(nil, data), id)
+	line := appendEncoded(nil, data)
+	return framed(event, id, len(line), func(b []byte) []byte { return append(b, line...) })
 }
 
-// rawFrame takes data that is one line of JSON already.
-func rawFrame(event string, data []byte, id Cursor) *Frame {
-	return framed(event, id, len(data), func(b []byte) []byte { return append(b, data...) })
-}
-
-// framed has the data appended, which is one line of about that size.
+// framed makes a frame whose data is what the function data appends: one line of about size bytes.
 func framed(event string, id Cursor, size int, data func(b []byte) []byte) *Frame {
-	f := &Frame{Event: event, seq: id.Seq}
+	f := &Frame{Event: event, Seq: id.Seq}
 	b := make([]byte, 0, len(event)+size+64)
 	b = append(append(append(b, "event: "...), event...), "\ndata: "...)
 	from := len(b)
@@ -70,12 +57,12 @@ func framed(event string, id Cursor, size int, data func(b []byte) []byte) *Fram
 	return f
 }
 
-// comment is a line that clients pass over (WHATWG HTML 9.2.6): it keeps idle connections open.
+// comment returns a frame that clients ignore (WHATWG HTML 9.2.6). It keeps idle connections open.
 func comment(text string) *Frame {
 	return &Frame{Data: []byte(text), sse: []byte(": " + text + "\n\n")}
 }
 
-// membership is what a change of a channel or of its members looks like.
+// membership is the data of an event about a channel or its members.
 type membership struct {
 	ChannelID  uuid.UUID `json:"channelId"`
 	UserID     string    `json:"userId"`
@@ -86,33 +73,34 @@ type membership struct {
 	Reason     string    `json:"reason,omitempty"` // of a turn's change
 }
 
-// frameFor is how a member of an interval, or the admin, hears e: the one place where live delivery, the
-// ring and the log's pages decide. nil: not at all.
-func (e *Event) frameFor(user string, in Interval, f *Filter) *Frame {
+// FrameFor returns the frame by which user hears e, as the member of an interval or as the admin. It returns
+// nil if the user does not hear e. Live delivery, the ring and the pages of the event log all decide here,
+// and only here.
+func (e *Event) FrameFor(user string, in Interval, f *Filter) *Frame {
 	if !f.inGuild(e.GuildID) {
 		return nil
 	}
 	switch e.Kind {
 	case MessageCreated, MessageUpdated, MessageDeleted:
 		if e.Message == nil {
-			return nil // retention of messages, some day: there is nothing to show
+			return nil // a later version may remove messages: then there is nothing to show
 		}
 		return e.messageFrame(user, in, f)
 	case ChannelCreated:
-		return e.own(user, channelJoined, f)
+		return e.own(user, ChannelJoined, f)
 	case MemberJoined:
 		if user == e.UserID {
-			return e.own(user, channelJoined, f)
+			return e.own(user, ChannelJoined, f)
 		}
 	case MemberLeft:
 		if user == e.UserID {
-			return e.own(user, channelLeft, f)
+			return e.own(user, ChannelLeft, f)
 		}
 	case WakeDead:
 		return e.wakeDead(user, f)
 	case ChannelUpdated, ChannelArchived, TurnChanged:
 	default:
-		return nil // written by a newer version: not ours to tell
+		return nil // a newer version wrote this kind
 	}
 	if !f.passes(string(e.Kind), e.ChannelID) {
 		return nil
@@ -120,6 +108,7 @@ func (e *Event) frameFor(user string, in Interval, f *Filter) *Frame {
 	return e.cached(noReason, func() *Frame { return newFrame(string(e.Kind), e.membership(e.UserID), e.Cursor) })
 }
 
+// own returns the frame of the user's own join or leave.
 func (e *Event) own(user, name string, f *Filter) *Frame {
 	if !f.passesOwn(name) {
 		return nil
@@ -131,12 +120,13 @@ func (e *Event) membership(user string) membership {
 	return membership{e.ChannelID, user, e.XType, e.OccurredAt, e.GuildID, e.Name, e.Reason}
 }
 
-// cached encodes a variant once. Two sessions may both find it missing; either result will do.
+// cached encodes a variant once. Two sessions may both find it missing; both results are the same.
 func (e *Event) cached(variant Reason, encode func() *Frame) *Frame {
-	if f := e.frames[variant].Load(); f != nil {
+	f := e.frames[variant].Load()
+	if f != nil {
 		return f
 	}
-	f := encode()
+	f = encode()
 	e.frames[variant].Store(f)
 	return f
 }
@@ -144,7 +134,7 @@ func (e *Event) cached(variant Reason, encode func() *Frame) *Frame {
 func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 	m := e.Message
 	if in.Left == 0 && slices.Contains(e.Gone, user) {
-		in.Left = e.Cursor.Seq // the router has yet to hear of the leave
+		in.Left = e.Cursor.Seq // the router has not read the leave yet
 	}
 	outcome, reason := m.Facts().Decide(user)
 	if outcome == Skip && !(reason == Author && f.Echo) || !f.passes(string(e.Kind), e.ChannelID) {
@@ -154,8 +144,8 @@ func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 		return nil
 	}
 	if e.Kind != MessageCreated {
-		// An edit wakes nobody, and goes to those who were in the channel ever since the message came, and
-		// to the admin, who heard it without.
+		// An edit wakes nobody. It goes to members who were in the channel at the message's place, and to the
+		// admin, who heard the message without being a member.
 		if in.Joined > m.Seq && user != e.Admin {
 			return nil
 		}
@@ -178,12 +168,14 @@ func (e *Event) messageFrame(user string, in Interval, f *Filter) *Frame {
 	})
 }
 
-// wakeDead tells that nobody works on a message any more, to everyone from whom the message was not kept.
+// wakeDead returns the frame that reports that nobody works on a message any more. Everyone who heard the
+// message hears it, and so does its author.
 func (e *Event) wakeDead(user string, f *Filter) *Frame {
 	if e.Message == nil || !f.passes(string(e.Kind), e.ChannelID) {
 		return nil
 	}
-	if outcome, reason := e.Message.Facts().Decide(user); outcome == Skip && reason != Author {
+	outcome, reason := e.Message.Facts().Decide(user)
+	if outcome == Skip && reason != Author {
 		return nil
 	}
 	return e.cached(noReason, func() *Frame {
@@ -194,52 +186,10 @@ func (e *Event) wakeDead(user string, f *Filter) *Frame {
 	})
 }
 
-// variant is cached but for a reader who is to see less than the others.
+// variant returns the cached frame, or a new one for a reader who must not see the content.
 func (e *Event) variant(reason Reason, in Interval, encode func() *Frame) *Frame {
 	if e.Message.changedAfter(in) {
 		return encode()
 	}
 	return e.cached(reason, encode)
-}
-
-// size is about how much memory the event holds, for the ring's bound: the texts that it refers to, and its frames.
-func (e *Event) size() int {
-	n := 512 + 2*(len(e.UserID)+len(e.GuildID)+len(e.Name)+len(e.Reason)) + held(e.Joined) + held(e.Gone)
-	if m := e.Message; m != nil {
-		n += len(m.Content) + 2*m.size()                 // two variants or so
-		n += 2*held(m.MentionUserIDs) + held(m.WakeList) // sorted too; often nobody shares the list
-		n += len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID) + len(m.Admin)
-	}
-	return n
-}
-
-// held is about how much memory a list of ids holds: a header and a small allocation for each.
-func held(ids []string) int {
-	n := 0
-	for _, id := range ids {
-		n += 24 + len(id)
-	}
-	return n
-}
-
-// FrameSize is about how many bytes the event's frame has, with what JSON adds to its texts.
-func (e *Event) FrameSize() int {
-	if e.Message == nil {
-		return 280 + len(e.UserID) + len(e.GuildID) + len(e.Name) + escapes(e.Name)
-	}
-	return 80 + e.Message.size()
-}
-
-// heartbeat shows that a quiet stream is alive, and the position that it has reached; nil: not to be told yet.
-// It moves no client's cursor.
-func (o *Options) heartbeat(at *Cursor) *Frame {
-	switch {
-	case o.Beats || o.Lines:
-		return newFrame("stream.heartbeat", struct {
-			Cursor *Cursor `json:"cursor,omitempty"`
-		}{at}, Cursor{})
-	case at == nil:
-		return comment("hb")
-	}
-	return comment("hb " + at.String())
 }

@@ -28,12 +28,12 @@ func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
 		`"xType":"general","authorUserId":"bob","content":"hi <@alice>\r\n\u2028id: 7\n\n:","mentionUserIds":["alice"],` +
 		`"createdAt":"2026-11-22T08:07:46.123Z","wakeup":true,"wakeReason":"mention"}` + "\n" +
 		"id: 1795305600.1043\n\n"
-	if diff := cmp.Diff(want, string(e.frameFor("alice", Interval{}, &Filter{}).SSE())); diff != "" {
+	if diff := cmp.Diff(want, string(e.FrameFor("alice", Interval{}, &Filter{}).SSE())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// One encoding per variant, and none per recipient.
+// A message is encoded once per variant, and never per recipient.
 func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts allocations
 	e := &Event{
 		Cursor: Cursor{1, 2}, Kind: MessageCreated, ChannelID: ops,
@@ -41,13 +41,13 @@ func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts alloca
 	}
 	e.Message.Settle()
 	f := &Filter{}
-	if e.frameFor("carol", Interval{}, f) != e.frameFor("dave", Interval{}, f) {
+	if e.FrameFor("carol", Interval{}, f) != e.FrameFor("dave", Interval{}, f) {
 		t.Error("two recipients of one variant got two encodings")
 	}
-	if e.frameFor("alice", Interval{}, f) == e.frameFor("dave", Interval{}, f) {
+	if e.FrameFor("alice", Interval{}, f) == e.FrameFor("dave", Interval{}, f) {
 		t.Error("two variants share an encoding")
 	}
-	if n := testing.AllocsPerRun(100, func() { e.frameFor("carol", Interval{}, f) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { e.FrameFor("carol", Interval{}, f) }); n != 0 {
 		t.Errorf("a further recipient costs %v allocations, want 0", n)
 	}
 }
@@ -76,85 +76,14 @@ func TestFilter(t *testing.T) {
 		{"my own, of another guild", joined, Filter{Guilds: []string{"g2"}}, false},
 		{"my own, only what wakes", joined, Filter{Wakeup: true}, true},
 	} {
-		if got := tt.event.frameFor("alice", Interval{}, &tt.filter) != nil; got != tt.want {
+		if got := tt.event.FrameFor("alice", Interval{}, &tt.filter) != nil; got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
 
-func TestALongSnapshotHasItsIDAtTheEnd(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		channels, frames int
-	}{{0, 1}, {1, 1}, {snapshotFrame, 1}, {snapshotFrame + 1, 2}, {2*snapshotFrame + 1, 3}} {
-		var frames []*Frame
-		s := &Session{router: NewRouter(nil, Cursor{1, 5}), to: sent(func(f []*Frame) { frames = append(frames, f...) })}
-		var all []Membership
-		for i := range tt.channels {
-			all = append(all, Membership{Channel: Channel{ID: channelNamed(i)}})
-		}
-		s.sendReady(t.Context(), "stream.ready", readyFrame{Cursor: Cursor{1, 5}, UserID: "alice"}, &snapshot{s, Cursor{1, 5}, all, true})
-		if len(frames) != tt.frames {
-			t.Errorf("%d channels: got %d frames, want %d", tt.channels, len(frames), tt.frames)
-		}
-		n := 0
-		for i, f := range frames {
-			n += strings.Count(string(f.Data), `"xType"`)
-			if last := i == len(frames)-1; (f.ID == "1.5") != last {
-				t.Errorf("%d channels: frame %d of %d has id %q", tt.channels, i, len(frames), f.ID)
-			}
-		}
-		if n != tt.channels {
-			t.Errorf("%d channels: the frames hold %d", tt.channels, n)
-		}
-	}
-}
-
-// sent is a transport that shows what it is given.
-type sent func([]*Frame)
-
-func (to sent) Send(frames []*Frame) error {
-	to(frames)
-	return nil
-}
-
-func (to sent) Close() {}
-
-func (to sent) Name() string { return "sent" }
-
-func TestRing(t *testing.T) {
-	t.Parallel()
-	r := ring{floor: 10}
-	for seq := int64(12); seq < 12+2*(ringEvents+5); seq += 2 { // with gaps
-		r.push(&Event{Cursor: Cursor{1, seq}})
-	}
-	if len(r.events) != ringEvents || r.floor != 12+2*4 {
-		t.Errorf("got %d events above %d, want %d above %d", len(r.events), r.floor, ringEvents, 12+2*4)
-	}
-	if _, ok := r.after(r.floor-1, 5); ok {
-		t.Error("it claims to cover what it has dropped")
-	}
-	for _, at := range []int64{r.floor, r.floor + 1} {
-		got, ok := r.after(at, 2)
-		if !ok || len(got) != 2 || got[0].Cursor.Seq != r.floor+2 || got[1].Cursor.Seq != r.floor+4 {
-			t.Errorf("after %d: got %v, %v", at, got, ok)
-		}
-	}
-	last := r.events[len(r.events)-1].Cursor.Seq
-	if got, ok := r.after(last, 5); !ok || len(got) != 0 {
-		t.Errorf("after the last: got %v, %v; want nothing", got, ok)
-	}
-	large := ring{}
-	for range 100 {
-		large.push(&Event{Message: &Message{Content: strings.Repeat("x", 1<<20)}})
-	}
-	if large.size > ringBytes || len(large.events) == 0 {
-		t.Errorf("it holds %d bytes in %d events, want at most %d", large.size, len(large.events), ringBytes)
-	}
-}
-
-// Whatever a user writes, to a parser that is not ours a frame is one event, with the name, the id and the JSON
-// that it was made of, and its id comes last.
+// A foreign parser reads every frame as one event, with the name, the id and the JSON that the frame was made
+// of, whatever a user writes. The id comes last.
 func FuzzFrame(f *testing.F) {
 	for _, evil := range []string{
 		"", "hi", ":", ": hb 1.1", "\r", "\n", "\r\n", "\n\n", "a\nid: 7\n\nevent: x\ndata: y\n\n", "\x00", "\u2028", "\u2029", "\ufeff", "\xff", "\"", "\\", "\u0085", "</script>", "data: ",
@@ -170,7 +99,7 @@ func FuzzFrame(f *testing.F) {
 			Cursor: Cursor{7, 1042}, Kind: kinds[int(kind)%len(kinds)], UserID: user, ChannelID: ops, GuildID: name, Name: name, XType: XType(name), Reason: content,
 			Message: &Message{ID: channelNamed(9), ChannelID: ops, GuildID: name, AuthorUserID: user, Content: content, MentionUserIDs: []string{user}, TurnUserID: user},
 		}
-		frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{Echo: true}), newFrame("stream.ready", readyFrame{Cursor: Cursor{7, 1042}, UserID: user, Reason: content, Channels: &[]Channel{{Name: name}}}, Cursor{7, 1042})}
+		frames := []*Frame{e.FrameFor("reader", Interval{}, &Filter{Echo: true}), Ready{Cursor: Cursor{7, 1042}, UserID: user, Reason: content, Channels: &[]Channel{{Name: name}}}.Frame(Cursor{7, 1042})}
 		for _, frame := range frames {
 			if frame == nil {
 				continue
@@ -214,5 +143,6 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// collapse makes one of what stands for bytes that are not UTF-8: encoders count them differently.
+// collapse replaces each run of replacement characters by one: encoders write different numbers of them for
+// invalid UTF-8.
 func collapse(s string) string { return regexp.MustCompile("\ufffd+").ReplaceAllString(s, "\ufffd") }

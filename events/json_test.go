@@ -11,7 +11,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// reflected is m as encoding/json writes it by itself, but for U+0085, which it leaves raw.
+// reflected returns m as encoding/json writes it, except that U+0085 is escaped, which encoding/json leaves
+// raw.
 func reflected(t *testing.T, m *Message) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -62,7 +63,8 @@ func FuzzMessageJSON(f *testing.F) {
 // unicodeLines are all the characters at which Python's str.splitlines splits.
 const unicodeLines = "\n\r\x0b\x0c\x1c\x1d\x1e\u0085\u2028\u2029"
 
-// A text's lines must not become lines of the stream, not even for a reader that splits at Unicode line ends.
+// The lines of a text must not become lines of the stream, not even for a reader that splits at Unicode line
+// ends.
 func TestFramesAreLinesToEveryReader(t *testing.T) {
 	t.Parallel()
 	text := "begin" + strings.Join(strings.Split(unicodeLines, ""), "id: 7\\") + "end"
@@ -71,9 +73,9 @@ func TestFramesAreLinesToEveryReader(t *testing.T) {
 		Message: &Message{ChannelID: ops, GuildID: text, XType: General, AuthorUserID: text, Content: text, MentionUserIDs: []string{"reader"}},
 	}
 	renamed := &Event{Cursor: Cursor{7, 1043}, Kind: ChannelUpdated, ChannelID: ops, GuildID: text, Name: text, UserID: text}
-	frames := []*Frame{e.frameFor("reader", Interval{}, &Filter{}), renamed.frameFor("reader", Interval{}, &Filter{})}
-	ready := readyFrame{Cursor: Cursor{7, 1042}, UserID: text, Channels: &[]Channel{{Name: text}}}
-	frames = append(frames, newFrame(streamReady, ready, ready.Cursor))
+	frames := []*Frame{e.FrameFor("reader", Interval{}, &Filter{}), renamed.FrameFor("reader", Interval{}, &Filter{})}
+	ready := Ready{Cursor: Cursor{7, 1042}, UserID: text, Channels: &[]Channel{{Name: text}}}
+	frames = append(frames, ready.Frame(ready.Cursor))
 	for _, f := range frames {
 		if got := strings.Trim(string(f.SSE()), "\n"); strings.ContainsAny(strings.ReplaceAll(got, "\n", ""), unicodeLines) || strings.Count(got, "\n") != 2 {
 			t.Errorf("got %q, want three lines", got)
@@ -93,7 +95,7 @@ func TestFramesAreLinesToEveryReader(t *testing.T) {
 	}
 }
 
-// The ring's bound counts what JSON adds to a text.
+// The bound of the ring counts the bytes that JSON adds to a text.
 func TestEscapesCountsWhatJSONAdds(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "plain \u00e9 \u4e16", "\x01\x1f", `"\`, "\u0085\u0084", "\u2028\u2029\u2027", "\n\t"} {

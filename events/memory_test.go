@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The ring's bound is one of memory, whatever the events are made of: lists of long ids, wake lists that nobody
+// The ring bounds memory, whatever the events hold: lists of long ids, wake lists that no other message
 // shares, text that JSON makes six times as long.
 func TestAnEventHoldsAboutItsSize(t *testing.T) {
 	const events = 200
@@ -21,7 +21,7 @@ func TestAnEventHoldsAboutItsSize(t *testing.T) {
 		m.ID, m.ChannelID, m.GuildID, m.XType, m.AuthorUserID = channelNamed(i), ops, "g1", Custom, "alice"
 		m.Settle()
 		e := &Event{Cursor: Cursor{1, int64(i)}, Kind: MessageCreated, ChannelID: ops, GuildID: "g1", XType: Custom, Message: &m}
-		e.frameFor("bob", Interval{}, &Filter{})
+		e.FrameFor("bob", Interval{}, &Filter{})
 		return e
 	}
 	for name, event := range map[string]func(i int) *Event{
@@ -38,7 +38,7 @@ func TestAnEventHoldsAboutItsSize(t *testing.T) {
 		kept := make([]*Event, events)
 		for i := range kept {
 			kept[i] = event(i)
-			size += kept[i].size()
+			size += kept[i].Size()
 		}
 		held := heap() - before
 		runtime.KeepAlive(kept)
@@ -48,49 +48,11 @@ func TestAnEventHoldsAboutItsSize(t *testing.T) {
 	}
 }
 
-// heap is how many bytes are in use. The test that asks runs alone.
+// heap returns the bytes in use. The test that calls it runs alone.
 func heap() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
-}
-
-// A stream that comes from the ring holds about as much as its queue may hold, whatever the frames are.
-func TestAPartOfTheRingIsBoundedByBytes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		l := newMemLog()
-		from := l.create(ops, "alice", "bob")
-		n := newNode(t, l)
-		var last Cursor
-		for range queueFrames {
-			last = l.post(ops, "alice", strings.Repeat("\x01", 10000))
-		}
-		settle()
-		most, frames := 0, 0
-		done := make(chan struct{})
-		s, err := n.Open(Options{User: "bob", Resume: &from, Checked: from.Epoch})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start(sent(func(part []*Frame) {
-			size := 0
-			for _, f := range part {
-				size += len(f.sse)
-				if f.Event == "message.created" {
-					frames++
-				}
-				if f.Event == streamLive && f.ID == last.String() {
-					close(done)
-				}
-			}
-			most = max(most, size)
-		}))
-		<-done
-		s.Abort()
-		if frames != queueFrames || most > queueBytes+100000 {
-			t.Errorf("got %d frames, with %d bytes at once; want %d, with %d or a frame more", frames, most, queueFrames, queueBytes)
-		}
-	})
 }

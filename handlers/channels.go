@@ -70,7 +70,7 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake
 	}
 	wrong := checkID("guildId", b.GuildID)
 	if !slices.Contains(events.XTypes, c.XType) {
-		wrong = append(wrong, fieldError{"xType", "is to be one of general, report, triage, custom, dm, discuss, work"})
+		wrong = append(wrong, fieldError{"xType", "must be one of " + events.Join(events.XTypes)})
 	}
 	if b.History != nil {
 		if c.History = *b.History; c.History != "joined" && c.History != "all" {

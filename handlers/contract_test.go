@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -188,58 +187,6 @@ func TestTheContractHasTheRoutes(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-routes +contract:\n%s", diff)
-	}
-}
-
-// The contract and docs/api.md list every error code that is in the sources.
-func TestTheContractHasTheErrorCodes(t *testing.T) {
-	t.Parallel()
-	c, err := theContract()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var codes struct {
-		OneOf []struct {
-			Const       string `json:"const"`
-			Description string `json:"description"`
-		} `json:"oneOf"`
-	}
-	if err := json.Unmarshal(c.doc.Components.Schemas["Code"], &codes); err != nil {
-		t.Fatal(err)
-	}
-	readme, err := os.ReadFile("docs/api.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, code := range codes.OneOf {
-		got = append(got, code.Const)
-		if !strings.Contains(string(readme), "`"+code.Const+"`") {
-			t.Errorf("docs/api.md does not name %s", code.Const)
-		}
-	}
-	sources, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	use := regexp.MustCompile(`(?:newProblem\([^,]+, |ofFields\([^,]+, |p\.Code = |code: )"([a-z_]+)"`)
-	var want []string
-	for _, file := range sources {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range use.FindAllStringSubmatch(string(source), -1) {
-			want = append(want, match[1])
-		}
-	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
-		t.Errorf("-sources +contract:\n%s", diff)
 	}
 }
 

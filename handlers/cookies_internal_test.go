@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 // taken is a transport that hands over the names of the frames that it takes.
@@ -36,7 +37,7 @@ func TestASessionThatIsClosedWhileItsStreamOpens(t *testing.T) {
 	for _, l := range x.close(id) {
 		l.revoke()
 	}
-	s, err := events.NewRouter(nil, events.Cursor{}).Open(events.Options{User: "alice", Ended: func() { x.part(l) }})
+	s, err := live.NewRouter(nil, events.Cursor{}).Open(live.Options{User: "alice", Ended: func() { x.part(l) }})
 	if err != nil {
 		t.Fatal(err)
 	}

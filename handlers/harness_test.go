@@ -19,7 +19,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
-	"fabric-guild/events"
+	"fabric-guild/events/live"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center"
@@ -97,7 +97,7 @@ type node struct {
 	t      testing.TB
 	url    string // up to the base path
 	db     *db.DB
-	router *events.Router
+	router *live.Router
 	server *handlers.Server
 	tokens *handlers.Tokens
 	key    *handlers.OperatorKey
@@ -147,8 +147,8 @@ func (n *node) run(ctx context.Context) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.router = events.NewRouter(n.db, head)
-	tailer := events.NewTailer(n.db, n.router, n.db.Bell(), n.logger)
+	n.router = live.NewRouter(n.db, head)
+	tailer := live.NewTailer(n.db, n.router, n.db.Bell(), n.logger)
 	authority, admin := n.authority()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

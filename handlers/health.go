@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"fabric-guild/db"
-	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 // staleAfter is how long the log may go unread before streams are taken to stand still.
@@ -51,7 +51,7 @@ func (s *Server) checks(ctx context.Context) []check {
 		log.fail = fmt.Sprintf("the log was last read %d s ago; streams stand still", int(age.Seconds()))
 	}
 	horizon := check{name: "horizon", code: "horizon_held"}
-	if held := s.tailer.Held(); held > events.HeldTooLong {
+	if held := s.tailer.Held(); held > live.HeldTooLong {
 		horizon.fail = fmt.Sprintf("a transaction that appended to the log has not ended for %d s; streams wait for it", int(held.Seconds()))
 	}
 	return []check{accepting, database, changes, log, horizon}

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 // maxWait is how long a poll may wait, in seconds.
@@ -38,7 +38,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave() // once the client has taken the answer
-	var polled events.Polled
+	var polled live.Polled
 	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() error {
 		if err := s.places.take(l.from); err != nil {
 			return err
@@ -60,7 +60,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 
 // writePolled answers a poll. The frames are shared with the ring and with other streams, and may be many: they go out
 // as they are, without a copy of the whole.
-func writePolled(w http.ResponseWriter, polled events.Polled) error {
+func writePolled(w http.ResponseWriter, polled live.Polled) error {
 	parts := [][]byte{[]byte(`{"items":[`)}
 	before := `{`
 	for _, f := range polled.Frames {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 
 	"fabric-guild/db"
-	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 // A problem is an error that its reader can act on: application/problem+json (RFC 9457). code is stable,
@@ -99,21 +99,21 @@ func asProblem(err error) (p *problem, ok bool) {
 			"the database cannot be reached; whether the change was made is not known, so look before you repeat it")
 		p.retryAfter = 1
 		return p, false
-	case errors.Is(err, events.ErrNewEpoch):
+	case errors.Is(err, live.ErrNewEpoch):
 		p = newProblem(http.StatusServiceUnavailable, "unavailable", "the database has just come back; try again")
 		p.retryAfter = 1
 		return p, true
-	case errors.Is(err, events.ErrUnread):
+	case errors.Is(err, live.ErrUnread):
 		p = newProblem(http.StatusServiceUnavailable, "unavailable", "the log cannot be read at the moment; ask again from the same cursor")
 		p.retryAfter = 1
 		return p, true
-	case errors.Is(err, events.ErrClosed):
+	case errors.Is(err, live.ErrClosed):
 		p = newProblem(http.StatusServiceUnavailable, "shutting_down", "this server is about to stop; come back to another")
 		p.retryAfter = 1
 		return p, true
-	case errors.Is(err, events.ErrTooManyStreams):
+	case errors.Is(err, live.ErrTooManyStreams):
 		p = newProblem(http.StatusTooManyRequests, "too_many_streams",
-			"you hold %d streams already, and one carries everything; close one", events.MaxStreams)
+			"you hold %d streams already, and one carries everything; close one", live.MaxStreams)
 		p.retryAfter = 5
 		return p, true
 	}

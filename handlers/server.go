@@ -10,26 +10,28 @@ import (
 	"time"
 
 	"fabric-guild/db"
-	"fabric-guild/events"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/metrics"
 
 	"golang.org/x/sync/singleflight"
+
+	"fabric-guild/events/live"
+	"fabric-guild/events/transport"
 )
 
 // A Server answers requests. Its fields do not change once it serves.
 type Server struct {
 	logger       *slog.Logger
 	db           *db.DB
-	router       *events.Router
-	tailer       *events.Tailer
+	router       *live.Router
+	tailer       *live.Tailer
 	authority    authority
 	center       *center.Client // nil: the program is its own authority
 	admin        *center.AdminCache
 	operator     *OperatorKey
 	keys         map[string]*keyFile // by the names of their files
 	twoState     bool                // the older delivery rule
-	r3labs       *events.R3labs
+	r3labs       *transport.R3labs
 	basePath     string
 	raw          bool          // HTTP/1 streams on taken-over connections
 	streamMaxAge time.Duration // 0: streams do not end by themselves
@@ -53,8 +55,8 @@ type Server struct {
 type Config struct {
 	Logger   *slog.Logger
 	DB       *db.DB
-	Router   *events.Router
-	Tailer   *events.Tailer
+	Router   *live.Router
+	Tailer   *live.Tailer
 	Tokens   *Tokens
 	Center   *center.Client     // nil: Tokens is the authority
 	Admin    *center.AdminCache // nil: there is none
@@ -81,7 +83,7 @@ func New(c Config) (*Server, http.Handler) {
 	s := &Server{
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
-		r3labs: events.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
+		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
 		rates: newRates(c.RateLimit), queueRates: newRates(c.RateLimit), readRates: newReadRates(), proxies: c.TrustedProxies,
 		reading: newLanes(readsAtOnce, readsWaiting), changing: newLanes(changesAtOnce, changesWaiting),
 		polling: newLanes(pollsAtOnce, 0), desks: newDesks(c.Router),

@@ -8,11 +8,12 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"fabric-guild/events"
+	"fabric-guild/events/live"
+	"fabric-guild/events/transport"
 )
 
 // stream opens the caller's stream: GET /api/stream.
@@ -34,13 +35,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
 		return err
 	}
-	if opts.Beats, err = flag(q, "heartbeat"); err != nil {
+	if opts.Format.Beats, err = flag(q, "heartbeat"); err != nil {
 		return err
 	}
-	if opts.Padding, err = number(q, "padding", 0, 0, events.MaxPadding); err != nil {
+	if opts.Format.Padding, err = number(q, "padding", 0, 0, events.MaxPadding); err != nil {
 		return err
 	}
-	opts.Lines = prefersLines(r)
+	opts.Format.Lines = prefersLines(r)
 	if d := lifetime(s.streamMaxAge); d > 0 {
 		opts.Rotates = time.Now().Add(d)
 	}
@@ -58,7 +59,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if last == "" {
 		name, last = "lastEventId", q.Get("lastEventId")
 	}
-	var session *events.Session
+	var session *live.Session
 	err = s.from(r.Context(), name, last, &opts, func() (err error) {
 		session, err = s.router.Open(opts)
 		return err
@@ -69,14 +70,14 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	}
 	l.opened(session)
 	h.Set("Content-Type", "text/event-stream")
-	if opts.Lines {
+	if opts.Format.Lines {
 		h.Set("Content-Type", "application/x-ndjson")
 	}
 	h.Add("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold everything back
 	if raw {
-		return events.ServeRaw(w, session)
+		return transport.ServeRaw(w, session)
 	}
 	s.r3labs.Serve(w, r, session)
 	return nil
@@ -91,12 +92,12 @@ type listener struct {
 	request string // its id
 	carried func() // tells the connection that it does not carry the stream any more
 
-	stream atomic.Pointer[events.Session] // nil: it is not open yet, or this is a poll
+	stream atomic.Pointer[live.Session] // nil: it is not open yet, or this is a poll
 }
 
 // options are what a stream and a poll have in common.
-func (l *listener) options(q url.Values) (opts events.Options, err error) {
-	opts = events.Options{User: l.id.UserID, Expires: l.id.Expires, Revoked: l.revoked}
+func (l *listener) options(q url.Values) (opts live.Options, err error) {
+	opts = live.Options{User: l.id.UserID, Expires: l.id.Expires, Revoked: l.revoked}
 	opts.Filter, err = filter(q, l.id)
 	return opts, err
 }
@@ -110,7 +111,7 @@ func (l *listener) leave() {
 }
 
 // opened notes the stream. Its session may have been closed meanwhile.
-func (l *listener) opened(s *events.Session) {
+func (l *listener) opened(s *live.Session) {
 	l.stream.Store(s)
 	if l.server.sessions.isClosed(l.id.session) {
 		l.revoke()
@@ -120,7 +121,7 @@ func (l *listener) opened(s *events.Session) {
 // revoke ends the stream, if it is open, because its session was closed.
 func (l *listener) revoke() {
 	if s := l.stream.Load(); s != nil {
-		s.Close("token_revoked", false)
+		s.Close(events.ClosedTokenRevoked, false)
 	}
 }
 
@@ -143,19 +144,19 @@ func lifetime(most time.Duration) time.Duration {
 // from decides where a stream begins, and opens it: after the cursor that is in the parameter or header of
 // that name, if there is one. One that was checked while the database came back in another epoch is checked
 // again.
-func (s *Server) from(ctx context.Context, name, cursor string, opts *events.Options, open func() error) (err error) {
+func (s *Server) from(ctx context.Context, name, cursor string, opts *live.Options, open func() error) (err error) {
 	for range 3 {
 		if err = s.resume(ctx, name, cursor, opts); err != nil {
 			return err
 		}
-		if err = open(); !errors.Is(err, events.ErrNewEpoch) {
+		if err = open(); !errors.Is(err, live.ErrNewEpoch) {
 			return err
 		}
 	}
 	return err
 }
 
-func (s *Server) resume(ctx context.Context, name, cursor string, opts *events.Options) error {
+func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Options) error {
 	opts.Resume, opts.Reset = nil, ""
 	if cursor == "" {
 		return nil
@@ -186,15 +187,15 @@ func filter(q url.Values, id Identity) (f events.Filter, err error) {
 		return f, err
 	}
 	for _, name := range list(q, "types") {
-		if !slices.Contains(events.Kinds, name) {
-			return f, malformed(fieldError{"types", "is to be a list of " + strings.Join(events.Kinds, ", ")})
+		if !slices.Contains(events.EventNames, name) {
+			return f, malformed(fieldError{"types", "must be a list of " + events.Join(events.EventNames)})
 		}
 		f.Types = append(f.Types, name)
 	}
 	for _, name := range list(q, "channels") {
 		channel, ok := parseID(name)
 		if !ok {
-			return f, malformed(fieldError{"channels", "is to be a list of channel ids"})
+			return f, malformed(fieldError{"channels", "must be a list of channel ids"})
 		}
 		f.Channels = append(f.Channels, channel)
 	}

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 // maxParked is how many claims of one user may wait at once on this server.
@@ -15,7 +15,7 @@ const maxParked = 64
 // desks are where claims wait, one for each user who has some. Claims of one user talk to the database one at a
 // time; the others wait in memory and hold no connection.
 type desks struct {
-	router *events.Router
+	router *live.Router
 
 	mu     sync.Mutex
 	byUser map[string]*desk
@@ -24,7 +24,7 @@ type desks struct {
 	over   bool
 }
 
-func newDesks(router *events.Router) *desks {
+func newDesks(router *live.Router) *desks {
 	return &desks{router: router, byUser: map[string]*desk{}, closed: make(chan struct{})}
 }
 
@@ -49,7 +49,7 @@ func (x *desks) enter(user string) (*desk, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.over {
-		return nil, events.ErrClosed
+		return nil, live.ErrClosed
 	}
 	d := x.byUser[user]
 	if d == nil {

@@ -11,14 +11,6 @@ import (
 	"fabric-guild/events"
 )
 
-// The names of the stream's own frames that this client handles.
-const (
-	streamReady   = "stream.ready"
-	streamLive    = "stream.live"
-	streamReset   = "stream.reset"
-	streamClosing = "stream.closing"
-)
-
 // errForeign is the error of a frame that no server of ours sends.
 var errForeign = errors.New("the connection sent something that is no event of this kind of stream")
 
@@ -35,10 +27,10 @@ func (f *follower) take(m *sse.Event) error {
 		return errForeign
 	}
 	e := Event{string(m.ID), string(m.Event), m.Data}
-	own := strings.HasPrefix(e.Name, "stream.")
+	own := strings.HasPrefix(e.Name, events.OwnPrefix)
 	id, err := events.ParseCursor(e.ID)
 	switch {
-	case e.Name == streamClosing:
+	case e.Name == events.StreamClosing:
 		return closing(e.Data)
 	case err != nil && !(own && e.ID == ""): // a frame in the middle of a snapshot has no id
 		return errForeign
@@ -48,7 +40,7 @@ func (f *follower) take(m *sse.Event) error {
 	if err := f.handle(e); err != nil {
 		return ending{err}
 	}
-	if e.ID != f.at || e.Name == streamLive {
+	if e.ID != f.at || e.Name == events.StreamLive {
 		f.live()
 	}
 	f.at = e.ID

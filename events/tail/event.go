@@ -4,15 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 
+	"fabric-guild/events"
 	"fabric-guild/events/follow"
-)
-
-// Names of events that tail treats specially.
-const (
-	streamReady    = "stream.ready"
-	streamChannels = "stream.channels"
-	streamReset    = "stream.reset"
-	messageCreated = "message.created"
 )
 
 // An event is a frame and the fields of its data that tail needs. A field that the data does not have is
@@ -54,8 +47,8 @@ func decode(raw follow.Event) event {
 // isSnapshot reports whether the event contains the channels. Of the stream's own events, tail shows only
 // these.
 func (e *event) isSnapshot() bool {
-	return e.Name == streamReset || e.Name == streamChannels || e.Name == streamReady && e.Channels != nil
+	return e.Name == events.StreamReset || e.Name == events.StreamChannels || e.Name == events.StreamReady && e.Channels != nil
 }
 
 // ofLog reports whether the event comes from the event log. The others are about the stream itself.
-func (e *event) ofLog() bool { return !strings.HasPrefix(e.Name, "stream.") }
+func (e *event) ofLog() bool { return !strings.HasPrefix(e.Name, events.OwnPrefix) }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"fabric-guild/events"
 )
 
 // lines prints for people. It prints a line for each event, and one more for each further line of a message.
@@ -41,7 +43,7 @@ func (l *lines) learn(e *event) {
 func (l *lines) label(e *event) string {
 	name := cmp.Or(l.names[e.ChannelID], e.ChannelName)
 	switch {
-	case name == "" && e.XType == "dm":
+	case name == "" && e.XType == string(events.DM):
 		return "dm"
 	case name == "":
 		name = e.ChannelID
@@ -73,28 +75,28 @@ func (l *lines) text(e *event) string {
 	author := plain(e.AuthorUserID)
 	user := plain(e.UserID)
 	switch e.Name {
-	case messageCreated:
+	case string(events.MessageCreated):
 		if e.Wakeup {
 			author += " [wakes you: " + plain(e.WakeReason) + "]"
 		}
 		return author + ": " + content(e)
-	case "message.updated":
+	case string(events.MessageUpdated):
 		return author + " edited: " + content(e)
-	case "message.deleted":
+	case string(events.MessageDeleted):
 		return author + "'s message is deleted"
-	case "channel.joined":
+	case events.ChannelJoined:
 		return "you joined"
-	case "channel.left":
+	case events.ChannelLeft:
 		return "you left"
-	case "member.joined":
+	case string(events.MemberJoined):
 		return user + " joined"
-	case "member.left":
+	case string(events.MemberLeft):
 		return user + " left"
-	case "channel.updated":
+	case string(events.ChannelUpdated):
 		return user + " changed the channel, now " + hash(e.ChannelName)
-	case "channel.archived":
+	case string(events.ChannelArchived):
 		return user + " archived the channel"
-	case "turn.changed":
+	case string(events.TurnChanged):
 		if user == "" {
 			user = "nobody"
 		}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"fabric-guild/events"
 	"fabric-guild/events/follow"
 )
 
@@ -79,10 +80,10 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	err = client.Follow(ctx, cursor, func(raw follow.Event) error {
 		e := decode(raw)
 		switch {
-		case e.Name == streamReset:
+		case e.Name == events.StreamReset:
 			notice(fmt.Sprintf("the server cannot continue at this cursor (%s): "+
 				"events may be missing; following from %s", e.Reason, e.Cursor))
-		case e.Name == streamReady && !greeted:
+		case e.Name == events.StreamReady && !greeted:
 			notice(fmt.Sprintf("following %s as %s", c.url, e.UserID))
 		}
 		greeted = true
@@ -97,7 +98,7 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 // wants reports whether the user wants events of the event log with this name. With -wakeup alone these are
 // only messages, because events about members and channels wake nobody.
 func (c *Command) wants(name string) bool {
-	return !c.wakeup || c.types != "" || name == messageCreated
+	return !c.wakeup || c.types != "" || name == string(events.MessageCreated)
 }
 
 // isTerminal reports whether w is a terminal. It also returns true for /dev/null, where the format does not

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"fabric-guild/events"
 	"fabric-guild/events/follow"
 )
 
@@ -12,7 +13,7 @@ import (
 func TestVariablesHaveNoNUL(t *testing.T) {
 	t.Parallel()
 	data := []byte(`{"content":"a\u0000b","authorUserId":"al\u0000ice"}`)
-	e := decode(follow.Event{ID: "1.2", Name: messageCreated, Data: data})
+	e := decode(follow.Event{ID: "1.2", Name: string(events.MessageCreated), Data: data})
 	got := (&runner{}).variables(e)
 	for _, want := range []string{"FABRIC_CONTENT=ab", "FABRIC_USER_ID=alice"} {
 		if !slices.Contains(got, want) {

@@ -16,7 +16,7 @@ import (
 )
 
 // cannotRead matches the beginning of the log line of a server that cannot read the event log.
-const cannotRead = `level=ERROR msg="the log cannot be read, streams wait" error="the database is unavailable: `
+const cannotRead = `level=ERROR msg="event log read failed; streams are paused until it succeeds" error="the database is unavailable: `
 
 // onCluster starts a Postgres, and a server that uses it.
 func onCluster(t *testing.T, settings ...string) (*pgrun.Postgres, *guildtest.Node) {

@@ -9,18 +9,19 @@ import (
 	"time"
 
 	"fabric-guild/db"
-	"fabric-guild/events"
 	"fabric-guild/handlers/center"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"fabric-guild/events/live"
 )
 
 // Sources are the parts that count.
 type Sources struct {
-	Router *events.Router
-	Tailer *events.Tailer
+	Router *live.Router
+	Tailer *live.Tailer
 	DB     *db.DB
 	Center *center.Client // nil: there is none
 	Admin  *center.AdminCache

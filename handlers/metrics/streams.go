@@ -1,21 +1,18 @@
 package metrics
 
 import (
-	"fabric-guild/db"
+	"slices"
+
 	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 // The known label values. They are sent from the start, before their first occurrence.
 var (
 	transports = []string{"raw", "r3labs", "poll"}
-	closings   = []string{
-		"drain", "token_expired", "token_revoked", "reset", "expired", "rotated", "replaced",
-		"disconnected", "stalled", "flooded", "answered", "late",
-	}
-	resets      = []string{events.ResetExpired, db.ResetUnknownEpoch, db.ResetLostTail, db.ResetBeyond}
-	backlogs    = []string{events.SourceRing.String(), events.SourceLog.String()}
-	allSources  = []events.Source{events.SourceLive, events.SourceRing, events.SourceLog}
-	allOutcomes = []events.Outcome{events.Wake, events.Observer, events.Skip}
+	closings   = slices.Concat(events.ClosingReasons, events.Endings)
+	backlogs   = []string{live.SourceRing.String(), live.SourceLog.String()}
+	allSources = []live.Source{live.SourceLive, live.SourceRing, live.SourceLog}
 )
 
 // streams sends the metrics of streams and deliveries.
@@ -50,7 +47,7 @@ func (c *collector) streams(e emitter) {
 				"the ring of recent events, or the event log in the database.",
 			n, "source", source)
 	})
-	e.tally(n.Resets.Counts(), resets, func(reason string, n float64) {
+	e.tally(n.Resets.Counts(), events.ResetReasons, func(reason string, n float64) {
 		e.counter("stream_resets_total",
 			"Streams that could not resume after their cursor, by reason.",
 			n, "reason", reason)
@@ -68,7 +65,7 @@ func (c *collector) streams(e emitter) {
 		"Bytes of frames written to streams.",
 		float64(n.WrittenBytes.Load()))
 	for _, source := range allSources {
-		for _, outcome := range allOutcomes {
+		for _, outcome := range events.Outcomes {
 			e.counter("deliveries_total",
 				"Events offered to streams, by outcome (wake; observer: sent without waking the user; "+
 					"skip: not sent because of the rules or a filter) "+

@@ -1,0 +1,22 @@
+package live
+
+import (
+	"context"
+
+	"fabric-guild/events"
+)
+
+// A Log is what live reads from the event log. Package db implements it. Every method may be called at any
+// time from any goroutine. An error other than events.ErrExpired means that the same call may succeed later.
+type Log interface {
+	// Tail returns the events after a position in order, up to the safe horizon, at most limit. Every number
+	// at or below the position of the last event is committed, or will never exist.
+	Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error)
+	// Replay returns the part of (after, upTo] that user may hear, in order. upTo must be at or below a
+	// position that Tail has reached. The error is events.ErrExpired if events after the position are gone.
+	Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error)
+	// Memberships returns a page of the memberships of each of users as of asOf, a position that Tail has
+	// reached. A page has at most limit memberships of each user. A user with fewer than limit has no further
+	// page.
+	Memberships(ctx context.Context, users []string, asOf int64, from events.Place, limit int) (map[string][]events.Membership, error)
+}

@@ -1,0 +1,77 @@
+package live
+
+import (
+	"strings"
+	"testing"
+
+	"fabric-guild/events"
+)
+
+func TestRing(t *testing.T) {
+	t.Parallel()
+	r := ring{floor: 10}
+	for seq := int64(12); seq < 12+2*(ringEvents+5); seq += 2 { // with gaps
+		r.push(&events.Event{Cursor: events.Cursor{Epoch: 1, Seq: seq}})
+	}
+	if len(r.events) != ringEvents || r.floor != 12+2*4 {
+		t.Errorf("got %d events above %d, want %d above %d", len(r.events), r.floor, ringEvents, 12+2*4)
+	}
+	if _, ok := r.after(r.floor-1, 5); ok {
+		t.Error("it claims to cover what it has dropped")
+	}
+	for _, at := range []int64{r.floor, r.floor + 1} {
+		got, ok := r.after(at, 2)
+		if !ok || len(got) != 2 || got[0].Cursor.Seq != r.floor+2 || got[1].Cursor.Seq != r.floor+4 {
+			t.Errorf("after %d: got %v, %v", at, got, ok)
+		}
+	}
+	last := r.events[len(r.events)-1].Cursor.Seq
+	if got, ok := r.after(last, 5); !ok || len(got) != 0 {
+		t.Errorf("after the last: got %v, %v; want nothing", got, ok)
+	}
+	large := ring{}
+	for range 100 {
+		large.push(&events.Event{Message: &events.Message{Content: strings.Repeat("x", 1<<20)}})
+	}
+	if large.size > ringBytes || len(large.events) == 0 {
+		t.Errorf("it holds %d bytes in %d events, want at most %d", large.size, len(large.events), ringBytes)
+	}
+}
+
+// A stream that reads the ring holds about as many bytes as its queue may hold, however large the frames are.
+func TestAPartOfTheRingIsBoundedByBytes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		var last events.Cursor
+		for range queueFrames {
+			last = l.post(ops, "alice", strings.Repeat("\x01", 10000))
+		}
+		settle()
+		most, frames := 0, 0
+		done := make(chan struct{})
+		s, err := n.Open(Options{User: "bob", Resume: &from, Checked: from.Epoch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start(sent(func(part []*events.Frame) {
+			size := 0
+			for _, f := range part {
+				size += len(f.SSE())
+				if f.Event == "message.created" {
+					frames++
+				}
+				if f.Event == events.StreamLive && f.ID == last.String() {
+					close(done)
+				}
+			}
+			most = max(most, size)
+		}))
+		<-done
+		s.Abort()
+		if frames != queueFrames || most > queueBytes+100000 {
+			t.Errorf("got %d frames, with %d bytes at once; want %d, with %d or a frame more", frames, most, queueFrames, queueBytes)
+		}
+	})
+}

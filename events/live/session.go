@@ -1,0 +1,466 @@
+package live
+
+import (
+	"sync"
+	"time"
+
+	"fabric-guild/events"
+)
+
+// The bounds of a session's queue. A reader that falls further behind goes back to the event log.
+const (
+	queueFrames = 256
+	queueBytes  = 1 << 20
+	spareFrames = 8 // the largest slice that an idle session keeps
+)
+
+const (
+	heartbeatInterval = 15 * time.Second
+	// cursorLag is how far a catch-up may leave the last id behind before it sends a stream.cursor. So a
+	// later resume need not read again what was not for the client. A live stream sends its position at each
+	// heartbeat.
+	cursorLag = 1000
+)
+
+// A Transport carries whole frames to one client.
+//
+// Send blocks until the system has taken all of the frames. It fails if the client takes nothing for the
+// transport's write timeout. There are no two calls of Send at a time. Close makes Send fail; it must not
+// block, and may be called at any time and more than once. Name returns the transport's name in metrics.
+type Transport interface {
+	Send(frames []*events.Frame) error
+	Close()
+	Name() string
+}
+
+// Options say what a stream is opened with.
+type Options struct {
+	User   string
+	Filter events.Filter
+	Format events.Format
+	// Resume is the position that the client has reached. The caller has checked it while the router was in
+	// the epoch Checked. Without it, the stream begins with a snapshot.
+	Resume  *events.Cursor
+	Checked int64
+	// Reset says why the client's cursor cannot be continued: one of events.ResetReasons. The stream then
+	// begins with a snapshot.
+	Reset string
+	// Snapshot asks for a snapshot when resuming, too.
+	Snapshot bool
+	// Marks asks for a stream.cursor after each part of the backlog that comes from the event log, even if
+	// nothing in it was for the client.
+	Marks bool
+	// Expires is the time when the stream ends; zero: never.
+	Expires time.Time
+	// Rotates is the time when the stream ends once it is live, so that its client reconnects, perhaps to
+	// another server; zero: never.
+	Rotates time.Time
+	// Revoked is asked at every heartbeat, in a goroutine of its own. If it returns true, the stream ends.
+	Revoked func() bool
+	// Uncounted streams do not count towards MaxStreams: they have no client.
+	Uncounted bool
+	// Ended is called once, after the stream is over. It may be nil.
+	Ended func()
+}
+
+// A Session is one stream: a position in the event log and, while the stream is live, a short queue. At most
+// one goroutine, the worker, works for it at a time. The worker starts when there is something to do, and
+// ends when it is done.
+type Session struct {
+	router *Router
+	opts   Options // after Start, only the worker uses Resume and Reset
+	from   int64   // the position of the client when it opened the stream; it never changes
+	born   time.Time
+	user   *user // set by Open; router.mu guards what it points to
+
+	parted bool // the session no longer counts as a stream of its user; router.mu guards it
+
+	mu sync.Mutex
+	// mu guards these. Once to is set it does not change, and the worker may read it without the lock.
+	to      Transport
+	phase   phase
+	ending  string          // why the stream ended, if not by bye: one of events.Endings
+	working bool            // a worker runs, and will see any change
+	queue   []*events.Frame // in order, after what the worker writes now
+	bytes   int             // the length of the frames in queue
+	run     func()          // the method work; stored once, because a go statement would allocate it each time
+	bye     *events.Frame   // the last frame, once the stream must end
+	stop    func()          // interrupts a catch-up
+	timer   *time.Timer
+	shown   int64 // the last number that was sent as an id
+
+	writing sync.Mutex // held during a write, by the worker or by a heartbeat during a catch-up
+
+	// Only the worker uses these.
+	opened  bool // stream.ready is sent
+	resumed bool // stream.live must still be sent
+	counted bool // this catch-up is counted
+	at      int64
+}
+
+type phase uint8
+
+const (
+	catchingUp phase = iota
+	live             // the session is attached to the router
+	ended            // nothing is written any more
+)
+
+// Open reserves a stream. The caller must call Start or Abort. If the user has MaxStreams streams, Open ends
+// one that is older than replaceAfter. The errors are ErrTooManyStreams, ErrClosed and ErrNewEpoch.
+func (r *Router) Open(opts Options) (*Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, ErrClosed
+	}
+	if opts.Resume != nil && opts.Checked != r.at.Epoch {
+		return nil, ErrNewEpoch
+	}
+	u := r.users[opts.User]
+	if u == nil {
+		u = &user{id: opts.User}
+		r.users[opts.User] = u
+	}
+	if !opts.Uncounted && len(u.open) >= MaxStreams && !r.replaceLocked(u) {
+		return nil, ErrTooManyStreams
+	}
+	s := &Session{router: r, opts: opts, user: u, born: time.Now(), ending: events.EndedDisconnected}
+	if opts.Uncounted {
+		u.watches++
+	} else {
+		u.open = append(u.open, s)
+	}
+	s.run = s.work
+	if opts.Resume != nil {
+		s.from = opts.Resume.Seq
+	}
+	r.all[s] = struct{}{}
+	r.ended.Add(1)
+	return s, nil
+}
+
+// Format returns the form in which the stream must be written.
+func (s *Session) Format() events.Format { return s.opts.Format }
+
+// Start begins to serve the stream over a transport. It returns at once.
+func (s *Session) Start(to Transport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == ended {
+		to.Close()
+		return
+	}
+	s.to = to
+	s.router.counters.Open.add(to.Name(), 1)
+	s.router.counters.Opened.add(to.Name(), 1)
+	s.timer = time.AfterFunc(s.untilTick(), s.tick)
+	s.kickLocked()
+}
+
+// Hold makes Router.Close wait for one more goroutine of the stream, until the goroutine calls Release. It
+// returns false if the stream is over; then there must be no Release.
+func (s *Session) Hold() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.holdLocked()
+}
+
+// holdLocked is Hold. s.mu is held.
+func (s *Session) holdLocked() bool {
+	if s.phase == ended {
+		return false
+	}
+	s.router.ended.Add(1) // safe: the session's own count is not yet released
+	return true
+}
+
+// Release ends a Hold.
+func (s *Session) Release() { s.router.ended.Done() }
+
+// Close ends the stream after what is queued, with a stream.closing. The reason is one of
+// events.ClosingReasons, or an ending of a poll; reconnect says whether the client should come back. Close
+// does not block.
+func (s *Session) Close(reason string, reconnect bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bye != nil || s.phase == ended {
+		return
+	}
+	s.byeLocked(reason, reconnect)
+	s.interruptLocked()
+}
+
+// byeLocked sets the last frame, and counts the end of the stream. s.mu is held.
+func (s *Session) byeLocked(reason string, reconnect bool) {
+	s.bye = events.ClosingFrame(reason, reconnect)
+	s.router.counters.Closed.add(reason, 1)
+}
+
+// Abort ends the stream at once, without a last frame: the client is gone or takes nothing. Abort does not
+// block.
+func (s *Session) Abort() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.abortLocked()
+}
+
+// abortLocked is Abort. s.mu is held.
+func (s *Session) abortLocked() {
+	if s.phase == ended {
+		return
+	}
+	s.phase = ended
+	if s.to != nil {
+		s.to.Close()
+	}
+	s.interruptLocked()
+}
+
+// Fail ends the stream after an error of its transport. Nothing may follow, because a part of a frame may
+// have been written. Fail does not block.
+func (s *Session) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != ended {
+		s.ending = endingOf(err)
+	}
+	s.abortLocked()
+}
+
+// interruptLocked stops a catch-up, and makes a worker look. s.mu is held.
+func (s *Session) interruptLocked() {
+	if s.stop != nil {
+		s.stop()
+	}
+	s.kickLocked()
+}
+
+// kickLocked starts a worker if none runs, unless the stream has not started. s.mu is held.
+func (s *Session) kickLocked() {
+	if !s.working && (s.to != nil || s.phase == ended) {
+		s.working = true
+		go s.run()
+	}
+}
+
+// offerLocked queues e if it is for this stream, and counts the outcome. It never blocks. The router's mu is
+// held. The router offers to attached sessions only, in the order of the event log.
+func (s *Session) offerLocked(e *events.Event, in events.Interval, n *deliveries) {
+	f := e.FrameFor(s.opts.User, in, &s.opts.Filter)
+	if f == nil {
+		n[events.Skip]++
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != live || s.bye != nil {
+		return
+	}
+	if e.Cursor.Seq <= s.from {
+		return // the client was ahead of this server, and has seen the event
+	}
+	if len(s.queue) >= queueFrames || s.bytes+len(f.SSE()) > queueBytes && len(s.queue) > 0 {
+		s.router.overflowLocked(s)
+		return
+	}
+	n[f.Outcome()]++
+	s.enqueueLocked(f)
+}
+
+// enqueueLocked queues frames, and starts a worker if none runs. s.mu is held.
+func (s *Session) enqueueLocked(frames ...*events.Frame) {
+	s.queue = append(s.queue, frames...)
+	for _, f := range frames {
+		s.bytes += len(f.SSE())
+	}
+	s.kickLocked()
+}
+
+// work is the stream's worker. It returns when there is nothing left to do.
+func (s *Session) work() {
+	var batch []*events.Frame
+	for {
+		s.mu.Lock()
+		if len(s.queue) == 0 && s.bye == nil && s.phase == live {
+			s.working = false
+			s.spareLocked(batch)
+			s.mu.Unlock()
+			return
+		}
+		phase, bye := s.phase, s.bye
+		batch, s.queue, s.bytes = s.queue, nil, 0
+		s.mu.Unlock()
+
+		switch {
+		case phase == ended:
+			s.end()
+			return
+		case len(batch) > 0:
+			s.send(batch)
+		case bye != nil:
+			s.router.release(s)
+			s.send([]*events.Frame{bye})
+			s.Abort()
+		default:
+			s.catchUp()
+		}
+	}
+}
+
+// spareLocked keeps the slice that was written last for the next queue, if it is small: a quiet stream must
+// not hold a large one. s.mu is held.
+func (s *Session) spareLocked(batch []*events.Frame) {
+	if cap(batch) <= spareFrames {
+		clear(batch)
+		s.queue = batch[:0]
+	}
+}
+
+// send writes frames, and notes how far the stream has come. It returns false if the stream is over.
+func (s *Session) send(frames []*events.Frame) bool {
+	if len(frames) == 0 {
+		return true
+	}
+	s.writing.Lock()
+	err := s.writeLocked(frames)
+	s.writing.Unlock()
+	if err != nil {
+		s.Fail(err)
+		return false
+	}
+	var shown int64
+	for _, f := range frames {
+		shown = max(shown, f.Seq)
+		if f.Event == events.StreamLive {
+			s.resumed = false
+		}
+	}
+	if shown > 0 {
+		s.at = max(s.at, shown)
+		s.mu.Lock()
+		s.shown = shown
+		s.mu.Unlock()
+	}
+	return true
+}
+
+// end removes the stream from the router.
+func (s *Session) end() {
+	s.mu.Lock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	counted := s.bye != nil
+	ending := s.ending
+	s.mu.Unlock()
+	if s.to != nil {
+		s.to.Close()
+		s.router.counters.Open.add(s.to.Name(), -1)
+		if !counted {
+			s.router.counters.Closed.add(ending, 1)
+		}
+	}
+	s.router.forget(s)
+	if s.opts.Ended != nil {
+		s.opts.Ended()
+	}
+}
+
+// tick is the stream's clock. It sends heartbeats and the position of a quiet stream, and ends the stream at
+// the end of its token and at its rotation.
+func (s *Session) tick() {
+	if !s.opts.Expires.IsZero() && !time.Now().Before(s.opts.Expires) {
+		s.Close(events.ClosedTokenExpired, false)
+		return
+	}
+	if s.opts.Revoked != nil {
+		if s.Hold() {
+			go s.recheck() // in its own goroutine: it may be slow, and the token may end meanwhile
+		}
+	}
+	s.router.mu.Lock() // the position stands still, so everything that is queued is at or below it
+	defer s.router.mu.Unlock()
+	at := s.router.at
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == ended || s.bye != nil {
+		return
+	}
+	switch {
+	case s.phase == catchingUp:
+		s.holdLocked()
+		go s.beat()
+	case s.rotateLocked():
+		s.kickLocked()
+		return
+	case len(s.queue) > 0: // the client is behind already: more bytes do not help
+	case at.Seq > s.shown: // by time, not by count: retention may go by time, and must not overtake an open stream
+		s.enqueueLocked(events.CursorFrame(at))
+	default:
+		s.enqueueLocked(s.opts.Format.Heartbeat(&at))
+	}
+	s.timer.Reset(s.untilTick())
+}
+
+// beat sends the heartbeat of a stream that catches up, which may wait for the event log for long. The
+// heartbeat shows no position, because there is a backlog before it. While a part of the backlog is being
+// written, no heartbeat is needed.
+func (s *Session) beat() {
+	defer s.Release()
+	if !s.writing.TryLock() {
+		return
+	}
+	err := s.writeLocked([]*events.Frame{s.opts.Format.Heartbeat(nil)})
+	s.writing.Unlock()
+	if err != nil {
+		s.Fail(err)
+	}
+}
+
+// rotateLocked ends a live stream that has reached its age. It returns false if the stream has not. s.mu is
+// held.
+func (s *Session) rotateLocked() bool {
+	if s.opts.Rotates.IsZero() || time.Now().Before(s.opts.Rotates) {
+		return false
+	}
+	s.byeLocked(events.ClosedRotated, true)
+	return true
+}
+
+// writeLocked writes frames and counts them. s.writing is held.
+func (s *Session) writeLocked(frames []*events.Frame) error {
+	dressed := s.opts.Format.Dress(frames)
+	if err := s.to.Send(dressed); err != nil {
+		return err
+	}
+	var size int64
+	for _, f := range dressed {
+		size += int64(len(f.SSE()))
+	}
+	c := &s.router.counters
+	c.Writes.Add(1)
+	c.WrittenFrames.Add(int64(len(frames)))
+	c.WrittenBytes.Add(size)
+	return nil
+}
+
+// recheck asks whether the token was revoked.
+func (s *Session) recheck() {
+	defer s.Release()
+	if s.opts.Revoked() {
+		s.Close(events.ClosedTokenRevoked, false)
+	}
+}
+
+// untilTick returns the time to the next tick: a heartbeat, or the end of the stream if that comes first.
+func (s *Session) untilTick() time.Duration {
+	d := heartbeatInterval
+	if !s.opts.Expires.IsZero() {
+		d = max(0, min(d, time.Until(s.opts.Expires)))
+	}
+	if left := time.Until(s.opts.Rotates); left > 0 { // a rotation that is due waits until the stream is live
+		d = min(d, left)
+	}
+	return d
+}

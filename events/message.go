@@ -1,0 +1,65 @@
+package events
+
+import (
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// A Message is a message as answers and the history show it to members. A stream adds a wake decision.
+type Message struct {
+	ID             uuid.UUID  `json:"id"`
+	ChannelID      uuid.UUID  `json:"channelId"`
+	GuildID        string     `json:"guildId"`
+	XType          XType      `json:"xType"`
+	AuthorUserID   string     `json:"authorUserId"`
+	Content        string     `json:"content,omitempty"` // empty if deleted or redacted
+	MentionUserIDs []string   `json:"mentionUserIds"`
+	ReplyTo        *uuid.UUID `json:"replyTo,omitempty"`
+	CreatedAt      Time       `json:"createdAt"`
+	EditedAt       *Time      `json:"editedAt,omitempty"`
+	Deleted        bool       `json:"deleted,omitempty"`
+	Redacted       bool       `json:"redacted,omitempty"`   // the message changed after the reader had left
+	TurnUserID     string     `json:"turnUserId,omitempty"` // discuss, work: whose turn it is after the message
+
+	Seq       int64    `json:"-"` // the number of its first event
+	EditedSeq int64    `json:"-"` // the number of the latest event that changed it; 0: none
+	WakeList  []string `json:"-"` // the wake list at the time of the post; messages share it, because lists never change
+	Admin     string   `json:"-"` // the admin at the time of the post
+	TwoState  bool     `json:"-"`
+	facts     *Facts
+}
+
+// Facts returns what delivery decides by.
+func (m *Message) Facts() *Facts {
+	if m.facts != nil {
+		return m.facts
+	}
+	return &Facts{
+		XType: m.XType, Author: m.AuthorUserID, Mentioned: inOrder(m.MentionUserIDs),
+		WakeList: inOrder(m.WakeList), Turn: m.TurnUserID, Admin: m.Admin, TwoState: m.TwoState,
+	}
+}
+
+// inOrder returns ids sorted. It returns ids itself if they are sorted already.
+func inOrder(ids []string) []string {
+	if slices.IsSorted(ids) {
+		return ids
+	}
+	return slices.Sorted(slices.Values(ids))
+}
+
+// Settle computes the facts once, so that later calls of Facts allocate nothing. It must come before m is
+// shared.
+func (m *Message) Settle() { m.facts = m.Facts() }
+
+// For returns the message as the member of an interval may see it. It has no content if the content changed
+// after the member had left.
+func (m Message) For(in Interval) Message {
+	if m.changedAfter(in) {
+		m.Content, m.EditedAt, m.Redacted = "", nil, true
+	}
+	return m
+}
+
+func (m *Message) changedAfter(in Interval) bool { return in.Left != 0 && m.EditedSeq > in.Left }

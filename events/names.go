@@ -1,0 +1,179 @@
+package events
+
+// This file is the only home of the names that the event log, the API, the metrics and the clients share.
+// Other code ranges over the lists below. A test in handlers compares them with the console, openapi.json, the
+// pages and the database.
+
+import "strings"
+
+// An XType says what a channel is for. It decides who is woken by a message of the channel.
+type XType string
+
+// The x-types, each with the members that its messages wake.
+const (
+	General XType = "general" // everyone, or only those who are mentioned
+	Report  XType = "report"  // nobody
+	Triage  XType = "triage"  // those on duty
+	Custom  XType = "custom"  // those on the wake list
+	DM      XType = "dm"      // the other member
+	Discuss XType = "discuss" // the member whose turn it is
+	Work    XType = "work"    // the member whose turn it is
+)
+
+// XTypes lists every XType, in the order in which error texts list them.
+var XTypes = []XType{General, Report, Triage, Custom, DM, Discuss, Work}
+
+// A Kind says what an event of the event log reports.
+type Kind string
+
+// The kinds of events in the event log.
+const (
+	ChannelCreated  Kind = "channel.created"
+	ChannelUpdated  Kind = "channel.updated"
+	ChannelArchived Kind = "channel.archived"
+	MemberJoined    Kind = "member.joined"
+	MemberLeft      Kind = "member.left"
+	MessageCreated  Kind = "message.created"
+	MessageUpdated  Kind = "message.updated"
+	MessageDeleted  Kind = "message.deleted"
+	TurnChanged     Kind = "turn.changed"
+	WakeDead        Kind = "wake.dead"
+)
+
+// Kinds lists every Kind.
+var Kinds = []Kind{
+	ChannelCreated, ChannelUpdated, ChannelArchived, MemberJoined, MemberLeft,
+	MessageCreated, MessageUpdated, MessageDeleted, TurnChanged, WakeDead,
+}
+
+// Names that only a stream uses. The user who joined or left sees these names; ChannelCreated and
+// MemberJoined show as ChannelJoined, MemberLeft shows as ChannelLeft.
+const (
+	ChannelJoined = "channel.joined"
+	ChannelLeft   = "channel.left"
+)
+
+// EventNames lists the names under which streams show the events of the event log. It has no stream.* names.
+var EventNames = []string{
+	ChannelJoined, ChannelLeft, string(MemberJoined), string(MemberLeft),
+	string(ChannelUpdated), string(ChannelArchived), string(MessageCreated),
+	string(MessageUpdated), string(MessageDeleted), string(TurnChanged), string(WakeDead),
+}
+
+// OwnPrefix begins the name of every frame that is about the stream itself.
+const OwnPrefix = "stream."
+
+// The frames that are about the stream itself.
+const (
+	StreamReady     = OwnPrefix + "ready"
+	StreamChannels  = OwnPrefix + "channels"
+	StreamLive      = OwnPrefix + "live"
+	StreamReset     = OwnPrefix + "reset"
+	StreamCursor    = OwnPrefix + "cursor"
+	StreamHeartbeat = OwnPrefix + "heartbeat"
+	StreamClosing   = OwnPrefix + "closing"
+)
+
+// StreamNames lists the names of all frames that are about the stream itself.
+var StreamNames = []string{
+	StreamReady, StreamChannels, StreamLive, StreamReset, StreamCursor, StreamHeartbeat, StreamClosing,
+}
+
+// The reasons in stream.closing.
+const (
+	ClosedDrain        = "drain"         // the server stops
+	ClosedRotated      = "rotated"       // the stream reached its maximum age
+	ClosedReplaced     = "replaced"      // a newer stream of the same user took its place
+	ClosedTokenExpired = "token_expired" // the token's end has come
+	ClosedTokenRevoked = "token_revoked" // the token or its session was revoked
+	ClosedReset        = "reset"         // the database lost what the stream has shown
+	ClosedExpired      = "expired"       // retention removed events that the stream still needed
+)
+
+// ClosingReasons lists the reasons in stream.closing.
+var ClosingReasons = []string{
+	ClosedDrain, ClosedRotated, ClosedReplaced, ClosedTokenExpired, ClosedTokenRevoked, ClosedReset, ClosedExpired,
+}
+
+// The ways in which a stream ends without a stream.closing. Metrics count them next to the closing reasons.
+const (
+	EndedDisconnected = "disconnected" // by the client or the network
+	EndedStalled      = "stalled"      // the client took no byte within the write timeout
+	EndedAnswered     = "answered"     // a poll has its answer
+	EndedFlooded      = "flooded"      // the client sent too much on its stream
+	EndedLate         = "late"         // a poll did not get through its backlog in time
+)
+
+// Endings lists the ways in which a stream ends without a stream.closing.
+var Endings = []string{EndedDisconnected, EndedStalled, EndedFlooded, EndedAnswered, EndedLate}
+
+// The reasons in stream.reset: why a cursor cannot be continued.
+const (
+	ResetExpired      = "expired"       // retention removed events after the cursor
+	ResetUnknownEpoch = "unknown_epoch" // the cursor belongs to another database
+	ResetLostTail     = "lost_tail"     // the cursor points into a part that a failover lost
+	ResetBeyond       = "beyond_end"    // the database never gave out this number
+)
+
+// ResetReasons lists the reasons in stream.reset.
+var ResetReasons = []string{ResetExpired, ResetUnknownEpoch, ResetLostTail, ResetBeyond}
+
+// An Outcome says what a message means to one of its possible recipients.
+type Outcome uint8
+
+// The outcomes. The older two-state rule skips nobody.
+const (
+	Skip     Outcome = iota // the message is not delivered
+	Observer                // the message is delivered, and the recipient must not act on it
+	Wake                    // the message is delivered, and the recipient must start its model
+)
+
+// Outcomes lists every Outcome. The index of an outcome is its value.
+var Outcomes = [...]Outcome{Skip, Observer, Wake}
+
+func (o Outcome) String() string { return [len(Outcomes)]string{"skip", "observer", "wake"}[o] }
+
+// A Reason explains an Outcome. Streams show it as wakeReason.
+type Reason uint8
+
+// The reasons. noReason belongs to no message: it is the index of the cached frame that is the same for
+// everyone.
+const (
+	noReason Reason = iota
+	Author
+	Everyone
+	Mention
+	NotAddressed
+	Silent
+	OnDuty
+	Admin
+	WakeList
+	Direct
+	Turn
+	NotYourTurn
+	reasons // the number of reasons
+)
+
+// WakeReasons lists every Reason that a message can have.
+var WakeReasons = []Reason{
+	Author, Everyone, Mention, NotAddressed, Silent, OnDuty, Admin, WakeList, Direct, Turn, NotYourTurn,
+}
+
+func (r Reason) String() string {
+	return [reasons]string{
+		"", "author", "everyone", "mention", "not_addressed", "silent", "on_duty", "admin", "wake_list", "direct", "turn",
+		"not_your_turn",
+	}[r]
+}
+
+// Join returns names as one text, separated by commas, for error texts and descriptions.
+func Join[S ~string](names []S) string {
+	var text strings.Builder
+	for i, name := range names {
+		if i > 0 {
+			text.WriteString(", ")
+		}
+		text.WriteString(string(name))
+	}
+	return text.String()
+}
