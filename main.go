@@ -158,7 +158,7 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 		return fmt.Errorf("token needs the id of a user: %w", config.ErrUsage)
 	}
 	if ttl <= 0 {
-		return fmt.Errorf("-ttl is to be more than nothing: %w", config.ErrUsage)
+		return fmt.Errorf("-ttl must be more than 0: %w", config.ErrUsage)
 	}
 	if err := noFlags(users); err != nil {
 		return err

@@ -74,7 +74,7 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake
 	}
 	if b.History != nil {
 		if c.History = *b.History; c.History != "joined" && c.History != "all" {
-			wrong = append(wrong, fieldError{"history", "is to be joined or all"})
+			wrong = append(wrong, fieldError{"history", "must be joined or all"})
 		}
 	}
 	listed, bad := distinct("memberUserIds", b.MemberUserIDs)
@@ -140,7 +140,7 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	case "any":
 		list.Joinable = true
 	default:
-		return malformed(fieldError{"member", "is to be me or any"})
+		return malformed(fieldError{"member", "must be me or any"})
 	}
 	if list.GuildID != "" && !chat.ValidID(list.GuildID) {
 		return malformed(checkID("guildId", list.GuildID)...)
@@ -148,7 +148,7 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if after := q.Get("after"); after != "" {
 		var ok bool
 		if list.After, ok = parseID(after); !ok {
-			return malformed(fieldError{"after", "is to be what an earlier answer gave as next"})
+			return malformed(fieldError{"after", "must be the next of an earlier page"})
 		}
 	}
 	asked := list.Limit

@@ -68,7 +68,7 @@ func decodeObject(body []byte, v reflect.Value) error {
 		case !given:
 			wrong = append(wrong, fieldError{name, "is missing"})
 		case string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil:
-			wrong = append(wrong, fieldError{name, "is to be " + describe(field.Type())})
+			wrong = append(wrong, fieldError{name, "must be " + describe(field.Type())})
 		}
 	}
 	for name := range members {

@@ -203,7 +203,7 @@ func rosterPlace(q url.Values) (m db.Member, err error) {
 		return m, nil
 	}
 	if _, err := fmt.Sscanf(after, "%d-%d", &m.JoinedSeq, &m.Position); err != nil || nextInRoster(m) != after {
-		return m, malformed(fieldError{"after", "is to be what an earlier answer gave as next"})
+		return m, malformed(fieldError{"after", "must be the next of an earlier page"})
 	}
 	return m, nil
 }

@@ -86,7 +86,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if body.ReplyTo != nil {
 		reply, ok := parseID(*body.ReplyTo)
 		if !ok {
-			return refused(fieldError{"replyTo", "is to be the id of a message"})
+			return refused(fieldError{"replyTo", "must be the id of a message"})
 		}
 		m.ReplyTo = &reply
 	}
@@ -275,7 +275,7 @@ func (s *Server) placeOf(r *http.Request, id Identity, c db.Channel, name, value
 	if value == "" {
 		return 0, nil
 	}
-	wrong := malformed(fieldError{name, "is to be the id of a message of this channel"})
+	wrong := malformed(fieldError{name, "must be the id of a message of this channel"})
 	message, ok := parseID(value)
 	if !ok {
 		return 0, wrong

@@ -93,7 +93,7 @@ func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) 
 	}
 	bad := func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
 	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, bad) {
-		p := malformed(fieldError{"Idempotency-Key", "is to be given once, 1 to 255 printable ASCII characters, with or without double quotes around"})
+		p := malformed(fieldError{"Idempotency-Key", "must be given once, 1 to 255 printable ASCII characters, with or without double quotes around"})
 		p.Code = "idempotency_key_malformed"
 		return nil, p
 	}

@@ -26,7 +26,7 @@ func ownHosts(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isOwnHost(r.Host, hosts) {
 			writeProblem(w, newProblem(http.StatusMisdirectedRequest, "wrong_host",
-				"this server does not answer to this name; if it is to be reached by it, start it with -allow-host and that name"))
+				"this server does not answer to this name; to reach it by this name, start it with -allow-host and that name"))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -63,7 +63,7 @@ func flag(q url.Values, name string) (bool, error) {
 	case "true":
 		return true, nil
 	}
-	return false, malformed(fieldError{name, "is to be true or false"})
+	return false, malformed(fieldError{name, "must be true or false"})
 }
 
 // list reads a parameter of values with commas between.

@@ -75,7 +75,7 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 	action, ok := chat.ParseAction(body.Action)
 	switch {
 	case !ok:
-		return refused(fieldError{"action", "is to be pass, take, give, pause or resume"})
+		return refused(fieldError{"action", "must be pass, take, give, pause or resume"})
 	case action == chat.Give && body.UserID == nil:
 		return refused(fieldError{"userId", "is to say whom the turn is given to"})
 	case action != chat.Give && body.UserID != nil:
