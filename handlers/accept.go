@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// prefersLines reports whether JSON lines are wanted in the place of text/event-stream (RFC 9110 §12.5.1).
-// Between equals, and for who accepts neither, it is text/event-stream.
+// prefersLines reports whether the client prefers JSON lines to text/event-stream (RFC 9110 §12.5.1).
+// text/event-stream wins if the client accepts both equally, or accepts neither.
 func prefersLines(r *http.Request) bool {
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	return quality(accept, "application", "x-ndjson") > quality(accept, "text", "event-stream")
 }
 
-// quality is what an Accept field gives to a media type: that of the most specific range that it is in.
+// quality returns the weight (q) that an Accept field gives to a media type. If several ranges of the field
+// match the type, the most specific range decides. Without a match, quality returns 0.
 func quality(accept, kind, subtype string) (q float64) {
 	var specific int
 	for part := range strings.SplitSeq(accept, ",") {

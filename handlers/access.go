@@ -12,7 +12,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// begin is what every request about one channel begins with.
+// begin does what every request about one channel begins with: it identifies the caller, checks the query
+// against the allowed params, and parses the channel's id. The error is a *problem, or a fault of the server.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string) (id Identity, channel uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(w, r); err != nil {
 		return id, channel, nil, err
@@ -24,16 +25,17 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string)
 	return id, channel, q, err
 }
 
-// A change of a channel: what it does with the channel as the caller stands to it, in a transaction that
-// holds the channel. It may run twice.
+// A change changes a channel in a transaction that holds the channel's lock, and returns the cursor of its
+// event. c is the channel as the caller sees it. A change may run twice, because db.DB.InTx may run it again.
 type change func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error)
 
-// changeChannel lets a member change a channel, and returns how it then is.
+// changeChannel runs do for a caller who is a member. It returns the channel after the change, and the cursor
+// of do.
 func (s *Server) changeChannel(ctx context.Context, id Identity, channel uuid.UUID, do change) (db.Channel, events.Cursor, error) {
 	return s.changeAs(ctx, id, channel, ofMember, do)
 }
 
-// changeAs is changeChannel for those whom stand lets through.
+// changeAs is like changeChannel, but stand decides whether the caller has access.
 func (s *Server) changeAs(ctx context.Context, id Identity, channel uuid.UUID, stand standing, do change) (c db.Channel, at events.Cursor, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if c, err = hold(ctx, tx, id, channel, stand); err != nil {
@@ -45,7 +47,8 @@ func (s *Server) changeAs(ctx context.Context, id Identity, channel uuid.UUID, s
 	return c, at, err
 }
 
-// hold locks a channel for those whom stand lets through, also as it is then: a stranger holds nobody up.
+// hold checks access with stand, takes the channel's lock, and checks again under the lock. The first check
+// keeps strangers from taking locks and so from delaying other users. hold blocks until the lock is free.
 func hold(ctx context.Context, tx db.Tx, id Identity, channel uuid.UUID, stand standing) (db.Channel, error) {
 	if c, err := stand(ctx, tx.Queries, id, channel); err != nil {
 		return c, err
@@ -56,7 +59,7 @@ func hold(ctx context.Context, tx db.Tx, id Identity, channel uuid.UUID, stand s
 	return stand(ctx, tx.Queries, id, channel)
 }
 
-// look returns the channel of a request that only reads it.
+// look returns the channel for a request that only reads the channel. It allows no query parameters.
 func (s *Server) look(w http.ResponseWriter, r *http.Request) (db.Channel, error) {
 	id, channel, _, err := s.begin(w, r)
 	if err != nil {
@@ -65,10 +68,13 @@ func (s *Server) look(w http.ResponseWriter, r *http.Request) (db.Channel, error
 	return visible(r.Context(), s.db.Queries, id, channel)
 }
 
-// A standing decides who gets through, and returns the channel as the caller stands to it.
+// A standing checks whether the caller has access to a channel, and returns the channel as the caller sees
+// it. The error is a *problem if the caller has no access.
 type standing func(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error)
 
-// visible returns a channel as the caller stands to it, and hides what is not for them.
+// visible returns a channel as the caller sees it. It answers channel_not_found both for a channel that does
+// not exist and for one that is hidden from the caller: a channel of a guild that the token is not for, or a
+// private channel or dm of which the caller is not a member.
 func visible(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := q.Channel(ctx, channel, id.UserID)
 	if err != nil {
@@ -83,7 +89,7 @@ func visible(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) 
 	return c, nil
 }
 
-// ofMember is visible for those who have to be members.
+// ofMember is like visible, but the caller must also be a member. Otherwise the error is not_member.
 func ofMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := visible(ctx, q, id, channel)
 	if err == nil && c.JoinedSeq == nil {
@@ -92,7 +98,8 @@ func ofMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID)
 	return c, err
 }
 
-// maySteer is for the creator and, once they have left, for any member.
+// maySteer returns an error unless the caller is the channel's creator, or the creator has left the channel.
+// The caller must already be known to be a member.
 func maySteer(c db.Channel, id Identity) error {
 	if c.CreatorIn && c.CreatedBy != id.UserID {
 		return newProblem(http.StatusForbidden, "not_creator", "only the channel's creator may do this, as long as they are in it")
@@ -114,7 +121,9 @@ func notArchived(c db.Channel) error {
 	return nil
 }
 
-// unchanged is the cursor of a mutation that found nothing to do: one that the caller has been served to.
+// unchanged returns the cursor for a mutation that had nothing to do. It is the cursor of an event that the
+// caller was served: the caller's own join or, if the caller has left the channel, the caller's own leave.
+// For a caller who never was a member, it is the head of the event log.
 func unchanged(ctx context.Context, q db.Queries, c db.Channel) (events.Cursor, error) {
 	epoch, head, err := q.Epoch(ctx)
 	at := events.Cursor{Epoch: epoch, Seq: head}

@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// proxies are the networks whose word counts on whom they forward for. Anybody else's is air: headers are
-// easily written.
+// proxies are the networks of the trusted proxies, whose forwarding headers the server believes. Forwarding
+// headers from any other peer are ignored: a client can forge them.
 type proxies []netip.Prefix
 
 func (p proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// client is the address that a request comes from: the peer's or, behind trusted proxies, the last one in
-// X-Forwarded-For that is none of them. What stands left of it the client may have made up.
+// client returns the address that a request comes from. Without a trusted proxy, that is the peer's address.
+// Behind trusted proxies, it is the last address in X-Forwarded-For that is not a trusted proxy's. Addresses
+// to the left of that one are ignored: the client may have forged them.
 func (p proxies) client(r *http.Request) netip.Addr {
 	at := parseAddress(r.RemoteAddr)
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -26,15 +27,16 @@ func (p proxies) client(r *http.Request) netip.Addr {
 		}
 		next := parseAddress(strings.TrimSpace(hop))
 		if !next.IsValid() {
-			break // whoever wrote this, it was not for us
+			break // not an address: the hops to the left of this one cannot be trusted either
 		}
 		at = next
 	}
 	return at
 }
 
-// household is the part of a client's address by which clients are told apart; the zero Addr: they are not, for
-// loopback and a trusted proxy that names nobody stand for many.
+// household returns the part of a client's address by which the server distinguishes clients. It returns the
+// zero Addr if the address can stand for many clients: for loopback, and for a trusted proxy that names no
+// client.
 func (s *Server) household(r *http.Request) netip.Addr {
 	a := s.proxies.client(r)
 	if a.IsLoopback() || s.proxies.trust(a) {
@@ -43,12 +45,14 @@ func (s *Server) household(r *http.Request) netip.Addr {
 	return household(a)
 }
 
-// overTLS reports whether the client's connection is encrypted, as far as we or a trusted proxy can tell.
+// overTLS reports whether the client's connection is encrypted: either the connection to this server, or,
+// according to a trusted proxy's X-Forwarded-Proto, the connection to that proxy.
 func (p proxies) overTLS(r *http.Request) bool {
 	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" && p.trust(parseAddress(r.RemoteAddr))
 }
 
-// parseAddress takes an address with or without a port; the zero Addr is none.
+// parseAddress parses an address with or without a port. It returns the zero Addr if s is not an address.
+// Zones are dropped, and an IPv4 address in IPv6 form becomes plain IPv4.
 func parseAddress(s string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.Addr().Unmap().WithZone("")

@@ -21,13 +21,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// An OperatorKey is what a person on the server's machine proves themselves with: who can read the state
-// directory may operate the server.
+// An OperatorKey proves that a request comes from an operator of the server. Everyone who can read the key in
+// the state directory may operate the server.
 type OperatorKey struct{ key *keyFile }
 
 const operatorKeyFile = "operator.key"
 
-// OpenOperatorKey uses the key in dir, and makes one if there is none.
+// OpenOperatorKey opens the operator key in dir, and creates the key if the file does not exist.
 func OpenOperatorKey(dir string) (*OperatorKey, error) {
 	key, err := openKeyFile(filepath.Join(dir, operatorKeyFile))
 	if err != nil {
@@ -36,7 +36,8 @@ func OpenOperatorKey(dir string) (*OperatorKey, error) {
 	return &OperatorKey{key}, nil
 }
 
-// Token is the key as a bearer token.
+// Token returns the key as a bearer token. It returns an error if the key cannot be read and
+// no earlier key is in use.
 func (o *OperatorKey) Token() (string, error) {
 	key, err := o.key.current()
 	return hex.EncodeToString(key), err
@@ -50,7 +51,7 @@ func (o *OperatorKey) matches(token string) bool {
 	return err == nil && subtle.ConstantTimeCompare([]byte(token), []byte(want)) == 1
 }
 
-// RefreshAnswer is what POST /api/admin/refresh says, and the command that calls it.
+// RefreshAnswer is the answer of POST /api/admin/refresh. The command that calls the route prints it.
 type RefreshAnswer struct {
 	OK      bool          `json:"ok"`
 	Before  *center.Admin `json:"before"`
@@ -58,7 +59,7 @@ type RefreshAnswer struct {
 	Changed bool          `json:"changed"`
 }
 
-// refreshAdmin fetches the admin now, for the operator.
+// refreshAdmin fetches the admin from Center now. Only the operator may call it.
 func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
 	if err := noTokenInQuery(r); err != nil {
 		return err
@@ -77,8 +78,10 @@ func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, RefreshAnswer{true, before, after, changed})
 }
 
-// adminFor is who hears a message as the admin, if its channel is one of triage. Only there, and only while
-// the very first fetch is under way, it waits: before the message's transaction.
+// adminFor returns the user who hears a message as the admin if the message's channel is a triage channel, or
+// "" if there is no admin. It blocks only in a triage channel, and only while the very first fetch of the
+// admin is in progress. The caller must call it before the message's transaction, so that no lock is held
+// during the wait.
 func (s *Server) adminFor(ctx context.Context, id Identity, channel uuid.UUID) (string, error) {
 	admin, filled := s.admin.Snapshot()
 	if !filled {
@@ -96,7 +99,8 @@ func (s *Server) adminFor(ctx context.Context, id Identity, channel uuid.UUID) (
 	return admin.UserID, nil
 }
 
-// stillAdmin is who heard m as the admin, if they are the admin still: its edits are for them too.
+// stillAdmin returns the user who heard m as the admin, if that user is still the admin, and "" otherwise.
+// That user also hears the edits of m.
 func (s *Server) stillAdmin(m *events.Message) string {
 	if admin, _ := s.admin.Snapshot(); admin != nil && admin.UserID == m.Admin {
 		return m.Admin
@@ -104,10 +108,11 @@ func (s *Server) stillAdmin(m *events.Message) string {
 	return ""
 }
 
-// RequestRefresh asks the server at addr for it, with the key in dir. certFile is the server's certificate, by
-// which it is known; empty: it has none.
+// RequestRefresh calls POST /api/admin/refresh of the server at addr, with the operator key in dir. certFile
+// is the server's certificate: RequestRefresh accepts no other one. If certFile is empty, RequestRefresh uses
+// plain HTTP. It blocks for at most refreshTimeout.
 func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (a RefreshAnswer, err error) {
-	key := OperatorKey{&keyFile{path: filepath.Join(dir, operatorKeyFile)}} // the server has made it
+	key := OperatorKey{&keyFile{path: filepath.Join(dir, operatorKeyFile)}} // the server creates the file
 	token, err := key.Token()
 	if err != nil {
 		return a, err
@@ -116,7 +121,8 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 	if err != nil {
 		return a, fmt.Errorf("the server's address: %w", err)
 	}
-	if host == "" || net.ParseIP(host).IsUnspecified() { // where it listens; this is the same machine
+	// A server that listens on all addresses is reachable on loopback: this is the same machine.
+	if host == "" || net.ParseIP(host).IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	scheme, trust := "http", (*tls.Config)(nil)
@@ -133,7 +139,7 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 		return a, err
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	// Straight to the server: the key is for nobody in between, and for nobody else.
+	// Use no proxy and follow no redirects: nobody else may see the key.
 	straight := http.Client{
 		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true, TLSClientConfig: trust},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -148,7 +154,8 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 			return a, fmt.Errorf("the server answered %s; is its -state %s?", resp.Status, dir)
 		}
 		var p problem
-		_ = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p) // a proxy's answer is none
+		// Ignore the error: the answer of a proxy is not a problem document.
+		_ = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p)
 		return a, errors.New(strings.TrimSuffix("the server answered "+resp.Status+": "+p.Detail, ": "))
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&a); err != nil {

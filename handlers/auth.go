@@ -7,8 +7,9 @@ import (
 	"fabric-guild/events"
 )
 
-// caller is who a request comes from: its bearer token (RFC 6750 §2.1) or else its cookie. The request counts
-// against what they may ask for.
+// caller identifies the user that a request comes from, by the bearer token (RFC 6750 §2.1) or else by the
+// cookie. It also charges the request to the user's rate limit, and waits for one of the user's places for
+// concurrent requests (admit). The error is a *problem, or a fault of the server.
 func (s *Server) caller(w http.ResponseWriter, r *http.Request) (Identity, error) {
 	if err := noTokenInQuery(r); err != nil {
 		return Identity{}, err
@@ -25,8 +26,9 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request) (Identity, error
 	return id, err
 }
 
-// credentials are the token of a request, and the session if it came in a cookie. Another scheme in the Authorization
-// header, such as that of a proxy before the server, does not hide the cookie.
+// credentials returns the token of a request, and the session if the token came in a cookie. If the
+// Authorization header has another scheme than Bearer, the cookie still counts: a proxy before the server may
+// use that header for its own authentication.
 func (s *Server) credentials(r *http.Request) (session sessionID, token string, err error) {
 	token, err = bearer(r)
 	if token != "" || err != nil && scheme(r) == "bearer" {
@@ -41,13 +43,14 @@ func (s *Server) credentials(r *http.Request) (session sessionID, token string, 
 	return session, "", err
 }
 
-// scheme is that of the Authorization header, in lower case.
+// scheme returns the scheme of the Authorization header, in lower case.
 func scheme(r *http.Request) string {
 	name, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	return strings.ToLower(name)
 }
 
-// bearer is the token of the Authorization header, empty without the header.
+// bearer returns the token of the Authorization header, or "" if there is no such header. It returns an error
+// for a header of another form.
 func bearer(r *http.Request) (string, error) {
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -62,7 +65,7 @@ func bearer(r *http.Request) (string, error) {
 
 type meAnswer struct {
 	UserID    string       `json:"userId"`
-	GuildIDs  *[]string    `json:"guildIds,omitempty"` // absent: all
+	GuildIDs  *[]string    `json:"guildIds,omitempty"` // nil: the token is for all guilds
 	ExpiresAt *events.Time `json:"expiresAt,omitempty"`
 }
 
@@ -77,7 +80,7 @@ func (id Identity) answer() meAnswer {
 	return a
 }
 
-// me tells who the caller is.
+// me answers with the caller's user id, the guilds of the token, and the token's expiry.
 func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
 	if err != nil {

@@ -12,30 +12,31 @@ import (
 	"fabric-guild/handlers/chat"
 )
 
-// An Identity is who a request comes from, as its token says.
+// An Identity says who a request comes from, according to the request's token.
 type Identity struct {
 	UserID  string
-	Guilds  []string  // those that the token is for; nil: all
-	Expires time.Time // zero: not said
-	proof   string    // what its authority knows it by again
-	session sessionID // of the cookie that it came in; zero: it came in none
+	Guilds  []string  // the guilds that the token is for; nil: all guilds
+	Expires time.Time // zero: the authority gave no expiry
+	proof   string    // what the authority needs to check the token again
+	session sessionID // the session of the token's cookie; zero: the token did not come in a cookie
 }
 
-// MayEnter reports whether the token is for a guild.
+// MayEnter reports whether the token gives access to a guild.
 func (id Identity) MayEnter(guild string) bool {
 	return id.Guilds == nil || slices.Contains(id.Guilds, guild)
 }
 
-// An authority knows whose a token is: Tokens, or Center.
+// An authority knows which user a token belongs to. It is either Tokens or Center.
 type authority interface {
-	// Check tells who a token is of; a *problem is for its bearer. from is the bearer's address; the zero Addr: that
-	// of a peer who connects for many clients.
+	// Check returns the identity of a token's user. An error that is a *problem is the answer to the client.
+	// from is the client's address. The zero Addr stands for all clients that the server cannot distinguish.
 	Check(ctx context.Context, from netip.Addr, token string) (Identity, error)
-	// Revoked reports whether a stream that was opened as id has to end. Where that is not known, it has not.
+	// Revoked reports whether a stream that was opened as id must end. If the authority cannot tell, Revoked
+	// returns false: an outage must not end every stream.
 	Revoked(ctx context.Context, id Identity) bool
 }
 
-// byCenter is Center as the authority.
+// byCenter implements authority with Center.
 type byCenter struct{ *center.Client }
 
 func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Identity, error) {
@@ -60,7 +61,8 @@ func (c byCenter) Revoked(ctx context.Context, id Identity) bool {
 	return c.Recheck(ctx, id.proof, center.Identity{UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires})
 }
 
-// resolve returns the ids of names. Without Center a name is its own id.
+// resolve returns the user ids of names. A name without a user is not in the result. Without Center, every
+// valid name is its own id.
 func (s *Server) resolve(ctx context.Context, names []string) map[string]string {
 	if s.center != nil {
 		return s.center.ResolveNames(ctx, names)

@@ -13,7 +13,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxFirstMembers bounds the members that a channel is created with, beside its creator.
+// maxFirstMembers limits the number of members in the request that creates a channel. The creator does not
+// count.
 const maxFirstMembers = 1000
 
 type channelAnswer struct {
@@ -61,8 +62,8 @@ func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// channel checks what is asked for. The members are the creator, then the listed, then in triage those on
-// duty, each once.
+// channel checks the body and returns the channel that it asks for. members are the creator, then the users
+// in memberUserIds, and then, in a triage channel, the users in wakeUserIds. No user is in members twice.
 func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake []string, err error) {
 	c = events.Channel{
 		ID: uuid.Must(uuid.NewV7()), GuildID: b.GuildID, XType: events.XType(b.XType),
@@ -190,10 +191,10 @@ func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
 
 type oneChannel struct {
 	Channel     events.Channel `json:"channel"`
-	Members     []memberItem   `json:"members"` // the first 200; the roster has the rest
+	Members     []memberItem   `json:"members"` // the first 200; GET .../members has all of them
 	MemberCount int            `json:"memberCount"`
-	WakeUserIDs *[]string      `json:"wakeUserIds,omitempty"` // triage, custom
-	Turn        *turnItem      `json:"turn,omitempty"`        // discuss, work
+	WakeUserIDs *[]string      `json:"wakeUserIds,omitempty"` // only in triage and custom channels
+	Turn        *turnItem      `json:"turn,omitempty"`        // only in discuss and work channels
 }
 
 func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {

@@ -2,15 +2,15 @@ package handlers
 
 import "net/http"
 
-// An errorCode is what a client needs to know of the code of a problem.
+// An errorCode describes one error code of the API for the authors of clients.
 type errorCode struct {
 	code   string
 	status int
 	advice string // what the client can do
 }
 
-// errorCodes lists every code of a problem. A test compares the list with the sources, with openapi.json,
-// which has the same advice, and with docs/api.md.
+// errorCodes lists every error code of the API. A test compares the list with the sources, with openapi.json,
+// which repeats the advice, and with docs/api.md.
 var errorCodes = []errorCode{
 	{"malformed", http.StatusBadRequest, "`errors` names a field or parameter that is missing, unknown or of the wrong form. Or a header that decides something came twice with different values, or the path has letters, digits, slashes or - . _ ~ in percent-encoded form"},
 	{"cursor_malformed", http.StatusBadRequest, "send an id as it came from the stream, or none"},

@@ -16,32 +16,33 @@ import (
 )
 
 const (
-	// addressShare is the part of all connections that one address may hold without a stream on them, which is
-	// leastOfAddress at least. Streams have a bound of their own.
+	// One address may hold 1/addressShare of all connections, but at least leastOfAddress. Connections that
+	// carry a stream do not count, because streams have their own limit.
 	addressShare   = 4
 	leastOfAddress = 16
-	// idleAtLeast is how long a connection must have been idle before a newcomer takes its place. A client whose
-	// connection was just accepted has that long to send its request.
+	// idleAtLeast is how long a connection must have been idle before a new connection may take its place. So
+	// a client has that much time to send its request after its connection was accepted.
 	idleAtLeast = time.Second
 )
 
-// A Listener bounds how many connections are open at once. When all places are taken, a newcomer gets that of the
-// connection which was idle for longest: one that has not sent a whole request yet, or is between two requests. If
-// none is idle, newcomers wait.
+// A Listener limits how many connections are open at once. When all places are taken, a new connection evicts
+// the connection that has been idle for longest. A connection is idle if it has not sent a whole request head
+// yet, or is between two requests. If no connection is idle, new connections wait.
 //
-// It also bounds how many connections one address holds: beyond the bound a newcomer gets the place of an idle
-// connection of its own address, and if there is none, its requests are refused. Loopback and trusted proxies
-// are not bounded in this way, since they connect for many clients.
+// A Listener also limits how many connections one address holds. Over that limit, a new connection evicts an
+// idle connection of its own address. If there is none, the new connection is accepted but its requests are
+// refused. Loopback and trusted proxies do not have the limit for addresses, because they connect for many
+// clients.
 type Listener struct {
 	net.Listener
 	most, ofAddress int
 	unbounded       proxies
-	changed         chan struct{} // a place may be free
+	changed         chan struct{} // signals that a place may be free
 	closed          chan struct{}
 	once            sync.Once
 	evicted         atomic.Int64
 	refused         atomic.Int64
-	waiting         atomic.Bool // a newcomer, for a place
+	waiting         atomic.Bool // a new connection waits for a place
 
 	mu        sync.Mutex
 	open      int
@@ -49,7 +50,7 @@ type Listener struct {
 	addresses map[netip.Addr]*address
 }
 
-// An address has connections that are not unbounded.
+// An address holds the connections of one client address that has a connection limit.
 type address struct {
 	held int        // connections without a stream
 	idle queue.List // of *connection, the longest idle first
@@ -63,8 +64,9 @@ func newListener(l net.Listener, most int, trusted proxies) *Listener {
 	}
 }
 
-// Accept waits for a connection and for a place for it. Unlike those of x/net's LimitListener the connections can do
-// all that TCP connections can.
+// Accept waits for a connection, and then for a place for that connection. It returns net.ErrClosed if the
+// Listener is closed during the wait for a place. A connection has all methods of a *net.TCPConn, unlike the
+// connections of x/net's LimitListener.
 func (l *Listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
@@ -78,7 +80,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// counted is the address that a connection counts for; the zero Addr: none.
+// counted returns the address whose limit a connection counts against. The zero Addr means that the
+// connection counts against no such limit.
 func (l *Listener) counted(remote string) netip.Addr {
 	a := parseAddress(remote)
 	if l.unbounded.trust(a) {
@@ -87,13 +90,14 @@ func (l *Listener) counted(remote string) netip.Addr {
 	return household(a)
 }
 
-// Close may be called more than once.
+// Close closes the listening socket and ends every wait in Accept. Open connections stay open. Close may be
+// called more than once.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
-// enter waits for a place for c. It returns false when the listener is closed.
+// enter waits until c has a place. It returns false if the listener is closed first.
 func (l *Listener) enter(c *connection) bool {
 	for {
 		wait, entered := l.tryEnter(c)
@@ -114,7 +118,8 @@ func (l *Listener) enter(c *connection) bool {
 	}
 }
 
-// tryEnter takes a place for c, or returns when to try again at the latest.
+// tryEnter takes a place for c if it can. Otherwise it returns false and the longest time after which the
+// caller must try again.
 func (l *Listener) tryEnter(c *connection) (wait time.Duration, entered bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,6 +147,7 @@ func (l *Listener) tryEnter(c *connection) (wait time.Duration, entered bool) {
 	return 0, true
 }
 
+// evictLocked frees the place of an idle connection and closes the connection.
 func (l *Listener) evictLocked(c *connection) {
 	l.evicted.Add(1)
 	l.leaveLocked(c)
@@ -152,19 +158,19 @@ func (l *Listener) evictLocked(c *connection) {
 type connection struct {
 	*net.TCPConn
 	of   *Listener
-	from netip.Addr // the address that it counts for; the zero Addr: none
+	from netip.Addr // the address whose limit it counts against; the zero Addr: none
 
 	// Guarded by of.mu.
-	beyond    bool // it was accepted beyond the bound of its address
+	beyond    bool // it was accepted over the limit of its address
 	left      bool // its place is free again
-	busy      bool // the server answers a request on it
-	streams   int  // that it carries now
+	busy      bool // the server is answering a request on it
+	streams   int  // how many streams it carries now
 	idleSince time.Time
-	idleOfAll *queue.Element // nil: it is not idle
-	idleOfOwn *queue.Element // among those of its address
+	idleOfAll *queue.Element // in Listener.idle; nil: it is not idle
+	idleOfOwn *queue.Element // in address.idle
 }
 
-// Close may be called more than once.
+// Close closes the connection and frees its place. Close may be called more than once.
 func (c *connection) Close() error {
 	err := c.TCPConn.Close()
 	c.of.mu.Lock()
@@ -173,7 +179,7 @@ func (c *connection) Close() error {
 	return err
 }
 
-// holdLocked counts c as one that its address holds.
+// holdLocked counts c as a connection that its address holds. releaseLocked must undo that later.
 func (l *Listener) holdLocked(c *connection) {
 	if !c.from.IsValid() {
 		return
@@ -186,6 +192,7 @@ func (l *Listener) holdLocked(c *connection) {
 	a.held++
 }
 
+// releaseLocked stops counting c for its address, and forgets an address that holds no more connections.
 func (l *Listener) releaseLocked(c *connection) {
 	if !c.from.IsValid() {
 		return
@@ -196,7 +203,7 @@ func (l *Listener) releaseLocked(c *connection) {
 	}
 }
 
-// settleLocked puts c among the idle connections or takes it out, as its state is now.
+// settleLocked adds c to the lists of idle connections, or removes c from them, according to its state now.
 func (l *Listener) settleLocked(c *connection) {
 	switch idle := !c.left && !c.busy && c.streams == 0; {
 	case idle == (c.idleOfAll != nil):
@@ -216,7 +223,7 @@ func (l *Listener) settleLocked(c *connection) {
 	}
 }
 
-// leaveLocked frees the place of c, once.
+// leaveLocked frees the place of c. Further calls for the same connection do nothing.
 func (l *Listener) leaveLocked(c *connection) {
 	if c.left {
 		return
@@ -230,6 +237,7 @@ func (l *Listener) leaveLocked(c *connection) {
 	l.change()
 }
 
+// change wakes an Accept that waits for a place. change never blocks.
 func (l *Listener) change() {
 	select {
 	case l.changed <- struct{}{}:
@@ -237,8 +245,8 @@ func (l *Listener) change() {
 	}
 }
 
-// state is the hook of an http.Server (ConnState). The server calls a connection active when it has read a whole
-// head, idle when it has answered, and hijacked when a stream takes it over.
+// state is the ConnState hook of an http.Server. The server reports a connection as active when it has read a
+// whole request head, as idle when it has answered, and as hijacked when a stream takes the connection over.
 func (l *Listener) state(conn net.Conn, state http.ConnState) {
 	c := connectionOf(conn)
 	if c == nil {
@@ -250,7 +258,8 @@ func (l *Listener) state(conn net.Conn, state http.ConnState) {
 	l.settleLocked(c)
 }
 
-// connectionOf is what a Listener accepted, below TLS; nil for any other connection.
+// connectionOf returns the connection that a Listener accepted, without the TLS layer around it. It returns
+// nil for a connection that did not come from a Listener.
 func connectionOf(conn net.Conn) *connection {
 	if encrypted, ok := conn.(*tls.Conn); ok {
 		conn = encrypted.NetConn()
@@ -261,13 +270,14 @@ func connectionOf(conn net.Conn) *connection {
 
 type connectionKey struct{}
 
-// connContext is the hook of an http.Server by which its requests know their connection.
+// connContext is the ConnContext hook of an http.Server. It puts the connection into the context of every
+// request.
 func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, connectionOf(conn))
 }
 
-// carry notes that the connection of a request carries a stream until done is called: meanwhile it does not count
-// for its address. done may be called once.
+// carry records that the connection of a request carries a stream until done is called. A connection that
+// carries a stream does not count against the limit of its address. done must be called at most once.
 func carry(ctx context.Context) (done func()) {
 	c, _ := ctx.Value(connectionKey{}).(*connection)
 	if c == nil {
@@ -287,11 +297,12 @@ func carry(ctx context.Context) (done func()) {
 		if c.streams--; c.streams == 0 && !c.left {
 			l.holdLocked(c)
 		}
-		l.settleLocked(c) // the server may have called it idle before the stream's end came through
+		l.settleLocked(c) // the server may have reported the connection as idle before done was called
 	}
 }
 
-// isBeyond reports whether c is one that its address holds beyond its bound, and counts that as a refusal.
+// isBeyond reports whether c was accepted over the limit of its address and the address is still over its
+// limit. If so, isBeyond counts a refusal.
 func (c *connection) isBeyond() bool {
 	l := c.of
 	l.mu.Lock()
@@ -303,7 +314,7 @@ func (c *connection) isBeyond() bool {
 	return true
 }
 
-// connections are counted for metrics.
+// connections returns the counts for the metrics.
 func (l *Listener) connections() (n metrics.Connections) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -312,8 +323,8 @@ func (l *Listener) connections() (n metrics.Connections) {
 	}
 }
 
-// withinAddress refuses requests on connections that an address holds beyond its bound, and closes these. The probe
-// of the process is always answered.
+// withinAddress refuses requests on connections over the limit of their address, and closes these
+// connections. It always lets /healthz through: a busy address must not make the process look dead.
 func (s *Server) withinAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connectionKey{}).(*connection)

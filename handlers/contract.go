@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// document is the API as OpenAPI 3.1, events and error codes included. Tests hold it against the routes, and
-// against every answer and every event that they get.
+// document describes the API as OpenAPI 3.1, with its events and error codes. Tests compare it with the
+// routes, and check every answer and every event that they receive against it.
 //
 //go:embed openapi.json
 var document []byte

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// The cookie is a browser's session, out of reach for scripts. Over TLS the prefix of its name has browsers take it
-// from here alone (RFC 6265bis §4.1.3): from this host, or, where the server has but a part of the host's paths and
-// the cookie is for that part, at least over TLS.
+// The cookie holds a browser's session. Scripts cannot read it. Over TLS, the prefix of its name restricts
+// who can set the cookie (RFC 6265bis §4.1.3). With __Host-, browsers accept it only from this host. That
+// prefix requires the path "/". So a server with a base path uses __Secure-: browsers then accept the cookie
+// only over TLS.
 const (
 	cookiePlain  = "fabric_session"
 	cookieHost   = "__Host-" + cookiePlain
@@ -38,36 +39,42 @@ func (s *Server) cookie(r *http.Request, value string, maxAge int) *http.Cookie 
 	}
 }
 
-// A sessionID is a random number that tells sessions of the same token apart. The zero sessionID means no session.
+// A sessionID is a random number that tells sessions of the same token apart. The zero sessionID means no
+// session.
 type sessionID [16]byte
 
-// sessions makes the values of cookies, and ends sessions.
+// sessions makes and reads the values of cookies, and closes sessions.
 //
-// A browser sends a cookie to every server on the same host, whatever its port, so the value must not be the token.
-// It is the id of the session and the token, sealed with a key that only the servers of this guild know. Thus every
-// server behind a proxy reads it, also after a restart, without a table that each request would have to ask; it
-// is no bearer token; and it is worth nothing without its token, whose end or revocation ends the session too. What
-// has no place in it is that the session was closed: the server that closed a session remembers that, others do not.
+// A browser sends a cookie to every server on the same host, on any port, so the value must not be the token.
+// The value is the id of the session and the token, encrypted with a key that only the servers of this guild
+// know. This has three advantages. Every server behind a proxy can read the value, also after a restart, and
+// no request needs to look up a table. The value is not a bearer token. And the session ends when its token
+// expires or is revoked.
+//
+// The value cannot say that the session was closed. The server that closed the session remembers that. Other
+// servers do not know it.
 type sessions struct {
-	secret func() ([]byte, error) // of all servers of the guild
+	secret func() ([]byte, error) // shared by all servers of the guild
 
 	mu      sync.Mutex
-	madeOf  string // the secret that sealing is made of
+	madeOf  string // the secret from which sealing was derived
 	sealing cipher.AEAD
 	streams map[sessionID]map[*listener]struct{}
 	closed  map[sessionID]struct{}
-	order   []sessionID // of closed, a ring
-	next    int         // of order
+	order   []sessionID // the keys of closed, as a ring
+	next    int         // the index of the oldest one in order, once order is full
 }
 
-// closedSessions bounds how many closed sessions are remembered; beyond it the oldest is forgotten.
+// closedSessions limits how many closed sessions a server remembers. Over that limit it forgets the oldest
+// one.
 const closedSessions = 16 << 10
 
 func newSessions(secret func() ([]byte, error)) *sessions {
 	return &sessions{secret: secret, streams: map[sessionID]map[*listener]struct{}{}, closed: map[sessionID]struct{}{}}
 }
 
-// cipher is made of the secret as it now is: a new one ends all sessions.
+// cipher returns the cipher that is derived from the current secret. A new secret makes every older cookie
+// unreadable, and so ends all sessions.
 func (x *sessions) cipher() (cipher.AEAD, error) {
 	secret, err := x.secret()
 	if err != nil {
@@ -93,7 +100,7 @@ func (x *sessions) cipher() (cipher.AEAD, error) {
 	return x.sealing, nil
 }
 
-// seal makes the value of a cookie for a new session of a token.
+// seal returns the value of a cookie for a new session of a token.
 func (x *sessions) seal(token string) (string, error) {
 	sealing, err := x.cipher()
 	if err != nil {
@@ -104,8 +111,8 @@ func (x *sessions) seal(token string) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sealing.Seal(nil, nil, append(id[:], token...), nil)), nil
 }
 
-// open is the session in the value of a cookie and its token. The error is errTokenInvalid for what is none, or
-// is closed.
+// open returns the session in the value of a cookie, and the session's token. The error is errTokenInvalid if
+// the value is not valid or the session is closed. Any other error is a fault of the server.
 func (x *sessions) open(value string) (id sessionID, token string, err error) {
 	sealing, err := x.cipher()
 	if err != nil {
@@ -133,7 +140,8 @@ func (x *sessions) isClosed(id sessionID) bool {
 	return ok
 }
 
-// join notes that l is about to have a stream of a session, until it parts.
+// join records that l is about to open a stream of its session, so that close returns l. The caller must call
+// part when the stream ends. join does nothing if l has no session.
 func (x *sessions) join(l *listener) {
 	id := l.id.session
 	if id == (sessionID{}) {
@@ -147,6 +155,7 @@ func (x *sessions) join(l *listener) {
 	x.streams[id][l] = struct{}{}
 }
 
+// part undoes join.
 func (x *sessions) part(l *listener) {
 	id := l.id.session
 	if id == (sessionID{}) {
@@ -159,7 +168,8 @@ func (x *sessions) part(l *listener) {
 	}
 }
 
-// close closes a session, and returns the listeners whose streams must end.
+// close closes a session and returns the listeners whose streams the caller must end. It returns nothing if
+// the session is closed already.
 func (x *sessions) close(id sessionID) (had []*listener) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -180,7 +190,7 @@ func (x *sessions) close(id sessionID) (had []*listener) {
 	return had
 }
 
-// openSession gives a browser a cookie for its bearer token.
+// openSession opens a session for the bearer token of a browser, and sets the cookie.
 func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	token, err := bearer(r)
 	if err != nil {
@@ -200,7 +210,7 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var maxAge int // for as long as the browser runs
+	var maxAge int // 0: the cookie lasts until the browser closes
 	if !id.Expires.IsZero() {
 		maxAge = max(1, int(time.Until(id.Expires).Seconds()))
 	}
@@ -208,8 +218,8 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, id.answer())
 }
 
-// closeSession ends the session of the cookie with its streams, and takes the cookie back. Without a valid cookie
-// there is no session to end.
+// closeSession closes the session of the cookie, ends the session's streams, and deletes the cookie. Without
+// a valid cookie it only deletes the cookie.
 func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
 		return err

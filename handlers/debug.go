@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// ServeProfiles serves net/http/pprof at an address of its own, which is to be on the loopback: a profile costs
-// the server time, and shows its insides. stop ends it and returns when it has ended.
+// ServeProfiles serves net/http/pprof at a separate address. That address should be on loopback, because a
+// profile slows the server down and shows its internals. ServeProfiles does not block. stop closes the
+// profile server, and returns when it has stopped.
 func ServeProfiles(ctx context.Context, addr string, logger *slog.Logger) (stop func(), err error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -23,16 +24,16 @@ func ServeProfiles(ctx context.Context, addr string, logger *slog.Logger) (stop 
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	// Not cmdline: a database URL or a key may stand there.
+	// The command line is hidden: it may contain a database URL or a key.
 	mux.HandleFunc("/debug/pprof/cmdline", http.NotFound)
 	server := &http.Server{
 		Handler: ownHosts([]string{}, mux), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(listener) }) // until it is closed
+	serving.Go(func() { _ = server.Serve(listener) }) // returns when stop closes the server
 	logger.Info("profiles are served", "url", "http://"+listener.Addr().String()+"/debug/pprof/")
 	return func() {
-		_ = server.Close() // a profile under way is cut
+		_ = server.Close() // cuts off a running profile
 		serving.Wait()
 	}, nil
 }

@@ -16,12 +16,13 @@ import (
 	"fabric-guild/events"
 )
 
-// maxBody bounds a request's body, in bytes.
+// maxBody limits the size of a request's body, in bytes.
 const maxBody = 64 << 10
 
-// decode reads a request's JSON object into T, a struct whose fields are all plain values. Names are exact:
-// unknown ones, doubled ones and other spellings are refused, as is anything behind the object. A field
-// that may be absent is a pointer, a slice or a bool.
+// decode reads the JSON object in a request's body into a T. T must be a struct whose fields are strings,
+// whole numbers, bools, lists of strings, or pointers to these. Field names must match exactly, in upper and
+// lower case too. decode refuses unknown fields, repeated fields, and anything after the object. A field that
+// may be absent must be a pointer, a slice or a bool. An error is always a *problem.
 func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	var v T
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -42,12 +43,14 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	return v, err
 }
 
-// isUTF8 reports whether a charset is UTF-8, by its name or by the label that many write (WHATWG Encoding §4.2).
-// No charset at all is UTF-8.
+// isUTF8 reports whether a charset is UTF-8. It accepts the name utf-8 and the common label utf8 (WHATWG
+// Encoding §4.2). An absent charset counts as UTF-8.
 func isUTF8(charset string) bool {
 	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }
 
+// decodeObject fills the struct v from a JSON object. It reports all wrong fields in one *problem, so that a
+// client's author can fix them at once.
 func decodeObject(body []byte, v reflect.Value) error {
 	if !utf8.Valid(body) {
 		return newProblem(http.StatusBadRequest, "malformed", "the body is not UTF-8")
@@ -80,7 +83,8 @@ func decodeObject(body []byte, v reflect.Value) error {
 	return nil
 }
 
-// objectMembers splits an object into its members, and refuses anything else.
+// objectMembers splits a JSON object into its members. It refuses a body that is anything else, a member that
+// is given twice, and anything after the object.
 func objectMembers(body []byte) (map[string]json.RawMessage, error) {
 	bad := newProblem(http.StatusBadRequest, "malformed", "the body is not one JSON object")
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -93,7 +97,7 @@ func objectMembers(body []byte) (map[string]json.RawMessage, error) {
 		if err != nil {
 			return nil, bad
 		}
-		name := key.(string) // the decoder has seen to that
+		name := key.(string) // the decoder accepts only strings as keys
 		if _, twice := members[name]; twice {
 			return nil, malformed(fieldError{name, "is given twice"})
 		}
@@ -112,6 +116,7 @@ func objectMembers(body []byte) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
+// describe names a field's type for an error text.
 func describe(t reflect.Type) string {
 	switch {
 	case t.Kind() == reflect.Pointer:
@@ -126,8 +131,8 @@ func describe(t reflect.Type) string {
 	return "a string"
 }
 
-// query returns a request's parameters, each given once at most, and refuses those that are not allowed.
-// "_" is let through: scripts add it to get around caches.
+// query returns a request's query parameters. It refuses parameters that are not in allowed, and parameters
+// that are given twice. It always accepts the parameter "_", because scripts add it to bypass caches.
 func query(r *http.Request, allowed ...string) (url.Values, error) {
 	if err := noTokenInQuery(r); err != nil {
 		return nil, err
@@ -152,12 +157,13 @@ func query(r *http.Request, allowed ...string) (url.Values, error) {
 	return values, nil
 }
 
-// noTokenInQuery refuses a token in a URL, whatever else is wrong.
+// noTokenInQuery refuses a request with a token in its URL. Callers check this before anything else, because
+// the token is then in logs, and its owner must know that.
 func noTokenInQuery(r *http.Request) error {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
-	values, _ := url.ParseQuery(r.URL.RawQuery) // what can be read of it
+	values, _ := url.ParseQuery(r.URL.RawQuery) // on an error, values has the parameters that could be parsed
 	for name := range values {
 		if slices.Contains([]string{"token", "access_token", "authorization"}, strings.ToLower(name)) {
 			return newProblem(http.StatusBadRequest, "token_in_query",
@@ -167,12 +173,14 @@ func noTokenInQuery(r *http.Request) error {
 	return nil
 }
 
+// sorted sorts wrong in place by field name, so that an answer does not depend on the order of a map.
 func sorted(wrong []fieldError) []fieldError {
 	slices.SortFunc(wrong, func(a, b fieldError) int { return strings.Compare(a.Field, b.Field) })
 	return wrong
 }
 
-// encode returns v as one line of JSON for every reader (events.OneLine), with mentions as they were written.
+// encode returns v as JSON on one line, which every reader takes for one line (events.OneLine). It does not
+// escape < and >, so that mentions stay as they were written.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

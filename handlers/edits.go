@@ -22,7 +22,8 @@ func messageNotFound() *problem {
 	return newProblem(http.StatusNotFound, "message_not_found", "there is no such message, or none that you may see")
 }
 
-// beginMessage is what every request about one message begins with.
+// beginMessage does what every request about one message begins with: it identifies the caller, checks the
+// query against the allowed params, and parses the message's id.
 func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...string) (id Identity, message uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(w, r); err != nil {
 		return id, message, nil, err
@@ -37,7 +38,9 @@ func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...
 	return id, message, q, nil
 }
 
-// seen returns a message with its channel for a member who may see it.
+// seen returns a message and its channel if the caller is a member and may see the message. Otherwise the
+// error is message_not_found, also if the channel is hidden or the caller is not a member: the answer must
+// not tell whether the message exists.
 func seen(ctx context.Context, q db.Queries, id Identity, message uuid.UUID) (db.StoredMessage, db.Channel, error) {
 	m, err := q.Message(ctx, message, id.UserID)
 	if errors.Is(err, db.ErrNotFound) {
@@ -98,7 +101,9 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// changeMessage changes a message in a transaction that holds it, and its channel as a post does.
+// changeMessage runs do in a transaction that holds the message's lock, and holds the channel's lock shared,
+// as a post does. Then it writes the answer. The message is read twice: the first read finds the channel and
+// keeps strangers from taking locks, and the second read sees the state under the locks. do may run twice.
 func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identity, message uuid.UUID,
 	do func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error),
 ) error {
@@ -135,15 +140,17 @@ type delivery struct {
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason"`
 
-	// Of a user who was woken: what became of it. Since and Status come with claimed, Note with declined.
+	// State is the state of the wake, for a user whom the message woke. Since and Status are set with the state
+	// claimed, and Note with the state declined.
 	State  string       `json:"state,omitempty"`
 	Since  *events.Time `json:"since,omitempty"`
 	Status *string      `json:"status,omitempty"`
 	Note   *string      `json:"note,omitempty"`
 }
 
-// deliveries explains a message: for each who was a member at its place in the log, in join order, and
-// then the admin, what it was to them.
+// deliveries explains to whom a message was delivered and why. It has one entry for every user who was a
+// member at the message's place in the event log, in join order. The admin comes last, if the admin heard the
+// message and was not a member.
 func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 	id, message, q, err := s.beginMessage(w, r, "limit", "after")
 	if err != nil {
@@ -186,19 +193,20 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if !member {
-			p.limit++ // the admin comes behind the last page, and has no place in the roster
+			p.limit++ // the last page also has the admin, who has no place in the roster
 			p.add(explain(facts, facts.Admin), "")
 		}
 	}
 	return p.write(w)
 }
 
+// explain returns the delivery of a message with the given facts to a user.
 func explain(facts *events.Facts, user string) delivery {
 	outcome, reason := facts.Decide(user)
 	return delivery{UserID: user, Outcome: outcome.String(), Reason: reason.String()}
 }
 
-// addStates says of those who were woken what became of it.
+// addStates adds the state of the wake to the items of users whom the message woke.
 func (s *Server) addStates(ctx context.Context, m db.StoredMessage, items []delivery) error {
 	var users []string
 	var at []int

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// BaseURL is where the server is, for who is on its machine; cert is nil where it does without TLS.
+// BaseURL returns the URL of the server for programs on the same machine. addr is the address that the server
+// listens on. cert is nil if the server does not use TLS.
 func BaseURL(cert *Certificate, addr, basePath string) string {
 	if a, err := netip.ParseAddrPort(addr); err == nil && a.Addr().IsUnspecified() {
 		addr = fmt.Sprintf("localhost:%d", a.Port())
@@ -20,8 +21,8 @@ func BaseURL(cert *Certificate, addr, basePath string) string {
 	return base.String()
 }
 
-// Greeting tells where the server is, and how to try it: commands to copy into a shell in any directory.
-// state is the -state that they need, empty for the default.
+// Greeting returns a text that says where the server is and how to try it. The text has commands that work in
+// a shell in any directory. state is the -state flag for these commands. It is empty for the default.
 func Greeting(base, state string) string {
 	self := "go run ."
 	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
@@ -44,7 +45,7 @@ func Greeting(base, state string) string {
 `, base, self, state)
 }
 
-// quote quotes for a shell what needs it.
+// quote quotes s for a shell if s needs that.
 func quote(s string) string {
 	if !strings.ContainsAny(s, " \t\n\"'`$&|;<>()*?[]{}~#!\\") {
 		return s

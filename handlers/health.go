@@ -12,7 +12,8 @@ import (
 	"fabric-guild/events/live"
 )
 
-// staleAfter is how long the log may go unread before streams are taken to stand still.
+// staleAfter is how long the event log may stay unread before the server reports that its streams are
+// stalled.
 const staleAfter = 5 * time.Second
 
 type healthAnswer struct {
@@ -21,23 +22,23 @@ type healthAnswer struct {
 
 type readyAnswer struct {
 	Status   string   `json:"status"`
-	Checks   []string `json:"checks"`             // that passed
-	Warnings []string `json:"warnings,omitempty"` // faults that requests do not suffer from yet
+	Checks   []string `json:"checks"`             // names of the checks that passed
+	Warnings []string `json:"warnings,omitempty"` // faults that do not affect requests yet
 }
 
-// healthz says that the process runs.
+// healthz answers that the process is running. It checks nothing else.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, healthAnswer{"ok"})
 }
 
-// A check is one of the things without which requests are not welcome here.
+// A check is the result of checking one condition. The server is ready for requests only if all checks pass.
 type check struct {
 	name string
-	code string // of the problem, when it fails
-	fail string // why it does, empty if it does not
+	code string // the error code to answer with if the check fails
+	fail string // why the check failed; empty: it passed
 }
 
-// checks looks at all of them, so that whoever has to mend something sees everything at once.
+// checks runs all checks, also after one has failed, so that the operator sees all faults at once.
 func (s *Server) checks(ctx context.Context) []check {
 	accepting := check{name: "accepting", code: "draining"}
 	if s.draining.Load() {
@@ -57,8 +58,8 @@ func (s *Server) checks(ctx context.Context) []check {
 	return []check{accepting, database, changes, log, horizon}
 }
 
-// checkDatabase returns why Postgres does not answer, or else why it takes no changes; empty: it does. It
-// takes less than three seconds.
+// checkDatabase returns why Postgres does not answer (silent), or why Postgres answers but takes no changes
+// (refusing). Both are empty if all is well. checkDatabase takes less than three seconds.
 func (s *Server) checkDatabase(ctx context.Context) (silent, refusing string) {
 	ping, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -75,7 +76,7 @@ func (s *Server) checkDatabase(ctx context.Context) (silent, refusing string) {
 	return "", ""
 }
 
-// warnings are faults that requests do not suffer from yet.
+// warnings returns faults that do not affect requests yet.
 func (s *Server) warnings() (all []string) {
 	for name, readable := range s.keysReadable() {
 		if !readable {
@@ -87,7 +88,8 @@ func (s *Server) warnings() (all []string) {
 	return all
 }
 
-// readyz says whether requests are welcome, which checks that rests on, and which of them fail.
+// readyz answers whether the server is ready for requests, and lists the checks that passed, or those that
+// failed.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	var passed []string
 	var failed *problem
@@ -109,19 +111,22 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, readyAnswer{"ready", passed, s.warnings()})
 }
 
-// checkOnce lets those who ask at the same time share the answer: anybody may ask, and the tailer needs the
-// connections that the checks use.
+// checkOnce returns the result of checks. Concurrent callers share one run (single flight). Anybody may send
+// this request, and the tailer needs the database connections that the checks use. The end of ctx does not
+// cancel the run.
 func (s *Server) checkOnce(ctx context.Context) []check {
 	checks, _, _ := s.checking.Do("", func() (any, error) { return s.checks(context.WithoutCancel(ctx)), nil })
 	return checks.([]check)
 }
 
-// scraper is whom requests of /metrics count for. It is no user's id.
+// scraper is the user id that stands for all requests to /metrics in the limit of concurrent reads. No user
+// has this id.
 const scraper = ""
 
-// serveMetrics tells Prometheus.
+// serveMetrics answers with the metrics for Prometheus. It may wait for a place, for up to turnPatience.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
-	leave, err := s.reading.enter(r.Context(), scraper) // anybody may ask, and each answer is collected in memory
+	// The limit bounds memory: anybody may send this request, and each answer is collected in memory.
+	leave, err := s.reading.enter(r.Context(), scraper)
 	if err != nil {
 		return err
 	}

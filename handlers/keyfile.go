@@ -15,27 +15,27 @@ import (
 	"time"
 )
 
-// A keyFile is a secret key in the state directory, readable by its owner alone, which any number of
-// processes use and which one may replace.
+// A keyFile is a secret key in a file in the state directory. Only the file's owner may read it. Any number
+// of processes can use the file, and each of them can replace the key.
 type keyFile struct {
 	path string
-	made bool // it was not there
+	made bool // openKeyFile created the file
 
 	mu     sync.Mutex
 	key    []byte
-	looked time.Time   // when the file was last looked at
-	file   os.FileInfo // what it was when the key was read
-	fault  error       // why the file could not be used then, and the key that was read before is
+	looked time.Time   // when the file was last checked
+	file   os.FileInfo // the state of the file when key was read
+	fault  error       // why the last check failed, so that an older key is in use; nil: it succeeded
 	logger *slog.Logger
 }
 
 const (
-	keyCheck  = 10 * time.Second // how often the file is looked at
+	keyCheck  = 10 * time.Second // how often the file is checked
 	keyBytes  = 32
-	keyForbid = 0o077 // no one else may read it
+	keyForbid = 0o077 // permission bits that must be off: only the owner may use the file
 )
 
-// openKeyFile uses the key at path, and makes one if there is none.
+// openKeyFile opens the key at path, and creates the file with a new key if the file does not exist.
 func openKeyFile(path string) (*keyFile, error) {
 	k := &keyFile{path: path}
 	if _, err := k.current(); errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +48,7 @@ func openKeyFile(path string) (*keyFile, error) {
 	return k, err
 }
 
-// replace puts a new key in place; every process uses it within keyCheck.
+// replace writes a new key to the file. Every other process uses the new key after at most keyCheck.
 func (k *keyFile) replace() error {
 	if err := k.make(true); err != nil {
 		return err
@@ -59,12 +59,12 @@ func (k *keyFile) replace() error {
 	return nil
 }
 
-// make writes a key beside its place and moves it there. Unless it is to replace, a key that another
-// process has put there meanwhile stays.
+// make writes a new key to a temporary file and moves that file to the path, so that no process reads half a
+// key. If replace is false, make keeps a key that another process has put there in the meantime.
 func (k *keyFile) make(replace bool) error {
 	key := make([]byte, keyBytes)
-	rand.Read(key)                                                            // never fails
-	f, err := os.CreateTemp(filepath.Dir(k.path), filepath.Base(k.path)+".*") // 0600
+	rand.Read(key)                                                            // never returns an error
+	f, err := os.CreateTemp(filepath.Dir(k.path), filepath.Base(k.path)+".*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("make a key: %w", err)
 	}
@@ -84,7 +84,8 @@ func (k *keyFile) make(replace bool) error {
 	return nil
 }
 
-// give leaves a key that root makes to whom the directory belongs to, who else could not read it.
+// give makes the directory's owner the owner of a key that root has created. Otherwise the directory's owner
+// could not read the key. For any other user than root, give does nothing.
 func (k *keyFile) give(f *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -96,8 +97,9 @@ func (k *keyFile) give(f *os.File) error {
 	return f.Chown(owner(dir), -1)
 }
 
-// current returns the key. A file that can no longer be used changes nothing: the key that was read from it
-// stays in use, until the file can be used again.
+// current returns the key. It checks the file for a new key at most once per keyCheck. If the file cannot be
+// used any more, current returns the key that it read before. So it returns an error only if it has never
+// read the key, or if replace was called and the new key cannot be read.
 func (k *keyFile) current() ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -120,7 +122,8 @@ func (k *keyFile) current() ([]byte, error) {
 	return k.key, nil
 }
 
-// noteLocked logs the first of the faults in a row, and their end.
+// noteLocked records the result of a check, nil for success. It logs the first fault in a row, and the end of
+// the faults.
 func (k *keyFile) noteLocked(fault error) {
 	switch {
 	case k.logger == nil:
@@ -133,14 +136,14 @@ func (k *keyFile) noteLocked(fault error) {
 	k.fault = fault
 }
 
-// logTo has faults of the file logged.
+// logTo sets the logger for faults of the file. Without a logger, faults are not logged.
 func (k *keyFile) logTo(logger *slog.Logger) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.logger = logger
 }
 
-// readable looks at the file if it is time to, and reports whether it can be used.
+// readable checks the file if a check is due, and reports whether the last check succeeded.
 func (k *keyFile) readable() bool {
 	_, err := k.current()
 	k.mu.Lock()
@@ -148,7 +151,7 @@ func (k *keyFile) readable() bool {
 	return err == nil && k.fault == nil
 }
 
-// keysReadable reports for each key file of the server, by its name, whether it can be used.
+// keysReadable returns, for each key file of the server by name, whether the file can be used.
 func (s *Server) keysReadable() map[string]bool {
 	all := map[string]bool{}
 	for name, key := range s.keys {
@@ -157,7 +160,8 @@ func (s *Server) keysReadable() map[string]bool {
 	return all
 }
 
-// readLocked returns the key in the file, and the file. The same file still holds the same key.
+// readLocked returns the key in the file, and the state of the file. If the file has not changed since the
+// last read, readLocked returns the key that it read then.
 func (k *keyFile) readLocked() ([]byte, os.FileInfo, error) {
 	info, err := os.Stat(k.path)
 	if err != nil {
@@ -169,7 +173,7 @@ func (k *keyFile) readLocked() ([]byte, os.FileInfo, error) {
 	if info.Mode().Perm()&keyForbid != 0 {
 		return nil, nil, fmt.Errorf("the key %s can be read by others (mode %04o): chmod 600 it, and rotate it if it may have been read", k.path, info.Mode().Perm())
 	}
-	// A rotation puts another file in its place; times of change may be the same.
+	// A rotation puts another file at the path. Compare the files too: their modification times may be equal.
 	if k.key != nil && k.fault == nil && os.SameFile(info, k.file) && info.ModTime().Equal(k.file.ModTime()) {
 		return k.key, k.file, nil
 	}
@@ -184,8 +188,9 @@ func (k *keyFile) readLocked() ([]byte, os.FileInfo, error) {
 	return key, info, nil
 }
 
-// owned refuses a key of somebody who could not have put it there: it has to be ours, or of whom the
-// directory belongs to, for whom root may act.
+// owned returns an error if the file has an unexpected owner. The file must belong to the user of this
+// process or to the owner of the directory. The directory's owner is allowed because root may run this
+// process on that user's behalf.
 func (k *keyFile) owned(info os.FileInfo) error {
 	dir, err := os.Stat(filepath.Dir(k.path))
 	if err != nil {
@@ -197,4 +202,5 @@ func (k *keyFile) owned(info os.FileInfo) error {
 	return nil
 }
 
+// owner returns the user id of the file's owner.
 func owner(info os.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }

@@ -8,35 +8,40 @@ import (
 	"time"
 )
 
-// Bounds of what one user has under way at once. A request counts until its client has taken the answer, so these
-// bound the memory that unread answers hold: a page has at most pageBytes, the answer to a change about 100 KiB.
+// Limits on the requests of one user that are in progress at once, and on those that wait. A request is in
+// progress until its client has read the answer. So these limits also bound the memory for unread answers: a
+// page has at most pageBytes, and the answer to a change has about 100 KiB.
 const (
 	readsAtOnce, readsWaiting     = 4, 200
 	changesAtOnce, changesWaiting = 64, 1000
-	pollsAtOnce                   = 32 // twice the router's bound: the next poll may come before the last one has left
+	// pollsAtOnce is twice the router's limit, because the next poll may arrive before the last one has ended.
+	pollsAtOnce = 32
 
+	// turnPatience is how long a request waits for its turn before it is refused.
 	turnPatience = 5 * time.Second
 )
 
-// lanes bounds how many requests of each user are under way at once. Further ones wait for their turn, in order.
+// lanes limits how many requests of each user are in progress at once. Further requests of the same user wait
+// in order of arrival.
 type lanes struct {
-	atOnce, waiting int // of each user
+	atOnce, waiting int // limits for each user: requests in progress, and requests that wait
 
 	mu    sync.Mutex
-	users map[string]*lane // those with a request under way
+	users map[string]*lane // users with a request in progress
 }
 
+// A lane is the state of one user.
 type lane struct {
-	busy  int
-	queue []chan struct{} // each is closed when its turn has come
+	busy  int             // requests in progress
+	queue []chan struct{} // one for each waiting request, closed when its turn comes
 }
 
 func newLanes(atOnce, waiting int) *lanes {
 	return &lanes{atOnce: atOnce, waiting: waiting, users: map[string]*lane{}}
 }
 
-// enter waits until it is a request's turn, for turnPatience at most. The caller must call leave, once. The error is
-// a refusal, or that of ctx.
+// enter waits for the turn of a request, for at most turnPatience. If err is nil, the caller must call leave
+// exactly once. Otherwise the error is the refusal too_many_requests, or the error of ctx.
 func (c *lanes) enter(ctx context.Context, user string) (leave func(), err error) {
 	turn, err := c.line(user)
 	if err != nil {
@@ -59,10 +64,11 @@ func (c *lanes) enter(ctx context.Context, user string) (leave func(), err error
 	if c.giveUp(user, turn) {
 		return nil, err
 	}
-	return leave, nil // its turn came in the same moment
+	return leave, nil // the turn came at the same moment, and the request now has a place
 }
 
-// line takes a place, or a position in the queue of those who wait for one.
+// line takes a place if one is free, and returns nil. Otherwise it joins the queue, and returns the channel
+// that is closed when the turn comes. The error is the refusal, if the queue is full.
 func (c *lanes) line(user string) (turn chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +89,7 @@ func (c *lanes) line(user string) (turn chan struct{}, err error) {
 	return turn, nil
 }
 
-// leave hands a place to the one who has waited longest.
+// leave gives the place to the request that has waited longest, or frees the place if no request waits.
 func (c *lanes) leave(user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +104,8 @@ func (c *lanes) leave(user string) {
 	}
 }
 
-// giveUp leaves the queue. It reports false where the turn has come already.
+// giveUp removes a request from the queue. It returns false if the turn has come already: the request then
+// has a place.
 func (c *lanes) giveUp(user string, turn chan struct{}) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,9 +128,10 @@ func (c *lanes) refusal() error {
 	return p
 }
 
-// admit lets in a request of a user who has proved who they are: within their rate, and once few enough of their
-// other requests are under way. What it takes is given back at the end of the request. A route that lasts is
-// bounded elsewhere, by the number of streams; here only its rate counts.
+// admit charges a request to the rate limit of an authenticated user. Then it waits until the user has a free
+// place for another concurrent request. A request that reads the database also waits for a database
+// connection. The recorder gives the places back at the end of the request. For a route that lasts, like a
+// stream, admit checks only the rate: other limits bound how many of these are open.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) error {
 	rate, under := s.rates, s.changing
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
@@ -147,7 +155,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) erro
 	if !rec.route.reads {
 		return nil
 	}
-	// After the user's own turn, so that their requests wait for one another and not in everybody's way.
+	// This wait comes after the wait for the user's own turn. So the requests of one user wait for each other
+	// there, and do not take the places of other users here.
 	rec.read, err = s.db.Reading(r.Context())
 	return err
 }

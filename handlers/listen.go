@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Listen listens on a TCP address for at most so many connections at once; port 0 picks a port. The networks of
-// trusted proxies may hold any number of them.
+// Listen listens on a TCP address. Port 0 picks a free port. connections is the largest number of connections
+// that are open at once. The limit for each client address does not apply to the networks in trusted, because
+// a proxy connects for many clients.
 func Listen(ctx context.Context, addr string, connections int, trusted []netip.Prefix) (*Listener, error) {
 	l, err := (&net.ListenConfig{Control: bound}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -23,9 +24,11 @@ func Listen(ctx context.Context, addr string, connections int, trusted []netip.P
 	return newListener(l, connections, trusted), nil
 }
 
-// Room is how many streams the system's limit of open files leaves room for, which Go has raised as far as it
-// may, and how many connections to allow for them. An eighth of the files is for Postgres, Center and our own,
-// and an eighth of the connections for requests. wanted is how many streams somebody asks for, 0: enough.
+// Room returns how many streams the system's limit of open files allows, and how many connections to allow.
+// The Go runtime has already raised that limit as far as it can. An eighth of the files is reserved for
+// Postgres, Center and the server's own files, and an eighth of the connections for requests. wanted is the
+// number of streams that the operator asks for. streams may be less or more than wanted. If wanted is 0,
+// streams is at most 50,000.
 func Room(wanted int) (streams, connections int, err error) {
 	const enough, requests = 50_000, 10_000 // memory is a limit too
 	var files syscall.Rlimit
@@ -39,16 +42,21 @@ func Room(wanted int) (streams, connections int, err error) {
 	return streams, min(connections, max(wanted, streams)+requests), nil
 }
 
-// bound sets limits that accepted connections take over from their listener. What has been written is to be
-// acknowledged within a minute, not within the quarter of an hour that the system gives a peer that is gone
-// without a word. And the system is to hold little that it has not sent yet, not megabytes for each slow reader:
-// it says that there is room again only when a good part of that is gone, so that a reader who steadily takes
-// some bytes would seem to take none. These are Linux' options; elsewhere there is only the patience of the writes.
+// bound sets two options of a listening socket, which accepted connections inherit.
+//
+// First, the peer must acknowledge written data within a minute. By default the system waits a quarter of an
+// hour for a peer that disappeared without closing the connection.
+//
+// Second, the system buffers only little unsent data for each connection. By default it may buffer megabytes
+// for each slow reader. It reports free space only when a good part of the buffer has been sent. With a large
+// buffer, a client that reads slowly but steadily would look like a client that reads nothing.
+//
+// Both options exist only on Linux. On other systems, only the write timeouts bound slow or lost peers.
 func bound(_, _ string, c syscall.RawConn) error {
 	if runtime.GOOS != "linux" {
 		return nil
 	}
-	const userTimeout, notSentLowat = 18, 25 // tcp(7), TCP_USER_TIMEOUT, TCP_NOTSENT_LOWAT
+	const userTimeout, notSentLowat = 18, 25 // TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT, see tcp(7)
 	const millis, unsent = 60_000, 32 << 10
 	var err error
 	if e := c.Control(func(fd uintptr) {
@@ -61,16 +69,16 @@ func bound(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// maxHTTP2Streams bounds the requests of one HTTP/2 connection at once. It is the least that RFC 9113 §6.5.2
-// recommends.
+// maxHTTP2Streams limits the concurrent requests on one HTTP/2 connection. RFC 9113 §6.5.2 recommends at
+// least this number.
 const maxHTTP2Streams = 100
 
-// NewHTTPServer returns a server of HTTP/1.1 and HTTP/2; by TLS, if there is a certificate. Its bounds are for
-// requests and their answers; a stream that lasts has bounds of its own for each write.
+// NewHTTPServer returns a server for HTTP/1.1 and HTTP/2. It uses TLS if cert is not nil. Its timeouts are
+// for requests and their answers. A stream sets its own timeout for each write.
 func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http.Server {
 	s := &http.Server{
 		Handler: h, Protocols: new(http.Protocols), MaxHeaderBytes: 32 << 10,
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 15 * time.Second, // with the body
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 15 * time.Second, // ReadTimeout includes the body
 		WriteTimeout: 90 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
@@ -84,7 +92,8 @@ func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http
 	return s
 }
 
-// Serve serves until the server is shut down. A Listener learns which of its connections are idle.
+// Serve serves requests until the server is shut down, and then returns http.ErrServerClosed. If l is a
+// Listener, Serve tells it which of its connections are idle.
 func Serve(s *http.Server, l net.Listener) error {
 	if bounded, ok := l.(*Listener); ok {
 		s.ConnState, s.ConnContext = bounded.state, connContext
