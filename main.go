@@ -1,5 +1,5 @@
-// Command fabric-guild is the guild backend of Fabric: HTTP for every mutation, and one Server-Sent Events
-// stream per user. This file has the flags, the wiring, and the order of start and stop.
+// Command fabric-guild is the guild backend of Fabric. Clients send every mutation by HTTP, and each user
+// reads one Server-Sent Events stream. This file has the flags, the wiring, and the order of start and stop.
 package main
 
 import (
@@ -53,7 +53,7 @@ func main() {
 		}
 	}
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // else it is to outlive its terminal (nohup)
+	if !signal.Ignored(syscall.SIGHUP) { // under nohup the program must outlive its terminal
 		ends = append(ends, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), ends...)
@@ -77,7 +77,8 @@ func main() {
 	}
 }
 
-// oneLine is what an error says, in one line: the driver's may have several, and twice the same.
+// oneLine returns the text of an error in one line, and each of its lines once: an error of the database
+// driver may have several lines and may repeat one.
 func oneLine(err error) string {
 	var lines []string
 	for line := range strings.Lines(err.Error()) {
@@ -88,7 +89,8 @@ func oneLine(err error) string {
 	return strings.Join(lines, " ")
 }
 
-// run is the program: it returns when its command is done, or after ctx has ended and all is stopped.
+// run runs the command that args name, serve by default. It blocks until the command is done, or until ctx
+// has ended and everything has stopped.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	command := "serve"
 	if len(args) > 0 && (!strings.HasPrefix(args[0], "-") || args[0] == "--version") {
@@ -121,7 +123,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return fmt.Errorf("there is no command %q: %w", command, config.ErrUsage)
 }
 
-// state defines the flag of the state directory.
+// state returns a function that defines the flag -state and stores its value in dir.
 func state(dir *string, getenv func(string) string) func(*flag.FlagSet) {
 	return func(f *flag.FlagSet) {
 		f.StringVar(dir, "state", config.DefaultState(os.Getuid(), getenv), "`directory` of the token key and, without a database URL, of the private Postgres")
@@ -187,7 +189,8 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	return nil
 }
 
-// noFlags finds flags among what came after a command's flags.
+// noFlags returns an error if one of the arguments after a command's flags is a flag too: flag.Parse has
+// stopped before it, so the flag would have no effect.
 func noFlags(rest []string) error {
 	for _, arg := range rest {
 		if strings.HasPrefix(arg, "-") {
@@ -198,13 +201,15 @@ func noFlags(rest []string) error {
 }
 
 func openTokens(state string) (*handlers.Tokens, error) {
-	if err := pgrun.MakeDirs(state, 0o711); err != nil { // Postgres' own user passes through
+	// The private Postgres may run as another user, who must be able to pass through the directory.
+	if err := pgrun.MakeDirs(state, 0o711); err != nil {
 		return nil, fmt.Errorf("the state directory (choose another with -state): %w", err)
 	}
 	return handlers.OpenTokens(state)
 }
 
-// admin has the running server refresh its admin. Whether there is one, or Center answers, is no error.
+// admin makes the running server refresh its admin, and prints the answer. It is no error if there is no
+// admin, or if Center does not answer.
 func admin(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] != "refresh" {
 		return fmt.Errorf("admin takes refresh: %w", config.ErrUsage)
@@ -243,7 +248,7 @@ func follow(ctx context.Context, args []string, getenv func(string) string, stdo
 	return command.Run(ctx, stdout, stderr)
 }
 
-// errTold is an error that has been written where it belongs.
+// errTold stands for an error whose text has been written already. main only sets the exit code.
 var errTold = errors.New("")
 
 func migrate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
@@ -294,8 +299,9 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 	return nil
 }
 
-// openPostgres sees to it that the URL leads to a Postgres: without one it starts the private one. gone
-// is closed when that has ended for good.
+// openPostgres starts the private Postgres and sets c.URL, if c has no URL. The caller must call stop, which
+// blocks until the private Postgres has stopped, for 30 seconds at most. gone is closed when the private
+// Postgres has ended and will not start again; with a URL of the caller, gone is nil.
 func openPostgres(ctx context.Context, c *config.Database, dir string, logger *slog.Logger, stderr io.Writer) (stop func(), gone <-chan struct{}, err error) {
 	if c.URL != "" {
 		return func() {}, nil, nil
@@ -317,7 +323,8 @@ func openPostgres(ctx context.Context, c *config.Database, dir string, logger *s
 	}, pg.Done(), nil
 }
 
-// openCenter is the authority and the admin, of Center or without it.
+// openCenter returns a client of Center and the admin that Center names. Without a URL of Center the client
+// is nil, and the admin is the one from the flags, or nobody.
 func openCenter(c *config.Serve, logger *slog.Logger) (*center.Client, *center.AdminCache, error) {
 	if c.CenterURL == "" {
 		if c.AdminUser == "" {
@@ -332,7 +339,9 @@ func openCenter(c *config.Serve, logger *slog.Logger) (*center.Client, *center.A
 	return client, center.NewAdminCache(client, logger), nil
 }
 
-// listen opens the port, and the certificate if there is one. It sets MaxStreams to what there is room for.
+// listen opens the certificate, if there is one, and the port. If MaxStreams is 0, listen sets MaxStreams to
+// the number of streams that the limit of open files has room for. If MaxStreams is more than that, listen
+// only logs a warning.
 func listen(ctx context.Context, c *config.Serve, logger *slog.Logger) (l *handlers.Listener, cert *handlers.Certificate, err error) {
 	if c.Cert != "" {
 		if cert, err = handlers.OpenCertificate(c.Cert, c.Key, logger); err != nil {
@@ -371,7 +380,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	if err := c.Check(); err != nil {
 		return err
 	}
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // the server outlives whoever reads its log
+	// The server must go on when the reader of its log ends.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	logger, people := c.Log.Logger(stderr), stderr
 	if c.Log.JSON() {
 		people = slog.NewLogLogger(logger.Handler(), slog.LevelInfo).Writer()
@@ -383,7 +393,9 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		}()
 	}
 	if getenv("GOGC") == "" {
-		debug.SetGCPercent(200) // each collection walks the ring, and so costs posts 4 % less; garbage may be twice what is in use
+		// Each collection walks the ring. Fewer collections make posts 4 % cheaper; in return, garbage may take
+		// twice the memory that is in use.
+		debug.SetGCPercent(200)
 	}
 	tokens, err := openTokens(dir)
 	if err != nil {
@@ -401,12 +413,12 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		defer authority.Close()
 	}
 	defer adminCache.Close()
-	// First the port: a second server is to fail before it touches the database.
+	// The port comes first: a second server must fail before it touches the database.
 	listener, cert, err := listen(ctx, &c, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = listener.Close() }() // once more is no harm
+	defer func() { _ = listener.Close() }() // Serve may have closed it already, which does no harm
 	if c.DebugAddr != "" {
 		stopProfiles, err := handlers.ServeProfiles(ctx, c.DebugAddr, logger)
 		if err != nil {
@@ -467,7 +479,8 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	case <-postgresGone:
 		err = errors.New("the private Postgres has ended and does not start again; the log above says why")
 	}
-	// Streams first, so that their users come back elsewhere; then requests; then what both of them need.
+	// Streams end first, so that their clients reconnect to another server. Requests finish next. The background
+	// tasks stop last, because streams and requests need them.
 	logger.Info("stopping: streams end, requests finish", "streams", router.Streams())
 	server.Drain()
 	within(c.DrainStreams, router.Close)
@@ -483,6 +496,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	return err
 }
 
+// within calls do with a context that ends after d, and blocks until do returns.
 func within(d time.Duration, do func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()

@@ -27,7 +27,8 @@ func memberItems(members []db.Member) []memberItem {
 	return out
 }
 
-// changedAnswer says whether a row really changed; where none did, no event was written.
+// changedAnswer is the answer to a change of the roster. Changed is false if the roster was already as asked;
+// then no event was written.
 type changedAnswer struct {
 	Changed bool          `json:"changed"`
 	Cursor  events.Cursor `json:"cursor"`
@@ -79,7 +80,8 @@ func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
 	return s.removeFrom(w, r, id, channel, user)
 }
 
-// removeFrom ends a membership: one's own, or by whom the channel is steered.
+// removeFrom ends the membership of user and writes the answer. The caller may end their own membership. The
+// membership of another user needs maySteer.
 func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, user string) error {
 	stand := ofMember
 	if user == id.UserID {
@@ -99,7 +101,8 @@ func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity,
 	}, s.removes(channel, user))
 }
 
-// onceMember is for those who leave: who has left, a private channel too, is told so again.
+// onceMember is visible for a caller who leaves. It also lets in a caller who has left already, even a
+// private channel, so that a repeated leave answers that nothing changed, and not 404.
 func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := q.Channel(ctx, channel, id.UserID)
 	if err == nil && c.LeftSeq != nil && id.MayEnter(c.GuildID) {
@@ -108,7 +111,8 @@ func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUI
 	return visible(ctx, q, id, channel)
 }
 
-// answerChange makes a change of the roster, if due says so, and answers whether it did.
+// answerChange locks the channel for a caller whom stand accepts. It calls do if due returns true, and
+// answers whether the roster changed. An error of due refuses the request.
 func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, stand standing,
 	due func(context.Context, db.Tx, *db.Channel) (bool, error), do change,
 ) error {
@@ -128,7 +132,7 @@ func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identit
 	return writeJSON(w, http.StatusOK, changedAnswer{changed, at})
 }
 
-// adds begins a membership; in a channel that was empty the turn comes with it.
+// adds returns a change that makes user a member. The first member of an empty channel also gets the turn.
 func (s *Server) adds(channel uuid.UUID, user string) change {
 	return func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
 		if err := joinTurn(ctx, tx, *c, user); err != nil {
@@ -138,14 +142,14 @@ func (s *Server) adds(channel uuid.UUID, user string) change {
 	}
 }
 
-// removes ends a membership; who had the turn passes it on.
+// removes returns a change that ends the membership of user. If user had the turn, the next member gets it.
 func (s *Server) removes(channel uuid.UUID, user string) change {
 	return func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
 		holder, err := leaveTurn(ctx, tx, *c, user)
 		if err != nil {
 			return events.Cursor{}, err
 		}
-		if wakesByList(c.XType) { // who comes back is not on duty unasked
+		if wakesByList(c.XType) { // a user who joins again must not be on duty without being asked
 			if err := tx.TakeOffWakeList(ctx, channel, user); err != nil {
 				return events.Cursor{}, err
 			}
@@ -158,6 +162,7 @@ func (s *Server) removes(channel uuid.UUID, user string) change {
 	}
 }
 
+// beginMember is begin for a path that also names a user. An invalid user id is refused.
 func (s *Server) beginMember(w http.ResponseWriter, r *http.Request) (id Identity, channel uuid.UUID, user string, err error) {
 	if id, channel, _, err = s.begin(w, r); err != nil {
 		return id, channel, "", err
@@ -196,7 +201,8 @@ func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
 	return p.write(w)
 }
 
-// rosterPlace reads what nextInRoster wrote.
+// rosterPlace reads the parameter after, which must be a place that nextInRoster returned. It returns the
+// zero Member if the parameter is absent.
 func rosterPlace(q url.Values) (m db.Member, err error) {
 	after := q.Get("after")
 	if after == "" {
@@ -208,4 +214,5 @@ func rosterPlace(q url.Values) (m db.Member, err error) {
 	return m, nil
 }
 
+// nextInRoster returns the place of m in the roster. The page after m begins there.
 func nextInRoster(m db.Member) string { return fmt.Sprintf("%d-%d", m.JoinedSeq, m.Position) }

@@ -26,16 +26,17 @@ type wakeup struct {
 	Reason string `json:"reason"`
 }
 
-// maxMentions is how many users a message may mention: each is looked up while the posts after it wait.
+// maxMentions is how many users a message may mention. The database looks up each of them while later posts
+// wait.
 const maxMentions = 200
 
 type postAnswer struct {
-	id          uuid.UUID       // of the message
+	id          uuid.UUID       // the id of the message
 	Message     json.RawMessage `json:"message"`
 	Cursor      events.Cursor   `json:"cursor"`
-	Wakeups     []wakeup        `json:"wakeups"` // 20 at most
+	Wakeups     []wakeup        `json:"wakeups"` // the first db.WakeupsListed of them
 	WakeupCount int             `json:"wakeupCount"`
-	Wake        *extendAnswer   `json:"wake,omitempty"` // with keepWake
+	Wake        *extendAnswer   `json:"wake,omitempty"` // only with keepWake
 }
 
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
@@ -51,12 +52,12 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body.WakeID, body.KeepWake = nil, false // a request that comes again may come under a new wake
+	body.WakeID, body.KeepWake = nil, false // a repeated request may belong to a new wake
 	key, err := requestKey(r, id, body)
 	if err != nil {
 		return err
 	}
-	if key != nil { // the answer to an earlier request is for who may still see it
+	if key != nil { // a kept answer may go only to a caller who may still see the channel
 		if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
 			return err
 		}
@@ -66,7 +67,8 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		if key == nil {
 			return err
 		}
-		// What a name meant when the request first came may not be found out any more; its answer stands.
+		// A name may no longer resolve that resolved when the request first came. If that request has a kept
+		// answer, the answer is still valid.
 		return s.once(w, r, key, func(context.Context, db.Tx) (int, any, error) { return 0, nil, err })
 	}
 	if command.Content == "" {
@@ -113,7 +115,8 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// understand resolves the names in a text and tells what it asks for.
+// understand resolves the names in a text and parses the text as a command or as a message to post. The error
+// is a *problem for the author of the text.
 func (s *Server) understand(ctx context.Context, text string) (chat.Command, error) {
 	text, err := s.rewritten(ctx, text)
 	if err != nil {
@@ -128,7 +131,8 @@ func (s *Server) understand(ctx context.Context, text string) (chat.Command, err
 	return command, nil
 }
 
-// rewritten is a text that may be stored, with its mentions by name resolved.
+// rewritten returns text with its mentions by name resolved, as it may be stored. The error is a *problem if
+// the content is not valid.
 func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 	if p := checkContent(text); p != nil {
 		return "", p
@@ -138,16 +142,18 @@ func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 		ids = s.resolve(ctx, names)
 	}
 	text = chat.Rewrite(text, ids)
-	if p := checkContent(text); p != nil { // an id may be longer than a name
+	if p := checkContent(text); p != nil { // an id may be longer than the name that it replaces
 		return "", p
 	}
 	return text, nil
 }
 
-// postIn posts in a transaction: where turns are taken, where a key is to be kept, and to find out why a
-// post was refused.
+// postIn posts in a transaction. Such a post costs more than db.DB.Post. It serves channels that take turns,
+// requests with a key or a wake, and posts that db.DB.Post has refused: postIn finds out why. reply may be
+// nil.
 func (s *Server) postIn(ctx context.Context, tx db.Tx, id Identity, m db.NewMessage, reply *replying) (db.Post, error) {
-	c, err := ofMember(ctx, tx.Queries, id, m.ChannelID) // for its x-type, which never changes
+	// The x-type decides the kind of lock. It never changes, so it may be read before the lock.
+	c, err := ofMember(ctx, tx.Queries, id, m.ChannelID)
 	if err != nil {
 		return db.Post{}, err
 	}
@@ -189,9 +195,10 @@ func answerTo(p db.Post) postAnswer {
 	return postAnswer{id: p.ID, Message: p.AppendJSON(nil), Cursor: p.Cursor, Wakeups: wakeups, WakeupCount: count}
 }
 
-// woken are those whom a post wakes, by the rule that its delivery goes by, and how many there are.
+// woken returns the users whom a post wakes, and how many there are. It names db.WakeupsListed of them at
+// most. It decides by the same rule as delivery.
 func woken(p db.Post) (named []wakeup, count int) {
-	candidates := p.Roster // of those nobody is twice
+	candidates := p.Roster // has no duplicates
 	if candidates == nil {
 		candidates = union(p.MentionUserIDs, p.WakeList)
 	}
@@ -217,7 +224,7 @@ func woken(p db.Post) (named []wakeup, count int) {
 	return named, count
 }
 
-// union are the users of all lists, each once.
+// union returns the users of all lists, in order and without duplicates.
 func union(lists ...[]string) (users []string) {
 	seen := map[string]bool{}
 	for _, list := range lists {
@@ -261,16 +268,19 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	return p.write(w)
 }
 
-// asSeen is a message as a member of its channel may see it.
+// asSeen returns a message as a member of its channel may see it: possibly without its content, if the
+// content changed while the member was not in the channel.
 func asSeen(m db.StoredMessage, c db.Channel) events.Message {
-	here := c.JoinedSeq != nil && *c.JoinedSeq <= m.EditedSeq // when it was last changed
+	// here: the caller was a member when the message last changed, and still is.
+	here := c.JoinedSeq != nil && *c.JoinedSeq <= m.EditedSeq
 	if m.In == nil || c.History == "all" || here {
 		return m.Message
 	}
 	return m.For(*m.In)
 }
 
-// placeOf is where in the log the message is that a parameter names.
+// placeOf returns the position in the event log of the message that a parameter names, or 0 if the parameter
+// is absent. The error is a *problem if the message is not one that the caller may see in this channel.
 func (s *Server) placeOf(r *http.Request, id Identity, c db.Channel, name, value string) (int64, error) {
 	if value == "" {
 		return 0, nil

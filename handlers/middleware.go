@@ -16,8 +16,9 @@ import (
 
 const requestIDHeader = "X-Request-Id"
 
-// logRequests gives each request an id and writes one line at its end; a stream on a taken-over connection
-// writes its own. Paths hold ids; queries, headers and bodies stay out of the log.
+// logRequests gives each request an id and logs one line when the request ends. A stream on a taken-over
+// connection logs its own line. The log shows paths, which hold ids. It never shows queries, headers or
+// bodies, which may hold secrets and messages.
 func (s *Server) logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -27,7 +28,8 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 		}
 		w.Header().Set(requestIDHeader, id)
 		rec := &recorder{ResponseWriter: w}
-		defer func() { s.logRequest(rec, r, id, time.Since(start)) }() // also of one that was given up
+		// Deferred, so that an aborted request is logged too.
+		defer func() { s.logRequest(rec, r, id, time.Since(start)) }()
 		defer rec.end()
 		next.ServeHTTP(rec, r)
 	})
@@ -41,7 +43,7 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, id string, took time
 	if r.Context().Err() != nil && status == 0 {
 		status = statusClientGone
 	}
-	if !rec.route.lasts || status != http.StatusOK { // how long a stream lasted tells nothing of the server
+	if !rec.route.lasts || status != http.StatusOK { // the duration of a stream says nothing about the server
 		s.metrics.Request(r.Method, rec.route.path, status, took)
 	}
 	if rec.code != "" {
@@ -56,13 +58,16 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, id string, took time
 		"status", status, "duration_ms", took.Milliseconds())
 }
 
-// Bounds of what a request chooses of its line in the log, in bytes: more than any route needs.
+// A request chooses its method and path, so the log cuts them to these lengths, in bytes. No route needs
+// more.
 const maxLoggedMethod, maxLoggedPath = 32, 512
 
-// statusClientGone is that of a request whose client did not wait for its answer; nobody gets to see it.
+// statusClientGone is the logged status of a request whose client did not wait for the answer. No client ever
+// receives it.
 const statusClientGone = 499
 
-// requestLevel is that of a request's line. Probes come every few seconds, and what they find is in the metrics.
+// requestLevel returns the level at which a request is logged. Successful probes have the debug level: they
+// come every few seconds, and metrics show their results.
 func requestLevel(route string, status int) slog.Level {
 	switch {
 	case status == statusClientGone:
@@ -75,24 +80,27 @@ func requestLevel(route string, status int) slog.Level {
 	return slog.LevelInfo
 }
 
+// validRequestID reports whether a client's request id can be used: it must be safe in a header and in the
+// log.
 func validRequestID(id string) bool {
 	return id != "" && len(id) <= 64 && !strings.ContainsFunc(id, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._-", c)
 	})
 }
 
-// A recorder remembers how a request was answered, and what the request holds until its end.
+// A recorder records how a request was answered, and what the request must give back at its end.
 type recorder struct {
 	http.ResponseWriter
 	status   int
-	code     string // of the problem that it was answered with
-	route    route  // without a path: none
+	code     string // the code of the problem that was the answer; empty: no problem
+	route    route  // its path is empty if no route matched
 	hijacked bool
-	place    func() // gives back the user's place; nil: none was taken
-	read     func() // gives back the place among those who read the database
+	place    func() // gives back the user's place in its lane; nil: the request has none
+	read     func() // gives back the place that db.DB.Reading gave; nil: the request has none
 }
 
-// recorderOf finds the recorder below what other middleware put around it; nil: there is none.
+// recorderOf returns the recorder inside w, which other middleware may have wrapped. It returns nil if there
+// is none.
 func recorderOf(w http.ResponseWriter) *recorder {
 	for {
 		if rec, ok := w.(*recorder); ok {
@@ -106,7 +114,8 @@ func recorderOf(w http.ResponseWriter) *recorder {
 	}
 }
 
-// hasRead says that the request reads the database no more. It may be called more than once.
+// hasRead gives back the request's place among the readers of the database. The request must not read the
+// database afterwards. hasRead may be called more than once.
 func (r *recorder) hasRead() {
 	if r.read != nil {
 		r.read()
@@ -114,7 +123,7 @@ func (r *recorder) hasRead() {
 	}
 }
 
-// end gives back what the request holds.
+// end gives back the places that the request holds. It may be called more than once.
 func (r *recorder) end() {
 	r.hasRead()
 	if r.place != nil {
@@ -123,6 +132,7 @@ func (r *recorder) end() {
 	}
 }
 
+// WriteHeader implements http.ResponseWriter.
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
@@ -130,6 +140,7 @@ func (r *recorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements http.ResponseWriter.
 func (r *recorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
@@ -137,17 +148,18 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.ResponseWriter.Write(b)
 }
 
-// Hijack is what http.ResponseController looks for.
+// Hijack implements http.Hijacker. http.ResponseController calls it.
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := http.NewResponseController(r.ResponseWriter).Hijack()
 	r.hijacked = err == nil
 	return conn, buf, err
 }
 
-// Unwrap is what http.ResponseController looks for.
+// Unwrap returns the wrapped http.ResponseWriter. http.ResponseController and recorderOf call it.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// recoverPanics turns a panic into a 500, with its stack in the log; never its request.
+// recoverPanics turns a panic into a 500. It logs the panic and the stack, but nothing of the request except
+// its id. http.ErrAbortHandler passes through.
 func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -166,8 +178,8 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
-// belowBasePath serves next below the configured prefix, and nothing elsewhere. The prefix itself leads to the
-// console, whose addresses are relative to its slash.
+// belowBasePath serves next below the configured prefix. Other paths get 404. The prefix itself redirects to
+// the console at the prefix with a slash: the console's links are relative to that slash.
 func (s *Server) belowBasePath(next http.Handler) http.Handler {
 	if s.basePath == "" {
 		return next
@@ -183,7 +195,8 @@ func (s *Server) belowBasePath(next http.Handler) http.Handler {
 			return
 		}
 		inside := r.WithContext(r.Context())
-		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery} // strict has seen the path as it was written
+		// RawPath may be dropped: strict has checked the path as the client wrote it.
+		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
 		next.ServeHTTP(w, inside)
 	})
 }

@@ -13,18 +13,20 @@ import (
 	"fabric-guild/events"
 )
 
-// once answers a creating request. One that carries an Idempotency-Key
-// (draft-ietf-httpapi-idempotency-key-header-07) is carried out once: the answer is kept in the transaction
-// that does what it tells of, and given again to whoever sends the same. Errors are not kept: a request that
-// was refused has done nothing, and may be sent again.
+// once runs do in a transaction and writes its answer. If key is not nil (Idempotency-Key,
+// draft-ietf-httpapi-idempotency-key-header-07), do takes effect once: the same transaction stores the
+// answer, and a later request with the same key and body gets the stored answer. Errors are not stored: a
+// refused request has changed nothing, so the client may send it again.
 func (s *Server) once(w http.ResponseWriter, r *http.Request, key *db.RequestKey, do creation) error {
 	return s.onceOr(w, r, key, nil, do)
 }
 
-// A creation does what a request asks for, and returns its answer.
+// A creation makes the changes that a request asks for, and returns the status and the body of the answer. It
+// may run twice.
 type creation func(ctx context.Context, tx db.Tx) (status int, answer any, err error)
 
-// onceOr is once. again, if there is one, runs in the transaction that finds an earlier answer.
+// onceOr is once. If the transaction finds an earlier answer and again is not nil, again runs in that
+// transaction.
 func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestKey,
 	again func(ctx context.Context, tx db.Tx, earlier db.Answer) error, do creation,
 ) error {
@@ -75,11 +77,12 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
-	return write(w, a.Status, events.OneLine(a.Body)) // an edit rewrites the kept answer as jsonb
+	return write(w, a.Status, events.OneLine(a.Body)) // after an edit, jsonb has reformatted the stored answer
 }
 
-// requestKey is the request's Idempotency-Key: a string of structured fields (RFC 8941 §3.3.3), or bare. nil:
-// it has none. The key counts for its user and route, and stands for the body as it was understood.
+// requestKey returns the request's Idempotency-Key, or nil if there is none. The header may be a string of
+// structured fields (RFC 8941 §3.3.3), or the same without quotes. A key is valid for one user and one
+// route. It belongs to the decoded body, so another spelling of the same JSON is the same request.
 func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) {
 	values := r.Header.Values("Idempotency-Key")
 	if len(values) == 0 {
@@ -105,7 +108,7 @@ func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) 
 	return &db.RequestKey{User: id.UserID, Route: r.Method + " " + canonical(r.URL.Path), Key: key, BodyHash: hash[:]}, nil
 }
 
-// canonical is a path with its ids as they are stored, however they were written.
+// canonical returns path with its ids in the stored spelling: clients may write ids in upper case.
 func canonical(path string) string {
 	parts := strings.Split(path, "/")
 	for i, part := range parts {

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// secured says what a browser may do with any answer: the console widens the policy for its own pages.
+// secured sets the security headers of every answer. serveFile sets a wider policy for the console and the
+// docs.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -20,8 +21,9 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// ownHosts answers to loopback's names and to those in hosts only, so that a page cannot have its own name
-// lead to a server on its reader's machine and be of the same origin (DNS rebinding).
+// ownHosts refuses requests whose host is neither a loopback name nor in hosts. This prevents DNS rebinding:
+// a hostile site could point its own name at a server on the visitor's machine, and its pages would then have
+// the same origin as that server.
 func ownHosts(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isOwnHost(r.Host, hosts) {
@@ -34,7 +36,7 @@ func ownHosts(hosts []string, next http.Handler) http.Handler {
 }
 
 func isOwnHost(host string, hosts []string) bool {
-	if host == "" { // HTTP/1.0; a browser names one
+	if host == "" { // HTTP/1.0 needs no host; a browser always sends one
 		return true
 	}
 	u, err := url.Parse("//" + host)
@@ -42,19 +44,22 @@ func isOwnHost(host string, hosts []string) bool {
 		return false
 	}
 	name := u.Hostname()
-	if strings.Contains(name, ":") && !strings.HasPrefix(host, "[") { // RFC 3986 §3.2.2; net/url is more lenient
+	// RFC 3986 §3.2.2 requires brackets around an IPv6 address; net/url does not.
+	if strings.Contains(name, ":") && !strings.HasPrefix(host, "[") {
 		return false
 	}
 	if a, err := netip.ParseAddr(name); err == nil && a.Unmap().IsLoopback() {
 		return true
 	}
-	if strings.EqualFold(strings.TrimSuffix(name, "."), "localhost") { // with a dot it is the same name (RFC 1034 §3.1)
+	// A dot at the end does not change the name (RFC 1034 §3.1).
+	if strings.EqualFold(strings.TrimSuffix(name, "."), "localhost") {
 		return true
 	}
 	return slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
-// What pages of allowed origins may send, and read of an answer besides its body (Fetch §3.3).
+// The methods and headers that pages of allowed origins may send, the headers that they may read, and how
+// many seconds a browser may cache this (Fetch §3.3).
 const (
 	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 	corsSend    = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id"
@@ -62,12 +67,13 @@ const (
 	corsMaxAge  = "600"
 )
 
-// ofOrigins lets pages of the server's own origin and of the allowed ones in, and refuses what a browser asks
-// for in the name of any other. A link leads here from everywhere.
+// ofOrigins serves pages of the server's own origin and of the allowed origins, and answers their CORS
+// preflights. It refuses what a browser sends for a page of any other origin, except that a user may follow a
+// link from any page.
 func ofOrigins(allowed []string, next http.Handler) http.Handler {
 	check := http.NewCrossOriginProtection()
 	for _, origin := range allowed {
-		_ = check.AddTrustedOrigin(origin) // what is no origin lets nobody in
+		_ = check.AddTrustedOrigin(origin) // a value that is not an origin allows no page
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if foreign(check, r) && !followsLink(r) {
@@ -85,17 +91,18 @@ func ofOrigins(allowed []string, next http.Handler) http.Handler {
 	})
 }
 
-// foreign reports whether a browser sends a request for a page that has no business here.
+// foreign reports whether a browser sent a request for a page of an origin that is not allowed.
 func foreign(check *http.CrossOriginProtection, r *http.Request) bool {
 	if r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
-		return false // no browser, or one at its own origin
+		return false // not a browser, or a browser on the server's own page
 	}
-	change := *r // which alone it checks
+	change := *r // as a POST: check lets every GET pass
 	change.Method = http.MethodPost
 	return check.Check(&change) != nil
 }
 
-// answerCORS lets a page of an allowed origin read the answer. It reports whether that was all it asks for.
+// answerCORS sets the headers by which a page of an allowed origin may read the answer. It reports whether
+// the request is a preflight, which needs nothing more than these headers.
 func answerCORS(h http.Header, r *http.Request) (preflight bool) {
 	h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
 	h.Set("Access-Control-Allow-Credentials", "true")
@@ -109,7 +116,7 @@ func answerCORS(h http.Header, r *http.Request) (preflight bool) {
 	return false
 }
 
-// followsLink reports whether a browser is about to show the answer to its user, in a window of its own.
+// followsLink reports whether a browser loads the answer as a page for its user, outside of any frame.
 func followsLink(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"

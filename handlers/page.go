@@ -11,7 +11,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 )
 
-// page serves the console: index.html at /, and its parts below /console.
+// page serves the console: index.html at /, and its other files below /console.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 	name := "index.html"
 	if r.URL.Path != "/" {
@@ -26,7 +26,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// docs serves the pages for users: the index at /docs, and each page below it.
+// docs serves the pages for users: the index at /docs, and each page below /docs.
 func (s *Server) docs(w http.ResponseWriter, r *http.Request) error {
 	f, ok := docs.Open(httprouter.ParamsFromContext(r.Context()).ByName("page"))
 	if !ok {
@@ -43,7 +43,8 @@ func (s *Server) llms(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// serveFile answers with an embedded file. Clients ask again each time and get 304 while it is the same.
+// serveFile answers with an embedded file. Clients must revalidate the file each time, and get 304 while the
+// file is unchanged.
 func serveFile(w http.ResponseWriter, r *http.Request, f docs.File) {
 	h := w.Header()
 	h.Set("Content-Type", f.ContentType)

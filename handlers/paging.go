@@ -5,13 +5,15 @@ import (
 	"net/http"
 )
 
-// pageBytes bounds a page of a list, in bytes of its items' JSON: what escaping adds counts. One item always fits.
+// pageBytes limits a page of a list, in bytes of the JSON of its items, including escapes. A page always has
+// room for one item.
 const pageBytes = 1 << 20
 
-// A listPage is the answer of every list, {"items":[…],"next":…}, as far as it is built. Where the list goes on, next
-// is the place of the last item: it goes back in as after, in a history as before.
+// A listPage builds the answer of a list, {"items":[…],"next":…}. If the list goes on, next is the place
+// of the last item. The client sends next as the parameter after of the next request, or as before in a
+// history.
 type listPage struct {
-	limit int // of items
+	limit int // how many items the page may have
 	n     int
 	items bytes.Buffer
 	last  string  // the place of the last item
@@ -19,7 +21,8 @@ type listPage struct {
 	err   error
 }
 
-// add appends an item with its place. It returns false where the page had no room for it, and then ends the page.
+// add appends an item with its place. It returns false if the page is full, and then the page ends before the
+// item. It also returns false if the item cannot be encoded, and then write returns the error.
 func (p *listPage) add(item any, place string) (more bool) {
 	if p.err != nil || p.next != nil {
 		return false
@@ -42,7 +45,7 @@ func (p *listPage) add(item any, place string) (more bool) {
 	return p.err == nil
 }
 
-// write answers the page.
+// write answers the request with the page.
 func (p *listPage) write(w http.ResponseWriter) error {
 	if p.err != nil {
 		return p.err

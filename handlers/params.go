@@ -17,11 +17,12 @@ import (
 const (
 	defaultLimit = 50
 	maxLimit     = 200
-	maxName      = 100      // characters of a channel's name
-	maxContent   = 16 << 10 // bytes of a message
+	maxName      = 100      // characters in the name of a channel
+	maxContent   = 16 << 10 // bytes in the content of a message
 )
 
-// channelID is the path's; what cannot be an id is the id of nothing.
+// channelID returns the channel id of the path. A path segment that is not an id gets the same 404 as an
+// unknown channel.
 func channelID(r *http.Request) (uuid.UUID, error) {
 	id, ok := parseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
 	if !ok {
@@ -30,15 +31,17 @@ func channelID(r *http.Request) (uuid.UUID, error) {
 	return id, nil
 }
 
-// parseID takes the canonical form only.
+// parseID parses an id. It accepts only the canonical form of a UUID, in upper or lower case.
 func parseID(s string) (uuid.UUID, bool) {
 	id, err := uuid.Parse(s)
 	return id, err == nil && id.String() == strings.ToLower(s)
 }
 
+// limit reads the parameter limit: how many items a page may have.
 func limit(q url.Values) (int, error) { return number(q, "limit", defaultLimit, 1, maxLimit) }
 
-// number reads a parameter that is a whole number within bounds.
+// number reads a parameter that is a whole number from least to most. It returns absent if the parameter is
+// absent. The error is a *problem.
 func number(q url.Values, name string, absent, least, most int) (int, error) {
 	s := q.Get(name)
 	if s == "" {
@@ -55,7 +58,7 @@ func outOfRange(name string, least, most int) fieldError {
 	return fieldError{name, fmt.Sprintf("must be a number from %d to %d", least, most)}
 }
 
-// flag reads a parameter that is true or false; absent is false.
+// flag reads a parameter that is true or false. An absent parameter is false. The error is a *problem.
 func flag(q url.Values, name string) (bool, error) {
 	switch q.Get(name) {
 	case "", "false":
@@ -66,7 +69,8 @@ func flag(q url.Values, name string) (bool, error) {
 	return false, malformed(fieldError{name, "must be true or false"})
 }
 
-// list reads a parameter of values with commas between.
+// list reads a parameter that is a list of values separated by commas. It returns nil if the parameter is
+// absent or empty.
 func list(q url.Values, name string) []string {
 	if q.Get(name) == "" {
 		return nil

@@ -8,23 +8,24 @@ import (
 	"time"
 )
 
-// places bounds the streams that a server holds at once: all of them, and those from one address. 0 is no
-// bound. The bound of a user's is the router's.
+// places limits how many streams a server holds at once, in total and from one address. 0 means no limit. The
+// router limits the streams of one user.
 type places struct {
 	total, perAddress int
 	logger            *slog.Logger
 
 	mu     sync.Mutex
 	taken  int
-	byAddr map[netip.Addr]int // where perAddress counts
-	told   time.Time
+	byAddr map[netip.Addr]int // empty if perAddress is 0
+	told   time.Time          // when a full server was last logged
 }
 
 func newPlaces(total, perAddress int, logger *slog.Logger) *places {
 	return &places{total: total, perAddress: perAddress, logger: logger, byAddr: map[netip.Addr]int{}}
 }
 
-// take takes a place for a stream from an address, which is to leave it again. The error is a refusal.
+// take takes a place for a stream from an address. The caller must call leave when the stream has ended. The
+// error is a *problem: there is no place.
 func (p *places) take(from netip.Addr) error {
 	from = household(from)
 	p.mu.Lock()
@@ -35,7 +36,7 @@ func (p *places) take(from netip.Addr) error {
 		return err
 	}
 	if p.total > 0 && p.taken >= p.total {
-		if now := time.Now(); now.Sub(p.told) > time.Minute { // many will come back at once
+		if now := time.Now(); now.Sub(p.told) > time.Minute { // many clients retry at once: log one line
 			p.told = now
 			p.logger.Warn("all places for streams are taken; raise -max-streams, or add a server", "max_streams", p.total)
 		}
@@ -50,6 +51,7 @@ func (p *places) take(from netip.Addr) error {
 	return nil
 }
 
+// leave gives back a place that take gave to a stream from the same address.
 func (p *places) leave(from netip.Addr) {
 	from = household(from)
 	p.mu.Lock()
@@ -63,7 +65,8 @@ func (p *places) leave(from netip.Addr) {
 	}
 }
 
-// household is the part of an address that one customer of a network has: in IPv6 they have 2^64.
+// household returns the address, and for an IPv6 address its /64 network: there, one customer of a network
+// has all 2^64 addresses of a /64, and could otherwise avoid the limit.
 func household(a netip.Addr) netip.Addr {
 	if a.Is4() || !a.IsValid() {
 		return a

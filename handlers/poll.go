@@ -7,10 +7,11 @@ import (
 	"fabric-guild/events/live"
 )
 
-// maxWait is how long a poll may wait, in seconds.
+// maxWait is how long a poll may wait for events, in seconds.
 const maxWait = 60
 
-// poll answers what the caller's stream would show next: GET /api/events.
+// poll answers GET /api/events with the events that the caller's stream would show next. It blocks until
+// there are events, or until the requested wait has passed.
 func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
 	if err != nil {
@@ -37,14 +38,14 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer leave() // once the client has taken the answer
+	defer leave() // only after the client has taken the answer
 	var polled live.Polled
 	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() error {
 		if err := s.places.take(l.from); err != nil {
 			return err
 		}
 		l.carried = carry(r.Context())
-		defer l.leave() // before the answer, for the next poll comes right after it
+		defer l.leave() // before the answer is written: the client's next poll comes right after it
 		var err error
 		polled, err = s.router.Poll(r.Context(), opts, most, time.Duration(wait)*time.Second)
 		return err
@@ -52,14 +53,14 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if s.sessions.isClosed(id.session) { // while it waited
+	if s.sessions.isClosed(id.session) { // the session may have been closed while the poll waited
 		return errTokenInvalid
 	}
 	return writePolled(w, polled)
 }
 
-// writePolled answers a poll. The frames are shared with the ring and with other streams, and may be many: they go out
-// as they are, without a copy of the whole.
+// writePolled answers a poll. The ring and other streams share the frames, and there may be many frames. So
+// writePolled writes each frame as it is, and never copies them into one buffer.
 func writePolled(w http.ResponseWriter, polled live.Polled) error {
 	parts := [][]byte{[]byte(`{"items":[`)}
 	before := `{`

@@ -11,8 +11,8 @@ import (
 	"fabric-guild/events/live"
 )
 
-// A problem is an error that its reader can act on: application/problem+json (RFC 9457). code is stable,
-// detail is for people.
+// A problem is an error that the client can act on, sent as application/problem+json (RFC 9457). Programs may
+// rely on Code, which does not change. Detail is for people, and its text may change.
 type problem struct {
 	Title     string       `json:"title"`
 	Status    int          `json:"status"`
@@ -21,7 +21,7 @@ type problem struct {
 	RequestID string       `json:"requestId"`
 	Errors    []fieldError `json:"errors,omitempty"`
 
-	retryAfter int // seconds
+	retryAfter int // in seconds; 0: the answer has no Retry-After
 }
 
 // A fieldError says what is wrong with one field or parameter.
@@ -36,18 +36,20 @@ func newProblem(status int, code, format string, args ...any) *problem {
 	return &problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
+// malformed returns a 400 with the code malformed about fields, which must not be empty.
 func malformed(fields ...fieldError) *problem {
 	return ofFields(http.StatusBadRequest, "malformed", fields)
 }
 
+// refused returns a 422 with the code invalid about fields, which must not be empty.
 func refused(fields ...fieldError) *problem {
 	return ofFields(http.StatusUnprocessableEntity, "invalid", fields)
 }
 
-// Bounds of what a problem repeats of a request, which may be 64 KiB of wrong names.
+// A problem repeats parts of the request, which may have 64 KiB of wrong names. These limits keep it short.
 const (
 	maxErrors    = 20
-	maxFieldName = 100 // bytes, as is whatever else is cut
+	maxFieldName = 100 // in bytes
 )
 
 func ofFields(status int, code string, fields []fieldError) *problem {
@@ -63,7 +65,8 @@ func ofFields(status int, code string, fields []fieldError) *problem {
 	return p
 }
 
-// cut returns s, or its beginning with a mark where it is longer than so many bytes. It does not cut a character.
+// cut returns s, or its first most bytes and an ellipsis if s is longer. It returns fewer bytes if it would
+// otherwise split a character.
 func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -78,8 +81,8 @@ func channelNotFound() *problem {
 	return newProblem(http.StatusNotFound, "channel_not_found", "there is no such channel, or none that you may see")
 }
 
-// asProblem turns any error of a handler into the problem that its client is told. ok is false for a fault
-// of ours, whose detail goes to the log only.
+// asProblem turns any error of a handler into the problem for the client. ok is false if the error is the
+// server's fault: the caller must log it, because the problem does not show its text.
 func asProblem(err error) (p *problem, ok bool) {
 	var memberships *db.TooManyMemberships
 	var joins *db.TooManyJoins
@@ -120,6 +123,7 @@ func asProblem(err error) (p *problem, ok bool) {
 	return newProblem(http.StatusInternalServerError, "internal", "something went wrong here; the request id finds it in the log"), false
 }
 
+// writeProblem answers a request with p. The request gives up its place among the readers of the database.
 func writeProblem(w http.ResponseWriter, p *problem) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
@@ -137,6 +141,6 @@ func writeProblem(w http.ResponseWriter, p *problem) {
 	told := *p
 	told.RequestID = h.Get(requestIDHeader)
 	w.WriteHeader(p.Status)
-	body, _ := encode(told) // of strings, which always encode
+	body, _ := encode(told) // strings and numbers always encode
 	_, _ = w.Write(body)    // the client may be gone
 }

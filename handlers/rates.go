@@ -11,27 +11,29 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// rates bounds how often each user asks for something. A user who was quiet has rateWindow's worth in hand.
+// rates limits how many requests each user sends per second. A user may send the requests of one rateWindow
+// at once, and regains them at the rate each. A nil *rates has no limit.
 type rates struct {
-	each    rate.Limit // per second
+	each    rate.Limit // the refill: requests per second
 	burst   int
-	name    string   // of the policy
-	policy  []string // the header that tells of it
-	refusal string   // its detail, a format for each and burst
-	quiet   bool     // only a refusal has the headers
+	name    string   // the name of the policy in the headers
+	policy  []string // the value of the header RateLimit-Policy
+	refusal string   // the detail of a refusal: a format for each and burst
+	quiet   bool     // only refusals have the headers
 
 	mu    sync.Mutex
-	users map[string]*rate.Limiter // but those who have all of it in hand
-	swept time.Time
+	users map[string]*rate.Limiter // users who are not here have the full burst
+	swept time.Time                // when sweep last ran
 }
 
 const rateWindow = 10 * time.Second
 
-// readsPerSecond is more than any client needs that reads what it was told of: a page of a list is a read, and so
-// is each opening of a stream, and each poll.
+// readsPerSecond limits the reads of one user. Each page of a list, each opening of a stream, and each poll
+// is a read. A client that reads only what events announce needs fewer.
 const readsPerSecond = 200
 
-// newRates returns the bound of so many changes per second; nil for 0: none.
+// newRates returns the limit of changes per second and user. If each is 0, it returns nil,
+// which has no limit.
 func newRates(each float64) *rates {
 	if each == 0 {
 		return nil
@@ -40,7 +42,7 @@ func newRates(each float64) *rates {
 	return rated("user", each, refusal)
 }
 
-// newReadRates returns the bound of reads.
+// newReadRates returns the limit of reads per second and user.
 func newReadRates() *rates {
 	const refusal = "this is more than %v reads per second, after %d at once; let a stream tell you what is new"
 	x := rated("reads", readsPerSecond, refusal)
@@ -56,8 +58,8 @@ func rated(name string, each float64, refusal string) *rates {
 	}
 }
 
-// take counts a request of a user, and tells them what they have in hand
-// (draft-ietf-httpapi-ratelimit-headers-10). The error is a refusal.
+// take counts a request of a user, and sets the headers that say how many requests the user has left
+// (draft-ietf-httpapi-ratelimit-headers-10). The error is a *problem: the user has none left.
 func (x *rates) take(h http.Header, user string, now time.Time) error {
 	if x == nil {
 		return nil
@@ -78,6 +80,7 @@ func (x *rates) take(h http.Header, user string, now time.Time) error {
 	return p
 }
 
+// count counts a request. left is how many requests the user may still send at once; it is never negative.
 func (x *rates) count(user string, now time.Time) (allowed bool, left float64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -93,7 +96,8 @@ func (x *rates) count(user string, now time.Time) (allowed bool, left float64) {
 	return allowed, max(0, u.TokensAt(now))
 }
 
-// sweep forgets who has been quiet: they would begin with as much.
+// sweep forgets the users who have the full burst again: a new entry begins with the same. The caller must
+// hold x.mu.
 func (x *rates) sweep(now time.Time) {
 	x.swept = now
 	for id, u := range x.users {

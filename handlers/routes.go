@@ -10,17 +10,17 @@ import (
 	"github.com/julienschmidt/httprouter"
 )
 
-// A route is one line of the API: a method of a path, and what answers it.
+// A route is one line of the API: a method, a path, and the handler for both.
 type route struct {
 	method, path string
 	handle       handler
-	lasts        bool // for as long as it takes, like a stream
-	queue        bool // its requests count apart from changes
-	reads        bool // a user's request reads the database: it waits for a place among those who do
+	lasts        bool // a request may last long, as a stream does: requestTimeout does not apply
+	queue        bool // queueRates limits its requests, not the rate of changes
+	reads        bool // it reads the database: a user's request must first get a place from db.DB.Reading
 }
 
-// routes is the whole API. The table "Who may what" in docs/api.md has each of them; a test fails for a
-// route without a row.
+// routes returns the whole API. The table "Who may what" in docs/api.md must have a row for each route; a
+// test checks this.
 func (s *Server) routes() []route {
 	return []route{
 		on("POST", "/api/channels", s.createChannel),
@@ -76,7 +76,7 @@ func reads(path string, h handler) route {
 	return route{method: http.MethodGet, path: path, handle: h, reads: true}
 }
 
-// mux leads each request to its route.
+// mux returns a handler that passes each request to its route.
 func (s *Server) mux() http.Handler {
 	rest := s.newMux(http.HandlerFunc(s.notFound))
 	first := s.newMux(rest)
@@ -100,21 +100,24 @@ func (s *Server) mux() http.Handler {
 
 func (s *Server) newMux(notFound http.Handler) *httprouter.Router {
 	m := httprouter.New()
-	m.RedirectTrailingSlash, m.RedirectFixedPath = false, false // no redirects: a stream's client would follow, or fail
+	// No redirects: the client of a stream would follow a redirect unnoticed, or fail.
+	m.RedirectTrailingSlash, m.RedirectFixedPath = false, false
 	m.HandleOPTIONS = false
 	m.NotFound = notFound
 	m.MethodNotAllowed = http.HandlerFunc(s.methodNotAllowed)
 	return m
 }
 
-// besideWords reports whether a path has a parameter where other paths have a word, as /api/wakes/:id has beside
-// /api/wakes/claim. httprouter does not take both, so these come after the others.
+// besideWords reports whether a path has a parameter where another path has a fixed word: /api/wakes/:id and
+// /api/wakes/claim. One httprouter.Router cannot hold both, so a second one, asked after the first, holds the
+// paths with the parameter.
 func besideWords(path string) bool { return strings.HasPrefix(path, "/api/wakes/:id/") }
 
-// A handler answers a request, or returns why it does not: then nothing has been written.
+// A handler answers a request, or returns an error. If it returns an error, it must not have written
+// anything.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// counted has a request counted as one of this route.
+// counted wraps h so that the request's recorder knows the route, for metrics, limits and the log.
 func (r route) counted(h handler) handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		if rec := recorderOf(w); rec != nil {
@@ -124,7 +127,8 @@ func (r route) counted(h handler) handler {
 	}
 }
 
-// inTime bounds how long a request may wait for the database.
+// inTime wraps h so that its context ends after requestTimeout. This limits how long a request waits for the
+// database.
 func inTime(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
@@ -135,7 +139,8 @@ func inTime(h handler) handler {
 
 const requestTimeout = 20 * time.Second
 
-// adapt turns a handler's error into a problem. What is not for its client goes to the log.
+// adapt returns an http.Handler that answers an error of h with a problem. It logs the errors that are the
+// server's fault, whose text the client must not see.
 func (s *Server) adapt(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
@@ -144,8 +149,8 @@ func (s *Server) adapt(h handler) http.Handler {
 		}
 		p, told := asProblem(err)
 		if !told && r.Context().Err() != nil {
-			// The client is gone, or will send nothing more, which net/http takes for the same: no answer then,
-			// for the one that net/http would give is an empty 200.
+			// The client has gone, or has closed its sending side, which net/http treats in the same way.
+			// Abort the request: after a return without an answer, net/http would send an empty 200.
 			panic(http.ErrAbortHandler)
 		}
 		if !told {
@@ -161,7 +166,8 @@ func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
 	methods := strings.Split(w.Header().Get("Allow"), ", ")
-	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions }) // httprouter adds it unasked
+	// httprouter adds OPTIONS, although HandleOPTIONS is off.
+	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions })
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
 	writeProblem(w, newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", allow))

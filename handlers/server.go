@@ -1,4 +1,5 @@
-// Package handlers is the guild's HTTP: who may do what, and the wire of requests and answers.
+// Package handlers is the HTTP side of the guild. It decides who may do what, and it has the formats of
+// requests and answers.
 package handlers
 
 import (
@@ -19,29 +20,29 @@ import (
 	"fabric-guild/events/transport"
 )
 
-// A Server answers requests. Its fields do not change once it serves.
+// A Server answers requests. Its fields do not change after New, so reading them needs no lock.
 type Server struct {
 	logger       *slog.Logger
 	db           *db.DB
 	router       *live.Router
 	tailer       *live.Tailer
 	authority    authority
-	center       *center.Client // nil: the program is its own authority
+	center       *center.Client // nil: the server runs without Center
 	admin        *center.AdminCache
 	operator     *OperatorKey
-	keys         map[string]*keyFile // by the names of their files
-	twoState     bool                // the older delivery rule
+	keys         map[string]*keyFile // by the name of the file
+	twoState     bool                // deliver by the older rule
 	r3labs       *transport.R3labs
 	basePath     string
-	raw          bool          // HTTP/1 streams on taken-over connections
-	streamMaxAge time.Duration // 0: streams do not end by themselves
-	rates        *rates        // of changes
-	queueRates   *rates        // of claims and extensions
+	raw          bool          // serve HTTP/1 streams on taken-over connections
+	streamMaxAge time.Duration // 0: no limit
+	rates        *rates        // limits changes
+	queueRates   *rates        // limits claims and extensions of wakes
 	readRates    *rates
 	reading      *lanes
 	changing     *lanes
 	polling      *lanes
-	checking     singleflight.Group // of the checks of /readyz
+	checking     singleflight.Group // for the checks of /readyz
 	places       *places
 	desks        *desks
 	wakes        metrics.Wakes
@@ -51,34 +52,35 @@ type Server struct {
 	draining     atomic.Bool
 }
 
-// Config is what a Server is made of.
+// Config has the parts and settings of a Server.
 type Config struct {
 	Logger   *slog.Logger
 	DB       *db.DB
 	Router   *live.Router
 	Tailer   *live.Tailer
 	Tokens   *Tokens
-	Center   *center.Client     // nil: Tokens is the authority
-	Admin    *center.AdminCache // nil: there is none
-	Operator *OperatorKey       // nil: nobody operates the server from outside
-	Listener *Listener          // whose connections are counted; nil: none are
+	Center   *center.Client     // nil: Tokens checks all tokens
+	Admin    *center.AdminCache // nil: there is no admin
+	Operator *OperatorKey       // nil: every operator request is refused
+	Listener *Listener          // for metrics of connections; nil: there are none
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
-	// StreamMaxAge ends streams before they are older, so that their clients come back; 0: never.
+	// StreamMaxAge is the maximum age of a stream. A stream ends before that age, so that its client reconnects.
+	// 0 means no limit.
 	StreamMaxAge time.Duration
-	// R3labsOnly serves HTTP/1 streams by r3labs' Server too.
+	// R3labsOnly serves HTTP/1 streams with the Server of r3labs, not on taken-over connections.
 	R3labsOnly bool
-	// RateLimit is how many changes per second each user may make on average; 0: any number.
+	// RateLimit is how many changes per second each user may make on average. 0 means no limit.
 	RateLimit float64
-	// MaxStreams is how many streams are open at once, MaxStreamsPerAddress how many from one address; 0: any
-	// number.
+	// MaxStreams is how many streams may be open at once. MaxStreamsPerAddress is how many of them may come from
+	// one address. 0 means no limit.
 	MaxStreams, MaxStreamsPerAddress int
-	TrustedProxies                   []netip.Prefix // whose X-Forwarded-For and -Proto count
-	AllowOrigins                     []string       // whose pages may read and change things, besides the server's own
-	Hosts                            []string       // the names that are answered to besides loopback's; nil: any
+	TrustedProxies                   []netip.Prefix // peers whose X-Forwarded-For and -Proto are used
+	AllowOrigins                     []string       // other origins whose pages may use the API
+	Hosts                            []string       // host names to serve besides loopback names; nil: all
 }
 
-// New returns a server and the handler that it serves with.
+// New returns a server, and the http.Handler that serves its API. It starts nothing.
 func New(c Config) (*Server, http.Handler) {
 	s := &Server{
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
@@ -92,7 +94,8 @@ func New(c Config) (*Server, http.Handler) {
 	s.sessions = newSessions(c.Tokens.key.current)
 	if c.Center != nil {
 		s.authority = byCenter{c.Center}
-		// Servers that share a Center may have state directories of their own, and share no other secret.
+		// Servers with the same Center may have different state directories. Then Center's key is the only secret
+		// that they share.
 		s.sessions = newSessions(sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }))
 	}
 	if s.admin == nil {
@@ -128,11 +131,12 @@ func New(c Config) (*Server, http.Handler) {
 	return s, h
 }
 
-// Drain makes /readyz say that no more requests are welcome, and answers claims that wait.
+// Drain prepares for the end of the server. From now on /readyz reports that the server wants no more
+// requests, and claims that wait are answered. Drain does not block, and it does not end streams.
 func (s *Server) Drain() {
 	s.draining.Store(true)
 	s.desks.drain()
 }
 
-// RingWakes tells the claims of a user that wait on this server that something may be due.
+// RingWakes makes the claims of a user that wait on this server look for due wakes again. It does not block.
 func (s *Server) RingWakes(user string) { s.desks.ring(user) }

@@ -16,7 +16,8 @@ import (
 	"fabric-guild/events/transport"
 )
 
-// stream opens the caller's stream: GET /api/stream.
+// stream answers GET /api/stream: it opens the caller's stream. On a taken-over connection the stream
+// outlives this call. Otherwise stream blocks until the stream ends.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
 	if err != nil {
@@ -54,7 +55,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if opts.Ended = l.leave; raw {
 		opts.Ended = l.ended
 	}
-	// The header wins: a browser that comes back sends it along with the URL that it was first given.
+	// The header wins: when a browser reconnects, it sends the current header, but still the first URL.
 	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
 	if last == "" {
 		name, last = "lastEventId", q.Get("lastEventId")
@@ -75,7 +76,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.Add("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache, no-transform")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold everything back
+	h.Set("X-Accel-Buffering", "no") // otherwise nginx buffers the events
 	if raw {
 		return transport.ServeRaw(w, session)
 	}
@@ -83,34 +84,37 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// A listener is who opened a stream or a poll: all that is kept of the request for as long as it lasts.
+// A listener is the client of a stream or a poll. It keeps the parts of the request that are needed until the
+// stream or the poll ends.
 type listener struct {
 	server  *Server
 	id      Identity
 	from    netip.Addr
 	began   time.Time
-	request string // its id
-	carried func() // tells the connection that it does not carry the stream any more
+	request string // the id of the request
+	carried func() // tells the connection that it no longer carries the stream
 
-	stream atomic.Pointer[live.Session] // nil: it is not open yet, or this is a poll
+	stream atomic.Pointer[live.Session] // nil: the stream is not open yet, or this is a poll
 }
 
-// options are what a stream and a poll have in common.
+// options returns the options that streams and polls have in common. The error is a *problem.
 func (l *listener) options(q url.Values) (opts live.Options, err error) {
 	opts = live.Options{User: l.id.UserID, Expires: l.id.Expires, Revoked: l.revoked}
 	opts.Filter, err = filter(q, l.id)
 	return opts, err
 }
 
+// revoked reports whether the stream must end, because its token was revoked. It may block on the authority.
 func (l *listener) revoked() bool { return l.server.authority.Revoked(context.Background(), l.id) }
 
+// leave gives back the listener's place and forgets the listener. It must be called once.
 func (l *listener) leave() {
 	l.server.sessions.part(l)
 	l.server.places.leave(l.from)
 	l.carried()
 }
 
-// opened notes the stream. Its session may have been closed meanwhile.
+// opened stores the stream. It ends the stream if the cookie session was closed while the stream was opening.
 func (l *listener) opened(s *live.Session) {
 	l.stream.Store(s)
 	if l.server.sessions.isClosed(l.id.session) {
@@ -118,22 +122,24 @@ func (l *listener) opened(s *live.Session) {
 	}
 }
 
-// revoke ends the stream, if it is open, because its session was closed.
+// revoke ends the stream because its cookie session was closed. It does nothing if the stream is not open
+// yet.
 func (l *listener) revoke() {
 	if s := l.stream.Load(); s != nil {
 		s.Close(events.ClosedTokenRevoked, false)
 	}
 }
 
-// ended is leave for a stream that has outlived its handler: it writes the line of the request too.
+// ended is leave for a stream that has outlived its handler. It also logs the request, because logRequests
+// has not.
 func (l *listener) ended() {
 	l.leave()
 	l.server.logger.Info("request", "request_id", l.request, "client", l.from, "method", http.MethodGet, "path", l.server.basePath+"/api/stream",
 		"status", http.StatusOK, "duration_ms", time.Since(l.began).Milliseconds())
 }
 
-// lifetime is how long a stream may last of an age: 0 is for ever. Those that began together, after a deploy,
-// end spread over half of it.
+// lifetime picks a random duration in [most/2, most], so that streams that were opened together, as after a
+// deploy, do not end together. It returns 0, which means no limit, if most is 0.
 func lifetime(most time.Duration) time.Duration {
 	if most == 0 {
 		return 0
@@ -141,9 +147,10 @@ func lifetime(most time.Duration) time.Duration {
 	return most - rand.N(most/2+1)
 }
 
-// from decides where a stream begins, and opens it: after the cursor that is in the parameter or header of
-// that name, if there is one. One that was checked while the database came back in another epoch is checked
-// again.
+// from checks cursor, sets in opts where the stream begins, and calls open. The stream begins after cursor,
+// or with a snapshot if cursor is empty. name is the parameter or header that held the cursor, for errors. If
+// the database came back in another epoch after the check, open returns live.ErrNewEpoch, and from tries
+// again, up to three times in all.
 func (s *Server) from(ctx context.Context, name, cursor string, opts *live.Options, open func() error) (err error) {
 	for range 3 {
 		if err = s.resume(ctx, name, cursor, opts); err != nil {
@@ -156,6 +163,8 @@ func (s *Server) from(ctx context.Context, name, cursor string, opts *live.Optio
 	return err
 }
 
+// resume checks cursor and sets Resume, Checked and Reset of opts. The error is a *problem if cursor cannot
+// be parsed.
 func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Options) error {
 	opts.Resume, opts.Reset = nil, ""
 	if cursor == "" {
@@ -178,6 +187,7 @@ func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Opt
 	return nil
 }
 
+// filter reads the parameters that choose which events the client gets. The error is a *problem.
 func filter(q url.Values, id Identity) (f events.Filter, err error) {
 	f.Guilds = id.Guilds
 	if f.Echo, err = flag(q, "echo"); err != nil {

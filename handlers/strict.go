@@ -6,14 +6,14 @@ import (
 	"unicode"
 )
 
-// decisive are the headers of which one value decides something. Two different ones are refused: whoever stands between
-// client and server may go by the other one.
+// decisive lists the headers whose value decides something. A request with two different values of one of
+// them is refused: a proxy in front of the server might use the other value.
 var decisive = []string{
 	"Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "Last-Event-Id", "Origin",
 	"Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site",
 }
 
-// strict refuses requests that two readers may understand in two ways.
+// strict refuses requests that a proxy and this server might understand differently.
 func (s *Server) strict(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := s.ambiguous(r); p != nil {
@@ -41,7 +41,7 @@ func (s *Server) ambiguous(r *http.Request) *problem {
 	return nil
 }
 
-// differ reports whether values of a header are not all the same.
+// differ reports whether the values of a header are not all equal.
 func differ(values []string) bool {
 	for i := 1; i < len(values); i++ {
 		if values[i] != values[0] {
@@ -51,8 +51,9 @@ func differ(values []string) bool {
 	return false
 }
 
-// hidden reports whether a path has percent-encoded what no path of ours needs encoded: a slash, or an unreserved
-// character (RFC 3986 §2.3), of which all fixed parts of our paths consist.
+// hidden reports whether a path has a percent-encoded slash, backslash or unreserved character (RFC 3986
+// §2.3). The fixed parts of all our paths consist of unreserved characters, so a client never needs to
+// encode them. An encoded one may hide a path from the rules of a proxy.
 func hidden(rawPath string) bool {
 	for rest := rawPath; ; {
 		_, after, found := strings.Cut(rest, "%")
@@ -68,7 +69,7 @@ func hidden(rawPath string) bool {
 	}
 }
 
-// unhex is the value of a digit, which net/url has checked.
+// unhex returns the value of a hexadecimal digit. net/url has checked that c is one.
 func unhex(c byte) byte {
 	switch {
 	case c >= 'a':
@@ -79,9 +80,9 @@ func unhex(c byte) byte {
 	return c - '0'
 }
 
-// readable reports whether a name shows something, and neither hides nor turns what stands beside it: a control
-// character, the end of a line, or one that sets the direction of text (Unicode, Bidi_Control). Joiners and variation
-// selectors, which emoji and some scripts need, may be in it.
+// readable reports whether a name has a visible character, and no character that could hide or reorder the
+// text around the name: no control character, no line end, and none that sets the direction of text (Unicode,
+// Bidi_Control). Joiners and variation selectors are allowed, because emoji and some scripts need them.
 func readable(name string) bool {
 	shows := false
 	for _, c := range name {
@@ -93,8 +94,8 @@ func readable(name string) bool {
 	return shows
 }
 
-// showsItself reports whether a character shows by itself. Letters without a shape (the Hangul fillers) and the empty
-// pattern of braille do not.
+// showsItself reports whether a character is visible without another one. Letters without a shape (the Hangul
+// fillers) and the empty braille pattern are not.
 func showsItself(c rune) bool {
 	const emptyBraille = '\u2800'
 	blank := unicode.In(c, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point)

@@ -12,11 +12,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// syncChannels is how many channels of a /api/sync are in memory at once.
+// syncChannels is how many channels of one answer to /api/sync are in memory at once.
 const syncChannels = 500
 
-// sync answers the caller's channels, exact as of the cursor: a stream that resumes there misses nothing. An answer
-// with many goes out as it is read.
+// sync answers with the caller's channels, exactly as of the cursor in the answer: a stream that resumes at
+// the cursor misses nothing. If there are more than syncChannels, sync writes each part of the answer before
+// it reads the next.
 func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
 	if err != nil {
@@ -38,11 +39,12 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `{"cursor":%q,"userId":%q,"channels":[`, at, id.UserID) // neither needs more than quotes
+	// %q makes valid JSON here: neither a cursor nor a user id has a character that needs an escape.
+	fmt.Fprintf(&b, `{"cursor":%q,"userId":%q,"channels":[`, at, id.UserID)
 	var out *sender
 	separator := ""
 	for part := range slices.Chunk(ids, syncChannels) {
-		if b.Len() > 0 && separator != "" { // of the first part an error can still be told
+		if b.Len() > 0 && separator != "" { // an error in the first part can still be answered
 			if out == nil {
 				out = newSender(w, true)
 				head(w, http.StatusOK)
@@ -59,7 +61,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 		})
 		if err != nil && out != nil {
 			s.logger.ErrorContext(r.Context(), "answer cut off", "request_id", w.Header().Get(requestIDHeader), "error", err)
-			panic(http.ErrAbortHandler) // what has been sent must not look complete
+			panic(http.ErrAbortHandler) // the part that was sent must not look complete
 		}
 		if err != nil {
 			return err
@@ -82,8 +84,8 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// readPart reads a part of an answer, with a place among those who read the database and a time of its own: how long
-// the client takes for the parts before it does not count.
+// readPart calls read with a place among the readers of the database. It blocks until there is a place. Each
+// part has its own requestTimeout, so the time that the client takes to receive earlier parts does not count.
 func (s *Server) readPart(r *http.Request, read func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()

@@ -12,20 +12,22 @@ import (
 	"time"
 )
 
-// A Certificate is a pair of files, read again when they change: whoever renews it need tell nobody.
+// A Certificate is a certificate and its key in two files. The server reads the files again when they change,
+// so a renewal needs no restart and no signal. It is safe for concurrent use.
 type Certificate struct {
 	certFile, keyFile string
 	logger            *slog.Logger
 
 	mu     sync.Mutex
 	pair   *tls.Certificate
-	read   [2]os.FileInfo // what the files were when they were read
-	looked time.Time
+	read   [2]os.FileInfo // the state of the files when pair was read
+	looked time.Time      // when the files were last checked
 }
 
-const certificateCheck = 5 * time.Second // how often the files are looked at
+const certificateCheck = 5 * time.Second // how often the files are checked
 
-// OpenCertificate reads a certificate with its chain, and its key (PEM).
+// OpenCertificate reads a certificate with its chain, and its key, all in PEM. It returns an error if the
+// pair cannot be used, or if everyone can read the key.
 func OpenCertificate(certFile, keyFile string, logger *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, logger: logger, looked: time.Now()}
 	if _, err := c.load(); err != nil {
@@ -38,8 +40,8 @@ func (c *Certificate) config() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(), nil }}
 }
 
-// current is the pair in the files. One that cannot be used, as while it is half written, is left for the next
-// look; the last good one serves until then.
+// current returns the pair in the files. If the files cannot be used, for example because they are half
+// written, current logs that and returns the last good pair; a later check tries again.
 func (c *Certificate) current() *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +59,8 @@ func (c *Certificate) current() *tls.Certificate {
 	return c.pair
 }
 
-// load reads the files, unless they are those that were read.
+// load reads the files, unless they have not changed since they were last read. On an error it keeps the
+// pair. The caller must hold c.mu, except before c is shared.
 func (c *Certificate) load() (changed bool, err error) {
 	var found [2]os.FileInfo
 	for i, path := range []string{c.certFile, c.keyFile} {
@@ -79,12 +82,14 @@ func (c *Certificate) load() (changed bool, err error) {
 	return true, nil
 }
 
+// sameFile reports whether a file has not changed between a and b.
 func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// pinned trusts a server that shows the certificate in a file, whatever names it is for: for clients on the
-// server's own machine.
+// pinned returns a client configuration that trusts exactly the certificate in a file, whatever names it is
+// for. Clients on the server's own machine use it: they connect to an address that the certificate need not
+// name.
 func pinned(certFile string) (*tls.Config, error) {
 	want, err := os.ReadFile(certFile)
 	if err != nil {
@@ -95,7 +100,7 @@ func pinned(certFile string) (*tls.Config, error) {
 		return nil, fmt.Errorf("%s holds no certificate", certFile)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // names and issuers; the certificate itself is compared
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // VerifyConnection compares the certificate instead
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if !bytes.Equal(s.PeerCertificates[0].Raw, block.Bytes) {
 				return errors.New("this is not the server with the certificate in " + certFile)

@@ -16,17 +16,17 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Tokens is the program's own authority: it signs and checks tokens (JWT, HS256) with a key that lies in
-// the state directory.
+// Tokens is the program's own authority. It signs and checks tokens (JWT, HS256) with a key in the state
+// directory. It is safe for concurrent use.
 type Tokens struct {
 	key *keyFile
 
 	mu       sync.Mutex
-	signedBy string                         // what those below were signed with
-	known    map[[sha256.Size]byte]Identity // tokens that were checked, by their hashes
+	signedBy string                         // the key that signed the tokens in known
+	known    map[[sha256.Size]byte]Identity // checked tokens, by their hashes
 }
 
-// knownTokens bounds how many tokens are remembered as checked.
+// knownTokens limits how many checked tokens are remembered.
 const knownTokens = 32 << 10
 
 const tokenKeyFile = "token.key"
@@ -38,7 +38,7 @@ type claims struct {
 	GuildIDs []string `json:"guildIds,omitempty"`
 }
 
-// OpenTokens uses the key in dir, and makes one if there is none.
+// OpenTokens opens the key in dir. It makes a key if there is none.
 func OpenTokens(dir string) (*Tokens, error) {
 	key, err := openKeyFile(filepath.Join(dir, tokenKeyFile))
 	if err != nil {
@@ -47,14 +47,15 @@ func OpenTokens(dir string) (*Tokens, error) {
 	return &Tokens{key: key}, nil
 }
 
-// Fresh reports whether there was no key before.
+// Fresh reports whether OpenTokens made the key.
 func (t *Tokens) Fresh() bool { return t.key.made }
 
-// Rotate makes a new key. Tokens that were signed with the old one end within a minute, here and in every
-// process on the same directory.
+// Rotate makes a new key. Tokens that the old key signed stop being valid within a minute, in this process
+// and in every other process with the same directory.
 func (t *Tokens) Rotate() error { return t.key.replace() }
 
-// Sign makes a token for user that ends after ttl; with guilds it is for those only.
+// Sign returns a token for user that expires after ttl. If guilds is not nil, the token is for these guilds
+// only. It returns an error if an id is not valid, or if guilds is empty but not nil.
 func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, error) {
 	for _, id := range append([]string{user}, guilds...) {
 		if !chat.ValidID(id) {
@@ -82,7 +83,7 @@ var (
 	errTokenExpired = newProblem(http.StatusUnauthorized, "token_expired", "this token has expired: get a new one")
 )
 
-// Check implements authority.
+// Check implements authority. It does not block on the network.
 func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity, error) {
 	key, err := t.key.current()
 	if err != nil {
@@ -107,7 +108,8 @@ func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity,
 	return t.remember(hash, string(key), Identity{UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time}), nil
 }
 
-// remembered is the identity of a token that was checked before, with the same key.
+// remembered returns the identity of a token that was checked before with the same key. The identity may have
+// expired.
 func (t *Tokens) remembered(hash [sha256.Size]byte, key string) (Identity, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,19 +117,20 @@ func (t *Tokens) remembered(hash [sha256.Size]byte, key string) (Identity, bool)
 	return id, ok && t.signedBy == key
 }
 
-// remember remembers the identity of a token that was checked with key, its proof.
+// remember stores the identity of a token that was checked with key, and returns the identity with the key as
+// its proof. It forgets all other tokens if the key has changed or if there are knownTokens of them.
 func (t *Tokens) remember(hash [sha256.Size]byte, key string, id Identity) Identity {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.known == nil || t.signedBy != key || len(t.known) >= knownTokens {
 		t.signedBy, t.known = key, map[[sha256.Size]byte]Identity{}
 	}
-	id.proof = t.signedBy // one string for all
+	id.proof = t.signedBy // all identities share one string
 	t.known[hash] = id
 	return id
 }
 
-// Revoked implements authority: a new key revokes what the old one signed.
+// Revoked implements authority. A new key revokes all tokens that the old key signed.
 func (t *Tokens) Revoked(_ context.Context, id Identity) bool {
 	key, err := t.key.current()
 	return err == nil && string(key) != id.proof

@@ -13,7 +13,7 @@ import (
 )
 
 type turnItem struct {
-	UserID *string `json:"userId"` // null: nobody is left
+	UserID *string `json:"userId"` // null: the channel has no members
 	Paused bool    `json:"paused"`
 }
 
@@ -106,7 +106,8 @@ type commandAnswer struct {
 	Cursor  *events.Cursor `json:"cursor,omitempty"`
 }
 
-// carryOut does what a message that is a command asks for, as the endpoint for it does.
+// carryOut carries out a message that is a command, and answers it. A command has the same effect as its own
+// endpoint.
 func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, key *db.RequestKey, command chat.Command) error {
 	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
 		if command.Help {
@@ -125,7 +126,8 @@ func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id Identity, c
 	})
 }
 
-// moveTurn applies an action that a member asks for.
+// moveTurn locks the channel and applies an action of a member to its turn. target is used only for give. The
+// error is a *problem if the caller may not do this.
 func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id Identity, channel uuid.UUID, action chat.Action, target string) (turnAnswer, error) {
 	c, err := hold(ctx, tx, id, channel, ofMember)
 	if err != nil {
@@ -160,7 +162,8 @@ func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id Identity, channel uu
 	return turnAnswer{asItem(after), at}, err
 }
 
-// handOver decides whose turn a message makes it; "": it wakes nobody. The channel is held.
+// handOver returns the user who gets the turn by a message. It returns "" if the message wakes nobody. The
+// caller must hold the channel exclusively.
 func handOver(ctx context.Context, tx db.Tx, c db.Channel, m db.NewMessage) (wakes string, err error) {
 	first, err := tx.FirstMember(ctx, c.ID, m.Mentioned, m.AuthorUserID)
 	if err != nil {
@@ -174,8 +177,8 @@ func handOver(ctx context.Context, tx db.Tx, c db.Channel, m db.NewMessage) (wak
 	return wakes, nil
 }
 
-// joinTurn and leaveTurn keep the turn with a member; the channel is held. leaveTurn, which comes before
-// the leave itself, returns the new holder where one is to be told of.
+// joinTurn gives the turn to a user who joins, if the channel has no holder. The caller must hold the channel
+// exclusively.
 func joinTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) error {
 	if turn := turnOf(c); takesTurns(c) && turn.Join(user) != turn {
 		return tx.SetTurn(ctx, c.ID, user, turn.Paused)
@@ -183,6 +186,9 @@ func joinTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) error {
 	return nil
 }
 
+// leaveTurn passes the turn on if user, who leaves, holds it. It returns the new holder if an event must
+// announce one, and "" otherwise. The caller must hold the channel exclusively, and must call leaveTurn
+// before it removes the member.
 func leaveTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) (holder string, err error) {
 	turn := turnOf(c)
 	if !takesTurns(c) {

@@ -84,7 +84,8 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, wakeAnswer{users, &at})
 }
 
-// distinct checks a list of user ids and drops what comes twice.
+// distinct checks a list of user ids and returns it without duplicates, in the same order. It reports an
+// invalid id, or a list of more than maxFirstMembers.
 func distinct(field string, ids []string) ([]string, []fieldError) {
 	out := []string{}
 	known := map[string]bool{}

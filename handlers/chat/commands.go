@@ -7,17 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// A Command is what a text asks for: to be posted, to move the turn, or to be told the commands. One of
-// Content, Action, Stop and Help is set, and none for an empty text.
+// A Command is what a text asks for: to post a message, to move the turn, to stop a worker, or to list the
+// commands. Exactly one of Content, Action, Stop and Help is set. For an empty text none is set.
 type Command struct {
-	Content string // what the message is to hold
-	Action  Action // what is to become of the turn
-	UserID  string // whom Give gives it to; whether they are a member is not known here
+	Content string // the content of the message to post
+	Action  Action // how to move the turn
+	UserID  string // the user of Give or Stop; Parse does not check that the user is a member
 	Stop    bool   // ask UserID's worker in the channel to stop
-	Help    bool   // the answer is Help()
+	Help    bool   // answer with Help()
 }
 
-// commands are all that exist, in the order in which they are told.
+// commands lists all commands, in the order in which help and errors show them.
 var commands = [...]struct{ name, takes, does string }{
 	{"pass", "", "pass the turn on to the next member"},
 	{"turn", " @USER", "give the turn to a member: a mention, or the id with or without @"},
@@ -28,18 +28,18 @@ var commands = [...]struct{ name, takes, does string }{
 	{"help", "", "list the commands"},
 }
 
-// Parse tells what a text asks for. A command is a slash and a letter at the very first byte, and its name
-// goes up to the first white space; names are lower-case. All else is to be posted as it is: an empty text, a
-// lone slash, "/ text", "/1", white space and then a slash. Of two slashes the first is dropped and the rest
-// is posted, whatever it is.
+// Parse returns what a text asks for. A text is a command if it begins with a slash and a letter. The name of
+// the command ends before the first white space, and names are lower-case. Any other text is posted
+// unchanged: an empty text, a slash alone, "/ text", "/1", or white space before a slash. If a text begins
+// with two slashes, Parse drops the first slash, and the rest is posted, whatever it is.
 //
-// "/me TEXT" is posted as it was written: a reader shows a content that begins with /me and white space as an
-// action of its author, and one who does not know that still understands it. It is a message in all
-// respects. The escaped "//me TEXT" is stored alike and so is shown alike.
+// "/me TEXT" is posted unchanged, as an ordinary message. A client shows a content that begins with /me and
+// white space as an action of its author. In a client that does not do so, people still understand the
+// content. The escaped "//me TEXT" is stored as "/me TEXT", so clients show both in the same way.
 //
-// Mentions by name are rewritten before: "/turn <@user.name:NAME>" is refused here as unresolved. An error
-// is the writer's to mend. It says how, reads on behind the name of the field, and repeats nothing of the
-// text.
+// The caller must rewrite mentions by name before: Parse refuses "/turn <@user.name:NAME>" as unresolved.
+// Every error is one that the author of the text can correct. Its text says how, continues a sentence that
+// begins with the name of the field, and repeats nothing of the author's text.
 func Parse(text string) (Command, error) {
 	if strings.HasPrefix(text, "//") {
 		return Command{Content: text[1:]}, nil
@@ -88,7 +88,7 @@ func Parse(text string) (Command, error) {
 	return c, nil
 }
 
-// Help returns a line for each command, the last one too ending in a newline.
+// Help returns one line for each command. Every line ends in a newline, including the last.
 func Help() string {
 	var b strings.Builder
 	for _, c := range commands {
@@ -97,7 +97,8 @@ func Help() string {
 	return b.String()
 }
 
-// parseUser reads "<@ID>", "@ID" or "ID" behind a command. An id may itself begin with an @: that of "@@ID" is "@ID".
+// parseUser returns the id in "<@ID>", "@ID" or "ID", the argument of a command. An id may itself begin with
+// an @: the id in "@@ID" is "@ID".
 func parseUser(command, argument string) (string, error) {
 	id := strings.TrimPrefix(argument, "@")
 	if before, inner, after, found := cutMention(argument); found && before == "" && after == "" {

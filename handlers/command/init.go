@@ -1,4 +1,4 @@
-// Package command holds parts of the program that are not about HTTP: what it does as PID 1, and its terminal.
+// Package command has the parts of the program that are not about HTTP: its work as PID 1, and terminals.
 package command
 
 import (
@@ -8,11 +8,13 @@ import (
 	"syscall"
 )
 
-// RunAsInit runs the program as a child of this process, which is PID 1, as in a container: whatever ends
-// without a parent is given to PID 1, and stays a zombie until that waits for it. The program itself cannot
-// do so: it would take the exit status from whoever waits for a child of its own. RunAsInit passes signals
-// on, and returns the exit code of the program; ok is false if there is no such child, and nothing has
-// happened.
+// RunAsInit runs the program as a child of this process. This process must be PID 1, as in a container.
+// RunAsInit blocks until the program ends, passes signals on to the program, and returns its exit code. ok is
+// false if the child could not be started; then the caller must run the program itself.
+//
+// The reason: PID 1 becomes the parent of each process that has lost its own parent. Such a process stays a
+// zombie after its end until PID 1 waits for it. The program cannot wait for all children itself: it would
+// take exit statuses away from the code that started a child and waits for that child.
 func RunAsInit() (code int, ok bool) {
 	path, err := os.Executable()
 	if err != nil {
@@ -20,14 +22,14 @@ func RunAsInit() (code int, ok bool) {
 	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
-	attr := &syscall.SysProcAttr{Setpgid: true} // so that Ctrl-C reaches the program once
+	attr := &syscall.SysProcAttr{Setpgid: true} // otherwise Ctrl-C would reach the program twice
 	if IsTerminal(os.Stdin) {
 		attr.Foreground, attr.Ctty = true, 0
 	}
 	program, err := os.StartProcess(path, os.Args, &os.ProcAttr{
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
 	})
-	if err != nil && attr.Foreground { // /dev/null looks like a terminal
+	if err != nil && attr.Foreground { // stdin may be /dev/null, which IsTerminal takes for a terminal
 		attr.Foreground = false
 		program, err = os.StartProcess(path, os.Args, &os.ProcAttr{
 			Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
@@ -43,15 +45,16 @@ func RunAsInit() (code int, ok bool) {
 			if code, ended := reap(program.Pid); ended {
 				return code, true
 			}
-		case syscall.SIGURG, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU: // our own
+		case syscall.SIGURG, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU: // these concern this process only
 		default:
-			_ = program.Signal(s) // it may have ended
+			_ = program.Signal(s) // the program may have ended
 		}
 	}
-	return 0, true // never: nobody closes signals
+	return 0, true // unreachable: nothing closes the channel signals
 }
 
-// reap waits for all children that have ended. One signal may stand for several of them.
+// reap waits for all children that have ended: one SIGCHLD may stand for several of them. It does not block.
+// ended reports whether the child with the id program is among them; code is its exit code.
 func reap(program int) (code int, ended bool) {
 	for {
 		var status syscall.WaitStatus
@@ -63,12 +66,12 @@ func reap(program int) (code int, ended bool) {
 		case pid == program && status.Exited():
 			code, ended = status.ExitStatus(), true
 		case pid == program && status.Signaled():
-			code, ended = 128+int(status.Signal()), true // as a shell says it
+			code, ended = 128+int(status.Signal()), true // as a shell does
 		}
 	}
 }
 
-// IsTerminal reports whether w is a terminal. /dev/null looks like one.
+// IsTerminal reports whether w is a character device, as a terminal is. /dev/null is one too.
 func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

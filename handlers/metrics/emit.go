@@ -8,14 +8,15 @@ import (
 
 const prefix = "fabric_guild_"
 
-// A collector reads the parts' counters each time that Prometheus asks. It describes nothing beforehand, so that
-// each metric stands in one line with its name, help and value; the registry still checks what it sends.
+// A collector reads the counters of all sources at each scrape. It describes no metric in advance, so that
+// one line of code has the name, the help and the value of a metric. The registry still checks the metrics
+// that the collector sends.
 type collector struct{ Sources }
 
-// Describe implements prometheus.Collector.
+// Describe implements prometheus.Collector. It sends nothing.
 func (*collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. It may wait for Postgres, for queueTimeout at most.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	e := emitter(ch)
 	c.streams(e)
@@ -27,7 +28,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.wakes(e)
 }
 
-// An emitter sends metrics; labels are names and values by turns.
+// An emitter sends metrics. Its methods take labels as pairs: a name, its value, the next name, and so on.
 type emitter chan<- prometheus.Metric
 
 func (e emitter) counter(name, help string, v float64, labels ...string) {
@@ -43,8 +44,8 @@ func (e emitter) histogram(name, help string, h *histogram.Histogram, labels ...
 	e <- prometheus.MustNewConstHistogram(desc(name, help, labels), count, sum, atMost, values(labels)...)
 }
 
-// tally sends a counter for each name that is known, also those which have not come up yet: Prometheus sees an
-// increase only from a value that it has seen before.
+// tally calls send for each name in counts, and with 0 for each known name that is not in counts. Prometheus
+// sees an increase only if it has scraped a value before, so a known name needs a value from the start.
 func (e emitter) tally(counts map[string]int64, known []string, send func(name string, n float64)) {
 	for _, name := range known {
 		if _, ok := counts[name]; !ok {

@@ -1,5 +1,6 @@
-// Package metrics is what Prometheus is told. The parts of the server count for themselves; here their counters
-// are read when Prometheus asks, and get their names. No label holds the id of a user, a channel or a message.
+// Package metrics serves the server's metrics to Prometheus. The parts of the server keep their own counters;
+// this package reads the counters at each scrape and names the metrics. No label holds the id of a user, a
+// channel or a message.
 package metrics
 
 import (
@@ -18,39 +19,41 @@ import (
 	"fabric-guild/events/live"
 )
 
-// Sources are the parts that count.
+// Sources are the parts of the server whose counters the metrics show.
 type Sources struct {
 	Router *live.Router
 	Tailer *live.Tailer
 	DB     *db.DB
-	Center *center.Client // nil: there is none
+	Center *center.Client // nil: the server runs without Center
 	Admin  *center.AdminCache
 	Wakes  *Wakes
 
-	MaxStreams int // 0: any number
+	MaxStreams int // 0: no limit
 	// KeyReadable reports for each key file, by its name, whether it can be read.
 	KeyReadable func() map[string]bool
 
-	Connections func() Connections // nil: they are not counted
+	Connections func() Connections // nil: the server does not count connections
 }
 
-// Connections are those that clients have to the server, and what became of too many.
+// Connections counts the connections of clients to the server, and the cases in which a limit applied.
 type Connections struct {
-	Open, Idle, Max  int
-	Evicted, Refused int64 // idle connections closed for newcomers; requests refused by the bound of an address
+	Open, Idle, Max int
+	// Evicted counts idle connections that the server closed to make room for new ones. Refused counts requests
+	// that the limit of an address refused.
+	Evicted, Refused int64
 }
 
-// Metrics are those of one server, in a registry of its own.
+// Metrics are the metrics of one server, in their own registry.
 type Metrics struct {
-	http.Handler // answers with all of them
+	http.Handler // answers a scrape with all metrics
 	requests     *prometheus.HistogramVec
 	refused      *prometheus.CounterVec
 }
 
-// requestSeconds are the bounds of the buckets of requests.
+// requestSeconds are the upper bounds of the histogram of request durations, in seconds.
 var requestSeconds = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
-// New returns the metrics of these parts, of the process, and of Go.
+// New returns the metrics of the sources, of the process, and of the Go runtime. It logs errors of scrapes.
 func New(from Sources, logger *slog.Logger) *Metrics {
 	registry := prometheus.NewRegistry()
 	m := &Metrics{
@@ -75,14 +78,16 @@ func New(from Sources, logger *slog.Logger) *Metrics {
 	return m
 }
 
-// limitCodes are those of limits: they show from the start, so that Prometheus sees the first increase.
+// limitCodes are the error codes of limits. Their counters exist from the start, so that Prometheus sees the
+// first increase.
 var limitCodes = []string{"rate_limited", "too_many_requests", "too_many_streams", "server_full", "unavailable"}
 
-// Refused counts a request that was answered with an error. code is one of the contract's.
+// Refused counts a request that was answered with an error. code is an error code of the API.
 func (m *Metrics) Refused(code string) { m.refused.WithLabelValues(code).Inc() }
 
-// Request counts a request that has been answered. route is a pattern of the API, empty for none: paths and
-// methods as they came would make a series each.
+// Request records a request that has been answered, and how long it took. route is the pattern of its route,
+// or empty if no route matched. Request never uses the client's own path, and without a route not its method
+// either: each new one would create another series.
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
 	if route == "" {
 		method, route = "any", "unmatched"
