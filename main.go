@@ -72,21 +72,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "fabric-guild:", err)
 		os.Exit(told.ExitCode())
 	default:
-		fmt.Fprintln(os.Stderr, "fabric-guild:", oneLine(err))
+		fmt.Fprintln(os.Stderr, "fabric-guild:", command.OneLine(err))
 		os.Exit(1)
 	}
-}
-
-// oneLine returns the text of an error in one line, and each of its lines once: an error of the database
-// driver may have several lines and may repeat one.
-func oneLine(err error) string {
-	var lines []string
-	for line := range strings.Lines(err.Error()) {
-		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines, " ")
 }
 
 // run runs the command that args name, serve by default. It blocks until the command is done, or until ctx
@@ -387,7 +375,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		people = slog.NewLogLogger(logger.Handler(), slog.LevelInfo).Writer()
 		defer func() {
 			if err != nil {
-				logger.Error("the server ends", "error", oneLine(err))
+				logger.Error("the server ends", "error", command.OneLine(err))
 				err = errTold
 			}
 		}()

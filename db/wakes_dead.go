@@ -37,7 +37,7 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 		if err != nil {
 			return err
 		}
-		first, err := tx.firstOwed(ctx, row)
+		first, err := tx.firstOwed(ctx, row, row.FirstSeq, *row.ClaimedUpto)
 		if err != nil {
 			return err
 		}
@@ -58,10 +58,9 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 	return left, err
 }
 
-// firstOwed returns the first message of the last hand-out that is still owed, nil if there is none.
-func (tx Tx) firstOwed(ctx context.Context, row *wakeRow) (first *wakeFact, err error) {
-	upTo := *row.ClaimedUpto
-	err = tx.owed(ctx, row.UserID, row.ChannelID, row.FirstSeq, upTo, func(f *wakeFact, _ int16) bool {
+// firstOwed returns the first message in [from, upTo] of a row's channel that is still owed; nil if there is none.
+func (tx Tx) firstOwed(ctx context.Context, row *wakeRow, from, upTo int64) (first *wakeFact, err error) {
+	err = tx.owed(ctx, row.UserID, row.ChannelID, from, upTo, func(f *wakeFact, _ int16) bool {
 		first = f
 		return false
 	})

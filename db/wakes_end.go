@@ -46,12 +46,8 @@ func (tx Tx) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
 			attempts = 0, first_attempt_at = NULL, not_before = NULL, error = NULL, id = NULL, claimed_upto = NULL,
 			claimed_at = NULL, lease_until = NULL, worker = NULL, instance = NULL, status = NULL, stopped_by = NULL
 		WHERE user_id = $1 AND channel_id = $2 AND part = $3`
-	var next *wakeFact
 	from := *row.ClaimedUpto + 1
-	err = tx.owed(ctx, row.UserID, row.ChannelID, from, row.LastSeq, func(f *wakeFact, _ int16) bool {
-		next = f
-		return false
-	})
+	next, err := tx.firstOwed(ctx, row, from, row.LastSeq)
 	if err != nil {
 		return false, err
 	}

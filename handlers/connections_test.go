@@ -50,7 +50,7 @@ func talk(t *testing.T, conn net.Conn) int {
 	return resp.StatusCode
 }
 
-// wantConnections waits until the metrics count so many connections.
+// wantConnections waits until the metrics count the given number of connections.
 func (n *node) wantConnections(t *testing.T, busy, idle int) {
 	t.Helper()
 	if !eventually(func() bool { b, i := handlers.Counted(n.bounded); return b == busy && i == idle }) {

@@ -16,7 +16,7 @@ const (
 	PollsAtOnce = pollsAtOnce
 )
 
-// Those beyond the bound wait in order, for so long and so many; other users do not wait for them.
+// Requests beyond the bound wait in order. Their number and their time are limited. Other users do not wait for them.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -226,7 +226,7 @@ func TestDotsAreNoIDs(t *testing.T) {
 	alice.general(t, "x", "...", ".a", "a..")
 }
 
-// One HTTP/2 connection has so many requests at once and no more.
+// An HTTP/2 connection has a limited number of requests at a time.
 func TestRequestsOfOneConnection(t *testing.T) {
 	t.Parallel()
 	s := handlers.NewHTTPServer(http.NotFoundHandler(), nil, discardLogs)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -69,19 +70,10 @@ func text(wrong *[]fieldError, name string, given *string, most int) string {
 	if given == nil {
 		return ""
 	}
-	if utf8.RuneCountInString(*given) > most || containsNUL(*given) {
+	if utf8.RuneCountInString(*given) > most || strings.ContainsRune(*given, 0) {
 		*wrong = append(*wrong, fieldError{name, "must have 500 characters at most, and no NUL"})
 	}
 	return *given
-}
-
-func containsNUL(s string) bool {
-	for i := range len(s) {
-		if s[i] == 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // extendWake extends the lease of a wake: POST /api/wakes/:id/extend.
