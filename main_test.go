@@ -21,7 +21,7 @@ import (
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/config"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // The program that the tests run: the real one, built once.

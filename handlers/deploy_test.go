@@ -20,7 +20,7 @@ import (
 
 	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/config"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 
 	gocmp "github.com/google/go-cmp/cmp"
 )

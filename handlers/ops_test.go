@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"fabric-guild/handlers/center/centertest"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // opsDir is where the files for operators are.

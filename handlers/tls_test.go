@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"fabric-guild/handlers"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // The nodes' own, which their clients trust.

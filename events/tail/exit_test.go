@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"fabric-guild/handlers/config"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // When tail ends, the exit code and one line on stderr say why. The line never contains a token.

@@ -14,7 +14,7 @@ import (
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
 	"fabric-guild/handlers/config"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 var program guildtest.Program

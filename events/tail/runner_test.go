@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fabric-guild/handlers/config"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // The command kills tail in every fifth run, after it handled the event and before tail saves the cursor. The

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // told is a message of a stream, without the epoch of its cursor.

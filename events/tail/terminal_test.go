@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // hostile is a message that attacks a terminal. It tries colours and titles (also with control characters

@@ -18,7 +18,7 @@ import (
 
 	"fabric-guild/handlers/bench"
 	"fabric-guild/handlers/config"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 var program guildtest.Program

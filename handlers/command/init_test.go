@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // asPID1 runs the program as the first process of a PID namespace, as a container does.

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"fabric-guild/handlers/config"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // program is the real one, built once.

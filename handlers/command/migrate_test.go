@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"fabric-guild/db/dbtest"
-	"fabric-guild/handlers/guildtest"
+	"fabric-guild/handlers/e2e/guildtest"
 )
 
 func TestMigrateOnThePrivatePostgres(t *testing.T) {
