@@ -8,17 +8,18 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
 
 // begin does what every request about one channel begins with: it identifies the caller, checks the query
-// against the allowed params, and parses the channel's id. The error is a *problem, or a fault of the server.
+// against the allowed params, and parses the channel's id. The error is a *web.Problem, or a fault of the server.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string) (id Identity, channel uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(w, r); err != nil {
 		return id, channel, nil, err
 	}
-	if q, err = query(r, params...); err != nil {
+	if q, err = web.Query(r, params...); err != nil {
 		return id, channel, nil, err
 	}
 	channel, err = channelID(r)
@@ -69,7 +70,7 @@ func (s *Server) look(w http.ResponseWriter, r *http.Request) (db.Channel, error
 }
 
 // A standing checks whether the caller has access to a channel, and returns the channel as the caller sees
-// it. The error is a *problem if the caller has no access.
+// it. The error is a *web.Problem if the caller has no access.
 type standing func(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error)
 
 // visible returns a channel as the caller sees it. It answers channel_not_found both for a channel that does
@@ -93,7 +94,7 @@ func visible(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) 
 func ofMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := visible(ctx, q, id, channel)
 	if err == nil && c.JoinedSeq == nil {
-		err = newProblem(http.StatusForbidden, "not_member", "you are not a member of this channel; join it first")
+		err = web.NewProblem(http.StatusForbidden, "not_member", "you are not a member of this channel; join it first")
 	}
 	return c, err
 }
@@ -102,21 +103,21 @@ func ofMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID)
 // The caller must already be known to be a member.
 func maySteer(c db.Channel, id Identity) error {
 	if c.CreatorIn && c.CreatedBy != id.UserID {
-		return newProblem(http.StatusForbidden, "not_creator", "only the channel's creator may do this, as long as they are in it")
+		return web.NewProblem(http.StatusForbidden, "not_creator", "only the channel's creator may do this, as long as they are in it")
 	}
 	return nil
 }
 
 func notDM(c db.Channel) error {
 	if c.XType == events.DM {
-		return newProblem(http.StatusUnprocessableEntity, "dm_fixed", "a dm keeps its two members, has no name and is never archived")
+		return web.NewProblem(http.StatusUnprocessableEntity, "dm_fixed", "a dm keeps its two members, has no name and is never archived")
 	}
 	return nil
 }
 
 func notArchived(c db.Channel) error {
 	if c.ArchivedSeq != nil {
-		return newProblem(http.StatusConflict, "channel_archived", "this channel is archived")
+		return web.NewProblem(http.StatusConflict, "channel_archived", "this channel is archived")
 	}
 	return nil
 }

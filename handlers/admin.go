@@ -17,6 +17,7 @@ import (
 
 	"fabric-guild/events"
 	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
@@ -61,7 +62,7 @@ type RefreshAnswer struct {
 
 // refreshAdmin fetches the admin from Center now. Only the operator may call it.
 func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
-	if err := noTokenInQuery(r); err != nil {
+	if err := web.NoTokenInQuery(r); err != nil {
 		return err
 	}
 	token, err := bearer(r)
@@ -69,13 +70,13 @@ func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !s.operator.matches(token) {
-		return newProblem(http.StatusUnauthorized, "operator_only", "this takes the operator key of the server's state directory")
+		return web.NewProblem(http.StatusUnauthorized, "operator_only", "this takes the operator key of the server's state directory")
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
 	before, after, changed := s.admin.Refresh(r.Context())
-	return writeJSON(w, http.StatusOK, RefreshAnswer{true, before, after, changed})
+	return web.WriteJSON(w, http.StatusOK, RefreshAnswer{true, before, after, changed})
 }
 
 // adminFor returns the user who hears a message as the admin if the message's channel is a triage channel, or
@@ -153,12 +154,12 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 		if resp.StatusCode == http.StatusUnauthorized {
 			return a, fmt.Errorf("the server answered %s; is its -state %s?", resp.Status, dir)
 		}
-		var p problem
+		var p web.Problem
 		// Ignore the error: the answer of a proxy is not a problem document.
-		_ = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p)
+		_ = json.NewDecoder(io.LimitReader(resp.Body, web.MaxBody)).Decode(&p)
 		return a, errors.New(strings.TrimSuffix("the server answered "+resp.Status+": "+p.Detail, ": "))
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&a); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, web.MaxBody)).Decode(&a); err != nil {
 		return a, fmt.Errorf("read the server's answer: %w", err)
 	}
 	return a, nil

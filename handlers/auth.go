@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 )
 
 // caller identifies the user that a request comes from, by the bearer token (RFC 6750 §2.1) or else by the
 // cookie. It also charges the request to the user's rate limit, and waits for one of the user's places for
-// concurrent requests (admit). The error is a *problem, or a fault of the server.
+// concurrent requests (admit). The error is a *web.Problem, or a fault of the server.
 func (s *Server) caller(w http.ResponseWriter, r *http.Request) (Identity, error) {
-	if err := noTokenInQuery(r); err != nil {
+	if err := web.NoTokenInQuery(r); err != nil {
 		return Identity{}, err
 	}
 	session, token, err := s.credentials(r)
@@ -38,7 +39,7 @@ func (s *Server) credentials(r *http.Request) (session sessionID, token string, 
 		return s.sessions.open(c.Value)
 	}
 	if err == nil {
-		err = newProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
+		err = web.NewProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
 	}
 	return session, "", err
 }
@@ -58,7 +59,7 @@ func bearer(r *http.Request) (string, error) {
 	}
 	_, token, _ := strings.Cut(header, " ")
 	if scheme(r) != "bearer" || strings.TrimSpace(token) == "" {
-		return "", newProblem(http.StatusUnauthorized, "token_invalid", "the Authorization header must be Bearer and a token")
+		return "", web.NewProblem(http.StatusUnauthorized, "token_invalid", "the Authorization header must be Bearer and a token")
 	}
 	return strings.TrimSpace(token), nil
 }
@@ -86,8 +87,8 @@ func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, id.answer())
+	return web.WriteJSON(w, http.StatusOK, id.answer())
 }

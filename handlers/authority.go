@@ -10,6 +10,7 @@ import (
 
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/chat"
+	"fabric-guild/handlers/web"
 )
 
 // An Identity says who a request comes from, according to the request's token.
@@ -28,7 +29,7 @@ func (id Identity) MayEnter(guild string) bool {
 
 // An authority knows which user a token belongs to. It is either Tokens or Center.
 type authority interface {
-	// Check returns the identity of a token's user. An error that is a *problem is the answer to the client.
+	// Check returns the identity of a token's user. An error that is a *web.Problem is the answer to the client.
 	// from is the client's address. The zero Addr stands for all clients that the server cannot distinguish.
 	Check(ctx context.Context, from netip.Addr, token string) (Identity, error)
 	// Revoked reports whether a stream that was opened as id must end. If the authority cannot tell, Revoked
@@ -43,15 +44,15 @@ func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Ide
 	id, err := c.Introspect(ctx, from, token)
 	switch {
 	case errors.Is(err, center.ErrTooManyNew):
-		p := newProblem(http.StatusTooManyRequests, "too_many_sign_ins",
+		p := web.NewProblem(http.StatusTooManyRequests, "too_many_sign_ins",
 			"too many tokens that are not known came from your address; try again later, with a valid token")
-		p.retryAfter = 1
+		p.RetryAfter = 1
 		return Identity{}, p
 	case errors.Is(err, center.ErrInactive):
 		return Identity{}, errTokenInvalid
 	case errors.Is(err, center.ErrUnavailable):
-		p := newProblem(http.StatusServiceUnavailable, "center_unavailable", "whose token this is cannot be found out at the moment; try again")
-		p.retryAfter = 2
+		p := web.NewProblem(http.StatusServiceUnavailable, "center_unavailable", "whose token this is cannot be found out at the moment; try again")
+		p.RetryAfter = 2
 		return Identity{}, p
 	}
 	return Identity{UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires, proof: token}, err

@@ -9,6 +9,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/events"
 	"fabric-guild/handlers/chat"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
@@ -37,10 +38,10 @@ func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
-	body, err := decode[createChannelBody](w, r)
+	body, err := web.Decode[createChannelBody](w, r)
 	if err != nil {
 		return err
 	}
@@ -71,11 +72,11 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake
 	}
 	wrong := checkID("guildId", b.GuildID)
 	if !slices.Contains(events.XTypes, c.XType) {
-		wrong = append(wrong, fieldError{"xType", "must be one of " + events.Join(events.XTypes)})
+		wrong = append(wrong, web.FieldError{Field: "xType", Detail: "must be one of " + events.Join(events.XTypes)})
 	}
 	if b.History != nil {
 		if c.History = *b.History; c.History != "joined" && c.History != "all" {
-			wrong = append(wrong, fieldError{"history", "must be joined or all"})
+			wrong = append(wrong, web.FieldError{Field: "history", Detail: "must be joined or all"})
 		}
 	}
 	listed, bad := distinct("memberUserIds", b.MemberUserIDs)
@@ -94,11 +95,11 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake
 		case c.XType == events.Triage:
 			members = append(members, u)
 		default:
-			wrong = append(wrong, fieldError{"wakeUserIds", "names who are not among the members"})
+			wrong = append(wrong, web.FieldError{Field: "wakeUserIds", Detail: "names who are not among the members"})
 		}
 	}
 	if len(wake) > 0 && !wakesByList(c.XType) {
-		wrong = append(wrong, fieldError{"wakeUserIds", "is for triage and custom channels only"})
+		wrong = append(wrong, web.FieldError{Field: "wakeUserIds", Detail: "is for triage and custom channels only"})
 	}
 	switch {
 	case c.XType != events.DM:
@@ -107,15 +108,15 @@ func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake
 		}
 		wrong = append(wrong, checkName(c.Name)...)
 	case len(members) != 2:
-		wrong = append(wrong, fieldError{"memberUserIds", "is to name the one other member of a dm"})
+		wrong = append(wrong, web.FieldError{Field: "memberUserIds", Detail: "is to name the one other member of a dm"})
 	case b.Name != nil && *b.Name != "":
-		wrong = append(wrong, fieldError{"name", "is not for a dm"})
+		wrong = append(wrong, web.FieldError{Field: "name", Detail: "is not for a dm"})
 	}
 	if len(wrong) > 0 {
-		return c, nil, nil, refused(wrong...)
+		return c, nil, nil, web.Refused(wrong...)
 	}
 	if !id.MayEnter(c.GuildID) {
-		return c, nil, nil, newProblem(http.StatusForbidden, "guild_forbidden", "your token is not for this guild")
+		return c, nil, nil, web.NewProblem(http.StatusForbidden, "guild_forbidden", "your token is not for this guild")
 	}
 	return c, members, wake, nil
 }
@@ -125,15 +126,15 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "guildId", "member", "archived", "limit", "after")
+	q, err := web.Query(r, "guildId", "member", "archived", "limit", "after")
 	if err != nil {
 		return err
 	}
 	list := db.ChannelQuery{User: id.UserID, Guilds: id.Guilds, GuildID: q.Get("guildId")}
-	if list.Limit, err = limit(q); err != nil {
+	if list.Limit, err = web.PageLimit(q); err != nil {
 		return err
 	}
-	if list.Archived, err = flag(q, "archived"); err != nil {
+	if list.Archived, err = web.Bool(q, "archived"); err != nil {
 		return err
 	}
 	switch q.Get("member") {
@@ -141,15 +142,15 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	case "any":
 		list.Joinable = true
 	default:
-		return malformed(fieldError{"member", "must be me or any"})
+		return web.Malformed(web.FieldError{Field: "member", Detail: "must be me or any"})
 	}
 	if list.GuildID != "" && !chat.ValidID(list.GuildID) {
-		return malformed(checkID("guildId", list.GuildID)...)
+		return web.Malformed(checkID("guildId", list.GuildID)...)
 	}
 	if after := q.Get("after"); after != "" {
 		var ok bool
-		if list.After, ok = parseID(after); !ok {
-			return malformed(fieldError{"after", "must be the next of an earlier page"})
+		if list.After, ok = web.ParseID(after); !ok {
+			return web.Malformed(web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
 		}
 	}
 	asked := list.Limit
@@ -158,11 +159,11 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := listPage{limit: asked}
+	p := web.Page{Limit: asked}
 	for _, c := range found {
-		p.add(c, c.ID.String())
+		p.Add(c, c.ID.String())
 	}
-	return p.write(w)
+	return p.Write(w)
 }
 
 func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
@@ -170,7 +171,7 @@ func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	members, err := s.db.ListMembers(r.Context(), c.ID, 0, 0, maxLimit)
+	members, err := s.db.ListMembers(r.Context(), c.ID, 0, 0, web.MaxPageLimit)
 	if err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
 		turn := asItem(turnOf(c))
 		answer.Turn = &turn
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	return web.WriteJSON(w, http.StatusOK, answer)
 }
 
 type oneChannel struct {
@@ -202,14 +203,14 @@ func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		Name string `json:"name"`
 	}](w, r)
 	if err != nil {
 		return err
 	}
 	if wrong := checkName(body.Name); wrong != nil {
-		return refused(wrong...)
+		return web.Refused(wrong...)
 	}
 	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
 		if err := cmp.Or(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
@@ -224,7 +225,7 @@ func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, channelAnswer{c.Channel, at})
+	return web.WriteJSON(w, http.StatusOK, channelAnswer{c.Channel, at})
 }
 
 func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
@@ -246,5 +247,5 @@ func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, channelAnswer{c.Channel, at})
+	return web.WriteJSON(w, http.StatusOK, channelAnswer{c.Channel, at})
 }

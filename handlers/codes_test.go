@@ -11,33 +11,27 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"fabric-guild/handlers/web"
 
-	"fabric-guild/handlers"
+	"github.com/google/go-cmp/cmp"
 )
 
 // The sources use the codes of the table, each of them, and with the table's status.
 func TestTheContractHasTheErrorCodesOfTheSources(t *testing.T) {
 	t.Parallel()
-	sources, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	sources := sourcesOf(t, ".", "web")
 	statuses := map[string]int{} // by the name of the constant in net/http
 	for status := 400; status < 600; status++ {
 		statuses["Status"+strings.NewReplacer(" ", "", "-", "").Replace(http.StatusText(status))] = status
 	}
 	want := map[string]int{}
-	for _, c := range handlers.ErrorCodes() {
+	for _, c := range web.ErrorCodes {
 		want[c.Code] = c.Status
 	}
 	got := map[string]int{}
-	withStatus := regexp.MustCompile(`(?:newProblem|ofFields)\(http\.(\w+), "([a-z_]+)"`)
+	withStatus := regexp.MustCompile(`(?:NewProblem|ofFields)\(http\.(\w+), "([a-z_]+)"`)
 	alone := regexp.MustCompile(`(?:p\.Code = |code: )"([a-z_]+)"`)
 	for _, file := range sources {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -56,6 +50,19 @@ func TestTheContractHasTheErrorCodesOfTheSources(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-table +sources:\n%s", diff)
 	}
+}
+
+// sourcesOf returns the paths of the Go files in dirs, without tests.
+func sourcesOf(t *testing.T, dirs ...string) (all []string) {
+	t.Helper()
+	for _, dir := range dirs {
+		found, err := filepath.Glob(dir + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	return slices.DeleteFunc(all, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
 }
 
 // openapi.json lists the codes of the table in its order, with status and advice.
@@ -78,7 +85,7 @@ func TestTheContractHasTheErrorCodes(t *testing.T) {
 	for _, code := range codes.OneOf {
 		got = append(got, code.Const+" "+code.Description)
 	}
-	for _, code := range handlers.ErrorCodes() {
+	for _, code := range web.ErrorCodes {
 		want = append(want, fmt.Sprintf("%s %d: %s", code.Code, code.Status, code.Advice))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -101,7 +108,7 @@ func TestTheContractAndThePageHaveTheErrorCodes(t *testing.T) {
 			statusesOf[code[1]] = m[1]
 		}
 	}
-	for _, code := range handlers.ErrorCodes() {
+	for _, code := range web.ErrorCodes {
 		statuses, ok := statusesOf[code.Code]
 		if !ok || !slices.Contains(strings.Split(statuses, ", "), fmt.Sprint(code.Status)) {
 			t.Errorf("docs/api.md has %s in a row of status %q, want %d", code.Code, statuses, code.Status)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fabric-guild/handlers/metrics"
+	"fabric-guild/handlers/web"
 )
 
 const (
@@ -333,10 +334,10 @@ func (s *Server) withinAddress(next http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("Connection", "close")
-		p := newProblem(http.StatusTooManyRequests, "too_many_connections",
+		p := web.NewProblem(http.StatusTooManyRequests, "too_many_connections",
 			"%d connections from your address are busy, and it may have no more; use fewer at a time, "+
 				"or have the server trust your proxy (-trusted-proxies)", c.of.ofAddress)
-		p.retryAfter = 1
-		writeProblem(w, p)
+		p.RetryAfter = 1
+		web.WriteProblem(w, p)
 	})
 }

@@ -3,6 +3,8 @@ package handlers
 import (
 	_ "embed"
 	"net/http"
+
+	"fabric-guild/handlers/web"
 )
 
 // document describes the API as OpenAPI 3.1, with its events and error codes. Tests compare it with the
@@ -13,7 +15,7 @@ var document []byte
 
 // contract serves the document: GET /openapi.json.
 func (s *Server) contract(w http.ResponseWriter, r *http.Request) error {
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")

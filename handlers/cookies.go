@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"fabric-guild/handlers/web"
 )
 
 // The cookie holds a browser's session. Scripts cannot read it. Over TLS, the prefix of its name restricts
@@ -197,13 +199,13 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if token == "" {
-		return newProblem(http.StatusUnauthorized, "token_missing", "send the token to sign in with as Authorization: Bearer TOKEN")
+		return web.NewProblem(http.StatusUnauthorized, "token_missing", "send the token to sign in with as Authorization: Bearer TOKEN")
 	}
 	id, err := s.authority.Check(r.Context(), s.household(r), token)
 	if err != nil {
 		return err
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
 	value, err := s.sessions.seal(token)
@@ -215,13 +217,13 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 		maxAge = max(1, int(time.Until(id.Expires).Seconds()))
 	}
 	http.SetCookie(w, s.cookie(r, value, maxAge))
-	return writeJSON(w, http.StatusOK, id.answer())
+	return web.WriteJSON(w, http.StatusOK, id.answer())
 }
 
 // closeSession closes the session of the cookie, ends the session's streams, and deletes the cookie. Without
 // a valid cookie it only deletes the cookie.
 func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
 	if c, err := r.Cookie(s.cookieName(r)); err == nil {

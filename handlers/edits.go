@@ -8,6 +8,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 	"github.com/julienschmidt/httprouter"
@@ -18,8 +19,8 @@ type messageAnswer struct {
 	Cursor  events.Cursor  `json:"cursor"`
 }
 
-func messageNotFound() *problem {
-	return newProblem(http.StatusNotFound, "message_not_found", "there is no such message, or none that you may see")
+func messageNotFound() *web.Problem {
+	return web.NewProblem(http.StatusNotFound, "message_not_found", "there is no such message, or none that you may see")
 }
 
 // beginMessage does what every request about one message begins with: it identifies the caller, checks the
@@ -28,10 +29,10 @@ func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...
 	if id, err = s.caller(w, r); err != nil {
 		return id, message, nil, err
 	}
-	if q, err = query(r, params...); err != nil {
+	if q, err = web.Query(r, params...); err != nil {
 		return id, message, nil, err
 	}
-	message, ok := parseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
+	message, ok := web.ParseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
 	if !ok {
 		return id, message, nil, messageNotFound()
 	}
@@ -50,7 +51,7 @@ func seen(ctx context.Context, q db.Queries, id Identity, message uuid.UUID) (db
 		return m, db.Channel{}, err
 	}
 	c, err := ofMember(ctx, q, id, m.ChannelID)
-	var p *problem
+	var p *web.Problem
 	if errors.As(err, &p) || err == nil && m.In == nil && c.History != "all" {
 		return m, c, messageNotFound()
 	}
@@ -62,7 +63,7 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		Content string `json:"content"`
 	}](w, r)
 	if err != nil {
@@ -75,9 +76,9 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID:
-			return events.Cursor{}, newProblem(http.StatusForbidden, "not_author", "only its author may edit a message")
+			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author", "only its author may edit a message")
 		case m.Deleted:
-			return events.Cursor{}, newProblem(http.StatusConflict, "message_deleted", "this message has been deleted")
+			return events.Cursor{}, web.NewProblem(http.StatusConflict, "message_deleted", "this message has been deleted")
 		case m.Content == content:
 			return unchanged(ctx, tx.Queries, c)
 		}
@@ -93,7 +94,7 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID && (c.CreatedBy != id.UserID || c.XType == events.DM):
-			return events.Cursor{}, newProblem(http.StatusForbidden, "not_author", "only its author, or the channel's creator, may delete a message")
+			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author", "only its author, or the channel's creator, may delete a message")
 		case m.Deleted:
 			return unchanged(ctx, tx.Queries, c)
 		}
@@ -132,7 +133,7 @@ func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identi
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, messageAnswer{m.Message, at})
+	return web.WriteJSON(w, http.StatusOK, messageAnswer{m.Message, at})
 }
 
 type delivery struct {
@@ -156,7 +157,7 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	asked, err := limit(q)
+	asked, err := web.PageLimit(q)
 	if err != nil {
 		return err
 	}
@@ -183,21 +184,20 @@ func (s *Server) deliveries(w http.ResponseWriter, r *http.Request) error {
 	if err := s.addStates(r.Context(), m, items); err != nil {
 		return err
 	}
-	p := listPage{limit: asked}
+	p := web.Page{Limit: asked}
 	for i, u := range found {
-		p.add(items[i], nextInRoster(u))
+		p.Add(items[i], nextInRoster(u))
 	}
-	if p.next == nil && facts.Admin != "" {
+	if !p.More() && facts.Admin != "" {
 		member, err := s.db.WasMember(r.Context(), m.ChannelID, facts.Admin, m.Seq)
 		if err != nil {
 			return err
 		}
 		if !member {
-			p.limit++ // the last page also has the admin, who has no place in the roster
-			p.add(explain(facts, facts.Admin), "")
+			p.AddLast(explain(facts, facts.Admin)) // the admin has no place in the roster
 		}
 	}
-	return p.write(w)
+	return p.Write(w)
 }
 
 // explain returns the delivery of a message with the given facts to a user.

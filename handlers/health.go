@@ -10,6 +10,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events/live"
+	"fabric-guild/handlers/web"
 )
 
 // staleAfter is how long the event log may stay unread before the server reports that its streams are
@@ -28,7 +29,7 @@ type readyAnswer struct {
 
 // healthz answers that the process is running. It checks nothing else.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, healthAnswer{"ok"})
+	return web.WriteJSON(w, http.StatusOK, healthAnswer{"ok"})
 }
 
 // A check is the result of checking one condition. The server is ready for requests only if all checks pass.
@@ -92,23 +93,23 @@ func (s *Server) warnings() (all []string) {
 // failed.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	var passed []string
-	var failed *problem
+	var failed *web.Problem
 	for _, c := range s.checkOnce(r.Context()) {
 		switch {
 		case c.fail == "":
 			passed = append(passed, c.name)
 		case failed == nil:
-			failed = newProblem(http.StatusServiceUnavailable, c.code, "%s", c.fail)
-			failed.retryAfter = 1
+			failed = web.NewProblem(http.StatusServiceUnavailable, c.code, "%s", c.fail)
+			failed.RetryAfter = 1
 			fallthrough
 		default:
-			failed.Errors = append(failed.Errors, fieldError{c.name, c.fail})
+			failed.Errors = append(failed.Errors, web.FieldError{Field: c.name, Detail: c.fail})
 		}
 	}
 	if failed != nil {
 		return failed
 	}
-	return writeJSON(w, http.StatusOK, readyAnswer{"ready", passed, s.warnings()})
+	return web.WriteJSON(w, http.StatusOK, readyAnswer{"ready", passed, s.warnings()})
 }
 
 // checkOnce returns the result of checks. Concurrent callers share one run (single flight). Anybody may send

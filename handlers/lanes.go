@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"fabric-guild/handlers/web"
 )
 
 // Limits on the requests of one user that are in progress at once, and on those that wait. A request is in
@@ -122,9 +124,9 @@ func (c *lanes) giveUp(user string, turn chan struct{}) bool {
 }
 
 func (c *lanes) refusal() error {
-	p := newProblem(http.StatusTooManyRequests, "too_many_requests",
+	p := web.NewProblem(http.StatusTooManyRequests, "too_many_requests",
 		"%d of your requests of this kind are under way, which is the limit; read their answers, then try again", c.atOnce)
-	p.retryAfter = 1
+	p.RetryAfter = 1
 	return p
 }
 

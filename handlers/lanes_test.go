@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fabric-guild/handlers/web"
 )
 
 // For the tests outside of the package.
@@ -48,8 +50,8 @@ func TestLanes(t *testing.T) {
 		wait(5, t.Context())
 		refused := func(err error) {
 			t.Helper()
-			p, ok := errors.AsType[*problem](err)
-			if !ok || p.Status != http.StatusTooManyRequests || p.Code != "too_many_requests" || p.retryAfter == 0 {
+			p, ok := errors.AsType[*web.Problem](err)
+			if !ok || p.Status != http.StatusTooManyRequests || p.Code != "too_many_requests" || p.RetryAfter == 0 {
 				t.Errorf("got %v, want a refusal with Retry-After", err)
 			}
 		}

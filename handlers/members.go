@@ -9,6 +9,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/events"
 	"fabric-guild/handlers/chat"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 	"github.com/julienschmidt/httprouter"
@@ -129,7 +130,7 @@ func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identit
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, changedAnswer{changed, at})
+	return web.WriteJSON(w, http.StatusOK, changedAnswer{changed, at})
 }
 
 // adds returns a change that makes user a member. The first member of an empty channel also gets the turn.
@@ -169,7 +170,7 @@ func (s *Server) beginMember(w http.ResponseWriter, r *http.Request) (id Identit
 	}
 	user = httprouter.ParamsFromContext(r.Context()).ByName("userId")
 	if !chat.ValidID(user) {
-		return id, channel, "", refused(checkID("userId", user)...)
+		return id, channel, "", web.Refused(checkID("userId", user)...)
 	}
 	return id, channel, user, nil
 }
@@ -179,7 +180,7 @@ func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	asked, err := limit(q)
+	asked, err := web.PageLimit(q)
 	if err != nil {
 		return err
 	}
@@ -194,11 +195,11 @@ func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := listPage{limit: asked}
+	p := web.Page{Limit: asked}
 	for _, m := range found {
-		p.add(memberItem{m.UserID, m.JoinedAt}, nextInRoster(m))
+		p.Add(memberItem{m.UserID, m.JoinedAt}, nextInRoster(m))
 	}
-	return p.write(w)
+	return p.Write(w)
 }
 
 // rosterPlace reads the parameter after, which must be a place that nextInRoster returned. It returns the
@@ -209,7 +210,7 @@ func rosterPlace(q url.Values) (m db.Member, err error) {
 		return m, nil
 	}
 	if _, err := fmt.Sscanf(after, "%d-%d", &m.JoinedSeq, &m.Position); err != nil || nextInRoster(m) != after {
-		return m, malformed(fieldError{"after", "must be the next of an earlier page"})
+		return m, web.Malformed(web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
 	}
 	return m, nil
 }

@@ -10,6 +10,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/events"
 	"fabric-guild/handlers/chat"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
@@ -44,7 +45,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[postBody](w, r)
+	body, err := web.Decode[postBody](w, r)
 	if err != nil {
 		return err
 	}
@@ -73,22 +74,22 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	}
 	if command.Content == "" {
 		if body.ReplyTo != nil {
-			return refused(fieldError{"replyTo", "does not go with a command"})
+			return web.Refused(web.FieldError{Field: "replyTo", Detail: "does not go with a command"})
 		}
 		if reply != nil {
-			return refused(fieldError{"wakeId", "does not go with a command"})
+			return web.Refused(web.FieldError{Field: "wakeId", Detail: "does not go with a command"})
 		}
 		return s.carryOut(w, r, id, channel, key, command)
 	}
 	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content)}
 	if len(m.Mentioned) > maxMentions {
-		return refused(fieldError{"content", fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions)})
+		return web.Refused(web.FieldError{Field: "content", Detail: fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions)})
 	}
 	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
 	if body.ReplyTo != nil {
-		reply, ok := parseID(*body.ReplyTo)
+		reply, ok := web.ParseID(*body.ReplyTo)
 		if !ok {
-			return refused(fieldError{"replyTo", "must be the id of a message"})
+			return web.Refused(web.FieldError{Field: "replyTo", Detail: "must be the id of a message"})
 		}
 		m.ReplyTo = &reply
 	}
@@ -103,7 +104,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if key == nil {
 		post, err := s.db.Post(r.Context(), m)
 		if err == nil {
-			return writeJSON(w, http.StatusCreated, answerTo(post))
+			return web.WriteJSON(w, http.StatusCreated, answerTo(post))
 		}
 		if !errors.Is(err, db.ErrRefused) {
 			return err
@@ -116,7 +117,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 // understand resolves the names in a text and parses the text as a command or as a message to post. The error
-// is a *problem for the author of the text.
+// is a *web.Problem for the author of the text.
 func (s *Server) understand(ctx context.Context, text string) (chat.Command, error) {
 	text, err := s.rewritten(ctx, text)
 	if err != nil {
@@ -124,14 +125,14 @@ func (s *Server) understand(ctx context.Context, text string) (chat.Command, err
 	}
 	command, err := chat.Parse(text)
 	if err != nil {
-		p := refused(fieldError{"content", err.Error()})
+		p := web.Refused(web.FieldError{Field: "content", Detail: err.Error()})
 		p.Code = "command_invalid"
 		return command, p
 	}
 	return command, nil
 }
 
-// rewritten returns text with its mentions by name resolved, as it may be stored. The error is a *problem if
+// rewritten returns text with its mentions by name resolved, as it may be stored. The error is a *web.Problem if
 // the content is not valid.
 func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 	if p := checkContent(text); p != nil {
@@ -185,7 +186,7 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id Identity, m db.NewMess
 		err = tx.EndReply(ctx, reply.done, post.ID)
 	}
 	if errors.Is(err, db.ErrRefused) {
-		err = refused(fieldError{"replyTo", "is no message of this channel"})
+		err = web.Refused(web.FieldError{Field: "replyTo", Detail: "is no message of this channel"})
 	}
 	return post, err
 }
@@ -243,7 +244,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	asked, err := limit(q)
+	asked, err := web.PageLimit(q)
 	if err != nil {
 		return err
 	}
@@ -258,14 +259,14 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	if h.After, err = s.placeOf(r, id, c, "after", q.Get("after")); err != nil {
 		return err
 	}
-	p := listPage{limit: asked}
+	p := web.Page{Limit: asked}
 	err = s.db.ListMessages(r.Context(), h, func(m db.StoredMessage) bool {
-		return p.add(decided(m, c, id.UserID), m.ID.String())
+		return p.Add(decided(m, c, id.UserID), m.ID.String())
 	})
 	if err != nil {
 		return err
 	}
-	return p.write(w)
+	return p.Write(w)
 }
 
 // asSeen returns a message as a member of its channel may see it: possibly without its content, if the
@@ -280,13 +281,13 @@ func asSeen(m db.StoredMessage, c db.Channel) events.Message {
 }
 
 // placeOf returns the position in the event log of the message that a parameter names, or 0 if the parameter
-// is absent. The error is a *problem if the message is not one that the caller may see in this channel.
+// is absent. The error is a *web.Problem if the message is not one that the caller may see in this channel.
 func (s *Server) placeOf(r *http.Request, id Identity, c db.Channel, name, value string) (int64, error) {
 	if value == "" {
 		return 0, nil
 	}
-	wrong := malformed(fieldError{name, "must be the id of a message of this channel"})
-	message, ok := parseID(value)
+	wrong := web.Malformed(web.FieldError{Field: name, Detail: "must be the id of a message of this channel"})
+	message, ok := web.ParseID(value)
 	if !ok {
 		return 0, wrong
 	}

@@ -11,10 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
+	"fabric-guild/handlers/web"
 )
-
-const requestIDHeader = "X-Request-Id"
 
 // logRequests gives each request an id and logs one line when the request ends. A stream on a taken-over
 // connection logs its own line. The log shows paths, which hold ids. It never shows queries, headers or
@@ -22,11 +20,8 @@ const requestIDHeader = "X-Request-Id"
 func (s *Server) logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		id := r.Header.Get(requestIDHeader)
-		if !validRequestID(id) {
-			id = uuid.NewString()
-		}
-		w.Header().Set(requestIDHeader, id)
+		id := web.RequestID(r)
+		w.Header().Set(web.RequestIDHeader, id)
 		rec := &recorder{ResponseWriter: w}
 		// Deferred, so that an aborted request is logged too.
 		defer func() { s.logRequest(rec, r, id, time.Since(start)) }()
@@ -54,7 +49,7 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, id string, took time
 		return
 	}
 	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r),
-		"method", cut(r.Method, maxLoggedMethod), "path", cut(r.URL.Path, maxLoggedPath),
+		"method", web.Cut(r.Method, maxLoggedMethod), "path", web.Cut(r.URL.Path, maxLoggedPath),
 		"status", status, "duration_ms", took.Milliseconds())
 }
 
@@ -80,14 +75,6 @@ func requestLevel(route string, status int) slog.Level {
 	return slog.LevelInfo
 }
 
-// validRequestID reports whether a client's request id can be used: it must be safe in a header and in the
-// log.
-func validRequestID(id string) bool {
-	return id != "" && len(id) <= 64 && !strings.ContainsFunc(id, func(c rune) bool {
-		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._-", c)
-	})
-}
-
 // A recorder records how a request was answered, and what the request must give back at its end.
 type recorder struct {
 	http.ResponseWriter
@@ -102,16 +89,15 @@ type recorder struct {
 // recorderOf returns the recorder inside w, which other middleware may have wrapped. It returns nil if there
 // is none.
 func recorderOf(w http.ResponseWriter) *recorder {
-	for {
-		if rec, ok := w.(*recorder); ok {
-			return rec
-		}
-		wrapped, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return nil
-		}
-		w = wrapped.Unwrap()
-	}
+	rec, _ := web.Find[*recorder](w)
+	return rec
+}
+
+// Answering implements web.Observer. The request gives back its place among the readers of the database, so
+// it must not read the database afterwards.
+func (r *recorder) Answering(code string) {
+	r.code = code
+	r.hasRead()
 }
 
 // hasRead gives back the request's place among the readers of the database. The request must not read the
@@ -168,10 +154,10 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 			case http.ErrAbortHandler:
 				panic(v)
 			default:
-				s.logger.ErrorContext(r.Context(), "panic", "request_id", w.Header().Get(requestIDHeader),
+				s.logger.ErrorContext(r.Context(), "panic", "request_id", w.Header().Get(web.RequestIDHeader),
 					"panic", v, "stack", string(debug.Stack()))
 				p, _ := asProblem(nil)
-				writeProblem(w, p)
+				web.WriteProblem(w, p)
 			}
 		}()
 		next.ServeHTTP(w, r)

@@ -11,6 +11,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 )
 
 // once runs do in a transaction and writes its answer. If key is not nil (Idempotency-Key,
@@ -51,7 +52,7 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 		if err != nil {
 			return err
 		}
-		body, err := encode(v)
+		body, err := web.Encode(v)
 		if err != nil {
 			return err
 		}
@@ -66,18 +67,18 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 	})
 	switch {
 	case errors.Is(err, db.ErrInFlight):
-		p := newProblem(http.StatusConflict, "idempotency_in_flight", "a request with this Idempotency-Key is being answered; send it again for its answer")
-		p.retryAfter = 1
+		p := web.NewProblem(http.StatusConflict, "idempotency_in_flight", "a request with this Idempotency-Key is being answered; send it again for its answer")
+		p.RetryAfter = 1
 		return p
 	case errors.Is(err, db.ErrOtherBody):
-		return newProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "this Idempotency-Key came with another body before: use a new key for a new request")
+		return web.NewProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "this Idempotency-Key came with another body before: use a new key for a new request")
 	case err != nil:
 		return err
 	}
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
-	return write(w, a.Status, events.OneLine(a.Body)) // after an edit, jsonb has reformatted the stored answer
+	return web.Write(w, a.Status, events.OneLine(a.Body)) // after an edit, jsonb has reformatted the stored answer
 }
 
 // requestKey returns the request's Idempotency-Key, or nil if there is none. The header may be a string of
@@ -96,7 +97,7 @@ func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) 
 	}
 	bad := func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
 	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, bad) {
-		p := malformed(fieldError{"Idempotency-Key", "must be given once, 1 to 255 printable ASCII characters, with or without double quotes around"})
+		p := web.Malformed(web.FieldError{Field: "Idempotency-Key", Detail: "must be given once, 1 to 255 printable ASCII characters, with or without double quotes around"})
 		p.Code = "idempotency_key_malformed"
 		return nil, p
 	}
@@ -112,7 +113,7 @@ func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) 
 func canonical(path string) string {
 	parts := strings.Split(path, "/")
 	for i, part := range parts {
-		if id, ok := parseID(part); ok {
+		if id, ok := web.ParseID(part); ok {
 			parts[i] = id.String()
 		}
 	}

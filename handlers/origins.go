@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"fabric-guild/handlers/web"
 )
 
 // secured sets the security headers of every answer. serveFile sets a wider policy for the console and the
@@ -27,7 +29,7 @@ func secured(next http.Handler) http.Handler {
 func ownHosts(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isOwnHost(r.Host, hosts) {
-			writeProblem(w, newProblem(http.StatusMisdirectedRequest, "wrong_host",
+			web.WriteProblem(w, web.NewProblem(http.StatusMisdirectedRequest, "wrong_host",
 				"this server does not answer to this name; to reach it by this name, start it with -allow-host and that name"))
 			return
 		}
@@ -77,7 +79,7 @@ func ofOrigins(allowed []string, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if foreign(check, r) && !followsLink(r) {
-			writeProblem(w, newProblem(http.StatusForbidden, "cross_origin", "a page of another origin may not do this; -allow-origin lets it in"))
+			web.WriteProblem(w, web.NewProblem(http.StatusForbidden, "cross_origin", "a page of another origin may not do this; -allow-origin lets it in"))
 			return
 		}
 		if len(allowed) > 0 {

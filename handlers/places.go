@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"fabric-guild/handlers/web"
 )
 
 // places limits how many streams a server holds at once, in total and from one address. 0 means no limit. The
@@ -25,14 +27,14 @@ func newPlaces(total, perAddress int, logger *slog.Logger) *places {
 }
 
 // take takes a place for a stream from an address. The caller must call leave when the stream has ended. The
-// error is a *problem: there is no place.
+// error is a *web.Problem: there is no place.
 func (p *places) take(from netip.Addr) error {
 	from = household(from)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.perAddress > 0 && p.byAddr[from] >= p.perAddress {
-		err := newProblem(http.StatusTooManyRequests, "too_many_streams", "%d streams come from your address already, and it may have no more", p.perAddress)
-		err.retryAfter = 5
+		err := web.NewProblem(http.StatusTooManyRequests, "too_many_streams", "%d streams come from your address already, and it may have no more", p.perAddress)
+		err.RetryAfter = 5
 		return err
 	}
 	if p.total > 0 && p.taken >= p.total {
@@ -40,8 +42,8 @@ func (p *places) take(from netip.Addr) error {
 			p.told = now
 			p.logger.Warn("all places for streams are taken; raise -max-streams, or add a server", "max_streams", p.total)
 		}
-		err := newProblem(http.StatusServiceUnavailable, "server_full", "this server holds as many streams as it may; come back to another, or later")
-		err.retryAfter = 5
+		err := web.NewProblem(http.StatusServiceUnavailable, "server_full", "this server holds as many streams as it may; come back to another, or later")
+		err.RetryAfter = 5
 		return err
 	}
 	p.taken++

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fabric-guild/events/live"
+	"fabric-guild/handlers/web"
 )
 
 // maxWait is how long a poll may wait for events, in seconds.
@@ -17,7 +18,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "after", "limit", "wait", "echo", "wakeup", "types", "channels")
+	q, err := web.Query(r, "after", "limit", "wait", "echo", "wakeup", "types", "channels")
 	if err != nil {
 		return err
 	}
@@ -26,11 +27,11 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	most, err := limit(q)
+	most, err := web.PageLimit(q)
 	if err != nil {
 		return err
 	}
-	wait, err := number(q, "wait", 0, 0, maxWait)
+	wait, err := web.Int(q, "wait", 0, 0, maxWait)
 	if err != nil {
 		return err
 	}
@@ -79,5 +80,5 @@ func writePolled(w http.ResponseWriter, polled live.Polled) error {
 	if polled.Reset != "" {
 		end += `,"reset":{"reason":"` + polled.Reset + `"}`
 	}
-	return write(w, http.StatusOK, append(parts, []byte(end+"}\n"))...)
+	return web.Write(w, http.StatusOK, append(parts, []byte(end+"}\n"))...)
 }

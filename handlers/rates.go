@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"fabric-guild/handlers/web"
 )
 
 // rates limits how many requests each user sends per second. A user may send the requests of one rateWindow
@@ -59,7 +61,7 @@ func rated(name string, each float64, refusal string) *rates {
 }
 
 // take counts a request of a user, and sets the headers that say how many requests the user has left
-// (draft-ietf-httpapi-ratelimit-headers-10). The error is a *problem: the user has none left.
+// (draft-ietf-httpapi-ratelimit-headers-10). The error is a *web.Problem: the user has none left.
 func (x *rates) take(h http.Header, user string, now time.Time) error {
 	if x == nil {
 		return nil
@@ -75,8 +77,8 @@ func (x *rates) take(h http.Header, user string, now time.Time) error {
 	if allowed {
 		return nil
 	}
-	p := newProblem(http.StatusTooManyRequests, "rate_limited", x.refusal, x.each, x.burst)
-	p.retryAfter = max(1, seconds(1-left))
+	p := web.NewProblem(http.StatusTooManyRequests, "rate_limited", x.refusal, x.each, x.burst)
+	p.RetryAfter = max(1, seconds(1-left))
 	return p
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/julienschmidt/httprouter"
+
+	"fabric-guild/handlers/web"
 )
 
 // A route is one line of the API: a method, a path, and the handler for both.
@@ -154,14 +156,14 @@ func (s *Server) adapt(h handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		if !told {
-			s.logger.ErrorContext(r.Context(), "request failed", "request_id", w.Header().Get(requestIDHeader), "error", err)
+			s.logger.ErrorContext(r.Context(), "request failed", "request_id", w.Header().Get(web.RequestIDHeader), "error", err)
 		}
-		writeProblem(w, p)
+		web.WriteProblem(w, p)
 	})
 }
 
 func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
-	writeProblem(w, newProblem(http.StatusNotFound, "not_found", "there is nothing at this path"))
+	web.WriteProblem(w, web.NewProblem(http.StatusNotFound, "not_found", "there is nothing at this path"))
 }
 
 func (s *Server) methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
@@ -170,5 +172,5 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
 	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions })
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
-	writeProblem(w, newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", allow))
+	web.WriteProblem(w, web.NewProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", allow))
 }

@@ -14,6 +14,7 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/events/live"
 	"fabric-guild/events/transport"
+	"fabric-guild/handlers/web"
 )
 
 // stream answers GET /api/stream: it opens the caller's stream. On a taken-over connection the stream
@@ -23,26 +24,26 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding", "heartbeat")
+	q, err := web.Query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding", "heartbeat")
 	if err != nil {
 		return err
 	}
 	h := w.Header()
-	l := &listener{server: s, id: id, from: s.proxies.client(r), began: time.Now(), request: h.Get(requestIDHeader)}
+	l := &listener{server: s, id: id, from: s.proxies.client(r), began: time.Now(), request: h.Get(web.RequestIDHeader)}
 	opts, err := l.options(q)
 	if err != nil {
 		return err
 	}
-	if opts.Snapshot, err = flag(q, "snapshot"); err != nil {
+	if opts.Snapshot, err = web.Bool(q, "snapshot"); err != nil {
 		return err
 	}
-	if opts.Format.Beats, err = flag(q, "heartbeat"); err != nil {
+	if opts.Format.Beats, err = web.Bool(q, "heartbeat"); err != nil {
 		return err
 	}
-	if opts.Format.Padding, err = number(q, "padding", 0, 0, events.MaxPadding); err != nil {
+	if opts.Format.Padding, err = web.Int(q, "padding", 0, 0, events.MaxPadding); err != nil {
 		return err
 	}
-	opts.Format.Lines = prefersLines(r)
+	opts.Format.Lines = web.PrefersLines(r)
 	if d := lifetime(s.streamMaxAge); d > 0 {
 		opts.Rotates = time.Now().Add(d)
 	}
@@ -97,7 +98,7 @@ type listener struct {
 	stream atomic.Pointer[live.Session] // nil: the stream is not open yet, or this is a poll
 }
 
-// options returns the options that streams and polls have in common. The error is a *problem.
+// options returns the options that streams and polls have in common. The error is a *web.Problem.
 func (l *listener) options(q url.Values) (opts live.Options, err error) {
 	opts = live.Options{User: l.id.UserID, Expires: l.id.Expires, Revoked: l.revoked}
 	opts.Filter, err = filter(q, l.id)
@@ -163,7 +164,7 @@ func (s *Server) from(ctx context.Context, name, cursor string, opts *live.Optio
 	return err
 }
 
-// resume checks cursor and sets Resume, Checked and Reset of opts. The error is a *problem if cursor cannot
+// resume checks cursor and sets Resume, Checked and Reset of opts. The error is a *web.Problem if cursor cannot
 // be parsed.
 func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Options) error {
 	opts.Resume, opts.Reset = nil, ""
@@ -172,7 +173,7 @@ func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Opt
 	}
 	c, err := events.ParseCursor(cursor)
 	if err != nil {
-		p := malformed(fieldError{name, err.Error()})
+		p := web.Malformed(web.FieldError{Field: name, Detail: err.Error()})
 		p.Code = "cursor_malformed"
 		return p
 	}
@@ -187,25 +188,25 @@ func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Opt
 	return nil
 }
 
-// filter reads the parameters that choose which events the client gets. The error is a *problem.
+// filter reads the parameters that choose which events the client gets. The error is a *web.Problem.
 func filter(q url.Values, id Identity) (f events.Filter, err error) {
 	f.Guilds = id.Guilds
-	if f.Echo, err = flag(q, "echo"); err != nil {
+	if f.Echo, err = web.Bool(q, "echo"); err != nil {
 		return f, err
 	}
-	if f.Wakeup, err = flag(q, "wakeup"); err != nil {
+	if f.Wakeup, err = web.Bool(q, "wakeup"); err != nil {
 		return f, err
 	}
-	for _, name := range list(q, "types") {
+	for _, name := range web.Strings(q, "types") {
 		if !slices.Contains(events.EventNames, name) {
-			return f, malformed(fieldError{"types", "must be a list of " + events.Join(events.EventNames)})
+			return f, web.Malformed(web.FieldError{Field: "types", Detail: "must be a list of " + events.Join(events.EventNames)})
 		}
 		f.Types = append(f.Types, name)
 	}
-	for _, name := range list(q, "channels") {
-		channel, ok := parseID(name)
+	for _, name := range web.Strings(q, "channels") {
+		channel, ok := web.ParseID(name)
 		if !ok {
-			return f, malformed(fieldError{"channels", "must be a list of channel ids"})
+			return f, web.Malformed(web.FieldError{Field: "channels", Detail: "must be a list of channel ids"})
 		}
 		f.Channels = append(f.Channels, channel)
 	}

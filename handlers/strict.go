@@ -3,7 +3,8 @@ package handlers
 import (
 	"net/http"
 	"strings"
-	"unicode"
+
+	"fabric-guild/handlers/web"
 )
 
 // decisive lists the headers whose value decides something. A request with two different values of one of
@@ -17,25 +18,25 @@ var decisive = []string{
 func (s *Server) strict(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := s.ambiguous(r); p != nil {
-			writeProblem(w, p)
+			web.WriteProblem(w, p)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *Server) ambiguous(r *http.Request) *problem {
+func (s *Server) ambiguous(r *http.Request) *web.Problem {
 	for _, name := range decisive {
 		if differ(r.Header[name]) {
-			return malformed(fieldError{name, "came more than once, with different values; send it once"})
+			return web.Malformed(web.FieldError{Field: name, Detail: "came more than once, with different values; send it once"})
 		}
 	}
 	const forwarded = "X-Forwarded-Proto"
 	if differ(r.Header[forwarded]) && s.proxies.trust(parseAddress(r.RemoteAddr)) {
-		return malformed(fieldError{forwarded, "came more than once, with different values; have the proxy replace it"})
+		return web.Malformed(web.FieldError{Field: forwarded, Detail: "came more than once, with different values; have the proxy replace it"})
 	}
 	if hidden(r.URL.RawPath) {
-		return newProblem(http.StatusBadRequest, "malformed",
+		return web.NewProblem(http.StatusBadRequest, "malformed",
 			"write letters, digits, slashes and - . _ ~ of the path as they are: a proxy's rules go by what is written")
 	}
 	return nil
@@ -78,26 +79,4 @@ func unhex(c byte) byte {
 		return c - 'A' + 10
 	}
 	return c - '0'
-}
-
-// readable reports whether a name has a visible character, and no character that could hide or reorder the
-// text around the name: no control character, no line end, and none that sets the direction of text (Unicode,
-// Bidi_Control). Joiners and variation selectors are allowed, because emoji and some scripts need them.
-func readable(name string) bool {
-	shows := false
-	for _, c := range name {
-		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) || unicode.In(c, unicode.Zl, unicode.Zp) {
-			return false
-		}
-		shows = shows || showsItself(c)
-	}
-	return shows
-}
-
-// showsItself reports whether a character is visible without another one. Letters without a shape (the Hangul
-// fillers) and the empty braille pattern are not.
-func showsItself(c rune) bool {
-	const emptyBraille = '\u2800'
-	blank := unicode.In(c, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point)
-	return unicode.IsGraphic(c) && !blank && c != emptyBraille
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
@@ -23,7 +24,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
 	var at events.Cursor
@@ -41,13 +42,12 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	var b bytes.Buffer
 	// %q makes valid JSON here: neither a cursor nor a user id has a character that needs an escape.
 	fmt.Fprintf(&b, `{"cursor":%q,"userId":%q,"channels":[`, at, id.UserID)
-	var out *sender
+	var out *web.Sender
 	separator := ""
 	for part := range slices.Chunk(ids, syncChannels) {
 		if b.Len() > 0 && separator != "" { // an error in the first part can still be answered
 			if out == nil {
-				out = newSender(w, true)
-				head(w, http.StatusOK)
+				out = web.BeginJSON(w, http.StatusOK)
 			}
 			if out.Write(b.Bytes()) != nil {
 				return nil // the client is gone
@@ -60,14 +60,14 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 			return err
 		})
 		if err != nil && out != nil {
-			s.logger.ErrorContext(r.Context(), "answer cut off", "request_id", w.Header().Get(requestIDHeader), "error", err)
+			s.logger.ErrorContext(r.Context(), "answer cut off", "request_id", w.Header().Get(web.RequestIDHeader), "error", err)
 			panic(http.ErrAbortHandler) // the part that was sent must not look complete
 		}
 		if err != nil {
 			return err
 		}
 		for _, c := range channels {
-			one, err := encode(c)
+			one, err := web.Encode(c)
 			if err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	}
 	b.WriteString("]}\n")
 	if out == nil {
-		return write(w, http.StatusOK, b.Bytes())
+		return web.Write(w, http.StatusOK, b.Bytes())
 	}
 	_ = out.Write(b.Bytes()) // the client may be gone
 	return nil

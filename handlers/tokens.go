@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fabric-guild/handlers/chat"
+	"fabric-guild/handlers/web"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -79,8 +80,8 @@ func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, 
 }
 
 var (
-	errTokenInvalid = newProblem(http.StatusUnauthorized, "token_invalid", "this token is not known, or has been revoked")
-	errTokenExpired = newProblem(http.StatusUnauthorized, "token_expired", "this token has expired: get a new one")
+	errTokenInvalid = web.NewProblem(http.StatusUnauthorized, "token_invalid", "this token is not known, or has been revoked")
+	errTokenExpired = web.NewProblem(http.StatusUnauthorized, "token_expired", "this token has expired: get a new one")
 )
 
 // Check implements authority. It does not block on the network.

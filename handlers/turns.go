@@ -8,6 +8,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/events"
 	"fabric-guild/handlers/chat"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
@@ -42,7 +43,7 @@ func asItem(t chat.Turn) turnItem {
 
 func needsTurns(c db.Channel) error {
 	if !takesTurns(c) {
-		return newProblem(http.StatusUnprocessableEntity, "no_turns", "turns are taken in discuss and work channels only")
+		return web.NewProblem(http.StatusUnprocessableEntity, "no_turns", "turns are taken in discuss and work channels only")
 	}
 	return nil
 }
@@ -55,7 +56,7 @@ func (s *Server) turn(w http.ResponseWriter, r *http.Request) error {
 	if err := needsTurns(c); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
+	return web.WriteJSON(w, http.StatusOK, struct {
 		Turn turnItem `json:"turn"`
 	}{asItem(turnOf(c))})
 }
@@ -65,7 +66,7 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		Action string  `json:"action"`
 		UserID *string `json:"userId"`
 	}](w, r)
@@ -75,17 +76,17 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 	action, ok := chat.ParseAction(body.Action)
 	switch {
 	case !ok:
-		return refused(fieldError{"action", "must be pass, take, give, pause or resume"})
+		return web.Refused(web.FieldError{Field: "action", Detail: "must be pass, take, give, pause or resume"})
 	case action == chat.Give && body.UserID == nil:
-		return refused(fieldError{"userId", "is to say whom the turn is given to"})
+		return web.Refused(web.FieldError{Field: "userId", Detail: "is to say whom the turn is given to"})
 	case action != chat.Give && body.UserID != nil:
-		return refused(fieldError{"userId", "goes with give only"})
+		return web.Refused(web.FieldError{Field: "userId", Detail: "goes with give only"})
 	}
 	var target string
 	if body.UserID != nil {
 		target = *body.UserID
 		if wrong := checkID("userId", target); wrong != nil {
-			return refused(wrong...)
+			return web.Refused(wrong...)
 		}
 	}
 	var answer turnAnswer
@@ -96,7 +97,7 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	return web.WriteJSON(w, http.StatusOK, answer)
 }
 
 type commandAnswer struct {
@@ -127,7 +128,7 @@ func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id Identity, c
 }
 
 // moveTurn locks the channel and applies an action of a member to its turn. target is used only for give. The
-// error is a *problem if the caller may not do this.
+// error is a *web.Problem if the caller may not do this.
 func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id Identity, channel uuid.UUID, action chat.Action, target string) (turnAnswer, error) {
 	c, err := hold(ctx, tx, id, channel, ofMember)
 	if err != nil {
@@ -142,7 +143,7 @@ func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id Identity, channel uu
 			return turnAnswer{}, err
 		}
 		if !is {
-			return turnAnswer{}, refused(fieldError{"userId", "is not a member of this channel"})
+			return turnAnswer{}, web.Refused(web.FieldError{Field: "userId", Detail: "is not a member of this channel"})
 		}
 	}
 	turn := turnOf(c)

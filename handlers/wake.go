@@ -9,6 +9,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 )
 
 type wakeAnswer struct {
@@ -20,7 +21,7 @@ func wakesByList(x events.XType) bool { return x == events.Triage || x == events
 
 func needsWakeList(c db.Channel) error {
 	if !wakesByList(c.XType) {
-		return newProblem(http.StatusUnprocessableEntity, "no_wake_list", "only triage and custom channels have a wake list")
+		return web.NewProblem(http.StatusUnprocessableEntity, "no_wake_list", "only triage and custom channels have a wake list")
 	}
 	return nil
 }
@@ -37,7 +38,7 @@ func (s *Server) wakeList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, wakeAnswer{UserIDs: users})
+	return web.WriteJSON(w, http.StatusOK, wakeAnswer{UserIDs: users})
 }
 
 func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
@@ -45,18 +46,18 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		UserIDs *[]string `json:"userIds"`
 	}](w, r)
 	if err != nil {
 		return err
 	}
 	if body.UserIDs == nil {
-		return malformed(fieldError{"userIds", "is missing"})
+		return web.Malformed(web.FieldError{Field: "userIds", Detail: "is missing"})
 	}
 	users, wrong := distinct("userIds", *body.UserIDs)
 	if wrong != nil {
-		return refused(wrong...)
+		return web.Refused(wrong...)
 	}
 	_, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
 		if err := cmp.Or(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
@@ -67,7 +68,7 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 			return at, err
 		}
 		if len(strangers) > 0 {
-			return at, refused(fieldError{"userIds", "names who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", ")})
+			return at, web.Refused(web.FieldError{Field: "userIds", Detail: "names who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", ")})
 		}
 		now, err := tx.WakeList(ctx, channel)
 		if err != nil {
@@ -81,12 +82,12 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, wakeAnswer{users, &at})
+	return web.WriteJSON(w, http.StatusOK, wakeAnswer{users, &at})
 }
 
 // distinct checks a list of user ids and returns it without duplicates, in the same order. It reports an
 // invalid id, or a list of more than maxFirstMembers.
-func distinct(field string, ids []string) ([]string, []fieldError) {
+func distinct(field string, ids []string) ([]string, []web.FieldError) {
 	out := []string{}
 	known := map[string]bool{}
 	for _, id := range ids {
@@ -99,7 +100,7 @@ func distinct(field string, ids []string) ([]string, []fieldError) {
 		}
 	}
 	if len(out) > maxFirstMembers {
-		return nil, []fieldError{{field, "lists more than 1,000"}}
+		return nil, []web.FieldError{{Field: field, Detail: "lists more than 1,000"}}
 	}
 	return out, nil
 }

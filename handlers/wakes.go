@@ -11,6 +11,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 	"github.com/julienschmidt/httprouter"
@@ -34,19 +35,19 @@ func (s *Server) wakeProblem(err error) error {
 	switch {
 	case errors.Is(err, db.ErrWakeLost):
 		s.wakes.Fenced.Add(1)
-		return newProblem(http.StatusConflict, "wake_lost",
+		return web.NewProblem(http.StatusConflict, "wake_lost",
 			"this wake has ended, or somebody else has claimed it since; drop the work, and claim the next wake")
 	case errors.Is(err, db.ErrLeaseLimit):
-		return newProblem(http.StatusConflict, "lease_limit",
+		return web.NewProblem(http.StatusConflict, "lease_limit",
 			"a wake is leased for an hour at most; a final reply still counts until somebody else claims the wake")
 	case errors.Is(err, db.ErrNothingToStop):
-		return newProblem(http.StatusConflict, "nothing_to_stop", "nobody works for this user in this channel")
+		return web.NewProblem(http.StatusConflict, "nothing_to_stop", "nobody works for this user in this channel")
 	}
 	return err
 }
 
-func wakeNotFound() *problem {
-	return newProblem(http.StatusNotFound, "wake_not_found", "there is no such wake, or none that is yours")
+func wakeNotFound() *web.Problem {
+	return web.NewProblem(http.StatusNotFound, "wake_not_found", "there is no such wake, or none that is yours")
 }
 
 // beginWake is what every request about one wake begins with.
@@ -55,10 +56,10 @@ func (s *Server) beginWake(w http.ResponseWriter, r *http.Request) (db.WakeRef, 
 	if err != nil {
 		return db.WakeRef{}, err
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return db.WakeRef{}, err
 	}
-	wake, ok := parseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
+	wake, ok := web.ParseID(httprouter.ParamsFromContext(r.Context()).ByName("id"))
 	if !ok {
 		return db.WakeRef{}, wakeNotFound()
 	}
@@ -66,12 +67,12 @@ func (s *Server) beginWake(w http.ResponseWriter, r *http.Request) (db.WakeRef, 
 }
 
 // text checks an optional text of a body.
-func text(wrong *[]fieldError, name string, given *string, most int) string {
+func text(wrong *[]web.FieldError, name string, given *string, most int) string {
 	if given == nil {
 		return ""
 	}
 	if utf8.RuneCountInString(*given) > most || strings.ContainsRune(*given, 0) {
-		*wrong = append(*wrong, fieldError{name, "must have 500 characters at most, and no NUL"})
+		*wrong = append(*wrong, web.FieldError{Field: name, Detail: "must have 500 characters at most, and no NUL"})
 	}
 	return *given
 }
@@ -82,24 +83,24 @@ func (s *Server) extendWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		LeaseSeconds *int    `json:"leaseSeconds"`
 		Status       *string `json:"status"`
 	}](w, r)
 	if err != nil {
 		return err
 	}
-	var wrong []fieldError
+	var wrong []web.FieldError
 	lease := whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)
 	text(&wrong, "status", body.Status, db.WakeErrorLength)
 	if len(wrong) > 0 {
-		return malformed(wrong...)
+		return web.Malformed(wrong...)
 	}
 	x, err := s.db.ExtendWake(r.Context(), ref, time.Duration(lease)*time.Second, body.Status)
 	if err != nil {
 		return s.wakeProblem(err)
 	}
-	return writeJSON(w, http.StatusOK, extended(x))
+	return web.WriteJSON(w, http.StatusOK, extended(x))
 }
 
 // ackWake ends a wake without a message: POST /api/wakes/:id/ack.
@@ -108,14 +109,14 @@ func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		Outcome *string `json:"outcome"`
 		Note    *string `json:"note"`
 	}](w, r)
 	if err != nil {
 		return err
 	}
-	var wrong []fieldError
+	var wrong []web.FieldError
 	ack := db.Ack{Note: text(&wrong, "note", body.Note, db.WakeErrorLength)}
 	if body.Outcome != nil {
 		switch *body.Outcome {
@@ -123,11 +124,11 @@ func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
 		case "declined":
 			ack.Declined = true
 		default:
-			wrong = append(wrong, fieldError{"outcome", "must be done or declined"})
+			wrong = append(wrong, web.FieldError{Field: "outcome", Detail: "must be done or declined"})
 		}
 	}
 	if len(wrong) > 0 {
-		return malformed(wrong...)
+		return web.Malformed(wrong...)
 	}
 	_, left, err := s.db.AckWake(r.Context(), ref, ack)
 	if err != nil {
@@ -149,18 +150,18 @@ func (s *Server) nackWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		Error        *string `json:"error"`
 		DelaySeconds *int    `json:"delaySeconds"`
 	}](w, r)
 	if err != nil {
 		return err
 	}
-	var wrong []fieldError
+	var wrong []web.FieldError
 	nack := db.Nack{Error: text(&wrong, "error", body.Error, db.WakeErrorLength)}
 	delay := time.Duration(whole(&wrong, "delaySeconds", body.DelaySeconds, 0, 0, maxDelay)) * time.Second
 	if len(wrong) > 0 {
-		return malformed(wrong...)
+		return web.Malformed(wrong...)
 	}
 	if body.DelaySeconds != nil {
 		nack.Delay = &delay
@@ -218,7 +219,7 @@ func (s *Server) closeQueue(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
 	if err := s.db.CloseQueue(r.Context(), id.UserID); err != nil {
@@ -234,14 +235,14 @@ func (s *Server) stopWork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := decode[struct {
+	body, err := web.Decode[struct {
 		UserID string `json:"userId"`
 	}](w, r)
 	if err != nil {
 		return err
 	}
 	if wrong := checkID("userId", body.UserID); wrong != nil {
-		return malformed(wrong...)
+		return web.Malformed(wrong...)
 	}
 	if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
 		return err
@@ -299,11 +300,11 @@ func (s *Server) listWakes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := query(r, "limit", "after")
+	q, err := web.Query(r, "limit", "after")
 	if err != nil {
 		return err
 	}
-	asked, err := limit(q)
+	asked, err := web.PageLimit(q)
 	if err != nil {
 		return err
 	}
@@ -324,5 +325,5 @@ func (s *Server) listWakes(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.Pending, a.Claimed, a.Dead, a.Next = queued(list.Pending), queued(list.Claimed), queued(list.Dead), nextInQueue(list, asked)
-	return writeJSON(w, http.StatusOK, a)
+	return web.WriteJSON(w, http.StatusOK, a)
 }

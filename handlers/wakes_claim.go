@@ -9,6 +9,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
@@ -65,18 +66,18 @@ const (
 )
 
 // whole reads an optional number of a body.
-func whole(wrong *[]fieldError, name string, given *int, absent, least, most int) int {
+func whole(wrong *[]web.FieldError, name string, given *int, absent, least, most int) int {
 	switch {
 	case given == nil:
 		return absent
 	case *given < least || *given > most:
-		*wrong = append(*wrong, outOfRange(name, least, most))
+		*wrong = append(*wrong, web.OutOfRange(name, least, most))
 	}
 	return *given
 }
 
 // label checks an optional name that is the client's own.
-func label(wrong *[]fieldError, name string, given *string) string {
+func label(wrong *[]web.FieldError, name string, given *string) string {
 	if given == nil {
 		return ""
 	}
@@ -90,15 +91,15 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := query(r); err != nil {
+	if _, err := web.Query(r); err != nil {
 		return err
 	}
-	body, err := decode[claimBody](w, r)
+	body, err := web.Decode[claimBody](w, r)
 	if err != nil {
 		return err
 	}
 	claim := db.WakeClaim{User: id.UserID, Guilds: id.Guilds}
-	var wrong []fieldError
+	var wrong []web.FieldError
 	wait := whole(&wrong, "waitSeconds", body.WaitSeconds, 0, 0, maxClaimWait)
 	claim.Lease = time.Duration(whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)) * time.Second
 	claim.Limit = whole(&wrong, "limit", body.Limit, maxWakeMessages, 1, maxWakeMessages)
@@ -106,18 +107,18 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1, 1<<30)) * time.Second
 	claim.Worker, claim.Instance = label(&wrong, "worker", body.Worker), label(&wrong, "instance", body.Instance)
 	for _, name := range body.ChannelIDs {
-		channel, ok := parseID(name)
+		channel, ok := web.ParseID(name)
 		if !ok {
-			wrong = append(wrong, fieldError{"channelIds", "must be a list of channel ids"})
+			wrong = append(wrong, web.FieldError{Field: "channelIds", Detail: "must be a list of channel ids"})
 			break
 		}
 		claim.Channels = append(claim.Channels, channel)
 	}
 	if len(wrong) > 0 {
-		return malformed(wrong...)
+		return web.Malformed(wrong...)
 	}
 	if claim.Instance != "" && claim.Worker == "" || claim.Worker != "" && claim.Instance == "" {
-		return refused(fieldError{"instance", "goes with worker: give both or neither"})
+		return web.Refused(web.FieldError{Field: "instance", Detail: "goes with worker: give both or neither"})
 	}
 	since, err := s.since(r.Context(), body.Since)
 	if err != nil {
@@ -129,7 +130,7 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	wake, err := s.nextWake(r.Context(), claim, since, time.Duration(wait)*time.Second)
 	if err != nil || wake == nil {
 		if err == nil {
-			err = writeJSON(w, http.StatusOK, claimAnswer{})
+			err = web.WriteJSON(w, http.StatusOK, claimAnswer{})
 		}
 		return err
 	}
@@ -143,7 +144,7 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if wake.Expired {
 		s.wakes.Expired.Add(1)
 	}
-	return writeJSON(w, http.StatusOK, claimAnswer{item})
+	return web.WriteJSON(w, http.StatusOK, claimAnswer{item})
 }
 
 // unclaim gives a wake back that its client did not get.
@@ -165,13 +166,13 @@ func (s *Server) since(ctx context.Context, given *string) (*events.Cursor, erro
 	}
 	c, err := events.ParseCursor(*given)
 	if err != nil {
-		p := malformed(fieldError{"since", err.Error()})
+		p := web.Malformed(web.FieldError{Field: "since", Detail: err.Error()})
 		p.Code = "cursor_malformed"
 		return nil, p
 	}
 	reset, err := s.db.CheckCursor(ctx, c, s.router.Position())
 	if err == nil && reset != "" {
-		err = refused(fieldError{"since", "cannot be used, as a stream would say: " + reset})
+		err = web.Refused(web.FieldError{Field: "since", Detail: "cannot be used, as a stream would say: " + reset})
 	}
 	return &c, err
 }

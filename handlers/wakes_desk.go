@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fabric-guild/events/live"
+	"fabric-guild/handlers/web"
 )
 
 // maxParked is how many claims of one user may wait at once on this server.
@@ -57,9 +58,9 @@ func (x *desks) enter(user string) (*desk, error) {
 		x.byUser[user] = d
 	}
 	if d.parked == maxParked {
-		p := newProblem(http.StatusTooManyRequests, "too_many_claims",
+		p := web.NewProblem(http.StatusTooManyRequests, "too_many_claims",
 			"%d claims of yours are waiting on this server, and no more may wait; let fewer workers wait", maxParked)
-		p.retryAfter = 5
+		p.RetryAfter = 5
 		return nil, p
 	}
 	d.parked++

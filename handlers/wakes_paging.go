@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fabric-guild/db"
+	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
@@ -17,10 +18,10 @@ func placeInQueue(s string) (channel uuid.UUID, seq int64, err error) {
 		return channel, 0, nil
 	}
 	name, number, _ := strings.Cut(s, ".")
-	channel, ok := parseID(name)
+	channel, ok := web.ParseID(name)
 	seq, err = strconv.ParseInt(number, 10, 64)
 	if !ok || err != nil || seq < 0 {
-		return channel, 0, malformed(fieldError{"after", "must be the next of an earlier page"})
+		return channel, 0, web.Malformed(web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
 	}
 	return channel, seq, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fabric-guild/db"
+	"fabric-guild/handlers/web"
 )
 
 // keepLease is how long a post with keepWake extends its wake.
@@ -24,13 +25,13 @@ type replying struct {
 func (b *postBody) replying(id Identity) (*replying, error) {
 	if b.WakeID == nil {
 		if b.KeepWake {
-			return nil, refused(fieldError{"keepWake", "goes with wakeId only"})
+			return nil, web.Refused(web.FieldError{Field: "keepWake", Detail: "goes with wakeId only"})
 		}
 		return nil, nil
 	}
-	wake, ok := parseID(*b.WakeID)
+	wake, ok := web.ParseID(*b.WakeID)
 	if !ok {
-		return nil, refused(fieldError{"wakeId", "must be the id of a wake"})
+		return nil, web.Refused(web.FieldError{Field: "wakeId", Detail: "must be the id of a wake"})
 	}
 	return &replying{ref: db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: wake}, keep: b.KeepWake}, nil
 }
@@ -58,7 +59,7 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id Identity, 
 		stored, found := s.db.StoredReply(r.Context(), id.UserID, m.ChannelID, reply.ref.ID)
 		if found == nil {
 			w.Header().Set("Idempotency-Replayed", "true")
-			return writeJSON(w, http.StatusCreated, answerTo(stored))
+			return web.WriteJSON(w, http.StatusCreated, answerTo(stored))
 		}
 		if !errors.Is(found, db.ErrNotFound) {
 			return found

@@ -1,17 +1,17 @@
-package handlers
+package web
 
 import "net/http"
 
-// An errorCode describes one error code of the API for the authors of clients.
-type errorCode struct {
-	code   string
-	status int
-	advice string // what the client can do
+// An ErrorCode describes one error code of the API for the authors of clients.
+type ErrorCode struct {
+	Code   string
+	Status int
+	Advice string // what the client can do
 }
 
-// errorCodes lists every error code of the API. A test compares the list with the sources, with openapi.json,
+// ErrorCodes lists every error code of the API. A test compares the list with the sources, with openapi.json,
 // which repeats the advice, and with docs/api.md.
-var errorCodes = []errorCode{
+var ErrorCodes = []ErrorCode{
 	{"malformed", http.StatusBadRequest, "`errors` names a field or parameter that is missing, unknown or of the wrong form. Or a header that decides something came twice with different values, or the path has letters, digits, slashes or - . _ ~ in percent-encoded form"},
 	{"cursor_malformed", http.StatusBadRequest, "send an id as it came from the stream, or none"},
 	{"idempotency_key_malformed", http.StatusBadRequest, "a key has 1 to 255 visible characters, bare or quoted"},

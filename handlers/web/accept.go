@@ -1,4 +1,4 @@
-package handlers
+package web
 
 import (
 	"mime"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// prefersLines reports whether the client prefers JSON lines to text/event-stream (RFC 9110 §12.5.1).
+// PrefersLines reports whether the client prefers JSON lines to text/event-stream (RFC 9110 §12.5.1).
 // text/event-stream wins if the client accepts both equally, or accepts neither.
-func prefersLines(r *http.Request) bool {
+func PrefersLines(r *http.Request) bool {
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	return quality(accept, "application", "x-ndjson") > quality(accept, "text", "event-stream")
 }

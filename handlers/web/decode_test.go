@@ -1,4 +1,4 @@
-package handlers
+package web
 
 import (
 	"encoding/json"
@@ -15,10 +15,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// anyBody has a field of each kind that decode takes.
+type anyBody struct {
+	GuildID       string   `json:"guildId"`
+	Name          *string  `json:"name"`
+	XType         string   `json:"xType"`
+	MemberUserIDs []string `json:"memberUserIds"`
+	Private       bool     `json:"private"`
+	History       *string  `json:"history"`
+}
+
 // wantRefusal fails unless err is a problem that blames the client.
 func wantRefusal(t *testing.T, err error) {
 	t.Helper()
-	p, ok := errors.AsType[*problem](err)
+	p, ok := errors.AsType[*Problem](err)
 	if !ok || p.Status < 400 || p.Status > 499 || p.Code == "" || p.Detail == "" {
 		t.Errorf("got error %v, want a problem with a status of 4xx, a code and a detail", err)
 	}
@@ -36,7 +46,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		got, err := decode[createChannelBody](httptest.NewRecorder(), r)
+		got, err := Decode[anyBody](httptest.NewRecorder(), r)
 		if err != nil {
 			wantRefusal(t, err)
 			return
@@ -48,7 +58,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var again createChannelBody
+		var again anyBody
 		if err := decodeObject(encoded, reflect.ValueOf(&again).Elem()); err != nil {
 			t.Fatalf("%s is refused: %v", encoded, err)
 		}
@@ -59,7 +69,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // body2map leaves out what was left out.
-func body2map(b createChannelBody) map[string]any {
+func body2map(b anyBody) map[string]any {
 	m := map[string]any{"guildId": b.GuildID, "xType": b.XType, "private": b.Private, "name": b.Name, "history": b.History}
 	if b.MemberUserIDs != nil {
 		m["memberUserIds"] = b.MemberUserIDs
@@ -77,10 +87,10 @@ func FuzzQuery(f *testing.F) {
 	allowed := []string{"limit", "after", "types"}
 	f.Fuzz(func(t *testing.T, raw string) {
 		r := &http.Request{URL: &url.URL{RawQuery: raw}}
-		if err := noTokenInQuery(r); err != nil {
+		if err := NoTokenInQuery(r); err != nil {
 			wantRefusal(t, err)
 		}
-		q, err := query(r, allowed...)
+		q, err := Query(r, allowed...)
 		if err != nil {
 			wantRefusal(t, err)
 			return
@@ -90,22 +100,14 @@ func FuzzQuery(f *testing.F) {
 				t.Errorf("got %q: %q, want an allowed name with one value", name, values)
 			}
 		}
-		again, err := query(&http.Request{URL: &url.URL{RawQuery: q.Encode()}}, allowed...)
+		again, err := Query(&http.Request{URL: &url.URL{RawQuery: q.Encode()}}, allowed...)
 		if diff := cmp.Diff(q, again); err != nil || diff != "" {
 			t.Errorf("its own encoding: got error %v (-accepted +again):\n%s", err, diff)
 		}
-		if n, err := limit(q); err != nil {
+		if n, err := PageLimit(q); err != nil {
 			wantRefusal(t, err)
-		} else if n < 1 || n > maxLimit {
-			t.Errorf("got limit %d, want 1 to %d", n, maxLimit)
-		}
-		if m, err := rosterPlace(q); err != nil {
-			wantRefusal(t, err)
-		} else if after := q.Get("after"); after != "" && nextInRoster(m) != after {
-			t.Errorf("got %q, want %q", nextInRoster(m), after)
-		}
-		if _, err := filter(q, Identity{}); err != nil {
-			wantRefusal(t, err)
+		} else if n < 1 || n > MaxPageLimit {
+			t.Errorf("got limit %d, want 1 to %d", n, MaxPageLimit)
 		}
 	})
 }
@@ -115,7 +117,7 @@ func FuzzParseID(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if id, ok := parseID(s); ok && !strings.EqualFold(id.String(), s) {
+		if id, ok := ParseID(s); ok && !strings.EqualFold(id.String(), s) {
 			t.Errorf("got %s of %q, want the canonical form only", id, s)
 		}
 	})
