@@ -23,6 +23,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/db/pgrun"
 	"fabric-guild/events/live"
+	"fabric-guild/events/remote"
 	"fabric-guild/events/tail"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/bench"
@@ -60,7 +61,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
-	var told *tail.Error
+	var told *remote.Error
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errTold):

@@ -13,12 +13,15 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/r3labs/sse/v2"
 	"gopkg.in/cenkalti/backoff.v1"
+
+	"fabric-guild/events/remote"
 )
 
 // silence is how long a connection may be silent before the client drops it. It is three heartbeats of a
@@ -51,12 +54,12 @@ type Event struct {
 // even if the connection ends meanwhile. Follow never runs two calls of handle at the same time. While handle
 // runs, Follow reads almost nothing.
 //
-// Follow blocks until it fails. It returns the error of handle, of ctx or of Token, or a *Refusal. It retries
+// Follow blocks until it fails. It returns the error of handle, of ctx or of Token, or a *remote.Refusal. It retries
 // after any other error.
 func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) error) error {
 	transport := c.Transport
 	if transport == nil {
-		own := newTransport()
+		own := remote.NewTransport()
 		defer own.CloseIdleConnections()
 		transport = own
 	}
@@ -64,10 +67,7 @@ func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) e
 		Client: c,
 		handle: handle,
 		at:     cursor,
-		pause:  pause{retry: defaultRetry},
-		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // a redirect could send the token to another server
-		}},
+		http:   remote.NewHTTPClient(transport),
 	}
 	for {
 		f.wasLive = false
@@ -75,16 +75,16 @@ func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) e
 		if e, ok := errors.AsType[ending](err); ok {
 			return e.error
 		}
-		if r, ok := errors.AsType[*Refusal](err); ok && f.final(r) {
+		if r, ok := errors.AsType[*remote.Refusal](err); ok && f.final(r) {
 			return r
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		wait := f.pause.next(retryAfter(err))
+		wait := f.backoff.Next(remote.RetryAfter(err))
 		if !f.wasLive || errors.Is(err, errForeign) {
 			f.troubled = true
-			f.notice("%v; trying again in %v", cause(err), wait.Round(100*time.Millisecond))
+			f.notice("%v; trying again in %v", remote.Cause(err), wait.Round(100*time.Millisecond))
 		}
 		select {
 		case <-time.After(wait):
@@ -94,17 +94,6 @@ func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) e
 	}
 }
 
-// newTransport returns a transport that uses only HTTP/1.1. With HTTP/2, a stream that fell silent would
-// reconnect on the same dead connection. The transport does not ask for compression, which could delay
-// events.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Protocols = new(http.Protocols)
-	t.Protocols.SetHTTP1(true)
-	t.DisableCompression = true
-	return t
-}
-
 // A follower is the state of one call of Follow.
 type follower struct {
 	*Client
@@ -112,7 +101,7 @@ type follower struct {
 	handle   func(Event) error
 	at       string // the cursor of the last handled event
 	token    string // of the current connection
-	pause    pause
+	backoff  remote.Backoff
 	known    bool // a stream has been live, so the URL leads to the right server
 	wasLive  bool // the current connection has been live
 	troubled bool // the last notice was about trouble
@@ -180,25 +169,33 @@ func (f *follower) streamURL() string {
 // final reports whether a retry after r is useless. After a stream was live, the URL is known to lead to the
 // right server. Then only the server's own refusal is final, and that has a code. A refusal without a code
 // comes from a proxy on the way, and may be temporary.
-func (f *follower) final(r *Refusal) bool {
+func (f *follower) final(r *remote.Refusal) bool {
 	switch {
-	case r.passes(), f.known && r.Code == "" && r.Status != noStatus:
+	case r.Passes(), f.known && r.Code == "" && r.Status != remote.NoStatus:
 		return false
 	case r.Status == http.StatusUnauthorized:
 		token, err := f.Token()
 		return err != nil || token == f.token // a retry is useful if there is a new token
-	case r.Status == http.StatusBadRequest, r.Status == http.StatusForbidden, r.Status == noStatus:
+	case r.Status == http.StatusBadRequest, r.Status == http.StatusForbidden, r.Status == remote.NoStatus:
 		return true
 	}
 	return !f.known // if this is the right server, any other answer is a proxy's
 }
 
-// cause returns the reason of err, without the URL.
-func cause(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+// accept checks the answer. It wraps the body of a stream for r3labs. For any other answer it returns a
+// *remote.Refusal and closes the body, because r3labs does not close it after an error.
+func (f *follower) accept(answer *http.Response, silent *time.Timer) error {
+	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+	if answer.StatusCode == http.StatusOK && kind == "text/event-stream" {
+		answer.Body = &body{ReadCloser: answer.Body, silent: silent}
+		return nil
 	}
-	return err
+	defer func() { _ = answer.Body.Close() }()
+	r := remote.ReadRefusal(answer)
+	if answer.StatusCode == http.StatusOK {
+		r.Detail = "this is " + kind + ", not a stream; is the URL right?"
+	}
+	return r
 }
 
 func (f *follower) notice(format string, args ...any) {

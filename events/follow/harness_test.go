@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 
 	"fabric-guild/events/follow"
+	"fabric-guild/events/remote"
 )
 
 // A server gives the next of its answers to each request. It works inside a synctest bubble, over pipes. A
@@ -43,7 +44,7 @@ func serve(t *testing.T, answers ...http.HandlerFunc) (*server, *follow.Client) 
 		answers[n-1](w, r)
 	})}
 	go func() { _ = web.Serve(s) }()
-	transport := follow.NewTransport()
+	transport := remote.NewTransport()
 	transport.Proxy = nil
 	transport.DialContext = s.dial
 	t.Cleanup(func() {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fabric-guild/events/follow"
+	"fabric-guild/events/remote"
 )
 
 // gaps follows a server with these answers until a last answer succeeds. It returns the time between each
@@ -87,7 +88,7 @@ func TestRetryField(t *testing.T) {
 		"100":                  {50 * time.Millisecond, 150 * time.Millisecond},
 		"0":                    {5 * time.Millisecond, 15 * time.Millisecond},
 		"60000":                {30 * s, 90 * s},
-		"4000000000":           {follow.MaxAsked / 2, follow.MaxAsked * 3 / 2},
+		"4000000000":           {remote.MaxAsked / 2, remote.MaxAsked * 3 / 2},
 		"-1":                   {1 * s, 3 * s},
 		"1e3":                  {1 * s, 3 * s},
 		"99999999999999999999": {1 * s, 3 * s},
@@ -114,7 +115,7 @@ func TestRetryAfter(t *testing.T) {
 			"Retry-After", other.Add(40*s).Format(http.TimeFormat)))
 		wantWithin(t, got, [2]time.Duration{40 * s, 51 * s})
 		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", "86400"))
-		wantWithin(t, got, [2]time.Duration{follow.MaxAsked, follow.MaxAsked*5/4 + s})
+		wantWithin(t, got, [2]time.Duration{remote.MaxAsked, remote.MaxAsked*5/4 + s})
 		got, _ = gaps(t, refused(http.StatusServiceUnavailable, "Retry-After", "soon"))
 		wantWithin(t, got, [2]time.Duration{1 * s, 3 * s})
 	})

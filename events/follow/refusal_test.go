@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fabric-guild/events/follow"
+	"fabric-guild/events/remote"
 )
 
 func html(status int) http.HandlerFunc {
@@ -103,7 +104,7 @@ func TestRefusals(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				_, c := serve(t, refused(502), tt.answer)
 				err := c.Follow(t.Context(), "", func(follow.Event) error { return nil })
-				r, ok := errors.AsType[*follow.Refusal](err)
+				r, ok := errors.AsType[*remote.Refusal](err)
 				if !ok || r.Status != tt.status || err.Error() != tt.text {
 					t.Errorf("got %v, want %d and %s", err, tt.status, tt.text)
 				}
@@ -174,7 +175,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		server := httptest.NewServer(http.RedirectHandler(foreign.URL+"/elsewhere/api/stream?a=b", status))
 		c := follow.Client{URL: server.URL, Token: func() (string, error) { return "secret", nil }}
 		err := c.Follow(t.Context(), "", func(follow.Event) error { return nil })
-		r, ok := errors.AsType[*follow.Refusal](err)
+		r, ok := errors.AsType[*remote.Refusal](err)
 		if !ok || r.Status != status || !strings.Contains(r.Detail, foreign.URL+"/elsewhere,") {
 			t.Errorf("got %v, want status %d and the target of the redirect", err, status)
 		}
@@ -206,7 +207,7 @@ func TestRenewedToken(t *testing.T) {
 		if diff := cmp.Diff([]string{"Bearer a", "Bearer b", "Bearer c", "Bearer d"}, got); diff != "" {
 			t.Errorf("tokens (-want +got):\n%s", diff)
 		}
-		if r, ok := errors.AsType[*follow.Refusal](err); !ok || r.Status != 401 {
+		if r, ok := errors.AsType[*remote.Refusal](err); !ok || r.Status != 401 {
 			t.Errorf("got %v, want a refusal of the token d", err)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/r3labs/sse/v2"
 
 	"fabric-guild/events"
+	"fabric-guild/events/remote"
 )
 
 // errForeign is the error of a frame that no server of ours sends.
@@ -18,7 +19,7 @@ var errForeign = errors.New("the connection sent something that is no event of t
 // r3labs passes comments on like events, but without data. An error of take ends the connection.
 func (f *follower) take(m *sse.Event) error {
 	if len(m.Retry) > 0 {
-		f.pause.set(string(m.Retry))
+		f.backoff.SetRetry(string(m.Retry))
 	}
 	if len(m.Data) == 0 {
 		return nil
@@ -57,7 +58,7 @@ func (f *follower) seen(id events.Cursor) bool {
 func (f *follower) live() {
 	f.known = true
 	f.wasLive = true
-	f.pause.failures = 0
+	f.backoff.Reset()
 	if f.troubled {
 		f.troubled = false
 		f.notice("following again")
@@ -65,7 +66,7 @@ func (f *follower) live() {
 }
 
 // closing returns the error for a stream.closing frame: errEnded if the client may reconnect, otherwise a
-// *Refusal.
+// *remote.Refusal.
 func closing(data []byte) error {
 	var bye struct {
 		Reason    string
@@ -78,7 +79,7 @@ func closing(data []byte) error {
 	case bye.Reconnect:
 		return errEnded
 	case strings.HasPrefix(bye.Reason, "token_"):
-		return &Refusal{Status: http.StatusUnauthorized, Code: bye.Reason}
+		return &remote.Refusal{Status: http.StatusUnauthorized, Code: bye.Reason}
 	}
-	return &Refusal{Status: noStatus, Code: bye.Reason}
+	return &remote.Refusal{Status: remote.NoStatus, Code: bye.Reason}
 }

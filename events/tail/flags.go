@@ -1,13 +1,10 @@
 package tail
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/url"
-	"os"
-	"strings"
 
 	"fabric-guild/events"
 )
@@ -28,11 +25,7 @@ Exit codes:
 
 // Flags defines the flags of the command.
 func (c *Command) Flags(f *flag.FlagSet) {
-	f.StringVar(&c.url, "url", "http://127.0.0.1:8080", "`URL` of the server, with its prefix")
-	f.StringVar(&c.token, "token", "", "your `token`; safer in the environment than on the command line")
-	f.StringVar(&c.tokenFile, "token-file", "",
-		"`file` with the token, instead of -token; tail reads it before each connection, "+
-			"so you can renew the token")
+	c.account.Flags(f)
 	f.StringVar(&c.cursor, "cursor", "", "`cursor` after which to begin (default: now)")
 	f.StringVar(&c.cursorFile, "cursor-file", "",
 		"`file` in which tail keeps the cursor of the last handled event; a cursor in the file overrides -cursor")
@@ -55,41 +48,15 @@ func (c *Command) Flags(f *flag.FlagSet) {
 // check completes the values of the flags, or returns what is wrong with them. Its errors never contain a
 // token.
 func (c *Command) check() error {
-	u, err := url.Parse(c.url)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return errors.New("-url: must be a URL like https://chat.example")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("-url: must have no user, no query and no fragment")
-	case c.token == "" && c.tokenFile == "":
-		return errors.New("no token: set FABRIC_BACKEND_GUILD_TOKEN or pass -token-file")
+	if err := c.account.Check(); err != nil {
+		return err
 	}
-	c.url = strings.TrimRight(c.url, "/")
 	if c.cursor != "" {
 		if _, err := events.ParseCursor(c.cursor); err != nil {
 			return fmt.Errorf("-cursor: %w", err)
 		}
 	}
 	return nil
-}
-
-// readToken returns the current token. Its errors never contain the token.
-func (c *Command) readToken() (string, error) {
-	token := c.token
-	from := "the token"
-	if c.tokenFile != "" {
-		b, err := os.ReadFile(c.tokenFile)
-		if err != nil {
-			return "", fmt.Errorf("the token: %w", err)
-		}
-		token = string(b)
-		from = c.tokenFile
-	}
-	token = strings.TrimSpace(token)
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("%s: a token must be one word of visible ASCII characters", from)
-	}
-	return token, nil
 }
 
 // query returns the parameters of the stream.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fabric-guild/events"
+	"fabric-guild/events/remote"
 )
 
 // lines prints for people. It prints a line for each event, and one more for each further line of a message.
@@ -53,7 +54,7 @@ func (l *lines) label(e *event) string {
 
 // hash returns a channel's name with a # as one word. A name with a space or a colon gets quotes.
 func hash(name string) string {
-	name = "#" + plain(name)
+	name = "#" + remote.Plain(name)
 	if strings.ContainsAny(name, " :") {
 		name = `"` + strings.ReplaceAll(name, `"`, `'`) + `"`
 	}
@@ -72,12 +73,12 @@ func (l *lines) time(e *event) string {
 
 // text returns what happened.
 func (l *lines) text(e *event) string {
-	author := plain(e.AuthorUserID)
-	user := plain(e.UserID)
+	author := remote.Plain(e.AuthorUserID)
+	user := remote.Plain(e.UserID)
 	switch e.Name {
 	case string(events.MessageCreated):
 		if e.Wakeup {
-			author += " [wakes you: " + plain(e.WakeReason) + "]"
+			author += " [wakes you: " + remote.Plain(e.WakeReason) + "]"
 		}
 		return author + ": " + content(e)
 	case string(events.MessageUpdated):
@@ -100,9 +101,9 @@ func (l *lines) text(e *event) string {
 		if user == "" {
 			user = "nobody"
 		}
-		return "it is " + user + "'s turn (" + plain(e.Reason) + ")"
+		return "it is " + user + "'s turn (" + remote.Plain(e.Reason) + ")"
 	}
-	return plain(e.Name) + " " + plain(string(e.Data))
+	return remote.Plain(e.Name) + " " + remote.Plain(string(e.Data))
 }
 
 // content returns a message's text. It indents all lines but the first.
@@ -117,7 +118,7 @@ func content(e *event) string {
 	text = strings.ReplaceAll(text, "\t", "    ")
 	parts := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, line := range parts {
-		parts[i] = plain(line)
+		parts[i] = remote.Plain(line)
 	}
 	return strings.Join(parts, "\n    | ")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fabric-guild/events/follow"
+	"fabric-guild/events/remote"
 )
 
 // testdata/stream.jsonl has each kind of event as a server sends it. lines.txt has the lines for people.
@@ -50,7 +51,7 @@ func readTestdata(t *testing.T, name string) string {
 	return string(b)
 }
 
-// For any input, plain returns one line of harmless text, and the JSON line is harmless and has the same
+// For any input, Plain returns one line of harmless text, and the JSON line is harmless and has the same
 // meaning.
 func FuzzPlain(f *testing.F) {
 	for _, s := range []string{
@@ -58,9 +59,9 @@ func FuzzPlain(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	harmful := func(r rune) bool { return !harmless(r) }
+	harmful := func(r rune) bool { return !remote.Harmless(r) }
 	f.Fuzz(func(t *testing.T, s string) {
-		if got := plain(s); strings.ContainsFunc(got, harmful) || !utf8.ValidString(got) {
+		if got := remote.Plain(s); strings.ContainsFunc(got, harmful) || !utf8.ValidString(got) {
 			t.Errorf("got %q for %q, want harmless text", got, s)
 		}
 		data, err := json.Marshal(map[string]string{"content": s})

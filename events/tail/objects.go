@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+
+	"fabric-guild/events/remote"
 )
 
 // objects prints for programs. It prints each event as one line of JSON.
@@ -33,5 +35,5 @@ func (e *event) line() []byte {
 	}{e.ID, e.Event.Name, e.Data}); err != nil {
 		panic("tail: encode an event: " + err.Error()) // impossible: follow passes on only valid JSON
 	}
-	return append(plainJSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), '\n')
+	return append(remote.PlainJSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), '\n')
 }

@@ -1,19 +1,17 @@
 package tail
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"fabric-guild/events/remote"
 )
 
 // A runner runs a shell command for each event, one at a time. If the command fails, the runner runs it again
@@ -29,9 +27,6 @@ type runner struct {
 const (
 	tries      = 4
 	firstPause = time.Second
-	// stdinGrace is how long run waits after the command has ended if a background process of the command still
-	// holds stdin and does not read it.
-	stdinGrace = time.Second
 )
 
 // An execError means that the command failed at every attempt.
@@ -74,28 +69,17 @@ func (r *runner) take(ctx context.Context, e event) error {
 	}
 }
 
-// run runs the command once and blocks until it ends. The command has its own process group, so that only
-// this process gets Ctrl-C. After the first signal run waits for the command. It passes further signals on to
-// the command.
+// run runs the command once and blocks until it ends. After the first signal run waits for the command. It
+// passes further signals on to the command.
 func (r *runner) run(ctx context.Context, e event) error {
-	cmd := exec.Command("sh", "-c", r.command)
-	cmd.Stdin = bytes.NewReader(e.line())
+	cmd := remote.NewShell(r.command, e.line(), r.variables(e))
 	cmd.Stdout = r.stdout
 	cmd.Stderr = r.stderr
-	cmd.Env = append(cmd.Environ(), r.variables(e)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = stdinGrace
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() {
-		err := cmd.Wait()
-		if errors.Is(err, exec.ErrWaitDelay) {
-			err = nil // the command itself succeeded
-		}
-		ended <- err
-	}()
+	go func() { ended <- cmd.Wait() }()
 	select {
 	case err := <-ended:
 		return err
@@ -110,34 +94,19 @@ func (r *runner) run(ctx context.Context, e event) error {
 		case err := <-ended:
 			return err
 		case s := <-again:
-			_ = syscall.Kill(-cmd.Process.Pid, s.(syscall.Signal)) // fails if the command has just ended
+			cmd.Kill(s.(syscall.Signal))
 		}
 	}
 }
 
-// variables returns the environment variables of the command, so that a shell needs no JSON parser. It always
-// sets all of them. Otherwise a tail inside a command of another tail would pass on the values of the outer
-// event.
-func (r *runner) variables(e event) []string {
-	wakeup := ""
+// variables returns the fields of the event.
+func (r *runner) variables(e event) remote.Variables {
+	v := remote.Variables{
+		URL: r.url, Event: e.Name, Cursor: e.ID, GuildID: e.GuildID, ChannelID: e.ChannelID, XType: e.XType,
+		UserID: cmp.Or(e.AuthorUserID, e.UserID), MessageID: e.MessageID, Content: e.Content, WakeReason: e.WakeReason,
+	}
 	if e.AuthorUserID != "" {
-		wakeup = strconv.FormatBool(e.Wakeup)
+		v.Wakeup = strconv.FormatBool(e.Wakeup)
 	}
-	all := []string{
-		"FABRIC_URL=" + r.url,
-		"FABRIC_EVENT=" + e.Name,
-		"FABRIC_CURSOR=" + e.ID,
-		"FABRIC_GUILD_ID=" + e.GuildID,
-		"FABRIC_CHANNEL_ID=" + e.ChannelID,
-		"FABRIC_X_TYPE=" + e.XType,
-		"FABRIC_USER_ID=" + cmp.Or(e.AuthorUserID, e.UserID),
-		"FABRIC_MESSAGE_ID=" + e.MessageID,
-		"FABRIC_CONTENT=" + e.Content,
-		"FABRIC_WAKEUP=" + wakeup,
-		"FABRIC_WAKE_REASON=" + e.WakeReason,
-	}
-	for i, v := range all {
-		all[i] = strings.ReplaceAll(v, "\x00", "") // a variable cannot contain NUL
-	}
-	return all
+	return v
 }

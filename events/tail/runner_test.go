@@ -96,6 +96,7 @@ func TestCommandGetsTheEvent(t *testing.T) {
 		"FABRIC_URL=" + g.Base(),
 		"FABRIC_USER_ID=alice",
 		"FABRIC_WAKEUP=true",
+		"FABRIC_WAKE_ID=",
 		"FABRIC_WAKE_REASON=mention",
 		"FABRIC_X_TYPE=general",
 	}
@@ -115,6 +116,7 @@ func TestCommandGetsTheEvent(t *testing.T) {
 		"FABRIC_URL=" + g.Base(),
 		"FABRIC_USER_ID=carol",
 		"FABRIC_WAKEUP=",
+		"FABRIC_WAKE_ID=",
 		"FABRIC_WAKE_REASON=",
 		"FABRIC_X_TYPE=general",
 	}

@@ -14,15 +14,16 @@ import (
 
 	"fabric-guild/events"
 	"fabric-guild/events/follow"
+	"fabric-guild/events/remote"
 )
 
 // A Command has the values of the flags.
 type Command struct {
-	url, token, tokenFile string
-	cursor, cursorFile    string
-	json, wakeup, echo    bool
-	types, channels       string
-	exec                  string
+	account            remote.Account
+	cursor, cursorFile string
+	json, wakeup, echo bool
+	types, channels    string
+	exec               string
 }
 
 // A sink handles events. It gets every event, and ignores those that it does not need. The event has been
@@ -30,26 +31,26 @@ type Command struct {
 type sink func(context.Context, event) error
 
 // Run follows the stream. It blocks until ctx ends or the reader of stdout is gone, and then returns nil. Any
-// error is an *Error. On a terminal Run prints for people, otherwise for programs.
+// error is a *remote.Error. On a terminal Run prints for people, otherwise for programs.
 func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := c.check(); err != nil {
-		return &Error{code: exitUsage, err: err}
+		return remote.Exit(remote.ExitUsage, err)
 	}
 	file, cursor, err := openCursorFile(c.cursorFile, c.exec == "")
 	if err != nil {
-		return &Error{code: exitError, err: err}
+		return remote.Exit(remote.ExitError, err)
 	}
 	if cursor == "" {
 		cursor = c.cursor
 	}
-	notice := func(text string) { _, _ = fmt.Fprintln(stderr, "fabric-guild:", plain(text)) }
+	notice := func(text string) { _, _ = fmt.Fprintln(stderr, "fabric-guild:", remote.Plain(text)) }
 	people := false
 	var to sink
 	switch {
 	case c.exec != "":
 		r := &runner{
 			command: c.exec,
-			url:     c.url,
+			url:     c.account.URL,
 			wants:   c.wants,
 			stdout:  stdout,
 			stderr:  stderr,
@@ -70,8 +71,8 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 		defer whenUnread(out, unread)()
 	}
 	client := follow.Client{
-		URL:      c.url,
-		Token:    c.readToken,
+		URL:      c.account.URL,
+		Token:    c.account.Token,
 		Query:    c.query(),
 		Snapshot: people, // lines needs the names of the channels
 		Notice:   notice,
@@ -84,7 +85,7 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 			notice(fmt.Sprintf("the server cannot continue at this cursor (%s): "+
 				"events may be missing; following from %s", e.Reason, e.Cursor))
 		case e.Name == events.StreamReady && !greeted:
-			notice(fmt.Sprintf("following %s as %s", c.url, e.UserID))
+			notice(fmt.Sprintf("following %s as %s", c.account.URL, e.UserID))
 		}
 		greeted = true
 		if err := to(ctx, e); err != nil {
@@ -143,4 +144,20 @@ func write(ctx context.Context, to io.Writer, b []byte) error {
 	case <-time.After(grace):
 		return errors.Join(ctx.Err(), errors.New("nobody reads the output"))
 	}
+}
+
+// outcome returns the result of the command. err is the error of Follow, saving the error of the cursor file.
+// The end of ctx and a reader of stdout that is gone are no errors. Any other error becomes a *remote.Error.
+func outcome(ctx context.Context, err, saving error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.Is(err, syscall.EPIPE) {
+		err = nil
+	}
+	err = errors.Join(err, saving)
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*execError](err); ok {
+		return remote.Exit(remote.ExitExec, err)
+	}
+	return remote.Exit(remote.ExitCode(err), err)
 }

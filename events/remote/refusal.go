@@ -1,4 +1,4 @@
-package follow
+package remote
 
 import (
 	"encoding/json"
@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// A Refusal is an answer that is no stream, or the final end of a stream. Error quotes the texts of the
-// server, so they are safe on a terminal.
+// A Refusal is an answer that is not what was asked for, or the final end of a stream. Error quotes the texts
+// of the server, so they are safe on a terminal.
 type Refusal struct {
-	Status       int    // 401 also if the token ended during a stream; 0: the server asks not to reconnect
-	Code, Detail string // either may be empty
-
-	after time.Duration // Retry-After
+	Status       int           // 401 also if the token ended during a stream; NoStatus: the server ended a stream
+	Code, Detail string        // either may be empty
+	After        time.Duration // Retry-After
 }
 
-const noStatus = 0
+// NoStatus is the status of a Refusal that ended a stream: the server asks not to reconnect.
+const NoStatus = 0
 
 func (r *Refusal) Error() string {
 	said := "the server ends the stream"
@@ -30,7 +30,7 @@ func (r *Refusal) Error() string {
 		said = "the server does not accept the token"
 	case r.Status == http.StatusForbidden:
 		said = "the server does not allow it (403)"
-	case r.Status != noStatus:
+	case r.Status != NoStatus:
 		said = strings.TrimSpace(fmt.Sprintf("the server answers %d %s", r.Status, http.StatusText(r.Status)))
 	}
 	if r.Code != "" {
@@ -42,8 +42,8 @@ func (r *Refusal) Error() string {
 	return said
 }
 
-// passes reports whether a retry may succeed: the fault is the server's, or it is temporary.
-func (r *Refusal) passes() bool {
+// Passes reports whether a retry may succeed: the fault is the server's, or it is temporary.
+func (r *Refusal) Passes() bool {
 	switch r.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
@@ -51,37 +51,31 @@ func (r *Refusal) passes() bool {
 	return r.Status >= http.StatusInternalServerError
 }
 
-func retryAfter(err error) time.Duration {
+// RetryAfter returns how long to wait after err at least. It returns 0 unless err is a Refusal that says it.
+func RetryAfter(err error) time.Duration {
 	if r, ok := errors.AsType[*Refusal](err); ok {
-		return r.after
+		return r.After
 	}
 	return 0
 }
 
-// accept checks the answer. It wraps the body of a stream for r3labs. For any other answer it returns a
-// *Refusal and closes the body, because r3labs does not close it after an error.
-func (f *follower) accept(answer *http.Response, silent *time.Timer) error {
-	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
-	if answer.StatusCode == http.StatusOK && kind == "text/event-stream" {
-		answer.Body = &body{ReadCloser: answer.Body, silent: silent}
-		return nil
-	}
-	defer func() { _ = answer.Body.Close() }()
-	r := &Refusal{Status: answer.StatusCode, after: parseRetryAfter(answer.Header)}
-	switch to, err := answer.Location(); {
-	case kind == "application/problem+json":
+// ReadRefusal reads an error answer, of which it reads 64 KiB at most. It does not close the body. A text that
+// is not problem+json is not ours, so ReadRefusal does not pass it on.
+func ReadRefusal(answer *http.Response) *Refusal {
+	r := &Refusal{Status: answer.StatusCode, After: parseRetryAfter(answer.Header)}
+	if kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind == "application/problem+json" {
 		var told struct{ Code, Detail string }
 		b, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 		if err == nil && json.Unmarshal(b, &told) == nil {
 			r.Code = told.Code
 			r.Detail = told.Detail
 		}
-	case answer.StatusCode == http.StatusOK:
-		r.Detail = "this is " + kind + ", not a stream; is the URL right?"
-	case err == nil && answer.StatusCode/100 == 3:
+		return r
+	}
+	if to, err := answer.Location(); err == nil && answer.StatusCode/100 == 3 {
 		to.RawQuery = ""
-		r.Detail = "it redirects to " + strings.TrimSuffix(to.Redacted(), "/api/stream") +
-			", but no token is sent there; is that the right URL?"
+		base, _, _ := strings.Cut(to.Redacted(), "/api/")
+		r.Detail = "it redirects to " + base + ", but no token is sent there; is that the right URL?"
 	}
 	return r
 }

@@ -1,4 +1,4 @@
-package tail
+package remote
 
 import (
 	"fmt"
@@ -8,23 +8,23 @@ import (
 	"unicode/utf16"
 )
 
-// harmless reports whether a terminal shows r and does nothing else. Control characters are not harmless, and
+// Harmless reports whether a terminal shows r and does nothing else. Control characters are not harmless, and
 // some of them are above 127. Characters that change the direction of a line and invisible ones are not
 // harmless either. The two joiners are allowed, because emoji and some scripts need them.
-func harmless(r rune) bool {
+func Harmless(r rune) bool {
 	const nonJoiner, joiner = '\u200c', '\u200d'
 	return unicode.IsGraphic(r) || r == nonJoiner || r == joiner
 }
 
-// plain returns s as one line that is safe on a terminal. It writes characters that are not harmless as Go
+// Plain returns s as one line that is safe on a terminal. It writes characters that are not harmless as Go
 // escapes.
-func plain(s string) string {
+func Plain(s string) string {
 	escape := func(r rune) string { return strings.Trim(strconv.QuoteRuneToASCII(r), "'") }
 	return string(mapHarmful([]byte(s), escape))
 }
 
-// plainJSON returns the same JSON value with all characters escaped that are not harmless.
-func plainJSON(text []byte) []byte {
+// PlainJSON returns the same JSON value with all characters escaped that are not harmless.
+func PlainJSON(text []byte) []byte {
 	return mapHarmful(text, func(r rune) string {
 		if a, b := utf16.EncodeRune(r); a != unicode.ReplacementChar {
 			return fmt.Sprintf(`\u%04x\u%04x`, a, b)
@@ -38,7 +38,7 @@ func plainJSON(text []byte) []byte {
 func mapHarmful(s []byte, escape func(rune) string) []byte {
 	b := make([]byte, 0, len(s)+1)
 	for _, r := range string(s) {
-		if harmless(r) {
+		if Harmless(r) {
 			b = append(b, string(r)...)
 		} else {
 			b = append(b, escape(r)...)
