@@ -26,6 +26,7 @@ import (
 	"fabric-guild/events/remote"
 	"fabric-guild/events/tail"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/bench"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/command"
@@ -189,12 +190,12 @@ func noFlags(rest []string) error {
 	return nil
 }
 
-func openTokens(state string) (*handlers.Tokens, error) {
+func openTokens(state string) (*auth.Tokens, error) {
 	// The private Postgres may run as another user, who must be able to pass through the directory.
 	if err := pgrun.MakeDirs(state, 0o711); err != nil {
 		return nil, fmt.Errorf("the state directory (choose another with -state): %w", err)
 	}
-	return handlers.OpenTokens(state)
+	return auth.OpenTokens(state)
 }
 
 // admin makes the running server refresh its admin, and prints the answer. It is no error if there is no
@@ -390,7 +391,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	if err != nil {
 		return err
 	}
-	operator, err := handlers.OpenOperatorKey(dir)
+	operator, err := auth.OpenOperatorKey(dir)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fabric-guild/db/dbtest"
-	"fabric-guild/handlers"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/guildtest"
@@ -74,7 +74,7 @@ func TestRetention(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
-	if _, err := handlers.OpenTokens(state); err != nil {
+	if _, err := auth.OpenTokens(state); err != nil {
 		t.Fatal(err)
 	}
 	unreachable := "postgres://guild:" + guildtest.Sesame + "@127.0.0.1:1/guild"
@@ -273,7 +273,7 @@ func TestAdminRefresh(t *testing.T) {
 	calls := fake.Calls(centertest.AdminEmail)
 	stranger := guildtest.StateDir(t)
 	wantError(stranger, "no such file") // whoever operates no server has no key
-	if _, err := handlers.OpenOperatorKey(stranger); err != nil {
+	if _, err := auth.OpenOperatorKey(stranger); err != nil {
 		t.Fatal(err)
 	}
 	wantError(stranger, "401") // another operator's
@@ -428,6 +428,9 @@ func TestImports(t *testing.T) {
 		{"/handlers/web", module + "/handlers", "it knows HTTP, not the guild", false},
 		{"/handlers/web", module + "/db", "it knows HTTP, not the guild", false},
 		{"/handlers/web", module + "/events/live", "it knows HTTP, not the guild", false},
+		{"/handlers/auth", module + "/handlers!", "who somebody is does not depend on what they ask for", false},
+		{"/handlers/auth", module + "/db", "tokens need no database", false},
+		{"/handlers/auth", module + "/events/live", "a stream is an interface there", false},
 		{"/handlers/chat", module, "rules take small values, and know no house", false},
 		{"/handlers/chat", "net", "rules have no I/O", true},
 		{"/handlers/chat", "os", "rules have no I/O", true},

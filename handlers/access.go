@@ -8,6 +8,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
@@ -15,7 +16,7 @@ import (
 
 // begin does what every request about one channel begins with: it identifies the caller, checks the query
 // against the allowed params, and parses the channel's id. The error is a *web.Problem, or a fault of the server.
-func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string) (id Identity, channel uuid.UUID, q url.Values, err error) {
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string) (id auth.Identity, channel uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(w, r); err != nil {
 		return id, channel, nil, err
 	}
@@ -32,12 +33,12 @@ type change func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, e
 
 // changeChannel runs do for a caller who is a member. It returns the channel after the change, and the cursor
 // of do.
-func (s *Server) changeChannel(ctx context.Context, id Identity, channel uuid.UUID, do change) (db.Channel, events.Cursor, error) {
+func (s *Server) changeChannel(ctx context.Context, id auth.Identity, channel uuid.UUID, do change) (db.Channel, events.Cursor, error) {
 	return s.changeAs(ctx, id, channel, ofMember, do)
 }
 
 // changeAs is like changeChannel, but stand decides whether the caller has access.
-func (s *Server) changeAs(ctx context.Context, id Identity, channel uuid.UUID, stand standing, do change) (c db.Channel, at events.Cursor, err error) {
+func (s *Server) changeAs(ctx context.Context, id auth.Identity, channel uuid.UUID, stand standing, do change) (c db.Channel, at events.Cursor, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if c, err = hold(ctx, tx, id, channel, stand); err != nil {
 			return err
@@ -50,7 +51,7 @@ func (s *Server) changeAs(ctx context.Context, id Identity, channel uuid.UUID, s
 
 // hold checks access with stand, takes the channel's lock, and checks again under the lock. The first check
 // keeps strangers from taking locks and so from delaying other users. hold blocks until the lock is free.
-func hold(ctx context.Context, tx db.Tx, id Identity, channel uuid.UUID, stand standing) (db.Channel, error) {
+func hold(ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID, stand standing) (db.Channel, error) {
 	if c, err := stand(ctx, tx.Queries, id, channel); err != nil {
 		return c, err
 	}
@@ -71,12 +72,12 @@ func (s *Server) look(w http.ResponseWriter, r *http.Request) (db.Channel, error
 
 // A standing checks whether the caller has access to a channel, and returns the channel as the caller sees
 // it. The error is a *web.Problem if the caller has no access.
-type standing func(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error)
+type standing func(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.UUID) (db.Channel, error)
 
 // visible returns a channel as the caller sees it. It answers channel_not_found both for a channel that does
 // not exist and for one that is hidden from the caller: a channel of a guild that the token is not for, or a
 // private channel or dm of which the caller is not a member.
-func visible(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
+func visible(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := q.Channel(ctx, channel, id.UserID)
 	if err != nil {
 		if errors.Is(err, db.ErrNotFound) {
@@ -91,7 +92,7 @@ func visible(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) 
 }
 
 // ofMember is like visible, but the caller must also be a member. Otherwise the error is not_member.
-func ofMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
+func ofMember(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := visible(ctx, q, id, channel)
 	if err == nil && c.JoinedSeq == nil {
 		err = web.NewProblem(http.StatusForbidden, "not_member", "you are not a member of this channel; join it first")
@@ -101,7 +102,7 @@ func ofMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID)
 
 // maySteer returns an error unless the caller is the channel's creator, or the creator has left the channel.
 // The caller must already be known to be a member.
-func maySteer(c db.Channel, id Identity) error {
+func maySteer(c db.Channel, id auth.Identity) error {
 	if c.CreatorIn && c.CreatedBy != id.UserID {
 		return web.NewProblem(http.StatusForbidden, "not_creator", "only the channel's creator may do this, as long as they are in it")
 	}

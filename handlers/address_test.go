@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"fabric-guild/db"
+	"fabric-guild/handlers/auth"
 )
 
 func request(remote string, headers ...string) *http.Request {
@@ -158,26 +159,6 @@ func FuzzOrigin(f *testing.F) {
 	})
 }
 
-// What counts as a token is visible, and in the header.
-func FuzzBearer(f *testing.F) {
-	for _, seed := range []string{"", "Bearer", "Bearer ", "bearer x", "Basic x", "Bearer a b", "Bearer\tx", "Bearer  x ", "BEARER \x00"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, header string) {
-		token, err := bearer(request("203.0.113.1:5000", "Authorization", header))
-		if err != nil {
-			wantRefused(t, err)
-			if token != "" {
-				t.Errorf("got %q and error %v, want either", token, err)
-			}
-			return
-		}
-		if (token == "") != (header == "") || !strings.Contains(header, token) || strings.TrimSpace(token) != token {
-			t.Errorf("got %q of %q", token, header)
-		}
-	})
-}
-
 // A key is accepted whole, and a quoted one is the bare one.
 func FuzzIdempotencyKey(f *testing.F) {
 	for _, seed := range []string{"", "x", `"x"`, `"x`, `x"`, `""`, `"a\"b"`, "é", "a b", strings.Repeat("x", 256), "\x7f"} {
@@ -187,7 +168,7 @@ func FuzzIdempotencyKey(f *testing.F) {
 		key := func(header string) (*db.RequestKey, error) {
 			r := request("203.0.113.1:5000", "Idempotency-Key", header)
 			r.Method, r.URL = http.MethodPost, &url.URL{Path: "/"}
-			return requestKey(r, Identity{UserID: "alice"}, "body")
+			return requestKey(r, auth.Identity{UserID: "alice"}, "body")
 		}
 		got, err := key(header)
 		if err != nil {

@@ -2,55 +2,23 @@ package handlers
 
 import (
 	"context"
-	"crypto/subtle"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
 )
-
-// An OperatorKey proves that a request comes from an operator of the server. Everyone who can read the key in
-// the state directory may operate the server.
-type OperatorKey struct{ key *keyFile }
-
-const operatorKeyFile = "operator.key"
-
-// OpenOperatorKey opens the operator key in dir, and creates the key if the file does not exist.
-func OpenOperatorKey(dir string) (*OperatorKey, error) {
-	key, err := openKeyFile(filepath.Join(dir, operatorKeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("operator: %w", err)
-	}
-	return &OperatorKey{key}, nil
-}
-
-// Token returns the key as a bearer token. It returns an error if the key cannot be read and
-// no earlier key is in use.
-func (o *OperatorKey) Token() (string, error) {
-	key, err := o.key.current()
-	return hex.EncodeToString(key), err
-}
-
-func (o *OperatorKey) matches(token string) bool {
-	if o == nil {
-		return false
-	}
-	want, err := o.Token()
-	return err == nil && subtle.ConstantTimeCompare([]byte(token), []byte(want)) == 1
-}
 
 // RefreshAnswer is the answer of POST /api/admin/refresh. The command that calls the route prints it.
 type RefreshAnswer struct {
@@ -65,11 +33,11 @@ func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
 	if err := web.NoTokenInQuery(r); err != nil {
 		return err
 	}
-	token, err := bearer(r)
+	token, err := auth.Bearer(r)
 	if err != nil {
 		return err
 	}
-	if !s.operator.matches(token) {
+	if !s.operator.Matches(token) {
 		return web.NewProblem(http.StatusUnauthorized, "operator_only", "this takes the operator key of the server's state directory")
 	}
 	if _, err := web.Query(r); err != nil {
@@ -83,7 +51,7 @@ func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
 // "" if there is no admin. It blocks only in a triage channel, and only while the very first fetch of the
 // admin is in progress. The caller must call it before the message's transaction, so that no lock is held
 // during the wait.
-func (s *Server) adminFor(ctx context.Context, id Identity, channel uuid.UUID) (string, error) {
+func (s *Server) adminFor(ctx context.Context, id auth.Identity, channel uuid.UUID) (string, error) {
 	admin, filled := s.admin.Snapshot()
 	if !filled {
 		c, err := visible(ctx, s.db.Queries, id, channel)
@@ -113,8 +81,7 @@ func (s *Server) stillAdmin(m *events.Message) string {
 // is the server's certificate: RequestRefresh accepts no other one. If certFile is empty, RequestRefresh uses
 // plain HTTP. It blocks for at most refreshTimeout.
 func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (a RefreshAnswer, err error) {
-	key := OperatorKey{&keyFile{path: filepath.Join(dir, operatorKeyFile)}} // the server creates the file
-	token, err := key.Token()
+	token, err := auth.ReadOperatorKey(dir)
 	if err != nil {
 		return a, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/chat"
 	"fabric-guild/handlers/web"
 
@@ -65,7 +66,7 @@ func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
 
 // channel checks the body and returns the channel that it asks for. members are the creator, then the users
 // in memberUserIds, and then, in a triage channel, the users in wakeUserIds. No user is in members twice.
-func (b createChannelBody) channel(id Identity) (c events.Channel, members, wake []string, err error) {
+func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members, wake []string, err error) {
 	c = events.Channel{
 		ID: uuid.Must(uuid.NewV7()), GuildID: b.GuildID, XType: events.XType(b.XType),
 		Private: b.Private, History: "joined", CreatedBy: id.UserID,

@@ -8,6 +8,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
@@ -25,7 +26,7 @@ func messageNotFound() *web.Problem {
 
 // beginMessage does what every request about one message begins with: it identifies the caller, checks the
 // query against the allowed params, and parses the message's id.
-func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...string) (id Identity, message uuid.UUID, q url.Values, err error) {
+func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...string) (id auth.Identity, message uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(w, r); err != nil {
 		return id, message, nil, err
 	}
@@ -42,7 +43,7 @@ func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...
 // seen returns a message and its channel if the caller is a member and may see the message. Otherwise the
 // error is message_not_found, also if the channel is hidden or the caller is not a member: the answer must
 // not tell whether the message exists.
-func seen(ctx context.Context, q db.Queries, id Identity, message uuid.UUID) (db.StoredMessage, db.Channel, error) {
+func seen(ctx context.Context, q db.Queries, id auth.Identity, message uuid.UUID) (db.StoredMessage, db.Channel, error) {
 	m, err := q.Message(ctx, message, id.UserID)
 	if errors.Is(err, db.ErrNotFound) {
 		return m, db.Channel{}, messageNotFound()
@@ -105,7 +106,7 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 // changeMessage runs do in a transaction that holds the message's lock, and holds the channel's lock shared,
 // as a post does. Then it writes the answer. The message is read twice: the first read finds the channel and
 // keeps strangers from taking locks, and the second read sees the state under the locks. do may run twice.
-func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id Identity, message uuid.UUID,
+func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request, id auth.Identity, message uuid.UUID,
 	do func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error),
 ) error {
 	var m db.StoredMessage

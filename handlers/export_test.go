@@ -5,9 +5,7 @@ import "time"
 // LookAtKeys has the key files looked at when they are used next.
 func LookAtKeys(s *Server) {
 	for _, k := range s.keys {
-		k.mu.Lock()
-		k.looked = time.Time{}
-		k.mu.Unlock()
+		k.Recheck()
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"fabric-guild/events/live"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/config"
@@ -99,8 +100,8 @@ type node struct {
 	db     *db.DB
 	router *live.Router
 	server *handlers.Server
-	tokens *handlers.Tokens
-	key    *handlers.OperatorKey
+	tokens *auth.Tokens
+	key    *auth.OperatorKey
 	// bounded is the listener of a node with connections; nil: it has any number.
 	bounded *handlers.Listener
 	client  *http.Client
@@ -124,10 +125,10 @@ func start(t testing.TB, s setup) *node {
 	}
 	n := &node{setup: s, t: t, label: fmt.Sprint("node", nodes.Add(1)), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, TLSClientConfig: trusting()}}}
 	var err error
-	if n.tokens, err = handlers.OpenTokens(s.state); err != nil {
+	if n.tokens, err = auth.OpenTokens(s.state); err != nil {
 		t.Fatal(err)
 	}
-	if n.key, err = handlers.OpenOperatorKey(s.state); err != nil {
+	if n.key, err = auth.OpenOperatorKey(s.state); err != nil {
 		t.Fatal(err)
 	}
 	// The label is inherited by every goroutine of the node, which tells them from the client's and from

@@ -89,6 +89,15 @@ func (s *Server) warnings() (all []string) {
 	return all
 }
 
+// keysReadable returns, for each key file of the server by name, whether the file can be used.
+func (s *Server) keysReadable() map[string]bool {
+	all := map[string]bool{}
+	for _, key := range s.keys {
+		all[key.Name()] = key.Readable()
+	}
+	return all
+}
+
 // readyz answers whether the server is ready for requests, and lists the checks that passed, or those that
 // failed.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {

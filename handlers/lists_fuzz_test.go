@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"testing"
 
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 )
 
@@ -23,7 +24,7 @@ func FuzzListParameters(f *testing.F) {
 		} else if after := q.Get("after"); after != "" && nextInRoster(m) != after {
 			t.Errorf("got %q, want %q", nextInRoster(m), after)
 		}
-		if _, err := filter(q, Identity{}); err != nil {
+		if _, err := filter(q, auth.Identity{}); err != nil {
 			wantRefused(t, err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/auth"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -79,7 +80,7 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 // A fault of ours is a 500 that tells nothing. The log has where it happened, and nothing of the request.
 func TestAPanicTellsNoSecret(t *testing.T) {
 	t.Parallel()
-	tokens, err := handlers.OpenTokens(t.TempDir())
+	tokens, err := auth.OpenTokens(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

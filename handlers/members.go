@@ -8,6 +8,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/chat"
 	"fabric-guild/handlers/web"
 
@@ -83,7 +84,7 @@ func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
 
 // removeFrom ends the membership of user and writes the answer. The caller may end their own membership. The
 // membership of another user needs maySteer.
-func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, user string) error {
+func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID, user string) error {
 	stand := ofMember
 	if user == id.UserID {
 		stand = onceMember
@@ -104,7 +105,7 @@ func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id Identity,
 
 // onceMember is visible for a caller who leaves. It also lets in a caller who has left already, even a
 // private channel, so that a repeated leave answers that nothing changed, and not 404.
-func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUID) (db.Channel, error) {
+func onceMember(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := q.Channel(ctx, channel, id.UserID)
 	if err == nil && c.LeftSeq != nil && id.MayEnter(c.GuildID) {
 		return c, nil
@@ -114,7 +115,7 @@ func onceMember(ctx context.Context, q db.Queries, id Identity, channel uuid.UUI
 
 // answerChange locks the channel for a caller whom stand accepts. It calls do if due returns true, and
 // answers whether the roster changed. An error of due refuses the request.
-func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id Identity, channel uuid.UUID, stand standing,
+func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID, stand standing,
 	due func(context.Context, db.Tx, *db.Channel) (bool, error), do change,
 ) error {
 	var changed bool
@@ -164,7 +165,7 @@ func (s *Server) removes(channel uuid.UUID, user string) change {
 }
 
 // beginMember is begin for a path that also names a user. An invalid user id is refused.
-func (s *Server) beginMember(w http.ResponseWriter, r *http.Request) (id Identity, channel uuid.UUID, user string, err error) {
+func (s *Server) beginMember(w http.ResponseWriter, r *http.Request) (id auth.Identity, channel uuid.UUID, user string, err error) {
 	if id, channel, _, err = s.begin(w, r); err != nil {
 		return id, channel, "", err
 	}
@@ -217,3 +218,18 @@ func rosterPlace(q url.Values) (m db.Member, err error) {
 
 // nextInRoster returns the place of m in the roster. The page after m begins there.
 func nextInRoster(m db.Member) string { return fmt.Sprintf("%d-%d", m.JoinedSeq, m.Position) }
+
+// resolve returns the user ids of names. A name without a user is not in the result. Without Center, every
+// valid name is its own id.
+func (s *Server) resolve(ctx context.Context, names []string) map[string]string {
+	if s.center != nil {
+		return s.center.ResolveNames(ctx, names)
+	}
+	ids := map[string]string{}
+	for _, name := range names {
+		if chat.ValidID(name) {
+			ids[name] = name
+		}
+	}
+	return ids
+}

@@ -9,6 +9,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/chat"
 	"fabric-guild/handlers/web"
 
@@ -152,7 +153,7 @@ func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 // postIn posts in a transaction. Such a post costs more than db.DB.Post. It serves channels that take turns,
 // requests with a key or a wake, and posts that db.DB.Post has refused: postIn finds out why. reply may be
 // nil.
-func (s *Server) postIn(ctx context.Context, tx db.Tx, id Identity, m db.NewMessage, reply *replying) (db.Post, error) {
+func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.NewMessage, reply *replying) (db.Post, error) {
 	// The x-type decides the kind of lock. It never changes, so it may be read before the lock.
 	c, err := ofMember(ctx, tx.Queries, id, m.ChannelID)
 	if err != nil {
@@ -282,7 +283,7 @@ func asSeen(m db.StoredMessage, c db.Channel) events.Message {
 
 // placeOf returns the position in the event log of the message that a parameter names, or 0 if the parameter
 // is absent. The error is a *web.Problem if the message is not one that the caller may see in this channel.
-func (s *Server) placeOf(r *http.Request, id Identity, c db.Channel, name, value string) (int64, error) {
+func (s *Server) placeOf(r *http.Request, id auth.Identity, c db.Channel, name, value string) (int64, error) {
 	if value == "" {
 		return 0, nil
 	}

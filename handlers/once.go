@@ -11,6 +11,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 )
 
@@ -84,7 +85,7 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 // requestKey returns the request's Idempotency-Key, or nil if there is none. The header may be a string of
 // structured fields (RFC 8941 §3.3.3), or the same without quotes. A key is valid for one user and one
 // route. It belongs to the decoded body, so another spelling of the same JSON is the same request.
-func requestKey(r *http.Request, id Identity, body any) (*db.RequestKey, error) {
+func requestKey(r *http.Request, id auth.Identity, body any) (*db.RequestKey, error) {
 	values := r.Header.Values("Idempotency-Key")
 	if len(values) == 0 {
 		return nil, nil

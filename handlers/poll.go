@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fabric-guild/events/live"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 )
 
@@ -54,8 +55,8 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if s.sessions.isClosed(id.session) { // the session may have been closed while the poll waited
-		return errTokenInvalid
+	if s.sessions.IsClosed(id.Session) { // the session may have been closed while the poll waited
+		return auth.ErrTokenInvalid
 	}
 	return writePolled(w, polled)
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"fabric-guild/handlers"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/config"
@@ -127,12 +127,13 @@ func TestWhatEndsAStream(t *testing.T) {
 				t.Cleanup(c.Close)
 				return c
 			}
-			id, revoked, err := handlers.CheckByCenter(t.Context(), client(), "t")
+			id, err := auth.ByCenter(client()).Check(t.Context(), netip.Addr{}, "t")
 			if err != nil || id.UserID != "ann" || !cmp.Equal(id.Guilds, was.Guilds) || id.Expires.Unix() != later.Unix() {
 				t.Fatalf("got %+v and error %v, want what Center says", id, err)
 			}
 			tt.change(fake)
-			if got := revoked(client()); got != tt.revoked {
+			later := auth.ByCenter(client()) // a client that remembers nothing: the first one remembers for too long
+			if got := later.Revoked(t.Context(), id); got != tt.revoked {
 				t.Errorf("got revoked: %v, want %v", got, tt.revoked)
 			}
 		})

@@ -18,6 +18,7 @@ import (
 
 	"fabric-guild/events/live"
 	"fabric-guild/events/transport"
+	"fabric-guild/handlers/auth"
 )
 
 // A Server answers requests. Its fields do not change after New, so reading them needs no lock.
@@ -26,12 +27,12 @@ type Server struct {
 	db           *db.DB
 	router       *live.Router
 	tailer       *live.Tailer
-	authority    authority
+	authority    auth.Authority
 	center       *center.Client // nil: the server runs without Center
 	admin        *center.AdminCache
-	operator     *OperatorKey
-	keys         map[string]*keyFile // by the name of the file
-	twoState     bool                // deliver by the older rule
+	operator     *auth.OperatorKey
+	keys         []*auth.KeyFile
+	twoState     bool // deliver by the older rule
 	r3labs       *transport.R3labs
 	basePath     string
 	raw          bool          // serve HTTP/1 streams on taken-over connections
@@ -47,7 +48,7 @@ type Server struct {
 	desks        *desks
 	wakes        metrics.Wakes
 	proxies      proxies
-	sessions     *sessions
+	sessions     *auth.Sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
 }
@@ -58,10 +59,10 @@ type Config struct {
 	DB       *db.DB
 	Router   *live.Router
 	Tailer   *live.Tailer
-	Tokens   *Tokens
+	Tokens   *auth.Tokens
 	Center   *center.Client     // nil: Tokens checks all tokens
 	Admin    *center.AdminCache // nil: there is no admin
-	Operator *OperatorKey       // nil: every operator request is refused
+	Operator *auth.OperatorKey  // nil: every operator request is refused
 	Listener *Listener          // for metrics of connections; nil: there are none
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
@@ -91,22 +92,22 @@ func New(c Config) (*Server, http.Handler) {
 		polling: newLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
 		places: newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
-	s.sessions = newSessions(c.Tokens.key.current)
+	s.sessions = auth.NewSessions(c.Tokens.KeyFile().Current)
 	if c.Center != nil {
-		s.authority = byCenter{c.Center}
+		s.authority = auth.ByCenter(c.Center)
 		// Servers with the same Center may have different state directories. Then Center's key is the only secret
 		// that they share.
-		s.sessions = newSessions(sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }))
+		s.sessions = auth.NewSessions(sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }))
 	}
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
 	}
-	s.keys = map[string]*keyFile{tokenKeyFile: c.Tokens.key}
+	s.keys = append(s.keys, c.Tokens.KeyFile())
 	if c.Operator != nil {
-		s.keys[operatorKeyFile] = c.Operator.key
+		s.keys = append(s.keys, c.Operator.KeyFile())
 	}
 	for _, key := range s.keys {
-		key.logTo(s.logger)
+		key.LogTo(s.logger)
 	}
 	s.wakes.Waiting = s.desks.waiting
 	from := metrics.Sources{

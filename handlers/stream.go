@@ -14,6 +14,7 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/events/live"
 	"fabric-guild/events/transport"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 )
 
@@ -51,7 +52,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	l.carried = carry(r.Context())
-	s.sessions.join(l)
+	s.sessions.Join(id.Session, l)
 	raw := s.raw && r.ProtoMajor == 1
 	if opts.Ended = l.leave; raw {
 		opts.Ended = l.ended
@@ -89,7 +90,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 // stream or the poll ends.
 type listener struct {
 	server  *Server
-	id      Identity
+	id      auth.Identity
 	from    netip.Addr
 	began   time.Time
 	request string // the id of the request
@@ -110,7 +111,7 @@ func (l *listener) revoked() bool { return l.server.authority.Revoked(context.Ba
 
 // leave gives back the listener's place and forgets the listener. It must be called once.
 func (l *listener) leave() {
-	l.server.sessions.part(l)
+	l.server.sessions.Part(l.id.Session, l)
 	l.server.places.leave(l.from)
 	l.carried()
 }
@@ -118,14 +119,14 @@ func (l *listener) leave() {
 // opened stores the stream. It ends the stream if the cookie session was closed while the stream was opening.
 func (l *listener) opened(s *live.Session) {
 	l.stream.Store(s)
-	if l.server.sessions.isClosed(l.id.session) {
-		l.revoke()
+	if l.server.sessions.IsClosed(l.id.Session) {
+		l.Revoke()
 	}
 }
 
-// revoke ends the stream because its cookie session was closed. It does nothing if the stream is not open
+// Revoke ends the stream because its cookie session was closed. It does nothing if the stream is not open
 // yet.
-func (l *listener) revoke() {
+func (l *listener) Revoke() {
 	if s := l.stream.Load(); s != nil {
 		s.Close(events.ClosedTokenRevoked, false)
 	}
@@ -189,7 +190,7 @@ func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Opt
 }
 
 // filter reads the parameters that choose which events the client gets. The error is a *web.Problem.
-func filter(q url.Values, id Identity) (f events.Filter, err error) {
+func filter(q url.Values, id auth.Identity) (f events.Filter, err error) {
 	f.Guilds = id.Guilds
 	if f.Echo, err = web.Bool(q, "echo"); err != nil {
 		return f, err

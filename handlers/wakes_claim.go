@@ -9,6 +9,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
@@ -279,7 +280,7 @@ func (s *Server) tryClaim(ctx context.Context, d *desk, claim db.WakeClaim, sinc
 func unfiltered(c db.WakeClaim) bool { return len(c.Channels) == 0 && c.Guilds == nil }
 
 // wakeItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
-func (s *Server) wakeItem(ctx context.Context, id Identity, wake *db.Wake, around int) (*wakeItem, error) {
+func (s *Server) wakeItem(ctx context.Context, id auth.Identity, wake *db.Wake, around int) (*wakeItem, error) {
 	c, err := s.db.Channel(ctx, wake.Channel.ID, id.UserID)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fabric-guild/db"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 )
 
@@ -22,7 +23,7 @@ type replying struct {
 }
 
 // replying reads the wake of a post; nil: it has none.
-func (b *postBody) replying(id Identity) (*replying, error) {
+func (b *postBody) replying(id auth.Identity) (*replying, error) {
 	if b.WakeID == nil {
 		if b.KeepWake {
 			return nil, web.Refused(web.FieldError{Field: "keepWake", Detail: "goes with wakeId only"})
@@ -40,7 +41,7 @@ func (b *postBody) replying(id Identity) (*replying, error) {
 //
 // A request that comes again gets its answer again: by its Idempotency-Key, or without one by its wake, which only
 // one message can have ended.
-func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id Identity, key *db.RequestKey, m db.NewMessage, reply *replying) error {
+func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage, reply *replying) error {
 	again := func(ctx context.Context, tx db.Tx, earlier db.Answer) (err error) {
 		if !reply.keep && earlier.Message != nil {
 			reply.left, err = tx.ReplayedReply(ctx, reply.ref, m.ChannelID, *earlier.Message)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"fabric-guild/handlers"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/config"
 )
 
@@ -72,7 +72,7 @@ func tokenSource(file, dir string) (func(user string) (string, error), error) {
 		if _, err := os.Stat(dir); err != nil {
 			return nil, fmt.Errorf("no key to sign tokens with; pass the server's -state, or -tokens: %w", err)
 		}
-		tokens, err := handlers.OpenTokens(dir)
+		tokens, err := auth.OpenTokens(dir)
 		if err != nil {
 			return nil, err
 		}

@@ -1,4 +1,4 @@
-package handlers
+package auth
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // Tokens is the program's own authority. It signs and checks tokens (JWT, HS256) with a key in the state
 // directory. It is safe for concurrent use.
 type Tokens struct {
-	key *keyFile
+	key *KeyFile
 
 	mu       sync.Mutex
 	signedBy string                         // the key that signed the tokens in known
@@ -51,6 +51,9 @@ func OpenTokens(dir string) (*Tokens, error) {
 // Fresh reports whether OpenTokens made the key.
 func (t *Tokens) Fresh() bool { return t.key.made }
 
+// KeyFile returns the file of the key.
+func (t *Tokens) KeyFile() *KeyFile { return t.key }
+
 // Rotate makes a new key. Tokens that the old key signed stop being valid within a minute, in this process
 // and in every other process with the same directory.
 func (t *Tokens) Rotate() error { return t.key.replace() }
@@ -66,7 +69,7 @@ func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, 
 	if guilds != nil && len(guilds) == 0 {
 		return "", errors.New("a token for no guild opens nothing")
 	}
-	key, err := t.key.current()
+	key, err := t.key.Current()
 	if err != nil {
 		return "", err
 	}
@@ -79,14 +82,15 @@ func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, 
 	}).SignedString(key)
 }
 
+// The problems of a token that cannot be used.
 var (
-	errTokenInvalid = web.NewProblem(http.StatusUnauthorized, "token_invalid", "this token is not known, or has been revoked")
+	ErrTokenInvalid = web.NewProblem(http.StatusUnauthorized, "token_invalid", "this token is not known, or has been revoked")
 	errTokenExpired = web.NewProblem(http.StatusUnauthorized, "token_expired", "this token has expired: get a new one")
 )
 
-// Check implements authority. It does not block on the network.
+// Check implements Authority. It does not block on the network.
 func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity, error) {
-	key, err := t.key.current()
+	key, err := t.key.Current()
 	if err != nil {
 		return Identity{}, err
 	}
@@ -104,7 +108,7 @@ func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity,
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Identity{}, errTokenExpired
 	case err != nil || !chat.ValidID(c.Subject):
-		return Identity{}, errTokenInvalid
+		return Identity{}, ErrTokenInvalid
 	}
 	return t.remember(hash, string(key), Identity{UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time}), nil
 }
@@ -131,8 +135,8 @@ func (t *Tokens) remember(hash [sha256.Size]byte, key string, id Identity) Ident
 	return id
 }
 
-// Revoked implements authority. A new key revokes all tokens that the old key signed.
+// Revoked implements Authority. A new key revokes all tokens that the old key signed.
 func (t *Tokens) Revoked(_ context.Context, id Identity) bool {
-	key, err := t.key.current()
+	key, err := t.key.Current()
 	return err == nil && string(key) != id.proof
 }

@@ -1,4 +1,4 @@
-package handlers
+package auth
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"fabric-guild/handlers/center"
-	"fabric-guild/handlers/chat"
 	"fabric-guild/handlers/web"
 )
 
@@ -18,8 +17,8 @@ type Identity struct {
 	UserID  string
 	Guilds  []string  // the guilds that the token is for; nil: all guilds
 	Expires time.Time // zero: the authority gave no expiry
+	Session SessionID // the session of the token's cookie; zero: the token did not come in a cookie
 	proof   string    // what the authority needs to check the token again
-	session sessionID // the session of the token's cookie; zero: the token did not come in a cookie
 }
 
 // MayEnter reports whether the token gives access to a guild.
@@ -27,8 +26,8 @@ func (id Identity) MayEnter(guild string) bool {
 	return id.Guilds == nil || slices.Contains(id.Guilds, guild)
 }
 
-// An authority knows which user a token belongs to. It is either Tokens or Center.
-type authority interface {
+// An Authority knows which user a token belongs to. It is either Tokens or Center.
+type Authority interface {
 	// Check returns the identity of a token's user. An error that is a *web.Problem is the answer to the client.
 	// from is the client's address. The zero Addr stands for all clients that the server cannot distinguish.
 	Check(ctx context.Context, from netip.Addr, token string) (Identity, error)
@@ -37,7 +36,10 @@ type authority interface {
 	Revoked(ctx context.Context, id Identity) bool
 }
 
-// byCenter implements authority with Center.
+// ByCenter returns the authority that asks Center.
+func ByCenter(c *center.Client) Authority { return byCenter{c} }
+
+// byCenter implements Authority with Center.
 type byCenter struct{ *center.Client }
 
 func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Identity, error) {
@@ -49,7 +51,7 @@ func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Ide
 		p.RetryAfter = 1
 		return Identity{}, p
 	case errors.Is(err, center.ErrInactive):
-		return Identity{}, errTokenInvalid
+		return Identity{}, ErrTokenInvalid
 	case errors.Is(err, center.ErrUnavailable):
 		p := web.NewProblem(http.StatusServiceUnavailable, "center_unavailable", "whose token this is cannot be found out at the moment; try again")
 		p.RetryAfter = 2
@@ -60,19 +62,4 @@ func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Ide
 
 func (c byCenter) Revoked(ctx context.Context, id Identity) bool {
 	return c.Recheck(ctx, id.proof, center.Identity{UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires})
-}
-
-// resolve returns the user ids of names. A name without a user is not in the result. Without Center, every
-// valid name is its own id.
-func (s *Server) resolve(ctx context.Context, names []string) map[string]string {
-	if s.center != nil {
-		return s.center.ResolveNames(ctx, names)
-	}
-	ids := map[string]string{}
-	for _, name := range names {
-		if chat.ValidID(name) {
-			ids[name] = name
-		}
-	}
-	return ids
 }

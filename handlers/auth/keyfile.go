@@ -1,4 +1,4 @@
-package handlers
+package auth
 
 import (
 	"crypto/rand"
@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// A keyFile is a secret key in a file in the state directory. Only the file's owner may read it. Any number
+// A KeyFile is a secret key in a file in the state directory. Only the file's owner may read it. Any number
 // of processes can use the file, and each of them can replace the key.
-type keyFile struct {
+type KeyFile struct {
 	path string
 	made bool // openKeyFile created the file
 
@@ -36,20 +36,20 @@ const (
 )
 
 // openKeyFile opens the key at path, and creates the file with a new key if the file does not exist.
-func openKeyFile(path string) (*keyFile, error) {
-	k := &keyFile{path: path}
-	if _, err := k.current(); errors.Is(err, fs.ErrNotExist) {
+func openKeyFile(path string) (*KeyFile, error) {
+	k := &KeyFile{path: path}
+	if _, err := k.Current(); errors.Is(err, fs.ErrNotExist) {
 		if err := k.make(false); err != nil {
 			return nil, err
 		}
 		k.made = true
 	}
-	_, err := k.current()
+	_, err := k.Current()
 	return k, err
 }
 
 // replace writes a new key to the file. Every other process uses the new key after at most keyCheck.
-func (k *keyFile) replace() error {
+func (k *KeyFile) replace() error {
 	if err := k.make(true); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (k *keyFile) replace() error {
 
 // make writes a new key to a temporary file and moves that file to the path, so that no process reads half a
 // key. If replace is false, make keeps a key that another process has put there in the meantime.
-func (k *keyFile) make(replace bool) error {
+func (k *KeyFile) make(replace bool) error {
 	key := make([]byte, keyBytes)
 	rand.Read(key)                                                            // never returns an error
 	f, err := os.CreateTemp(filepath.Dir(k.path), filepath.Base(k.path)+".*") // mode 0600
@@ -86,7 +86,7 @@ func (k *keyFile) make(replace bool) error {
 
 // give makes the directory's owner the owner of a key that root has created. Otherwise the directory's owner
 // could not read the key. For any other user than root, give does nothing.
-func (k *keyFile) give(f *os.File) error {
+func (k *KeyFile) give(f *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -97,10 +97,10 @@ func (k *keyFile) give(f *os.File) error {
 	return f.Chown(owner(dir), -1)
 }
 
-// current returns the key. It checks the file for a new key at most once per keyCheck. If the file cannot be
-// used any more, current returns the key that it read before. So it returns an error only if it has never
+// Current returns the key. It checks the file for a new key at most once per keyCheck. If the file cannot be
+// used any more, Current returns the key that it read before. So it returns an error only if it has never
 // read the key, or if replace was called and the new key cannot be read.
-func (k *keyFile) current() ([]byte, error) {
+func (k *KeyFile) Current() ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.key != nil && time.Since(k.looked) < keyCheck {
@@ -124,7 +124,7 @@ func (k *keyFile) current() ([]byte, error) {
 
 // noteLocked records the result of a check, nil for success. It logs the first fault in a row, and the end of
 // the faults.
-func (k *keyFile) noteLocked(fault error) {
+func (k *KeyFile) noteLocked(fault error) {
 	switch {
 	case k.logger == nil:
 	case fault != nil && k.fault == nil:
@@ -136,33 +136,34 @@ func (k *keyFile) noteLocked(fault error) {
 	k.fault = fault
 }
 
-// logTo sets the logger for faults of the file. Without a logger, faults are not logged.
-func (k *keyFile) logTo(logger *slog.Logger) {
+// LogTo sets the logger for faults of the file. Without a logger, faults are not logged.
+func (k *KeyFile) LogTo(logger *slog.Logger) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.logger = logger
 }
 
-// readable checks the file if a check is due, and reports whether the last check succeeded.
-func (k *keyFile) readable() bool {
-	_, err := k.current()
+// Name returns the name of the file, without its directory.
+func (k *KeyFile) Name() string { return filepath.Base(k.path) }
+
+// Recheck makes the next use of the key check the file.
+func (k *KeyFile) Recheck() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.looked = time.Time{}
+}
+
+// Readable checks the file if a check is due, and reports whether the last check succeeded.
+func (k *KeyFile) Readable() bool {
+	_, err := k.Current()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return err == nil && k.fault == nil
 }
 
-// keysReadable returns, for each key file of the server by name, whether the file can be used.
-func (s *Server) keysReadable() map[string]bool {
-	all := map[string]bool{}
-	for name, key := range s.keys {
-		all[name] = key.readable()
-	}
-	return all
-}
-
 // readLocked returns the key in the file, and the state of the file. If the file has not changed since the
 // last read, readLocked returns the key that it read then.
-func (k *keyFile) readLocked() ([]byte, os.FileInfo, error) {
+func (k *KeyFile) readLocked() ([]byte, os.FileInfo, error) {
 	info, err := os.Stat(k.path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the key: %w", err)
@@ -191,7 +192,7 @@ func (k *keyFile) readLocked() ([]byte, os.FileInfo, error) {
 // owned returns an error if the file has an unexpected owner. The file must belong to the user of this
 // process or to the owner of the directory. The directory's owner is allowed because root may run this
 // process on that user's behalf.
-func (k *keyFile) owned(info os.FileInfo) error {
+func (k *KeyFile) owned(info os.FileInfo) error {
 	dir, err := os.Stat(filepath.Dir(k.path))
 	if err != nil {
 		return fmt.Errorf("the key's directory: %w", err)
