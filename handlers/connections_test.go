@@ -53,8 +53,8 @@ func talk(t *testing.T, conn net.Conn) int {
 // wantConnections waits until the metrics count the given number of connections.
 func (n *node) wantConnections(t *testing.T, busy, idle int) {
 	t.Helper()
-	if !eventually(func() bool { b, i := handlers.Counted(n.bounded); return b == busy && i == idle }) {
-		b, i := handlers.Counted(n.bounded)
+	if !eventually(func() bool { b, i := handlers.Counted(n.listener); return b == busy && i == idle }) {
+		b, i := handlers.Counted(n.listener)
 		t.Fatalf("got %d busy connections and %d idle ones, want %d and %d", b, i, busy, idle)
 	}
 }

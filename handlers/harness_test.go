@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/config"
+	running "fabric-guild/handlers/node"
 )
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
@@ -92,21 +94,20 @@ type setup struct {
 	streamMaxAge time.Duration // 0: for ever
 }
 
-// A node is one server process, as main.go puts it together.
+// A node is one server, as the command serve runs it.
 type node struct {
 	setup
-	t      testing.TB
-	url    string // up to the base path
-	db     *db.DB
-	router *live.Router
-	server *handlers.Server
-	tokens *auth.Tokens
-	key    *auth.OperatorKey
-	// bounded is the listener of a node with connections; nil: it has any number.
-	bounded *handlers.Listener
-	client  *http.Client
-	label   string
-	stop    func() // streams, requests, readers, pool; may be called more than once
+	t        testing.TB
+	url      string // up to the base path
+	db       *db.DB
+	router   *live.Router
+	server   *handlers.Server
+	tokens   *auth.Tokens
+	key      *auth.OperatorKey
+	listener *handlers.Listener
+	client   *http.Client
+	label    string
+	stop     func() // streams, requests, readers, pool; may be called more than once
 }
 
 var nodes atomic.Int64
@@ -140,75 +141,53 @@ func start(t testing.TB, s setup) *node {
 
 func (n *node) run(ctx context.Context) {
 	n.t.Helper()
-	var err error
-	if n.db, err = db.Open(ctx, n.database); err != nil {
-		n.t.Fatal(err)
-	}
-	head, err := n.db.Head(ctx)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	n.router = live.NewRouter(n.db, head)
-	tailer := live.NewTailer(n.db, n.router, n.db.Bell(), n.logger)
 	authority, admin := n.authority()
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	plain, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if n.connections > 0 {
-		n.bounded = handlers.Bound(listener, n.connections)
-		listener = n.bounded
-	} else {
-		listener = narrow{listener, n.sendBuffer}
-	}
-	var handler http.Handler
-	n.server, handler = handlers.New(handlers.Config{
-		Logger: n.logger, DB: n.db, Router: n.router, Tailer: tailer, Tokens: n.tokens,
-		Center: authority, Admin: admin, Operator: n.key, Listener: n.bounded,
-		BasePath: n.basePath, R3labsOnly: n.r3labs, TwoState: n.twoState, StreamMaxAge: n.streamMaxAge,
-		RateLimit: n.edge.RateLimit, MaxStreams: n.edge.MaxStreams, MaxStreamsPerAddress: n.edge.MaxStreamsPerAddress,
-		TrustedProxies: n.edge.TrustedProxies, AllowOrigins: n.edge.AllowOrigins, Hosts: n.hosts,
-	})
-	n.url = "http://" + listener.Addr().String() + n.basePath
-	var cert *handlers.Certificate
+	n.listener = handlers.Bound(narrow{plain, n.sendBuffer}, cmp.Or(n.connections, 1<<20))
+	c := running.Config{DatabaseURL: n.database}
+	c.Logger = n.logger
+	c.Tokens, c.Operator = n.tokens, n.key
+	c.Center, c.Admin = authority, admin
+	c.Listener = n.listener
+	c.BasePath = n.basePath
+	c.R3labsOnly, c.TwoState = n.r3labs, n.twoState
+	c.StreamMaxAge = n.streamMaxAge
+	c.RateLimit = n.edge.RateLimit
+	c.MaxStreams, c.MaxStreamsPerAddress = n.edge.MaxStreams, n.edge.MaxStreamsPerAddress
+	c.TrustedProxies, c.AllowOrigins = n.edge.TrustedProxies, n.edge.AllowOrigins
+	c.Hosts = n.hosts
+	n.url = "http://" + n.listener.Addr().String() + n.basePath
 	if n.tls {
 		n.url = "https" + strings.TrimPrefix(n.url, "http")
 		certFile, keyFile := certificate(n.t)
-		if cert, err = handlers.OpenCertificate(certFile, keyFile, n.logger); err != nil {
+		if c.Certificate, err = handlers.OpenCertificate(certFile, keyFile, n.logger); err != nil {
 			n.t.Fatal(err)
 		}
 	}
-	web := handlers.NewHTTPServer(handler, cert, n.logger)
-	if n.tune != nil {
-		n.tune(web)
+	server, err := running.Open(ctx, c)
+	if err != nil {
+		n.t.Fatal(err)
 	}
-	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
-	var background sync.WaitGroup
-	background.Go(func() { tailer.Run(reading) })
-	background.Go(func() { n.db.RunDoorbell(reading, n.database, n.logger) })
-	background.Go(func() { _ = handlers.Serve(web, listener) })
+	n.db, n.router, n.server = server.DB, server.Router, server.Server
+	if n.tune != nil {
+		n.tune(server.HTTP)
+	}
+	server.Run()
 
-	n.stop = sync.OnceFunc(func() {
+	stop := sync.OnceFunc(func() {
 		if authority != nil {
 			defer authority.Close()
 		}
 		defer admin.Close()
-		defer n.db.Close()
-		defer background.Wait()
-		defer stopReading()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		n.server.Drain()
-		n.router.Close(ctx)
-		if ctx.Err() != nil {
-			n.t.Error("streams do not end")
-		}
-		n.client.CloseIdleConnections()
-		if err := web.Shutdown(ctx); err != nil {
-			n.t.Error("requests do not end:", err)
+		defer server.Close()
+		defer n.client.CloseIdleConnections()
+		if err := server.Drain(patience, patience); err != nil {
+			n.t.Error("streams or requests do not end:", err)
 		}
 	})
-	stop := n.stop
 	n.stop = func() {
 		stop()
 		n.wantGoroutines(n.t, 0)

@@ -69,7 +69,8 @@ func TestEveryMetricMoves(t *testing.T) {
 	m.wakes(alice, channel)
 	m.database(alice, channel)
 	for _, name := range n.scrape(t).families() {
-		if !m.moved[name] {
+		// TestIdleConnectionsMakeRoom and TestConnectionsOfAnAddress move the metrics of connections.
+		if !m.moved[name] && !strings.HasPrefix(name, "fabric_guild_connections") {
 			t.Errorf("nothing moved %s here", name)
 		}
 	}

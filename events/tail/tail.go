@@ -57,7 +57,7 @@ func (c *Command) Run(ctx context.Context, stdout, stderr io.Writer) error {
 			notice:  notice,
 		}
 		to = r.take
-	case !c.json && isTerminal(stdout):
+	case !c.json && IsTerminal(stdout):
 		people = true
 		to = (&lines{to: stdout, wants: c.wants, zone: time.Local, names: map[string]string{}}).take
 	default:
@@ -102,9 +102,9 @@ func (c *Command) wants(name string) bool {
 	return !c.wakeup || c.types != "" || name == string(events.MessageCreated)
 }
 
-// isTerminal reports whether w is a terminal. It also returns true for /dev/null, where the format does not
+// IsTerminal reports whether w is a terminal. It also returns true for /dev/null, where the format does not
 // matter.
-func isTerminal(w io.Writer) bool {
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

@@ -1,13 +1,11 @@
-// Package command has the parts of the program that are not about HTTP: its work as PID 1, and terminals.
 package command
 
 import (
-	"io"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
+
+	"fabric-guild/events/tail"
 )
 
 // RunAsInit runs the program as a child of this process. This process must be PID 1, as in a container.
@@ -25,13 +23,13 @@ func RunAsInit() (code int, ok bool) {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	attr := &syscall.SysProcAttr{Setpgid: true} // otherwise Ctrl-C would reach the program twice
-	if IsTerminal(os.Stdin) {
+	if tail.IsTerminal(os.Stdin) {
 		attr.Foreground, attr.Ctty = true, 0
 	}
 	program, err := os.StartProcess(path, os.Args, &os.ProcAttr{
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
 	})
-	if err != nil && attr.Foreground { // stdin may be /dev/null, which IsTerminal takes for a terminal
+	if err != nil && attr.Foreground { // stdin may be /dev/null, which tail.IsTerminal takes for a terminal
 		attr.Foreground = false
 		program, err = os.StartProcess(path, os.Args, &os.ProcAttr{
 			Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
@@ -47,7 +45,7 @@ func RunAsInit() (code int, ok bool) {
 			if code, ended := reap(program.Pid); ended {
 				return code, true
 			}
-		case syscall.SIGURG, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU: // these concern this process only
+		case syscall.SIGURG, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU: // not for the program
 		default:
 			_ = program.Signal(s) // the program may have ended
 		}
@@ -71,26 +69,4 @@ func reap(program int) (code int, ended bool) {
 			code, ended = 128+int(status.Signal()), true // as a shell does
 		}
 	}
-}
-
-// IsTerminal reports whether w is a character device, as a terminal is. /dev/null is one too.
-func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// OneLine returns the text of an error in one line, and each of its lines once: an error of the database
-// driver may have several lines and may repeat one.
-func OneLine(err error) string {
-	var lines []string
-	for line := range strings.Lines(err.Error()) {
-		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines, " ")
 }

@@ -1,4 +1,4 @@
-package handlers
+package command
 
 import (
 	"fmt"
@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// BaseURL returns the URL of the server for programs on the same machine. addr is the address that the server
-// listens on. cert is nil if the server does not use TLS.
-func BaseURL(cert *Certificate, addr, basePath string) string {
+// baseURL returns the URL of the server for programs on the same machine. addr is the address that the server
+// listens on.
+func baseURL(tls bool, addr, basePath string) string {
 	if a, err := netip.ParseAddrPort(addr); err == nil && a.Addr().IsUnspecified() {
 		addr = fmt.Sprintf("localhost:%d", a.Port())
 	}
 	base := url.URL{Scheme: "http", Host: addr, Path: basePath}
-	if cert != nil {
+	if tls {
 		base.Scheme = "https"
 	}
 	return base.String()
 }
 
-// Greeting returns a text that says where the server is and how to try it. The text has commands that work in
+// greeting returns a text that says where the server is and how to try it. The text has commands that work in
 // a shell in any directory. state is the -state flag for these commands. It is empty for the default.
-func Greeting(base, state string) string {
+func greeting(base, state string) string {
 	self := "go run ."
 	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
 		self = quote(path)

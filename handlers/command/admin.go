@@ -1,0 +1,42 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"fabric-guild/handlers"
+	"fabric-guild/handlers/config"
+)
+
+// admin makes the running server refresh its admin, and prints the answer. It is no error if there is no
+// admin, or if Center does not answer.
+func admin(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) == 0 || args[0] != "refresh" {
+		return fmt.Errorf("admin takes refresh: %w", config.ErrUsage)
+	}
+	var (
+		dir     string
+		address config.Address
+		cert    config.TLS
+	)
+	rest, err := config.Parse("admin refresh", args[1:], getenv, stderr,
+		state(&dir, getenv), address.Flags, cert.Flags)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("admin refresh takes no %q: %w", rest[0], config.ErrUsage)
+	}
+	if err := address.Check(); err != nil {
+		return err
+	}
+	answer, err := handlers.RequestRefresh(ctx, dir, address.Addr, address.BasePath, cert.Cert)
+	if err != nil {
+		refusal := map[string]any{"ok": false, "error": err.Error()}
+		return errors.Join(ErrTold, json.NewEncoder(stderr).Encode(refusal))
+	}
+	return json.NewEncoder(stdout).Encode(answer)
+}

@@ -1,0 +1,61 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"fabric-guild/db"
+	"fabric-guild/handlers/config"
+)
+
+// migrate brings the schema up to date, or prints its state.
+func migrate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var (
+		dir  string
+		conf config.Database
+	)
+	rest, err := config.Parse("migrate", args, getenv, stderr, state(&dir, getenv), conf.Flags)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		rest = []string{"up"}
+	}
+	if err := noFlags(rest); err != nil {
+		return err
+	}
+	if len(rest) > 1 || rest[0] != "up" && rest[0] != "status" {
+		return fmt.Errorf("migrate takes up or status: %w", config.ErrUsage)
+	}
+	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	stopPostgres, _, err := openPostgres(ctx, &conf, dir, logger, stderr)
+	if err != nil {
+		return err
+	}
+	defer stopPostgres()
+	if rest[0] == "up" {
+		if err := db.Migrate(ctx, conf.URL); err != nil {
+			return err
+		}
+	}
+	migrations, err := db.Migrations(ctx, conf.URL)
+	if err != nil {
+		return err
+	}
+	for _, m := range migrations {
+		state := "pending"
+		if m.Applied {
+			state = "applied"
+		}
+		if m.Name == "" {
+			m.Name = fmt.Sprintf(
+				"%05d, which this program does not know: a newer one has applied it", m.Version)
+		}
+		if _, err := fmt.Fprintf(stdout, "%-8s %s\n", state, m.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
