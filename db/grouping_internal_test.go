@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 )
 
 // Posts that arrive while a group is being stored wait, and are stored together after it.
@@ -123,4 +124,76 @@ func TestPostsGiveUpWaiting(t *testing.T) {
 			t.Errorf("got %d waiting at the end, and busy: %v; want none", len(g.waiting), g.busy)
 		}
 	})
+}
+
+// groupsOf adds posts while another one is being stored, and returns the groups that follow, by content.
+func groupsOf(t *testing.T, waiting ...NewMessage) (groups [][]string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		g := posts{store: func(_ context.Context, group []*posting) {
+			var contents []string
+			for _, p := range group {
+				contents = append(contents, p.Content)
+			}
+			groups = append(groups, contents)
+			<-release
+		}}
+		var wg sync.WaitGroup
+		for _, m := range append([]NewMessage{{}}, waiting...) {
+			wg.Go(func() {
+				if _, err := g.add(t.Context(), m); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(release)
+		wg.Wait()
+	})
+	return groups[1:]
+}
+
+func says(author, content string, mentioned int) NewMessage {
+	m := NewMessage{Mentioned: make([]string, mentioned)}
+	m.AuthorUserID = author
+	m.Content = content
+	return m
+}
+
+// A group is bounded by its work, and takes the posts of authors in turn. So one author's expensive posts delay
+// another author's post by one group.
+func TestGroupsAreFair(t *testing.T) {
+	var all []NewMessage
+	for i := range 6 {
+		all = append(all, says("mallory", strconv.Itoa(i), 200))
+	}
+	all = append(all, says("alice", "a", 0), says("bob", "b", 0), says("bob", "c", 0))
+	want := [][]string{{"0", "a", "b", "1", "c"}, {"2", "3"}, {"4", "5"}}
+	if diff := cmp.Diff(want, groupsOf(t, all...)); diff != "" {
+		t.Errorf("the groups (-want +got):\n%s", diff)
+	}
+	all = nil
+	for range 100 {
+		all = append(all, says("mallory", "m", 0))
+	}
+	all = append(all, says("alice", "a", 0))
+	got := groupsOf(t, all...)
+	if !slices.Contains(got[0], "a") || len(got[0]) != groupLimit {
+		t.Errorf("got the first group %q, want a full one with alice's post", got[0])
+	}
+}
+
+// A group has one reply for a wake.
+func TestAGroupHasOneReplyForAWake(t *testing.T) {
+	reply := func(content string, wake byte) NewMessage {
+		m := says("bot", content, 0)
+		m.Reply = &Reply{Wake: uuid.UUID{wake}}
+		return m
+	}
+	want := [][]string{{"1", "2"}, {"1 again", "plain"}, {"1 and again"}}
+	got := groupsOf(t, reply("1", 1), reply("2", 2), reply("1 again", 1), says("bot", "plain", 0), reply("1 and again", 1))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the groups (-want +got):\n%s", diff)
+	}
 }

@@ -16,9 +16,9 @@ import (
 // To learn which, read the channel.
 var ErrRefused = errors.New("the post was refused")
 
-// errHeld says that another transaction holds the channel's lock. A post that waits for it must be made in a
-// transaction.
-var errHeld = errors.New("the channel is held")
+// errHeld says that another transaction holds the channel's lock or the wake that the post answers, or that the
+// wake is lost. Only a transaction can wait, and find out which.
+var errHeld = errors.New("the channel or the wake is held")
 
 // WakeupsListed is how many of the users whom a post wakes its answer names. The answer counts all of them.
 const WakeupsListed = 20
@@ -31,6 +31,7 @@ type NewMessage struct {
 
 	Mentioned []string // users whom the text mentions; post_messages keeps those who are members
 	Guilds    []string // guilds that the author's token allows; nil: all
+	Reply     *Reply   // the wake that the message ends or keeps; nil: none
 }
 
 // A Post is a message with its place in the event log and the members that its answer may have to name.
@@ -39,13 +40,14 @@ type Post struct {
 	Cursor         events.Cursor
 	MemberCount    int
 	Roster         []string // if it wakes everyone: the first members, one more than an answer lists
+	Wake           *Replied // what a reply answered; nil: it is no reply
 }
 
 // Post stores a message and its event: one row each, however many members the channel has. It is the hot
 // path: one round trip, shared with the posts that come at the same time. The post holds the channel's lock
 // shared. So posts do not wait for each other, and the roster that a post reads is the roster at the event's
-// place in the event log. If another transaction holds the channel, Post waits for it in a transaction of its
-// own. ErrRefused.
+// place in the event log. If another transaction holds the channel or the wake, Post waits for it in a
+// transaction of its own. ErrRefused, ErrWakeLost, ErrLeaseLimit.
 func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 	p, err := d.posts.add(ctx, m)
 	if !errors.Is(err, errHeld) {
@@ -55,6 +57,9 @@ func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 		if err := tx.ShareChannel(ctx, m.ChannelID); err != nil {
 			return err
 		}
+		if err := tx.checkReply(ctx, m); err != nil {
+			return err
+		}
 		p, err = tx.post(ctx, m, false)
 		return err
 	})
@@ -62,9 +67,12 @@ func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 }
 
 // Post is DB.Post in a transaction that holds the channel. In a channel where members take turns the
-// transaction must hold it exclusively, and Post hands the turn to m.TurnUserID. ErrRefused: the caller must
-// roll back.
+// transaction must hold it exclusively, and Post hands the turn to m.TurnUserID. After an error the caller must
+// roll back: ErrRefused, ErrWakeLost, ErrLeaseLimit.
 func (tx Tx) Post(ctx context.Context, m NewMessage) (Post, error) {
+	if err := tx.checkReply(ctx, m); err != nil {
+		return Post{}, err
+	}
 	const turn = `UPDATE channels SET turn_user_id = $2 WHERE id = $1`
 	if m.TurnUserID != "" {
 		if _, err := tx.conn.Exec(ctx, turn, m.ChannelID, m.TurnUserID); err != nil {
@@ -80,6 +88,9 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 	if err := postAll(ctx, tx.conn, one, nil, turns); err != nil {
 		return Post{}, err
 	}
+	if one[0].err == errHeld { // the transaction holds the wake, so only its hour can have passed
+		return Post{}, ErrLeaseLimit
+	}
 	return one[0].post, one[0].err
 }
 
@@ -88,8 +99,8 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 // members take turns; then the group has one message.
 func postAll(ctx context.Context, conn conn, group []*posting, class *int32, turns bool) error {
 	const post = `
-		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list
-		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
+		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list, wake
+		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 	var a struct {
 		ids, channels     []uuid.UUID
 		authors, contents []string
@@ -97,6 +108,7 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 		mentioned, guilds []*string
 		admins            []*string
 	}
+	var w replyColumns
 	for _, p := range group {
 		a.ids = append(a.ids, p.ID)
 		a.channels = append(a.channels, p.ChannelID)
@@ -110,13 +122,15 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 			guilds = new(strings.Join(p.Guilds, ","))
 		}
 		a.guilds = append(a.guilds, guilds)
+		w.add(p.Reply)
 	}
 	var b pgx.Batch
 	if class != nil { // outside of a transaction: a function cannot set it for the statement that calls it
 		b.Queue(endsByItself)
 	}
 	queued := b.Queue(post, class, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
-		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins)
+		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins,
+		w.ids, w.keeps, w.leases)
 	queued.Query(func(rows pgx.Rows) error {
 		var r postRow
 		_, err := pgx.ForEachRow(rows, r.scan(), func() error {
@@ -154,6 +168,9 @@ func (p *posting) take(r *postRow) {
 	p.post = r.post(p.Message)
 	p.name = *r.Name
 	p.err = nil
+	if p.Reply != nil {
+		p.post.Wake, p.err = p.Reply.replied(r.Wake)
+	}
 }
 
 // postRow is a row of post_messages. If Seq is nil, everything but N is nil.
@@ -170,12 +187,13 @@ type postRow struct {
 	Admin       *string
 	Roster      []string
 	WakeList    []string
+	Wake        []byte // JSON of a Replied
 }
 
 func (r *postRow) scan() []any {
 	return []any{
 		&r.N, &r.Epoch, &r.Seq, &r.At, &r.GuildID, &r.Name, &r.XType, &r.MemberCount, &r.Mentioned, &r.Admin,
-		&r.Roster, &r.WakeList,
+		&r.Roster, &r.WakeList, &r.Wake,
 	}
 }
 

@@ -74,6 +74,7 @@ type wakeRow struct {
 	Width        int
 	ID           *uuid.UUID
 	ClaimedUpto  *int64
+	ClaimedAt    *time.Time
 	StoppedBy    *string
 	Error        *string
 	GuildID      string
@@ -83,7 +84,7 @@ type wakeRow struct {
 
 const selectWake = `
 	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width, w.id,
-		w.claimed_upto, w.stopped_by, w.error, c.guild_id, c.name, c.x_type
+		w.claimed_upto, w.claimed_at, w.stopped_by, w.error, c.guild_id, c.name, c.x_type
 	FROM wakes w JOIN channels c ON c.id = w.channel_id`
 
 // A wakeFact is what the queue needs of a message to decide. It has no text.

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -218,7 +219,8 @@ func (tx Tx) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, next ti
 
 // lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row.
 func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error) {
-	var found, rest []*wakeFact
+	var found []*wakeFact
+	var rest *wakeFact // the first that is not handed out
 	var bytes int
 	var strongest, restPriority int16
 	expired := int64(0) // the number of the last message that is too old
@@ -240,8 +242,8 @@ func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error
 			width = row.widthFor(f.Seq)
 		}
 		full := len(found) == min(c.Limit, width) || len(found) > 0 && bytes+f.Bytes > wakeBytes
-		if len(rest) > 0 || full {
-			rest = append(rest[:0], f)
+		if rest != nil || full {
+			rest = cmp.Or(rest, f)
 			restPriority = max(restPriority, priority)
 			return true
 		}
@@ -268,7 +270,7 @@ func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error
 	}
 	w := &Wake{
 		ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(strongest), Attempt: row.Attempts + 1, Lease: c.Lease,
-		More: len(rest) > 0, Expired: row.ID != nil,
+		More: rest != nil, Expired: row.ID != nil,
 	}
 	for _, f := range found {
 		w.Messages = append(w.Messages, f.Seq)
@@ -279,14 +281,19 @@ func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error
 			priority = greatest($11::smallint, $12::smallint), rest_priority = $12::smallint,
 			first_attempt_at = CASE WHEN $8::integer = 0 THEN clock_timestamp() ELSE first_attempt_at END,
 			error = CASE WHEN $8::integer = 0 THEN NULL ELSE error END,
+			last_seq = CASE WHEN $15::timestamptz IS NULL THEN $10 ELSE last_seq END, rest_at = $15,
 			not_before = NULL, worker = $13, instance = $14, status = NULL
 		FROM channels c
 		WHERE w.user_id = $1 AND w.channel_id = $2 AND w.part = $3 AND c.id = w.channel_id
 		RETURNING w.lease_until, c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at`
+	var restAt *time.Time
+	if rest != nil {
+		restAt = &rest.CreatedAt.Time
+	}
 	ch := &w.Channel
 	err := tx.conn.QueryRow(ctx, update, row.UserID, row.ChannelID, row.Part, w.ID, c.Lease,
 		row.FirstSeq, found[0].CreatedAt.Time, row.Attempts, width, found[len(found)-1].Seq,
-		strongest, restPriority, optional(c.Worker), optional(c.Instance)).
+		strongest, restPriority, optional(c.Worker), optional(c.Instance), restAt).
 		Scan(&w.LeaseUntil, &ch.ID, &ch.GuildID, &ch.Name, &ch.XType, &ch.Private, &ch.History,
 			&ch.CreatedBy, &ch.CreatedAt)
 	return w, err

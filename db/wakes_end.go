@@ -39,23 +39,11 @@ func (tx Tx) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeR
 }
 
 // finish removes the last hand-out from a locked row: the user has dealt with all messages up to
-// claimed_upto. left says that the row has more, which is due now.
+// claimed_upto. left says that the row has more, which is due now. post_messages ends a wake by the same function.
 func (tx Tx) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
-	const move = `
-		UPDATE wakes SET first_seq = $4, first_at = $5, priority = rest_priority, width = least($6, 2 * width),
-			attempts = 0, first_attempt_at = NULL, not_before = NULL, error = NULL, id = NULL, claimed_upto = NULL,
-			claimed_at = NULL, lease_until = NULL, worker = NULL, instance = NULL, status = NULL, stopped_by = NULL
-		WHERE user_id = $1 AND channel_id = $2 AND part = $3`
-	from := *row.ClaimedUpto + 1
-	next, err := tx.firstOwed(ctx, row, from, row.LastSeq)
-	if err != nil {
-		return false, err
-	}
-	if next == nil {
-		return false, tx.deleteWake(ctx, row)
-	}
-	_, err = tx.conn.Exec(ctx, move, row.UserID, row.ChannelID, row.Part, from, next.CreatedAt.Time, fullWidth)
-	return true, err
+	const query = `SELECT finish_wake($1, $2, $3)`
+	err = tx.conn.QueryRow(ctx, query, row.UserID, row.ChannelID, row.Part).Scan(&left)
+	return left, err
 }
 
 // An Ack ends a wake without a message.
@@ -185,23 +173,15 @@ func (d *DB) ExtendWake(
 
 func (tx Tx) extend(
 	ctx context.Context, row *wakeRow, lease time.Duration, status *string,
-) (a Extended, err error) {
+) (Extended, error) {
 	const update = `
 		UPDATE wakes SET lease_until = least(clock_timestamp() + $3::interval, claimed_at + $4::interval),
 			status = coalesce($5, status)
 		WHERE user_id = $1 AND id = $2 AND claimed_at + $4::interval > clock_timestamp()
 		RETURNING lease_until, extract(epoch FROM lease_until - clock_timestamp())::float8`
-	const gone = selectFacts + `, m.deleted_at IS NOT NULL AS deleted
-		FROM messages m JOIN channels c ON c.id = m.channel_id
-		WHERE m.channel_id = $2 AND m.seq BETWEEN $3 AND $4
-			AND (m.deleted_at IS NULL OR m.deleted_at >= (SELECT w.claimed_at FROM wakes w WHERE w.user_id = $1 AND w.id = $5))
-		ORDER BY m.seq`
-	const left = `
-		SELECT NOT EXISTS (SELECT FROM channels c JOIN members i ON i.channel_id = c.id AND i.user_id = $1 AND i.left_seq IS NULL
-			WHERE c.id = $2 AND c.archived_seq IS NULL AND i.joined_seq <= $3)`
-	a.ChannelID = row.ChannelID
+	a := Extended{ChannelID: row.ChannelID, Stop: row.StoppedBy != nil}
 	var seconds float64
-	err = tx.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).
+	err := tx.conn.QueryRow(ctx, update, row.UserID, *row.ID, lease, leaseLimit, status).
 		Scan(&a.LeaseUntil, &seconds)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, ErrLeaseLimit
@@ -210,13 +190,28 @@ func (tx Tx) extend(
 		return a, err
 	}
 	a.Lease = time.Duration(seconds * float64(time.Second))
-	if err := tx.conn.QueryRow(ctx, left, row.UserID, row.ChannelID, row.FirstSeq).Scan(&a.Stop); err != nil {
-		return a, err
+	return a, tx.sinceClaim(ctx, row.UserID, row.FirstSeq, *row.ClaimedUpto, *row.ClaimedAt, &a)
+}
+
+// sinceClaim adds to a what has happened to a wake and its channel since the claim.
+func (q Queries) sinceClaim(
+	ctx context.Context, user string, first, upto int64, claimedAt time.Time, a *Extended,
+) error {
+	const gone = selectFacts + `, m.deleted_at IS NOT NULL AS deleted
+		FROM messages m JOIN channels c ON c.id = m.channel_id
+		WHERE m.channel_id = $2 AND m.seq BETWEEN $3 AND $4 AND (m.deleted_at IS NULL OR m.deleted_at >= $5)
+		ORDER BY m.seq`
+	const left = `
+		SELECT NOT EXISTS (SELECT FROM channels c JOIN members i ON i.channel_id = c.id AND i.user_id = $1 AND i.left_seq IS NULL
+			WHERE c.id = $2 AND c.archived_seq IS NULL AND i.joined_seq <= $3)`
+	var stop bool
+	if err := q.conn.QueryRow(ctx, left, user, a.ChannelID, first).Scan(&stop); err != nil {
+		return err
 	}
-	a.Stop = a.Stop || row.StoppedBy != nil
-	rows, err := tx.conn.Query(ctx, gone, row.UserID, row.ChannelID, row.FirstSeq, *row.ClaimedUpto, *row.ID)
+	a.Stop = a.Stop || stop
+	rows, err := q.conn.Query(ctx, gone, user, a.ChannelID, first, upto, claimedAt)
 	if err != nil {
-		return a, err
+		return err
 	}
 	type fact struct {
 		wakeFact
@@ -224,23 +219,21 @@ func (tx Tx) extend(
 	}
 	facts, err := pgx.CollectRows(rows, pgx.RowToStructByName[fact])
 	if err != nil {
-		return a, err
+		return err
 	}
 	for _, f := range facts {
 		switch {
-		case f.wakes(row.UserID) == 0:
+		case f.wakes(user) == 0:
 		case f.Deleted:
 			a.Gone = append(a.Gone, f.ID)
 		default:
 			a.Claimed = append(a.Claimed, f.ID)
 		}
 	}
-	from := *row.ClaimedUpto + 1
-	err = tx.owed(ctx, row.UserID, row.ChannelID, from, math.MaxInt64, func(*wakeFact, int16) bool {
+	return q.owed(ctx, user, a.ChannelID, upto+1, math.MaxInt64, func(*wakeFact, int16) bool {
 		a.Newer++
 		return a.Newer < fullWidth
 	})
-	return a, err
 }
 
 // StopWake asks the worker of a user in a channel to stop. ErrNothingToStop: there is no live lease.

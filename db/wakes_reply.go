@@ -2,7 +2,9 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"fabric-guild/events"
@@ -10,41 +12,91 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Reply is a wake that a post in this transaction ends or keeps. Its row is locked.
+// A Reply names the wake for which a message is posted. The message and the end of the wake are one change.
 type Reply struct {
-	row  *wakeRow
-	keep bool
-	Left bool     // the wake has ended, and its row has more, which is due now
-	Kept Extended // the state of a wake that is kept
+	Wake  uuid.UUID
+	Keep  bool // the wake stays, and its lease is extended to Lease from now
+	Lease time.Duration
 }
 
-// BeginReply checks the fence of a reply and ends its wake, or with keep extends it. It must come after the
-// channel's lock and before the post, so that nothing waits once the post has drawn its number. EndReply must
-// come after the post. If the post is not stored, the caller must roll back. ErrWakeLost, ErrLeaseLimit.
-func (tx Tx) BeginReply(
-	ctx context.Context, ref WakeRef, channel uuid.UUID, keep bool, lease time.Duration,
-) (*Reply, error) {
-	row, err := tx.fence(ctx, ref, &channel)
-	if err != nil {
-		return nil, err
-	}
-	r := &Reply{row: row, keep: keep}
-	if keep {
-		r.Kept, err = tx.extend(ctx, row, lease, nil)
-	} else {
-		r.Left, err = tx.finish(ctx, row)
-	}
-	return r, err
+// A Replied is a wake that a message has ended or kept.
+type Replied struct {
+	First int64 `json:"first"` // with Upto: the range of messages that the wake handed out
+	Upto  int64 `json:"upto"`
+	More  bool  `json:"more"` // the channel has more. If the wake has ended, that is due now
+
+	// Only of a wake that is kept.
+	LeaseUntil events.Time   `json:"until"`
+	Lease      time.Duration `json:"-"` // until LeaseUntil, when the message was stored
+	Seconds    float64       `json:"seconds"`
+	ClaimedAt  events.Time   `json:"claimedAt"`
+	Stop       bool          `json:"stop"` // somebody asked to stop
 }
 
-// EndReply stores in a final reply which messages it answered.
-func (tx Tx) EndReply(ctx context.Context, r *Reply, message uuid.UUID) error {
-	if r.keep {
+// replied reads the column wake of post_messages.
+func (r *Reply) replied(column []byte) (*Replied, error) {
+	var a Replied
+	if err := json.Unmarshal(column, &a); err != nil {
+		return nil, fmt.Errorf("read what a reply answered: %w", err)
+	}
+	a.Lease = time.Duration(a.Seconds * float64(time.Second))
+	return &a, nil
+}
+
+// replyColumns are the arguments of post_messages for the replies in a group. They are nil, which is NULL, for a
+// group without replies.
+type replyColumns struct {
+	n      int
+	ids    []*uuid.UUID
+	keeps  []bool
+	leases []float64
+}
+
+// add adds the reply of the next post; nil: it is no reply.
+func (c *replyColumns) add(r *Reply) {
+	c.n++
+	if r == nil && c.ids == nil {
+		return
+	}
+	for len(c.ids) < c.n {
+		c.ids = append(c.ids, nil)
+		c.keeps = append(c.keeps, false)
+		c.leases = append(c.leases, 0)
+	}
+	if r != nil {
+		c.ids[c.n-1] = &r.Wake
+		c.keeps[c.n-1] = r.Keep
+		c.leases[c.n-1] = r.Lease.Seconds()
+	}
+}
+
+// checkReply waits for the wake of a message, and locks it. It must come after the channel's lock and before the
+// post, so that nothing waits once the post has drawn its number. ErrWakeLost, ErrLeaseLimit.
+func (tx Tx) checkReply(ctx context.Context, m NewMessage) error {
+	if m.Reply == nil {
 		return nil
 	}
-	const update = `UPDATE messages SET wake_id = $2, wake_first = $3, wake_upto = $4 WHERE id = $1`
-	_, err := tx.conn.Exec(ctx, update, message, r.row.ID, r.row.FirstSeq, r.row.ClaimedUpto)
-	return err
+	ref := WakeRef{User: m.AuthorUserID, Guilds: m.Guilds, ID: m.Reply.Wake}
+	row, err := tx.fence(ctx, ref, &m.ChannelID)
+	if err != nil || !m.Reply.Keep {
+		return err
+	}
+	const over = `SELECT $1::timestamptz + $2::interval <= clock_timestamp()`
+	var limit bool
+	if err := tx.conn.QueryRow(ctx, over, row.ClaimedAt, leaseLimit).Scan(&limit); err != nil {
+		return err
+	}
+	if limit {
+		return ErrLeaseLimit
+	}
+	return nil
+}
+
+// Kept returns the state of a wake that a post has kept, as ExtendWake would.
+func (q Queries) Kept(ctx context.Context, m NewMessage, r *Replied) (Extended, error) {
+	a := Extended{ChannelID: m.ChannelID, LeaseUntil: r.LeaseUntil, Lease: r.Lease, Stop: r.Stop}
+	err := q.sinceClaim(ctx, m.AuthorUserID, r.First, r.Upto, r.ClaimedAt.Time, &a)
+	return a, sentinel(err)
 }
 
 // ReplayedReply ends a wake with a message that was stored earlier. It is for a request that repeats its
@@ -52,23 +104,25 @@ func (tx Tx) EndReply(ctx context.Context, r *Reply, message uuid.UUID) error {
 // after the messages that the wake handed out. Otherwise the wake stays.
 func (tx Tx) ReplayedReply(
 	ctx context.Context, ref WakeRef, channel, message uuid.UUID,
-) (left bool, err error) {
+) (ended, left bool, err error) {
 	const free = `SELECT wake_id IS NULL AND seq > $2 FROM messages WHERE id = $1 FOR UPDATE`
 	row, err := tx.fence(ctx, ref, &channel)
 	if errors.Is(err, ErrWakeLost) {
-		return false, nil // the earlier request may have ended the wake
+		return false, false, nil // the earlier request may have ended the wake
 	}
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	var answers bool
 	if err := tx.conn.QueryRow(ctx, free, message, row.ClaimedUpto).Scan(&answers); err != nil || !answers {
-		return false, sentinel(err)
+		return false, false, sentinel(err)
 	}
-	if left, err = tx.finish(ctx, row); err != nil {
-		return false, err
+	const update = `UPDATE messages SET wake_id = $2, wake_first = $3, wake_upto = $4 WHERE id = $1`
+	if _, err := tx.conn.Exec(ctx, update, message, row.ID, row.FirstSeq, row.ClaimedUpto); err != nil {
+		return false, false, err
 	}
-	return left, tx.EndReply(ctx, &Reply{row: row}, message)
+	left, err = tx.finish(ctx, row)
+	return true, left, err
 }
 
 // StoredReply returns the message with which an author ended a wake, as its post was answered. ErrNotFound.

@@ -187,7 +187,7 @@ func (tx Tx) owe(ctx context.Context, user string, found []owedRange) error {
 			AS u (channel_id, first_seq, last_seq, first_at, priority)
 		ON CONFLICT ON CONSTRAINT wakes_pkey DO UPDATE
 			SET last_seq = greatest(w.last_seq, EXCLUDED.last_seq), priority = greatest(w.priority, EXCLUDED.priority),
-				rest_priority = greatest(w.rest_priority, EXCLUDED.priority)`
+				rest_priority = greatest(w.rest_priority, EXCLUDED.priority), rest_at = coalesce(w.rest_at, EXCLUDED.first_at)`
 	const encourage = `
 		UPDATE wakes SET not_before = NULL, attempts = greatest(attempts - 1, 0)
 		WHERE user_id = $1 AND channel_id = ANY ($2) AND part = '00000000-0000-0000-0000-000000000000'

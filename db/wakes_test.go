@@ -111,21 +111,9 @@ func (q *queueTest) expire() {
 
 // reply stores a reply as a request does.
 func (q *queueTest) reply(id uuid.UUID, text string) (int64, error) {
-	var stored db.Post
 	m := newMessage(q.channel, "bot", text)
-	err := q.d.InTx(q.t.Context(), func(ctx context.Context, tx db.Tx) error {
-		if err := tx.ShareChannel(ctx, q.channel); err != nil {
-			return err
-		}
-		r, err := tx.BeginReply(ctx, q.ref(id), q.channel, false, 0)
-		if err != nil {
-			return err
-		}
-		if stored, err = tx.Post(ctx, m); err != nil {
-			return err
-		}
-		return tx.EndReply(ctx, r, stored.ID)
-	})
+	m.Reply = &db.Reply{Wake: id}
+	stored, err := q.d.Post(q.t.Context(), m)
 	return stored.Seq, err
 }
 

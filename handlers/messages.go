@@ -50,7 +50,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reply, err := body.replying(id)
+	reply, err := body.replying()
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.carryOut(w, r, id, channel, key, command)
 	}
-	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content)}
+	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content), Reply: reply}
 	if len(m.Mentioned) > maxMentions {
 		return web.Refused(web.FieldError{Field: "content", Detail: fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions)})
 	}
@@ -100,7 +100,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if reply != nil {
-		return s.postReply(w, r, id, key, m, reply)
+		return s.postReply(w, r, id, key, m)
 	}
 	if key == nil {
 		post, err := s.db.Post(r.Context(), m)
@@ -112,7 +112,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
-		post, err := s.postIn(ctx, tx, id, m, nil)
+		post, err := s.postIn(ctx, tx, id, m)
 		return http.StatusCreated, answerTo(post), err
 	})
 }
@@ -151,9 +151,8 @@ func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 }
 
 // postIn posts in a transaction. Such a post costs more than db.DB.Post. It serves channels that take turns,
-// requests with a key or a wake, and posts that db.DB.Post has refused: postIn finds out why. reply may be
-// nil.
-func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.NewMessage, reply *replying) (db.Post, error) {
+// requests with a key, and posts that db.DB.Post has refused: postIn finds out why.
+func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.NewMessage) (db.Post, error) {
 	// The x-type decides the kind of lock. It never changes, so it may be read before the lock.
 	c, err := ofMember(ctx, tx.Queries, id, m.ChannelID)
 	if err != nil {
@@ -177,15 +176,7 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 			return db.Post{}, err
 		}
 	}
-	if reply != nil {
-		if reply.done, err = tx.BeginReply(ctx, reply.ref, m.ChannelID, reply.keep, keepLease); err != nil {
-			return db.Post{}, err
-		}
-	}
 	post, err := tx.Post(ctx, m)
-	if err == nil && reply != nil {
-		err = tx.EndReply(ctx, reply.done, post.ID)
-	}
 	if errors.Is(err, db.ErrRefused) {
 		err = web.Refused(web.FieldError{Field: "replyTo", Detail: "is no message of this channel"})
 	}

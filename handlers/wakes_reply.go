@@ -14,16 +14,8 @@ import (
 // keepLease is how long a post with keepWake extends its wake.
 const keepLease = defaultLease * time.Second
 
-// A replying is the wake that a post answers, or keeps.
-type replying struct {
-	ref  db.WakeRef
-	keep bool
-	done *db.Reply // set by the post's transaction
-	left bool      // set where an answer that is given again has ended the wake: its row has more
-}
-
 // replying reads the wake of a post; nil: it has none.
-func (b *postBody) replying(id auth.Identity) (*replying, error) {
+func (b *postBody) replying() (*db.Reply, error) {
 	if b.WakeID == nil {
 		if b.KeepWake {
 			return nil, web.Refused(web.FieldError{Field: "keepWake", Detail: "goes with wakeId only"})
@@ -34,30 +26,45 @@ func (b *postBody) replying(id auth.Identity) (*replying, error) {
 	if !ok {
 		return nil, web.Refused(web.FieldError{Field: "wakeId", Detail: "must be the id of a wake"})
 	}
-	return &replying{ref: db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: wake}, keep: b.KeepWake}, nil
+	return &db.Reply{Wake: wake, Keep: b.KeepWake, Lease: keepLease}, nil
 }
 
 // postReply stores a reply and ends its wake, or does neither. With keepWake it extends the lease instead.
 //
-// A request that comes again gets its answer again: by its Idempotency-Key, or without one by its wake, which only
-// one message can have ended.
-func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage, reply *replying) error {
+// A repeated request gets the same answer: by its Idempotency-Key, or without a key by its wake, which only one
+// message can have ended.
+func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage) error {
+	var post db.Post
+	err := error(db.ErrRefused)
+	if key == nil {
+		post, err = s.db.Post(r.Context(), m)
+	}
+	var ended bool // an answer that is given again has ended this request's wake
+	var left bool
 	again := func(ctx context.Context, tx db.Tx, earlier db.Answer) (err error) {
-		if !reply.keep && earlier.Message != nil {
-			reply.left, err = tx.ReplayedReply(ctx, reply.ref, m.ChannelID, *earlier.Message)
+		ended, left = false, false
+		if !m.Reply.Keep && earlier.Message != nil {
+			ref := db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: m.Reply.Wake}
+			ended, left, err = tx.ReplayedReply(ctx, ref, m.ChannelID, *earlier.Message)
 		}
 		return err
 	}
-	err := s.onceOr(w, r, key, again, func(ctx context.Context, tx db.Tx) (int, any, error) {
-		post, err := s.postIn(ctx, tx, id, m, reply)
-		a := answerTo(post)
-		if reply.done != nil && reply.keep {
-			a.Wake = extended(reply.done.Kept)
+	if errors.Is(err, db.ErrRefused) { // in a channel that takes turns too
+		err = s.onceOr(w, r, key, again, func(ctx context.Context, tx db.Tx) (status int, answer any, err error) {
+			if post, err = s.postIn(ctx, tx, id, m); err != nil {
+				return 0, nil, err
+			}
+			a, err := replyAnswer(ctx, tx.Queries, m, post)
+			return http.StatusCreated, a, err
+		})
+	} else if err == nil {
+		var a postAnswer
+		if a, err = replyAnswer(r.Context(), s.db.Queries, m, post); err == nil {
+			err = web.WriteJSON(w, http.StatusCreated, a)
 		}
-		return http.StatusCreated, a, err
-	})
-	if errors.Is(err, db.ErrWakeLost) && key == nil && !reply.keep {
-		stored, found := s.db.StoredReply(r.Context(), id.UserID, m.ChannelID, reply.ref.ID)
+	}
+	if errors.Is(err, db.ErrWakeLost) && key == nil && !m.Reply.Keep {
+		stored, found := s.db.StoredReply(r.Context(), id.UserID, m.ChannelID, m.Reply.Wake)
 		if found == nil {
 			w.Header().Set("Idempotency-Replayed", "true")
 			return web.WriteJSON(w, http.StatusCreated, answerTo(stored))
@@ -66,11 +73,28 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 			return found
 		}
 	}
-	if reply.left || reply.done != nil && reply.done.Left {
-		s.desks.ring(id.UserID)
+	if post.Wake != nil && !m.Reply.Keep { // a ring for nothing is harmless: the claims look
+		ended = ended || err == nil
+		left = left || post.Wake.More
 	}
-	if err == nil && !reply.keep {
+	if ended {
 		s.wakes.Replies.Add(1)
 	}
+	if left {
+		s.desks.ring(id.UserID)
+	}
 	return s.wakeProblem(err)
+}
+
+// replyAnswer is answerTo. For a wake that stays it adds what extendWake would answer.
+func replyAnswer(ctx context.Context, q db.Queries, m db.NewMessage, post db.Post) (postAnswer, error) {
+	a := answerTo(post)
+	if m.Reply.Keep {
+		kept, err := q.Kept(ctx, m, post.Wake)
+		if err != nil {
+			return a, err
+		}
+		a.Wake = extended(kept)
+	}
+	return a, nil
 }
