@@ -7,13 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// A Command is what a text asks for: to post a message, to move the turn, to stop a worker, or to list the
-// commands. Exactly one of Content, Action, Stop and Help is set. For an empty text none is set.
+// A Command is what a text asks for: to post a message, to move the turn, to stop a worker, to let agents go
+// on, or to list the commands. Exactly one of Content, Action, Stop, Go and Help is set. For an empty text none is set.
 type Command struct {
 	Content string // the content of the message to post
 	Action  Action // how to move the turn
 	UserID  string // the user of Give or Stop; Parse does not check that the user is a member
 	Stop    bool   // ask UserID's worker in the channel to stop
+	Go      bool   // let agents' messages wake again
 	Help    bool   // answer with Help()
 }
 
@@ -24,6 +25,7 @@ var commands = [...]struct{ name, takes, does string }{
 	{"pause", "", "stop the turns: messages wake nobody, and the turn stays where it is"},
 	{"resume", "", "let the turns go on"},
 	{"stop", " @USER", "ask a user's worker in this channel to stop"},
+	{"go", "", "let agents' messages wake again, after the loop guard stopped them"},
 	{"me", " TEXT", "say what you do"},
 	{"help", "", "list the commands"},
 }
@@ -69,6 +71,8 @@ func Parse(text string) (Command, error) {
 		c.Action = Pause
 	case "resume":
 		c.Action = Resume
+	case "go":
+		c.Go = true
 	case "help":
 		c.Help = true
 	default:

@@ -29,6 +29,7 @@ func TestParse(t *testing.T) {
 		{"pass", "/pass", Command{Action: Pass}},
 		{"pause", "/pause", Command{Action: Pause}},
 		{"resume", "/resume", Command{Action: Resume}},
+		{"go", "/go", Command{Go: true}},
 		{"stop", "/stop <@bob>", Command{Stop: true, UserID: "bob"}},
 		{"help", "/help", Command{Help: true}},
 		{"white space is no argument", "/pass \t\r\n", Command{Action: Pass}},
@@ -51,7 +52,7 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	const (
-		unknown = "is no command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /me TEXT, /help; a message that is to begin with a slash is sent with two"
+		unknown = "is no command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /go, /me TEXT, /help; a message that is to begin with a slash is sent with two"
 		oneUser = "must name one user: /turn <@ID>, /turn @ID or /turn ID"
 		noName  = "names a user whose name could not be resolved"
 	)
@@ -103,8 +104,8 @@ func TestHelp(t *testing.T) {
 			t.Errorf("got no line for %s", name)
 		}
 	}
-	if len(told) != 7 {
-		t.Errorf("got %v, want 7 commands", told)
+	if len(told) != 8 {
+		t.Errorf("got %v, want 8 commands", told)
 	}
 }
 

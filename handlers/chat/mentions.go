@@ -33,7 +33,7 @@ func ValidID(s string) bool {
 }
 
 // Mentions returns the ids that a text mentions as <@ID> or <@user.id:ID>, without duplicates, in the order
-// of their first mention. It does not check whether the users exist.
+// of their first mention. Nothing inside code is a mention. It does not check whether the users exist.
 func Mentions(text string) []string { return collect(text, mentionedID) }
 
 // Names returns the names that a text asks to resolve with <@user.name:NAME>, without duplicates, in the
@@ -43,16 +43,28 @@ func Mentions(text string) []string { return collect(text, mentionedID) }
 func Names(text string) []string { return collect(text, mentionedName) }
 
 // Rewrite returns text with mentions in their short form <@ID>: every mention by id, and every mention by a
-// name that is a key of resolved. All other bytes stay the same. A name whose value in resolved is not a
+// name that is a key of resolved. All other bytes stay the same, and so does code. A name whose value in resolved is not a
 // valid id counts as unresolved. Rewriting a second time changes nothing. The result may be longer than
 // text.
 func Rewrite(text string, resolved map[string]string) string {
 	var b strings.Builder
+	for part, isCode := range parts(text) {
+		if isCode {
+			b.WriteString(part)
+		} else {
+			rewrite(&b, part, resolved)
+		}
+	}
+	return b.String()
+}
+
+// rewrite is Rewrite for a text without code.
+func rewrite(b *strings.Builder, text string, resolved map[string]string) {
 	for {
 		before, inner, after, found := cutMention(text)
 		b.WriteString(before)
 		if !found {
-			return b.String()
+			return
 		}
 		if id, ok := mentionedID(inner); ok {
 			inner = id
@@ -89,18 +101,24 @@ func cutMention(text string) (before, inner, after string, found bool) {
 func collect(text string, mentioned func(inner string) (string, bool)) []string {
 	var all []string
 	seen := map[string]bool{}
-	for {
-		_, inner, after, found := cutMention(text)
-		if !found {
-			return all
+	for part, isCode := range parts(text) {
+		if isCode {
+			continue
 		}
-		s, ok := mentioned(inner)
-		if ok && !seen[s] {
-			seen[s] = true
-			all = append(all, s)
+		for {
+			_, inner, after, found := cutMention(part)
+			if !found {
+				break
+			}
+			s, ok := mentioned(inner)
+			if ok && !seen[s] {
+				seen[s] = true
+				all = append(all, s)
+			}
+			part = after
 		}
-		text = after
 	}
+	return all
 }
 
 // mentionedID returns the id of a mention by id. inner is the text between <@ and >.
