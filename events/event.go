@@ -55,7 +55,7 @@ type Event struct {
 	XType     XType
 
 	Joined  []string // ChannelCreated: the first members
-	Message *Message // message events; WakeDead: the first message that nobody answers
+	Message *Message // message events; WakeDead: the first message that nobody answers; GuardTripped: the first message that wakes nobody
 	Gone    []string // message events: members at the event's place who were no members at the last change of its text
 	Admin   string   // message events in triage: the user who hears the event as the admin, member or not
 	Reason  string   // TurnChanged: the cause

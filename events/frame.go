@@ -98,6 +98,8 @@ func (e *Event) FrameFor(user string, in Interval, f *Filter) *Frame {
 		}
 	case WakeDead:
 		return e.wakeDead(user, f)
+	case GuardTripped:
+		return e.guardTripped(f)
 	case ChannelUpdated, ChannelArchived, TurnChanged:
 	default:
 		return nil // a newer version wrote this kind
@@ -178,6 +180,20 @@ func (e *Event) wakeDead(user string, f *Filter) *Frame {
 	if outcome == Skip && reason != Author {
 		return nil
 	}
+	return e.aboutMessage()
+}
+
+// guardTripped returns the frame that reports that agents' messages in a channel wake nobody for now. Every
+// member hears it.
+func (e *Event) guardTripped(f *Filter) *Frame {
+	if e.Message == nil || !f.passes(string(e.Kind), e.ChannelID) {
+		return nil
+	}
+	return e.aboutMessage()
+}
+
+// aboutMessage returns the frame of an event that names a message and does not show it.
+func (e *Event) aboutMessage() *Frame {
 	return e.cached(noReason, func() *Frame {
 		return newFrame(string(e.Kind), struct {
 			membership

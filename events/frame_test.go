@@ -33,6 +33,27 @@ func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
 	}
 }
 
+// Every member hears that the guard tripped, also one who was not shown the message.
+func TestEveryoneHearsThatTheGuardTripped(t *testing.T) {
+	t.Parallel()
+	e := &Event{
+		Cursor: Cursor{1, 2}, Kind: GuardTripped, UserID: "bot", ChannelID: ops, GuildID: "g1", Name: "ops", XType: Triage,
+		Message: &Message{ID: channelNamed(9), XType: Triage, AuthorUserID: "bot", Content: "secret", Bound: BoundGuard},
+	}
+	want := "event: guard.tripped\n" +
+		`data: {"channelId":"00000000-0000-7000-8000-000000000001","userId":"bot","xType":"triage","occurredAt":"0001-01-01T00:00:00.000Z",` +
+		`"guildId":"g1","name":"ops","messageId":"00000000-0000-7000-8000-000000000009"}` + "\n" +
+		"id: 1.2\n\n"
+	for _, user := range []string{"bot", "dave"} {
+		if diff := cmp.Diff(want, string(e.FrameFor(user, Interval{}, &Filter{}).SSE())); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", user, diff)
+		}
+	}
+	if got := e.FrameFor("dave", Interval{}, &Filter{Types: []string{"message.created"}}); got != nil {
+		t.Errorf("another type was asked for: got %s", got.SSE())
+	}
+}
+
 // A message is encoded once per variant, and never per recipient.
 func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts allocations
 	e := &Event{

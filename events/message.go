@@ -27,6 +27,7 @@ type Message struct {
 	WakeList  []string `json:"-"` // the wake list at the time of the post; messages share it, because lists never change
 	Admin     string   `json:"-"` // the admin at the time of the post
 	TwoState  bool     `json:"-"`
+	Bound     Bound    `json:"-"` // what limits whom it wakes
 	facts     *Facts
 }
 
@@ -38,6 +39,7 @@ func (m *Message) Facts() *Facts {
 	return &Facts{
 		XType: m.XType, Author: m.AuthorUserID, Mentioned: inOrder(m.MentionUserIDs),
 		WakeList: inOrder(m.WakeList), Turn: m.TurnUserID, Admin: m.Admin, TwoState: m.TwoState,
+		Bound: m.Bound,
 	}
 }
 

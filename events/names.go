@@ -38,12 +38,13 @@ const (
 	MessageDeleted  Kind = "message.deleted"
 	TurnChanged     Kind = "turn.changed"
 	WakeDead        Kind = "wake.dead"
+	GuardTripped    Kind = "guard.tripped"
 )
 
 // Kinds lists every Kind.
 var Kinds = []Kind{
 	ChannelCreated, ChannelUpdated, ChannelArchived, MemberJoined, MemberLeft,
-	MessageCreated, MessageUpdated, MessageDeleted, TurnChanged, WakeDead,
+	MessageCreated, MessageUpdated, MessageDeleted, TurnChanged, WakeDead, GuardTripped,
 }
 
 // Names that only a stream uses. The user who joined or left sees these names; ChannelCreated and
@@ -58,6 +59,7 @@ var EventNames = []string{
 	ChannelJoined, ChannelLeft, string(MemberJoined), string(MemberLeft),
 	string(ChannelUpdated), string(ChannelArchived), string(MessageCreated),
 	string(MessageUpdated), string(MessageDeleted), string(TurnChanged), string(WakeDead),
+	string(GuardTripped),
 }
 
 // OwnPrefix begins the name of every frame that is about the stream itself.
@@ -151,20 +153,74 @@ const (
 	Direct
 	Turn
 	NotYourTurn
+	Notice
+	LoopGuard
 	reasons // the number of reasons
 )
 
 // WakeReasons lists every Reason that a message can have.
 var WakeReasons = []Reason{
 	Author, Everyone, Mention, NotAddressed, Silent, OnDuty, Admin, WakeList, Direct, Turn, NotYourTurn,
+	Notice, LoopGuard,
 }
 
 func (r Reason) String() string {
 	return [reasons]string{
 		"", "author", "everyone", "mention", "not_addressed", "silent", "on_duty", "admin", "wake_list", "direct", "turn",
-		"not_your_turn",
+		"not_your_turn", "notice", "loop_guard",
 	}[r]
 }
+
+// A Bound limits whom a message wakes, below what its channel's x-type allows. It is stored with the message.
+type Bound string
+
+// The bounds. A message without a bound wakes everyone whom its x-type wakes.
+const (
+	NoBound       Bound = ""
+	BoundMentions Bound = "mentions"   // only those who are mentioned stay woken, in triage also those on duty
+	BoundNone     Bound = "none"       // the channel's setting lets messages of this kind of author wake nobody
+	BoundGuard    Bound = "loop_guard" // too many agents' messages in a row: it wakes nobody
+	BoundTripped  Bound = "tripped"    // the same, and guard.tripped reports this message: it is the first one
+	BoundNotice   Bound = "notice"     // its author wants it to wake nobody
+)
+
+// Bounds lists every Bound that a message can store.
+var Bounds = []Bound{BoundMentions, BoundNone, BoundGuard, BoundTripped, BoundNotice}
+
+// A Wakes is a channel's setting: what the messages of one kind of author may wake.
+type Wakes string
+
+// The values of the settings humanWakes and agentWakes. WakesNone is for agents only.
+const (
+	WakesAll      Wakes = "all"
+	WakesMentions Wakes = "mentions"
+	WakesNone     Wakes = "none"
+)
+
+// WakesOfHumans and WakesOfAgents list what each setting may be.
+var (
+	WakesOfHumans = []Wakes{WakesAll, WakesMentions}
+	WakesOfAgents = []Wakes{WakesAll, WakesMentions, WakesNone}
+)
+
+// The loop guard's limit is the number of agents' messages in a row that may wake. 0 turns the guard off.
+const (
+	DefaultLoopLimit = 20
+	MaxLoopLimit     = 200
+)
+
+// LoopLimitOf returns the limit with which a channel of an x-type begins. In discuss and work channels it is
+// 0: members take turns there on purpose.
+func LoopLimitOf(x XType) int {
+	if x == Discuss || x == Work {
+		return 0
+	}
+	return DefaultLoopLimit
+}
+
+// Bounded reports whether channels of an x-type have the settings humanWakes and agentWakes. In the others,
+// each message wakes one member.
+func Bounded(x XType) bool { return x != DM && x != Discuss && x != Work }
 
 // Join returns names as one text, separated by commas, for error texts and descriptions.
 func Join[S ~string](names []S) string {

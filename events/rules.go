@@ -12,11 +12,36 @@ type Facts struct {
 	Turn      string   // discuss, work: whose turn it is after the message; empty: the message wakes nobody
 	Admin     string   // triage: the Center admin, member or not; empty: none
 	TwoState  bool     // the older rule: it skips nobody; in triage, mentions change nothing and there is no admin
+	Bound     Bound    // what limits whom it wakes
 }
 
 // Decide returns what the message means to user, and why. The user must have been a member at the message's
 // place in the event log, or be the admin.
 func (f *Facts) Decide(user string) (Outcome, Reason) {
+	outcome, reason := f.unbounded(user)
+	if outcome == Skip || reason == Author {
+		return outcome, reason
+	}
+	switch f.Bound {
+	case NoBound:
+		return outcome, reason
+	case BoundNotice:
+		return Observer, Notice
+	case BoundGuard, BoundTripped:
+		return Observer, LoopGuard
+	case BoundMentions:
+		if reason == OnDuty || among(f.Mentioned, user) {
+			return outcome, reason
+		}
+	}
+	if outcome == Wake { // BoundNone, and bounds that a newer version wrote
+		return Observer, NotAddressed
+	}
+	return outcome, reason
+}
+
+// unbounded decides by the x-type alone.
+func (f *Facts) unbounded(user string) (Outcome, Reason) {
 	if user == f.Author {
 		if f.TwoState {
 			return Observer, Author

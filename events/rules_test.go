@@ -37,10 +37,45 @@ var (
 	notHolder   = rule{"the rest", always, Observer, NotYourTurn}
 )
 
-func TestDecideEveryCombination(t *testing.T) {
-	t.Parallel()
-	type table map[XType][]rule
-	three := table{
+// The rows that a bound adds.
+var (
+	notice        = rule{"a notice", always, Observer, Notice}
+	guarded       = rule{"above the loop limit", always, Observer, LoopGuard}
+	unmentioned   = rule{"not mentioned", func(w who) bool { return !w.mentioned }, Observer, NotAddressed}
+	nobody        = rule{"nobody wakes", always, Observer, NotAddressed}
+	skippedTriage = rule{"neither on duty, mentioned nor the admin", func(w who) bool { return !w.mapped && !w.mentioned && !w.admin }, Skip, NotAddressed}
+	adminOnly     = rule{"the admin", func(w who) bool { return w.admin && !w.mapped && !w.mentioned }, Observer, Admin}
+)
+
+// threeStates and twoStates are the contract's table in the two delivery modes, by the bound.
+func threeStates(b Bound) map[XType][]rule {
+	switch b {
+	case BoundNotice, BoundGuard, BoundTripped:
+		last := guarded
+		if b == BoundNotice {
+			last = notice
+		}
+		all := map[XType][]rule{Triage: {theAuthor, skippedTriage, last}}
+		for _, x := range []XType{General, Report, Custom, DM, Discuss, Work} {
+			all[x] = []rule{theAuthor, last}
+		}
+		return all
+	case BoundMentions:
+		return map[XType][]rule{
+			General: {theAuthor, mentioned, rest},
+			Report:  {theAuthor, silent},
+			Triage:  {theAuthor, onDuty, mentioned, theAdmin, restSkipped},
+			Custom:  {theAuthor, unmentioned, onWakeList, rest},
+		}
+	case BoundNone:
+		return map[XType][]rule{
+			General: {theAuthor, nobody},
+			Report:  {theAuthor, silent},
+			Triage:  {theAuthor, skippedTriage, adminOnly, nobody},
+			Custom:  {theAuthor, nobody},
+		}
+	}
+	return map[XType][]rule{
 		General: {theAuthor, everyone, mentioned, rest},
 		Report:  {theAuthor, silent},
 		Triage:  {theAuthor, onDuty, mentioned, theAdmin, restSkipped},
@@ -49,37 +84,80 @@ func TestDecideEveryCombination(t *testing.T) {
 		Discuss: {theAuthor, holder, notHolder},
 		Work:    {theAuthor, holder, notHolder},
 	}
-	two := table{
-		General: {theAuthor2, everyone, mentioned, rest},
-		Report:  {theAuthor2, silent},
-		Triage:  {theAuthor2, onDuty, rest},
-		Custom:  {theAuthor2, onWakeList, rest},
-		DM:      {theAuthor2, direct},
-		Discuss: {theAuthor2, holder, notHolder},
-		Work:    {theAuthor2, holder, notHolder},
+}
+
+func twoStates(b Bound) map[XType][]rule {
+	all := threeStates(b)
+	switch b {
+	case BoundNotice, BoundGuard, BoundTripped:
+		all[Triage] = all[General]
+	case BoundNone:
+		all[Triage] = []rule{theAuthor, nobody}
+	default:
+		all[Triage] = []rule{theAuthor, onDuty, rest}
 	}
-	for twoState, rules := range map[bool]table{false: three, true: two} {
-		for _, xType := range XTypes {
-			t.Run(fmt.Sprintf("%s two-state %v", xType, twoState), func(t *testing.T) {
-				t.Parallel()
-				for bits := range 64 {
-					is := func(n int) bool { return bits>>n&1 == 1 }
-					w := who{is(0), is(1), is(2), is(3), is(4), is(5)}
-					if w.author && w.mentioned {
-						continue // the at-list is without the author
+	for _, rules := range all {
+		rules[0] = theAuthor2
+	}
+	return all
+}
+
+func TestDecideEveryCombination(t *testing.T) {
+	t.Parallel()
+	for _, bound := range append([]Bound{NoBound}, Bounds...) {
+		for twoState, rules := range map[bool]map[XType][]rule{false: threeStates(bound), true: twoStates(bound)} {
+			for _, xType := range XTypes {
+				if rules[xType] == nil {
+					if Bounded(xType) {
+						t.Errorf("got no rows for %s under the bound %q", xType, bound)
 					}
-					outcome, reason := w.facts(xType, twoState).Decide("me")
-					for _, r := range rules[xType] {
-						if !r.fits(w) {
-							continue
-						}
-						if outcome != r.outcome || reason != r.reason {
-							t.Errorf("%s: %+v: got %v, %v; want %v, %v", r.name, w, outcome, reason, r.outcome, r.reason)
-						}
-						break
-					}
+					continue
 				}
-			})
+				t.Run(fmt.Sprintf("%s two-state %v %s", xType, twoState, bound), func(t *testing.T) {
+					t.Parallel()
+					for bits := range 64 {
+						is := func(n int) bool { return bits>>n&1 == 1 }
+						w := who{is(0), is(1), is(2), is(3), is(4), is(5)}
+						if w.author && w.mentioned {
+							continue // the at-list is without the author
+						}
+						facts := w.facts(xType, twoState)
+						facts.Bound = bound
+						wantRow(t, w, facts, rules[xType])
+					}
+				})
+			}
+		}
+	}
+}
+
+// wantRow compares a decision with the first row that fits.
+func wantRow(t *testing.T, w who, facts *Facts, rows []rule) {
+	t.Helper()
+	outcome, reason := facts.Decide("me")
+	for _, r := range rows {
+		if !r.fits(w) {
+			continue
+		}
+		if outcome != r.outcome || reason != r.reason {
+			t.Errorf("%s: %+v: got %v, %v; want %v, %v", r.name, w, outcome, reason, r.outcome, r.reason)
+		}
+		return
+	}
+	t.Errorf("%+v: no row fits", w)
+}
+
+// A bound that a newer version wrote may mean anything, so it wakes nobody.
+func TestABoundOfANewerVersionWakesNobody(t *testing.T) {
+	t.Parallel()
+	for _, xType := range XTypes {
+		for bits := range 64 {
+			is := func(n int) bool { return bits>>n&1 == 1 }
+			facts := who{is(0), is(1), is(2), is(3), is(4), is(5)}.facts(xType, false)
+			facts.Bound = "curfew"
+			if outcome, reason := facts.Decide("me"); outcome == Wake {
+				t.Errorf("%s: got %v, %v; want nobody woken", xType, outcome, reason)
+			}
 		}
 	}
 }

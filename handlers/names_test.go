@@ -142,8 +142,9 @@ func TestTheContractHasTheNames(t *testing.T) {
 	)
 	contract := readOpenAPINames(t)
 	allEvents := sortedTexts(slices.Concat(events.StreamNames, events.EventNames)...)
-	// The console has no use for wake.dead: it shows the work of agents elsewhere.
-	shown := slices.DeleteFunc(slices.Clone(allEvents), func(name string) bool { return name == string(events.WakeDead) })
+	// The console has no use for these: it shows the work of agents elsewhere.
+	unused := sortedTexts(events.WakeDead, events.GuardTripped)
+	shown := slices.DeleteFunc(slices.Clone(allEvents), func(name string) bool { return slices.Contains(unused, name) })
 	cells := func(from string) []string {
 		var all []string
 		for _, cell := range quotedNames(t, "docs/stream.md", from, "\n\n", "(?m)^\\| ([^|]*) \\|") {

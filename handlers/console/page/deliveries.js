@@ -15,6 +15,8 @@ const means = {
   not_addressed: 'it was not addressed to them',
   not_your_turn: 'it was not their turn',
   admin: 'the admin receives all triage messages',
+  notice: 'its author marked it as a notice, which wakes nobody',
+  loop_guard: 'too many messages of agents came in a row, so it woke nobody',
 }
 
 // How the work stands that a message asked of a user. Nothing is shown of a user without a work queue.
