@@ -145,6 +145,9 @@ func (tx Tx) CreateChannel(
 	if err := tx.roomFor(ctx, members); err != nil {
 		return at, false, err
 	}
+	if err := tx.meet(ctx, c.ID, members); err != nil {
+		return at, false, err
+	}
 	if len(wake) > 0 {
 		if err := tx.newWakeList(ctx, c.ID, wake); err != nil {
 			return at, false, err

@@ -89,6 +89,9 @@ func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at 
 	if err := tx.roomFor(ctx, []string{user}); err != nil {
 		return at, err
 	}
+	if err := tx.meet(ctx, channel, []string{user}); err != nil {
+		return at, err
+	}
 	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }

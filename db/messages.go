@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"reflect"
@@ -30,21 +31,25 @@ type StoredMessage struct {
 
 // A messageRow has the columns that decode a message. They are NULL in an event without a message.
 type messageRow struct {
-	AuthorUserID   *string      `db:"author_user_id"`
-	Content        *string      `db:"content"`
-	MentionUserIDs []string     `db:"mention_user_ids"`
-	ReplyTo        *uuid.UUID   `db:"reply_to"`
-	CreatedAt      *events.Time `db:"created_at"`
-	EditedAt       *events.Time `db:"edited_at"`
-	EditedSeq      *int64       `db:"edited_seq"`
-	DeletedAt      *events.Time `db:"deleted_at"`
-	TurnUserID     *string      `db:"turn_user_id"`
-	AdminUserID    *string      `db:"admin_user_id"`
-	TwoState       *bool        `db:"two_state"`
-	WakeVersion    *int         `db:"wake_version"`
+	AuthorUserID   *string          `db:"author_user_id"`
+	Content        *string          `db:"content"`
+	MentionUserIDs []string         `db:"mention_user_ids"`
+	ReplyTo        *uuid.UUID       `db:"reply_to"`
+	CreatedAt      *events.Time     `db:"created_at"`
+	EditedAt       *events.Time     `db:"edited_at"`
+	EditedSeq      *int64           `db:"edited_seq"`
+	DeletedAt      *events.Time     `db:"deleted_at"`
+	TurnUserID     *string          `db:"turn_user_id"`
+	AdminUserID    *string          `db:"admin_user_id"`
+	TwoState       *bool            `db:"two_state"`
+	WakeVersion    *int             `db:"wake_version"`
+	ReplyToUserID  *string          `db:"reply_to_user_id"`
+	ByAgent        *bool            `db:"by_agent"`
+	AuthorKind     *events.UserKind `db:"author_kind"` // NULL: nothing is known of the user
+	AuthorName     *string          `db:"author_name"`
 }
 
-// messageColumns are the columns of a messageRow. m is a row of messages, or of event_rows, which has the
+// messageColumns are the columns of a messageRow. m is a row of messageRows, or of event_rows, which has the
 // same columns.
 var messageColumns = columnsOf[messageRow]("m")
 
@@ -67,16 +72,24 @@ func (r *messageRow) message(
 		AuthorUserID: value(r.AuthorUserID), Content: value(r.Content), MentionUserIDs: r.MentionUserIDs,
 		ReplyTo: r.ReplyTo, CreatedAt: value(r.CreatedAt), EditedAt: r.EditedAt, EditedSeq: value(r.EditedSeq),
 		Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID),
-		TwoState: value(r.TwoState),
+		TwoState: value(r.TwoState), ReplyToUserID: value(r.ReplyToUserID), ByAgent: value(r.ByAgent),
+		AuthorKind: cmp.Or(value(r.AuthorKind), events.Human), AuthorName: value(r.AuthorName),
 	}
 }
+
+// messageRows are the messages with their authors as the users are now. The LIMIT keeps a look-up for each
+// message: a planner without statistics would read all users.
+const messageRows = `(
+		SELECT m.*, u.kind AS author_kind, u.display_name AS author_name
+		FROM messages m
+		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id LIMIT 1) u ON true)`
 
 var selectMessage = `
 	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
 			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)) AS on_list,
 		i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
-	FROM messages m
+	FROM ` + messageRows + ` m
 	JOIN channels c ON c.id = m.channel_id
 	LEFT JOIN LATERAL (
 		SELECT i.joined_seq, i.left_seq FROM members i

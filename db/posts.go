@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -99,7 +100,8 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 // members take turns; then the group has one message.
 func postAll(ctx context.Context, conn conn, group []*posting, class *int32, turns bool) error {
 	const post = `
-		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list, wake
+		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list, wake,
+			reply_to_user_id, by_agent, author_kind, author_name
 		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 	var a struct {
 		ids, channels     []uuid.UUID
@@ -188,12 +190,16 @@ type postRow struct {
 	Roster      []string
 	WakeList    []string
 	Wake        []byte // JSON of a Replied
+	ReplyTo     *string
+	ByAgent     *bool
+	Kind        *events.UserKind // nil: nothing is known of the user
+	DisplayName *string
 }
 
 func (r *postRow) scan() []any {
 	return []any{
 		&r.N, &r.Epoch, &r.Seq, &r.At, &r.GuildID, &r.Name, &r.XType, &r.MemberCount, &r.Mentioned, &r.Admin,
-		&r.Roster, &r.WakeList, &r.Wake,
+		&r.Roster, &r.WakeList, &r.Wake, &r.ReplyTo, &r.ByAgent, &r.Kind, &r.DisplayName,
 	}
 }
 
@@ -205,6 +211,10 @@ func (r *postRow) post(m events.Message) Post {
 	m.MentionUserIDs = r.Mentioned
 	m.Admin = value(r.Admin)
 	m.WakeList = r.WakeList
+	m.ReplyToUserID = value(r.ReplyTo)
+	m.ByAgent = *r.ByAgent
+	m.AuthorKind = cmp.Or(value(r.Kind), events.Human)
+	m.AuthorName = value(r.DisplayName)
 	m.Settle()
 	at := events.Cursor{Epoch: *r.Epoch, Seq: m.Seq}
 	return Post{Message: m, Cursor: at, MemberCount: *r.MemberCount, Roster: r.Roster}

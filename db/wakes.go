@@ -100,7 +100,7 @@ type wakeFact struct {
 	OnList         bool // the user is on the wake list that the message recorded
 	CreatedAt      events.Time
 	Bytes          int
-	Human          bool // the author has no queue
+	ByAgent        bool
 }
 
 // selectFacts selects the wakeFacts of messages m in channels c for the user $1.
@@ -108,8 +108,7 @@ const selectFacts = `
 	SELECT m.channel_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids, m.turn_user_id, m.two_state,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
 			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)) AS on_list,
-		m.created_at, octet_length(m.content) AS bytes,
-		NOT EXISTS (SELECT FROM wake_consumers a WHERE a.user_id = m.author_user_id) AS human`
+		m.created_at, octet_length(m.content) AS bytes, m.by_agent`
 
 // wakes returns the priority of a message for a user, 0 if the message does not wake the user. Streams decide
 // with the same function, events.Facts.Decide.

@@ -43,6 +43,11 @@ func (tx Tx) lockConsumer(
 		}
 		c.created = tag.RowsAffected() == 1
 	}
+	if c.created {
+		if err := tx.becomeAgent(ctx, user); err != nil {
+			return c, err
+		}
+	}
 	var epoch int64
 	if err := tx.conn.QueryRow(ctx, lock, user).Scan(&c.scannedSeq, &epoch); err != nil {
 		return c, sentinel(err)
@@ -167,7 +172,7 @@ func ranges(user string, facts []*wakeFact) []owedRange {
 		r := &found[i]
 		r.last = f.Seq
 		r.priority = max(r.priority, priority)
-		r.human = r.human || f.Human
+		r.human = r.human || !f.ByAgent
 	}
 	// All transactions that write several rows must write them in the same order, so that none deadlocks.
 	slices.SortFunc(found, func(a, b owedRange) int { return slices.Compare(a.channel[:], b.channel[:]) })

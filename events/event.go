@@ -101,7 +101,7 @@ func (e *Event) Size() int {
 	if m := e.Message; m != nil {
 		n += len(m.Content) + 2*m.size()                 // about two variants
 		n += 2*held(m.MentionUserIDs) + held(m.WakeList) // mentions also exist sorted; a wake list is often not shared
-		n += len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID) + len(m.Admin)
+		n += len(m.GuildID) + len(m.AuthorUserID) + len(m.AuthorName) + len(m.TurnUserID) + len(m.Admin)
 	}
 	return n
 }

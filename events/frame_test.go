@@ -19,13 +19,13 @@ func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
 	e := &Event{
 		Cursor: Cursor{1795305600, 1043}, Kind: MessageCreated, UserID: "bob", OccurredAt: at, ChannelID: ops, GuildID: "g1", XType: General,
 		Message: &Message{
-			ID: channelNamed(9), ChannelID: ops, GuildID: "g1", XType: General, AuthorUserID: "bob",
+			ID: channelNamed(9), ChannelID: ops, GuildID: "g1", XType: General, AuthorUserID: "bob", AuthorKind: Agent, AuthorName: "Bob’s agent",
 			Content: "hi <@alice>\r\n\u2028id: 7\n\n:", MentionUserIDs: []string{"alice"}, CreatedAt: at,
 		},
 	}
 	want := "event: message.created\n" +
 		`data: {"id":"00000000-0000-7000-8000-000000000009","channelId":"00000000-0000-7000-8000-000000000001","guildId":"g1",` +
-		`"xType":"general","authorUserId":"bob","content":"hi <@alice>\r\n\u2028id: 7\n\n:","mentionUserIds":["alice"],` +
+		`"xType":"general","authorUserId":"bob","authorKind":"agent","authorName":"Bob’s agent","content":"hi <@alice>\r\n\u2028id: 7\n\n:","mentionUserIds":["alice"],` +
 		`"createdAt":"2026-11-22T08:07:46.123Z","wakeup":true,"wakeReason":"mention"}` + "\n" +
 		"id: 1795305600.1043\n\n"
 	if diff := cmp.Diff(want, string(e.FrameFor("alice", Interval{}, &Filter{}).SSE())); diff != "" {

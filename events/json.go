@@ -19,7 +19,8 @@ func (m *Message) AppendJSON(b []byte) []byte {
 
 // size estimates the length of AppendJSON's result in bytes.
 func (m *Message) size() int {
-	n := 280 + len(m.Content) + escapes(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
+	n := 305 + len(m.Content) + escapes(m.Content) + len(m.GuildID) + len(m.AuthorUserID) + len(m.TurnUserID)
+	n += len(m.AuthorName) + escapes(m.AuthorName) + len(m.ReplyToUserID)
 	for _, id := range m.MentionUserIDs {
 		n += len(id) + 3
 	}
@@ -33,12 +34,19 @@ func (m *Message) appendFields(b []byte) []byte {
 	b = appendString(append(b, `,"guildId":`...), m.GuildID)
 	b = appendString(append(b, `,"xType":`...), string(m.XType))
 	b = appendString(append(b, `,"authorUserId":`...), m.AuthorUserID)
+	b = appendString(append(b, `,"authorKind":`...), string(m.AuthorKind))
+	if m.AuthorName != "" {
+		b = appendString(append(b, `,"authorName":`...), m.AuthorName)
+	}
 	if m.Content != "" {
 		b = appendString(append(b, `,"content":`...), m.Content)
 	}
 	b = appendStrings(append(b, `,"mentionUserIds":`...), m.MentionUserIDs)
 	if m.ReplyTo != nil {
 		b = appendID(append(b, `,"replyTo":`...), *m.ReplyTo)
+	}
+	if m.ReplyToUserID != "" {
+		b = appendString(append(b, `,"replyToUserId":`...), m.ReplyToUserID)
 	}
 	b = m.CreatedAt.append(append(b, `,"createdAt":`...))
 	if m.EditedAt != nil {

@@ -32,7 +32,7 @@ func TestAMessageIsWrittenAsEncodingJSONDoes(t *testing.T) {
 	for name, m := range map[string]Message{
 		"empty":    {},
 		"plain":    {ID: reply, ChannelID: reply, GuildID: "g1", XType: General, AuthorUserID: "bob", Content: "hi", MentionUserIDs: []string{}, CreatedAt: at},
-		"all":      {ID: reply, GuildID: "g1", XType: Discuss, AuthorUserID: "bob", Content: "hi <@alice>", MentionUserIDs: []string{"alice", "carol"}, ReplyTo: &reply, CreatedAt: at, EditedAt: &at, Deleted: true, Redacted: true, TurnUserID: "alice", Seq: 7, Admin: "root"},
+		"all":      {ID: reply, GuildID: "g1", XType: Discuss, AuthorUserID: "bob", Content: "hi <@alice>", MentionUserIDs: []string{"alice", "carol"}, ReplyTo: &reply, ReplyToUserID: "carol", AuthorKind: Agent, AuthorName: "B\u2028b", CreatedAt: at, EditedAt: &at, Deleted: true, Redacted: true, TurnUserID: "alice", Seq: 7, Admin: "root"},
 		"controls": {Content: "a\nb\tc\x00\x1f\x7f\u0080"},
 		"quotes":   {Content: `"\`, AuthorUserID: `"`, GuildID: `\`},
 		"markup":   {Content: "<b>&</b>"},
@@ -53,7 +53,7 @@ func FuzzMessageJSON(f *testing.F) {
 	f.Add("hi <@alice>", "g1", "alice", true)
 	f.Add("\u0085\u2028\"\\\n\xff—", "\x00", "é", false)
 	f.Fuzz(func(t *testing.T, content, guild, user string, flag bool) {
-		m := Message{Content: content, GuildID: guild, AuthorUserID: user, TurnUserID: guild, MentionUserIDs: []string{user, content}, Deleted: flag, Redacted: !flag}
+		m := Message{Content: content, GuildID: guild, AuthorUserID: user, AuthorKind: UserKind(guild), AuthorName: content, ReplyToUserID: user, TurnUserID: guild, MentionUserIDs: []string{user, content}, Deleted: flag, Redacted: !flag}
 		if diff := cmp.Diff(reflected(t, &m), string(m.AppendJSON(nil))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

@@ -13,9 +13,12 @@ type Message struct {
 	GuildID        string     `json:"guildId"`
 	XType          XType      `json:"xType"`
 	AuthorUserID   string     `json:"authorUserId"`
-	Content        string     `json:"content,omitempty"` // empty if deleted or redacted
+	AuthorKind     UserKind   `json:"authorKind"`           // as the author is now
+	AuthorName     string     `json:"authorName,omitempty"` // as the author is now; empty: no display name is known
+	Content        string     `json:"content,omitempty"`    // empty if deleted or redacted
 	MentionUserIDs []string   `json:"mentionUserIds"`
 	ReplyTo        *uuid.UUID `json:"replyTo,omitempty"`
+	ReplyToUserID  string     `json:"replyToUserId,omitempty"` // the author of the message in ReplyTo
 	CreatedAt      Time       `json:"createdAt"`
 	EditedAt       *Time      `json:"editedAt,omitempty"`
 	Deleted        bool       `json:"deleted,omitempty"`
@@ -27,6 +30,7 @@ type Message struct {
 	WakeList  []string `json:"-"` // the wake list at the time of the post; messages share it, because lists never change
 	Admin     string   `json:"-"` // the admin at the time of the post
 	TwoState  bool     `json:"-"`
+	ByAgent   bool     `json:"-"` // an agent wrote it, as of the post
 	Bound     Bound    `json:"-"` // what limits whom it wakes
 	facts     *Facts
 }

@@ -120,6 +120,18 @@ const (
 // ResetReasons lists the reasons in stream.reset.
 var ResetReasons = []string{ResetExpired, ResetUnknownEpoch, ResetLostTail, ResetBeyond}
 
+// A UserKind says what a user is.
+type UserKind string
+
+// The kinds of users. A user of whom nothing is known is a Human.
+const (
+	Human UserKind = "human"
+	Agent UserKind = "agent"
+)
+
+// UserKinds lists every UserKind.
+var UserKinds = []UserKind{Human, Agent}
+
 // An Outcome says what a message means to one of its possible recipients.
 type Outcome uint8
 

@@ -15,7 +15,6 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center"
-	"fabric-guild/handlers/edge"
 	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
@@ -97,7 +96,7 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 	scheme, trust := "http", (*tls.Config)(nil)
 	if certFile != "" {
 		scheme = "https"
-		if trust, err = edge.Pinned(certFile); err != nil {
+		if trust, err = pinned(certFile); err != nil {
 			return a, err
 		}
 	}

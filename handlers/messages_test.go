@@ -41,7 +41,7 @@ func TestPostMessage(t *testing.T) {
 		replyTo, _ := tt.body["replyTo"].(string)
 		want := posted{
 			Message: Message{
-				ID: got.Message.ID, ChannelID: tt.channel.ID, GuildID: "g1", XType: tt.channel.XType, AuthorUserID: "alice",
+				ID: got.Message.ID, ChannelID: tt.channel.ID, GuildID: "g1", XType: tt.channel.XType, AuthorUserID: "alice", AuthorKind: "human",
 				Content: tt.body["content"].(string), MentionUserIDs: tt.mentions, ReplyTo: replyTo, CreatedAt: got.Message.CreatedAt,
 			},
 			Cursor: got.Cursor, Wakeups: tt.wakeups, WakeupCount: len(tt.wakeups),

@@ -35,9 +35,9 @@ func sortedNames[S interface{ String() string }](values []S) []string {
 
 // openAPINames reads the names in openapi.json.
 type openAPINames struct {
-	wakeReasons, resetReasons, closingReasons, events []string
-	xTypes                                            [][]string // of each schema that has an xType
-	outcomes                                          []string   // of a delivery
+	wakeReasons, resetReasons, closingReasons, events, userKinds []string
+	xTypes                                                       [][]string // of each schema that has an xType
+	outcomes                                                     []string   // of a delivery
 }
 
 func readOpenAPINames(t *testing.T) (names openAPINames) {
@@ -73,6 +73,7 @@ func readOpenAPINames(t *testing.T) (names openAPINames) {
 	}
 	schemas := doc.Components.Schemas
 	names.wakeReasons = enum(schemas["WakeReason"])
+	names.userKinds = enum(schemas["UserKind"])
 	names.resetReasons = enum(schemas["ResetReason"])
 	names.closingReasons = enum(schemas["StreamClosing"].Properties["data"].Properties["reason"])
 	for _, one := range schemas["Event"].OneOf {
@@ -160,6 +161,8 @@ func TestTheContractHasTheNames(t *testing.T) {
 		want, got []string
 	}{
 		{"x-types of the database", sortedTexts(events.XTypes...), quotedNames(t, "../migrations/00002_create_channels.sql", "CHECK (x_type IN (", ")", `'(\w+)'`)},
+		{"kinds of users of the database", sortedTexts(events.UserKinds...), quotedNames(t, "../migrations/00005_create_users.sql", "CHECK (kind IN (", ")", `'(\w+)'`)},
+		{"kinds of users of openapi.json", sortedTexts(events.UserKinds...), contract.userKinds},
 		{"x-types of the console", sortedTexts(events.XTypes...), quotedNames(t, "console/page/details.js", "export const kinds = {", "}", key)},
 		{"events of openapi.json", allEvents, contract.events},
 		{"events of the page", allEvents, cells("| event | meaning |\n| --- | --- |\n")},

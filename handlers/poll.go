@@ -6,7 +6,6 @@ import (
 
 	"fabric-guild/events/live"
 	"fabric-guild/handlers/auth"
-	"fabric-guild/handlers/edge"
 	"fabric-guild/handlers/web"
 )
 
@@ -24,7 +23,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l := &listener{server: s, id: id, from: s.proxies.Client(r)}
+	l := &listener{server: s, id: id, from: s.proxies.client(r)}
 	opts, err := l.options(q)
 	if err != nil {
 		return err
@@ -37,17 +36,17 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.polling.Enter(r.Context(), id.UserID)
+	leave, err := s.polling.enter(r.Context(), id.UserID)
 	if err != nil {
 		return err
 	}
 	defer leave() // only after the client has taken the answer
 	var polled live.Polled
 	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() error {
-		if err := s.places.Take(l.from); err != nil {
+		if err := s.places.take(l.from); err != nil {
 			return err
 		}
-		l.carried = edge.CarryStream(r.Context())
+		l.carried = carry(r.Context())
 		defer l.leave() // before the answer is written: the client's next poll comes right after it
 		var err error
 		polled, err = s.router.Poll(r.Context(), opts, most, time.Duration(wait)*time.Second)

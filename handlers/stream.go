@@ -15,7 +15,6 @@ import (
 	"fabric-guild/events/live"
 	"fabric-guild/events/transport"
 	"fabric-guild/handlers/auth"
-	"fabric-guild/handlers/edge"
 	"fabric-guild/handlers/web"
 )
 
@@ -31,7 +30,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h := w.Header()
-	l := &listener{server: s, id: id, from: s.proxies.Client(r), began: time.Now(), request: h.Get(web.RequestIDHeader)}
+	l := &listener{server: s, id: id, from: s.proxies.client(r), began: time.Now(), request: h.Get(web.RequestIDHeader)}
 	opts, err := l.options(q)
 	if err != nil {
 		return err
@@ -49,10 +48,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if d := lifetime(s.streamMaxAge); d > 0 {
 		opts.Rotates = time.Now().Add(d)
 	}
-	if err := s.places.Take(l.from); err != nil {
+	if err := s.places.take(l.from); err != nil {
 		return err
 	}
-	l.carried = edge.CarryStream(r.Context())
+	l.carried = carry(r.Context())
 	s.sessions.Join(id.Session, l)
 	raw := s.raw && r.ProtoMajor == 1
 	if opts.Ended = l.leave; raw {
@@ -113,7 +112,7 @@ func (l *listener) revoked() bool { return l.server.authority.Revoked(context.Ba
 // leave gives back the listener's place and forgets the listener. It must be called once.
 func (l *listener) leave() {
 	l.server.sessions.Part(l.id.Session, l)
-	l.server.places.Leave(l.from)
+	l.server.places.leave(l.from)
 	l.carried()
 }
 

@@ -26,6 +26,9 @@ type Message struct {
 	GuildID        string   `json:"guildId"`
 	XType          string   `json:"xType"`
 	AuthorUserID   string   `json:"authorUserId"`
+	AuthorKind     string   `json:"authorKind"`
+	AuthorName     string   `json:"authorName,omitempty"`
+	ReplyToUserID  string   `json:"replyToUserId,omitempty"`
 	Content        string   `json:"content"`
 	MentionUserIDs []string `json:"mentionUserIds"`
 	ReplyTo        string   `json:"replyTo"`

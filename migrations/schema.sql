@@ -90,8 +90,9 @@ BEGIN
     END IF;
     IF (SELECT count(*) FROM pg_constraint c
         JOIN unnest(ARRAY[
-            'channels', 'epochs', 'events', 'log_floor', 'members', 'messages', 'wake_lists']) AS t (name)
-            ON c.conrelid = to_regclass(t.name) AND c.contype = 'p') < 7 THEN
+            'channels', 'epochs', 'events', 'guild_users', 'log_floor', 'members', 'messages', 'users',
+            'wake_lists']) AS t (name)
+            ON c.conrelid = to_regclass(t.name) AND c.contype = 'p') < 9 THEN
         RAISE EXCEPTION 'a table has no primary key: finish the restore' USING ERRCODE = 'FG002';
     END IF;
     IF NOT EXISTS (SELECT FROM log_floor) THEN
@@ -238,7 +239,7 @@ CREATE FUNCTION log_tag() RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT 8515::bigint $$;
 
-CREATE FUNCTION post_messages(lock_class integer, listed integer, turns_too boolean, turn text, two_state boolean, ids uuid[], channel_ids uuid[], authors text[], contents text[], replies uuid[], mentioned text[], guilds text[], admins text[], wake_ids uuid[], keeps boolean[], lease_seconds double precision[]) RETURNS TABLE(n integer, epoch bigint, seq bigint, occurred_at timestamp with time zone, guild_id text, name text, x_type text, member_count integer, mention_user_ids text[], admin_user_id text, roster text[], wake_list text[], wake jsonb)
+CREATE FUNCTION post_messages(lock_class integer, listed integer, turns_too boolean, turn text, two_state boolean, ids uuid[], channel_ids uuid[], authors text[], contents text[], replies uuid[], mentioned text[], guilds text[], admins text[], wake_ids uuid[], keeps boolean[], lease_seconds double precision[]) RETURNS TABLE(n integer, epoch bigint, seq bigint, occurred_at timestamp with time zone, guild_id text, name text, x_type text, member_count integer, mention_user_ids text[], admin_user_id text, roster text[], wake_list text[], wake jsonb, reply_to_user_id text, by_agent boolean, author_kind text, author_name text)
     LANGUAGE plpgsql
     AS $$
 DECLARE
@@ -292,11 +293,14 @@ BEGIN
     RETURN QUERY
     WITH m AS (
         INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-            wake_version, turn_user_id, admin_user_id, two_state, wake_id, wake_first, wake_upto)
+            wake_version, turn_user_id, admin_user_id, two_state, wake_id, wake_first, wake_upto,
+            reply_to_user_id, by_agent)
         SELECT p.id, c.id, draw_seq(), p.author, contents[i],
             CASE WHEN mentioned[i] IS NULL THEN '{}' ELSE at_list(c.id, p.author, mentioned[i]) END,
             replies[i], clock_timestamp(), c.wake_version, post_messages.turn, CASE c.x_type WHEN 'triage' THEN admins[i] END,
-            post_messages.two_state, ended[i], firsts[i], uptos[i]
+            post_messages.two_state, ended[i], firsts[i], uptos[i],
+            CASE WHEN replies[i] IS NOT NULL THEN (SELECT r.author_user_id FROM messages r WHERE r.id = replies[i]) END,
+            wake_ids[i] IS NOT NULL OR coalesce((SELECT u.kind = 'agent' FROM users u WHERE u.id = p.author), false)
         FROM unnest(ids, authors) WITH ORDINALITY AS p (id, author, i) CROSS JOIN LATERAL (
             SELECT c.id, c.guild_id, c.x_type, c.history, c.wake_version
             FROM channels c WHERE c.id = channel_ids[i] AND c.archived_seq IS NULL LIMIT 1) c
@@ -305,7 +309,8 @@ BEGIN
             AND (guilds[i] IS NULL OR c.guild_id = ANY (string_to_array(guilds[i], ',')))
             AND (SELECT true FROM members a WHERE a.channel_id = c.id AND a.user_id = p.author AND a.left_seq IS NULL)
             AND (replies[i] IS NULL OR readable(replies[i], c.id, c.history, p.author))
-        RETURNING m.id, m.channel_id, m.seq, m.author_user_id, m.created_at, m.mention_user_ids, m.admin_user_id, m.wake_version
+        RETURNING m.id, m.channel_id, m.seq, m.author_user_id, m.created_at, m.mention_user_ids, m.admin_user_id, m.wake_version,
+            m.reply_to_user_id, m.by_agent
     ), e AS (
         INSERT INTO events (seq, kind, channel_id, user_id, message_id, admin_user_id, occurred_at)
         SELECT m.seq, 'message.created', m.channel_id, m.author_user_id, m.id, m.admin_user_id, m.created_at FROM m
@@ -316,9 +321,10 @@ BEGIN
             ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = c.id AND r.left_seq IS NULL
                 ORDER BY r.joined_seq, r.position LIMIT listed) END,
         CASE WHEN m.wake_version > 0 THEN wakeable(c.id, m.wake_version) END,
-        wakes_of[array_position(ids, m.id)]
+        wakes_of[array_position(ids, m.id)], m.reply_to_user_id, m.by_agent, u.kind, u.display_name
     FROM m CROSS JOIN LATERAL (
-        SELECT c.id, c.guild_id, c.name, c.x_type, c.member_count FROM channels c WHERE c.id = m.channel_id LIMIT 1) c;
+        SELECT c.id, c.guild_id, c.name, c.x_type, c.member_count FROM channels c WHERE c.id = m.channel_id LIMIT 1) c
+    LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id LIMIT 1) u ON true;
     IF wake_ids IS NOT NULL THEN
         -- A refused post ends nothing. Nothing below waits: the rows are locked.
         FOR i IN 1 .. cardinality(ids) LOOP
@@ -333,7 +339,7 @@ BEGIN
     END IF;
     IF held <> '{}' THEN
         RETURN QUERY SELECT i, NULL::bigint, NULL::bigint, NULL::timestamptz, NULL, NULL, NULL, NULL::integer,
-            NULL::text[], NULL, NULL::text[], NULL::text[], NULL::jsonb
+            NULL::text[], NULL, NULL::text[], NULL::text[], NULL::jsonb, NULL, NULL::boolean, NULL, NULL
         FROM unnest(held) AS i;
     END IF;
 END
@@ -459,7 +465,9 @@ CREATE TABLE messages (
     deleted_at timestamp with time zone,
     wake_id uuid,
     wake_first bigint,
-    wake_upto bigint
+    wake_upto bigint,
+    reply_to_user_id text,
+    by_agent boolean DEFAULT false NOT NULL
 );
 
 COMMENT ON COLUMN messages.content IS 'the current text; empty once the message is deleted';
@@ -479,6 +487,29 @@ COMMENT ON COLUMN messages.edited_seq IS 'the number of its latest edit, or of i
 COMMENT ON COLUMN messages.wake_id IS 'the wake that this reply ended; a wake has one reply';
 
 COMMENT ON COLUMN messages.wake_first IS 'with wake_upto: the range of messages that this reply answered';
+
+COMMENT ON COLUMN messages.reply_to_user_id IS 'the author of the message in reply_to';
+
+COMMENT ON COLUMN messages.by_agent IS 'its author was an agent when it was posted, or it answers a wake';
+
+CREATE TABLE users (
+    id text NOT NULL,
+    kind text DEFAULT 'human'::text NOT NULL,
+    display_name text,
+    kind_iat timestamp with time zone,
+    name_iat timestamp with time zone,
+    told_at timestamp with time zone,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT users_kind_known CHECK ((kind = ANY (ARRAY['human'::text, 'agent'::text])))
+);
+
+COMMENT ON COLUMN users.kind_iat IS 'when the token was issued by which the authority decided the kind; NULL: it did not decide';
+
+COMMENT ON COLUMN users.name_iat IS 'the same for display_name';
+
+COMMENT ON COLUMN users.told_at IS 'when the authority last changed the row';
+
+COMMENT ON COLUMN users.changed_at IS 'when kind or display_name last changed';
 
 CREATE VIEW event_rows AS
  SELECT e.seq,
@@ -521,10 +552,19 @@ CREATE VIEW event_rows AS
                FROM members g
               WHERE ((g.channel_id = e.channel_id) AND (g.left_seq > e.seq) AND (g.left_seq < m.edited_seq)))
             ELSE NULL::text[]
-        END AS gone
-   FROM ((events e
+        END AS gone,
+    m.by_agent,
+    m.reply_to_user_id,
+    u.kind AS author_kind,
+    u.display_name AS author_name
+   FROM (((events e
      JOIN channels c ON ((c.id = e.channel_id)))
-     LEFT JOIN messages m ON ((m.id = e.message_id)));
+     LEFT JOIN messages m ON ((m.id = e.message_id)))
+     LEFT JOIN LATERAL ( SELECT u_1.kind,
+            u_1.display_name
+           FROM users u_1
+          WHERE (u_1.id = m.author_user_id)
+         LIMIT 1) u ON (true));
 
 CREATE SEQUENCE events_seq
     START WITH 1
@@ -532,6 +572,11 @@ CREATE SEQUENCE events_seq
     NO MINVALUE
     MAXVALUE 140737488355327
     CACHE 1;
+
+CREATE TABLE guild_users (
+    guild_id text NOT NULL,
+    user_id text NOT NULL
+);
 
 CREATE TABLE idempotency_keys (
     user_id text NOT NULL,
@@ -642,6 +687,9 @@ ALTER TABLE ONLY epochs
 ALTER TABLE ONLY events
     ADD CONSTRAINT events_pkey PRIMARY KEY (seq);
 
+ALTER TABLE ONLY guild_users
+    ADD CONSTRAINT guild_users_pkey PRIMARY KEY (guild_id, user_id);
+
 ALTER TABLE ONLY idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, route, key);
 
@@ -653,6 +701,9 @@ ALTER TABLE ONLY members
 
 ALTER TABLE ONLY messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY wake_consumers
     ADD CONSTRAINT wake_consumers_pkey PRIMARY KEY (user_id);
@@ -682,9 +733,13 @@ CREATE INDEX events_of_channel ON events USING btree (channel_id, seq) WHERE (ki
 
 CREATE INDEX events_renames ON events USING btree (channel_id, seq) WHERE (old_name IS NOT NULL);
 
+CREATE INDEX guild_users_of_user ON guild_users USING btree (user_id, guild_id);
+
 CREATE INDEX idempotency_keys_age ON idempotency_keys USING btree (created_at);
 
 CREATE INDEX idempotency_keys_of_message ON idempotency_keys USING btree (message_id) WHERE (message_id IS NOT NULL);
+
+CREATE INDEX members_by_id ON members USING btree (channel_id, user_id) WHERE (left_seq IS NULL);
 
 CREATE INDEX members_left ON members USING btree (channel_id, left_seq) WHERE (left_seq IS NOT NULL);
 
@@ -701,6 +756,8 @@ CREATE INDEX messages_edited ON messages USING btree (edited_seq) WHERE (edited_
 CREATE UNIQUE INDEX messages_history ON messages USING btree (channel_id, seq);
 
 CREATE UNIQUE INDEX messages_wake_unique ON messages USING btree (wake_id) WHERE (wake_id IS NOT NULL);
+
+CREATE INDEX users_changed ON users USING btree (changed_at);
 
 CREATE INDEX wake_workers_age ON wake_workers USING btree (seen_at);
 

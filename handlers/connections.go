@@ -1,4 +1,4 @@
-package edge
+package handlers
 
 import (
 	queue "container/list"
@@ -7,10 +7,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"fabric-guild/handlers/metrics"
 	"fabric-guild/handlers/web"
 )
 
@@ -30,11 +32,12 @@ const (
 //
 // A Listener also limits how many connections one address holds. Over that limit, a new connection evicts an
 // idle connection of its own address. If there is none, the new connection is accepted but its requests are
-// refused. Networks that connect for many clients can be exempt from the limit for addresses.
+// refused. Loopback and trusted proxies do not have the limit for addresses, because they connect for many
+// clients.
 type Listener struct {
 	net.Listener
 	most, ofAddress int
-	unbounded       Proxies
+	unbounded       proxies
 	changed         chan struct{} // signals that a place may be free
 	closed          chan struct{}
 	once            sync.Once
@@ -54,11 +57,10 @@ type address struct {
 	idle queue.List // of *connection, the longest idle first
 }
 
-// NewListener limits the connections of l to most, and those of one address to a quarter of that, but at
-// least 16. The networks in unbounded do not have the limit for addresses.
-func NewListener(l net.Listener, most int, unbounded Proxies) *Listener {
+func newListener(l net.Listener, most int, trusted proxies) *Listener {
+	loopback := proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	return &Listener{
-		Listener: l, most: most, ofAddress: max(most/addressShare, leastOfAddress), unbounded: unbounded,
+		Listener: l, most: most, ofAddress: max(most/addressShare, leastOfAddress), unbounded: append(loopback, trusted...),
 		changed: make(chan struct{}, 1), closed: make(chan struct{}), addresses: map[netip.Addr]*address{},
 	}
 }
@@ -86,7 +88,7 @@ func (l *Listener) counted(remote string) netip.Addr {
 	if l.unbounded.trust(a) {
 		return netip.Addr{}
 	}
-	return householdOf(a)
+	return household(a)
 }
 
 // Close closes the listening socket and ends every wait in Accept. Open connections stay open. Close may be
@@ -275,9 +277,9 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, connectionOf(conn))
 }
 
-// CarryStream records that the connection of a request carries a stream until done is called. A connection that
+// carry records that the connection of a request carries a stream until done is called. A connection that
 // carries a stream does not count against the limit of its address. done must be called at most once.
-func CarryStream(ctx context.Context) (done func()) {
+func carry(ctx context.Context) (done func()) {
 	c, _ := ctx.Value(connectionKey{}).(*connection)
 	if c == nil {
 		return func() {}
@@ -313,29 +315,21 @@ func (c *connection) isBeyond() bool {
 	return true
 }
 
-// Connections counts the connections of clients to the server, and the cases in which a limit applied.
-type Connections struct {
-	Open, Idle, Max int
-	// Evicted counts idle connections that the server closed to make room for new ones. Refused counts requests
-	// that the limit of an address refused.
-	Evicted, Refused int64
-}
-
-// Connections returns the counts.
-func (l *Listener) Connections() Connections {
+// connections returns the counts for the metrics.
+func (l *Listener) connections() (n metrics.Connections) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Connections{
+	return metrics.Connections{
 		Open: l.open, Idle: l.idle.Len(), Max: l.most, Evicted: l.evicted.Load(), Refused: l.refused.Load(),
 	}
 }
 
-// WithinAddress refuses requests on connections over the limit of their address, and closes these
-// connections. It always lets requests through for which exempt returns true.
-func WithinAddress(exempt func(*http.Request) bool, next http.Handler) http.Handler {
+// withinAddress refuses requests on connections over the limit of their address, and closes these
+// connections. It always lets /healthz through: a busy address must not make the process look dead.
+func (s *Server) withinAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connectionKey{}).(*connection)
-		if c == nil || exempt(r) || !c.isBeyond() {
+		if c == nil || strings.TrimPrefix(r.URL.Path, s.basePath) == "/healthz" || !c.isBeyond() {
 			next.ServeHTTP(w, r)
 			return
 		}
