@@ -27,7 +27,7 @@ type Channel struct {
 // memberships of the user.
 const selectChannel = `
 	SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
-		c.archived_seq, c.member_count, c.wake_version, c.turn_user_id, c.turn_paused,
+		c.loop_limit, c.human_wakes, c.agent_wakes, c.archived_seq, c.member_count, c.wake_version, c.turn_user_id, c.turn_paused,
 		EXISTS (SELECT FROM members m
 			WHERE m.channel_id = c.id AND m.user_id = c.created_by AND m.left_seq IS NULL) AS creator_in,
 		(SELECT m.joined_seq FROM members m
@@ -68,7 +68,8 @@ func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.
 	const inGuild = `j.guild_id = $1 AND NOT j.private AND j.x_type <> 'dm'`
 	const inAnyGuild = `(j.private OR j.x_type = 'dm') IS NOT TRUE`
 	const page = `
-		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at
+		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
+			c.loop_limit, c.human_wakes, c.agent_wakes
 		FROM channels c
 		WHERE c.id = ANY (ARRAY(
 				SELECT m.channel_id FROM members m WHERE m.user_id = $5 AND m.left_seq IS NULL AND m.channel_id > $4
@@ -101,15 +102,16 @@ func (tx Tx) CreateChannel(
 	ctx context.Context, c *events.Channel, members, wake []string,
 ) (at events.Cursor, created bool, err error) {
 	const insert = `
-		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END)
+		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id,
+			loop_limit, human_wakes, agent_wakes)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END, $10, $11, $12)
 		ON CONFLICT (guild_id, dm_pair) WHERE dm_pair IS NOT NULL DO NOTHING
 		RETURNING created_at`
 	// This must be a later statement: the insert's own statement cannot see the row that the insert conflicted
 	// with.
 	const existing = `
-		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, m.joined_seq,
-			log_epoch()
+		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, c.loop_limit, c.human_wakes, c.agent_wakes,
+			m.joined_seq, log_epoch()
 		FROM channels c JOIN members m ON m.channel_id = c.id AND m.user_id = $3 AND m.left_seq IS NULL
 		WHERE c.guild_id = $1 AND c.dm_pair = $2`
 	const appendEvent = `
@@ -128,7 +130,7 @@ func (tx Tx) CreateChannel(
 		pair = &p
 	}
 	rows, err := tx.conn.Query(ctx, insert,
-		c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair)
+		c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair, c.LoopLimit, c.HumanWakes, c.AgentWakes)
 	if err != nil {
 		return at, false, err
 	}
@@ -136,7 +138,8 @@ func (tx Tx) CreateChannel(
 	c.CreatedAt, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[events.Time])
 	if err == pgx.ErrNoRows {
 		err = tx.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy).Scan(
-			&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &at.Seq, &at.Epoch)
+			&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.LoopLimit, &c.HumanWakes, &c.AgentWakes,
+			&at.Seq, &at.Epoch)
 		return at, false, err
 	}
 	if err != nil {
@@ -157,16 +160,44 @@ func (tx Tx) CreateChannel(
 	return at, true, err
 }
 
-// RenameChannel sets the name of a channel and appends the event. The caller must hold the channel. The event
-// keeps the old name, for users who left before.
-func (tx Tx) RenameChannel(ctx context.Context, id uuid.UUID, by, name string) (at events.Cursor, err error) {
+// A ChannelUpdate says what to change of a channel. Fields that are nil stay.
+type ChannelUpdate struct {
+	Name       *string
+	LoopLimit  *int
+	HumanWakes *events.Wakes
+	AgentWakes *events.Wakes
+}
+
+// Apply changes c in the same way.
+func (u ChannelUpdate) Apply(c *events.Channel) {
+	set(&c.Name, u.Name)
+	set(&c.LoopLimit, u.LoopLimit)
+	set(&c.HumanWakes, u.HumanWakes)
+	set(&c.AgentWakes, u.AgentWakes)
+}
+
+// set changes a field to a value; nil: the field stays.
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// UpdateChannel changes a channel and appends the event. The caller must hold the channel. The event keeps the
+// old name, for users who left before.
+func (tx Tx) UpdateChannel(
+	ctx context.Context, id uuid.UUID, by string, u ChannelUpdate,
+) (at events.Cursor, err error) {
 	const update = `
-		UPDATE channels c SET name = $2 FROM channels o WHERE c.id = $1 AND o.id = $1 RETURNING o.name`
+		UPDATE channels c SET name = coalesce($2, c.name), loop_limit = coalesce($3, c.loop_limit),
+			human_wakes = coalesce($4, c.human_wakes), agent_wakes = coalesce($5, c.agent_wakes)
+		FROM channels o WHERE c.id = $1 AND o.id = $1 RETURNING CASE WHEN c.name <> o.name THEN o.name END`
 	const insert = `
 		INSERT INTO events (kind, channel_id, user_id, old_name) VALUES ('channel.updated', $1, $2, $3)
 		RETURNING log_epoch(), seq`
-	var old string
-	if err := tx.conn.QueryRow(ctx, update, id, name).Scan(&old); err != nil {
+	var old *string
+	err = tx.conn.QueryRow(ctx, update, id, u.Name, u.LoopLimit, u.HumanWakes, u.AgentWakes).Scan(&old)
+	if err != nil {
 		return at, err
 	}
 	err = tx.conn.QueryRow(ctx, insert, id, by, old).Scan(&at.Epoch, &at.Seq)

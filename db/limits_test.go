@@ -23,7 +23,7 @@ func TestMembershipsHaveALimit(t *testing.T) {
 	const free, atOnce = 4, 12
 	others, _ := create(t, d, "mallory", "ann")
 	create := func(members ...string) error {
-		ch := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0]}
+		ch := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0], Settings: events.DefaultSettings(events.General)}
 		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 			_, _, err := tx.CreateChannel(ctx, &ch, members, nil)
 			return err
@@ -119,7 +119,7 @@ func TestRecallWaitsForAnOldKeyBeforeTheNumberIsDrawn(t *testing.T) {
 			if _, err := tx.Recall(ctx, k); err != nil {
 				return err
 			}
-			if _, err := tx.RenameChannel(ctx, channel, "alice", "new"); err != nil {
+			if _, err := tx.UpdateChannel(ctx, channel, "alice", db.ChannelUpdate{Name: new("new")}); err != nil {
 				return err
 			}
 			return tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("of today")})

@@ -182,7 +182,8 @@ func (d *DB) Memberships(
 			CASE WHEN i.left_seq = 0 THEN c.name ELSE coalesce((
 				SELECT n.old_name FROM events n
 				WHERE n.channel_id = c.id AND n.seq > i.left_seq AND n.old_name IS NOT NULL ORDER BY n.seq LIMIT 1), c.name) END,
-			c.x_type, c.private, c.history, c.created_by, c.created_at, CASE WHEN c.archived_seq <= $2 THEN c.archived_at END
+			c.x_type, c.private, c.history, c.created_by, c.created_at, CASE WHEN c.archived_seq <= $2 THEN c.archived_at END,
+			c.loop_limit, c.human_wakes, c.agent_wakes
 		FROM unnest($1::text[]) AS u (id)
 		CROSS JOIN LATERAL (
 			(SELECT i.channel_id, i.joined_seq, 0::bigint AS left_seq FROM members i
@@ -210,7 +211,7 @@ func (d *DB) Memberships(
 	c := &m.Channel
 	_, err = pgx.ForEachRow(rows, []any{
 		&user, &m.Joined, &m.Left, &c.ID, &c.GuildID, &c.Name,
-		&c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt,
+		&c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt, &c.LoopLimit, &c.HumanWakes, &c.AgentWakes,
 	}, func() error {
 		m.ChannelID = c.ID
 		found[user] = append(found[user], m)

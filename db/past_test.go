@@ -75,7 +75,7 @@ func TestFormerMembersDoNotSeeNewNames(t *testing.T) {
 	}
 	rename := func(name string) events.Cursor {
 		return change(func(ctx context.Context, tx db.Tx) (events.Cursor, error) {
-			return tx.RenameChannel(ctx, channel, "alice", name)
+			return tx.UpdateChannel(ctx, channel, "alice", db.ChannelUpdate{Name: new(name)})
 		})
 	}
 	rename("while she was in")

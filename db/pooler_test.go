@@ -58,7 +58,7 @@ func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
 		if err := tx.LockChannel(ctx, channel); err != nil {
 			return err
 		}
-		_, err := tx.RenameChannel(ctx, channel, "alice", fmt.Sprint("ops", i))
+		_, err := tx.UpdateChannel(ctx, channel, "alice", db.ChannelUpdate{Name: new(fmt.Sprint("ops", i))})
 		return err
 	})
 	if err != nil {

@@ -23,7 +23,7 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 	d, other := openURL(t, url), openURL(t, url)
 	var channels []uuid.UUID
 	for _, x := range []events.XType{events.General, events.Report, events.Triage, events.Custom} {
-		c := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "the " + string(x), XType: x, History: "joined", CreatedBy: "alice"}
+		c := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "the " + string(x), XType: x, History: "joined", CreatedBy: "alice", Settings: events.DefaultSettings(x)}
 		var wake []string
 		if x == events.Triage || x == events.Custom {
 			wake = []string{"carol", "bob"}

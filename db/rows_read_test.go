@@ -37,7 +37,7 @@ func TestRowsRead(t *testing.T) {
 			})
 		}},
 		{"posts to many on duty", "members", 20 * 400, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
-			triage := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.Triage, History: "joined", CreatedBy: "u0"}
+			triage := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.Triage, History: "joined", CreatedBy: "u0", Settings: events.DefaultSettings(events.Triage)}
 			err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 				_, _, err := tx.CreateChannel(ctx, &triage, members(many), members(300))
 				return err

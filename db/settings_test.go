@@ -112,7 +112,7 @@ func TestSettingsOfTransactionsThatAppend(t *testing.T) {
 				if err := tx.LockChannel(ctx, channel); err != nil {
 					return err
 				}
-				_, err := tx.RenameChannel(ctx, channel, "alice", "new")
+				_, err := tx.UpdateChannel(ctx, channel, "alice", db.ChannelUpdate{Name: new("new")})
 				return err
 			})
 		},

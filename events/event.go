@@ -39,6 +39,14 @@ type Channel struct {
 	CreatedBy  string    `json:"createdBy"`
 	CreatedAt  Time      `json:"createdAt"`
 	ArchivedAt *Time     `json:"archivedAt,omitempty"`
+	Settings
+}
+
+// Settings limit whom the messages of a channel wake.
+type Settings struct {
+	LoopLimit  int   `json:"loopLimit"` // how many messages of agents in a row may wake; 0: any number
+	HumanWakes Wakes `json:"humanWakes"`
+	AgentWakes Wakes `json:"agentWakes"`
 }
 
 // An Event is one row of the event log, with the objects that the row refers to. An Event must not change

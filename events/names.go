@@ -221,13 +221,14 @@ const (
 	MaxLoopLimit     = 200
 )
 
-// LoopLimitOf returns the limit with which a channel of an x-type begins. In discuss and work channels it is
-// 0: members take turns there on purpose.
-func LoopLimitOf(x XType) int {
+// DefaultSettings returns the settings with which a channel of an x-type begins. In discuss and work channels
+// the loop guard is off: members take turns there on purpose.
+func DefaultSettings(x XType) Settings {
+	s := Settings{LoopLimit: DefaultLoopLimit, HumanWakes: WakesAll, AgentWakes: WakesAll}
 	if x == Discuss || x == Work {
-		return 0
+		s.LoopLimit = 0
 	}
-	return DefaultLoopLimit
+	return s
 }
 
 // Bounded reports whether channels of an x-type have the settings humanWakes and agentWakes. In the others,

@@ -32,6 +32,9 @@ type createChannelBody struct {
 	WakeUserIDs   []string `json:"wakeUserIds"`
 	Private       bool     `json:"private"`
 	History       *string  `json:"history"`
+	LoopLimit     *int     `json:"loopLimit,omitempty"`
+	HumanWakes    *string  `json:"humanWakes,omitempty"`
+	AgentWakes    *string  `json:"agentWakes,omitempty"`
 }
 
 func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
@@ -70,6 +73,7 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 	c = events.Channel{
 		ID: uuid.Must(uuid.NewV7()), GuildID: b.GuildID, XType: events.XType(b.XType),
 		Private: b.Private, History: "joined", CreatedBy: id.UserID,
+		Settings: events.DefaultSettings(events.XType(b.XType)),
 	}
 	wrong := checkID("guildId", b.GuildID)
 	if !slices.Contains(events.XTypes, c.XType) {
@@ -80,6 +84,11 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 			wrong = append(wrong, web.FieldError{Field: "history", Detail: "must be joined or all"})
 		}
 	}
+	wrong = append(wrong, checkSettings(c.XType, b.LoopLimit, b.HumanWakes, b.AgentWakes)...)
+	settings := db.ChannelUpdate{
+		LoopLimit: b.LoopLimit, HumanWakes: (*events.Wakes)(b.HumanWakes), AgentWakes: (*events.Wakes)(b.AgentWakes),
+	}
+	settings.Apply(&c)
 	listed, bad := distinct("memberUserIds", b.MemberUserIDs)
 	wrong = append(wrong, bad...)
 	wake, bad = distinct("wakeUserIds", b.WakeUserIDs)
@@ -197,36 +206,6 @@ type oneChannel struct {
 	MemberCount int            `json:"memberCount"`
 	WakeUserIDs *[]string      `json:"wakeUserIds,omitempty"` // only in triage and custom channels
 	Turn        *turnItem      `json:"turn,omitempty"`        // only in discuss and work channels
-}
-
-func (s *Server) renameChannel(w http.ResponseWriter, r *http.Request) error {
-	id, channel, _, err := s.begin(w, r)
-	if err != nil {
-		return err
-	}
-	body, err := web.Decode[struct {
-		Name string `json:"name"`
-	}](w, r)
-	if err != nil {
-		return err
-	}
-	if wrong := checkName(body.Name); wrong != nil {
-		return web.Refused(wrong...)
-	}
-	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
-		if err := cmp.Or(notDM(*c), notArchived(*c), maySteer(*c, id)); err != nil {
-			return events.Cursor{}, err
-		}
-		if c.Name == body.Name {
-			return unchanged(ctx, tx.Queries, *c)
-		}
-		c.Name = body.Name
-		return tx.RenameChannel(ctx, c.ID, id.UserID, c.Name)
-	})
-	if err != nil {
-		return err
-	}
-	return web.WriteJSON(w, http.StatusOK, channelAnswer{c.Channel, at})
 }
 
 func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {

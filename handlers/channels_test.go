@@ -24,25 +24,25 @@ func TestCreateChannel(t *testing.T) {
 		{
 			"the least",
 			body{"guildId": "g1", "name": "ops", "xType": "general"},
-			channel{GuildID: "g1", Name: "ops", XType: "general", History: "joined"},
+			channel{GuildID: "g1", Name: "ops", XType: "general", History: "joined", LoopLimit: 20, HumanWakes: "all", AgentWakes: "all"},
 			[]string{"alice"},
 		},
 		{
 			"all of it",
-			body{"guildId": "g.1_@-", "name": "Ops & Co. 🙂", "xType": "report", "memberUserIds": []string{"bob", "alice", "carol", "bob"}, "private": true, "history": "all"},
-			channel{GuildID: "g.1_@-", Name: "Ops & Co. 🙂", XType: "report", Private: true, History: "all"},
+			body{"guildId": "g.1_@-", "name": "Ops & Co. 🙂", "xType": "report", "memberUserIds": []string{"bob", "alice", "carol", "bob"}, "private": true, "history": "all", "loopLimit": 7, "humanWakes": "mentions", "agentWakes": "none"},
+			channel{GuildID: "g.1_@-", Name: "Ops & Co. 🙂", XType: "report", Private: true, History: "all", LoopLimit: 7, HumanWakes: "mentions", AgentWakes: "none"},
 			[]string{"alice", "bob", "carol"},
 		},
 		{
 			"a dm",
 			body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}},
-			channel{GuildID: "g1", XType: "dm", History: "joined"},
+			channel{GuildID: "g1", XType: "dm", History: "joined", LoopLimit: 20, HumanWakes: "all", AgentWakes: "all"},
 			[]string{"alice", "bob"},
 		},
 		{
 			"null for what may be absent",
 			body{"guildId": "g1", "name": "nulls", "xType": "work", "history": nil},
-			channel{GuildID: "g1", Name: "nulls", XType: "work", History: "joined"},
+			channel{GuildID: "g1", Name: "nulls", XType: "work", History: "joined", LoopLimit: 0, HumanWakes: "all", AgentWakes: "all"},
 			[]string{"alice"},
 		},
 	} {

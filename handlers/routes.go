@@ -28,7 +28,7 @@ func (s *Server) routes() []route {
 		on("POST", "/api/channels", s.createChannel),
 		reads("/api/channels", s.listChannels),
 		reads("/api/channels/:id", s.channel),
-		on("PATCH", "/api/channels/:id", s.renameChannel),
+		on("PATCH", "/api/channels/:id", s.updateChannel),
 		on("DELETE", "/api/channels/:id", s.archiveChannel),
 		on("POST", "/api/channels/:id/join", s.join),
 		on("POST", "/api/channels/:id/leave", s.leave),

@@ -16,7 +16,7 @@ func (n *node) heldBack(t *testing.T, do func()) {
 	id := n.user("holder").general(t, "held").Channel.ID
 	undo := errors.New("undo")
 	err := n.db.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
-		if _, err := tx.RenameChannel(ctx, uuid.MustParse(id), "holder", "never"); err != nil {
+		if _, err := tx.UpdateChannel(ctx, uuid.MustParse(id), "holder", db.ChannelUpdate{Name: new("never")}); err != nil {
 			return err
 		}
 		do()

@@ -18,6 +18,9 @@ type channel struct {
 	CreatedBy  string `json:"createdBy"`
 	CreatedAt  string `json:"createdAt"`
 	ArchivedAt string `json:"archivedAt"`
+	LoopLimit  int    `json:"loopLimit"`
+	HumanWakes string `json:"humanWakes"`
+	AgentWakes string `json:"agentWakes"`
 }
 
 type Message struct {

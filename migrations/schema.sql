@@ -386,15 +386,28 @@ CREATE TABLE channels (
     wake_version integer DEFAULT 0 NOT NULL,
     turn_user_id text,
     turn_paused boolean DEFAULT false NOT NULL,
+    loop_limit integer DEFAULT 20 NOT NULL,
+    human_wakes text DEFAULT 'all'::text NOT NULL,
+    agent_wakes text DEFAULT 'all'::text NOT NULL,
+    go_at timestamp with time zone,
+    CONSTRAINT channels_agent_wakes_known CHECK ((agent_wakes = ANY (ARRAY['all'::text, 'mentions'::text, 'none'::text]))),
     CONSTRAINT channels_archived_whole CHECK (((archived_at IS NULL) = (archived_seq IS NULL))),
     CONSTRAINT channels_dm_whole CHECK (((x_type = 'dm'::text) = (dm_pair IS NOT NULL))),
     CONSTRAINT channels_history_known CHECK ((history = ANY (ARRAY['joined'::text, 'all'::text]))),
+    CONSTRAINT channels_human_wakes_known CHECK ((human_wakes = ANY (ARRAY['all'::text, 'mentions'::text]))),
+    CONSTRAINT channels_loop_limit_known CHECK (((loop_limit >= 0) AND (loop_limit <= 200))),
     CONSTRAINT channels_x_type_known CHECK ((x_type = ANY (ARRAY['general'::text, 'report'::text, 'triage'::text, 'custom'::text, 'dm'::text, 'discuss'::text, 'work'::text])))
 );
 
 COMMENT ON COLUMN channels.wake_version IS 'the version of its wake list; 0: no list yet';
 
 COMMENT ON COLUMN channels.turn_user_id IS 'discuss, work: whose turn it is; NULL: no member is left';
+
+COMMENT ON COLUMN channels.loop_limit IS 'how many messages of agents in a row may wake; 0: any number';
+
+COMMENT ON COLUMN channels.human_wakes IS 'an upper bound on whom messages of humans wake; agent_wakes: of agents';
+
+COMMENT ON COLUMN channels.go_at IS 'when a human last sent /go: earlier messages do not count for the loop guard';
 
 CREATE TABLE epochs (
     epoch bigint NOT NULL,
