@@ -67,7 +67,7 @@ type Options struct {
 type Session struct {
 	router *Router
 	opts   Options // after Start, only the worker uses Resume
-	reset  string  // why Resume is not used: one of events.ResetReasons, or empty; after Start, only the worker uses it
+	reset  string  // why Resume is not used: one of events.ResetReasons, or empty; the worker's too
 	from   int64   // the position of the client when it opened the stream; it never changes
 	born   time.Time
 	user   *user // set by Open; router.mu guards what it points to
@@ -108,10 +108,10 @@ const (
 // cursorChecks is how often Open checks a cursor while the database keeps changing.
 const cursorChecks = 3
 
-// Open reserves a stream. The caller must call Start or Abort. If opts.Resume is not in this server's past, Open
-// asks the event log whether the stream may continue from there, and blocks for the answer. If the user has
-// MaxStreams streams, Open ends one that is older than replaceAfter. The errors are ErrTooManyStreams, ErrClosed,
-// ErrUnread, and those of Log.CheckCursor.
+// Open reserves a stream. The caller must call Start or Abort. If opts.Resume is set, Open asks the event log
+// whether the stream may continue from there, and blocks for the answer. If the user has MaxStreams streams,
+// Open ends one that is older than replaceAfter. The errors are ErrTooManyStreams, ErrClosed, ErrUnread, and
+// those of Log.CheckCursor.
 func (r *Router) Open(ctx context.Context, opts Options) (*Session, error) {
 	if opts.Resume == nil {
 		return r.openAt(r.Position().Epoch, opts, "")
@@ -152,7 +152,9 @@ func (r *Router) openAt(epoch int64, opts Options, reset string) (*Session, erro
 	if !opts.Uncounted && len(u.open) >= MaxStreams && !r.replaceLocked(u) {
 		return nil, ErrTooManyStreams
 	}
-	s := &Session{router: r, opts: opts, reset: reset, user: u, born: time.Now(), ending: events.EndedDisconnected}
+	s := &Session{
+		router: r, opts: opts, reset: reset, user: u, born: time.Now(), ending: events.EndedDisconnected,
+	}
 	if opts.Uncounted {
 		u.watches++
 	} else {
