@@ -15,6 +15,7 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/edge"
 	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
@@ -96,7 +97,7 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 	scheme, trust := "http", (*tls.Config)(nil)
 	if certFile != "" {
 		scheme = "https"
-		if trust, err = pinned(certFile); err != nil {
+		if trust, err = edge.Pinned(certFile); err != nil {
 			return a, err
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // The sources use the codes of the table, each of them, and with the table's status.
 func TestTheContractHasTheErrorCodesOfTheSources(t *testing.T) {
 	t.Parallel()
-	sources := sourcesOf(t, ".", "web", "auth")
+	sources := sourcesOf(t, ".", "web", "auth", "edge")
 	statuses := map[string]int{} // by the name of the constant in net/http
 	for status := 400; status < 600; status++ {
 		statuses["Status"+strings.NewReplacer(" ", "", "-", "").Replace(http.StatusText(status))] = status

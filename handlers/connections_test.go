@@ -11,11 +11,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"fabric-guild/handlers"
 )
 
 // dialRaw opens a connection to the node on which the test writes for itself.
@@ -53,8 +50,12 @@ func talk(t *testing.T, conn net.Conn) int {
 // wantConnections waits until the metrics count the given number of connections.
 func (n *node) wantConnections(t *testing.T, busy, idle int) {
 	t.Helper()
-	if !eventually(func() bool { b, i := handlers.Counted(n.listener); return b == busy && i == idle }) {
-		b, i := handlers.Counted(n.listener)
+	count := func() (nowBusy, nowIdle int) {
+		c := n.listener.Connections()
+		return c.Open - c.Idle, c.Idle
+	}
+	if !eventually(func() bool { b, i := count(); return b == busy && i == idle }) {
+		b, i := count()
 		t.Fatalf("got %d busy connections and %d idle ones, want %d and %d", b, i, busy, idle)
 	}
 }
@@ -197,102 +198,5 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 		if m := n.scrape(t); m.series["fabric_guild_connections_refused_total"] < 1 {
 			t.Error("got no refusal counted")
 		}
-	}
-}
-
-// Loopback and trusted proxies come for many clients, so that their connections are not bounded by their address.
-func TestConnectionsOfProxies(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		trusted string
-		from    string
-		counts  bool
-	}{
-		"loopback":          {"", "127.0.0.1:1", false},
-		"loopback, IPv6":    {"", "[::1]:1", false},
-		"mapped":            {"", "[::ffff:127.0.0.1]:1", false},
-		"a client":          {"", "192.0.2.1:1", true},
-		"a trusted proxy":   {"192.0.2.0/24", "192.0.2.1:1", false},
-		"beside the proxy":  {"192.0.2.0/24", "192.0.3.1:1", true},
-		"an untrusted peer": {"2001:db8::/64", "[2001:db8:0:1::1]:1", true},
-	} {
-		if got := handlers.Counts(tt.trusted, tt.from); got != tt.counts {
-			t.Errorf("%s: got %v, want %v", name, got, tt.counts)
-		}
-	}
-}
-
-// Where all connections are busy a newcomer waits until one ends; a listener that is closed lets nobody wait.
-func TestConnectionsInTotal(t *testing.T) {
-	t.Parallel()
-	plain, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := handlers.Bound(plain, 2)
-	var dialed []net.Conn
-	for range 3 { // the system takes them all
-		conn, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
-		dialed = append(dialed, conn)
-	}
-	var accepted []net.Conn
-	for range 2 {
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		handlers.Busy(l, conn)
-		accepted = append(accepted, conn)
-	}
-	if _, ok := accepted[0].(syscall.Conn); !ok {
-		t.Errorf("got %T, want what a TCP connection can do", accepted[0])
-	}
-	third := make(chan string, 1)
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			third <- err.Error()
-			return
-		}
-		handlers.Busy(l, conn)
-		third <- conn.RemoteAddr().String()
-	}()
-	if !eventually(func() bool { return handlers.Waits(l) }) {
-		t.Fatal("got nobody who waits")
-	}
-	select {
-	case got := <-third:
-		t.Fatalf("got a third connection, %s, want it to wait", got)
-	default:
-	}
-	_ = accepted[0].Close()
-	_ = accepted[0].Close() // once more gives no second place
-	if got, want := <-third, dialed[2].LocalAddr().String(); got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if busy, idle := handlers.Counted(l); busy != 2 || idle != 0 {
-		t.Errorf("got %d busy connections and %d idle ones, want 2 and 0", busy, idle)
-	}
-	go func() {
-		_, err := l.Accept()
-		third <- fmt.Sprint(errors.Is(err, net.ErrClosed))
-	}()
-	conn, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if !eventually(func() bool { return handlers.Waits(l) }) {
-		t.Fatal("got nobody who waits")
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-third; got != "true" {
-		t.Error("got another error than net.ErrClosed")
 	}
 }

@@ -11,3 +11,9 @@ func LookAtKeys(s *Server) {
 
 // Lifetime is how long a stream may last.
 func Lifetime(most time.Duration) time.Duration { return lifetime(most) }
+
+// The limits on the requests of one user, for the tests outside of the package.
+const (
+	ReadsAtOnce = readsAtOnce
+	PollsAtOnce = pollsAtOnce
+)

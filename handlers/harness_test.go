@@ -27,6 +27,7 @@ import (
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/edge"
 	running "fabric-guild/handlers/node"
 )
 
@@ -104,7 +105,7 @@ type node struct {
 	server   *handlers.Server
 	tokens   *auth.Tokens
 	key      *auth.OperatorKey
-	listener *handlers.Listener
+	listener *edge.Listener
 	client   *http.Client
 	label    string
 	stop     func() // streams, requests, readers, pool; may be called more than once
@@ -146,7 +147,7 @@ func (n *node) run(ctx context.Context) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.listener = handlers.Bound(narrow{plain, n.sendBuffer}, cmp.Or(n.connections, 1<<20))
+	n.listener = edge.NewListener(narrow{plain, n.sendBuffer}, cmp.Or(n.connections, 1<<20), nil)
 	c := running.Config{DatabaseURL: n.database}
 	c.Logger = n.logger
 	c.Tokens, c.Operator = n.tokens, n.key
@@ -163,7 +164,7 @@ func (n *node) run(ctx context.Context) {
 	if n.tls {
 		n.url = "https" + strings.TrimPrefix(n.url, "http")
 		certFile, keyFile := certificate(n.t)
-		if c.Certificate, err = handlers.OpenCertificate(certFile, keyFile, n.logger); err != nil {
+		if c.Certificate, err = edge.OpenCertificate(certFile, keyFile, n.logger); err != nil {
 			n.t.Fatal(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"fabric-guild/db"
@@ -30,6 +31,12 @@ type readyAnswer struct {
 // healthz answers that the process is running. It checks nothing else.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return web.WriteJSON(w, http.StatusOK, healthAnswer{"ok"})
+}
+
+// isProbe reports whether a request asks for /healthz. Such a request is served even if its address has too
+// many connections: a busy address must not make the process look dead.
+func (s *Server) isProbe(r *http.Request) bool {
+	return strings.TrimPrefix(r.URL.Path, s.basePath) == "/healthz"
 }
 
 // A check is the result of checking one condition. The server is ready for requests only if all checks pass.
@@ -136,7 +143,7 @@ const scraper = ""
 // serveMetrics answers with the metrics for Prometheus. It may wait for a place, for up to turnPatience.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
 	// The limit bounds memory: anybody may send this request, and each answer is collected in memory.
-	leave, err := s.reading.enter(r.Context(), scraper)
+	leave, err := s.reading.Enter(r.Context(), scraper)
 	if err != nil {
 		return err
 	}

@@ -10,12 +10,11 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"fabric-guild/handlers"
 	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/edge"
 )
 
 // A user who changes too much is told so, and when to come back. Reading is not counted, nor are others.
@@ -250,7 +249,7 @@ func TestSlowHeadsAndQuietStreams(t *testing.T) {
 // The bounds that the program serves with.
 func TestServerBounds(t *testing.T) {
 	t.Parallel()
-	s := handlers.NewHTTPServer(http.NotFoundHandler(), nil, discardLogs)
+	s := edge.NewHTTPServer(http.NotFoundHandler(), nil, discardLogs)
 	for name, got := range map[string]time.Duration{
 		"ReadHeaderTimeout": s.ReadHeaderTimeout, "ReadTimeout": s.ReadTimeout, "WriteTimeout": s.WriteTimeout, "IdleTimeout": s.IdleTimeout,
 	} {
@@ -261,19 +260,5 @@ func TestServerBounds(t *testing.T) {
 	n := start(t, setup{})
 	if a, err := n.user("alice").do("GET", "/healthz", nil, "X-Large", strings.Repeat("x", 64<<10)); err != nil || a.status != 431 {
 		t.Errorf("a head of 64 KiB: got %v and error %v, want 431", a, err)
-	}
-}
-
-func TestRoom(t *testing.T) {
-	t.Parallel()
-	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
-		t.Fatal(err)
-	}
-	for _, wanted := range []int{0, 3, 1 << 40} {
-		streams, connections, err := handlers.Room(wanted)
-		if err != nil || streams < 1 || uint64(connections) >= files.Cur || wanted == 0 && (streams >= connections || streams > 50_000) {
-			t.Errorf("%d wanted: got %d streams and %d connections and error %v, want room for both within %d files", wanted, streams, connections, err, files.Cur)
-		}
 	}
 }

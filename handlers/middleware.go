@@ -48,7 +48,7 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, id string, took time
 	if !s.logger.Enabled(r.Context(), level) {
 		return
 	}
-	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.client(r),
+	s.logger.Log(r.Context(), level, "request", "request_id", id, "client", s.proxies.Client(r),
 		"method", web.Cut(r.Method, maxLoggedMethod), "path", web.Cut(r.URL.Path, maxLoggedPath),
 		"status", status, "duration_ms", took.Milliseconds())
 }

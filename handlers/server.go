@@ -19,6 +19,7 @@ import (
 	"fabric-guild/events/live"
 	"fabric-guild/events/transport"
 	"fabric-guild/handlers/auth"
+	"fabric-guild/handlers/edge"
 )
 
 // A Server answers requests. Its fields do not change after New, so reading them needs no lock.
@@ -37,17 +38,17 @@ type Server struct {
 	basePath     string
 	raw          bool          // serve HTTP/1 streams on taken-over connections
 	streamMaxAge time.Duration // 0: no limit
-	rates        *rates        // limits changes
-	queueRates   *rates        // limits claims and extensions of wakes
-	readRates    *rates
-	reading      *lanes
-	changing     *lanes
-	polling      *lanes
+	rates        *edge.Rates   // limits changes
+	queueRates   *edge.Rates   // limits claims and extensions of wakes
+	readRates    *edge.Rates
+	reading      *edge.Lanes
+	changing     *edge.Lanes
+	polling      *edge.Lanes
 	checking     singleflight.Group // for the checks of /readyz
-	places       *places
+	places       *edge.Places
 	desks        *desks
 	wakes        metrics.Wakes
-	proxies      proxies
+	proxies      edge.Proxies
 	sessions     *auth.Sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
@@ -63,7 +64,7 @@ type Config struct {
 	Center   *center.Client     // nil: Tokens checks all tokens
 	Admin    *center.AdminCache // nil: there is no admin
 	Operator *auth.OperatorKey  // nil: every operator request is refused
-	Listener *Listener          // for metrics of connections; nil: there are none
+	Listener *edge.Listener     // for metrics of connections; nil: there are none
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
 	// StreamMaxAge is the maximum age of a stream. A stream ends before that age, so that its client reconnects.
@@ -87,10 +88,10 @@ func New(c Config) (*Server, http.Handler) {
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
-		rates: newRates(c.RateLimit), queueRates: newRates(c.RateLimit), readRates: newReadRates(), proxies: c.TrustedProxies,
-		reading: newLanes(readsAtOnce, readsWaiting), changing: newLanes(changesAtOnce, changesWaiting),
-		polling: newLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
-		places: newPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
+		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit), readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
+		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
+		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
+		places: edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
 	s.sessions = auth.NewSessions(c.Tokens.KeyFile().Current)
 	if c.Center != nil {
@@ -115,18 +116,18 @@ func New(c Config) (*Server, http.Handler) {
 		KeyReadable: s.keysReadable, Wakes: &s.wakes,
 	}
 	if c.Listener != nil {
-		from.Connections = c.Listener.connections
+		from.Connections = c.Listener.Connections
 	}
 	s.metrics = metrics.New(from, s.logger)
 	h := s.mux()
 	h = s.belowBasePath(h)
-	h = s.withinAddress(h)
-	h = ofOrigins(c.AllowOrigins, h)
+	h = edge.WithinAddress(s.isProbe, h)
+	h = edge.OfOrigins(c.AllowOrigins, h)
 	if c.Hosts != nil {
-		h = ownHosts(c.Hosts, h)
+		h = edge.OwnHosts(c.Hosts, h)
 	}
-	h = s.strict(h)
-	h = secured(h)
+	h = edge.Unambiguous(s.proxies, h)
+	h = edge.Secured(h)
 	h = s.recoverPanics(h)
 	h = s.logRequests(h)
 	return s, h

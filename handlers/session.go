@@ -20,7 +20,7 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request) (auth.Identity, 
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	id, err := s.authority.Check(r.Context(), s.household(r), token)
+	id, err := s.authority.Check(r.Context(), s.proxies.Household(r), token)
 	id.Session = session
 	if err == nil {
 		err = s.admit(w, r, id.UserID)
@@ -46,7 +46,7 @@ func answerMe(id auth.Identity) meAnswer {
 }
 
 func (s *Server) cookieName(r *http.Request) string {
-	return auth.CookieName(s.proxies.overTLS(r), s.basePath)
+	return auth.CookieName(s.proxies.OverTLS(r), s.basePath)
 }
 
 // me answers with the caller's user id, the guilds of the token, and the token's expiry.
@@ -70,7 +70,7 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		return web.NewProblem(http.StatusUnauthorized, "token_missing", "send the token to sign in with as Authorization: Bearer TOKEN")
 	}
-	id, err := s.authority.Check(r.Context(), s.household(r), token)
+	id, err := s.authority.Check(r.Context(), s.proxies.Household(r), token)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if !id.Expires.IsZero() {
 		maxAge = max(1, int(time.Until(id.Expires).Seconds()))
 	}
-	http.SetCookie(w, auth.Cookie(s.proxies.overTLS(r), s.basePath, value, maxAge))
+	http.SetCookie(w, auth.Cookie(s.proxies.OverTLS(r), s.basePath, value, maxAge))
 	return web.WriteJSON(w, http.StatusOK, answerMe(id))
 }
 
@@ -100,7 +100,7 @@ func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
 			s.sessions.Close(id)
 		}
 	}
-	http.SetCookie(w, auth.Cookie(s.proxies.overTLS(r), s.basePath, "", -1))
+	http.SetCookie(w, auth.Cookie(s.proxies.OverTLS(r), s.basePath, "", -1))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

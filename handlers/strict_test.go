@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"fabric-guild/handlers"
 )
 
 // with sends a request with these headers besides the token, as they are.
@@ -224,13 +222,4 @@ func TestDotsAreNoIDs(t *testing.T) {
 		}
 	}
 	alice.general(t, "x", "...", ".a", "a..")
-}
-
-// An HTTP/2 connection has a limited number of requests at a time.
-func TestRequestsOfOneConnection(t *testing.T) {
-	t.Parallel()
-	s := handlers.NewHTTPServer(http.NotFoundHandler(), nil, discardLogs)
-	if s.HTTP2 == nil || s.HTTP2.MaxConcurrentStreams < 100 || s.HTTP2.MaxConcurrentStreams > 128 {
-		t.Errorf("got %+v, want about 100 streams of a connection at most", s.HTTP2)
-	}
 }

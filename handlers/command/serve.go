@@ -12,10 +12,10 @@ import (
 	"syscall"
 
 	"fabric-guild/db"
-	"fabric-guild/handlers"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/edge"
 	"fabric-guild/handlers/node"
 )
 
@@ -71,7 +71,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	}
 	defer func() { _ = conf.Listener.Close() }() // the node may have closed it already, which does no harm
 	if c.DebugAddr != "" {
-		stopProfiles, err := handlers.ServeProfiles(ctx, c.DebugAddr, logger)
+		stopProfiles, err := edge.ServeProfiles(ctx, c.DebugAddr, logger)
 		if err != nil {
 			return err
 		}
@@ -151,11 +151,11 @@ func openCenter(c *config.Serve, logger *slog.Logger) (*center.Client, *center.A
 // open files has room for. If MaxStreams is more than that, listen only logs a warning.
 func listen(ctx context.Context, c *config.Serve, conf *node.Config) (err error) {
 	if c.Cert != "" {
-		if conf.Certificate, err = handlers.OpenCertificate(c.Cert, c.Key, conf.Logger); err != nil {
+		if conf.Certificate, err = edge.OpenCertificate(c.Cert, c.Key, conf.Logger); err != nil {
 			return err
 		}
 	}
-	room, connections, err := handlers.Room(c.MaxStreams)
+	room, connections, err := edge.Room(c.MaxStreams)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func listen(ctx context.Context, c *config.Serve, conf *node.Config) (err error)
 	if c.MaxStreams == 0 {
 		conf.MaxStreams = room
 	}
-	if conf.Listener, err = handlers.Listen(ctx, c.Addr, connections, c.TrustedProxies); err != nil {
+	if conf.Listener, err = edge.Listen(ctx, c.Addr, connections, c.TrustedProxies); err != nil {
 		return fmt.Errorf("listen (choose another address with -addr): %w", err)
 	}
 	conf.Hosts = c.Hosts(conf.Listener.Addr())

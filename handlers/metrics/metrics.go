@@ -11,6 +11,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/edge"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -32,15 +33,7 @@ type Sources struct {
 	// KeyReadable reports for each key file, by its name, whether it can be read.
 	KeyReadable func() map[string]bool
 
-	Connections func() Connections // nil: the server does not count connections
-}
-
-// Connections counts the connections of clients to the server, and the cases in which a limit applied.
-type Connections struct {
-	Open, Idle, Max int
-	// Evicted counts idle connections that the server closed to make room for new ones. Refused counts requests
-	// that the limit of an address refused.
-	Evicted, Refused int64
+	Connections func() edge.Connections // nil: the server does not count connections
 }
 
 // Metrics are the metrics of one server, in their own registry.

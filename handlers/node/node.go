@@ -26,6 +26,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/events/live"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/edge"
 )
 
 // Config has the parts and settings of a Node. Open sets DB, Router and Tailer.
@@ -34,7 +35,7 @@ type Config struct {
 	DatabaseURL string
 	DoorbellURL string // of Postgres itself, if DatabaseURL leads to a pooler; empty: DatabaseURL
 	Retention   db.Retention
-	Certificate *handlers.Certificate // nil: no TLS
+	Certificate *edge.Certificate // nil: no TLS
 }
 
 // A Node is one server. Its methods must not be called concurrently.
@@ -69,7 +70,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	server, handler := handlers.New(c.Config)
 	n := &Node{
 		DB: database, Router: c.Router, Server: server, config: c,
-		HTTP: handlers.NewHTTPServer(handler, c.Certificate, c.Logger),
+		HTTP: edge.NewHTTPServer(handler, c.Certificate, c.Logger),
 	}
 	n.life, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return n, nil
@@ -88,7 +89,7 @@ func (n *Node) Run() (failed <-chan error) {
 	n.tasks.Go(func() { n.DB.RunDoorbell(n.life, doorbell, logger) })
 	served := make(chan error, 1)
 	n.tasks.Go(func() {
-		err := handlers.Serve(n.HTTP, n.config.Listener)
+		err := edge.Serve(n.HTTP, n.config.Listener)
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
 		}

@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"net/http"
@@ -10,9 +10,9 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// secured sets the security headers of every answer. serveFile sets a wider policy for the console and the
+// Secured sets the security headers of every answer. serveFile sets a wider policy for the console and the
 // docs.
-func secured(next http.Handler) http.Handler {
+func Secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -23,10 +23,10 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// ownHosts refuses requests whose host is neither a loopback name nor in hosts. This prevents DNS rebinding:
+// OwnHosts refuses requests whose host is neither a loopback name nor in hosts. This prevents DNS rebinding:
 // a hostile site could point its own name at a server on the visitor's machine, and its pages would then have
 // the same origin as that server.
-func ownHosts(hosts []string, next http.Handler) http.Handler {
+func OwnHosts(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isOwnHost(r.Host, hosts) {
 			web.WriteProblem(w, web.NewProblem(http.StatusMisdirectedRequest, "wrong_host",
@@ -69,10 +69,10 @@ const (
 	corsMaxAge  = "600"
 )
 
-// ofOrigins serves pages of the server's own origin and of the allowed origins, and answers their CORS
+// OfOrigins serves pages of the server's own origin and of the allowed origins, and answers their CORS
 // preflights. It refuses what a browser sends for a page of any other origin, except that a user may follow a
 // link from any page.
-func ofOrigins(allowed []string, next http.Handler) http.Handler {
+func OfOrigins(allowed []string, next http.Handler) http.Handler {
 	check := http.NewCrossOriginProtection()
 	for _, origin := range allowed {
 		_ = check.AddTrustedOrigin(origin) // a value that is not an origin allows no page

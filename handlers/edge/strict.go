@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"net/http"
@@ -14,25 +14,26 @@ var decisive = []string{
 	"Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site",
 }
 
-// strict refuses requests that a proxy and this server might understand differently.
-func (s *Server) strict(next http.Handler) http.Handler {
+// Unambiguous refuses requests that a proxy and this server might understand differently.
+func Unambiguous(p Proxies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := s.ambiguous(r); p != nil {
-			web.WriteProblem(w, p)
+		if problem := p.ambiguous(r); problem != nil {
+			web.WriteProblem(w, problem)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *Server) ambiguous(r *http.Request) *web.Problem {
+// ambiguous returns the problem of a request that can be understood in two ways, or nil.
+func (p Proxies) ambiguous(r *http.Request) *web.Problem {
 	for _, name := range decisive {
 		if differ(r.Header[name]) {
 			return web.Malformed(web.FieldError{Field: name, Detail: "came more than once, with different values; send it once"})
 		}
 	}
 	const forwarded = "X-Forwarded-Proto"
-	if differ(r.Header[forwarded]) && s.proxies.trust(parseAddress(r.RemoteAddr)) {
+	if differ(r.Header[forwarded]) && p.trust(parseAddress(r.RemoteAddr)) {
 		return web.Malformed(web.FieldError{Field: forwarded, Detail: "came more than once, with different values; have the proxy replace it"})
 	}
 	if hidden(r.URL.RawPath) {

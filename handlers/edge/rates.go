@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"fmt"
@@ -13,9 +13,9 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// rates limits how many requests each user sends per second. A user may send the requests of one rateWindow
+// Rates limits how many requests each user sends per second. A user may send the requests of one rateWindow
 // at once, and regains them at the rate each. A nil *rates has no limit.
-type rates struct {
+type Rates struct {
 	each    rate.Limit // the refill: requests per second
 	burst   int
 	name    string   // the name of the policy in the headers
@@ -34,9 +34,9 @@ const rateWindow = 10 * time.Second
 // is a read. A client that reads only what events announce needs fewer.
 const readsPerSecond = 200
 
-// newRates returns the limit of changes per second and user. If each is 0, it returns nil,
+// NewRates returns the limit of changes per second and user. If each is 0, it returns nil,
 // which has no limit.
-func newRates(each float64) *rates {
+func NewRates(each float64) *Rates {
 	if each == 0 {
 		return nil
 	}
@@ -44,25 +44,25 @@ func newRates(each float64) *rates {
 	return rated("user", each, refusal)
 }
 
-// newReadRates returns the limit of reads per second and user.
-func newReadRates() *rates {
+// NewReadRates returns the limit of reads per second and user.
+func NewReadRates() *Rates {
 	const refusal = "this is more than %v reads per second, after %d at once; let a stream tell you what is new"
 	x := rated("reads", readsPerSecond, refusal)
 	x.quiet = true
 	return x
 }
 
-func rated(name string, each float64, refusal string) *rates {
+func rated(name string, each float64, refusal string) *Rates {
 	burst := int(math.Ceil(each * rateWindow.Seconds()))
-	return &rates{
+	return &Rates{
 		each: rate.Limit(each), burst: burst, name: name, refusal: refusal, users: map[string]*rate.Limiter{},
 		policy: []string{fmt.Sprintf(`"%s";q=%d;w=%d`, name, burst, int(rateWindow.Seconds()))},
 	}
 }
 
-// take counts a request of a user, and sets the headers that say how many requests the user has left
+// Take counts a request of a user, and sets the headers that say how many requests the user has left
 // (draft-ietf-httpapi-ratelimit-headers-10). The error is a *web.Problem: the user has none left.
-func (x *rates) take(h http.Header, user string, now time.Time) error {
+func (x *Rates) Take(h http.Header, user string, now time.Time) error {
 	if x == nil {
 		return nil
 	}
@@ -83,7 +83,7 @@ func (x *rates) take(h http.Header, user string, now time.Time) error {
 }
 
 // count counts a request. left is how many requests the user may still send at once; it is never negative.
-func (x *rates) count(user string, now time.Time) (allowed bool, left float64) {
+func (x *Rates) count(user string, now time.Time) (allowed bool, left float64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if now.Sub(x.swept) >= rateWindow {
@@ -100,7 +100,7 @@ func (x *rates) count(user string, now time.Time) (allowed bool, left float64) {
 
 // sweep forgets the users who have the full burst again: a new entry begins with the same. The caller must
 // hold x.mu.
-func (x *rates) sweep(now time.Time) {
+func (x *Rates) sweep(now time.Time) {
 	x.swept = now
 	for id, u := range x.users {
 		if u.TokensAt(now) >= float64(x.burst) {

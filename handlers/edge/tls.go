@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"bytes"
@@ -36,7 +36,8 @@ func OpenCertificate(certFile, keyFile string, logger *slog.Logger) (*Certificat
 	return c, nil
 }
 
-func (c *Certificate) config() *tls.Config {
+// TLSConfig returns the configuration of a server that shows the certificate.
+func (c *Certificate) TLSConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(), nil }}
 }
 
@@ -87,10 +88,10 @@ func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// pinned returns a client configuration that trusts exactly the certificate in a file, whatever names it is
+// Pinned returns a client configuration that trusts exactly the certificate in a file, whatever names it is
 // for. Clients on the server's own machine use it: they connect to an address that the certificate need not
 // name.
-func pinned(certFile string) (*tls.Config, error) {
+func Pinned(certFile string) (*tls.Config, error) {
 	want, err := os.ReadFile(certFile)
 	if err != nil {
 		return nil, err

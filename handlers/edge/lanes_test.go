@@ -1,10 +1,9 @@
-package handlers
+package edge
 
 import (
 	"context"
 	"errors"
 	"net/http"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,20 +11,14 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// For the tests outside of the package.
-const (
-	ReadsAtOnce = readsAtOnce
-	PollsAtOnce = pollsAtOnce
-)
-
 // Requests beyond the bound wait in order. Their number and their time are limited. Other users do not wait for them.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLanes(2, 3)
-		leaveFirst, err1 := l.enter(t.Context(), "alice")
-		leaveSecond, err2 := l.enter(t.Context(), "alice")
-		leaveBob, err3 := l.enter(t.Context(), "bob")
+		l := NewLanes(2, 3)
+		leaveFirst, err1 := l.Enter(t.Context(), "alice")
+		leaveSecond, err2 := l.Enter(t.Context(), "alice")
+		leaveBob, err3 := l.Enter(t.Context(), "bob")
 		if err := errors.Join(err1, err2, err3); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +33,7 @@ func TestLanes(t *testing.T) {
 		wait := func(n int, ctx context.Context) {
 			began := time.Now()
 			go func() {
-				leave, err := l.enter(ctx, "alice")
+				leave, err := l.Enter(ctx, "alice")
 				results <- result{n, leave, err, time.Since(began)}
 			}()
 			synctest.Wait()
@@ -55,7 +48,7 @@ func TestLanes(t *testing.T) {
 				t.Errorf("got %v, want a refusal with Retry-After", err)
 			}
 		}
-		_, err := l.enter(t.Context(), "alice") // a sixth does not even wait
+		_, err := l.Enter(t.Context(), "alice") // a sixth does not even wait
 		refused(err)
 		leaveFirst()
 		if r := <-results; r.n != 3 || r.err != nil {
@@ -75,35 +68,6 @@ func TestLanes(t *testing.T) {
 		leaveBob()
 		if got := l.users["alice"].busy; got != 1 || len(l.users) != 1 {
 			t.Errorf("got %d places taken by alice and %d users, want 1 of 1", got, len(l.users))
-		}
-	})
-}
-
-// Those who ask whether the server is ready at the same time share one look.
-func TestChecksAreShared(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := new(Server) // without a database: a look of its own would panic
-		looking, answered := make(chan struct{}), atomic.Int64{}
-		go func() {
-			_, _, _ = s.checking.Do("", func() (any, error) {
-				<-looking
-				return []check{{name: "shared"}}, nil
-			})
-		}()
-		synctest.Wait()
-		for range 50 {
-			go func() {
-				if got := s.checkOnce(t.Context()); len(got) == 1 && got[0].name == "shared" {
-					answered.Add(1)
-				}
-			}()
-		}
-		synctest.Wait()
-		close(looking)
-		synctest.Wait()
-		if got := answered.Load(); got != 50 {
-			t.Errorf("got %d answers, want 50", got)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"context"
@@ -14,14 +14,20 @@ import (
 )
 
 // Listen listens on a TCP address. Port 0 picks a free port. connections is the largest number of connections
-// that are open at once. The limit for each client address does not apply to the networks in trusted, because
-// a proxy connects for many clients.
+// that are open at once. The limit for each client address does not apply to loopback and to the networks
+// in trusted, because proxies connect for many clients.
 func Listen(ctx context.Context, addr string, connections int, trusted []netip.Prefix) (*Listener, error) {
 	l, err := (&net.ListenConfig{Control: bound}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return newListener(l, connections, trusted), nil
+	return NewListener(l, connections, forMany(trusted)), nil
+}
+
+// forMany returns loopback and the trusted networks: those that connect for many clients.
+func forMany(trusted []netip.Prefix) Proxies {
+	loopback := Proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	return append(loopback, trusted...)
 }
 
 // Room returns how many streams the system's limit of open files allows, and how many connections to allow.
@@ -87,7 +93,7 @@ func NewHTTPServer(h http.Handler, cert *Certificate, logger *slog.Logger) *http
 	s.Protocols.SetHTTP2(cert != nil)
 	s.Protocols.SetUnencryptedHTTP2(cert == nil)
 	if cert != nil {
-		s.TLSConfig = cert.config()
+		s.TLSConfig = cert.TLSConfig()
 	}
 	return s
 }

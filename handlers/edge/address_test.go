@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"crypto/tls"
@@ -8,9 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"fabric-guild/db"
-	"fabric-guild/handlers/auth"
 )
 
 func request(remote string, headers ...string) *http.Request {
@@ -21,7 +18,7 @@ func request(remote string, headers ...string) *http.Request {
 	return r
 }
 
-var testProxies = proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("2001:db8:1::/48")}
+var testProxies = Proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("2001:db8:1::/48")}
 
 // The last address that no trusted proxy has.
 func TestClientBehindProxies(t *testing.T) {
@@ -56,7 +53,7 @@ func TestClientBehindProxies(t *testing.T) {
 		for _, v := range tt.forwarded {
 			r.Header.Add("X-Forwarded-For", v)
 		}
-		if got := testProxies.client(r).String(); got != tt.want {
+		if got := testProxies.Client(r).String(); got != tt.want {
 			t.Errorf("%s, %q: got %s, want %s", tt.remote, tt.forwarded, got, tt.want)
 		}
 	}
@@ -79,7 +76,7 @@ func TestOverTLS(t *testing.T) {
 		if tt.tls {
 			r.TLS = &tls.ConnectionState{}
 		}
-		if got := testProxies.overTLS(r); got != tt.want {
+		if got := testProxies.OverTLS(r); got != tt.want {
 			t.Errorf("%+v: got %v", tt, got)
 		}
 	}
@@ -92,10 +89,10 @@ func FuzzForwardedFor(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		if got := testProxies.client(request("203.0.113.1:5000", "X-Forwarded-For", header)); got.String() != "203.0.113.1" {
+		if got := testProxies.Client(request("203.0.113.1:5000", "X-Forwarded-For", header)); got.String() != "203.0.113.1" {
 			t.Errorf("got %s, want who connects", got)
 		}
-		got := testProxies.client(request("10.0.0.1:5000", "X-Forwarded-For", header))
+		got := testProxies.Client(request("10.0.0.1:5000", "X-Forwarded-For", header))
 		if !got.IsValid() || got.Is4In6() || got.Zone() != "" {
 			t.Fatalf("got %v, want a plain address", got)
 		}
@@ -141,7 +138,7 @@ func FuzzOrigin(f *testing.F) {
 		f.Add(seed, "cross-site")
 		f.Add(seed, "same-origin")
 	}
-	let := ofOrigins([]string{"https://app.example"}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	let := OfOrigins([]string{"https://app.example"}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	f.Fuzz(func(t *testing.T, origin, site string) {
 		r := request("203.0.113.1:5000", "Origin", origin, "Sec-Fetch-Site", site)
 		r.Method, r.Host = http.MethodGet, "guild.example"
@@ -155,33 +152,6 @@ func FuzzOrigin(f *testing.F) {
 		own := site == "same-origin" || site == "none" || site == "" && (origin == "" || err == nil && u.Host == r.Host)
 		if w.Code == http.StatusOK && !own && cors == "" {
 			t.Errorf("got %q, %q let in", origin, site)
-		}
-	})
-}
-
-// A key is accepted whole, and a quoted one is the bare one.
-func FuzzIdempotencyKey(f *testing.F) {
-	for _, seed := range []string{"", "x", `"x"`, `"x`, `x"`, `""`, `"a\"b"`, "é", "a b", strings.Repeat("x", 256), "\x7f"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, header string) {
-		key := func(header string) (*db.RequestKey, error) {
-			r := request("203.0.113.1:5000", "Idempotency-Key", header)
-			r.Method, r.URL = http.MethodPost, &url.URL{Path: "/"}
-			return requestKey(r, auth.Identity{UserID: "alice"}, "body")
-		}
-		got, err := key(header)
-		if err != nil {
-			wantRefused(t, err)
-			return
-		}
-		if len(got.Key) < 1 || len(got.Key) > 255 || strings.Trim(header, `"`) != got.Key {
-			t.Errorf("got %q of %q", got.Key, header)
-		}
-		for _, again := range []string{got.Key, `"` + got.Key + `"`} {
-			if other, err := key(again); err != nil || other.Key != got.Key {
-				t.Errorf("%q: got %+v and error %v, want %q as before", again, other, err, got.Key)
-			}
 		}
 	})
 }

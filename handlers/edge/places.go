@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"log/slog"
@@ -10,9 +10,9 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// places limits how many streams a server holds at once, in total and from one address. 0 means no limit. The
+// Places limits how many streams a server holds at once, in total and from one address. 0 means no limit. The
 // router limits the streams of one user.
-type places struct {
+type Places struct {
 	total, perAddress int
 	logger            *slog.Logger
 
@@ -22,14 +22,14 @@ type places struct {
 	told   time.Time          // when a full server was last logged
 }
 
-func newPlaces(total, perAddress int, logger *slog.Logger) *places {
-	return &places{total: total, perAddress: perAddress, logger: logger, byAddr: map[netip.Addr]int{}}
+func NewPlaces(total, perAddress int, logger *slog.Logger) *Places {
+	return &Places{total: total, perAddress: perAddress, logger: logger, byAddr: map[netip.Addr]int{}}
 }
 
-// take takes a place for a stream from an address. The caller must call leave when the stream has ended. The
+// Take takes a place for a stream from an address. The caller must call leave when the stream has ended. The
 // error is a *web.Problem: there is no place.
-func (p *places) take(from netip.Addr) error {
-	from = household(from)
+func (p *Places) Take(from netip.Addr) error {
+	from = householdOf(from)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.perAddress > 0 && p.byAddr[from] >= p.perAddress {
@@ -53,9 +53,9 @@ func (p *places) take(from netip.Addr) error {
 	return nil
 }
 
-// leave gives back a place that take gave to a stream from the same address.
-func (p *places) leave(from netip.Addr) {
-	from = household(from)
+// Leave gives back a place that take gave to a stream from the same address.
+func (p *Places) Leave(from netip.Addr) {
+	from = householdOf(from)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.taken--
@@ -65,13 +65,4 @@ func (p *places) leave(from netip.Addr) {
 	if p.byAddr[from]--; p.byAddr[from] == 0 {
 		delete(p.byAddr, from)
 	}
-}
-
-// household returns the address, and for an IPv6 address its /64 network: there, one customer of a network
-// has all 2^64 addresses of a /64, and could otherwise avoid the limit.
-func household(a netip.Addr) netip.Addr {
-	if a.Is4() || !a.IsValid() {
-		return a
-	}
-	return netip.PrefixFrom(a, 64).Masked().Addr()
 }

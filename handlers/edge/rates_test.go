@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 // Who has all in hand again is forgotten; who has not is remembered, or they would get it anew.
 func TestQuietUsersAreForgotten(t *testing.T) {
 	t.Parallel()
-	x, now := newRates(5), time.Now()
-	take := func(user string) error { return x.take(http.Header{}, user, now) }
+	x, now := NewRates(5), time.Now()
+	take := func(user string) error { return x.Take(http.Header{}, user, now) }
 	for i := range 10_000 {
 		if err := take(fmt.Sprint("user", i)); err != nil {
 			t.Fatal(err)
@@ -40,9 +40,9 @@ func TestQuietUsersAreForgotten(t *testing.T) {
 }
 
 func BenchmarkRate(b *testing.B) {
-	x, h, now := newRates(1e9), http.Header{}, time.Now()
+	x, h, now := NewRates(1e9), http.Header{}, time.Now()
 	for b.Loop() {
-		if err := x.take(h, "alice", now); err != nil {
+		if err := x.Take(h, "alice", now); err != nil {
 			b.Fatal(err)
 		}
 	}

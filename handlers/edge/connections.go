@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	queue "container/list"
@@ -7,12 +7,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"fabric-guild/handlers/metrics"
 	"fabric-guild/handlers/web"
 )
 
@@ -32,12 +30,11 @@ const (
 //
 // A Listener also limits how many connections one address holds. Over that limit, a new connection evicts an
 // idle connection of its own address. If there is none, the new connection is accepted but its requests are
-// refused. Loopback and trusted proxies do not have the limit for addresses, because they connect for many
-// clients.
+// refused. Networks that connect for many clients can be exempt from the limit for addresses.
 type Listener struct {
 	net.Listener
 	most, ofAddress int
-	unbounded       proxies
+	unbounded       Proxies
 	changed         chan struct{} // signals that a place may be free
 	closed          chan struct{}
 	once            sync.Once
@@ -57,10 +54,11 @@ type address struct {
 	idle queue.List // of *connection, the longest idle first
 }
 
-func newListener(l net.Listener, most int, trusted proxies) *Listener {
-	loopback := proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+// NewListener limits the connections of l to most, and those of one address to a quarter of that, but at
+// least 16. The networks in unbounded do not have the limit for addresses.
+func NewListener(l net.Listener, most int, unbounded Proxies) *Listener {
 	return &Listener{
-		Listener: l, most: most, ofAddress: max(most/addressShare, leastOfAddress), unbounded: append(loopback, trusted...),
+		Listener: l, most: most, ofAddress: max(most/addressShare, leastOfAddress), unbounded: unbounded,
 		changed: make(chan struct{}, 1), closed: make(chan struct{}), addresses: map[netip.Addr]*address{},
 	}
 }
@@ -88,7 +86,7 @@ func (l *Listener) counted(remote string) netip.Addr {
 	if l.unbounded.trust(a) {
 		return netip.Addr{}
 	}
-	return household(a)
+	return householdOf(a)
 }
 
 // Close closes the listening socket and ends every wait in Accept. Open connections stay open. Close may be
@@ -277,9 +275,9 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, connectionOf(conn))
 }
 
-// carry records that the connection of a request carries a stream until done is called. A connection that
+// CarryStream records that the connection of a request carries a stream until done is called. A connection that
 // carries a stream does not count against the limit of its address. done must be called at most once.
-func carry(ctx context.Context) (done func()) {
+func CarryStream(ctx context.Context) (done func()) {
 	c, _ := ctx.Value(connectionKey{}).(*connection)
 	if c == nil {
 		return func() {}
@@ -315,21 +313,29 @@ func (c *connection) isBeyond() bool {
 	return true
 }
 
-// connections returns the counts for the metrics.
-func (l *Listener) connections() (n metrics.Connections) {
+// Connections counts the connections of clients to the server, and the cases in which a limit applied.
+type Connections struct {
+	Open, Idle, Max int
+	// Evicted counts idle connections that the server closed to make room for new ones. Refused counts requests
+	// that the limit of an address refused.
+	Evicted, Refused int64
+}
+
+// Connections returns the counts.
+func (l *Listener) Connections() Connections {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return metrics.Connections{
+	return Connections{
 		Open: l.open, Idle: l.idle.Len(), Max: l.most, Evicted: l.evicted.Load(), Refused: l.refused.Load(),
 	}
 }
 
-// withinAddress refuses requests on connections over the limit of their address, and closes these
-// connections. It always lets /healthz through: a busy address must not make the process look dead.
-func (s *Server) withinAddress(next http.Handler) http.Handler {
+// WithinAddress refuses requests on connections over the limit of their address, and closes these
+// connections. It always lets requests through for which exempt returns true.
+func WithinAddress(exempt func(*http.Request) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connectionKey{}).(*connection)
-		if c == nil || strings.TrimPrefix(r.URL.Path, s.basePath) == "/healthz" || !c.isBeyond() {
+		if c == nil || exempt(r) || !c.isBeyond() {
 			next.ServeHTTP(w, r)
 			return
 		}

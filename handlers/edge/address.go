@@ -1,4 +1,4 @@
-package handlers
+package edge
 
 import (
 	"net/http"
@@ -7,18 +7,19 @@ import (
 	"strings"
 )
 
-// proxies are the networks of the trusted proxies, whose forwarding headers the server believes. Forwarding
+// Proxies are the networks of the trusted proxies, whose forwarding headers the server believes. Forwarding
 // headers from any other peer are ignored: a client can forge them.
-type proxies []netip.Prefix
+type Proxies []netip.Prefix
 
-func (p proxies) trust(a netip.Addr) bool {
+// trust reports whether an address belongs to a trusted proxy.
+func (p Proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// client returns the address that a request comes from. Without a trusted proxy, that is the peer's address.
+// Client returns the address that a request comes from. Without a trusted proxy, that is the peer's address.
 // Behind trusted proxies, it is the last address in X-Forwarded-For that is not a trusted proxy's. Addresses
 // to the left of that one are ignored: the client may have forged them.
-func (p proxies) client(r *http.Request) netip.Addr {
+func (p Proxies) Client(r *http.Request) netip.Addr {
 	at := parseAddress(r.RemoteAddr)
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
@@ -34,20 +35,20 @@ func (p proxies) client(r *http.Request) netip.Addr {
 	return at
 }
 
-// household returns the part of a client's address by which the server distinguishes clients. It returns the
+// Household returns the part of a client's address by which the server distinguishes clients. It returns the
 // zero Addr if the address can stand for many clients: for loopback, and for a trusted proxy that names no
 // client.
-func (s *Server) household(r *http.Request) netip.Addr {
-	a := s.proxies.client(r)
-	if a.IsLoopback() || s.proxies.trust(a) {
+func (p Proxies) Household(r *http.Request) netip.Addr {
+	a := p.Client(r)
+	if a.IsLoopback() || p.trust(a) {
 		return netip.Addr{}
 	}
-	return household(a)
+	return householdOf(a)
 }
 
-// overTLS reports whether the client's connection is encrypted: either the connection to this server, or,
+// OverTLS reports whether the client's connection is encrypted: either the connection to this server, or,
 // according to a trusted proxy's X-Forwarded-Proto, the connection to that proxy.
-func (p proxies) overTLS(r *http.Request) bool {
+func (p Proxies) OverTLS(r *http.Request) bool {
 	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" && p.trust(parseAddress(r.RemoteAddr))
 }
 
@@ -62,4 +63,13 @@ func parseAddress(s string) netip.Addr {
 		return netip.Addr{}
 	}
 	return a.Unmap().WithZone("")
+}
+
+// householdOf returns the address, and for an IPv6 address its /64 network: there, one customer of a network
+// has all 2^64 addresses of a /64, and could otherwise avoid the limit.
+func householdOf(a netip.Addr) netip.Addr {
+	if a.Is4() || !a.IsValid() {
+		return a
+	}
+	return netip.PrefixFrom(a, 64).Masked().Addr()
 }
