@@ -126,20 +126,8 @@ func (c *lifeClient) follow(ctx context.Context) {
 	c.mu.Lock()
 	n, cursor := c.node, c.cursor
 	c.mu.Unlock()
-	opts := live.Options{User: "bob"}
-	if cursor != nil {
-		at := n.router.Position()
-		reset, err := n.db.CheckCursor(ctx, *cursor, at)
-		if err != nil {
-			return
-		}
-		if opts.Checked, opts.Reset = at.Epoch, reset; reset == "" {
-			opts.Resume = cursor
-		}
-	}
 	over := make(chan struct{})
-	opts.Ended = func() { close(over) }
-	s, err := n.router.Open(opts)
+	s, err := n.router.Open(ctx, live.Options{User: "bob", Resume: cursor, Ended: func() { close(over) }})
 	if err != nil {
 		return
 	}

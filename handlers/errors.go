@@ -34,12 +34,8 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 			"the database cannot be reached; whether the change was made is not known, so look before you repeat it")
 		p.RetryAfter = 1
 		return p, false
-	case errors.Is(err, live.ErrNewEpoch):
-		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable", "the database has just come back; try again")
-		p.RetryAfter = 1
-		return p, true
 	case errors.Is(err, live.ErrUnread):
-		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable", "the log cannot be read at the moment; ask again from the same cursor")
+		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable", "the event log cannot be read at the moment; ask again from the same cursor")
 		p.RetryAfter = 1
 		return p, true
 	case errors.Is(err, live.ErrClosed):

@@ -29,6 +29,9 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if opts.Resume, err = resume("after", q.Get("after")); err != nil {
+		return err
+	}
 	most, err := web.PageLimit(q)
 	if err != nil {
 		return err
@@ -42,17 +45,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave() // only after the client has taken the answer
-	var polled live.Polled
-	err = s.from(r.Context(), "after", q.Get("after"), &opts, func() error {
-		if err := s.places.Take(l.from); err != nil {
-			return err
-		}
-		l.carried = edge.CarryStream(r.Context())
-		defer l.leave() // before the answer is written: the client's next poll comes right after it
-		var err error
-		polled, err = s.router.Poll(r.Context(), opts, most, time.Duration(wait)*time.Second)
-		return err
-	})
+	polled, err := l.poll(r, opts, most, time.Duration(wait)*time.Second)
 	if err != nil {
 		return err
 	}
@@ -60,6 +53,16 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		return auth.ErrTokenInvalid
 	}
 	return writePolled(w, polled)
+}
+
+// poll waits for events, as a stream of the user. When it returns, l has given back its place.
+func (l *listener) poll(r *http.Request, opts live.Options, most int, wait time.Duration) (live.Polled, error) {
+	if err := l.server.places.Take(l.from); err != nil {
+		return live.Polled{}, err
+	}
+	l.carried = edge.CarryStream(r.Context())
+	defer l.leave() // before the answer is written: the client's next poll comes right after it
+	return l.server.router.Poll(r.Context(), opts, most, wait)
 }
 
 // writePolled answers a poll. The ring and other streams share the frames, and there may be many frames. So

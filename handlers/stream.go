@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -49,6 +48,14 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if d := lifetime(s.streamMaxAge); d > 0 {
 		opts.Rotates = time.Now().Add(d)
 	}
+	// The header wins: when a browser reconnects, it sends the current header, but still the first URL.
+	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
+	if last == "" {
+		name, last = "lastEventId", q.Get("lastEventId")
+	}
+	if opts.Resume, err = resume(name, last); err != nil {
+		return err
+	}
 	if err := s.places.Take(l.from); err != nil {
 		return err
 	}
@@ -58,16 +65,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if opts.Ended = l.leave; raw {
 		opts.Ended = l.ended
 	}
-	// The header wins: when a browser reconnects, it sends the current header, but still the first URL.
-	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
-	if last == "" {
-		name, last = "lastEventId", q.Get("lastEventId")
-	}
-	var session *live.Session
-	err = s.from(r.Context(), name, last, &opts, func() (err error) {
-		session, err = s.router.Open(opts)
-		return err
-	})
+	session, err := s.router.Open(r.Context(), opts)
 	if err != nil {
 		l.leave()
 		return err
@@ -150,44 +148,19 @@ func lifetime(most time.Duration) time.Duration {
 	return most - rand.N(most/2+1)
 }
 
-// from checks cursor, sets in opts where the stream begins, and calls open. The stream begins after cursor,
-// or with a snapshot if cursor is empty. name is the parameter or header that held the cursor, for errors. If
-// the database came back in another epoch after the check, open returns live.ErrNewEpoch, and from tries
-// again, up to three times in all.
-func (s *Server) from(ctx context.Context, name, cursor string, opts *live.Options, open func() error) (err error) {
-	for range 3 {
-		if err = s.resume(ctx, name, cursor, opts); err != nil {
-			return err
-		}
-		if err = open(); !errors.Is(err, live.ErrNewEpoch) {
-			return err
-		}
-	}
-	return err
-}
-
-// resume checks cursor and sets Resume, Checked and Reset of opts. The error is a *web.Problem if cursor cannot
-// be parsed.
-func (s *Server) resume(ctx context.Context, name, cursor string, opts *live.Options) error {
-	opts.Resume, opts.Reset = nil, ""
+// resume parses cursor. It returns nil if cursor is empty: then the stream begins with a snapshot. name is the
+// parameter or header that held the cursor. The error is a *web.Problem.
+func resume(name, cursor string) (*events.Cursor, error) {
 	if cursor == "" {
-		return nil
+		return nil, nil
 	}
 	c, err := events.ParseCursor(cursor)
 	if err != nil {
 		p := web.Malformed(web.FieldError{Field: name, Detail: err.Error()})
 		p.Code = "cursor_malformed"
-		return p
+		return nil, p
 	}
-	position := s.router.Position()
-	if opts.Reset, err = s.db.CheckCursor(ctx, c, position); err != nil {
-		return err
-	}
-	opts.Checked = position.Epoch
-	if opts.Reset == "" {
-		opts.Resume = &c
-	}
-	return nil
+	return &c, nil
 }
 
 // filter reads the parameters that choose which events the client gets. The error is a *web.Problem.

@@ -45,11 +45,11 @@ func gather(t testing.TB, members int, serve func(http.ResponseWriter, *http.Req
 	}
 	a.addr = listener.Addr().String()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		opts := Options{User: strings.TrimPrefix(r.URL.Path, "/"), Checked: a.log.epoch}
+		opts := Options{User: strings.TrimPrefix(r.URL.Path, "/")}
 		if at, err := events.ParseCursor(r.Header.Get("Last-Event-ID")); err == nil {
 			opts.Resume = &at
 		}
-		s, err := a.Open(opts)
+		s, err := a.Open(r.Context(), opts)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return

@@ -75,7 +75,7 @@ func (s *Session) open(ctx context.Context) bool {
 			switch {
 			case errors.Is(err, events.ErrExpired):
 				s.opts.Resume = nil
-				s.opts.Reset = events.ResetExpired
+				s.reset = events.ResetExpired
 				s.counted = true
 			case err != nil:
 				return false
@@ -88,15 +88,15 @@ func (s *Session) open(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	ready := events.Ready{UserID: s.opts.User, Reason: s.opts.Reset}
+	ready := events.Ready{UserID: s.opts.User, Reason: s.reset}
 	if s.opts.Resume != nil {
 		ready.Cursor = *s.opts.Resume
 		ready.Resumed = true
 	} else {
 		ready.Cursor = asOf
 		s.at = asOf.Seq
-		if s.opts.Reset != "" {
-			s.router.counters.Resets.add(s.opts.Reset, 1)
+		if s.reset != "" {
+			s.router.counters.Resets.add(s.reset, 1)
 		}
 	}
 	if !s.sendReady(ctx, ready, snap) {
@@ -124,7 +124,7 @@ func (s *Session) page(ctx context.Context, upTo int64) (page events.Page, err e
 			// The database is in a new epoch, which may lack events that this stream has shown, and the
 			// tailer has not noticed yet. Then the stream ends with a reset. It must not show the events that
 			// took their place.
-			return ErrNewEpoch
+			return errNewEpoch
 		}
 		return err
 	})

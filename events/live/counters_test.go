@@ -160,7 +160,7 @@ func TestStreamsAreCountedUntilTheyEnd(t *testing.T) {
 		}
 		l.set(func() { l.down = false })
 		waiting.expect(got{event: "stream.reset"})
-		n.open(t, Options{User: "bob", Reset: "unknown_epoch"}).expect(got{event: "stream.reset"})
+		n.open(t, Options{User: "bob", Resume: &events.Cursor{Epoch: 1, Seq: 1}}).expect(got{event: "stream.reset"})
 		expiring := n.open(t, Options{User: "bob", Expires: time.Now().Add(time.Second)})
 		expiring.expect(got{event: "stream.ready"})
 		stalled := n.open(t, Options{User: "bob"})

@@ -43,6 +43,8 @@ type memLog struct {
 	lasts  int // how many more Replays succeed; 0: all
 	// reading is called at the beginning of Replay, if it is set.
 	reading func(user string)
+	// checked is called at the end of CheckCursor, if it is set.
+	checked func(position events.Cursor)
 }
 
 func newMemLog() *memLog { return &memLog{epoch: 7, rung: make(chan struct{}, 1)} }
@@ -126,7 +128,25 @@ func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (even
 	return p, nil
 }
 
-func (l *memLog) Memberships(ctx context.Context, users []string, asOf int64, from events.Place, limit int) (map[string][]events.Membership, error) {
+// CheckCursor knows the epochs since 7, the first one. Of the earlier epochs it accepts cursors up to the base.
+func (l *memLog) CheckCursor(_ context.Context, c, position events.Cursor) (reset string, err error) {
+	if l.checked != nil {
+		defer l.checked(position)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.Epoch < 7 || c.Epoch > l.epoch:
+		return events.ResetUnknownEpoch, nil
+	case c.Epoch < l.epoch && c.Seq > l.base:
+		return events.ResetLostTail, nil
+	}
+	return "", nil
+}
+
+func (l *memLog) Memberships(
+	ctx context.Context, users []string, asOf int64, from events.Place, limit int,
+) (map[string][]events.Membership, error) {
 	if l.paging != nil {
 		l.paging(users, from)
 	}
@@ -248,8 +268,7 @@ type got struct{ event, data, id, comment string }
 
 func (n *node) open(t *testing.T, opts Options) *client {
 	t.Helper()
-	opts.Checked = n.Position().Epoch
-	s, err := n.Open(opts)
+	s, err := n.Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,5 +18,10 @@ type Log interface {
 	// Memberships returns a page of the memberships of each of users as of asOf, a position that Tail has
 	// reached. A page has at most limit memberships of each user. A user with fewer than limit has no further
 	// page.
-	Memberships(ctx context.Context, users []string, asOf int64, from events.Place, limit int) (map[string][]events.Membership, error)
+	Memberships(
+		ctx context.Context, users []string, asOf int64, from events.Place, limit int,
+	) (map[string][]events.Membership, error)
+	// CheckCursor decides whether a stream may continue from c on a server that has read the event log up to
+	// position. reset is one of events.ResetReasons, or empty if the stream may continue.
+	CheckCursor(ctx context.Context, c, position events.Cursor) (reset string, err error)
 }

@@ -30,17 +30,17 @@ type Polled struct {
 // it. When Poll returns, the stream no longer counts as one of its user. The errors are ErrUnread, and those
 // of Open and of ctx.
 func (r *Router) Poll(ctx context.Context, opts Options, limit int, wait time.Duration) (Polled, error) {
-	g := &gathering{limit: limit, resumed: opts.Resume != nil}
-	if g.resumed {
-		g.cursor = opts.Resume.String()
-		g.seq = opts.Resume.Seq
-	}
 	over := make(chan struct{})
 	opts.Marks = true
 	opts.Ended = func() { close(over) }
-	s, err := r.Open(opts)
+	s, err := r.Open(ctx, opts)
 	if err != nil {
 		return Polled{}, err
+	}
+	g := &gathering{limit: limit, resumed: s.opts.Resume != nil}
+	if g.resumed {
+		g.cursor = opts.Resume.String()
+		g.seq = opts.Resume.Seq
 	}
 	s.Start(g)
 	timer := time.NewTimer(wait)
@@ -51,7 +51,7 @@ func (r *Router) Poll(ctx context.Context, opts Options, limit int, wait time.Du
 			if !g.began {
 				return Polled{}, r.unbegun()
 			}
-			return Polled{g.frames, g.cursor, s.opts.Reset}, nil
+			return Polled{g.frames, g.cursor, s.reset}, nil
 		case <-timer.C:
 			if g.late.Swap(true) {
 				s.Close(events.EndedLate, true)

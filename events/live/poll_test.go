@@ -19,7 +19,6 @@ import (
 // poll asks once, and returns the events' names with their ids.
 func (n *node) poll(t *testing.T, opts Options, limit int, wait time.Duration) (Polled, []string) {
 	t.Helper()
-	opts.Checked = n.Position().Epoch
 	p, err := n.Poll(t.Context(), opts, limit, wait)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +33,6 @@ func (n *node) poll(t *testing.T, opts Options, limit int, wait time.Duration) (
 // polling asks in the background. The answer comes when the fake clock moves.
 func (n *node) polling(t *testing.T, opts Options, limit int, wait time.Duration) <-chan Polled {
 	answer := make(chan Polled, 1)
-	opts.Checked = n.Position().Epoch
 	go func() {
 		p, err := n.Poll(t.Context(), opts, limit, wait)
 		if err != nil {
@@ -234,24 +232,28 @@ func TestAPollWhoseLogFails(t *testing.T) {
 		if d := time.Since(start); d != time.Second+pollGrace {
 			t.Errorf("it took %v, want its wait and the grace", d)
 		}
-		opts := Options{User: "bob", Resume: &from, Checked: n.Position().Epoch}
+		opts := Options{User: "bob", Resume: &from}
 		if _, err := n.Poll(t.Context(), opts, 10, time.Second); !errors.Is(err, ErrUnread) {
 			t.Errorf("a log that is down from the start: got %v, want %v", err, ErrUnread)
 		}
 	})
 }
 
-func TestAPollFromAnExpiredCursorIsAReset(t *testing.T) {
+func TestAPollFromACursorThatIsGoneIsAReset(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		from := l.create(ops, "alice", "bob")
 		at := l.post(ops, "alice", "gone")
 		n := newNode(t, l)
 		l.set(func() { l.floor = at.Seq })
-		for name, opts := range map[string]Options{"found out": {User: "bob", Resume: &from}, "known": {User: "bob", Reset: "expired"}} {
-			p, shown := n.poll(t, opts, 10, time.Minute)
-			if !cmp.Equal(shown, []string{"stream.reset " + at.String()}) || p.Cursor != at.String() || p.Reset != "expired" {
-				t.Errorf("%s: got %q, cursor %s and reset %q, want stream.reset at %s and expired", name, shown, p.Cursor, p.Reset, at)
+		for _, tt := range []struct {
+			from   events.Cursor
+			reason string
+		}{{from, "expired"}, {events.Cursor{Epoch: 1, Seq: 1}, "unknown_epoch"}} {
+			p, shown := n.poll(t, Options{User: "bob", Resume: &tt.from}, 10, time.Minute)
+			if !cmp.Equal(shown, []string{"stream.reset " + at.String()}) || p.Cursor != at.String() || p.Reset != tt.reason {
+				t.Errorf("got %q, cursor %s and reset %q, want stream.reset at %s and %s",
+					shown, p.Cursor, p.Reset, at, tt.reason)
 			}
 		}
 	})
@@ -309,7 +311,7 @@ func TestDrainAnswersPolls(t *testing.T) {
 		if p := <-answer; len(p.Frames) != 0 || p.Cursor != at.String() || time.Since(start) != 0 {
 			t.Errorf("got %d frames and %s after %v, want none and %s at once", len(p.Frames), p.Cursor, time.Since(start), at)
 		}
-		if _, err := n.Poll(t.Context(), Options{User: "bob", Resume: &at, Checked: 7}, 10, 0); !errors.Is(err, ErrClosed) {
+		if _, err := n.Poll(t.Context(), Options{User: "bob", Resume: &at}, 10, 0); !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v, want %v", err, ErrClosed)
 		}
 	})
@@ -323,7 +325,7 @@ func TestAPollWhoseClientIsGoneEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := n.Poll(ctx, Options{User: "bob", Resume: &at, Checked: 7}, 10, time.Minute)
+		_, err := n.Poll(ctx, Options{User: "bob", Resume: &at}, 10, time.Minute)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second || n.Streams() != 0 {
 			t.Errorf("got %v after %v, and %d streams, want the context's error after 1 s and none", err, time.Since(start), n.Streams())
 		}
@@ -342,7 +344,7 @@ func TestAnAnsweredPollDoesNotCount(t *testing.T) {
 			polling.Go(func() {
 				at := from
 				for got := 0; got < posts; {
-					p, err := n.Poll(t.Context(), Options{User: "bob", Resume: &at, Checked: 7}, 10, time.Minute)
+					p, err := n.Poll(t.Context(), Options{User: "bob", Resume: &at}, 10, time.Minute)
 					if err != nil {
 						t.Error(err)
 						return
@@ -353,7 +355,7 @@ func TestAnAnsweredPollDoesNotCount(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if _, err := n.Open(Options{User: "bob"}); !errors.Is(err, ErrTooManyStreams) {
+		if _, err := n.Open(t.Context(), Options{User: "bob"}); !errors.Is(err, ErrTooManyStreams) {
 			t.Errorf("while they wait: got %v, want %v", err, ErrTooManyStreams)
 		}
 		for range posts {

@@ -23,7 +23,7 @@ func (n *node) stopped(t *testing.T) *client {
 
 func wantFull(t *testing.T, n *node) {
 	t.Helper()
-	if s, err := n.Open(Options{User: "bob"}); !errors.Is(err, ErrTooManyStreams) {
+	if s, err := n.Open(t.Context(), Options{User: "bob"}); !errors.Is(err, ErrTooManyStreams) {
 		t.Fatalf("got %v and error %v, want %v", s, err, ErrTooManyStreams)
 	}
 }
@@ -110,7 +110,7 @@ func TestLivingClientsDoNotEvictEachOtherInACircle(t *testing.T) {
 		for range MaxStreams + 1 {
 			clients.Go(func() {
 				for time.Now().Before(end) {
-					s, err := n.Open(Options{User: "bob", Checked: 7})
+					s, err := n.Open(t.Context(), Options{User: "bob"})
 					if err != nil {
 						time.Sleep(5 * time.Second) // Retry-After
 						continue

@@ -51,7 +51,7 @@ func TestAPartOfTheRingIsBoundedByBytes(t *testing.T) {
 		settle()
 		most, frames := 0, 0
 		done := make(chan struct{})
-		s, err := n.Open(Options{User: "bob", Resume: &from, Checked: from.Epoch})
+		s, err := n.Open(t.Context(), Options{User: "bob", Resume: &from})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -86,7 +86,7 @@ func TestAStreamThatSaysGoodbyeHasMadeRoom(t *testing.T) {
 		for _, c := range streams {
 			c.expect(got{event: "stream.ready"})
 		}
-		if _, err := n.Open(Options{User: "bob"}); err == nil {
+		if _, err := n.Open(t.Context(), Options{User: "bob"}); err == nil {
 			t.Fatal("got a stream more than there may be")
 		}
 		for _, c := range streams {

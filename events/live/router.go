@@ -19,10 +19,10 @@ var (
 	// ErrClosed: the router is closing. The client should come back, to another server or to this one after
 	// its restart.
 	ErrClosed = errors.New("the server is shutting down and opens no streams")
-	// ErrNewEpoch: the cursor was checked in an epoch that has ended meanwhile. The caller must check it
-	// again.
-	ErrNewEpoch = errors.New("the database is in another epoch")
 )
+
+// errNewEpoch: the database is in another epoch than the one that was read before. The read must be repeated.
+var errNewEpoch = errors.New("the database is in another epoch")
 
 // MaxStreams is how many streams a user can have on one server.
 const MaxStreams = 16

@@ -87,12 +87,13 @@ func TestALostTailEndsStreams(t *testing.T) {
 		n := newNode(t, l)
 		c := n.open(t, Options{User: "bob"})
 		c.expect(got{event: "stream.ready"})
-		c.expect(got{event: "message.created", id: l.post(ops, "alice", "lost").String()})
+		lost := l.post(ops, "alice", "lost")
+		c.expect(got{event: "message.created", id: lost.String()})
 		l.set(func() { l.events, l.epoch, l.base = l.events[:1], 8, kept.Seq })
 		other := l.post(ops, "alice", "took its number")
 		c.expect(got{event: "stream.closing", data: `{"reason":"reset","reconnect":true}`})
 		c.expectEnd()
-		fresh := n.open(t, Options{User: "bob", Reset: "lost_tail"})
+		fresh := n.open(t, Options{User: "bob", Resume: &lost})
 		fresh.expect(got{event: "stream.reset", id: other.String(), data: `"reason":"lost_tail"`})
 		fresh.expect(got{event: "message.created", id: l.post(ops, "alice", "on").String()})
 	})
@@ -135,8 +136,37 @@ func TestALostTailEndsStreamsThatAreAheadOfThisNode(t *testing.T) {
 		l.post(ops, "alice", "took its number")
 		c.expect(got{event: "stream.closing", data: `{"reason":"reset","reconnect":true}`})
 		c.expectEnd()
-		if _, err := n.Open(Options{User: "bob", Resume: &ahead, Checked: 7}); !errors.Is(err, ErrNewEpoch) {
-			t.Errorf("a cursor that was checked before: got %v, want %v", err, ErrNewEpoch)
+	})
+}
+
+// A cursor that was checked in an epoch which has ended meanwhile is checked again.
+func TestOpenChecksACursorInTheRoutersEpoch(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newMemLog()
+		from := l.create(ops, "alice", "bob")
+		n := newNode(t, l)
+		var checked []int64
+		changes := 1
+		l.checked = func(position events.Cursor) {
+			checked = append(checked, position.Epoch)
+			if changes > 0 {
+				changes--
+				l.set(func() { l.epoch, l.base = l.epoch+1, l.last() })
+				l.post(ops, "alice", "in a new epoch")
+				time.Sleep(time.Second) // of the fake clock: the router reads it
+			}
+		}
+		s, err := n.Open(t.Context(), Options{User: "bob", Resume: &from})
+		if err != nil || !slices.Equal(checked, []int64{7, 8}) {
+			t.Fatalf("got %v and checks in the epochs %v, want one in 7, and one in 8", err, checked)
+		}
+		s.Abort()
+		checked, changes = nil, cursorChecks
+		if _, err := n.Open(t.Context(), Options{User: "bob", Resume: &from}); !errors.Is(err, ErrUnread) {
+			t.Errorf("a database that keeps changing: got %v, want %v", err, ErrUnread)
+		}
+		if want := []int64{8, 9, 10}; !slices.Equal(checked, want) {
+			t.Errorf("got checks in the epochs %v, want %v", checked, want)
 		}
 	})
 }

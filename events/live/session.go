@@ -1,6 +1,8 @@
 package live
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -38,13 +40,9 @@ type Options struct {
 	User   string
 	Filter events.Filter
 	Format events.Format
-	// Resume is the position that the client has reached. The caller has checked it while the router was in
-	// the epoch Checked. Without it, the stream begins with a snapshot.
-	Resume  *events.Cursor
-	Checked int64
-	// Reset says why the client's cursor cannot be continued: one of events.ResetReasons. The stream then
-	// begins with a snapshot.
-	Reset string
+	// Resume is the position that the client has reached. Without it, or if the event log cannot be continued
+	// from there, the stream begins with a snapshot.
+	Resume *events.Cursor
 	// Snapshot asks for a snapshot when resuming, too.
 	Snapshot bool
 	// Marks asks for a stream.cursor after each part of the backlog that comes from the event log, even if
@@ -68,7 +66,8 @@ type Options struct {
 // ends when it is done.
 type Session struct {
 	router *Router
-	opts   Options // after Start, only the worker uses Resume and Reset
+	opts   Options // after Start, only the worker uses Resume
+	reset  string  // why Resume is not used: one of events.ResetReasons, or empty; the worker's too
 	from   int64   // the position of the client when it opened the stream; it never changes
 	born   time.Time
 	user   *user // set by Open; router.mu guards what it points to
@@ -106,16 +105,44 @@ const (
 	ended            // nothing is written any more
 )
 
-// Open reserves a stream. The caller must call Start or Abort. If the user has MaxStreams streams, Open ends
-// one that is older than replaceAfter. The errors are ErrTooManyStreams, ErrClosed and ErrNewEpoch.
-func (r *Router) Open(opts Options) (*Session, error) {
+// cursorChecks is how often Open checks a cursor while the database keeps changing.
+const cursorChecks = 3
+
+// Open reserves a stream. The caller must call Start or Abort. If opts.Resume is set, Open asks the event log
+// whether the stream may continue from there, and blocks for the answer. If the user has MaxStreams streams,
+// Open ends one that is older than replaceAfter. The errors are ErrTooManyStreams, ErrClosed, ErrUnread, and
+// those of Log.CheckCursor.
+func (r *Router) Open(ctx context.Context, opts Options) (*Session, error) {
+	if opts.Resume == nil {
+		return r.openAt(r.Position().Epoch, opts, "")
+	}
+	for range cursorChecks {
+		position := r.Position()
+		reset, err := r.log.CheckCursor(ctx, *opts.Resume, position)
+		if err != nil {
+			return nil, err
+		}
+		s, err := r.openAt(position.Epoch, opts, reset)
+		if !errors.Is(err, errNewEpoch) {
+			return s, err
+		}
+	}
+	return nil, ErrUnread
+}
+
+// openAt reserves a stream whose cursor was checked while the router was in epoch, with the result reset. The
+// error is errNewEpoch if the router is in another epoch now.
+func (r *Router) openAt(epoch int64, opts Options, reset string) (*Session, error) {
+	if reset != "" {
+		opts.Resume = nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return nil, ErrClosed
 	}
-	if opts.Resume != nil && opts.Checked != r.at.Epoch {
-		return nil, ErrNewEpoch
+	if opts.Resume != nil && epoch != r.at.Epoch {
+		return nil, errNewEpoch
 	}
 	u := r.users[opts.User]
 	if u == nil {
@@ -125,7 +152,9 @@ func (r *Router) Open(opts Options) (*Session, error) {
 	if !opts.Uncounted && len(u.open) >= MaxStreams && !r.replaceLocked(u) {
 		return nil, ErrTooManyStreams
 	}
-	s := &Session{router: r, opts: opts, user: u, born: time.Now(), ending: events.EndedDisconnected}
+	s := &Session{
+		router: r, opts: opts, reset: reset, user: u, born: time.Now(), ending: events.EndedDisconnected,
+	}
 	if opts.Uncounted {
 		u.watches++
 	} else {

@@ -146,7 +146,7 @@ func TestDrainEndsEveryStreamAndRefusesNewOnes(t *testing.T) {
 		if d := time.Since(start); d != 5*time.Second {
 			t.Errorf("it closed after %v, want when its context ended", d)
 		}
-		if _, err := n.Open(Options{User: "carol"}); !errors.Is(err, ErrClosed) {
+		if _, err := n.Open(t.Context(), Options{User: "carol"}); !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v, want %v", err, ErrClosed)
 		}
 	})
@@ -342,18 +342,18 @@ func TestTheSeventeenthStreamIsRefused(t *testing.T) {
 		n := newNode(t, newMemLog())
 		var last *Session
 		for range MaxStreams {
-			s, err := n.Open(Options{User: "alice"})
+			s, err := n.Open(t.Context(), Options{User: "alice"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			last = s
 		}
-		if _, err := n.Open(Options{User: "alice"}); !errors.Is(err, ErrTooManyStreams) {
+		if _, err := n.Open(t.Context(), Options{User: "alice"}); !errors.Is(err, ErrTooManyStreams) {
 			t.Errorf("got %v, want %v", err, ErrTooManyStreams)
 		}
 		last.Abort()
 		synctest.Wait()
-		if _, err := n.Open(Options{User: "alice"}); err != nil {
+		if _, err := n.Open(t.Context(), Options{User: "alice"}); err != nil {
 			t.Errorf("after one has ended: got %v", err)
 		}
 		n.mu.Lock()
@@ -414,7 +414,7 @@ func TestASlowReaderOverTLSIsNotCut(t *testing.T) {
 		l := newMemLog()
 		l.create(ops, "alice", "bob")
 		n := newNode(t, l)
-		s, err := n.Open(Options{User: "bob", Checked: n.Position().Epoch})
+		s, err := n.Open(t.Context(), Options{User: "bob"})
 		if err != nil {
 			t.Fatal(err)
 		}

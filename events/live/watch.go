@@ -1,26 +1,34 @@
 package live
 
 import (
+	"errors"
+
 	"fabric-guild/events"
 )
 
 // Watch calls ring once at the start, and then whenever a message that wakes user passes this server's
 // router. It is a session without a client: it follows joins and leaves as a stream does, and does not count
 // as one of the user's streams. ring must not block. The watch ends when stop is called, when the user's
-// position is lost, or when the router closes; then ended is closed. The error is ErrClosed, or ErrNewEpoch:
-// then try again.
+// position is lost, or when the router closes; then ended is closed. The error is ErrClosed.
 func (r *Router) Watch(user string, ring func()) (stop func(), ended <-chan struct{}, err error) {
 	over := make(chan struct{})
-	at := r.Position()
-	s, err := r.Open(Options{
+	opts := Options{
 		User: user, Filter: events.Filter{Wakeup: true, Types: []string{string(events.MessageCreated)}},
-		Resume: &at, Checked: at.Epoch, Uncounted: true, Ended: func() { close(over) },
-	})
-	if err != nil {
-		return nil, nil, err
+		Uncounted: true, Ended: func() { close(over) },
 	}
-	s.Start(watcher(ring))
-	return s.Abort, over, nil
+	for {
+		at := r.Position()
+		opts.Resume = &at // this server's own position needs no check
+		s, err := r.openAt(at.Epoch, opts, "")
+		if errors.Is(err, errNewEpoch) {
+			continue // the router has moved to another epoch between the two calls
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		s.Start(watcher(ring))
+		return s.Abort, over, nil
+	}
 }
 
 // A watcher is the transport of a Watch.
