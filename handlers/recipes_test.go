@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"fabric-guild/handlers/config"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -172,70 +169,4 @@ func cutter(t *testing.T, n *node) (url string, cuts func() int) {
 		defer mu.Unlock()
 		return broken
 	}
-}
-
-// The page for browsers, from another origin, shows each message once: over connections that break, and answers of
-// a proxy at which EventSource gives up.
-func TestRecipeForAPage(t *testing.T) {
-	long(t)
-	t.Parallel()
-	b := openBrowser(t)
-	var api string
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, strings.Replace(recipe(t, "page.html"), "http://127.0.0.1:8080", api, 1))
-	}))
-	t.Cleanup(web.Close)
-	n := start(t, setup{edge: config.Edge{AllowOrigins: []string{web.URL}}})
-	way := newProxy(t, n)
-	api = way.url
-	alice, bob := n.user("alice"), n.user("bob")
-	ops := alice.general(t, "ops", "bob").Channel.ID
-	var want []string
-	p := b.profile(t).page()
-	post := func(count int) {
-		for range count {
-			content := fmt.Sprintf("message %d, <b>ümläut</b>", len(want))
-			alice.post(t, ops, content)
-			want = append(want, "alice: "+content)
-		}
-	}
-	wantShown := func() {
-		t.Helper()
-		p.awaitText("li:last-child", want[len(want)-1])
-		if diff := cmp.Diff(want, eval[[]string](p, "[...document.querySelectorAll('li')].map((e) => e.textContent)")); diff != "" {
-			t.Errorf("page (-want +got):\n%s", diff)
-		}
-	}
-	opened := func() int { _, opened, _ := way.counts(); return opened }
-	p.expectRefusals()
-	p.visit(web.URL)
-	p.write("input", bob.token)
-	p.enter()
-	if !eventually(func() bool { return opened() == 1 }) {
-		t.Fatal("got no stream")
-	}
-	n.settle(t)
-	post(2)
-	wantShown()
-	for range 2 {
-		way.cut()
-		post(2)
-		wantShown()
-	}
-	way.fail(true)
-	post(2)
-	if !eventually(func() bool { _, _, refused := way.counts(); return refused >= 2 }) {
-		t.Error("got no second try")
-	}
-	way.fail(false)
-	wantShown()
-	p.forgive("blocked by CORS policy") // so a browser tells of the 502
-
-	// The session ends while the page cannot hear of it.
-	if err := n.tokens.Rotate(); err != nil {
-		t.Fatal(err)
-	}
-	way.cut()
-	p.awaitText("li:last-child", "Sign in again.")
 }

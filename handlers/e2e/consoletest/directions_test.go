@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"fmt"
@@ -31,8 +31,8 @@ func (p *page) wantOrder(selector, text string) {
 }
 
 // A text that somebody wrote turns round none but itself: U+202E has what follows run from right to left.
-func testConsoleDirections(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testDirections(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
 	const turned = "\u202e"
 	ops := bob.general(t, "ops", "alice")
@@ -76,8 +76,8 @@ func testConsoleDirections(t *testing.T, b *browser) {
 }
 
 // What can be done with the first message is shown whole, beside it.
-func testConsoleFirstMessage(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testFirstMessage(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice := n.user("alice")
 	ops := alice.general(t, "ops").Channel.ID
 	alice.post(t, ops, "the first")

@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-const axeFile = "../testdata/browser/node_modules/axe-core/axe.min.js"
+const axeFile = "../../../testdata/browser/node_modules/axe-core/axe.min.js"
 
 var picture = flag.String("picture", "", "write the README's picture of the console to this `file`")
 
@@ -33,13 +33,13 @@ func (p *page) wantAccessible(what, axe string) {
 	}
 }
 
-func testConsoleAxe(t *testing.T, b *browser) {
+func testAxe(t *testing.T, b *browser) {
 	source, err := os.ReadFile(axeFile)
 	if err != nil {
 		t.Skip("axe-core is not installed: npm ci --prefix testdata/browser")
 	}
 	axe := string(source)
-	n := start(t, setup{})
+	n := start(t, "")
 	f := b.profile(t)
 	p := f.page()
 	p.expectRefusals()
@@ -99,7 +99,7 @@ func testConsoleAxe(t *testing.T, b *browser) {
 }
 
 // play has people and agents talk, with the page open in the midst of it.
-func play(t *testing.T, n *node, p *page) {
+func play(t *testing.T, n *guild, p *page) {
 	t.Helper()
 	bob, logs, deploys := n.user("bob"), n.user("log-agent"), n.user("deploy-agent")
 	create := func(guild, name, xType string, members ...string) string {
@@ -107,7 +107,7 @@ func play(t *testing.T, n *node, p *page) {
 		if xType == "triage" || xType == "custom" {
 			b["wakeUserIds"] = members[1:]
 		}
-		return call[created](t, bob, 201, "POST", "/api/channels", b).Channel.ID
+		return bob.create(t, b).Channel.ID
 	}
 	incident := create("acme", "checkout-incident", "general", "alice", "carol", "deploy-agent", "log-agent")
 	create("acme", "deploys", "report", "alice")
@@ -115,13 +115,13 @@ func play(t *testing.T, n *node, p *page) {
 	create("acme", "lunch", "general", "carol")
 	planning := create("acme", "planning", "discuss", "alice", "docs-agent")
 	support := create("storefront", "support", "custom", "alice", "triage-agent")
-	call[created](t, bob, 201, "POST", "/api/channels", body{"guildId": "acme", "xType": "dm", "memberUserIds": []string{"alice"}})
+	bob.create(t, body{"guildId": "acme", "xType": "dm", "memberUserIds": []string{"alice"}})
 
 	p.await(`document.querySelectorAll("#channels a").length === 6`)
 	p.awaitText("#channels", "bob")
 	p.open(incident)
-	bob.says(t, incident, "Checkout has been answering 500 for ten minutes. <@log-agent>, what do the logs say?")
-	logs.says(t, incident, "318 failures, all alike: \"price_version missing\", from cart-service.\nThe first came eleven minutes ago, and all are on the two pods of the new release.")
+	bob.post(t, incident, "Checkout has been answering 500 for ten minutes. <@log-agent>, what do the logs say?")
+	logs.post(t, incident, "318 failures, all alike: \"price_version missing\", from cart-service.\nThe first came eleven minutes ago, and all are on the two pods of the new release.")
 	p.awaitText("#messages", "318 failures")
 	p.write("#text", "So it is this morning’s release. @dep")
 	p.awaitText("#suggestions", "@deploy-agent")
@@ -129,15 +129,15 @@ func play(t *testing.T, n *node, p *page) {
 	p.write("#text", "please roll it back")
 	p.enter()
 	p.awaitText("#messages", "please roll it back")
-	deploys.says(t, incident, "/me rolls cart-service back to 2.14.3")
+	deploys.post(t, incident, "/me rolls cart-service back to 2.14.3")
 	p.awaitText("#messages", "2.14.3")
 	p.click("#cut")
 	p.awaitText("#stream-state", "Cut")
-	deploys.says(t, incident, "Done, 6 of 6 pods are ready. <@alice> <@bob>")
-	bob.says(t, incident, "Errors are back to 0.02 %. Thank you both")
-	bob.says(t, planning, "Next: what do we leave out?")
-	bob.says(t, support, "Two customers were charged twice")
-	bob.says(t, support, "Refunds are on the way")
+	deploys.post(t, incident, "Done, 6 of 6 pods are ready. <@alice> <@bob>")
+	bob.post(t, incident, "Errors are back to 0.02 %. Thank you both")
+	bob.post(t, planning, "Next: what do we leave out?")
+	bob.post(t, support, "Two customers were charged twice")
+	bob.post(t, support, "Refunds are on the way")
 	n.settle(t)
 	p.click("#cut")
 	p.awaitText("#resumed", "5 events in the backlog, no duplicates")

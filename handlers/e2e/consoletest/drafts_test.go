@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"strings"
@@ -14,7 +14,7 @@ func (p *page) impatient() {
 }
 
 // A server that takes requests and does not answer: a text comes back to its writer, and a page says what it waits for.
-func testConsoleHangs(t *testing.T, b *browser) {
+func testHangs(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	p := f.page()
@@ -42,7 +42,7 @@ func testConsoleHangs(t *testing.T, b *browser) {
 }
 
 // What is being written stays, whatever happens around it.
-func testConsoleDrafts(t *testing.T, b *browser) {
+func testDrafts(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	elsewhere := alice.general(t, "elsewhere").Channel.ID
 	p := b.profile(t).page()
@@ -67,7 +67,7 @@ func testConsoleDrafts(t *testing.T, b *browser) {
 	p.awaitText(p.message("an answer", ".reply"), "a question")
 	p.click(p.message("an answer", "[aria-label^=Edit]"))
 	p.write("#messages textarea", ", at length")
-	w.u.edits(t, said.Message.ID, "another question")
+	w.u.edit(t, said.Message.ID, "another question")
 	p.awaitText(p.message("another question", ".text"), "another question")
 	if got := strings.TrimSpace(eval[string](p, `document.querySelector("#messages textarea")?.value ?? ""`)); got != "an answer, at length" {
 		t.Errorf("got %q in the edit, want it as it was", got)

@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"fmt"
@@ -42,14 +42,14 @@ func (w *writer) wantAll(pages ...*page) {
 }
 
 // channelByProxy is a channel that alice reads in the console and bob writes into, by way of a proxy.
-func channelByProxy(t *testing.T) (n *node, p *proxy, alice *user, w *writer) {
+func channelByProxy(t *testing.T) (n *guild, p *proxy, alice *user, w *writer) {
 	t.Helper()
-	n = start(t, setup{})
+	n = start(t, "")
 	alice = n.user("alice")
 	return n, newProxy(t, n), alice, &writer{t: t, u: n.user("bob"), id: alice.general(t, "ops", "bob").Channel.ID}
 }
 
-func testConsoleCut(t *testing.T, b *browser) {
+func testCut(t *testing.T, b *browser) {
 	n, _, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
@@ -88,7 +88,7 @@ func testConsoleCut(t *testing.T, b *browser) {
 }
 
 // A resume that brings nothing still brings the position: the next one begins there, before that has left the log.
-func testConsoleQuietResume(t *testing.T, b *browser) {
+func testQuietResume(t *testing.T, b *browser) {
 	n, _, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
@@ -107,7 +107,7 @@ func testConsoleQuietResume(t *testing.T, b *browser) {
 	p.awaitText("#resumed", "no events in the backlog, no duplicates")
 }
 
-func testConsoleTabs(t *testing.T, b *browser) {
+func testTabs(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	first := f.page()
@@ -139,7 +139,7 @@ func testConsoleTabs(t *testing.T, b *browser) {
 }
 
 // A browser without shared workers has a stream for each tab.
-func testConsoleAlone(t *testing.T, b *browser) {
+func testAlone(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	first, second := f.page(), f.page()
@@ -167,7 +167,7 @@ func (p *page) later(seconds int) {
 	eval[bool](p, fmt.Sprintf("(() => { const now = Date.now; Date.now = () => now() + %d; return true })()", seconds*1000))
 }
 
-func testConsoleWorkerDies(t *testing.T, b *browser) {
+func testWorkerDies(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	first, second := f.page(), f.page()
@@ -191,7 +191,7 @@ func testConsoleWorkerDies(t *testing.T, b *browser) {
 	}
 }
 
-func testConsoleBadGateway(t *testing.T, b *browser) {
+func testBadGateway(t *testing.T, b *browser) {
 	n, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	p := f.page()
@@ -219,7 +219,7 @@ func testConsoleBadGateway(t *testing.T, b *browser) {
 }
 
 // A network that swallows everything, and tells nobody: what remains is that no heartbeat comes.
-func testConsoleSilence(t *testing.T, b *browser) {
+func testSilence(t *testing.T, b *browser) {
 	n, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
 	p := f.page()
@@ -238,7 +238,7 @@ func testConsoleSilence(t *testing.T, b *browser) {
 	p.awaitText("#resumed", "3 events in the backlog, no duplicates")
 }
 
-func testConsoleReset(t *testing.T, b *browser) {
+func testReset(t *testing.T, b *browser) {
 	n, way, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.signIn(way.url, alice)
@@ -259,7 +259,7 @@ func testConsoleReset(t *testing.T, b *browser) {
 }
 
 // No server doubles an event. What a proxy makes of the cursor could.
-func testConsoleDoubled(t *testing.T, b *browser) {
+func testDoubled(t *testing.T, b *browser) {
 	n, way, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.signIn(way.url, alice)
@@ -278,7 +278,7 @@ func testConsoleDoubled(t *testing.T, b *browser) {
 	w.wantAll(p)
 }
 
-func testConsoleNoAnswer(t *testing.T, b *browser) {
+func testNoAnswer(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
 	p.expectRefusals()

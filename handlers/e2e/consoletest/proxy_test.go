@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"errors"
@@ -36,7 +36,7 @@ type proxied struct {
 	once    sync.Once
 }
 
-func newProxy(t *testing.T, n *node) *proxy {
+func newProxy(t *testing.T, n *guild) *proxy {
 	t.Helper()
 	base, err := url.Parse(strings.TrimSuffix(n.url, n.basePath))
 	if err != nil {

@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"fmt"
@@ -15,34 +15,34 @@ func TestConsole(t *testing.T) {
 	t.Parallel()
 	b := openBrowser(t)
 	for name, test := range map[string]func(*testing.T, *browser){
-		"sign in and out":                testConsoleSession,
-		"a token ends":                   testConsoleTokenEnds,
-		"a session ends":                 testConsoleSessionEnds,
-		"texts from right to left":       testConsoleDirections,
-		"the first message":              testConsoleFirstMessage,
-		"a quiet resume":                 testConsoleQuietResume,
-		"below a prefix":                 testConsoleBelowAPrefix,
-		"without TLS":                    testConsoleInsecure,
-		"two users talk":                 testConsoleTalk,
-		"who works on a message":         testConsoleWork,
-		"turns":                          testConsoleTurns,
-		"duty":                           testConsoleDuty,
-		"create, join, leave":            testConsoleChannels,
-		"history":                        testConsoleHistory,
-		"hostile texts":                  testConsoleHostileTexts,
-		"cut and resume":                 testConsoleCut,
-		"what comes twice":               testConsoleDoubled,
-		"without shared workers":         testConsoleAlone,
-		"tabs share a stream":            testConsoleTabs,
-		"the worker dies":                testConsoleWorkerDies,
-		"a proxy answers 502":            testConsoleBadGateway,
-		"a connection dies in silence":   testConsoleSilence,
-		"a cursor that is not honoured":  testConsoleReset,
-		"an answer that does not come":   testConsoleNoAnswer,
-		"a server that hangs":            testConsoleHangs,
-		"nothing is kept":                testConsoleKeepsNothing,
-		"what is being written":          testConsoleDrafts,
-		"accessible to all, as axe sees": testConsoleAxe,
+		"sign in and out":                testSession,
+		"a token ends":                   testTokenEnds,
+		"a session ends":                 testSessionEnds,
+		"texts from right to left":       testDirections,
+		"the first message":              testFirstMessage,
+		"a quiet resume":                 testQuietResume,
+		"below a prefix":                 testBelowAPrefix,
+		"without TLS":                    testInsecure,
+		"two users talk":                 testTalk,
+		"who works on a message":         testWork,
+		"turns":                          testTurns,
+		"duty":                           testDuty,
+		"create, join, leave":            testChannels,
+		"history":                        testHistory,
+		"hostile texts":                  testHostileTexts,
+		"cut and resume":                 testCut,
+		"what comes twice":               testDoubled,
+		"without shared workers":         testAlone,
+		"tabs share a stream":            testTabs,
+		"the worker dies":                testWorkerDies,
+		"a proxy answers 502":            testBadGateway,
+		"a connection dies in silence":   testSilence,
+		"a cursor that is not honoured":  testReset,
+		"an answer that does not come":   testNoAnswer,
+		"a server that hangs":            testHangs,
+		"nothing is kept":                testKeepsNothing,
+		"what is being written":          testDrafts,
+		"accessible to all, as axe sees": testAxe,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -51,8 +51,8 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-func testConsoleSession(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testSession(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice := n.user("alice")
 	alice.general(t, "ops")
 	f := b.profile(t)
@@ -90,8 +90,8 @@ func testConsoleSession(t *testing.T, b *browser) {
 	other.awaitText("#me", "bob")
 }
 
-func testConsoleTokenEnds(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testTokenEnds(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice := n.user("alice")
 	id := alice.general(t, "ops", "bob").Channel.ID
 	p := b.profile(t).page()
@@ -114,8 +114,8 @@ func testConsoleTokenEnds(t *testing.T, b *browser) {
 
 // However a session ends, people read what they can do about it: the same whether the browser has dropped the cookie
 // with the token, or the server finds the token expired.
-func testConsoleSessionEnds(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testSessionEnds(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice := n.user("alice")
 	expired := expiredCookie(t, n)
 	p := b.profile(t).page()
@@ -145,19 +145,19 @@ func testConsoleSessionEnds(t *testing.T, b *browser) {
 }
 
 // expiredCookie is the value of a session cookie whose token has expired.
-func expiredCookie(t *testing.T, n *node) string {
+func expiredCookie(t *testing.T, n *guild) string {
 	t.Helper()
 	token, err := n.tokens.Sign("alice", nil, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := (&user{n: n, id: "alice", token: token}).do("POST", "/api/session", nil)
+	a, err := (&user{g: n, id: "alice", token: token}).do("POST", "/api/session", nil)
 	if err != nil || a.status != 200 {
 		t.Fatalf("got %v and error %v, want a session", a, err)
 	}
 	value, _, _ := strings.Cut(a.header.Get("Set-Cookie"), ";")
 	if !eventually(func() bool {
-		me, err := (&user{n: n, id: "alice"}).do("GET", "/api/me", nil, "Cookie", value)
+		me, err := (&user{g: n, id: "alice"}).do("GET", "/api/me", nil, "Cookie", value)
 		return err == nil && strings.Contains(string(me.body), "token_expired")
 	}) {
 		t.Fatal("got no end of the token")
@@ -167,8 +167,8 @@ func expiredCookie(t *testing.T, n *node) string {
 }
 
 // A browser that keeps no cookies, or a token that is too long for one; and one that keeps nothing else.
-func testConsoleKeepsNothing(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testKeepsNothing(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice := n.user("alice")
 	guilds := make([]string, 100) // each is in the token
 	for i := range guilds {
@@ -191,7 +191,7 @@ func testConsoleKeepsNothing(t *testing.T, b *browser) {
 }
 
 // Plain HTTP, but not on this machine: there a browser withholds what it has for secure contexts only.
-func testConsoleInsecure(t *testing.T, b *browser) {
+func testInsecure(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	url := strings.Replace(way.url, "127.0.0.1", "guild.test", 1)
 	f := b.profile(t)
@@ -207,8 +207,8 @@ func testConsoleInsecure(t *testing.T, b *browser) {
 	first.awaitText("#tabs", "2 on one stream")
 }
 
-func testConsoleBelowAPrefix(t *testing.T, b *browser) {
-	n := start(t, setup{basePath: "/chat"})
+func testBelowAPrefix(t *testing.T, b *browser) {
+	n := start(t, "/chat")
 	alice, bob := n.user("alice"), n.user("bob")
 	id := alice.general(t, "ops", "bob").Channel.ID
 	p := b.profile(t).page()

@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ func (p *page) message(text, selector string) string {
 	return fmt.Sprintf(`#messages li[data-id="%s"] %s`, id, selector)
 }
 
-func testConsoleTalk(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testTalk(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
 	id := alice.general(t, "ops", "bob", "carol").Channel.ID
 	ann, ben := b.profile(t).page(), b.profile(t).page()
@@ -97,15 +97,15 @@ func testConsoleTalk(t *testing.T, b *browser) {
 	}
 }
 
-func testConsoleTurns(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testTurns(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
-	id := alice.makes(t, "discuss", []string{"bob", "carol"}, nil).Channel.ID
+	id := alice.create(t, body{"guildId": "g1", "name": "discuss", "xType": "discuss", "memberUserIds": []string{"bob", "carol"}}).Channel.ID
 	p := b.profile(t).page()
 	p.signIn(n.url, bob)
 	p.open(id)
 	p.awaitText("#turn-of", "It is alice’s turn")
-	alice.says(t, id, "over to you")
+	alice.post(t, id, "over to you")
 	p.awaitText("#turn-of", "It is your turn")
 	p.awaitText(p.message("over to you", ".outcome"), "woke you · turn")
 	p.click("#turn-actions button") // Pass
@@ -115,16 +115,18 @@ func testConsoleTurns(t *testing.T, b *browser) {
 	p.enter()
 	p.awaitText("#composer-notice", "It is alice’s turn")
 	p.awaitText("#turn-of", "It is alice’s turn")
-	alice.turns(t, id, body{"action": "pause"})
+	call[body](t, alice, 200, "POST", "/api/channels/"+id+"/turn", body{"action": "pause"})
 	p.awaitText("#turn-of", "paused")
 	p.click("#turn-actions button:nth-child(2)") // Resume
 	p.await(`!document.querySelector("#turn-of").innerText.includes("paused")`)
 }
 
-func testConsoleDuty(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testDuty(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
-	id := alice.makes(t, "triage", []string{"bob", "carol"}, []string{"carol"}).Channel.ID
+	id := alice.create(t, body{
+		"guildId": "g1", "name": "triage", "xType": "triage", "memberUserIds": []string{"bob", "carol"}, "wakeUserIds": []string{"carol"},
+	}).Channel.ID
 	ann, ben := b.profile(t).page(), b.profile(t).page()
 	ann.signIn(n.url, alice)
 	ann.open(id)
@@ -137,28 +139,31 @@ func testConsoleDuty(t *testing.T, b *browser) {
 	}
 	ann.click("#members li:nth-child(2) button")
 	ben.awaitText("#duty", "On duty: carol, bob")
-	alice.says(t, id, "it burns")
+	alice.post(t, id, "it burns")
 	ben.awaitText(ben.message("it burns", ".outcome"), "woke you · on_duty")
 }
 
 // People see who works on a message, what the agent says it does, and, of messages from before the page was opened,
 // whether they woke the reader.
-func testConsoleWork(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testWork(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice, bot := n.user("alice"), n.user("bot")
 	id := alice.general(t, "ops", "bot").Channel.ID
-	bot.claim(t, body{})
-	bot.says(t, id, "good morning")
-	alice.says(t, id, "look into the logs")
-	w := bot.wake(t, body{})
-	call[keptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "reading 318 lines"})
+	bot.claim(t, 0)
+	bot.post(t, id, "good morning")
+	alice.post(t, id, "look into the logs")
+	w := bot.claim(t, 60)
+	if w == nil {
+		t.Fatal("got no wake, want one")
+	}
+	call[body](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "reading 318 lines"})
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
 	p.open(id)
 	p.awaitText(p.message("good morning", ".outcome"), "woke you · everyone")
 	p.click(p.message("look into", ".actions button"))
 	p.awaitText(p.message("look into", ".deliveries"), "works on it: reading 318 lines")
-	bot.reply(t, w, "nothing unusual", nil)
+	call[posted](t, bot, 201, "POST", "/api/channels/"+id+"/messages", body{"content": "nothing unusual", "wakeId": w.ID})
 	p.click(p.message("look into", ".actions button")) // closes
 	p.click(p.message("look into", ".actions button"))
 	p.awaitText(p.message("look into", ".deliveries"), "done")

@@ -1,4 +1,4 @@
-package handlers_test
+package consoletest
 
 import (
 	"fmt"
@@ -17,11 +17,11 @@ func (p *page) choose(selector, value string) {
 	})()`, selector, value))
 }
 
-func testConsoleChannels(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testChannels(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
 	bob.general(t, "open to all")
-	hidden := bob.create(t, newChannel{GuildID: "g1", Name: "hidden", XType: "general", Private: true}).Channel.ID
+	hidden := bob.create(t, body{"guildId": "g1", "name": "hidden", "xType": "general", "private": true}).Channel.ID
 	p := b.profile(t).page()
 	p.expectRefusals()
 	p.signIn(n.url, alice)
@@ -92,8 +92,8 @@ func testConsoleChannels(t *testing.T, b *browser) {
 	p.await("document.querySelector('#composer').hidden")
 }
 
-func testConsoleHistory(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testHistory(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice := n.user("alice")
 	id := alice.general(t, "long", "bob").Channel.ID
 	var want []string
@@ -122,8 +122,8 @@ func testConsoleHistory(t *testing.T, b *browser) {
 }
 
 // What users write is shown as they wrote it, and never more.
-func testConsoleHostileTexts(t *testing.T, b *browser) {
-	n := start(t, setup{})
+func testHostileTexts(t *testing.T, b *browser) {
+	n := start(t, "")
 	alice := n.user("alice")
 	const evil = `<img src=x onerror="document.title='broken'"><script>document.title='broken'</script>`
 	id := alice.general(t, evil[:80]).Channel.ID
