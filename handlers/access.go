@@ -95,7 +95,8 @@ func visible(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.U
 func ofMember(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.UUID) (db.Channel, error) {
 	c, err := visible(ctx, q, id, channel)
 	if err == nil && c.JoinedSeq == nil {
-		err = web.NewProblem(http.StatusForbidden, "not_member", "you are not a member of this channel; join it first")
+		err = web.NewProblem(http.StatusForbidden, "not_member",
+			"you are not a member of this channel; join it first")
 	}
 	return c, err
 }
@@ -104,14 +105,16 @@ func ofMember(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.
 // The caller must already be known to be a member.
 func maySteer(c db.Channel, id auth.Identity) error {
 	if c.CreatorIn && c.CreatedBy != id.UserID {
-		return web.NewProblem(http.StatusForbidden, "not_creator", "only the channel's creator may do this, as long as they are in it")
+		return web.NewProblem(http.StatusForbidden, "not_creator",
+			"only the channel's creator may do this, as long as they are in it")
 	}
 	return nil
 }
 
 func notDM(c db.Channel) error {
 	if c.XType == events.DM {
-		return web.NewProblem(http.StatusUnprocessableEntity, "dm_fixed", "a dm keeps its two members, has no name and is never archived")
+		return web.NewProblem(http.StatusUnprocessableEntity, "dm_fixed",
+			"a dm keeps its two members, has no name and is never archived")
 	}
 	return nil
 }

@@ -39,7 +39,8 @@ func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !s.operator.Matches(token) {
-		return web.NewProblem(http.StatusUnauthorized, "operator_only", "this takes the operator key of the server's state directory")
+		return web.NewProblem(http.StatusUnauthorized, "operator_only",
+			"this takes the operator key of the server's state directory")
 	}
 	if _, err := web.Query(r); err != nil {
 		return err

@@ -77,7 +77,9 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 	}
 	wrong := checkID("guildId", b.GuildID)
 	if !slices.Contains(events.XTypes, c.XType) {
-		wrong = append(wrong, web.FieldError{Field: "xType", Detail: "must be one of " + events.Join(events.XTypes)})
+		wrong = append(wrong, web.FieldError{
+			Field: "xType", Detail: "must be one of " + events.Join(events.XTypes),
+		})
 	}
 	if b.History != nil {
 		if c.History = *b.History; c.History != "joined" && c.History != "all" {
@@ -105,11 +107,15 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 		case c.XType == events.Triage:
 			members = append(members, u)
 		default:
-			wrong = append(wrong, web.FieldError{Field: "wakeUserIds", Detail: "names who are not among the members"})
+			wrong = append(wrong, web.FieldError{
+				Field: "wakeUserIds", Detail: "names who are not among the members",
+			})
 		}
 	}
 	if len(wake) > 0 && !wakesByList(c.XType) {
-		wrong = append(wrong, web.FieldError{Field: "wakeUserIds", Detail: "is for triage and custom channels only"})
+		wrong = append(wrong, web.FieldError{
+			Field: "wakeUserIds", Detail: "is for triage and custom channels only",
+		})
 	}
 	switch {
 	case c.XType != events.DM:
@@ -118,7 +124,9 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 		}
 		wrong = append(wrong, checkName(c.Name)...)
 	case len(members) != 2:
-		wrong = append(wrong, web.FieldError{Field: "memberUserIds", Detail: "is to name the one other member of a dm"})
+		wrong = append(wrong, web.FieldError{
+			Field: "memberUserIds", Detail: "is to name the one other member of a dm",
+		})
 	case b.Name != nil && *b.Name != "":
 		wrong = append(wrong, web.FieldError{Field: "name", Detail: "is not for a dm"})
 	}
@@ -126,7 +134,8 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 		return c, nil, nil, web.Refused(wrong...)
 	}
 	if !id.MayEnter(c.GuildID) {
-		return c, nil, nil, web.NewProblem(http.StatusForbidden, "guild_forbidden", "your token is not for this guild")
+		return c, nil, nil, web.NewProblem(http.StatusForbidden, "guild_forbidden",
+			"your token is not for this guild")
 	}
 	return c, members, wake, nil
 }
@@ -160,7 +169,9 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if after := q.Get("after"); after != "" {
 		var ok bool
 		if list.After, ok = web.ParseID(after); !ok {
-			return web.Malformed(web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
+			return web.Malformed(web.FieldError{
+				Field: "after", Detail: "must be the next of an earlier page",
+			})
 		}
 	}
 	asked := list.Limit

@@ -21,7 +21,8 @@ type messageAnswer struct {
 }
 
 func messageNotFound() *web.Problem {
-	return web.NewProblem(http.StatusNotFound, "message_not_found", "there is no such message, or none that you may see")
+	return web.NewProblem(http.StatusNotFound, "message_not_found",
+		"there is no such message, or none that you may see")
 }
 
 // beginMessage does what every request about one message begins with: it identifies the caller, checks the
@@ -77,9 +78,11 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID:
-			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author", "only its author may edit a message")
+			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author",
+				"only its author may edit a message")
 		case m.Deleted:
-			return events.Cursor{}, web.NewProblem(http.StatusConflict, "message_deleted", "this message has been deleted")
+			return events.Cursor{}, web.NewProblem(http.StatusConflict, "message_deleted",
+				"this message has been deleted")
 		case m.Content == content:
 			return unchanged(ctx, tx.Queries, c)
 		}
@@ -95,7 +98,8 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID && (c.CreatedBy != id.UserID || c.XType == events.DM):
-			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author", "only its author, or the channel's creator, may delete a message")
+			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author",
+				"only its author, or the channel's creator, may delete a message")
 		case m.Deleted:
 			return unchanged(ctx, tx.Queries, c)
 		}

@@ -10,7 +10,8 @@ import (
 )
 
 func channelNotFound() *web.Problem {
-	return web.NewProblem(http.StatusNotFound, "channel_not_found", "there is no such channel, or none that you may see")
+	return web.NewProblem(http.StatusNotFound, "channel_not_found",
+		"there is no such channel, or none that you may see")
 }
 
 // asProblem turns any error of a handler into the problem for the client. ok is false if the error is the
@@ -35,11 +36,13 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 		p.RetryAfter = 1
 		return p, false
 	case errors.Is(err, live.ErrUnread):
-		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable", "the event log cannot be read at the moment; ask again from the same cursor")
+		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable",
+			"reading the event log failed; ask again from the same cursor")
 		p.RetryAfter = 1
 		return p, true
 	case errors.Is(err, live.ErrClosed):
-		p = web.NewProblem(http.StatusServiceUnavailable, "shutting_down", "this server is about to stop; come back to another")
+		p = web.NewProblem(http.StatusServiceUnavailable, "shutting_down",
+			"this server is about to stop; come back to another")
 		p.RetryAfter = 1
 		return p, true
 	case errors.Is(err, live.ErrTooManyStreams):
@@ -48,5 +51,6 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 		p.RetryAfter = 5
 		return p, true
 	}
-	return web.NewProblem(http.StatusInternalServerError, "internal", "something went wrong here; the request id finds it in the log"), false
+	return web.NewProblem(http.StatusInternalServerError, "internal",
+		"the server has a fault; its log has the cause under this request id"), false
 }

@@ -57,11 +57,11 @@ func (s *Server) checks(ctx context.Context) []check {
 	database.fail, changes.fail = s.checkDatabase(ctx)
 	log := check{name: "log", code: "log_stale"}
 	if age := s.tailer.Age(); age > staleAfter {
-		log.fail = fmt.Sprintf("the log was last read %d s ago; streams stand still", int(age.Seconds()))
+		log.fail = fmt.Sprintf("the event log was last read %d s ago; streams are paused until a read succeeds", int(age.Seconds()))
 	}
 	horizon := check{name: "horizon", code: "horizon_held"}
 	if held := s.tailer.Held(); held > live.HeldTooLong {
-		horizon.fail = fmt.Sprintf("a transaction that appended to the log has not ended for %d s; streams wait for it", int(held.Seconds()))
+		horizon.fail = fmt.Sprintf("a transaction that appended to the event log has not ended for %d s; streams are paused until it ends", int(held.Seconds()))
 	}
 	return []check{accepting, database, changes, log, horizon}
 }

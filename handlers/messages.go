@@ -84,7 +84,9 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	}
 	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content), Reply: reply}
 	if len(m.Mentioned) > maxMentions {
-		return web.Refused(web.FieldError{Field: "content", Detail: fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions)})
+		return web.Refused(web.FieldError{
+			Field: "content", Detail: fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions),
+		})
 	}
 	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
 	if body.ReplyTo != nil {

@@ -68,11 +68,13 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 	})
 	switch {
 	case errors.Is(err, db.ErrInFlight):
-		p := web.NewProblem(http.StatusConflict, "idempotency_in_flight", "a request with this Idempotency-Key is being answered; send it again for its answer")
+		p := web.NewProblem(http.StatusConflict, "idempotency_in_flight",
+			"a request with this Idempotency-Key is being answered; send it again for its answer")
 		p.RetryAfter = 1
 		return p
 	case errors.Is(err, db.ErrOtherBody):
-		return web.NewProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "this Idempotency-Key came with another body before: use a new key for a new request")
+		return web.NewProblem(http.StatusUnprocessableEntity, "idempotency_key_reused",
+			"this Idempotency-Key came with another body before: use a new key for a new request")
 	case err != nil:
 		return err
 	}
@@ -98,7 +100,9 @@ func requestKey(r *http.Request, id auth.Identity, body any) (*db.RequestKey, er
 	}
 	bad := func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
 	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, bad) {
-		p := web.Malformed(web.FieldError{Field: "Idempotency-Key", Detail: "must be given once, 1 to 255 printable ASCII characters, with or without double quotes around"})
+		p := web.Malformed(web.FieldError{
+			Field: "Idempotency-Key", Detail: "must be given once, 1 to 255 printable ASCII characters, with or without double quotes around",
+		})
 		p.Code = "idempotency_key_malformed"
 		return nil, p
 	}

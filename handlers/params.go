@@ -48,7 +48,8 @@ func checkContent(s string) *web.Problem {
 	case strings.TrimSpace(s) == "":
 		return web.Refused(web.FieldError{Field: "content", Detail: "is empty"})
 	case len(s) > maxContent:
-		return web.NewProblem(http.StatusUnprocessableEntity, "content_too_long", "a message holds at most %d bytes, this one has %d", maxContent, len(s))
+		return web.NewProblem(http.StatusUnprocessableEntity, "content_too_long",
+			"a message holds at most %d bytes, this one has %d", maxContent, len(s))
 	case strings.ContainsRune(s, 0):
 		return web.Refused(web.FieldError{Field: "content", Detail: "holds a NUL, which cannot be stored"})
 	}

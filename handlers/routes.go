@@ -172,5 +172,6 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
 	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions })
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
-	web.WriteProblem(w, web.NewProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path takes %s", allow))
+	web.WriteProblem(w, web.NewProblem(http.StatusMethodNotAllowed, "method_not_allowed",
+		"this path takes %s", allow))
 }

@@ -68,7 +68,8 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if token == "" {
-		return web.NewProblem(http.StatusUnauthorized, "token_missing", "send the token to sign in with as Authorization: Bearer TOKEN")
+		return web.NewProblem(http.StatusUnauthorized, "token_missing",
+			"send the token to sign in with as Authorization: Bearer TOKEN")
 	}
 	id, err := s.authority.Check(r.Context(), s.proxies.Household(r), token)
 	if err != nil {

@@ -22,9 +22,13 @@ func checkSettings(x events.XType, loopLimit *int, humans, agents *string) (wron
 		switch {
 		case value == nil:
 		case !slices.Contains(known, events.Wakes(*value)):
-			wrong = append(wrong, web.FieldError{Field: field, Detail: "must be one of " + events.Join(known)})
+			wrong = append(wrong, web.FieldError{
+				Field: field, Detail: "must be one of " + events.Join(known),
+			})
 		case !events.Bounded(x):
-			wrong = append(wrong, web.FieldError{Field: field, Detail: "is not for dm, discuss and work channels: a message wakes one member there"})
+			wrong = append(wrong, web.FieldError{
+				Field: field, Detail: "is not for dm, discuss and work channels: a message wakes one member there",
+			})
 		}
 	}
 	bound("humanWakes", humans, events.WakesOfHumans)
@@ -50,7 +54,9 @@ func (s *Server) updateChannel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if body == (changeChannelBody{}) {
-		return web.Malformed(web.FieldError{Field: "name", Detail: "is missing; a request changes name, loopLimit, humanWakes or agentWakes"})
+		return web.Malformed(web.FieldError{
+			Field: "name", Detail: "is missing; a request changes name, loopLimit, humanWakes or agentWakes",
+		})
 	}
 	if body.Name != nil {
 		if wrong := checkName(*body.Name); wrong != nil {

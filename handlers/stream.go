@@ -174,14 +174,18 @@ func filter(q url.Values, id auth.Identity) (f events.Filter, err error) {
 	}
 	for _, name := range web.Strings(q, "types") {
 		if !slices.Contains(events.EventNames, name) {
-			return f, web.Malformed(web.FieldError{Field: "types", Detail: "must be a list of " + events.Join(events.EventNames)})
+			return f, web.Malformed(web.FieldError{
+				Field: "types", Detail: "must be a list of " + events.Join(events.EventNames),
+			})
 		}
 		f.Types = append(f.Types, name)
 	}
 	for _, name := range web.Strings(q, "channels") {
 		channel, ok := web.ParseID(name)
 		if !ok {
-			return f, web.Malformed(web.FieldError{Field: "channels", Detail: "must be a list of channel ids"})
+			return f, web.Malformed(web.FieldError{
+				Field: "channels", Detail: "must be a list of channel ids",
+			})
 		}
 		f.Channels = append(f.Channels, channel)
 	}

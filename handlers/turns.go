@@ -44,7 +44,8 @@ func asItem(t chat.Turn) turnItem {
 
 func needsTurns(c db.Channel) error {
 	if !takesTurns(c) {
-		return web.NewProblem(http.StatusUnprocessableEntity, "no_turns", "turns are taken in discuss and work channels only")
+		return web.NewProblem(http.StatusUnprocessableEntity, "no_turns",
+			"turns are taken in discuss and work channels only")
 	}
 	return nil
 }
@@ -77,7 +78,9 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 	action, ok := chat.ParseAction(body.Action)
 	switch {
 	case !ok:
-		return web.Refused(web.FieldError{Field: "action", Detail: "must be pass, take, give, pause or resume"})
+		return web.Refused(web.FieldError{
+			Field: "action", Detail: "must be pass, take, give, pause or resume",
+		})
 	case action == chat.Give && body.UserID == nil:
 		return web.Refused(web.FieldError{Field: "userId", Detail: "is to say whom the turn is given to"})
 	case action != chat.Give && body.UserID != nil:
@@ -144,7 +147,9 @@ func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id auth.Identity, chann
 			return turnAnswer{}, err
 		}
 		if !is {
-			return turnAnswer{}, web.Refused(web.FieldError{Field: "userId", Detail: "is not a member of this channel"})
+			return turnAnswer{}, web.Refused(web.FieldError{
+				Field: "userId", Detail: "is not a member of this channel",
+			})
 		}
 	}
 	turn := turnOf(c)

@@ -21,7 +21,8 @@ func wakesByList(x events.XType) bool { return x == events.Triage || x == events
 
 func needsWakeList(c db.Channel) error {
 	if !wakesByList(c.XType) {
-		return web.NewProblem(http.StatusUnprocessableEntity, "no_wake_list", "only triage and custom channels have a wake list")
+		return web.NewProblem(http.StatusUnprocessableEntity, "no_wake_list",
+			"only triage and custom channels have a wake list")
 	}
 	return nil
 }
@@ -68,7 +69,9 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 			return at, err
 		}
 		if len(strangers) > 0 {
-			return at, web.Refused(web.FieldError{Field: "userIds", Detail: "names who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", ")})
+			return at, web.Refused(web.FieldError{
+				Field: "userIds", Detail: "names who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", "),
+			})
 		}
 		now, err := tx.WakeList(ctx, channel)
 		if err != nil {

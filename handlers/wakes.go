@@ -41,13 +41,15 @@ func (s *Server) wakeProblem(err error) error {
 		return web.NewProblem(http.StatusConflict, "lease_limit",
 			"a wake is leased for an hour at most; a final reply still counts until somebody else claims the wake")
 	case errors.Is(err, db.ErrNothingToStop):
-		return web.NewProblem(http.StatusConflict, "nothing_to_stop", "nobody works for this user in this channel")
+		return web.NewProblem(http.StatusConflict, "nothing_to_stop",
+			"nobody works for this user in this channel")
 	}
 	return err
 }
 
 func wakeNotFound() *web.Problem {
-	return web.NewProblem(http.StatusNotFound, "wake_not_found", "there is no such wake, or none that is yours")
+	return web.NewProblem(http.StatusNotFound, "wake_not_found",
+		"there is no such wake, or none that is yours")
 }
 
 // beginWake is what every request about one wake begins with.

@@ -110,7 +110,9 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	for _, name := range body.ChannelIDs {
 		channel, ok := web.ParseID(name)
 		if !ok {
-			wrong = append(wrong, web.FieldError{Field: "channelIds", Detail: "must be a list of channel ids"})
+			wrong = append(wrong, web.FieldError{
+				Field: "channelIds", Detail: "must be a list of channel ids",
+			})
 			break
 		}
 		claim.Channels = append(claim.Channels, channel)
@@ -119,7 +121,9 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 		return web.Malformed(wrong...)
 	}
 	if claim.Instance != "" && claim.Worker == "" || claim.Worker != "" && claim.Instance == "" {
-		return web.Refused(web.FieldError{Field: "instance", Detail: "goes with worker: give both or neither"})
+		return web.Refused(web.FieldError{
+			Field: "instance", Detail: "goes with worker: give both or neither",
+		})
 	}
 	since, err := s.since(r.Context(), body.Since)
 	if err != nil {
@@ -173,7 +177,9 @@ func (s *Server) since(ctx context.Context, given *string) (*events.Cursor, erro
 	}
 	reset, err := s.db.CheckCursor(ctx, c, s.router.Position())
 	if err == nil && reset != "" {
-		err = web.Refused(web.FieldError{Field: "since", Detail: "cannot be used, as a stream would say: " + reset})
+		err = web.Refused(web.FieldError{
+			Field: "since", Detail: "cannot be used, as a stream would say: " + reset,
+		})
 	}
 	return &c, err
 }

@@ -21,7 +21,9 @@ func placeInQueue(s string) (channel uuid.UUID, seq int64, err error) {
 	channel, ok := web.ParseID(name)
 	seq, err = strconv.ParseInt(number, 10, 64)
 	if !ok || err != nil || seq < 0 {
-		return channel, 0, web.Malformed(web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
+		return channel, 0, web.Malformed(web.FieldError{
+			Field: "after", Detail: "must be the next of an earlier page",
+		})
 	}
 	return channel, seq, nil
 }

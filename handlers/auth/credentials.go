@@ -19,7 +19,8 @@ func Credentials(r *http.Request, cookieName string, sessions *Sessions) (sessio
 		return sessions.Open(c.Value)
 	}
 	if err == nil {
-		err = web.NewProblem(http.StatusUnauthorized, "token_missing", "send a token as Authorization: Bearer TOKEN")
+		err = web.NewProblem(http.StatusUnauthorized, "token_missing",
+			"send a token as Authorization: Bearer TOKEN")
 	}
 	return session, "", err
 }
@@ -39,7 +40,8 @@ func Bearer(r *http.Request) (string, error) {
 	}
 	_, token, _ := strings.Cut(header, " ")
 	if scheme(r) != "bearer" || strings.TrimSpace(token) == "" {
-		return "", web.NewProblem(http.StatusUnauthorized, "token_invalid", "the Authorization header must be Bearer and a token")
+		return "", web.NewProblem(http.StatusUnauthorized, "token_invalid",
+			"the Authorization header must be Bearer and a token")
 	}
 	return strings.TrimSpace(token), nil
 }

@@ -53,7 +53,8 @@ func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Ide
 	case errors.Is(err, center.ErrInactive):
 		return Identity{}, ErrTokenInvalid
 	case errors.Is(err, center.ErrUnavailable):
-		p := web.NewProblem(http.StatusServiceUnavailable, "center_unavailable", "whose token this is cannot be found out at the moment; try again")
+		p := web.NewProblem(http.StatusServiceUnavailable, "center_unavailable",
+			"whose token this is cannot be found out at the moment; try again")
 		p.RetryAfter = 2
 		return Identity{}, p
 	}

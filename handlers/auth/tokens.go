@@ -84,8 +84,10 @@ func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, 
 
 // The problems of a token that cannot be used.
 var (
-	ErrTokenInvalid = web.NewProblem(http.StatusUnauthorized, "token_invalid", "this token is not known, or has been revoked")
-	errTokenExpired = web.NewProblem(http.StatusUnauthorized, "token_expired", "this token has expired: get a new one")
+	ErrTokenInvalid = web.NewProblem(http.StatusUnauthorized, "token_invalid",
+		"this token is not known, or has been revoked")
+	errTokenExpired = web.NewProblem(http.StatusUnauthorized, "token_expired",
+		"this token has expired: get a new one")
 )
 
 // Check implements Authority. It does not block on the network.

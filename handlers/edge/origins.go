@@ -79,7 +79,8 @@ func OfOrigins(allowed []string, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if foreign(check, r) && !followsLink(r) {
-			web.WriteProblem(w, web.NewProblem(http.StatusForbidden, "cross_origin", "a page of another origin may not do this; -allow-origin lets it in"))
+			web.WriteProblem(w, web.NewProblem(http.StatusForbidden, "cross_origin",
+				"a page of another origin may not do this; -allow-origin lets it in"))
 			return
 		}
 		if len(allowed) > 0 {

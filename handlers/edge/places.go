@@ -33,7 +33,8 @@ func (p *Places) Take(from netip.Addr) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.perAddress > 0 && p.byAddr[from] >= p.perAddress {
-		err := web.NewProblem(http.StatusTooManyRequests, "too_many_streams", "%d streams come from your address already, and it may have no more", p.perAddress)
+		err := web.NewProblem(http.StatusTooManyRequests, "too_many_streams",
+			"%d streams come from your address already, and it may have no more", p.perAddress)
 		err.RetryAfter = 5
 		return err
 	}
@@ -42,7 +43,8 @@ func (p *Places) Take(from netip.Addr) error {
 			p.told = now
 			p.logger.Warn("all places for streams are taken; raise -max-streams, or add a server", "max_streams", p.total)
 		}
-		err := web.NewProblem(http.StatusServiceUnavailable, "server_full", "this server holds as many streams as it may; come back to another, or later")
+		err := web.NewProblem(http.StatusServiceUnavailable, "server_full",
+			"this server holds as many streams as it may; come back to another, or later")
 		err.RetryAfter = 5
 		return err
 	}

@@ -29,12 +29,16 @@ func Unambiguous(p Proxies, next http.Handler) http.Handler {
 func (p Proxies) ambiguous(r *http.Request) *web.Problem {
 	for _, name := range decisive {
 		if differ(r.Header[name]) {
-			return web.Malformed(web.FieldError{Field: name, Detail: "came more than once, with different values; send it once"})
+			return web.Malformed(web.FieldError{
+				Field: name, Detail: "came more than once, with different values; send it once",
+			})
 		}
 	}
 	const forwarded = "X-Forwarded-Proto"
 	if differ(r.Header[forwarded]) && p.trust(parseAddress(r.RemoteAddr)) {
-		return web.Malformed(web.FieldError{Field: forwarded, Detail: "came more than once, with different values; have the proxy replace it"})
+		return web.Malformed(web.FieldError{
+			Field: forwarded, Detail: "came more than once, with different values; have the proxy replace it",
+		})
 	}
 	if hidden(r.URL.RawPath) {
 		return web.NewProblem(http.StatusBadRequest, "malformed",

@@ -57,7 +57,7 @@ var ErrorCodes = []ErrorCode{
 	{"draining", http.StatusServiceUnavailable, "of /readyz: this server is about to stop"},
 	{"database_unavailable", http.StatusServiceUnavailable, "of /readyz: Postgres does not answer"},
 	{"changes_refused", http.StatusServiceUnavailable, "of /readyz: Postgres answers but takes no changes: it is read-only, its disk is full, or commits hang. detail says what to do"},
-	{"log_stale", http.StatusServiceUnavailable, "of /readyz: the event log has not been read for a while, and streams wait"},
+	{"log_stale", http.StatusServiceUnavailable, "of /readyz: the event log has not been read for a while, and streams are paused until a read succeeds"},
 	{"horizon_held", http.StatusServiceUnavailable, "of /readyz: a transaction in Postgres holds the event log back: end it"},
 	{"wake_lost", http.StatusConflict, "the wake has ended, or somebody else has claimed it: drop the work"},
 	{"lease_limit", http.StatusConflict, "a wake is leased for an hour at most. A final reply still counts until somebody else claims the wake"},

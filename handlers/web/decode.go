@@ -25,17 +25,21 @@ func Decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	var v T
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" || !isUTF8(params["charset"]) {
-		return v, NewProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send Content-Type: application/json")
+		return v, NewProblem(http.StatusUnsupportedMediaType, "unsupported_media_type",
+			"send Content-Type: application/json")
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return v, NewProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send the body as it is, without Content-Encoding")
+		return v, NewProblem(http.StatusUnsupportedMediaType, "unsupported_media_type",
+			"send the body as it is, without Content-Encoding")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return v, NewProblem(http.StatusRequestEntityTooLarge, "body_too_large", "a body holds at most %d bytes", MaxBody)
+		return v, NewProblem(http.StatusRequestEntityTooLarge, "body_too_large",
+			"a body holds at most %d bytes", MaxBody)
 	}
 	if err != nil {
-		return v, NewProblem(http.StatusBadRequest, "malformed", "the body did not arrive whole, or not in time")
+		return v, NewProblem(http.StatusBadRequest, "malformed",
+			"the body did not arrive whole, or not in time")
 	}
 	err = decodeObject(body, reflect.ValueOf(&v).Elem())
 	return v, err
