@@ -1,110 +1,245 @@
 package main
 
 import (
+	"io/fs"
 	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
-// Imports go one way. What a package may not know it cannot come to depend on.
+// These tests are about the source code as a whole: who may import whom, and how it is written. The tests of
+// the program's commands are in handlers/command, and those of the program among proxies and faults in
+// handlers/e2e.
+
+// walls has each package of this module, and the packages of this module that it may import. A new package
+// needs a line here. Tests may import what they like.
+var walls = map[string]string{
+	"main": "events/remote handlers/command handlers/config",
+
+	"events":           "", // rules and encoding: see pure
+	"events/histogram": "",
+	"events/live":      "events events/histogram", // the event log and the transports are interfaces there
+	"events/transport": "events events/live",
+	"events/remote":    "", // a client of the server knows it by its wire, as do follow and tail
+	"events/follow":    "events events/remote",
+	"events/tail":      "events events/follow events/remote",
+
+	"db":         "events migrations", // the event log does not know who reads it
+	"db/pgrun":   "",                  // runs a Postgres, without a schema
+	"migrations": "",
+
+	"handlers": "db events events/live events/transport handlers/auth handlers/center handlers/chat " +
+		"handlers/console handlers/docs handlers/edge handlers/metrics handlers/web",
+	"handlers/auth":    "handlers/center handlers/chat handlers/web", // who somebody is
+	"handlers/center":  "events/histogram handlers/chat",
+	"handlers/chat":    "", // rules take small values: see pure
+	"handlers/console": "",
+	"handlers/docs":    "",
+	"handlers/edge":    "handlers/web", // who gets in, and how much
+	"handlers/metrics": "db events events/histogram events/live handlers/center handlers/edge",
+	"handlers/web":     "events", // knows HTTP, not the guild
+
+	"handlers/bench":  "handlers/auth handlers/config",
+	"handlers/config": "db db/pgrun handlers/chat",
+	"handlers/node":   "db events/live handlers handlers/auth handlers/edge",
+	"handlers/command": "db db/pgrun events/tail handlers handlers/auth handlers/bench handlers/center " +
+		"handlers/config handlers/edge handlers/node",
+
+	// Helpers of tests. No other package may import them, so the program does not contain them.
+	"db/dbtest":                  "db db/pgrun migrations",
+	"events/ssetest":             "",
+	"handlers/center/centertest": "events/ssetest",
+	"handlers/e2e/guildtest":     "db/dbtest db/pgrun events/ssetest",
+	"handlers/e2e/clienttest":    "", // this one and those below have only tests
+	"handlers/e2e/fairtest":      "",
+	"handlers/e2e/consoletest":   "",
+	"handlers/e2e/faultstest":    "",
+	"handlers/e2e/proxytest":     "",
+	"handlers/e2e/soaktest":      "",
+}
+
+// outside has packages from elsewhere, with the packages of this module that alone may import them. It holds
+// for the packages below them, too.
+var outside = map[string]string{
+	"github.com/jackc":      "db db/pgrun db/dbtest handlers/e2e/guildtest", // SQL is for db
+	"database/sql":          "db",
+	"github.com/prometheus": "handlers/metrics", // others count for themselves
+	"github.com/r3labs":     "events/transport events/follow",
+	"github.com/yuin":       "handlers/docs",
+	"testing":               "db/dbtest events/ssetest handlers/center/centertest handlers/e2e/guildtest",
+}
+
+// pure has packages, and what they must not import although others may.
+var pure = map[string]string{
+	"events":        "sync context net os log math/rand runtime",  // no lock, wait, I/O or chance
+	"handlers/chat": "context net os log math/rand time database", // the same question has the same answer
+	"events/live":   "net database",                               // connections are for transports
+	"db":            "net/http",                                   // status codes are for handlers
+	"migrations":    "context net os log math/rand time database sync",
+}
+
 func TestImports(t *testing.T) {
 	t.Parallel()
-	const module, helper = "fabric-guild", "fabric-guild/*test"
-	isHelper := func(name string) bool { return strings.HasPrefix(name, module+"/") && strings.HasSuffix(name, "test") }
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f",
-		`{{.ImportPath}}:{{join .Imports " "}}:{{join .Deps " "}}`, "./...").Output()
+	const module = "fabric-guild"
+	const format = `{{.ImportPath}}:{{join .Imports " "}}`
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", format, "./...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	type imports struct{ direct, all []string }
-	packages := map[string]imports{}
-	for line := range strings.Lines(string(out)) {
-		parts := strings.Split(strings.TrimSpace(line), ":")
-		packages[parts[0]] = imports{strings.Fields(parts[1]), strings.Fields(parts[2])}
+	local := func(path string) string {
+		if path == module {
+			return "main"
+		}
+		return strings.TrimPrefix(path, module+"/")
 	}
-	for _, ban := range []struct {
-		of, what, why string
-		direct        bool // what others need for themselves is no matter
-	}{
-		{"/events", module, "rules and encoding know no other package", false},
-		{"/events", "github.com/jackc", "SQL is for db alone", false},
-		{"/events", "sync!", "rules and encoding take no lock; sync/atomic is enough for cached frames", true},
-		{"/events", "context", "rules and encoding do not wait", true},
-		{"/events", "net", "rules and encoding have no I/O", true},
-		{"/events", "os", "rules and encoding have no I/O", true},
-		{"/events", "log", "rules and encoding return results, and log nothing", true},
-		{"/events", "math/rand", "the same question has the same answer", true},
-		{"/events", "runtime", "rules and encoding do not depend on the machine", true},
-		{"/events/live", module + "/handlers", "the streams know no routes", false},
-		{"/events/live", module + "/db", "the event log is an interface there, so that tests need no database", false},
-		{"/events/live", module + "/events/transport", "a transport is an interface there", false},
-		{"/events/live", "net", "connections are for transports", true},
-		{"/events/live", "github.com/jackc", "SQL is for db alone", false},
-		{"/events/live", "github.com/prometheus", "it counts for itself; handlers decide what metrics show", false},
-		{"/events/transport", module + "/handlers", "a transport knows no routes", false},
-		{"/events/transport", module + "/db", "a transport knows no database", false},
-		{"/events/transport", "github.com/jackc", "SQL is for db alone", false},
-		{"/events/follow", module + "/events/live", "a client of the server has no streams to serve", false},
-		{"/events/tail", module + "/events/live", "a client of the server has no streams to serve", false},
-		{"/events/remote", module + "/events/live", "a client of the server has no streams to serve", false},
-		{"/db", module + "/events/live", "the event log does not know who reads it", false},
-		{"/events/follow", module + "/db", "a client of the server has no database", false},
-		{"/events/follow", module + "/handlers", "a client of the server knows it by its wire", false},
-		{"/events/tail", module + "/db", "a client of the server has no database", false},
-		{"/events/remote", module + "/db", "a client of the server has no database", false},
-		{"/events/tail", module + "/handlers", "a client of the server knows it by its wire", false},
-		{"/events/remote", module + "/handlers", "a client of the server knows it by its wire", false},
-		{"/db", "github.com/prometheus", "it counts for itself: who is told how much is decided in handlers", false},
-		{"/db", module + "/handlers", "the log must not know who asks", false},
-		{"/db", "net/http", "status codes are decided in handlers", true},
-		{"/db/pgrun", module + "/db", "a Postgres is run without a schema; dbtest and main put the two together", false},
-		{"/db/pgrun", module + "/events", "a Postgres is run without a schema", false},
-		{"/migrations", module, "they are data", false},
-		{"/handlers", "github.com/jackc", "the driver's errors become ours in db only", true},
-		{"/handlers", "database/sql", "every query is a method of db", true},
-		{"/handlers", module + "/db/pgrun", "where Postgres comes from is main's to know", false},
-		{"/handlers/web", module + "/handlers", "it knows HTTP, not the guild", false},
-		{"/handlers/web", module + "/db", "it knows HTTP, not the guild", false},
-		{"/handlers/web", module + "/events/live", "it knows HTTP, not the guild", false},
-		{"/handlers/auth", module + "/handlers!", "who somebody is does not depend on what they ask for", false},
-		{"/handlers/auth", module + "/db", "tokens need no database", false},
-		{"/handlers/auth", module + "/events/live", "a stream is an interface there", false},
-		{"/handlers/edge", module + "/handlers!", "who gets in does not depend on the routes", false},
-		{"/handlers/edge", module + "/handlers/auth", "who gets in does not depend on who they are", false},
-		{"/handlers/edge", module + "/db", "limits are in memory", false},
-		{"/handlers/edge", module + "/events/live", "a stream is a place here", false},
-		{"/handlers/auth", module + "/handlers/edge", "who somebody is does not depend on where they come from", false},
-		{"/handlers/chat", module, "rules take small values, and know no house", false},
-		{"/handlers/chat", "net", "rules have no I/O", true},
-		{"/handlers/chat", "os", "rules have no I/O", true},
-		{"/handlers/chat", "database", "rules have no I/O", true},
-		{"/handlers/chat", "context", "rules do not wait", true},
-		{"/handlers/chat", "time", "rules have no clock", true},
-		{"/handlers/chat", "math/rand", "the same question has the same answer", true},
-		{"/handlers/chat", "log", "rules have nothing to tell but their result", true},
-		{"", "github.com/jackc", "main wires; SQL is for db", true},
-		{"*", "testing", "helpers of tests, who import it, are not compiled into the program", true},
-		{"*", helper, "it is for tests alone, as its name says", false},
-		{"*", module + "!", "main is the end of the line", false},
-	} {
-		for _, name := range slices.Sorted(maps.Keys(packages)) {
-			if ban.of == "*" && isHelper(name) || ban.of != "*" && name != module+ban.of {
+	below := func(path, parent string) bool { return path == parent || strings.HasPrefix(path, parent+"/") }
+	missing := maps.Clone(walls)
+	for line := range strings.Lines(string(out)) {
+		path, imports, _ := strings.Cut(strings.TrimSpace(line), ":")
+		name := local(path)
+		may, known := walls[name]
+		if !known {
+			t.Errorf("the package %s has no line in the table walls: add one", name)
+		}
+		delete(missing, name)
+		for imported := range strings.FieldsSeq(imports) {
+			if below(imported, module) {
+				if !slices.Contains(strings.Fields(may), local(imported)) {
+					t.Errorf("%s imports %s: the table walls does not allow that", name, local(imported))
+				}
 				continue
 			}
-			found := packages[name].all
-			if ban.direct {
-				found = packages[name].direct
+			for parent, importers := range outside {
+				if below(imported, parent) && !slices.Contains(strings.Fields(importers), name) {
+					t.Errorf("%s imports %s: only %s may", name, imported, importers)
+				}
 			}
-			for _, path := range found {
-				if path == strings.TrimSuffix(ban.what, "!") || strings.HasPrefix(path, ban.what+"/") || ban.what == helper && isHelper(path) {
-					t.Errorf("%s imports %s, which it may not: %s", name, path, ban.why)
+			for banned := range strings.FieldsSeq(pure[name]) {
+				if below(imported, banned) && imported != "sync/atomic" { // which caches frames
+					t.Errorf("%s imports %s: the table pure forbids that", name, imported)
 				}
 			}
 		}
-		if _, ok := packages[module+ban.of]; !ok && ban.of != "*" {
-			t.Errorf("got no package %s%s, want the one that a rule is about", module, ban.of)
+	}
+	for name := range missing {
+		t.Errorf("the table walls has %s, and there is no such package", name)
+	}
+}
+
+// sources calls do for each file below this folder whose name ends in one of the given ways, and whose Git
+// repository it is part of.
+func sources(t *testing.T, do func(path, text string), ends ...string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); name == ".git" || name == "node_modules" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !slices.Contains(ends, filepath.Ext(path)) {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err == nil {
+			do(path, string(b))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// riddles are phrases that readers had to read twice, with better ones.
+var riddles = map[*regexp.Regexp]string{
+	regexp.MustCompile(`(?i)\b(is|are|was|were)\s+to\s+be\b`): "must, should or will",
+	regexp.MustCompile(`(?i)\b(is|are)\s+told\s+of\b`):        "hears of, or gets",
+	regexp.MustCompile(`(?i)\bof\s+an\s+age\b`):               "how long something lasts",
+	regexp.MustCompile(`(?i)\bas\s+it\s+is\s+then\b`):         "again, and when",
+	regexp.MustCompile(`(?i)\b(is|are)\s+let\s+through\b`):    "who may",
+	regexp.MustCompile(`(?i)\bwhat\s+came\s+of\b`):            "the result of",
+}
+
+// Comments, texts, pages and the OpenAPI document are written in plain English.
+func TestSourcesAreInPlainEnglish(t *testing.T) {
+	t.Parallel()
+	sources(t, func(path, text string) {
+		if path == "main_test.go" || path == filepath.Join(".github", "CONTRIBUTING.md") {
+			return // they name the riddles
+		}
+		// A comment may break a phrase between two lines.
+		text = regexp.MustCompile(`\n[ \t]*(//|--|#|\*)[ \t]*`).ReplaceAllString(text, " ")
+		for riddle, better := range riddles {
+			if found := riddle.FindString(text); found != "" {
+				t.Errorf("%s says %q: write %s", path, found, better)
+			}
+		}
+	}, ".go", ".md", ".json", ".html", ".js", ".css", ".sql", ".yaml", ".yml")
+}
+
+const (
+	columns  = 110
+	tabWidth = 4
+)
+
+// wide has the folders whose lines are still too long: of the program's code, or of tests. The table may only
+// shrink.
+var wide = map[string][]string{
+	"code": {
+		"db", "db/dbtest", "db/pgrun", "events", "events/follow", "events/live", "events/remote",
+		"events/tail", "events/transport", "handlers", "handlers/auth", "handlers/bench",
+		"handlers/center", "handlers/chat", "handlers/command", "handlers/config", "handlers/console",
+		"handlers/docs", "handlers/edge", "handlers/e2e/guildtest", "handlers/metrics",
+		"handlers/web", "migrations",
+	},
+	"tests": {
+		"db", "db/pgrun", "events", "events/follow", "events/live", "events/tail", "handlers",
+		"handlers/auth", "handlers/bench", "handlers/center", "handlers/chat", "handlers/command",
+		"handlers/docs", "handlers/edge", "handlers/e2e/clienttest", "handlers/e2e/consoletest",
+		"handlers/e2e/fairtest", "handlers/e2e/faultstest",
+		"handlers/e2e/guildtest", "handlers/e2e/proxytest", "handlers/e2e/soaktest", "handlers/web",
+	},
+}
+
+// Lines of Go have at most 110 columns, with tabs of four.
+func TestColumns(t *testing.T) {
+	t.Parallel()
+	found := map[string]bool{}
+	sources(t, func(path, text string) {
+		kind := "code"
+		if strings.HasSuffix(path, "_test.go") {
+			kind = "tests"
+		}
+		folder := filepath.ToSlash(filepath.Dir(path))
+		number := 0
+		for line := range strings.Lines(text) {
+			number++
+			line = strings.TrimRight(line, "\n")
+			got := utf8.RuneCountInString(line) + (tabWidth-1)*strings.Count(line, "\t")
+			if got <= columns {
+				continue
+			}
+			found[kind+" "+folder] = true
+			if !slices.Contains(wide[kind], folder) {
+				t.Errorf("%s:%d has %d columns, want at most %d", path, number, got, columns)
+			}
+		}
+	}, ".go")
+	for kind, folders := range wide {
+		for _, folder := range folders {
+			if !found[kind+" "+folder] {
+				t.Errorf("no long line in the %s of %s: take it out of wide", kind, folder)
+			}
 		}
 	}
 }

@@ -21,7 +21,7 @@ type problem struct {
 	} `json:"errors"`
 }
 
-// wantProblem checks an answer that is to be an error.
+// wantProblem checks that an answer is an error.
 func wantProblem(t *testing.T, a answer, status int, code string) (p problem) {
 	t.Helper()
 	if a.status != status {
@@ -51,7 +51,7 @@ func wantProblem(t *testing.T, a answer, status int, code string) (p problem) {
 	return p
 }
 
-// refused sends a request that is to be answered with a problem.
+// refused sends a request that must be answered with a problem.
 func (u *user) refused(t *testing.T, status int, code, method, path string, body any, headers ...string) problem {
 	t.Helper()
 	a, err := u.do(method, path, body, headers...)

@@ -152,7 +152,7 @@ func (u *user) deliveries(t *testing.T, message string) map[string]string {
 	return got
 }
 
-// wantRefused sends a request that is to be refused with a status and a code.
+// wantRefused sends a request that must be refused with a status and a code.
 func (u *user) wantRefused(t *testing.T, status int, code, method, path string, b any, headers ...string) refusal {
 	t.Helper()
 	a, err := u.do(method, path, b, headers...)

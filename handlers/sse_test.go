@@ -239,7 +239,7 @@ func (s *stream) close() {
 	}
 }
 
-// data decodes a frame's data, whose event is to be the one named.
+// data decodes a frame's data, whose event must be the one named.
 func data[T any](t *testing.T, f frame, event string) (v T) {
 	t.Helper()
 	if f.event != event {

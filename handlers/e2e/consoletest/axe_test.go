@@ -145,7 +145,7 @@ func play(t *testing.T, n *guild, p *page) {
 	p.await(`document.querySelectorAll("#channels .count").length === 2`)
 }
 
-// save writes what is to be seen to a file.
+// save writes what the page shows to a file.
 func (p *page) save(file string) {
 	p.t.Helper()
 	p.do(chromedp.MouseClickXY(640, 690))

@@ -98,7 +98,7 @@ func (p *proxy) hold(r *http.Request) {
 	}
 }
 
-// holdBack has requests to the API wait from now on, until they are let through.
+// holdBack has requests to the API wait from now on, until they pass.
 func (p *proxy) holdBack(t *testing.T) (letThrough func()) {
 	held := make(chan struct{})
 	p.set(func() { p.held = held })
