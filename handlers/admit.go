@@ -28,7 +28,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) erro
 	if rec != nil && rec.route.queue {
 		rate = s.queueRates
 	}
-	if err := rate.Take(w.Header(), user, time.Now()); err != nil {
+	if err := rate.Take(w.Header(), user, 1, time.Now()); err != nil {
 		return err
 	}
 	if rec == nil || rec.route.lasts {
@@ -39,11 +39,50 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) erro
 		return err
 	}
 	rec.place = leave
-	if !rec.route.reads {
+	if under != s.reading {
 		return nil
+	}
+	if err := s.work.Await(r.Context(), user); err != nil {
+		return err
 	}
 	// This wait comes after the wait for the user's own turn. So the requests of one user wait for each other
 	// there, and do not take the places of other users here.
-	rec.read, err = s.db.Reading(r.Context())
-	return err
+	if rec.route.reads {
+		if rec.read, err = s.db.Reading(r.Context()); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	rec.work = func() { s.work.Charge(user, time.Since(began)) }
+	return nil
+}
+
+// A change counts once, and once more for each of these. Without this, the largest changes that the limits allow
+// would take all of the server's time, at the same rate as small ones.
+const (
+	bytesPerChange = 4 << 10 // of text
+	usersPerChange = 20      // who are mentioned, or who become members
+)
+
+// weigh charges what a change costs beyond one request to the caller's rate limit. The error is a *web.Problem:
+// the caller has too few requests left for this change.
+func (s *Server) weigh(w http.ResponseWriter, user string, bytes, users int) error {
+	return s.rates.Take(w.Header(), user, bytes/bytesPerChange+users/usersPerChange, time.Now())
+}
+
+// paced limits the time that a page without a token costs, by the client's address.
+func (s *Server) paced(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		client := s.proxies.Household(r)
+		if !client.IsValid() {
+			client = s.proxies.Client(r) // a proxy without a name for its client, or a program on this machine
+		}
+		from := client.String()
+		if err := s.pages.Await(r.Context(), from); err != nil {
+			return err
+		}
+		began := time.Now()
+		defer func() { s.pages.Charge(from, time.Since(began)) }()
+		return h(w, r)
+	}
 }

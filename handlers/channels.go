@@ -49,6 +49,9 @@ func (s *Server) createChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.weigh(w, id.UserID, 0, len(body.MemberUserIDs)); err != nil {
+		return err
+	}
 	key, err := requestKey(r, id, body)
 	if err != nil {
 		return err

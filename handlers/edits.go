@@ -71,6 +71,9 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.weigh(w, id.UserID, len(body.Content), 0); err != nil {
+		return err
+	}
 	content, err := s.rewritten(r.Context(), body.Content)
 	if err != nil {
 		return err

@@ -88,6 +88,9 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 			Field: "content", Detail: fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions),
 		})
 	}
+	if err := s.weigh(w, id.UserID, len(command.Content), len(m.Mentioned)); err != nil {
+		return err
+	}
 	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
 	if body.ReplyTo != nil {
 		reply, ok := web.ParseID(*body.ReplyTo)

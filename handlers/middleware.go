@@ -83,6 +83,7 @@ type recorder struct {
 	route    route  // its path is empty if no route matched
 	hijacked bool
 	place    func() // gives back the user's place in its lane; nil: the request has none
+	work     func() // charges the work that the answer took; nil: the request is not charged
 	read     func() // gives back the place that db.DB.Reading gave; nil: the request has none
 }
 
@@ -109,8 +110,18 @@ func (r *recorder) hasRead() {
 	}
 }
 
+// worked charges the work of the request. The time that the client takes to read the answer does not count. worked
+// may be called more than once.
+func (r *recorder) worked() {
+	if r.work != nil {
+		r.work()
+		r.work = nil
+	}
+}
+
 // end gives back the places that the request holds. It may be called more than once.
 func (r *recorder) end() {
+	r.worked()
 	r.hasRead()
 	if r.place != nil {
 		r.place()
@@ -123,6 +134,7 @@ func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
 	}
+	r.worked()
 	r.ResponseWriter.WriteHeader(status)
 }
 
@@ -131,6 +143,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
+	r.worked()
 	return r.ResponseWriter.Write(b)
 }
 

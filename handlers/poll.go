@@ -40,6 +40,11 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if q.Get("after") == "" {
+		if err := s.openRates.Take(w.Header(), id.UserID, 1, time.Now()); err != nil {
+			return err
+		}
+	}
 	leave, err := s.polling.Enter(r.Context(), id.UserID)
 	if err != nil {
 		return err

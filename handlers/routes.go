@@ -62,13 +62,13 @@ func (s *Server) routes() []route {
 		on("POST", "/api/admin/refresh", s.refreshAdmin),
 		on("GET", "/healthz", s.healthz),
 		on("GET", "/readyz", s.readyz),
-		on("GET", "/openapi.json", s.contract),
-		on("GET", "/", s.page),
-		on("GET", "/console/:file", s.page),
-		on("GET", "/docs", s.docs),
-		on("GET", "/docs/:page", s.docs),
-		on("GET", "/llms.txt", s.llms),
-		on("GET", "/metrics", s.serveMetrics),
+		on("GET", "/openapi.json", s.paced(s.contract)),
+		on("GET", "/", s.paced(s.page)),
+		on("GET", "/console/:file", s.paced(s.page)),
+		on("GET", "/docs", s.paced(s.docs)),
+		on("GET", "/docs/:page", s.paced(s.docs)),
+		on("GET", "/llms.txt", s.paced(s.llms)),
+		on("GET", "/metrics", s.paced(s.serveMetrics)),
 	}
 }
 

@@ -41,6 +41,9 @@ type Server struct {
 	rates        *edge.Rates   // limits changes
 	queueRates   *edge.Rates   // limits claims and extensions of wakes
 	readRates    *edge.Rates
+	openRates    *edge.Rates // limits streams and first polls
+	work         *edge.Work  // limits the time that a user's reads take
+	pages        *edge.Work  // limits the time that pages without a token take, by address
 	reading      *edge.Lanes
 	changing     *edge.Lanes
 	polling      *edge.Lanes
@@ -89,6 +92,7 @@ func New(c Config) (*Server, http.Handler) {
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
 		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit), readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
+		openRates: edge.NewOpenRates(), work: edge.NewWork(), pages: edge.NewWork(),
 		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
 		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
 		places: edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),

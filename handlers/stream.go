@@ -25,6 +25,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.openRates.Take(w.Header(), id.UserID, 1, time.Now()); err != nil {
+		return err
+	}
 	q, err := web.Query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding", "heartbeat")
 	if err != nil {
 		return err

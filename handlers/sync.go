@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"fabric-guild/events"
 	"fabric-guild/handlers/web"
@@ -54,6 +55,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 			}
 			b.Reset()
 		}
+		began := time.Now()
 		var channels []events.Channel
 		err := s.readPart(r, func(ctx context.Context) (err error) {
 			channels, err = s.db.ChannelsAsOf(ctx, part, id.Guilds, at.Seq)
@@ -74,6 +76,9 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 			b.WriteString(separator)
 			b.Write(bytes.TrimSuffix(one, []byte("\n")))
 			separator = ","
+		}
+		if out != nil { // the recorder has charged what came before the first write
+			s.work.Charge(id.UserID, time.Since(began))
 		}
 	}
 	b.WriteString("]}\n")

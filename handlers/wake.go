@@ -56,6 +56,9 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 	if body.UserIDs == nil {
 		return web.Malformed(web.FieldError{Field: "userIds", Detail: "is missing"})
 	}
+	if err := s.weigh(w, id.UserID, 0, len(*body.UserIDs)); err != nil {
+		return err
+	}
 	users, wrong := distinct("userIds", *body.UserIDs)
 	if wrong != nil {
 		return web.Refused(wrong...)

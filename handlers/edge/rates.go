@@ -34,6 +34,10 @@ const rateWindow = 10 * time.Second
 // is a read. A client that reads only what events announce needs fewer.
 const readsPerSecond = 200
 
+// opensPerSecond limits how often one user opens a stream, or polls without a cursor. Both load all of the user's
+// memberships. A client that keeps its stream open, and comes back with its last id, needs far fewer.
+const opensPerSecond = 10
+
 // NewRates returns the limit of changes per second and user. If each is 0, it returns nil,
 // which has no limit.
 func NewRates(each float64) *Rates {
@@ -52,6 +56,14 @@ func NewReadRates() *Rates {
 	return x
 }
 
+// NewOpenRates returns the limit of streams and first polls per second and user.
+func NewOpenRates() *Rates {
+	const refusal = "this is more than %v streams opened per second, after %d at once; keep one stream open"
+	x := rated("streams", opensPerSecond, refusal)
+	x.quiet = true
+	return x
+}
+
 func rated(name string, each float64, refusal string) *Rates {
 	burst := int(math.Ceil(each * rateWindow.Seconds()))
 	return &Rates{
@@ -60,13 +72,14 @@ func rated(name string, each float64, refusal string) *Rates {
 	}
 }
 
-// Take counts a request of a user, and sets the headers that say how many requests the user has left
+// Take counts a request of a user n times, and sets the headers that say how many requests the user has left
 // (draft-ietf-httpapi-ratelimit-headers-10). The error is a *web.Problem: the user has none left.
-func (x *Rates) Take(h http.Header, user string, now time.Time) error {
-	if x == nil {
+func (x *Rates) Take(h http.Header, user string, n int, now time.Time) error {
+	if x == nil || n == 0 {
 		return nil
 	}
-	allowed, left := x.count(user, now)
+	n = min(n, x.burst)
+	allowed, left := x.count(user, n, now)
 	if allowed && x.quiet {
 		return nil
 	}
@@ -78,12 +91,12 @@ func (x *Rates) Take(h http.Header, user string, now time.Time) error {
 		return nil
 	}
 	p := web.NewProblem(http.StatusTooManyRequests, "rate_limited", x.refusal, x.each, x.burst)
-	p.RetryAfter = max(1, seconds(1-left))
+	p.RetryAfter = max(1, seconds(float64(n)-left))
 	return p
 }
 
-// count counts a request. left is how many requests the user may still send at once; it is never negative.
-func (x *Rates) count(user string, now time.Time) (allowed bool, left float64) {
+// count counts a request n times. left is how many requests the user may still send at once; it is never negative.
+func (x *Rates) count(user string, n int, now time.Time) (allowed bool, left float64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if now.Sub(x.swept) >= rateWindow {
@@ -94,7 +107,7 @@ func (x *Rates) count(user string, now time.Time) (allowed bool, left float64) {
 		u = rate.NewLimiter(x.each, x.burst)
 		x.users[user] = u
 	}
-	allowed = u.AllowN(now, 1)
+	allowed = u.AllowN(now, n)
 	return allowed, max(0, u.TokensAt(now))
 }
 

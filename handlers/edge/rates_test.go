@@ -11,7 +11,7 @@ import (
 func TestQuietUsersAreForgotten(t *testing.T) {
 	t.Parallel()
 	x, now := NewRates(5), time.Now()
-	take := func(user string) error { return x.Take(http.Header{}, user, now) }
+	take := func(user string) error { return x.Take(http.Header{}, user, 1, now) }
 	for i := range 10_000 {
 		if err := take(fmt.Sprint("user", i)); err != nil {
 			t.Fatal(err)
@@ -42,7 +42,7 @@ func TestQuietUsersAreForgotten(t *testing.T) {
 func BenchmarkRate(b *testing.B) {
 	x, h, now := NewRates(1e9), http.Header{}, time.Now()
 	for b.Loop() {
-		if err := x.Take(h, "alice", now); err != nil {
+		if err := x.Take(h, "alice", 1, now); err != nil {
 			b.Fatal(err)
 		}
 	}
