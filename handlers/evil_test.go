@@ -12,7 +12,7 @@ import (
 
 // What could end a line, a frame or a parser's patience, in every field that a user writes, comes out of a
 // parser that is not ours as it went in, over every transport.
-func TestNothingThatIsWrittenBreaksAStream(t *testing.T) {
+func TestNoContentBreaksAStream(t *testing.T) {
 	t.Parallel()
 	evil := []string{
 		"\r", "\n", "\r\n", "a\rb\nc\r\nd", ":", ": hb 1.1", ":\n\n:", "a\n\nevent: message.created\ndata: {}\nid: 1.1\n\n", "id: 9.9",

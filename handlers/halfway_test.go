@@ -26,7 +26,7 @@ func (n *node) dialed(t *testing.T) (*net.TCPConn, *bufio.Reader) {
 
 // To net/http a client that will send nothing more is one that is gone: what it asks for is given up. It is not
 // to be told 200 then.
-func TestAClientThatClosesItsHalfHearsNothingOrTheTruth(t *testing.T) {
+func TestAHalfClosedClientGetsNothingOrItsAnswer(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{})
 	alice := n.user("alice")
@@ -64,7 +64,7 @@ func TestAClientThatClosesItsHalfHearsNothingOrTheTruth(t *testing.T) {
 	}
 }
 
-func TestABodyThatDoesNotComeToItsEnd(t *testing.T) {
+func TestAnIncompleteBody(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{tune: func(s *http.Server) { s.ReadTimeout = time.Second }})
 	alice := n.user("alice")

@@ -84,7 +84,7 @@ func TestHealth(t *testing.T) {
 	alice.refused(t, 503, "unavailable", "POST", "/api/channels", newChannel{GuildID: "g1", Name: "x", XType: "general"})
 	alice.refused(t, 503, "unavailable", "GET", "/api/channels", nil)
 	alice.refused(t, 503, "unavailable", "GET", "/api/sync", nil)
-	n.awaitReadyz(t, "database_unavailable", "database", "log") // streams stand still
+	n.awaitReadyz(t, "database_unavailable", "database", "log") // streams are paused
 	n.server.Drain()
 	n.awaitReadyz(t, "draining", "accepting", "database", "log")
 	call[health](t, nobody, 200, "GET", "/healthz", nil)

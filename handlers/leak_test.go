@@ -8,7 +8,7 @@ import (
 )
 
 // After 200 streams were opened, used and closed by their clients no goroutine is left of them.
-func TestNoGoroutineIsLeftOf200Streams(t *testing.T) {
+func TestNoGoroutineOutlives200Streams(t *testing.T) {
 	long(t)
 	t.Parallel()
 	overTransports(t, func(t *testing.T, n *node, over transport) {

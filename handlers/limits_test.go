@@ -18,7 +18,7 @@ import (
 )
 
 // A user who changes too much is told so, and when to come back. Reading is not counted, nor are others.
-func TestChangesAreRationed(t *testing.T) {
+func TestChangesAreRateLimited(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{edge: config.Edge{RateLimit: 5}})
 	alice, bob := n.user("alice"), n.user("bob")

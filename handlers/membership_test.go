@@ -43,7 +43,7 @@ func TestOnlyAChangeOfARowIsAnEvent(t *testing.T) {
 	}
 }
 
-func TestOfRacingJoinsOneIsAChange(t *testing.T) {
+func TestOneOfRacingJoinsIsAChange(t *testing.T) {
 	t.Parallel()
 	overTransports(t, func(t *testing.T, n *node, over transport) {
 		alice, bob := n.user("alice"), n.user("bob")

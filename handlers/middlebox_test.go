@@ -80,7 +80,7 @@ func middlebox(t *testing.T, n *node) (*node, *http.Transport) {
 }
 
 // What a middlebox holds back padding pushes on, event for event, and a long poll does not need any.
-func TestWhatPassesAMiddleboxThatHoldsAnswersBack(t *testing.T) {
+func TestAMiddleboxThatBuffersAnswers(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{})
 	behind, through := middlebox(t, n)

@@ -284,7 +284,7 @@ func TestAPollWhoseClientHangsUpLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestDrainAnswersWhoPolls(t *testing.T) {
+func TestDrainAnswersPolls(t *testing.T) {
 	t.Parallel()
 	overPolls(t, func(t *testing.T, n *node, over http.RoundTripper) {
 		alice := n.user("alice")

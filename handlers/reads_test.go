@@ -188,7 +188,7 @@ func TestSyncOfManyChannels(t *testing.T) {
 }
 
 // Reads have a rate of their own, which leaves changes alone.
-func TestReadsAreRationed(t *testing.T) {
+func TestReadsAreRateLimited(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{})
 	alice := n.user("alice")

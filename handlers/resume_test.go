@@ -75,7 +75,7 @@ func TestAResumedStreamShowsTheBacklogThenIsLive(t *testing.T) {
 	})
 }
 
-func TestWhereAStreamGoesOn(t *testing.T) {
+func TestWhereAStreamResumes(t *testing.T) {
 	t.Parallel()
 	overTransports(t, func(t *testing.T, n *node, over transport) {
 		alice := n.user("alice")

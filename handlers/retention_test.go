@@ -84,7 +84,7 @@ func TestMessagesOutliveTheirEvents(t *testing.T) {
 // Retention runs all the time, close to the end of the log, while a reader's connection breaks at random, and
 // each time it comes back to a node that has nothing in memory. It hears everything, in order, or is told by a
 // reset what it has not; who stays connected hears everything.
-func TestStreamsAmongRetentionLoseNothing(t *testing.T) {
+func TestRetentionLosesNothingOnStreams(t *testing.T) {
 	long(t)
 	t.Parallel()
 	const kept, rounds = 300, 10

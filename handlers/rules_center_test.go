@@ -200,7 +200,7 @@ func TestGuildsOfCenter(t *testing.T) {
 }
 
 // Who makes up tokens is refused after a while without a call of Center, by the address that a trusted proxy tells.
-func TestMadeUpTokensAreRefusedByTheirAddress(t *testing.T) {
+func TestMadeUpTokensAreLimitedPerAddress(t *testing.T) {
 	t.Parallel()
 	fake := centertest.New(t)
 	n := start(t, setup{center: fake, edge: config.Edge{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})

@@ -178,7 +178,7 @@ func TestAReaderWhoHasLeftSeesNoLaterText(t *testing.T) {
 
 // The log's readers may see a message only when it has been edited already, for instance because an earlier
 // number was still undecided. Who had left before the edit gets none of it, live too.
-func TestATextThatIsNewerThanItsEventIsNotForThoseWhoHaveLeft(t *testing.T) {
+func TestFormerMembersDoNotSeeNewerTexts(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{})
 	ann, bob := n.user("ann"), n.user("bob")

@@ -174,7 +174,7 @@ func TestLogLinesAreShort(t *testing.T) {
 }
 
 // A channel's name shows something, and leaves what stands beside it alone.
-func TestNamesThatShow(t *testing.T) {
+func TestNamesMustBeVisible(t *testing.T) {
 	t.Parallel()
 	n := start(t, setup{})
 	alice := n.user("alice")
