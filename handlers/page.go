@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"bytes"
 	"net/http"
+	"time"
 
 	"fabric-guild/handlers/console"
 	"fabric-guild/handlers/docs"
@@ -20,7 +22,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 		s.notFound(w, r)
 		return nil
 	}
-	f.Serve(w, r, console.Policy)
+	serveFile(w, r, docs.File(f))
 	return nil
 }
 
@@ -31,12 +33,25 @@ func (s *Server) docs(w http.ResponseWriter, r *http.Request) error {
 		s.notFound(w, r)
 		return nil
 	}
-	f.Serve(w, r, console.Policy)
+	serveFile(w, r, f)
 	return nil
 }
 
 // llms serves the list of pages for language models: GET /llms.txt.
 func (s *Server) llms(w http.ResponseWriter, r *http.Request) error {
-	docs.LLMs().Serve(w, r, console.Policy)
+	serveFile(w, r, docs.LLMs())
 	return nil
+}
+
+// serveFile answers with an embedded file. Clients must revalidate the file each time, and get 304 while the
+// file is unchanged.
+func serveFile(w http.ResponseWriter, r *http.Request, f docs.File) {
+	h := w.Header()
+	h.Set("Content-Type", f.ContentType)
+	h.Set("Content-Security-Policy", console.Policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("ETag", f.ETag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.Body))
 }

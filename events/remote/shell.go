@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os/exec"
 	"strings"
@@ -37,6 +38,26 @@ func (s Shell) Wait() error {
 
 // Kill sends a signal to the process group of the started command. It does nothing if the group has ended.
 func (s Shell) Kill(with syscall.Signal) { _ = syscall.Kill(-s.Process.Pid, with) }
+
+// End sends SIGTERM to the process group of the started command, and SIGKILL if the group has not ended after
+// grace, or when ctx ends. It blocks until then. Another goroutine must Wait.
+func (s Shell) End(ctx context.Context, grace time.Duration) {
+	s.Kill(syscall.SIGTERM)
+	over := time.After(grace)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for syscall.Kill(-s.Process.Pid, 0) == nil {
+		select {
+		case <-tick.C:
+		case <-over:
+			s.Kill(syscall.SIGKILL)
+			return
+		case <-ctx.Done():
+			s.Kill(syscall.SIGKILL)
+			return
+		}
+	}
+}
 
 // Variables are the environment variables of a command, so that a shell needs no JSON parser.
 type Variables struct {

@@ -65,16 +65,16 @@ func TestExitCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := g.tail(t, dir, tt.env, tt.args...)
-			p.wantExit(tt.code)
-			if got := p.out.String(); got != "" {
+			p.WantExit(tt.code)
+			if got := p.Out.String(); got != "" {
 				t.Errorf("got %q on stdout, want nothing", got)
 			}
-			if got := p.err.String(); !regexp.MustCompile(`^` + tt.stderr + `$`).MatchString(got) {
+			if got := p.Err.String(); !regexp.MustCompile(`^` + tt.stderr + `$`).MatchString(got) {
 				t.Errorf("got %q on stderr, want it to match %q", got, tt.stderr)
 			}
 			for _, harm := range []string{secret, "\x1b"} {
-				if strings.Contains(p.err.String(), harm) {
-					t.Errorf("got %q in %q on stderr, want it nowhere", harm, p.err)
+				if strings.Contains(p.Err.String(), harm) {
+					t.Errorf("got %q in %q on stderr, want it nowhere", harm, p.Err)
 				}
 			}
 		})
@@ -93,18 +93,18 @@ func TestEndedToken(t *testing.T) {
 	writeFile(t, short, dir, "token")
 	ends := g.tail(t, dir, []string{config.EnvPrefix + "TOKEN=" + short})
 	continues := g.tail(t, dir, nil, "-token-file", "token")
-	ends.await("following")
-	continues.await("following")
+	ends.Await("following")
+	continues.Await("following")
 	writeFile(t, g.bob, dir, "token")
-	ends.wantExit(3)
+	ends.WantExit(3)
 	want := "the server does not accept the token, token_expired\n"
-	if got := ends.err.String(); !strings.HasSuffix(got, want) {
+	if got := ends.Err.String(); !strings.HasSuffix(got, want) {
 		t.Errorf("got %q, want it to end with %q", got, want)
 	}
 	g.post(t, "with the new token")
-	continues.awaitLines(2)
-	continues.stop()
-	got := names(objects(t, continues.out.String()))
+	continues.AwaitLines(2)
+	continues.Stop()
+	got := names(objects(t, continues.Out.String()))
 	if len(got) != 2 || got[1] != "message.created with the new token" {
 		t.Errorf("got %q, want the message after the renewal", got)
 	}
@@ -121,15 +121,15 @@ func TestReaderGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := g.tailInto(t, dir, write, "-cursor", before, "-cursor-file", "cursor")
-	p.await("following")
+	p.Await("following")
 	one := g.post(t, "one")
 	b := make([]byte, 64<<10)
 	if _, err := read.Read(b); err != nil {
 		t.Fatal(err)
 	}
 	_ = read.Close() // tail must end although no further event comes
-	p.wantExit(0)
-	if got := p.err.String(); strings.Count(got, "\n") != 1 {
+	p.WantExit(0)
+	if got := p.Err.String(); strings.Count(got, "\n") != 1 {
 		t.Errorf("got %q on stderr, want only the line that tail follows", got)
 	}
 	if got := readFile(t, dir, "cursor"); got != one {
@@ -152,7 +152,7 @@ func TestReaderWasNeverThere(t *testing.T) {
 		}
 		_ = read.Close()
 		p := g.tailInto(t, dir, write, "-cursor", before, "-cursor-file", "cursor")
-		p.wantExit(0)
+		p.WantExit(0)
 		if got := readFile(t, dir, "cursor"); got != "" && got != before {
 			t.Errorf("got the cursor %s, want no cursor after %s", got, before)
 		}
@@ -181,8 +181,8 @@ func TestReaderStalls(t *testing.T) {
 		cursor := readFile(t, dir, "cursor")
 		return cursor != "" && seq(t, cursor) >= seq(t, before)+3
 	})
-	p.signal(syscall.SIGTERM)
-	p.wantExit(0)
+	p.Signal(syscall.SIGTERM)
+	p.WantExit(0)
 	got := &strings.Builder{}
 	b := make([]byte, 1<<20)
 	for {

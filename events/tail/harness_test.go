@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"fabric-guild/db/dbtest"
@@ -44,9 +43,9 @@ func newGuild(t *testing.T) *guild {
 	// channel.
 	settled := g.tail(t, "", nil)
 	guildtest.Eventually(t, "the stream shows the channel", guildtest.Patience, func() bool {
-		return strings.Contains(settled.out.String(), g.channel)
+		return strings.Contains(settled.Out.String(), g.channel)
 	})
-	settled.stop()
+	settled.Stop()
 	return g
 }
 
@@ -73,122 +72,35 @@ func (g *guild) post(t *testing.T, content string) (cursor string) {
 	return answer.Cursor
 }
 
-// A process runs the program as tail.
-type process struct {
-	t        *testing.T
-	cmd      *exec.Cmd
-	out, err *guildtest.Text
-	ended    chan struct{}
-}
-
 // tail starts the command in dir, with bob's token in the environment unless env has another.
-func (g *guild) tail(t *testing.T, dir string, env []string, args ...string) *process {
+func (g *guild) tail(t *testing.T, dir string, env []string, args ...string) *guildtest.Running {
 	t.Helper()
 	return g.start(t, dir, env, program.Path, append([]string{"tail"}, args...)...)
 }
 
 // start runs a program in the environment of tail. At the end of the test the program is killed. The test
 // fails if bob's token is in its output.
-func (g *guild) start(t *testing.T, dir string, env []string, name string, args ...string) *process {
+func (g *guild) start(t *testing.T, dir string, env []string, name string, args ...string) *guildtest.Running {
 	t.Helper()
-	p := newProcess(t, append(g.environment(), env...), name, args...)
-	p.cmd.Dir = dir
-	p.start(g.bob)
+	p := program.Client(t, append(g.environment(), env...), name, args...)
+	p.Cmd.Dir = dir
+	p.Start(g.bob)
 	return p
 }
 
 // tailInto is like tail, but with this stdout. It closes out in this process.
-func (g *guild) tailInto(t *testing.T, dir string, out *os.File, args ...string) *process {
+func (g *guild) tailInto(t *testing.T, dir string, out *os.File, args ...string) *guildtest.Running {
 	t.Helper()
-	p := newProcess(t, g.environment(), program.Path, append([]string{"tail"}, args...)...)
-	p.cmd.Dir = dir
-	p.cmd.Stdout = out
-	p.start(g.bob)
+	p := program.Client(t, g.environment(), program.Path, append([]string{"tail"}, args...)...)
+	p.Cmd.Dir = dir
+	p.Cmd.Stdout = out
+	p.Start(g.bob)
 	_ = out.Close()
 	return p
 }
 
 func (g *guild) environment() []string {
 	return []string{config.EnvPrefix + "TOKEN=" + g.bob, config.EnvPrefix + "URL=" + g.Base()}
-}
-
-func newProcess(t *testing.T, env []string, name string, args ...string) *process {
-	p := &process{t: t, out: &guildtest.Text{}, err: &guildtest.Text{}, ended: make(chan struct{})}
-	p.cmd = exec.CommandContext(t.Context(), name, args...)
-	p.cmd.Env = program.Environment(env)
-	p.cmd.Stdout = p.out
-	p.cmd.Stderr = p.err
-	return p
-}
-
-func (p *process) start(secret string) {
-	p.t.Helper()
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait()
-	}()
-	p.t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-		if strings.Contains(p.out.String()+p.err.String(), secret) {
-			p.t.Error("the output contains the token")
-		}
-		if p.t.Failed() {
-			p.t.Logf("stderr of tail:\n%s", p.err)
-		}
-	})
-}
-
-func (p *process) hasEnded() bool {
-	select {
-	case <-p.ended:
-		return true
-	default:
-		return false
-	}
-}
-
-// await blocks until a text is on stderr.
-func (p *process) await(text string) {
-	p.t.Helper()
-	guildtest.Eventually(p.t, "tail writes "+text, guildtest.Patience, func() bool {
-		return strings.Contains(p.err.String(), text)
-	})
-}
-
-// awaitLines blocks until there are n lines on stdout.
-func (p *process) awaitLines(n int) {
-	p.t.Helper()
-	guildtest.Eventually(p.t, "lines on stdout", guildtest.Patience, func() bool {
-		return strings.Count(p.out.String(), "\n") >= n
-	})
-}
-
-func (p *process) signal(s syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Error(err)
-	}
-}
-
-// wantExit blocks until the process ends, and checks the exit code. -1 means that a signal killed the
-// process.
-func (p *process) wantExit(code int) {
-	p.t.Helper()
-	guildtest.Eventually(p.t, "tail ends", guildtest.Patience, p.hasEnded)
-	if got := p.cmd.ProcessState.ExitCode(); got != code {
-		p.t.Errorf("got exit %d, want %d: %s", got, code, p.err)
-	}
-}
-
-// stop ends the process with SIGTERM and wants the exit code 0.
-func (p *process) stop() {
-	p.t.Helper()
-	p.signal(syscall.SIGTERM)
-	p.wantExit(0)
 }
 
 // An object is one line of the output for programs.

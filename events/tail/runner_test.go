@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,13 +33,13 @@ func TestEachEventIsHandledAtLeastOnce(t *testing.T) {
 		p := g.tail(t, dir, nil, "-cursor", cursor, "-cursor-file", "cursor",
 			"-exec", "echo $FABRIC_CURSOR >>handled; [ $(($(wc -l <handled) % 5)) -ne 0 ] || kill -9 $PPID")
 		guildtest.Eventually(t, "tail was killed or has handled all events", guildtest.Patience, func() bool {
-			return p.hasEnded() || exists(dir, "cursor") && readFile(t, dir, "cursor") == want[len(want)-1]
+			return p.HasEnded() || exists(dir, "cursor") && readFile(t, dir, "cursor") == want[len(want)-1]
 		})
-		if !p.hasEnded() {
-			p.stop()
+		if !p.HasEnded() {
+			p.Stop()
 			break
 		}
-		p.wantExit(-1)
+		p.WantExit(-1)
 		kills++
 	}
 	handled := strings.Split(readFile(t, dir, "handled"), "\n")
@@ -61,19 +59,19 @@ func TestCommandGetsTheEvent(t *testing.T) {
 	dir := t.TempDir()
 	p := g.tail(t, dir, []string{"FABRIC_MESSAGE_ID=of an outer tail"}, "-exec",
 		`cat >stdin.$FABRIC_EVENT; env | grep ^FABRIC_ | sort >env.$FABRIC_EVENT; echo out; echo err >&2`)
-	p.await("following")
+	p.Await("following")
 	cursor := g.post(t, "hi <@bob>; rm 'all'  $(of) \"it\"\n")
-	p.awaitLines(1)
+	p.AwaitLines(1)
 	var changed struct{ Cursor string }
 	carol := "/api/channels/" + g.channel + "/members/carol"
 	g.request(t, http.MethodPut, carol, g.alice, nil, &changed, http.StatusOK)
-	p.awaitLines(2)
-	p.stop()
-	if got := p.out.String(); got != "out\nout\n" {
+	p.AwaitLines(2)
+	p.Stop()
+	if got := p.Out.String(); got != "out\nout\n" {
 		t.Errorf("got %q on stdout, want only the command's output", got)
 	}
-	if got := strings.Count(p.err.String(), "err\n"); got != 2 {
-		t.Errorf("got %q on stderr, want the command's errors", p.err)
+	if got := strings.Count(p.Err.String(), "err\n"); got != 2 {
+		t.Errorf("got %q on stderr, want the command's errors", p.Err)
 	}
 	var o struct {
 		ID, Event string
@@ -150,8 +148,8 @@ func TestFailingCommand(t *testing.T) {
 		one) test -e tried || ! touch tried;;
 		two) exit 7;;
 		esac`)...)
-	p.wantExit(5)
-	if got, want := p.out.String(), "one\none\ntwo\ntwo\ntwo\ntwo\n"; got != want {
+	p.WantExit(5)
+	if got, want := p.Out.String(), "one\none\ntwo\ntwo\ntwo\ntwo\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, want := range []string{
@@ -159,14 +157,14 @@ func TestFailingCommand(t *testing.T) {
 		"fabric-guild: the command failed (exit status 7) for the event " + second + "; trying again in 4s\n",
 		"fabric-guild: the command failed 4 times for the event " + second + ": exit status 7; the event is not handled yet\n",
 	} {
-		if !strings.Contains(p.err.String(), want) {
-			t.Errorf("got %q on stderr, want it to contain %q", p.err, want)
+		if !strings.Contains(p.Err.String(), want) {
+			t.Errorf("got %q on stderr, want it to contain %q", p.Err, want)
 		}
 	}
 	p = g.tail(t, dir, nil, append(args, `echo $FABRIC_CONTENT`)...)
-	p.awaitLines(2)
-	p.stop()
-	if got := p.out.String(); got != "two\nthree\n" {
+	p.AwaitLines(2)
+	p.Stop()
+	if got := p.Out.String(); got != "two\nthree\n" {
 		t.Errorf("the next run: got %q, want it to begin with the event that failed", got)
 	}
 }
@@ -177,23 +175,23 @@ func TestSignalWaitsForTheCommand(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		g := newGuild(t)
 		dir := t.TempDir()
-		p := newProcess(t, g.environment(), program.Path, "tail", "-cursor-file", "cursor",
+		p := program.Client(t, g.environment(), program.Path, "tail", "-cursor-file", "cursor",
 			"-exec", `echo begun; until test -e go; do sleep 0.02; done; echo done`)
-		p.cmd.Dir = dir
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		p.start(g.bob)
-		p.await("following")
+		p.Cmd.Dir = dir
+		p.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		p.Start(g.bob)
+		p.Await("following")
 		cursor := g.post(t, "one")
 		g.post(t, "two")
-		p.awaitLines(1)
+		p.AwaitLines(1)
 		// A terminal sends Ctrl-C to the whole process group.
-		if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil {
+		if err := syscall.Kill(-p.Cmd.Process.Pid, s); err != nil {
 			t.Error(err)
 		}
-		p.await("waiting for the command")
+		p.Await("waiting for the command")
 		writeFile(t, "", dir, "go")
-		p.wantExit(0)
-		if got := p.out.String(); got != "begun\ndone\n" {
+		p.WantExit(0)
+		if got := p.Out.String(); got != "begun\ndone\n" {
 			t.Errorf("%v: got %q on stdout, want that the running command finished", s, got)
 		}
 		if got := readFile(t, dir, "cursor"); got != cursor {
@@ -211,16 +209,16 @@ func TestSecondSignalReachesTheCommand(t *testing.T) {
 	before := g.post(t, "before")
 	g.post(t, "one")
 	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec", `sleep 600 & echo $!; wait`)
-	p.awaitLines(1)
-	p.signal(syscall.SIGTERM)
-	p.await("waiting for the command")
-	p.signal(syscall.SIGTERM)
-	p.wantExit(0)
+	p.AwaitLines(1)
+	p.Signal(syscall.SIGTERM)
+	p.Await("waiting for the command")
+	p.Signal(syscall.SIGTERM)
+	p.WantExit(0)
 	if got := readFile(t, dir, "cursor"); got != before {
 		t.Errorf("got the cursor %s, want the first cursor, %s", got, before)
 	}
 	var child int
-	_, _ = fmt.Sscan(p.out.String(), &child)
+	_, _ = fmt.Sscan(p.Out.String(), &child)
 	guildtest.Eventually(t, "the command's child is gone", guildtest.Patience, func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
 		return err != nil || strings.Contains(string(b), ") Z ")
@@ -239,7 +237,7 @@ func TestCommandLeavesAChild(t *testing.T) {
 	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor",
 		"-exec", `exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo $!`)
 	t.Cleanup(func() {
-		for pid := range strings.Lines(p.out.String()) {
+		for pid := range strings.Lines(p.Out.String()) {
 			if child, err := strconv.Atoi(strings.TrimSpace(pid)); err == nil {
 				_ = syscall.Kill(child, syscall.SIGKILL)
 			}
@@ -248,68 +246,8 @@ func TestCommandLeavesAChild(t *testing.T) {
 	guildtest.Eventually(t, "both events are handled", guildtest.Patience, func() bool {
 		return exists(dir, "cursor") && readFile(t, dir, "cursor") == last
 	})
-	p.stop()
-	if got := strings.Count(p.out.String(), "\n"); got != 2 {
+	p.Stop()
+	if got := strings.Count(p.Out.String(), "\n"); got != 2 {
 		t.Errorf("got %d runs, want 2", got)
-	}
-}
-
-// pages is the directory of the pages for users.
-var pages = filepath.Join("..", "..", "handlers", "docs")
-
-// recipe matches the command in docs/agents.md that runs agent.sh.
-var recipe = regexp.MustCompile("```\n(fabric-guild tail [^\n]*-exec \\./agent\\.sh)\n```\n\n\\[agent\\.sh\\]")
-
-// The agent of docs/agents.md answers each message that wakes it. It answers only once, even if it runs again
-// for a message that it has answered.
-func TestAgentOfThePage(t *testing.T) {
-	t.Parallel()
-	lookPath(t, "curl", "curl")
-	lookPath(t, "jq", "jq")
-	m := recipe.FindStringSubmatch(readFile(t, pages, "agents.md"))
-	if m == nil {
-		t.Fatal("got no agent in docs/agents.md, want one")
-	}
-	g := newGuild(t)
-	dir := t.TempDir()
-	writeFile(t, readFile(t, pages, "recipes", "agent.sh"), dir, "agent.sh")
-	if err := os.Symlink(program.Path, filepath.Join(dir, "fabric-guild")); err != nil {
-		t.Fatal(err)
-	}
-	run := func() *process {
-		return g.start(t, dir, []string{"PATH=" + dir + ":" + os.Getenv("PATH")}, "/bin/sh", "-c", "exec "+m[1])
-	}
-	type answer struct{ Content, AuthorUserID, ReplyTo string }
-	answers := func() (all []answer) {
-		var history struct{ Items []answer }
-		if status := g.Get("/api/channels/"+g.channel+"/messages", g.alice, &history); status != http.StatusOK {
-			t.Fatalf("got %d for the history, want 200", status)
-		}
-		return slices.DeleteFunc(history.Items, func(a answer) bool { return a.AuthorUserID != "bob" })
-	}
-	handled := func(cursor string) func() bool {
-		// A stream.live may have moved the cursor further.
-		return func() bool { return seq(t, readFile(t, dir, "agent.cursor")) >= seq(t, cursor) }
-	}
-	p := run()
-	var begin string
-	guildtest.Eventually(t, "a cursor", guildtest.Patience, func() bool {
-		if exists(dir, "agent.cursor") {
-			begin = readFile(t, dir, "agent.cursor")
-		}
-		return begin != ""
-	})
-	// The message mentions no other member, so it wakes everyone.
-	g.post(t, "not for <@alice> but for <@carol>, who is not here")
-	awaken := g.post(t, `say "hi" to <@bob>, it's $(time)`)
-	guildtest.Eventually(t, "both messages are answered", guildtest.Patience, handled(awaken))
-	p.stop()
-	writeFile(t, begin, dir, "agent.cursor")
-	p = run()
-	guildtest.Eventually(t, "both messages are handled again", guildtest.Patience, handled(awaken))
-	p.stop()
-	got := answers()
-	if len(got) != 2 || got[0].Content != `SAY "HI" TO <@BOB>, IT'S $(TIME)` || got[0].ReplyTo == "" {
-		t.Errorf("got %v, want one answer to each message", got)
 	}
 }

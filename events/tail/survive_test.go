@@ -34,7 +34,7 @@ func TestFollowsThroughEverything(t *testing.T) {
 	bad := newProxy(t, n.Addr())
 	p := g.tail(t, t.TempDir(), nil,
 		"-url", "http://"+bad.Addr().String(), "-cursor-file", "cursor", "-types", "message.created")
-	p.await("following")
+	p.Await("following")
 
 	l.Write(4, address)
 	for range 2 {
@@ -50,10 +50,10 @@ func TestFollowsThroughEverything(t *testing.T) {
 		want = append(want, told{number(f.ID), f.Data})
 	}
 	guildtest.Eventually(t, "tail has all messages", guildtest.Patience, func() bool {
-		return len(messages(objects(t, p.out.String()))) >= len(want)
+		return len(messages(objects(t, p.Out.String()))) >= len(want)
 	})
-	p.stop()
-	all := objects(t, p.out.String())
+	p.Stop()
+	all := objects(t, p.Out.String())
 	for _, o := range messages(all) {
 		got = append(got, told{number(o.ID), string(o.Data)})
 	}
@@ -63,7 +63,7 @@ func TestFollowsThroughEverything(t *testing.T) {
 	if i := slices.IndexFunc(all[1:], func(o object) bool { return o.Event != "message.created" }); i >= 0 {
 		t.Errorf("got %s between the messages, want no events about connections", all[i+1].Event)
 	}
-	if cursor := readFile(t, p.cmd.Dir, "cursor"); cursor != all[len(all)-1].ID {
+	if cursor := readFile(t, p.Cmd.Dir, "cursor"); cursor != all[len(all)-1].ID {
 		t.Errorf("got the cursor %s, want the cursor of the last event, %s", cursor, all[len(all)-1].ID)
 	}
 	t.Logf("%d messages; %d refusals, %d cuts within a frame", len(got), bad.refusals.Load(), bad.cuts.Load())
@@ -77,19 +77,21 @@ func TestCursorFile(t *testing.T) {
 	t.Parallel()
 	g := newGuild(t)
 	dir := t.TempDir()
-	run := func(args ...string) *process { return g.tail(t, dir, nil, append(args, "-cursor-file", "cursor")...) }
+	run := func(args ...string) *guildtest.Running {
+		return g.tail(t, dir, nil, append(args, "-cursor-file", "cursor")...)
+	}
 
 	p := run()
-	p.await("following " + g.Base() + " as bob\n")
+	p.Await("following " + g.Base() + " as bob\n")
 	second := run()
-	second.wantExit(1)
-	if got := second.err.String(); !strings.Contains(got, "in use by another tail") {
+	second.WantExit(1)
+	if got := second.Err.String(); !strings.Contains(got, "in use by another tail") {
 		t.Errorf("got %q from a second tail, want that the file is in use", got)
 	}
 	first := g.post(t, "one")
-	p.awaitLines(2)
-	p.stop()
-	if diff := cmp.Diff([]string{"stream.ready", "message.created one"}, names(objects(t, p.out.String()))); diff != "" {
+	p.AwaitLines(2)
+	p.Stop()
+	if diff := cmp.Diff([]string{"stream.ready", "message.created one"}, names(objects(t, p.Out.String()))); diff != "" {
 		t.Errorf("the first run (-want +got):\n%s", diff)
 	}
 	if got := readFile(t, dir, "cursor"); got != first {
@@ -101,12 +103,12 @@ func TestCursorFile(t *testing.T) {
 
 	g.post(t, "two")
 	p = run("-cursor", strings.Split(first, ".")[0]+".1") // the file overrides the flag
-	p.awaitLines(1)
+	p.AwaitLines(1)
 	last := g.post(t, "three")
-	p.awaitLines(2)
-	p.stop()
+	p.AwaitLines(2)
+	p.Stop()
 	want := []string{"message.created two", "message.created three"}
-	if diff := cmp.Diff(want, names(objects(t, p.out.String()))); diff != "" {
+	if diff := cmp.Diff(want, names(objects(t, p.Out.String()))); diff != "" {
 		t.Errorf("the second run (-want +got):\n%s", diff)
 	}
 
@@ -118,11 +120,11 @@ func TestCursorFile(t *testing.T) {
 	}
 	writeFile(t, "77.5\n", dir, "moved") // a cursor of another database
 	p = run()
-	p.await("cannot continue at this cursor (unknown_epoch): events may be missing; following from " + last)
+	p.Await("cannot continue at this cursor (unknown_epoch): events may be missing; following from " + last)
 	g.post(t, "four")
-	p.awaitLines(2)
-	p.stop()
-	all := objects(t, p.out.String())
+	p.AwaitLines(2)
+	p.Stop()
+	all := objects(t, p.Out.String())
 	if diff := cmp.Diff([]string{"stream.reset", "message.created four"}, names(all)); diff != "" {
 		t.Errorf("the third run (-want +got):\n%s", diff)
 	}
@@ -144,16 +146,16 @@ func TestCursorOfAQuietRun(t *testing.T) {
 	guildtest.Eventually(t, "a cursor", guildtest.Patience, func() bool {
 		return exists(dir, "cursor") && readFile(t, dir, "cursor") != ""
 	})
-	p.signal(syscall.SIGKILL)
-	p.wantExit(-1)
+	p.Signal(syscall.SIGKILL)
+	p.WantExit(-1)
 	g.post(t, "while no tail runs")
 	p = g.tail(t, dir, nil, "-cursor-file", "cursor", "-exec", "cat")
-	p.awaitLines(1)
-	got := names(objects(t, p.out.String()))
+	p.AwaitLines(1)
+	got := names(objects(t, p.Out.String()))
 	if !slices.Equal(got, []string{"message.created while no tail runs"}) {
 		t.Errorf("got %q, want the message between the two runs", got)
 	}
-	p.stop()
+	p.Stop()
 }
 
 func TestFilters(t *testing.T) {
@@ -163,8 +165,8 @@ func TestFilters(t *testing.T) {
 	echo := g.tail(t, "", nil, "-echo")
 	types := g.tail(t, "", nil, "-types", "member.joined")
 	channels := g.tail(t, "", nil, "-channels", "00000000-0000-7000-8000-000000000000")
-	for _, p := range []*process{wakes, echo, types, channels} {
-		p.await("following")
+	for _, p := range []*guildtest.Running{wakes, echo, types, channels} {
+		p.Await("following")
 	}
 	g.post(t, "for <@alice> and <@carol>")
 	channel := "/api/channels/" + g.channel
@@ -173,7 +175,7 @@ func TestFilters(t *testing.T) {
 	mine := map[string]any{"content": "mine"}
 	g.request(t, http.MethodPost, channel+"/messages", g.bob, mine, nil, http.StatusCreated)
 	g.post(t, "for <@bob>")
-	for p, want := range map[*process][]string{
+	for p, want := range map[*guildtest.Running][]string{
 		wakes: {"stream.ready", "message.created for <@alice> and <@carol>", "message.created for <@bob>"},
 		echo: {
 			"stream.ready",
@@ -186,10 +188,10 @@ func TestFilters(t *testing.T) {
 		types:    {"stream.ready", "member.joined"},
 		channels: {"stream.ready"},
 	} {
-		p.awaitLines(len(want))
-		p.stop()
-		if diff := cmp.Diff(want, names(objects(t, p.out.String()))); diff != "" {
-			t.Errorf("%v (-want +got):\n%s", p.cmd.Args[2:], diff)
+		p.AwaitLines(len(want))
+		p.Stop()
+		if diff := cmp.Diff(want, names(objects(t, p.Out.String()))); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", p.Cmd.Args[2:], diff)
 		}
 	}
 }

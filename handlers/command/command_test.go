@@ -108,7 +108,7 @@ func TestPageHasTheFlags(t *testing.T) {
 	run := string(b)
 	defined := regexp.MustCompile(`(?m)^  -(\S+)`)
 	named := regexp.MustCompile("`-([a-z-]+)")
-	for _, command := range []string{"serve", "token", "tail", "bench"} {
+	for _, command := range []string{"serve", "token", "tail", "agent", "bench"} {
 		help, err := exec.CommandContext(t.Context(), program.Path, command, "-h").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s -h: %v", command, err)

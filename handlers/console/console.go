@@ -3,14 +3,21 @@
 package console
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/base64"
 	"path"
-
-	"fabric-guild/handlers/web"
 )
 
 //go:embed page
 var page embed.FS
+
+// A File is a part of the page.
+type File struct {
+	ContentType string
+	ETag        string // quoted, as the header has it
+	Body        []byte // not to be changed
+}
 
 // contentTypes are the kinds of files that the page is made of.
 var contentTypes = map[string]string{
@@ -27,10 +34,12 @@ const Policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker"
 
 // Open returns a file by its name, such as app.js. ok is false when there is none.
-func Open(name string) (f web.File, ok bool) {
+func Open(name string) (f File, ok bool) {
 	body, err := page.ReadFile("page/" + name)
 	if err != nil {
-		return web.File{}, false
+		return File{}, false
 	}
-	return web.NewFile(contentTypes[path.Ext(name)], body), true
+	sum := sha256.Sum256(body)
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return File{contentTypes[path.Ext(name)], etag, body}, true
 }

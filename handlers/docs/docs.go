@@ -4,7 +4,9 @@ package docs
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/base64"
 	"fmt"
 	"html/template"
 	"path"
@@ -15,8 +17,6 @@ import (
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/parser"
-
-	"fabric-guild/handlers/web"
 )
 
 //go:embed *.md *.html *.css *.svg recipes
@@ -37,44 +37,56 @@ type Page struct {
 	Body     template.HTML
 }
 
+// A File is an answer to a request below /docs. Body must not be changed.
+type File struct {
+	ContentType string
+	ETag        string // quoted, as the header has it
+	Body        []byte
+}
+
 // Pages returns all pages in the order of the index.
 func Pages() []Page { return site().pages }
 
 // Open returns what is served at /docs/NAME: a page as HTML (stream), a page as Markdown (stream.md), or a
 // file that pages refer to (style.css). The empty name is the index. ok is false when there is nothing.
-func Open(name string) (f web.File, ok bool) {
+func Open(name string) (f File, ok bool) {
 	f, ok = site().files[name]
 	return f, ok
 }
 
 // LLMs returns the list of pages for language models (llmstxt.org), served at /llms.txt.
-func LLMs() web.File { return site().llms }
+func LLMs() File { return site().llms }
 
 type built struct {
 	pages []Page
-	files map[string]web.File
-	llms  web.File
+	files map[string]File
+	llms  File
 }
 
 // site renders all pages on first use. The input is embedded, so an error is a fault of the build; a test
 // renders every page.
 var site = sync.OnceValue(func() built {
-	b := built{files: map[string]web.File{}}
+	b := built{files: map[string]File{}}
 	for _, name := range order {
 		p := render(name)
 		b.pages = append(b.pages, p)
-		b.files[name+".md"] = web.NewFile("text/markdown; charset=utf-8", p.Markdown)
+		b.files[name+".md"] = file("text/markdown; charset=utf-8", p.Markdown)
 	}
 	for _, p := range b.pages {
-		b.files[p.Name] = web.NewFile("text/html; charset=utf-8", shell(p, b.pages))
+		b.files[p.Name] = file("text/html; charset=utf-8", shell(p, b.pages))
 	}
 	index := Page{Title: "Fabric Guild", Summary: "The pages of this server."}
-	b.files[""] = web.NewFile("text/html; charset=utf-8", shell(index, b.pages))
-	b.files["style.css"] = web.NewFile("text/css; charset=utf-8", read("style.css"))
-	b.files["growth.svg"] = web.NewFile("image/svg+xml", read("growth.svg"))
-	b.llms = web.NewFile("text/plain; charset=utf-8", list(b.pages))
+	b.files[""] = file("text/html; charset=utf-8", shell(index, b.pages))
+	b.files["style.css"] = file("text/css; charset=utf-8", read("style.css"))
+	b.files["growth.svg"] = file("image/svg+xml", read("growth.svg"))
+	b.llms = file("text/plain; charset=utf-8", list(b.pages))
 	return b
 })
+
+func file(contentType string, body []byte) File {
+	sum := sha256.Sum256(body)
+	return File{contentType, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, body}
+}
 
 func read(name string) []byte {
 	b, err := files.ReadFile(name)

@@ -1,59 +1,45 @@
 // agent.mjs
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const { FABRIC_BACKEND_GUILD_URL: url = 'http://127.0.0.1:8080', FABRIC_BACKEND_GUILD_TOKEN: token } = process.env
-const authorization = { Authorization: `Bearer ${token}` }
-let cursor = existsSync('agent.cursor') ? readFileSync('agent.cursor', 'utf8') : ''
-let tries = 0
+const me = { worker: 'agent.mjs', instance: randomUUID() } // after a restart, the new instance gets the old one's work
 
-const itsWord = (a) => a.headers.get('content-type') === 'application/problem+json' // not that of a proxy
+const think = (wake) => wake.messages.map((m) => m.content.toUpperCase()).join('\n') // here your model thinks
 
-async function answer(message) {
-  const content = message.content.toUpperCase() // here your model thinks
-  const posted = await fetch(`${url}/api/channels/${message.channelId}/messages`, {
-    method: 'POST',
-    headers: { ...authorization, 'Content-Type': 'application/json', 'Idempotency-Key': message.id },
-    body: JSON.stringify({ content, replyTo: message.id }),
-    signal: AbortSignal.timeout(30_000),
-  })
-  const refused = itsWord(posted) && ![401, 429].includes(posted.status) && posted.status < 500
-  if (!posted.ok && !refused) throw new Error(`a post got ${posted.status}`) // else it is answered, or cannot be
-}
-
-async function take({ id, event, data }) {
-  if (event === 'message.created') await answer(data)
-  if (event === 'stream.reset') console.error(`${data.reason}: what was missed is in the channels' histories`)
-  if (!id || id === cursor) return
-  writeFileSync('agent.cursor.new', id)
-  renameSync('agent.cursor.new', 'agent.cursor')
-  cursor = id
-  tries = 0
+// Asks until the server has an answer. A refusal comes back as {code}.
+async function ask(path, body) {
+  for (let tries = 0; ; tries++) {
+    try {
+      const answer = await fetch(`${url}/api/${path}`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
+        body: JSON.stringify(body),
+        signal: AbortSignal.timeout(60_000),
+      })
+      const text = await answer.text()
+      if (answer.ok) return text ? JSON.parse(text) : {}
+      const own = answer.headers.get('content-type') === 'application/problem+json' // not a proxy's
+      if (own && answer.status === 401) process.exit(3) // a new token is needed
+      if (own && answer.status !== 429 && answer.status < 500) return { code: JSON.parse(text).code }
+      throw new Error(`${path} got ${answer.status}`)
+    } catch (e) {
+      console.error(e.cause?.message ?? e.message)
+    }
+    await sleep(Math.min(30_000, 500 * 2 ** tries) * (0.5 + Math.random() / 2))
+  }
 }
 
 for (;;) {
-  const silence = new AbortController()
-  const watch = () => setTimeout(() => silence.abort(new Error('silent for too long')), 45_000) // three heartbeats
-  let timer = watch()
+  const { wake } = await ask('wakes/claim', { waitSeconds: 30, ...me })
+  if (!wake) continue
+  const extend = setInterval(() => ask(`wakes/${wake.id}/extend`, {}), wake.leaseMs / 3)
   try {
-    const headers = { ...authorization, Accept: 'application/x-ndjson', ...(cursor && { 'Last-Event-ID': cursor }) }
-    const stream = await fetch(`${url}/api/stream?wakeup=true&types=message.created`, {
-      headers,
-      signal: silence.signal,
-    })
-    if (stream.status === 401 && itsWord(stream)) process.exit(3) // a new token is needed
-    if (!stream.ok) throw new Error(`the stream got ${stream.status}`)
-    let rest = ''
-    for await (const chunk of stream.body.pipeThrough(new TextDecoderStream())) {
-      clearTimeout(timer) // thinking may take longer
-      const lines = (rest + chunk).split('\n')
-      rest = lines.pop() // a line that is cut off does not count
-      for (const line of lines) await take(JSON.parse(line))
-      timer = watch()
-    }
+    const reply = { content: await think(wake), replyTo: wake.messages.at(-1).id, wakeId: wake.id }
+    const { code } = await ask(`channels/${wake.channelId}/messages`, reply)
+    if (code && code !== 'wake_lost') await ask(`wakes/${wake.id}/ack`, { outcome: 'declined', note: code })
   } catch (e) {
-    console.error(e.cause?.message ?? e.message)
+    await ask(`wakes/${wake.id}/nack`, { error: e.message.slice(0, 500) }) // it comes back later
   }
-  clearTimeout(timer)
-  await sleep(Math.min(30_000, 500 * 2 ** tries++) * (0.5 + Math.random() / 2))
+  clearInterval(extend)
 }

@@ -1,57 +1,52 @@
 # agent.py
-import http.client, json, os, random, sys, time, urllib.error, urllib.request
+import http.client, json, os, random, sys, threading, time, urllib.error, urllib.request, uuid
 
 URL = os.environ.get("FABRIC_BACKEND_GUILD_URL", "http://127.0.0.1:8080")
-AUTHORIZATION = {"Authorization": "Bearer " + os.environ["FABRIC_BACKEND_GUILD_TOKEN"]}
+HEADERS = {"Authorization": "Bearer " + os.environ["FABRIC_BACKEND_GUILD_TOKEN"], "Content-Type": "application/json"}
+ME = {"worker": "agent.py", "instance": str(uuid.uuid4())}  # after a restart, the new instance gets the old one's work
 
 
-def ask(path, headers, body=None):
-    request = urllib.request.Request(URL + path, body and json.dumps(body).encode(), AUTHORIZATION | headers)
-    return urllib.request.urlopen(request, timeout=45)  # without a byte: three heartbeats
+def think(wake):
+    return "\n".join(m["content"].upper() for m in wake["messages"])  # here your model thinks
 
 
-def its_word(e):  # not that of a proxy
-    return e.headers.get("Content-Type") == "application/problem+json"
+def ask(path, body):
+    """Asks until the server has an answer. A refusal comes back with its code."""
+    tries = 0
+    while True:
+        try:
+            request = urllib.request.Request(URL + "/api/" + path, json.dumps(body).encode(), HEADERS)
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as e:
+            own = e.headers.get("Content-Type") == "application/problem+json"  # not a proxy's
+            if own and e.code == 401:
+                os._exit(3)  # a new token is needed
+            if own and e.code != 429 and e.code < 500:
+                return {"code": json.load(e)["code"]}
+            print(path, "got", e.code, file=sys.stderr)
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            print(e, file=sys.stderr)
+        time.sleep(min(30, 0.5 * 2 ** min(tries, 6)) * random.uniform(0.5, 1))
+        tries += 1
 
 
-def answer(message):
-    content = message["content"].upper()  # here your model thinks
-    headers = {"Content-Type": "application/json", "Idempotency-Key": message["id"]}
-    try:
-        ask(f"/api/channels/{message['channelId']}/messages", headers, {"content": content, "replyTo": message["id"]}).close()
-    except urllib.error.HTTPError as e:
-        if e.code in (401, 429) or e.code >= 500 or not its_word(e):
-            raise  # else it cannot be answered
+def extend(wake, ended):
+    while not ended.wait(wake["leaseMs"] / 3000):
+        ask(f"wakes/{wake['id']}/extend", {})
 
 
-def save(cursor):
-    with open("agent.cursor.new", "w") as f:
-        f.write(cursor)
-    os.replace("agent.cursor.new", "agent.cursor")
-
-
-cursor, tries = "", 0
-if os.path.exists("agent.cursor"):
-    with open("agent.cursor") as f:
-        cursor = f.read()
 while True:
+    wake = ask("wakes/claim", {"waitSeconds": 30, **ME}).get("wake")
+    if not wake:
+        continue
+    ended = threading.Event()
+    threading.Thread(target=extend, args=(wake, ended), daemon=True).start()
     try:
-        headers = {"Accept": "application/x-ndjson"} | ({"Last-Event-ID": cursor} if cursor else {})
-        with ask("/api/stream?wakeup=true&types=message.created", headers) as stream:
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    break  # a line that is cut off does not count
-                event = json.loads(line)
-                if event["event"] == "message.created":
-                    answer(event["data"])
-                if event["event"] == "stream.reset":
-                    print(event["data"]["reason"], "what was missed is in the channels' histories", file=sys.stderr)
-                if event.get("id", cursor) != cursor:
-                    cursor, tries = event["id"], 0
-                    save(cursor)
-    except (OSError, http.client.HTTPException) as e:
-        print(e, file=sys.stderr)
-        if getattr(e, "code", 0) == 401 and its_word(e):
-            sys.exit(3)  # a new token is needed
-    time.sleep(min(30, 0.5 * 2 ** min(tries, 6)) * random.uniform(0.5, 1))
-    tries += 1
+        reply = {"content": think(wake), "replyTo": wake["messages"][-1]["id"], "wakeId": wake["id"]}
+        code = ask(f"channels/{wake['channelId']}/messages", reply).get("code")
+        if code and code != "wake_lost":
+            ask(f"wakes/{wake['id']}/ack", {"outcome": "declined", "note": code})
+    except Exception as e:
+        ask(f"wakes/{wake['id']}/nack", {"error": str(e)[:500]})  # it comes back later
+    ended.set()

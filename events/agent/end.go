@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// pieceKey returns the idempotency key of a message that does not end the wake. It is made of what is posted,
+// not of the wake's id: if an earlier attempt has posted the same, it is not posted again.
+func pieceKey(w *wake, i int, piece string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s", w.newest().ID, i, piece))
+	return "agent-" + hex.EncodeToString(sum[:16])
+}
+
+// mention gives the last of several messages the mentions of all.
+func (a *agent) mention(body map[string]any, text string) {
+	if sendMentions && a.Mentions != nil {
+		body["mentionUserIds"] = append([]string{}, a.Mentions(text)...)
+	}
+}
+
+// sendMentions says that the server knows the field mentionUserIds.
+const sendMentions = false
+
+// refused ends a wake whose reply was refused. A refusal that would come again declines the wake, so that the
+// same work is not done again for nothing.
+func (a *agent) refused(ctx context.Context, w *wake, err error) {
+	if declines(err) {
+		a.notice("wake %s in #%s: the reply was refused: %v", w.ID, w.Name, err)
+		body := map[string]any{"outcome": "declined", "note": code(err)}
+		err = a.persist(ctx, "/api/wakes/"+w.ID+"/ack", "", body, nil)
+	}
+	if code(err) == "lease_limit" {
+		a.nack(w, err.Error(), nil)
+		return
+	}
+	a.ended(w, err)
+}
+
+// nack gives a wake back. With a delay in seconds, the attempt does not count.
+func (a *agent) nack(w *wake, complaint string, delay *int) {
+	ctx, cancel := a.lastCalls()
+	defer cancel()
+	body := map[string]any{}
+	said := "it is paused"
+	if complaint = shorten(complaint); complaint != "" {
+		body["error"] = complaint
+	}
+	if delay != nil {
+		body["delaySeconds"] = *delay
+		said = fmt.Sprintf("it comes back in %d s", *delay)
+	}
+	a.notice("wake %s in #%s given back, %s: %s", w.ID, w.Name, said, complaint)
+	a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/nack", "", body, nil))
+}
+
+// ended handles the answer to a request that ends a wake. err may be nil.
+func (a *agent) ended(w *wake, err error) {
+	_, noToken := errors.AsType[tokenError](err)
+	switch {
+	case err == nil:
+	case noToken || status(err) == http.StatusUnauthorized:
+		a.fail(err)
+	case code(err) == "wake_lost":
+		a.notice("wake %s in #%s: %v; dropping it", w.ID, w.Name, errLost)
+	default:
+		a.notice("wake %s in #%s did not end: %v; the server hands it out again", w.ID, w.Name, err)
+	}
+}
+
+// lastCalls returns the context of the requests that end a wake. It ends some time after the agent was asked to
+// end, so that a server that is gone does not keep the agent from ending.
+func (a *agent) lastCalls() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(a.stopping, func() { time.AfterFunc(lastCalls, cancel) })
+	brief := context.AfterFunc(a.killed, func() { time.AfterFunc(lastWords, cancel) })
+	return ctx, func() {
+		stop()
+		brief()
+		cancel()
+	}
+}
