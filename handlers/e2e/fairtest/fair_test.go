@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if testing.Short() {
+		fmt.Println("skipped by -short: attacks keep all processors busy")
+		return
+	}
 	os.Exit(program.Main(m, config.EnvPrefix))
 }
 

@@ -32,6 +32,10 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if testing.Short() {
+		fmt.Println("skipped by -short: a soak takes long")
+		return
+	}
 	os.Exit(program.Main(m, config.EnvPrefix))
 }
 
