@@ -15,6 +15,9 @@ type Member struct {
 	JoinedAt  events.Time
 	JoinedSeq int64
 	Position  int32
+
+	Kind        events.UserKind // only of ListMembers
+	DisplayName *string
 }
 
 // ListMembers returns a page of the roster in join order. The page begins after the place (afterSeq,
@@ -23,9 +26,12 @@ func (q Queries) ListMembers(
 	ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int,
 ) ([]Member, error) {
 	const query = `
-		SELECT user_id, joined_at, joined_seq, position FROM members
-		WHERE channel_id = $1 AND left_seq IS NULL AND (joined_seq, position) > ($2, $3)
-		ORDER BY joined_seq, position LIMIT $4`
+		SELECT m.user_id, m.joined_at, m.joined_seq, m.position, coalesce(u.kind, 'human') AS kind, u.display_name
+		FROM (SELECT user_id, joined_at, joined_seq, position FROM members
+			WHERE channel_id = $1 AND left_seq IS NULL AND (joined_seq, position) > ($2, $3)
+			ORDER BY joined_seq, position LIMIT $4) m
+		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.user_id LIMIT 1) u ON true
+		ORDER BY m.joined_seq, m.position`
 	rows, err := q.conn.Query(ctx, query, channel, afterSeq, afterPosition, limit)
 	if err != nil {
 		return nil, sentinel(err)
@@ -47,7 +53,7 @@ func (q Queries) MembersAt(
 	if err != nil {
 		return nil, sentinel(err)
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Member])
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Member])
 	return found, sentinel(err)
 }
 

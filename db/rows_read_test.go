@@ -206,6 +206,75 @@ func TestRowsRead(t *testing.T) {
 				return err
 			})
 		}},
+		{"users of one guild of many", "guild_users", 20 * 2 * 60, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			guildOf(t, c, "g1", many)
+			guildOf(t, c, "g7", 200)
+			return times(20, func(d *db.DB) error {
+				found, next, err := d.ListUsers(t.Context(), db.UserQuery{User: "bob", Guilds: []string{"g7"}, Limit: 50})
+				if len(found) != 50 || next == "" {
+					return fmt.Errorf("got %d users, next %q and error %w, want 50 and more", len(found), next, err)
+				}
+				ids, err := d.UsersByID(t.Context(), db.UserQuery{User: "bob", Guilds: []string{"g7"}}, []string{"user1", "user9", "nobody"})
+				if len(ids) != 2 {
+					return fmt.Errorf("got %v and error %w, want two users", ids, err)
+				}
+				return err
+			})
+		}},
+		{"users of all guilds", "guild_users", 20 * 60, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			guildOf(t, c, "g1", many)
+			return times(20, func(d *db.DB) error {
+				found, next, err := d.ListUsers(t.Context(), db.UserQuery{User: "bob", Limit: 50})
+				if len(found) != 50 || next == "" {
+					return fmt.Errorf("got %d users, next %q and error %w, want 50 and more", len(found), next, err)
+				}
+				return err
+			})
+		}},
+		{"users in private channels, for one who is not in them or has come and gone often", "members", 20 * 2 * 20, func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			channelsOf(t, c, "alice", true, many)
+			channel, _ := create(t, d, "alice", "carol", "dave")
+			exec(t, c, `UPDATE channels SET private = true WHERE id = $1`, channel)
+			exec(t, c, `DELETE FROM guild_users WHERE user_id IN ('alice', 'carol', 'dave')`)
+			comeAndGo(t, c, channel, many)
+			err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.AddMember(ctx, channel, "bob")
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			none := []string{"g1"}
+			exec(t, c, `DELETE FROM guild_users WHERE guild_id = 'g1'`)
+			return times(20, func(d *db.DB) error {
+				found, next, err := d.ListUsers(t.Context(), db.UserQuery{User: "bob", Guilds: none, Limit: 50})
+				if len(found) != 4 || next != "" {
+					return fmt.Errorf("got %v, next %q and error %w, want four users", found, next, err)
+				}
+				ids, err := d.UsersByID(t.Context(), db.UserQuery{User: "bob", Guilds: none}, []string{"alice", "zoe"})
+				if len(ids) != 1 {
+					return fmt.Errorf("got %v and error %w, want alice", ids, err)
+				}
+				return err
+			})
+		}},
+		{"the names of the authors in a history, and of the members in a roster", "users", 20 * (1 + 50 + 50), func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			exec(t, c, `INSERT INTO users (id, display_name) SELECT 'u' || n, 'User ' || n FROM generate_series(0, $1) AS n`, many)
+			channel, _ := create(t, d, members(50)...)
+			fill(t, c, channel, 60)
+			return times(20, func(d *db.DB) error {
+				post(t, d, channel, "u1", "hi")
+				found, err := historyOf(t.Context(), d, db.History{Channel: channel, User: "u0", Limit: 50})
+				if len(found) != 50 || found[0].AuthorName != "User 1" {
+					return fmt.Errorf("got %d messages and error %w, want 50, the first by User 1", len(found), err)
+				}
+				roster, err := d.ListMembers(t.Context(), channel, 0, 0, 40)
+				if len(roster) != 40 || *roster[3].DisplayName != "User 3" {
+					return fmt.Errorf("got %d members and error %w, want 40 with names", len(roster), err)
+				}
+				return err
+			})
+		}},
 	} {
 		for _, known := range statistics {
 			t.Run(tt.name+", "+known+" statistics", func(t *testing.T) {
@@ -216,11 +285,11 @@ func TestRowsRead(t *testing.T) {
 				d := openURL(t, url)
 				if known == "stale" {
 					beginnings(t, d, filler)
-					exec(t, filler, `ANALYZE channels, members, messages, events`)
+					exec(t, filler, `ANALYZE channels, members, messages, events, users, guild_users`)
 				}
 				ask := tt.fill(t, d, filler)
 				if known == "fresh" {
-					exec(t, filler, `ANALYZE channels, members, messages, events`)
+					exec(t, filler, `ANALYZE channels, members, messages, events, users, guild_users`)
 				}
 				d.Close()
 				if err := filler.Close(t.Context()); err != nil {
@@ -250,6 +319,8 @@ func beginnings(t *testing.T, d *db.DB, c *pgx.Conn) {
 	t.Helper()
 	channelsOf(t, c, "zoe", false, 30)
 	channelsOf(t, c, "zoe", true, 30)
+	guildOf(t, c, "g9", 60)
+	exec(t, c, `INSERT INTO users (id, display_name) SELECT 'z' || n, 'Zoe' FROM generate_series(1, 60) AS n`)
 	for range 6 {
 		channel, _ := create(t, d, members(10)...)
 		fill(t, c, channel, 10)
@@ -337,4 +408,10 @@ func channelsOf(t *testing.T, c *pgx.Conn, member string, private bool, n int) {
 			SELECT gen_random_uuid(), 'g1', 'ops', 'general', $2, 'joined', $1, 1 FROM generate_series(1, $3) RETURNING id
 		)
 		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at) SELECT id, $1, 1, 1, now() FROM c`, member, private, n)
+}
+
+// guildOf stores a number of users of a guild, as if they had joined a channel of it.
+func guildOf(t *testing.T, c *pgx.Conn, guild string, n int) {
+	t.Helper()
+	exec(t, c, `INSERT INTO guild_users (guild_id, user_id) SELECT $1, 'user' || n FROM generate_series(1, $2::int) AS n`, guild, n)
 }

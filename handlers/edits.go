@@ -60,6 +60,23 @@ func seen(ctx context.Context, q db.Queries, id auth.Identity, message uuid.UUID
 	return m, c, err
 }
 
+// message answers with one message as the history shows it: GET /api/messages/:id.
+func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
+	id, message, _, err := s.beginMessage(w, r)
+	if err != nil {
+		return err
+	}
+	m, c, err := seen(r.Context(), s.db.Queries, id, message)
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, http.StatusOK, oneMessage{decided(m, c, id.UserID)})
+}
+
+type oneMessage struct {
+	Message decidedMessage `json:"message"`
+}
+
 func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 	id, message, _, err := s.beginMessage(w, r)
 	if err != nil {

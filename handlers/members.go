@@ -19,12 +19,18 @@ import (
 type memberItem struct {
 	UserID   string      `json:"userId"`
 	JoinedAt events.Time `json:"joinedAt"`
+
+	// As messages name them: what the member is now.
+	AuthorKind events.UserKind `json:"authorKind"`
+	AuthorName *string         `json:"authorName,omitempty"`
 }
+
+func itemOf(m db.Member) memberItem { return memberItem{m.UserID, m.JoinedAt, m.Kind, m.DisplayName} }
 
 func memberItems(members []db.Member) []memberItem {
 	out := make([]memberItem, len(members))
 	for i, m := range members {
-		out[i] = memberItem{m.UserID, m.JoinedAt}
+		out[i] = itemOf(m)
 	}
 	return out
 }
@@ -198,7 +204,7 @@ func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := web.Page{Limit: asked}
 	for _, m := range found {
-		p.Add(memberItem{m.UserID, m.JoinedAt}, nextInRoster(m))
+		p.Add(itemOf(m), nextInRoster(m))
 	}
 	return p.Write(w)
 }

@@ -3,7 +3,6 @@ package handlers
 import (
 	"net/http"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"fabric-guild/handlers/chat"
@@ -36,7 +35,7 @@ func checkID(field, s string) []web.FieldError {
 }
 
 func checkName(s string) []web.FieldError {
-	if utf8.RuneCountInString(s) > maxName || !readable(s) {
+	if utf8.RuneCountInString(s) > maxName || !chat.Readable(s) {
 		return []web.FieldError{{Field: "name", Detail: "must have 1 to 100 characters, something visible among them, and no control " +
 			"character, line end, or mark that sets the direction of text"}}
 	}
@@ -54,26 +53,4 @@ func checkContent(s string) *web.Problem {
 		return web.Refused(web.FieldError{Field: "content", Detail: "holds a NUL, which cannot be stored"})
 	}
 	return nil
-}
-
-// readable reports whether a name has a visible character, and no character that could hide or reorder the
-// text around the name: no control character, no line end, and none that sets the direction of text (Unicode,
-// Bidi_Control). Joiners and variation selectors are allowed, because emoji and some scripts need them.
-func readable(name string) bool {
-	shows := false
-	for _, c := range name {
-		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) || unicode.In(c, unicode.Zl, unicode.Zp) {
-			return false
-		}
-		shows = shows || showsItself(c)
-	}
-	return shows
-}
-
-// showsItself reports whether a character is visible without another one. Letters without a shape (the Hangul
-// fillers) and the empty braille pattern are not.
-func showsItself(c rune) bool {
-	const emptyBraille = '\u2800'
-	blank := unicode.In(c, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point)
-	return unicode.IsGraphic(c) && !blank && c != emptyBraille
 }

@@ -46,6 +46,7 @@ func TestCenterSaysWhoSomebodyIs(t *testing.T) {
 	for range 3 {
 		call[struct {
 			UserID    string `json:"userId"`
+			Kind      string `json:"kind"`
 			ExpiresAt string `json:"expiresAt"`
 		}](t, good, 200, "GET", "/api/me", nil)
 	}

@@ -50,6 +50,7 @@ type Server struct {
 	checking     singleflight.Group // for the checks of /readyz
 	places       *edge.Places
 	desks        *desks
+	teller       teller
 	wakes        metrics.Wakes
 	proxies      edge.Proxies
 	sessions     *auth.Sessions

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"fabric-guild/db"
 	"fabric-guild/events"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
@@ -11,7 +12,7 @@ import (
 
 // caller identifies the user that a request comes from, by the bearer token (RFC 6750 §2.1) or else by the
 // cookie. It also charges the request to the user's rate limit, and waits for one of the user's places for
-// concurrent requests (admit). The error is a *web.Problem, or a fault of the server.
+// concurrent requests (admit), and stores what the authority says of the user (tell). The error is a *web.Problem, or a fault of the server.
 func (s *Server) caller(w http.ResponseWriter, r *http.Request) (auth.Identity, error) {
 	if err := web.NoTokenInQuery(r); err != nil {
 		return auth.Identity{}, err
@@ -25,17 +26,20 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request) (auth.Identity, 
 	if err == nil {
 		err = s.admit(w, r, id.UserID)
 	}
+	if err == nil {
+		err = s.tell(r.Context(), id)
+	}
 	return id, err
 }
 
 type meAnswer struct {
-	UserID    string       `json:"userId"`
+	userItem
 	GuildIDs  *[]string    `json:"guildIds,omitempty"` // nil: the token is for all guilds
 	ExpiresAt *events.Time `json:"expiresAt,omitempty"`
 }
 
-func answerMe(id auth.Identity) meAnswer {
-	a := meAnswer{UserID: id.UserID}
+func answerMe(id auth.Identity, u db.User) meAnswer {
+	a := meAnswer{userItem: userItem{u.ID, u.Kind, u.DisplayName}}
 	if id.Guilds != nil {
 		a.GuildIDs = &id.Guilds
 	}
@@ -49,7 +53,7 @@ func (s *Server) cookieName(r *http.Request) string {
 	return auth.CookieName(s.proxies.OverTLS(r), s.basePath)
 }
 
-// me answers with the caller's user id, the guilds of the token, and the token's expiry.
+// me answers with what is known of the caller, the guilds of the token, and the token's expiry.
 func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
 	if err != nil {
@@ -58,7 +62,11 @@ func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
 	if _, err := web.Query(r); err != nil {
 		return err
 	}
-	return web.WriteJSON(w, http.StatusOK, answerMe(id))
+	u, err := s.db.User(r.Context(), id.UserID)
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, http.StatusOK, answerMe(id, u))
 }
 
 // openSession opens a session for the bearer token of a browser, and sets the cookie.
@@ -78,6 +86,13 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if _, err := web.Query(r); err != nil {
 		return err
 	}
+	if err := s.tell(r.Context(), id); err != nil {
+		return err
+	}
+	u, err := s.db.User(r.Context(), id.UserID)
+	if err != nil {
+		return err
+	}
 	value, err := s.sessions.Seal(token)
 	if err != nil {
 		return err
@@ -87,7 +102,7 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 		maxAge = max(1, int(time.Until(id.Expires).Seconds()))
 	}
 	http.SetCookie(w, auth.Cookie(s.proxies.OverTLS(r), s.basePath, value, maxAge))
-	return web.WriteJSON(w, http.StatusOK, answerMe(id))
+	return web.WriteJSON(w, http.StatusOK, answerMe(id, u))
 }
 
 // closeSession closes the session of the cookie, ends the session's streams, and deletes the cookie. Without

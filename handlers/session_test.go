@@ -13,7 +13,7 @@ import (
 )
 
 type meData struct {
-	UserID    string   `json:"userId"`
+	ListedUser
 	GuildIDs  []string `json:"guildIds"`
 	ExpiresAt string   `json:"expiresAt"`
 }
@@ -28,7 +28,7 @@ func TestMe(t *testing.T) {
 			t.Errorf("got expiresAt %q, want one in an hour, in UTC with milliseconds", got.ExpiresAt)
 		}
 		got.ExpiresAt = ""
-		if diff := cmp.Diff(meData{"alice@example.org", guilds, ""}, got); diff != "" {
+		if diff := cmp.Diff(meData{ListedUser{UserID: "alice@example.org", Kind: "human"}, guilds, ""}, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}

@@ -89,6 +89,8 @@ type posted struct {
 type member struct {
 	UserID   string `json:"userId"`
 	JoinedAt string `json:"joinedAt"`
+	Kind     string `json:"authorKind"`
+	Name     string `json:"authorName"`
 }
 
 type roomy struct {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"fabric-guild/events"
 	"fabric-guild/handlers/center"
 	"fabric-guild/handlers/web"
 )
@@ -18,7 +19,17 @@ type Identity struct {
 	Guilds  []string  // the guilds that the token is for; nil: all guilds
 	Expires time.Time // zero: the authority gave no expiry
 	Session SessionID // the session of the token's cookie; zero: the token did not come in a cookie
+	Says    Claim     // what the authority says of the user
 	proof   string    // what the authority needs to check the token again
+}
+
+// A Claim is what an authority says of a user. It is comparable.
+type Claim struct {
+	Kind events.UserKind // empty: the authority does not say
+	Name string          // the display name; empty: the authority does not say, or the name is not valid
+	// IssuedAt is when the token was issued, in seconds since 1970. Of two claims the newer one counts. 0: the
+	// authority says what holds now.
+	IssuedAt int64
 }
 
 // MayEnter reports whether the token gives access to a guild.
@@ -58,7 +69,9 @@ func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Ide
 		p.RetryAfter = 2
 		return Identity{}, p
 	}
-	return Identity{UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires, proof: token}, err
+	return Identity{
+		UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires, Says: Claim{id.Kind, id.DisplayName, id.IssuedAt}, proof: token,
+	}, err
 }
 
 func (c byCenter) Revoked(ctx context.Context, id Identity) bool {

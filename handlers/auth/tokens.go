@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"fabric-guild/events"
 	"fabric-guild/handlers/chat"
 	"fabric-guild/handlers/web"
 
@@ -36,7 +38,23 @@ const issuer = "fabric-guild"
 
 type claims struct {
 	jwt.RegisteredClaims
-	GuildIDs []string `json:"guildIds,omitempty"`
+	GuildIDs []string        `json:"guildIds,omitempty"`
+	Kind     events.UserKind `json:"kind,omitempty"`
+	Name     string          `json:"name,omitempty"` // the display name
+}
+
+// says returns what the token says of its user. It leaves out what is not valid.
+func (c *claims) says() (says Claim) {
+	if slices.Contains(events.UserKinds, c.Kind) {
+		says.Kind = c.Kind
+	}
+	if chat.ValidDisplayName(c.Name) {
+		says.Name = c.Name
+	}
+	if c.IssuedAt != nil {
+		says.IssuedAt = c.IssuedAt.Unix()
+	}
+	return says
 }
 
 // OpenTokens opens the key in dir. It makes a key if there is none.
@@ -61,6 +79,16 @@ func (t *Tokens) Rotate() error { return t.key.replace() }
 // Sign returns a token for user that expires after ttl. If guilds is not nil, the token is for these guilds
 // only. It returns an error if an id is not valid, or if guilds is empty but not nil.
 func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, error) {
+	return t.SignClaim(user, guilds, ttl, Claim{})
+}
+
+// SignClaim is like Sign, for a token that also says what the user is. IssuedAt of the claim is not used: the
+// token is issued now. It returns an error if the display name is not valid.
+func (t *Tokens) SignClaim(user string, guilds []string, ttl time.Duration, says Claim) (string, error) {
+	if says.Name != "" && !chat.ValidDisplayName(says.Name) {
+		return "", fmt.Errorf("%q is no display name: 1 to %d characters, something visible among them, "+
+			"and no control character or mark that sets the direction of text", says.Name, chat.MaxDisplayName)
+	}
 	for _, id := range append([]string{user}, guilds...) {
 		if !chat.ValidID(id) {
 			return "", fmt.Errorf("%q is no id: 1 to 128 of letters, digits and . _ @ -", id)
@@ -78,7 +106,7 @@ func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, 
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: issuer, Subject: user, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
 		},
-		GuildIDs: guilds,
+		GuildIDs: guilds, Kind: says.Kind, Name: says.Name,
 	}).SignedString(key)
 }
 
@@ -112,7 +140,9 @@ func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity,
 	case err != nil || !chat.ValidID(c.Subject):
 		return Identity{}, ErrTokenInvalid
 	}
-	return t.remember(hash, string(key), Identity{UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time}), nil
+	return t.remember(hash, string(key), Identity{
+		UserID: c.Subject, Guilds: c.GuildIDs, Expires: c.ExpiresAt.Time, Says: c.says(),
+	}), nil
 }
 
 // remembered returns the identity of a token that was checked before with the same key. The identity may have

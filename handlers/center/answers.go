@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"fabric-guild/events"
 	"fabric-guild/handlers/chat"
 )
 
@@ -35,7 +36,7 @@ func readObject(answer []byte) (o object, f *failure) {
 	return o, nil
 }
 
-// readIntrospection reads {active,userId,exp?,guildIds?}. If active is false, it ignores the other members.
+// readIntrospection reads {active,userId,exp?,guildIds?,kind?,displayName?,iat?}. If active is false, it ignores the other members.
 func readIntrospection(answer []byte) (id Identity, active bool, f *failure) {
 	o, f := readObject(answer)
 	if f != nil {
@@ -78,7 +79,25 @@ func readIntrospection(answer []byte) (id Identity, active bool, f *failure) {
 		// A guild with an invalid id cannot exist on this server.
 		id.Guilds = slices.DeleteFunc(id.Guilds, func(g string) bool { return !chat.ValidID(g) })
 	}
+	o.readUser(&id)
 	return id, true, nil
+}
+
+// readUser reads {kind?,displayName?,iat?}. They are about names only, so what is not valid counts as absent:
+// a user with an odd name must still be able to sign in.
+func (o object) readUser(id *Identity) {
+	var kind events.UserKind
+	if o.read("kind", &kind) == nil && slices.Contains(events.UserKinds, kind) {
+		id.Kind = kind
+	}
+	var name string
+	if o.read("displayName", &name) == nil && chat.ValidDisplayName(name) {
+		id.DisplayName = name
+	}
+	var issued int64
+	if o.read("iat", &issued) == nil && issued > 0 && issued <= lastExp {
+		id.IssuedAt = issued
+	}
 }
 
 // readAdmin reads {email,userId} or null. If one of the two is missing, there is no admin, as for null.

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"fabric-guild/events"
 )
 
 const (
@@ -29,6 +31,11 @@ type Identity struct {
 	UserID  string
 	Guilds  []string  // the guilds that the token gives access to; nil means all
 	Expires time.Time // zero if Center sent no exp
+
+	// What Center says of the user. Each is zero if Center did not say it, or sent something that is not valid.
+	Kind        events.UserKind
+	DisplayName string
+	IssuedAt    int64 // when the token was issued, in seconds since 1970
 }
 
 // An asker is the client on whose behalf the server asks about a token.

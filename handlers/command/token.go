@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fabric-guild/db/pgrun"
+	"fabric-guild/events"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/config"
 )
@@ -18,6 +19,8 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 		ttl    time.Duration
 		guilds []string
 		rotate bool
+		agent  bool
+		says   auth.Claim
 	)
 	users, err := config.Parse("token", args, getenv, stderr, state(&dir, getenv), func(f *flag.FlagSet) {
 		f.DurationVar(&ttl, "ttl", 24*time.Hour, "how long the tokens are valid")
@@ -25,6 +28,8 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 			guilds = append(guilds, g)
 			return nil
 		})
+		f.BoolVar(&agent, "agent", false, "say that the users are agents; without it, the tokens do not say what the users are")
+		f.StringVar(&says.Name, "name", "", "the display `name` of the user")
 		f.BoolVar(&rotate, "rotate", false, "make a new key first: all older tokens end within a minute")
 	})
 	if err != nil {
@@ -32,6 +37,12 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	}
 	if len(users) == 0 && !rotate {
 		return fmt.Errorf("token needs the id of a user: %w", config.ErrUsage)
+	}
+	if says.Name != "" && len(users) > 1 {
+		return fmt.Errorf("-name is for one user at a time: %w", config.ErrUsage)
+	}
+	if agent {
+		says.Kind = events.Agent
 	}
 	if ttl <= 0 {
 		return fmt.Errorf("-ttl must be more than 0: %w", config.ErrUsage)
@@ -53,7 +64,7 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 		}
 	}
 	for _, user := range users {
-		t, err := tokens.Sign(user, guilds, ttl)
+		t, err := tokens.SignClaim(user, guilds, ttl, says)
 		if err != nil {
 			return err
 		}

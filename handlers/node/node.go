@@ -9,6 +9,7 @@
 //	streams: their workers, the loader  the Router     Drain, which waits for them; else Close
 //	tailer: reads the event log         Run            Close, which waits for it
 //	trim, sweepers, retention, bell     Run            Close, which waits for them
+//	renames: looks for changed users    Run            Close, which waits for it
 //	the pools' own                      Open           Close
 //
 // The caller of Open owns what it passes in: the listener, the keys, and the clients of Center.
@@ -85,6 +86,7 @@ func (n *Node) Run() (failed <-chan error) {
 	n.tasks.Go(func() { n.Router.RunTrim(n.life) })
 	n.tasks.Go(func() { n.DB.RunSweeper(n.life, logger) })
 	n.tasks.Go(func() { n.DB.RunWakeSweeper(n.life, n.Router.Position, n.Server.RingWakes, logger) })
+	n.tasks.Go(func() { n.DB.RunRenames(n.life, n.Router.Rename) })
 	n.tasks.Go(func() { n.DB.RunRetention(n.life, n.config.Retention, logger) })
 	n.tasks.Go(func() { n.DB.RunDoorbell(n.life, doorbell, logger) })
 	served := make(chan error, 1)

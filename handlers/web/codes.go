@@ -59,6 +59,7 @@ var ErrorCodes = []ErrorCode{
 	{"changes_refused", http.StatusServiceUnavailable, "of /readyz: Postgres answers but takes no changes: it is read-only, its disk is full, or commits hang. detail says what to do"},
 	{"log_stale", http.StatusServiceUnavailable, "of /readyz: the event log has not been read for a while, and streams are paused until a read succeeds"},
 	{"horizon_held", http.StatusServiceUnavailable, "of /readyz: a transaction in Postgres holds the event log back: end it"},
+	{"set_by_authority", http.StatusConflict, "your token or Center says what your kind or display name is, so only a newer token or Center can change it"},
 	{"wake_lost", http.StatusConflict, "the wake has ended, or somebody else has claimed it: drop the work"},
 	{"lease_limit", http.StatusConflict, "a wake is leased for an hour at most. A final reply still counts until somebody else claims the wake"},
 	{"nothing_to_stop", http.StatusConflict, "nobody works for this user in this channel"},

@@ -15,6 +15,9 @@ type Token struct {
 	UserID  string
 	Expires time.Time // in whole seconds; omitted if zero
 	Guilds  []string  // omitted if nil
+
+	Kind, DisplayName string // omitted if empty
+	IssuedAt          time.Time
 }
 
 type admin struct {
@@ -88,6 +91,14 @@ func (s *Server) introspect(w http.ResponseWriter, body []byte) {
 	}
 	if is.Guilds != nil {
 		answer["guildIds"] = is.Guilds
+	}
+	for name, value := range map[string]string{"kind": is.Kind, "displayName": is.DisplayName} {
+		if value != "" {
+			answer[name] = value
+		}
+	}
+	if !is.IssuedAt.IsZero() {
+		answer["iat"] = is.IssuedAt.Unix()
 	}
 	s.write(w, answer)
 }
