@@ -84,6 +84,7 @@ func TestWakes(t *testing.T) {
 	ann, bot := n.user("ann"), n.user("bot")
 	ops := ann.general(t, "ops", "bot").Channel.ID
 	ann.says(t, ops, "before the queue")
+	n.settle(t) // the queue begins where the node has read the event log to
 	if w := bot.claim(t, body{}); w != nil {
 		t.Fatalf("got %+v for the first claim, want none: the queue begins now", w)
 	}
