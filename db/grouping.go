@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// groupLimit is the maximum number of messages in a group: each message holds a lock of its own until the
-	// commit.
+	// groupLimit is the maximum number of messages in a group: each message holds a lock of its own until
+	// the commit.
 	groupLimit = 64
-	// groupWork is the maximum work of a group of several messages. Later posts wait while Postgres looks up each
-	// mentioned user: 500 take about 4 ms.
-	groupWork = 500
+	// groupWork is the maximum work of a group of several messages: one post that mentions the maximum number
+	// of users, and some others. Everybody's posts wait while Postgres looks up each mentioned user.
+	groupWork = 250
 )
 
 // A posting is a post in progress.
@@ -68,9 +68,9 @@ func (g *posts) add(ctx context.Context, m NewMessage) (Post, error) {
 	return p.post, p.err
 }
 
-// groupLocked takes the posts of the next group from those that wait. It takes them in rounds: first the oldest
-// post of each author, then the second, and so on. So an author with many posts, or with expensive ones, delays
-// another author's post by one group. The oldest post of all leads, so no post waits forever.
+// groupLocked takes the posts of the next group from those that wait. It takes them in rounds: first the
+// oldest post of each author, then the second, and so on. So an author with many posts, or with expensive
+// ones, delays another author's post by one group. The oldest post of all leads, so no post waits forever.
 //
 // A group has one reply for a wake: the first one decides whether another one may still be stored.
 func (g *posts) groupLocked(lead *posting) []*posting {
@@ -107,8 +107,8 @@ func (g *posts) groupLocked(lead *posting) []*posting {
 	return group
 }
 
-// byRound sorts posts by their place among the posts of their author, and otherwise keeps their order. lead has
-// the first place of its author.
+// byRound sorts posts by their place among the posts of their author, and otherwise keeps their order. lead
+// has the first place of its author.
 func byRound(lead *posting, waiting []*posting) []*posting {
 	posts := map[string]int{lead.AuthorUserID: 1}
 	round := make(map[*posting]int, len(waiting))

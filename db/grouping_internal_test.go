@@ -169,7 +169,7 @@ func TestGroupsAreFair(t *testing.T) {
 		all = append(all, says("mallory", strconv.Itoa(i), 200))
 	}
 	all = append(all, says("alice", "a", 0), says("bob", "b", 0), says("bob", "c", 0))
-	want := [][]string{{"0", "a", "b", "1", "c"}, {"2", "3"}, {"4", "5"}}
+	want := [][]string{{"0", "a", "b", "c"}, {"1"}, {"2"}, {"3"}, {"4"}, {"5"}}
 	if diff := cmp.Diff(want, groupsOf(t, all...)); diff != "" {
 		t.Errorf("the groups (-want +got):\n%s", diff)
 	}
