@@ -21,6 +21,7 @@ type Doorbell struct {
 	node  string        // distinguishes this server's rings from the others'
 	here  chan struct{} // for this server's tailer
 	there chan struct{} // for the other servers
+	wakes wakeRings
 
 	// Each server sends a hello at this interval. A server that has not heard another one for a while sends no
 	// rings: a NOTIFY costs a fifth of a post.
@@ -44,6 +45,7 @@ func newDoorbell() *Doorbell {
 	b := &Doorbell{
 		node: uuid.NewString(), here: make(chan struct{}, 1), there: make(chan struct{}, 1),
 		hello: helloInterval, born: time.Now(),
+		wakes: wakeRings{ready: make(chan struct{}, 1), users: map[string]struct{}{}},
 	}
 	b.quiet.Store(unheard)
 	return b
@@ -127,6 +129,10 @@ func (d *DB) notifyOthers(ctx context.Context) {
 			if d.alone() {
 				continue
 			}
+		case <-d.wakes.ready:
+			d.ringWakesOfOthers(ctx)
+			wait(ctx, notifyPause)
+			continue
 		case <-hello.C:
 			hellos = 1
 		case <-ctx.Done():
@@ -157,8 +163,10 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	if behind, err := pooled(ctx, conn); behind || err != nil {
 		return cmp.Or(err, errPooled) // LISTEN would make a process that other clients use listen
 	}
-	if _, err := conn.Exec(ctx, listen); err != nil {
-		return err
+	for _, statement := range []string{listen, listenWakes} {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return err
+		}
 	}
 	if err := d.testBell(ctx, conn); err != nil {
 		return err
@@ -174,6 +182,8 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 		waited := timed.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
+		case err == nil && n.Channel == wakeChannel:
+			d.hearWakes(n.Payload)
 		case err == nil && n.Payload == d.node:
 			d.unanswered.Store(0)
 		case err == nil:

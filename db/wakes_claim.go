@@ -22,6 +22,7 @@ type WakeClaim struct {
 	MaxAge   time.Duration // 0: none
 	Since    int64         // where the queue begins, if this claim creates it
 	At       events.Cursor // this server's position, read before the claim
+	Create   bool          // the claim creates a missing queue; otherwise ErrNotFound
 	Worker   string        // empty: no takeover
 	Instance string
 }
@@ -45,7 +46,7 @@ type Claimed struct {
 	Wake     *Wake
 	Again    bool          // the claim stopped early: claim again at once
 	Next     time.Duration // when the next pause or lease ends; 0: there is none
-	TookOver bool          // the claim ended leases of other instances
+	TookOver bool          // this page of the claim ended leases of other instances
 	// Dead are rows that are never handed out again. The caller must bury them after the claim.
 	Dead []WakePart
 }
@@ -73,6 +74,9 @@ func (d *DB) Claim(ctx context.Context, c WakeClaim) (Claimed, error) {
 		if errors.Is(err, errEpochMoved) {
 			return Claimed{Next: replayRetry}, nil // the tailer will enter the new epoch soon
 		}
+		if err == nil && a.TookOver {
+			d.RingWakes(c.User)
+		}
 		if err != nil || done {
 			return a, err
 		}
@@ -95,7 +99,11 @@ func (d *DB) inQueue(ctx context.Context, do func(context.Context, Tx) error) er
 // claim runs one transaction of Claim: a page of the scan, and a choice if the scan is complete or if this is
 // the last page. All of it holds the lock of the consumer.
 func (tx Tx) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, done bool, err error) {
-	queue, err := tx.lockConsumer(ctx, c.User, c.At, &c.Since)
+	var since *int64
+	if c.Create {
+		since = &c.Since
+	}
+	queue, err := tx.lockConsumer(ctx, c.User, c.At, since)
 	if err != nil {
 		return a, false, err
 	}

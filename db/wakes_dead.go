@@ -55,6 +55,9 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 		}
 		return tx.appendWakeDead(ctx, row, first.ID)
 	})
+	if left && err == nil {
+		d.RingWakes(w.User)
+	}
 	return left, err
 }
 
@@ -86,7 +89,7 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 	const insert = `
 		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $7)`
-	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+	err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
 		if _, err := tx.lockConsumer(ctx, ref.User, at, nil); err != nil && !errors.Is(err, errEpochMoved) {
 			return err
 		}
@@ -112,6 +115,10 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 			ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
 		return err
 	})
+	if err == nil {
+		d.RingWakes(ref.User)
+	}
+	return err
 }
 
 // HideWake removes a dead wake from the list. The row stays, because deliveries need its range. ErrNotFound.
@@ -129,9 +136,9 @@ func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 	})
 }
 
-// CloseQueue removes a user's queue. Its messages become unmanaged.
+// CloseQueue removes a user's queue. Its messages become unmanaged. It rings, so that claims that wait end.
 func (d *DB) CloseQueue(ctx context.Context, user string) error {
-	return d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+	err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
 		// The consumer must come first: scans and claims wait for its lock.
 		for _, query := range []string{
 			`DELETE FROM wake_consumers WHERE user_id = $1`,
@@ -145,25 +152,29 @@ func (d *DB) CloseQueue(ctx context.Context, user string) error {
 		}
 		return nil
 	})
+	if err == nil {
+		d.RingWakes(user)
+	}
+	return err
 }
 
 const wakeSweepInterval = time.Minute
 
 // RunWakeSweeper buries dead wakes, and scans for users who are not claiming, once a minute until ctx ends.
-// Every server may run it: a lock makes them take turns. It calls ring for users whose rows became due.
+// Every server may run it: a lock makes them take turns.
 func (d *DB) RunWakeSweeper(
-	ctx context.Context, position func() events.Cursor, ring func(user string), logger *slog.Logger,
+	ctx context.Context, position func() events.Cursor, logger *slog.Logger,
 ) {
 	for ctx.Err() == nil {
 		wait(ctx, wakeSweepInterval)
-		if err := d.SweepWakes(ctx, position(), ring); err != nil && ctx.Err() == nil {
+		if err := d.SweepWakes(ctx, position()); err != nil && ctx.Err() == nil {
 			logger.Warn("wake queue sweep failed; it is tried again in a minute", "error", err)
 		}
 	}
 }
 
 // SweepWakes runs one sweep of RunWakeSweeper.
-func (d *DB) SweepWakes(ctx context.Context, at events.Cursor, ring func(user string)) error {
+func (d *DB) SweepWakes(ctx context.Context, at events.Cursor) error {
 	const dead = `
 		SELECT user_id, channel_id, part FROM wakes
 		WHERE claimed_upto IS NOT NULL AND (lease_until IS NULL OR lease_until <= clock_timestamp())
@@ -195,12 +206,8 @@ func (d *DB) SweepWakes(ctx context.Context, at events.Cursor, ring func(user st
 		return sentinel(err)
 	}
 	for _, part := range parts {
-		left, err := d.BuryWake(ctx, part)
-		if err != nil {
+		if _, err := d.BuryWake(ctx, part); err != nil {
 			return err
-		}
-		if left {
-			ring(part.User)
 		}
 	}
 	users, err := d.column(ctx, idle, at.Seq)

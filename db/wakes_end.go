@@ -76,6 +76,9 @@ func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UU
 		left, err = tx.finish(ctx, row)
 		return err
 	})
+	if left {
+		d.RingWakes(ref.User)
+	}
 	return channel, left, err
 }
 
@@ -130,6 +133,9 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 			row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
 		return err
 	})
+	if err == nil {
+		d.RingWakes(ref.User) // for what is left, and for the pause, which ends at another time than the lease
+	}
 	return a, err
 }
 

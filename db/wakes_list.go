@@ -84,18 +84,18 @@ func (q Queries) ListWakes(
 	return l, nil
 }
 
-// Due reports, without a lock, whether a claim could find work: the queue does not exist, or is behind the
-// position, or has a row that is neither leased nor paused. next is the time until the next pause or lease
-// ends; 0: there is none.
+// Due reports, without a lock, whether a claim could find work: the queue is behind the position, or has a row
+// that is neither leased nor paused. next is the time until the next pause or lease ends; 0: there is none.
+// ErrNotFound: there is no queue.
 func (q Queries) Due(
 	ctx context.Context, user string, at events.Cursor,
 ) (due bool, next time.Duration, err error) {
 	const query = `
-		SELECT coalesce((SELECT scanned_seq FROM wake_consumers WHERE user_id = $1), -1) < $2
-				OR EXISTS (SELECT FROM wakes WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+		SELECT c.scanned_seq < $2 OR EXISTS (SELECT FROM wakes WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
 					AND (not_before IS NULL OR not_before <= clock_timestamp())),
 			extract(epoch FROM (SELECT min(greatest(not_before, lease_until)) FROM wakes
-				WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()) - clock_timestamp())::float8`
+				WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()) - clock_timestamp())::float8
+		FROM wake_consumers c WHERE c.user_id = $1`
 	var seconds *float64
 	if err := q.conn.QueryRow(ctx, query, user, at.Seq).Scan(&due, &seconds); err != nil {
 		return false, 0, sentinel(err)

@@ -70,6 +70,7 @@ func (q *queueTest) tryClaim(d *db.DB, c db.WakeClaim) (db.Claimed, error) {
 	if c.Since == 0 {
 		c.Since = c.At.Seq
 	}
+	c.Create = true
 	return d.Claim(q.t.Context(), c)
 }
 

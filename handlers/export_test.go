@@ -17,3 +17,18 @@ const (
 	ReadsAtOnce = readsAtOnce
 	PollsAtOnce = pollsAtOnce
 )
+
+// LookAtWakes sets how often claims that wait look without a ring. It must come before the first claim.
+func LookAtWakes(s *Server, every time.Duration) { s.desks.every = every }
+
+// ClaimsAreIdle reports whether a user's claims that wait have found nothing since the last ring.
+func ClaimsAreIdle(s *Server, user string) bool {
+	s.desks.mu.Lock()
+	d := s.desks.byUser[user]
+	s.desks.mu.Unlock()
+	if d == nil {
+		return false
+	}
+	_, _, idle, _ := d.look()
+	return idle
+}

@@ -116,6 +116,7 @@ func New(c Config) (*Server, http.Handler) {
 		key.LogTo(s.logger)
 	}
 	s.wakes.Waiting = s.desks.waiting
+	s.db.OnWake(s.desks.ring)
 	from := metrics.Sources{
 		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
 		KeyReadable: s.keysReadable, Wakes: &s.wakes,
@@ -144,6 +145,3 @@ func (s *Server) Drain() {
 	s.draining.Store(true)
 	s.desks.drain()
 }
-
-// RingWakes makes the claims of a user that wait on this server look for due wakes again. It does not block.
-func (s *Server) RingWakes(user string) { s.desks.ring(user) }

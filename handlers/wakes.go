@@ -132,12 +132,9 @@ func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
 	if len(wrong) > 0 {
 		return web.Malformed(wrong...)
 	}
-	_, left, err := s.db.AckWake(r.Context(), ref, ack)
+	_, _, err = s.db.AckWake(r.Context(), ref, ack)
 	if err != nil {
 		return s.wakeProblem(err)
-	}
-	if left {
-		s.desks.ring(ref.User)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -177,7 +174,6 @@ func (s *Server) nackWake(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	s.desks.ring(ref.User) // for what is left, and to set timers anew
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -194,7 +190,6 @@ func (s *Server) retryWake(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	s.desks.ring(ref.User)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

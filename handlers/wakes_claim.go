@@ -99,7 +99,7 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	claim := db.WakeClaim{User: id.UserID, Guilds: id.Guilds}
+	claim := db.WakeClaim{User: id.UserID, Guilds: id.Guilds, Create: true}
 	var wrong []web.FieldError
 	wait := whole(&wrong, "waitSeconds", body.WaitSeconds, 0, 0, maxClaimWait)
 	claim.Lease = time.Duration(whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)) * time.Second
@@ -159,9 +159,7 @@ func (s *Server) unclaim(ctx context.Context, ref db.WakeRef) {
 	if err := s.db.UnclaimWake(ctx, ref); err != nil {
 		s.logger.WarnContext(ctx, "a wake whose client has gone was not given back; it is handed out again when its lease ends",
 			"error", err)
-		return
 	}
-	s.desks.ring(ref.User)
 }
 
 // since is where a new queue begins: at a cursor that a stream would honour. nil: at this server's position.
@@ -197,11 +195,16 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 		}
 	}
 	end := time.Now().Add(wait)
+	catchUp := time.Now().Add(max(wait, time.Second)) // until then a claim goes on with a scan that is behind
 	for {
 		rings, rung, skip, next := d.look()
 		if !skip {
 			var wake *db.Wake
-			if wake, next, err = s.tryClaim(ctx, d, claim, since, rings); wake != nil || err != nil {
+			wake, next, err = s.tryClaim(ctx, d, &claim, since, rings, catchUp)
+			if errors.Is(err, db.ErrNotFound) {
+				return nil, nil // the queue was closed while the claim waited
+			}
+			if wake != nil || err != nil {
 				return wake, err
 			}
 		}
@@ -210,7 +213,7 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 			return nil, nil
 		}
 		if next > 0 {
-			left = min(left, next, pollDesk)
+			left = min(left, next, s.desks.every)
 		}
 		timer := time.NewTimer(left)
 		select {
@@ -235,8 +238,11 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 	}
 }
 
-// tryClaim claims once, in turn with the user's other claims. next is when a pause or lease ends.
-func (s *Server) tryClaim(ctx context.Context, d *desk, claim db.WakeClaim, since *events.Cursor, rings int) (*db.Wake, time.Duration, error) {
+// tryClaim claims once, in turn with the user's other claims. next is when a pause or lease ends. Only the first
+// try creates the queue and takes over. A later one returns db.ErrNotFound if the queue was closed meanwhile.
+func (s *Server) tryClaim(
+	ctx context.Context, d *desk, claim *db.WakeClaim, since *events.Cursor, rings int, catchUp time.Time,
+) (*db.Wake, time.Duration, error) {
 	if err := d.take(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -245,21 +251,31 @@ func (s *Server) tryClaim(ctx context.Context, d *desk, claim db.WakeClaim, sinc
 		claim.At = s.router.Position() // before any statement below
 		if claim.Since = claim.At.Seq; since != nil {
 			if since.Seq > claim.At.Seq {
-				return nil, pollDesk, nil // this server has yet to read up to it
+				return nil, s.desks.every, nil // this server has yet to read up to it
 			}
 			claim.Since = since.Seq
 		}
+		first := claim.Create
 		due, next, err := s.db.Due(ctx, claim.User, claim.At)
-		if err != nil || !due && claim.Worker == "" {
-			if err == nil && unfiltered(claim) {
+		switch {
+		case errors.Is(err, db.ErrNotFound) && first, err == nil && first && claim.Worker != "":
+			due = true
+		case err != nil:
+			return nil, 0, err
+		}
+		claim.Create = false
+		if !due {
+			if unfiltered(*claim) {
 				d.empty(rings, next)
 			}
-			return nil, next, err
+			return nil, next, nil
 		}
-		a, err := s.db.Claim(ctx, claim)
+		claim.Create = first
+		a, err := s.db.Claim(ctx, *claim)
 		if err != nil {
 			return nil, 0, err
 		}
+		claim.Create = false
 		for _, part := range a.Dead {
 			left, err := s.db.BuryWake(ctx, part)
 			if err != nil {
@@ -267,15 +283,14 @@ func (s *Server) tryClaim(ctx context.Context, d *desk, claim db.WakeClaim, sinc
 			}
 			a.Again = a.Again || left
 		}
-		if a.TookOver {
-			d.ring()
-		}
 		switch {
 		case a.Wake != nil:
 			return a.Wake, 0, nil
-		case a.Again && ctx.Err() == nil:
+		case a.Again && ctx.Err() == nil && time.Now().Before(catchUp):
 			continue
-		case unfiltered(claim):
+		case a.Again:
+			return nil, time.Millisecond, ctx.Err()
+		case unfiltered(*claim):
 			d.empty(rings, a.Next)
 		}
 		return nil, a.Next, ctx.Err()

@@ -17,6 +17,7 @@ const maxParked = 64
 // time; the others wait in memory and hold no connection.
 type desks struct {
 	router *live.Router
+	every  time.Duration // see pollDesk
 
 	mu     sync.Mutex
 	byUser map[string]*desk
@@ -26,7 +27,7 @@ type desks struct {
 }
 
 func newDesks(router *live.Router) *desks {
-	return &desks{router: router, byUser: map[string]*desk{}, closed: make(chan struct{})}
+	return &desks{router: router, every: pollDesk, byUser: map[string]*desk{}, closed: make(chan struct{})}
 }
 
 // A desk is where the claims of one user wait.

@@ -81,7 +81,7 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 		s.wakes.Replies.Add(1)
 	}
 	if left {
-		s.desks.ring(id.UserID)
+		s.db.RingWakes(id.UserID)
 	}
 	return s.wakeProblem(err)
 }

@@ -1,0 +1,78 @@
+package db_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+)
+
+// rungUsers counts the rings for each user.
+type rungUsers struct {
+	mu    sync.Mutex
+	rings map[string]int
+}
+
+func (r *rungUsers) ring(user string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rings[user]++
+}
+
+func (r *rungUsers) of(user string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rings[user]
+}
+
+// A ring for a user reaches the claims on all servers. What others send on the channel is ignored.
+func TestWakesRingOnOtherServers(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	start := func() (*db.DB, *rungUsers) {
+		d := openURL(t, url)
+		heard := &rungUsers{rings: map[string]int{}}
+		d.OnWake(heard.ring)
+		running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
+		eventually(t, "it hears", d.Hears)
+		return d, heard
+	}
+	one, here := start()
+	other, there := start()
+	eventually(t, "they hear each other", func() bool { return !one.Alone() && !other.Alone() })
+
+	conn := dbtest.Connect(t, url)
+	for _, payload := range []string{
+		"", " ", "hello", "bot bot", one.Node(), one.Node() + " ", other.Node() + " mallory", strings.Repeat("x", 7000),
+	} {
+		exec(t, conn, `SELECT pg_notify('fabric_guild_wakes', $1)`, payload)
+	}
+	for i := range 500 { // more than one notification holds
+		one.RingWakes(fmt.Sprintf("%s%d", strings.Repeat("u", 100), i))
+	}
+	one.RingWakes("bot")
+	eventually(t, "the other server rings for bot", func() bool { return there.of("bot") == 1 })
+	if here.of("bot") != 1 {
+		t.Errorf("got %d rings for bot on its own server, want 1", here.of("bot"))
+	}
+	eventually(t, "the other server rings for all", func() bool {
+		there.mu.Lock()
+		defer there.mu.Unlock()
+		return len(there.rings) >= 501
+	})
+	there.mu.Lock()
+	defer there.mu.Unlock()
+	for user := range there.rings {
+		if user != "bot" && !strings.HasPrefix(user, "uuu") {
+			t.Errorf("got a ring for %.20q, want none", user)
+		}
+	}
+}
