@@ -179,3 +179,31 @@ func TestReadme(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The diagram of agents.md has every state that a wake can have, and every outcome that the schema knows.
+func TestDiagramHasAllStates(t *testing.T) {
+	t.Parallel()
+	page, _ := docs.Open("agents.md")
+	_, rest, _ := strings.Cut(string(page.Body), "reply, ack")
+	diagram, _, _ := strings.Cut(rest, "```")
+	schema, err := os.ReadFile(filepath.Join("..", "..", "migrations", "schema.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := regexp.MustCompile(`wakes_dead_outcome_known CHECK \(\(outcome = ANY \(ARRAY\[(.*)\]`).FindSubmatch(schema)
+	if check == nil {
+		t.Fatal("got no list of outcomes in schema.sql")
+	}
+	states := []string{"pending", "claimed", "done"}
+	for _, m := range regexp.MustCompile(`'(\w+)'`).FindAllStringSubmatch(string(check[1]), -1) {
+		states = append(states, m[1])
+	}
+	for _, state := range states {
+		if !regexp.MustCompile(`(─▶ |\n )` + state + `\b`).MatchString(diagram) {
+			t.Errorf("the diagram of agents.md does not lead to %s", state)
+		}
+	}
+	if len(states) < 7 {
+		t.Errorf("got only the states %q", states)
+	}
+}
