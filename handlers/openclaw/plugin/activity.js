@@ -13,43 +13,48 @@ let silentUntil = 0 // the server has no such route: it is an older one
 export function activity(api, channelId, replyTo) {
   const path = `/api/channels/${channelId}/activity`
   let next // what to show, the latest wins
-  let shown = false
-  let ended = false
+  let shown
   let busy = false
+  let ended = false
   let timer
-  const post = (body) =>
-    api.call('POST', path, body, { timeoutMs: 10_000 }).catch((error) => {
+  let due = Infinity
+
+  async function post(body) {
+    if (Date.now() < silentUntil) return
+    await api.call('POST', path, body, { timeoutMs: 10_000 }).catch((error) => {
       if (error.code === 'not_found') silentUntil = Date.now() + 600_000
     })
-
-  const send = async () => {
-    timer = undefined
-    if (ended || busy || Date.now() < silentUntil) return
-    busy = true
-    const { kind, text } = next
-    const value = typeof text === 'function' ? text() : text
-    shown = true
-    await post({ kind, replyTo, ttlSeconds, ...(value && { text: value.slice(-draftUnits).toWellFormed() }) })
-    busy = false
-    plan((ttlSeconds * 1000) / 2) // a long silence of the model must not look like its end
   }
-  const plan = (ms) => {
-    if (!ended) timer ??= setTimeout(send, ms)
+
+  async function send() {
+    due = Infinity
+    busy = true
+    shown = next
+    const text = typeof next.text === 'function' ? next.text() : next.text
+    await post({ kind: next.kind, replyTo, ttlSeconds, ...(text && { text: text.slice(-draftUnits).toWellFormed() }) })
+    busy = false
+    plan(shown === next ? (ttlSeconds * 1000) / 2 : intervalMs) // a model that is silent for long is not idle
+  }
+
+  function plan(ms) {
+    const at = Date.now() + ms
+    if (ended || busy || at >= due) return
+    clearTimeout(timer)
+    due = at
+    timer = setTimeout(send, ms)
   }
 
   return {
     show(kind, text) {
-      const first = next === undefined
+      if (ended) return
       next = { kind, text }
-      if (first) return void send()
-      clearTimeout(timer)
-      timer = undefined
-      if (!busy) plan(intervalMs)
+      if (shown) plan(intervalMs)
+      else if (!busy) send()
     },
     async end(posted) {
       ended = true
       clearTimeout(timer)
-      if (shown && !posted && Date.now() >= silentUntil) await post({ kind: 'idle' })
+      if (shown && !posted) await post({ kind: 'idle' })
     },
   }
 }

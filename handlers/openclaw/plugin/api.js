@@ -25,6 +25,8 @@ export class ApiError extends Error {
  */
 export function connect(account) {
   const base = account.url.replace(/\/+$/, '')
+  const api = { call, persist }
+  return api
 
   async function call(method, path, body, { headers, signal, timeoutMs = 30_000 } = {}) {
     const token = account.tokenFile ? (await readFile(account.tokenFile, 'utf8')).trim() : account.token
@@ -51,13 +53,11 @@ export function connect(account) {
     for (let pause = firstPauseMs; ; pause = Math.min(2 * pause, 15_000)) {
       const { body, headers } = request() // made anew for each attempt: the wake may have a new id by now
       try {
-        return await call(method, path, body, { headers, signal })
+        return await api.call(method, path, body, { headers, signal })
       } catch (error) {
         if (signal?.aborted || Date.now() > until || (error instanceof ApiError && !error.passing)) throw error
         await sleep(Math.max(pause * (0.5 + Math.random()), error.retryAfterMs ?? 0), undefined, { signal })
       }
     }
   }
-
-  return { call, persist }
 }

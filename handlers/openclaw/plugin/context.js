@@ -10,7 +10,10 @@ export function routeOf(rt, cfg, accountId, { xType, channelId }) {
   const { agentId, sessionKey } = rt.channel.routing.resolveAgentRoute({ cfg, channel, accountId, peer })
   if (!direct) return { agentId, sessionKey }
   const dmScope = 'per-account-channel-peer'
-  return { agentId, sessionKey: rt.channel.routing.buildAgentSessionKey({ agentId, channel, accountId, peer, dmScope }) }
+  return {
+    agentId,
+    sessionKey: rt.channel.routing.buildAgentSessionKey({ agentId, channel, accountId, peer, dmScope }),
+  }
 }
 
 /** The part of a dispatch that says what is answered. `quote` is the message that the last one replies to, if any. */

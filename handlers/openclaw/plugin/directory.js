@@ -16,11 +16,18 @@ export function directory(api) {
     }
     return items.slice(0, limit)
   }
-  const peer = (user) => ({ kind: 'user', id: `user:${user.userId}`, name: user.displayName ?? user.userId, handle: user.userId })
+  const peer = (user) => ({
+    kind: 'user',
+    id: `user:${user.userId}`,
+    name: user.displayName ?? user.userId,
+    handle: user.userId,
+  })
   const group = (channel) => ({ kind: 'group', id: channel.id, name: `#${channel.name}`, handle: channel.name })
   const matching = (entries, query, limit) => {
     const wanted = query?.trim().toLowerCase().replace(/^[#@]/, '')
-    const found = wanted ? entries.filter(({ name, handle }) => `${name} ${handle}`.toLowerCase().includes(wanted)) : entries
+    const found = wanted
+      ? entries.filter(({ name, handle }) => `${name} ${handle}`.toLowerCase().includes(wanted))
+      : entries
     return found.slice(0, limit ?? undefined)
   }
   const channels = () => all('/api/channels', {})
@@ -46,7 +53,9 @@ export function directory(api) {
       if (!target.startsWith('#')) return target
       const named = (await channels()).filter(({ name }) => name === target.slice(1))
       if (named.length === 1) return named[0].id
-      throw new Error(named.length ? `${target} names ${named.length} channels: use an id` : `there is no channel ${target}`)
+      throw new Error(
+        named.length ? `${target} names ${named.length} channels: use an id` : `there is no channel ${target}`,
+      )
     },
   }
 

@@ -49,7 +49,7 @@ async function startAccount({ account, abortSignal: signal, log, getStatus, setS
     concurrency: account.concurrency,
     async start() {
       const { userId: me } = await api.call('GET', '/api/me')
-      const work = worker({ rt, api, holds, post: poster({ api, holds }), me, accountId, log })
+      const work = worker({ rt, api, post: poster({ api, holds }), me, accountId, log })
       return (hold) => {
         status({ lastInboundAt: Date.now() })
         return work(hold)

@@ -12,7 +12,7 @@ const remembered = 1000 // channels
  * Returns `work(hold)`, which hands one wake to OpenClaw, and returns when the wake has ended or was lost. `rt` is
  * OpenClaw's runtime, `me` the agent's user id. It returns 'backoff' if OpenClaw takes no work at the moment.
  */
-export function worker({ rt, api, holds, post, me, accountId, log, pollMs = 500, graceMs = 5000 }) {
+export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceMs = 5000 }) {
   const seen = new Map() // channel → the newest message that a run there has seen
 
   return async function work(hold) {
@@ -61,7 +61,8 @@ export function worker({ rt, api, holds, post, me, accountId, log, pollMs = 500,
             const replyToId = payload.replyToId ?? hold.last.id
             return { ...payload, replyToId: turn.answers++ ? replyToId : replyTarget(replyToId, hold, command) }
           },
-          durable: (payload, info) => isAnswer(payload, info) && { to: `fabric:${channelId}`, replyToId: payload.replyToId },
+          durable: (payload, info) =>
+            isAnswer(payload, info) && { to: `fabric:${channelId}`, replyToId: payload.replyToId },
           async deliver(payload) {
             if (payload.isError) turn.error = payload.text
             const visible = !payload.isError && !payload.isReasoning && !payload.isCommentary

@@ -18,7 +18,8 @@ export const replyTarget = (replyTo, hold, notice) => [replyTo, hold.id, ...(not
 export function poster({ api, holds }) {
   return async function post({ channelId, text, key, replyTo, wakeId, notice, keep, signal }) {
     const pieces = split(text)
-    const mentions = pieces.length > 1 ? new Set(Array.from(text.matchAll(/<@([\w.@-]{1,128})>/g), (match) => match[1])) : []
+    const mentions =
+      pieces.length > 1 ? new Set(Array.from(text.matchAll(/<@([\w.@-]{1,128})>/g), (match) => match[1])) : []
     let message
     for (const [index, content] of pieces.entries()) {
       const last = index === pieces.length - 1
@@ -55,7 +56,8 @@ export function sender({ api, post, holds, channelOf, receipt, log }) {
     let [replyTo, wakeId, mark] = (ctx.replyToId ?? '').split('~')
     const queued = ctx.deliveryQueueId // absent only on OpenClaw's own words, such as those about a restart
     if (queued && !replyTo) await holds.ready // it may be the answer of a resumed run, whose wake must be claimed first
-    if (holds.posted.has(wakeId)) wakeId = undefined // a further answer of the same run
+    if (holds.posted.has(wakeId))
+      wakeId = undefined // a further answer of the same run
     else if (!wakeId && queued) {
       const hold = holds.get(channelId)
       if (hold && !hold.ended && hold.adopts()) {

@@ -111,8 +111,10 @@ export async function serve({ api, holds, start, concurrency, signal, report, lo
       held.renew(wake) // its lease had ended while the server was away: the run goes on under the new one
       return
     }
-    held?.end('lost')
-    await held?.done
+    if (held) {
+      held.end('lost')
+      await held.done
+    }
     const hold = new Hold(wake)
     holds.set(wake.channelId, hold)
     const release = keepLease(api, hold, log)
