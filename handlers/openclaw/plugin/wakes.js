@@ -92,15 +92,15 @@ export function keepLease(api, hold, log) {
 /**
  * Claims wakes until `signal` is aborted, and works on `concurrency` of them at a time. `start` returns the worker: it
  * gets a Hold, and returns when that has ended, or 'backoff' if nothing should be claimed for a while. `report` gets
- * `{connected, lastError}`. Returns when all work has ended.
+ * `{connected, lastError}`. Returns when all work has ended. Tests replace `pause(ms)`.
  */
-export async function serve({ api, holds, start, concurrency, signal, report, log, secondMs = 1000 }) {
+export async function serve({ api, holds, start, concurrency, signal, report, log, pause }) {
   const running = new Set()
   let work
   let failures = 0
   let resting = false
   let waitSeconds = 0 // until everything that was due at the start is claimed
-  const pause = (ms) => sleep(ms, undefined, { signal }).catch(() => {})
+  pause ??= (ms) => sleep(ms, undefined, { signal }).catch(() => {})
   signal.addEventListener('abort', () => {
     for (const hold of holds.values()) hold.end('closing')
   })
@@ -139,7 +139,7 @@ export async function serve({ api, holds, start, concurrency, signal, report, lo
     }
     if (resting) {
       resting = false
-      await pause(5 * secondMs)
+      await pause(5000)
       continue
     }
     try {
@@ -154,13 +154,13 @@ export async function serve({ api, holds, start, concurrency, signal, report, lo
         running.add(task)
       } else {
         holds.caughtUp()
-        if (waitSeconds) await pause(Math.random() * 0.2 * secondMs) // a draining server answers at once
+        if (waitSeconds) await pause(Math.random() * 200) // a draining server answers at once
         waitSeconds = 30
       }
     } catch (error) {
       if (signal.aborted) break
       report({ connected: false, lastError: error.message })
-      const ms = Math.min(2 ** failures++, 30) * secondMs * (0.5 + Math.random())
+      const ms = Math.min(2 ** failures++, 30) * 1000 * (0.5 + Math.random())
       await pause(Math.max(ms, error.retryAfterMs ?? 0))
     }
   }

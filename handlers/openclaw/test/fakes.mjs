@@ -71,6 +71,7 @@ export function fakeOpenClaw(server, { wake = wakeOf(), script, session = () => 
   const channelOf = async (to) => to.replace(/^fabric:/, '')
   const send = sender({ api, post, holds, channelOf, receipt })
   const turns = []
+  const answers = [] // as OpenClaw stores them
   let queue = 0
 
   const rt = {
@@ -96,6 +97,7 @@ export function fakeOpenClaw(server, { wake = wakeOf(), script, session = () => 
               const durable = kind === 'final' && (await plan.delivery.durable(prepared, { kind }))
               if (!durable) return plan.delivery.deliver(prepared, { kind })
               const sent = { text: prepared.text, deliveryQueueId: `q${++queue}`, deliveryPartIndex: 0, ...durable }
+              answers.push(sent)
               return send(sent)
             },
           }
@@ -112,6 +114,7 @@ export function fakeOpenClaw(server, { wake = wakeOf(), script, session = () => 
     post,
     send,
     turns,
+    answers,
     work: () => work(hold),
     contexts: () => turns.map(({ plan }) => plan.ctxPayload),
   }

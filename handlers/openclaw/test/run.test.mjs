@@ -36,7 +36,7 @@ test('a model that chooses its reply target still ends the wake', async () => {
 })
 
 test('a second answer of the same run is a plain post', async () => {
-  const { posts } = await play({
+  const { posts, claw } = await play({
     async script(turn) {
       turn.adopt()
       await turn.answer({ text: 'one' })
@@ -49,6 +49,10 @@ test('a second answer of the same run is a plain post', async () => {
       { content: 'one', replyTo: 'm1', wakeId: 'w1' },
       { content: 'two', replyTo: 'm1' },
     ],
+  )
+  assert.deepEqual(
+    claw.answers.map(({ replyToId }) => replyToId),
+    ['m1~w1', 'm1'], // so it is not lost if another process sends it
   )
 })
 

@@ -129,3 +129,14 @@ test('pieces fit the server, lose nothing, and cut no character', () => {
 test('a leading slash is text, not a command', () => {
   assert.deepEqual(split('/pass'), ['//pass'])
 })
+
+test('an answer of a wake that a resumed run has ended is a plain post', async () => {
+  const { claw, send, bodies } = setUp()
+  claw.hold.adopts = () => true
+  await send({ deliveryQueueId: 'q1' })
+  await send({ deliveryQueueId: 'q2', replyToId: 'm1~w1' })
+  assert.deepEqual(
+    bodies().map(({ wakeId }) => wakeId),
+    ['w1', undefined],
+  )
+})

@@ -19,10 +19,15 @@ async function loop(claims, work, options = {}) {
   })
   const holds = new Holds()
   const reports = []
+  const pauses = []
+  const pause = async (ms) => {
+    pauses.push(ms)
+    await new Promise(setImmediate)
+  }
   const report = (state) => reports.push(state)
   const start = async () => work
-  await serve({ api: server.api, holds, start, concurrency: 2, signal: stop.signal, report, secondMs: 1, ...options })
-  return { server, holds, reports, claims: server.written('/claim').map(({ body }) => body) }
+  await serve({ api: server.api, holds, start, concurrency: 2, signal: stop.signal, report, pause, ...options })
+  return { server, holds, reports, pauses, claims: server.written('/claim').map(({ body }) => body) }
 }
 
 const wakeIn = (channelId, fields) => wakeOf({ id: `w-${channelId}`, channelId, ...fields })
@@ -86,6 +91,19 @@ test('the words of the server are reported, and the loop goes on', async () => {
     { connected: false, lastError: 'token_expired: words of the server about token_expired' },
     { connected: true, lastError: null },
   ])
+})
+
+test('an OpenClaw that takes no work is given a rest', async () => {
+  const { pauses } = await loop([wakeIn('a'), null, null], async () => 'backoff')
+  assert.ok(pauses.includes(5000))
+})
+
+test('a server that does not answer is asked less and less often, and not before it wants', async () => {
+  const later = Object.assign(problem(503, 'server_full'), { retryAfterMs: 90_000 })
+  const { pauses } = await loop([...Array(8).fill(new TypeError('fetch failed')), later], async () => {})
+  assert.ok(pauses[0] >= 500 && pauses[0] <= 1500, pauses)
+  assert.ok(pauses[7] >= 15_000 && pauses[7] <= 45_000, pauses)
+  assert.equal(pauses[8], 90_000)
 })
 
 test('work that throws does not stop the loop', async () => {
