@@ -37,14 +37,15 @@ var walls = map[string]string{
 
 	"handlers": "db events events/live events/transport handlers/auth handlers/center handlers/chat " +
 		"handlers/console handlers/docs handlers/edge handlers/metrics handlers/web",
-	"handlers/auth":    "events handlers/center handlers/chat handlers/web", // who somebody is
-	"handlers/center":  "events events/histogram handlers/chat",
-	"handlers/chat":    "", // rules take small values: see pure
-	"handlers/console": "",
-	"handlers/docs":    "",
-	"handlers/edge":    "handlers/web", // who gets in, and how much
-	"handlers/metrics": "db events events/histogram events/live handlers/center handlers/edge",
-	"handlers/web":     "events", // knows HTTP, not the guild
+	"handlers/auth":     "events handlers/center handlers/chat handlers/web", // who somebody is
+	"handlers/center":   "events events/histogram handlers/chat",
+	"handlers/chat":     "", // rules take small values: see pure
+	"handlers/console":  "",
+	"handlers/docs":     "",
+	"handlers/edge":     "handlers/web", // who gets in, and how much
+	"handlers/metrics":  "db events events/histogram events/live handlers/center handlers/edge",
+	"handlers/openclaw": "",
+	"handlers/web":      "events", // knows HTTP, not the guild
 
 	"handlers/bench":  "handlers/auth handlers/config",
 	"handlers/config": "db db/pgrun handlers/chat",

@@ -16,8 +16,8 @@ func TestPlugin(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no tests found: %v", err)
 	}
-	out, err := exec.CommandContext(t.Context(), node, append([]string{"--test"}, files...)...).CombinedOutput()
-	if err != nil {
+	cmd := exec.CommandContext(t.Context(), node, append([]string{"--test"}, files...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
