@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -26,14 +27,14 @@ type Config struct {
 }
 
 // Scenarios are the names of all scenarios, in the order in which they run.
-var Scenarios = []string{"connect", "fanout", "rooms", "publish", "resume"}
+var Scenarios = []string{"connect", "fanout", "rooms", "publish", "resume", "wakes"}
 
 // benchGuild is the guild of the channels of a run.
 const benchGuild = "fabric-guild-bench"
 
 // Run runs the scenarios and returns the figures. It writes a line to progress before each step. It blocks
-// until the run has ended or ctx ends. It archives its channels at the end, but the archived channels and
-// their messages remain. If a scenario fails, Run returns the figures so far and the error.
+// until the run has ended or ctx ends. It archives its channels at the end, but the archived channels, their
+// messages and the queues of the users remain. If a scenario fails, Run returns the figures so far and the error.
 func Run(ctx context.Context, c Config, progress io.Writer) (Report, error) {
 	b := &run{Config: c, target: newTarget(c.URL), progress: progress}
 	defer b.target.close()
@@ -54,6 +55,7 @@ func Run(ctx context.Context, c Config, progress io.Writer) (Report, error) {
 		{"rooms", b.rooms},
 		{"publish", b.publish},
 		{"resume", b.resume},
+		{"wakes", b.wakes},
 	} {
 		if !slices.Contains(wanted, step.name) {
 			continue
@@ -75,7 +77,13 @@ type run struct {
 	tokens []string // tokens[i] is the token of benchUser(i)
 	large  string   // the id of the channel that has all users as members
 	small  []string // ids of channels with roomSize members; user i is in small[i/roomSize]
+
+	mu   sync.Mutex
+	made []owned // further channels
 }
+
+// An owned is a channel, and the token of its creator.
+type owned struct{ channel, creator string }
 
 // roomSize is the number of members of a small channel.
 const roomSize = 5
@@ -99,7 +107,7 @@ func (b *run) prepare(ctx context.Context, wanted []string) error {
 	for i := range members {
 		members[i] = benchUser(i + 1)
 	}
-	if slices.ContainsFunc(wanted, func(s string) bool { return s != "connect" && s != "rooms" }) {
+	if slices.ContainsFunc(wanted, func(s string) bool { return s != "connect" && s != "rooms" && s != "wakes" }) {
 		id, err := b.target.createChannel(ctx, b.tokens[0], "everyone", members)
 		b.large = id
 		if err != nil {
@@ -126,6 +134,11 @@ func (b *run) archive() {
 	defer cancel()
 	if b.large != "" {
 		_ = b.target.archive(ctx, b.tokens[0], b.large)
+	}
+	for _, c := range b.made {
+		if b.target.archive(ctx, c.creator, c.channel) != nil {
+			return
+		}
 	}
 	for i, room := range b.small {
 		if b.target.archive(ctx, b.tokens[i*roomSize], room) != nil {

@@ -83,6 +83,39 @@ func TestReportOfABenchmark(t *testing.T) {
 	}
 }
 
+// The wake queue is measured with as many agents and channels as the users allow.
+func TestReportOfWakes(t *testing.T) {
+	t.Parallel()
+	state := guildtest.StateDir(t)
+	n := program.Start(t, state)
+	stdout, stderr, code := program.Run(t, nil, "bench", "-state", state, "-url", n.Base(), "-streams", "40",
+		"-duration", "200ms", "-only", "wakes", "-json")
+	var report bench.Report
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != 0 {
+		t.Fatalf("got exit %d, %v and %s", code, err, stderr)
+	}
+	got := map[string]bench.Figures{}
+	for _, row := range report.Rows {
+		got[row.What] = row.Figures
+	}
+	for what, figures := range map[string][]string{
+		"from a post to the answer of a claim that waits": {"claim p50 ms", "stream p50 ms", "claim/stream"},
+		"a reply with wakeId, connections: 1":             {"reply p50 ms", "post p50 ms", "reply/post"},
+		"post, claim, reply; agents: 1":                   {"cycles/s", "p50 ms"},
+		"post, claim, reply; agents: 16":                  {"cycles/s", "posts/s", "cycle/post"},
+		"a claim with one new message, channels: 50":      {"claim p50 ms"},
+	} {
+		for _, name := range figures {
+			if got[what][name] <= 0 {
+				t.Errorf("%s: got %g %s, want more than 0", what, got[what][name], name)
+			}
+		}
+	}
+	if _, ok := got["20 claims that wait"]; !ok || len(got) != 6 {
+		t.Errorf("got the rows %v", got)
+	}
+}
+
 // A benchmark fails if the server loses or doubles events. Here a proxy does that.
 func TestABenchmarkNoticesFaults(t *testing.T) {
 	t.Parallel()
