@@ -36,13 +36,14 @@ var walls = map[string]string{
 	"migrations": "",
 
 	"handlers": "db events events/live events/transport handlers/auth handlers/center handlers/chat " +
-		"handlers/console handlers/docs handlers/edge handlers/metrics handlers/web",
+		"handlers/console handlers/docs handlers/edge handlers/markdown handlers/metrics handlers/web",
 	"handlers/auth":     "events handlers/center handlers/chat handlers/web", // who somebody is
 	"handlers/center":   "events events/histogram handlers/chat",
 	"handlers/chat":     "", // rules take small values: see pure
 	"handlers/console":  "",
 	"handlers/docs":     "",
 	"handlers/edge":     "handlers/web", // who gets in, and how much
+	"handlers/markdown": "handlers/chat",
 	"handlers/metrics":  "db events events/histogram events/live handlers/center handlers/edge",
 	"handlers/openclaw": "",
 	"handlers/web":      "events", // knows HTTP, not the guild
@@ -69,12 +70,13 @@ var walls = map[string]string{
 // outside has packages from elsewhere, with the packages of this module that alone may import them. It holds
 // for the packages below them, too.
 var outside = map[string]string{
-	"github.com/jackc":      "db db/pgrun db/dbtest handlers/e2e/guildtest", // SQL is for db
-	"database/sql":          "db",
-	"github.com/prometheus": "handlers/metrics", // others count for themselves
-	"github.com/r3labs":     "events/transport events/follow",
-	"github.com/yuin":       "handlers/docs",
-	"testing":               "db/dbtest events/ssetest handlers/center/centertest handlers/e2e/guildtest",
+	"github.com/jackc":        "db db/pgrun db/dbtest handlers/e2e/guildtest", // SQL is for db
+	"database/sql":            "db",
+	"github.com/prometheus":   "handlers/metrics", // others count for themselves
+	"github.com/r3labs":       "events/transport events/follow",
+	"github.com/yuin":         "handlers/docs handlers/markdown",
+	"github.com/microcosm-cc": "handlers/markdown",
+	"testing":                 "db/dbtest events/ssetest handlers/center/centertest handlers/e2e/guildtest",
 }
 
 // pure has packages, and what they must not import although others may.

@@ -21,10 +21,10 @@ const (
 // stream, admit checks only the rate: other limits bound how many of these are open.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) error {
 	rate, under := s.rates, s.changing
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	rec := recorderOf(w)
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || rec != nil && rec.route.harmless {
 		rate, under = s.readRates, s.reading
 	}
-	rec := recorderOf(w)
 	if rec != nil && rec.route.queue {
 		rate = s.queueRates
 	}

@@ -18,6 +18,7 @@ type route struct {
 	handle       handler
 	lasts        bool // a request may last long, as a stream does: requestTimeout does not apply
 	queue        bool // queueRates limits its requests, not the rate of changes
+	harmless     bool // it changes nothing, although it is no GET: the limits of reads apply
 	reads        bool // it reads the database: a user's request must first get a place from db.DB.Reading
 }
 
@@ -60,6 +61,7 @@ func (s *Server) routes() []route {
 		reads("/api/me", s.me),
 		on("PATCH", "/api/me", s.changeMe),
 		reads("/api/users", s.listUsers),
+		{method: "POST", path: "/api/render", handle: s.render, harmless: true},
 		on("POST", "/api/session", s.openSession),
 		on("DELETE", "/api/session", s.closeSession),
 		on("POST", "/api/admin/refresh", s.refreshAdmin),

@@ -51,6 +51,7 @@ type Server struct {
 	places       *edge.Places
 	desks        *desks
 	teller       teller
+	rendered     rendered
 	wakes        metrics.Wakes
 	proxies      edge.Proxies
 	sessions     *auth.Sessions

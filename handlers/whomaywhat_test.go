@@ -83,6 +83,7 @@ var routeBodies = map[string]any{
 	"POST /api/channels/:id/turn":     body{"action": "take"},
 	"POST /api/channels/:id/messages": body{"content": "new"},
 	"PATCH /api/messages/:id":         body{"content": "new"},
+	"POST /api/render":                body{"contents": []string{"*hi*"}},
 	"PATCH /api/me":                   body{"displayName": "Somebody"},
 	"POST /api/wakes/claim":           body{},
 	"POST /api/wakes/:id/extend":      body{},
