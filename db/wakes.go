@@ -25,8 +25,7 @@ var (
 
 // Bounds of the wake queue.
 const (
-	maxAttempts  = 5
-	maxTries     = `24 hours` // after the first counted attempt a wake is dead
+	maxAttempts  = 5 // exhausted names it too
 	leaseLimit   = `1 hour`   // after the claim no extension is granted
 	fullWidth    = 100        // messages that an attempt may hand out
 	wakeBytes    = 1 << 20    // maximum text of the messages of one wake
@@ -34,6 +33,7 @@ const (
 	scanPages    = 10         // pages per claim
 	scanTime     = time.Second
 	scanDistance = 40 // with more numbers per channel, a scan reads channel by channel
+	newerLooked  = 1000
 	choices      = 50 // rows that a claim tries in one transaction
 	factsPage    = 500
 	dueSoon      = `60 seconds` // a row that was due for longer comes before higher priorities
@@ -81,6 +81,15 @@ type wakeRow struct {
 	Name         string
 	XType        events.XType
 }
+
+// exhausted is the condition of a row w of wakes that is never handed out again. toBury is that of such a row
+// whose last lease has ended: it must be buried.
+const (
+	exhausted = `(w.attempts >= 5 OR w.stopped_by IS NOT NULL
+		OR coalesce(w.first_attempt_at <= clock_timestamp() - interval '24 hours', false))`
+	toBury = exhausted + ` AND w.claimed_upto IS NOT NULL
+		AND (w.lease_until IS NULL OR w.lease_until <= clock_timestamp())`
+)
 
 const selectWake = `
 	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width, w.id,

@@ -103,7 +103,7 @@ func (tx Tx) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, done
 	if c.Create {
 		since = &c.Since
 	}
-	queue, err := tx.lockConsumer(ctx, c.User, c.At, since)
+	queue, err := tx.lockConsumer(ctx, c.User, c.At, since, waitLocked)
 	if err != nil {
 		return a, false, err
 	}
@@ -152,9 +152,9 @@ func (tx Tx) takeOver(ctx context.Context, c WakeClaim) (took bool, err error) {
 		RETURNING xmax = 0`
 	const end = `
 		UPDATE wakes SET lease_until = clock_timestamp()
-		WHERE user_id = $1 AND worker = $2 AND instance <> $3 AND lease_until > clock_timestamp()
+		WHERE user_id = $1 AND worker = $2 AND instance IS DISTINCT FROM $3 AND lease_until > clock_timestamp()
 			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))`
-	if _, err := tx.conn.Exec(ctx, touch, c.User); err != nil || c.Worker == "" {
+	if _, err := tx.conn.Exec(ctx, touch, c.User); err != nil || c.Instance == "" {
 		return false, err
 	}
 	var first bool
@@ -176,14 +176,13 @@ func (tx Tx) choose(ctx context.Context, c WakeClaim) (*wakeRow, error) {
 			AND NOT EXISTS (SELECT FROM wakes o
 				WHERE o.user_id = $1 AND o.channel_id = w.channel_id AND o.lease_until > clock_timestamp())
 			AND (w.not_before IS NULL OR w.not_before <= clock_timestamp())
-			AND w.attempts < $4 AND w.stopped_by IS NULL
-			AND (w.first_attempt_at IS NULL OR w.first_attempt_at > clock_timestamp() - $5::interval)
-		ORDER BY w.priority = $6 DESC, due.at < clock_timestamp() - $7::interval DESC,
-			CASE WHEN due.at < clock_timestamp() - $7::interval THEN due.at END,
+			AND NOT ` + exhausted + `
+		ORDER BY w.priority = $4 DESC, due.at < clock_timestamp() - $5::interval DESC,
+			CASE WHEN due.at < clock_timestamp() - $5::interval THEN due.at END,
 			w.priority DESC, w.part <> '00000000-0000-0000-0000-000000000000' DESC, w.first_seq
 		LIMIT 1 FOR UPDATE OF w`
 	rows, err := tx.conn.Query(ctx, query,
-		c.User, c.Guilds, orEmpty(c.Channels), maxAttempts, maxTries, priorityDirect, dueSoon)
+		c.User, c.Guilds, orEmpty(c.Channels), priorityDirect, dueSoon)
 	if err != nil {
 		return nil, err
 	}
@@ -201,17 +200,13 @@ func orEmpty[T any](s []T) []T {
 // waiting returns rows that are never handed out again, and the time until the next pause or lease ends.
 // Postgres computes the duration, so clocks do not matter.
 func (tx Tx) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, next time.Duration, err error) {
-	const buried = `
-		SELECT user_id, channel_id, part FROM wakes
-		WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
-			AND (attempts >= $2 OR stopped_by IS NOT NULL OR first_attempt_at <= clock_timestamp() - $3::interval)
-		LIMIT 10`
+	const buried = `SELECT w.user_id, w.channel_id, w.part FROM wakes w WHERE w.user_id = $1 AND ` + toBury + ` LIMIT 10`
 	const soonest = `
 		SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - clock_timestamp())::float8
 		FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()`
 	var seconds *float64
 	var b pgx.Batch
-	b.Queue(buried, c.User, maxAttempts, maxTries).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(buried, c.User).Query(func(rows pgx.Rows) (err error) {
 		dead, err = pgx.CollectRows(rows, pgx.RowToStructByPos[WakePart])
 		return err
 	})

@@ -18,15 +18,14 @@ import (
 func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 	const query = selectWake + `
 		WHERE w.user_id = $1 AND w.channel_id = $2 AND w.part = $3
-			AND (w.lease_until IS NULL OR w.lease_until <= clock_timestamp()) AND w.claimed_upto IS NOT NULL
-			AND (w.attempts >= $4 OR w.stopped_by IS NOT NULL OR w.first_attempt_at <= clock_timestamp() - $5::interval)
+			AND ` + toBury + `
 		FOR UPDATE OF w`
 	err = d.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		left = false
 		if err := tx.ShareChannel(ctx, w.Channel); err != nil {
 			return err
 		}
-		rows, err := tx.conn.Query(ctx, query, w.User, w.Channel, w.Part, maxAttempts, maxTries)
+		rows, err := tx.conn.Query(ctx, query, w.User, w.Channel, w.Part)
 		if err != nil {
 			return err
 		}
@@ -86,11 +85,12 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 		WHERE d.id = $2 AND d.user_id = $1 AND NOT d.hidden AND c.id = d.channel_id
 			AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))
 		RETURNING d.channel_id, d.first_seq, d.last_seq`
+	// It has been due since now, not since its messages were posted: it must not pass everything that is due.
 	const insert = `
-		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7)`
+		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority, not_before)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, clock_timestamp())`
 	err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
-		if _, err := tx.lockConsumer(ctx, ref.User, at, nil); err != nil && !errors.Is(err, errEpochMoved) {
+		if _, err := tx.lockConsumer(ctx, ref.User, at, nil, waitLocked); err != nil && !errors.Is(err, errEpochMoved) {
 			return err
 		}
 		var channel uuid.UUID
@@ -175,11 +175,7 @@ func (d *DB) RunWakeSweeper(
 
 // SweepWakes runs one sweep of RunWakeSweeper.
 func (d *DB) SweepWakes(ctx context.Context, at events.Cursor) error {
-	const dead = `
-		SELECT user_id, channel_id, part FROM wakes
-		WHERE claimed_upto IS NOT NULL AND (lease_until IS NULL OR lease_until <= clock_timestamp())
-			AND (attempts >= $1 OR stopped_by IS NOT NULL OR first_attempt_at <= clock_timestamp() - $2::interval)
-		LIMIT 1000`
+	const dead = `SELECT w.user_id, w.channel_id, w.part FROM wakes w WHERE ` + toBury + ` LIMIT 1000`
 	const idle = `
 		SELECT user_id FROM wake_consumers
 		WHERE claimed_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - interval '1 minute'
@@ -197,7 +193,7 @@ func (d *DB) SweepWakes(ctx context.Context, at events.Cursor) error {
 			return sentinel(err)
 		}
 	}
-	rows, err := d.conn.Query(ctx, dead, maxAttempts, maxTries)
+	rows, err := d.conn.Query(ctx, dead)
 	if err != nil {
 		return sentinel(err)
 	}
@@ -206,20 +202,20 @@ func (d *DB) SweepWakes(ctx context.Context, at events.Cursor) error {
 		return sentinel(err)
 	}
 	for _, part := range parts {
-		if _, err := d.BuryWake(ctx, part); err != nil {
-			return err
+		if _, failed := d.BuryWake(ctx, part); failed != nil {
+			err = failed // others may hold this channel; the rest does not wait for it
 		}
 	}
-	users, err := d.column(ctx, idle, at.Seq)
-	if err != nil {
-		return err
+	users, failed := d.column(ctx, idle, at.Seq)
+	if failed != nil {
+		return failed
 	}
 	for _, user := range users {
-		if _, err := d.ScanWakes(ctx, user, at); err != nil {
-			return err
+		if _, failed := d.scanWakes(ctx, user, at, skipLocked); failed != nil && !errors.Is(failed, ErrNotFound) {
+			err = failed
 		}
 	}
-	return nil
+	return err
 }
 
 func (d *DB) column(ctx context.Context, query string, args ...any) ([]string, error) {
@@ -257,6 +253,13 @@ func (d *DB) tryLock(ctx context.Context, class int32) (release func(), mine boo
 // ScanWakes scans a user's queue up to a position, within the bounds of a claim, without claiming. It does
 // not create a queue. behind says that it did not reach the position. ErrNotFound.
 func (d *DB) ScanWakes(ctx context.Context, user string, at events.Cursor) (behind bool, err error) {
+	return d.scanWakes(ctx, user, at, waitLocked)
+}
+
+// scanWakes is ScanWakes. With skipLocked, a queue that another transaction holds is not found.
+func (d *DB) scanWakes(
+	ctx context.Context, user string, at events.Cursor, locked consumerLock,
+) (behind bool, err error) {
 	end := time.Now().Add(scanTime)
 	for page := 1; ; page++ {
 		var done bool
@@ -264,7 +267,7 @@ func (d *DB) ScanWakes(ctx context.Context, user string, at events.Cursor) (behi
 			if err := tx.unsynced(ctx); err != nil {
 				return err
 			}
-			c, err := tx.lockConsumer(ctx, user, at, nil)
+			c, err := tx.lockConsumer(ctx, user, at, nil, locked)
 			if err != nil {
 				return err
 			}

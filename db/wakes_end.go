@@ -152,7 +152,7 @@ type Extended struct {
 	ChannelID  uuid.UUID
 	LeaseUntil events.Time
 	Lease      time.Duration // from now on
-	Newer      int           // waking messages of the channel since the claim
+	Newer      int           // waking messages of the channel since the claim, 100 at most
 	Gone       []uuid.UUID   // claimed messages that were deleted
 	Stop       bool
 	Claimed    []uuid.UUID // the messages that were handed out, for users who watch
@@ -236,9 +236,13 @@ func (q Queries) sinceClaim(
 			a.Claimed = append(a.Claimed, f.ID)
 		}
 	}
-	return q.owed(ctx, user, a.ChannelID, upto+1, math.MaxInt64, func(*wakeFact, int16) bool {
-		a.Newer++
-		return a.Newer < fullWidth
+	looked := 0
+	return q.owed(ctx, user, a.ChannelID, upto+1, math.MaxInt64, func(f *wakeFact, _ int16) bool {
+		if !f.CreatedAt.Before(claimedAt) { // otherwise the claim has left it for later
+			a.Newer++
+		}
+		looked++
+		return a.Newer < fullWidth && looked < newerLooked
 	})
 }
 

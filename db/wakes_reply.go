@@ -125,11 +125,20 @@ func (tx Tx) ReplayedReply(
 	return true, left, err
 }
 
+// WakeElsewhere reports whether a wake is current, but in another channel.
+func (q Queries) WakeElsewhere(ctx context.Context, ref WakeRef, channel uuid.UUID) (there bool, err error) {
+	const query = `
+		SELECT EXISTS (SELECT FROM wakes w JOIN channels c ON c.id = w.channel_id
+			WHERE w.user_id = $1 AND w.id = $2 AND w.channel_id <> $3 AND ($4::text[] IS NULL OR c.guild_id = ANY ($4)))`
+	err = q.conn.QueryRow(ctx, query, ref.User, ref.ID, channel, ref.Guilds).Scan(&there)
+	return there, sentinel(err)
+}
+
 // StoredReply returns the message with which an author ended a wake, as its post was answered. ErrNotFound.
-func (q Queries) StoredReply(
-	ctx context.Context, author string, channel, wake uuid.UUID,
-) (p Post, err error) {
-	const find = `SELECT id FROM messages WHERE wake_id = $2 AND author_user_id = $1 AND channel_id = $3`
+func (q Queries) StoredReply(ctx context.Context, ref WakeRef, channel uuid.UUID) (p Post, err error) {
+	const find = `
+		SELECT m.id FROM messages m JOIN channels c ON c.id = m.channel_id
+		WHERE m.wake_id = $2 AND m.author_user_id = $1 AND m.channel_id = $3 AND ($4::text[] IS NULL OR c.guild_id = ANY ($4))`
 	const at = `
 		SELECT log_epoch(),
 			(SELECT count(*) FROM members r WHERE r.channel_id = $1 AND r.joined_seq <= $2 AND (r.left_seq IS NULL OR r.left_seq > $2)),
@@ -141,10 +150,10 @@ func (q Queries) StoredReply(
 					AND r.user_id = u.id AND r.joined_seq <= $2 AND (r.left_seq IS NULL OR r.left_seq > $2))
 				ORDER BY u.position)`
 	var id uuid.UUID
-	if err := q.conn.QueryRow(ctx, find, author, wake, channel).Scan(&id); err != nil {
+	if err := q.conn.QueryRow(ctx, find, ref.User, ref.ID, channel, ref.Guilds).Scan(&id); err != nil {
 		return p, sentinel(err)
 	}
-	m, err := q.Message(ctx, id, author)
+	m, err := q.Message(ctx, id, ref.User)
 	if err != nil {
 		return p, err
 	}

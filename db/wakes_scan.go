@@ -23,18 +23,27 @@ type consumer struct {
 	created    bool
 }
 
+// A consumerLock says what to do about a queue that another transaction holds.
+type consumerLock string
+
+const (
+	waitLocked consumerLock = ""
+	skipLocked consumerLock = " SKIP LOCKED" // the queue is not found
+)
+
 // lockConsumer locks a user's queue. All scans and claims of the user take this lock before they change rows.
 // If since is not nil, it creates a missing queue. ErrNotFound.
 //
 // The insert and the lock must be two statements: the insert's own statement cannot see the row that the
 // insert conflicted with.
 func (tx Tx) lockConsumer(
-	ctx context.Context, user string, at events.Cursor, since *int64,
+	ctx context.Context, user string, at events.Cursor, since *int64, locked consumerLock,
 ) (consumer, error) {
 	const insert = `
 		INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ($1, $2, $2)
 		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
 	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
+	query := lock + string(locked)
 	c := consumer{user: user}
 	if since != nil {
 		tag, err := tx.conn.Exec(ctx, insert, user, *since)
@@ -49,7 +58,7 @@ func (tx Tx) lockConsumer(
 		}
 	}
 	var epoch int64
-	if err := tx.conn.QueryRow(ctx, lock, user).Scan(&c.scannedSeq, &epoch); err != nil {
+	if err := tx.conn.QueryRow(ctx, query, user).Scan(&c.scannedSeq, &epoch); err != nil {
 		return c, sentinel(err)
 	}
 	if epoch != at.Epoch {
@@ -126,6 +135,7 @@ func (tx Tx) unscanned(
 			WHERE c.id = i.channel_id AND c.archived_seq IS NULL LIMIT 1) c
 		CROSS JOIN LATERAL (SELECT m.* FROM messages m
 			WHERE m.channel_id = i.channel_id AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= $3
+				AND m.deleted_at IS NULL AND m.author_user_id <> $1
 			ORDER BY m.seq LIMIT $4) m
 		WHERE i.user_id = $1 AND i.left_seq IS NULL
 		ORDER BY m.seq LIMIT $4`

@@ -120,12 +120,12 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if len(wrong) > 0 {
 		return web.Malformed(wrong...)
 	}
-	if claim.Instance != "" && claim.Worker == "" || claim.Worker != "" && claim.Instance == "" {
+	if claim.Instance != "" && claim.Worker == "" {
 		return web.Refused(web.FieldError{
-			Field: "instance", Detail: "goes with worker: give both or neither",
+			Field: "instance", Detail: "goes with worker: it is one run of the program that worker names",
 		})
 	}
-	since, err := s.since(r.Context(), body.Since)
+	since, err := parseSince(body.Since)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,10 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if wake.Expired {
 		s.wakes.Expired.Add(1)
 	}
-	return web.WriteJSON(w, http.StatusOK, claimAnswer{item})
+	if err = web.WriteJSON(w, http.StatusOK, claimAnswer{item}); err != nil {
+		s.unclaim(r.Context(), ref)
+	}
+	return err
 }
 
 // unclaim gives a wake back that its client did not get.
@@ -162,8 +165,8 @@ func (s *Server) unclaim(ctx context.Context, ref db.WakeRef) {
 	}
 }
 
-// since is where a new queue begins: at a cursor that a stream would honour. nil: at this server's position.
-func (s *Server) since(ctx context.Context, given *string) (*events.Cursor, error) {
+// parseSince reads where a new queue begins. nil: at this server's position.
+func parseSince(given *string) (*events.Cursor, error) {
 	if given == nil {
 		return nil, nil
 	}
@@ -173,13 +176,22 @@ func (s *Server) since(ctx context.Context, given *string) (*events.Cursor, erro
 		p.Code = "cursor_malformed"
 		return nil, p
 	}
-	reset, err := s.db.CheckCursor(ctx, c, s.router.Position())
+	return &c, nil
+}
+
+// startOf returns where a claim at a position begins a new queue. ahead says that this server has yet to read
+// the log up to there. The error is a *problem if a stream would not honour since.
+func (s *Server) startOf(ctx context.Context, since *events.Cursor, at events.Cursor) (seq int64, ahead bool, err error) {
+	if since == nil {
+		return at.Seq, false, nil
+	}
+	reset, err := s.db.CheckCursor(ctx, *since, at)
 	if err == nil && reset != "" {
 		err = web.Refused(web.FieldError{
 			Field: "since", Detail: "cannot be used, as a stream would say: " + reset,
 		})
 	}
-	return &c, err
+	return since.Seq, since.Seq > at.Seq, err
 }
 
 // nextWake waits until a wake is due, and claims it; nil if none became due in time.
@@ -249,19 +261,20 @@ func (s *Server) tryClaim(
 	defer d.give()
 	for {
 		claim.At = s.router.Position() // before any statement below
-		if claim.Since = claim.At.Seq; since != nil {
-			if since.Seq > claim.At.Seq {
-				return nil, s.desks.every, nil // this server has yet to read up to it
-			}
-			claim.Since = since.Seq
-		}
 		first := claim.Create
 		due, next, err := s.db.Due(ctx, claim.User, claim.At)
 		switch {
-		case errors.Is(err, db.ErrNotFound) && first, err == nil && first && claim.Worker != "":
+		case errors.Is(err, db.ErrNotFound) && first:
+			var ahead bool
+			claim.Since, ahead, err = s.startOf(ctx, since, claim.At)
+			if err != nil || ahead {
+				return nil, s.desks.every, err
+			}
 			due = true
 		case err != nil:
 			return nil, 0, err
+		case first && claim.Instance != "":
+			due = true // for the takeover
 		}
 		claim.Create = false
 		if !due {

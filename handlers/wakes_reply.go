@@ -39,12 +39,12 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 	if key == nil {
 		post, err = s.db.Post(r.Context(), m)
 	}
+	ref := db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: m.Reply.Wake}
 	var ended bool // an answer that is given again has ended this request's wake
 	var left bool
 	again := func(ctx context.Context, tx db.Tx, earlier db.Answer) (err error) {
 		ended, left = false, false
 		if !m.Reply.Keep && earlier.Message != nil {
-			ref := db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: m.Reply.Wake}
 			ended, left, err = tx.ReplayedReply(ctx, ref, m.ChannelID, *earlier.Message)
 		}
 		return err
@@ -63,8 +63,17 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 			err = web.WriteJSON(w, http.StatusCreated, a)
 		}
 	}
+	if errors.Is(err, db.ErrWakeLost) {
+		elsewhere, failed := s.db.WakeElsewhere(r.Context(), ref, m.ChannelID)
+		if failed != nil {
+			return failed
+		}
+		if elsewhere {
+			return web.Refused(web.FieldError{Field: "wakeId", Detail: "is the id of a wake in another channel"})
+		}
+	}
 	if errors.Is(err, db.ErrWakeLost) && key == nil && !m.Reply.Keep {
-		stored, found := s.db.StoredReply(r.Context(), id.UserID, m.ChannelID, m.Reply.Wake)
+		stored, found := s.db.StoredReply(r.Context(), ref, m.ChannelID)
 		if found == nil {
 			w.Header().Set("Idempotency-Replayed", "true")
 			return web.WriteJSON(w, http.StatusCreated, answerTo(stored))
