@@ -25,12 +25,12 @@ var (
 
 // Bounds of the wake queue.
 const (
-	maxAttempts  = 5 // exhausted names it too
-	leaseLimit   = `1 hour`   // after the claim no extension is granted
-	fullWidth    = 100        // messages that an attempt may hand out
-	wakeBytes    = 1 << 20    // maximum text of the messages of one wake
-	scanNumbers  = 2000       // numbers of the event log per page of a scan
-	scanPages    = 10         // pages per claim
+	maxAttempts  = 5        // exhausted names it too
+	leaseLimit   = `1 hour` // after the claim no extension is granted
+	fullWidth    = 100      // messages that an attempt may hand out
+	wakeBytes    = 1 << 20  // maximum text of the messages of one wake
+	scanNumbers  = 2000     // numbers of the event log per page of a scan
+	scanPages    = 10       // pages per claim
 	scanTime     = time.Second
 	scanDistance = 40 // with more numbers per channel, a scan reads channel by channel
 	newerLooked  = 1000
