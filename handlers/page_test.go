@@ -70,8 +70,9 @@ func TestPage(t *testing.T) {
 		slices.Sort(found)
 		want := []string{
 			"", "console/api.js", "console/app.js", "console/channels.js", "console/composer.js", "console/deliveries.js", "console/details.js",
-			"console/dialogs.js", "console/dom.js", "console/hub.js", "console/icon.svg", "console/link.js", "console/messages.js",
-			"console/panel.js", "console/store.js", "console/stream.js", "console/style.css",
+			"console/dialogs.js", "console/dom.js", "console/frames.js", "console/hub.js", "console/icon.svg", "console/link.js",
+			"console/messages.css", "console/messages.js", "console/panel.js", "console/panels.css", "console/queue.js", "console/room.js",
+			"console/store.js", "console/stream.js", "console/style.css", "console/unread.js", "console/users.js", "console/work.js",
 		}
 		if diff := cmp.Diff(want, found); diff != "" {
 			t.Errorf("the parts of the page (-want +got):\n%s", diff)

@@ -4,10 +4,13 @@ import { focus } from './composer.js'
 import './details.js'
 import { go } from './dialogs.js'
 import { $, tell } from './dom.js'
+import { apply } from './frames.js'
 import * as link from './link.js'
 import './messages.js'
 import './panel.js'
-import { apply, asProblem, changed, open, snapshot, store } from './store.js'
+import './queue.js'
+import { open } from './room.js'
+import { asProblem, changed, snapshot, store } from './store.js'
 
 // The page has two states: the sign-in form, and the app.
 

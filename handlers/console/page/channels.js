@@ -3,7 +3,7 @@ import { nameOf, store, watch } from './store.js'
 
 // The list of the user's channels, grouped by guild.
 
-watch('channels', render)
+watch('channels users', render)
 
 const { compare } = new Intl.Collator(undefined, { numeric: true })
 

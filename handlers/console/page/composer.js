@@ -1,6 +1,7 @@
 import { api, newKey } from './api.js'
 import { $, announce, bare, el, tell } from './dom.js'
-import { asProblem, nameOf, posted, reload, store, watch } from './store.js'
+import { posted, reload } from './room.js'
+import { asProblem, nameOf, store, watch } from './store.js'
 
 // The composer. It suggests members after "@", and commands after "/" at the start of a message.
 

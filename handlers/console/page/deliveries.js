@@ -1,5 +1,7 @@
 import { api } from './api.js'
 import { button, el, written } from './dom.js'
+import { who } from './users.js'
+import { note as noteWork } from './work.js'
 
 // The list of members at the time of a message, and what the message did for each (README, "Who is woken").
 
@@ -42,12 +44,13 @@ export async function deliveries(message, failed) {
   const more = el('p', {})
   const load = async (after) => {
     const { items, next } = await api('GET', `messages/${message.id}/deliveries${after ? `?after=${after}` : ''}`)
+    for (const { userId, state, status } of items) noteWork(message.id, userId, state, status)
     rows.append(
       ...items.map(({ userId, outcome: what, reason, state, status, note }) =>
         el(
           'tr',
           {},
-          el('th', { scope: 'row' }, written(userId)),
+          el('th', { scope: 'row' }, who(userId)),
           el('td', {}, outcome(what === 'wake', did[what] ?? what)),
           el('td', {}, el('code', {}, reason), ` ${means[reason] ?? ''}`),
           el('td', {}, work[state] ?? '', (status ?? note) && [': ', written(status ?? note)]),

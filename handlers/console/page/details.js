@@ -1,6 +1,7 @@
 import { api } from './api.js'
 import { $, announce, avatar, button, el, patch, tell, written } from './dom.js'
-import { asProblem, loadMembers, nameOf, reload, store, watch } from './store.js'
+import { loadMembers, reload } from './room.js'
+import { asProblem, nameOf, store, watch } from './store.js'
 
 // The header of the open channel, and the panel of its members, duty and turn.
 
@@ -15,7 +16,7 @@ export const kinds = {
   work: 'wake the member whose turn it is',
 }
 
-watch('room', render)
+watch('room users', render)
 const failed = (problem) => tell($('details-problem'), asProblem(problem).text)
 let roomId = null
 

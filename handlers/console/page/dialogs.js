@@ -1,7 +1,8 @@
 import { api, newKey } from './api.js'
 import { kinds } from './details.js'
 import { $, announce, bare, button, confirm, el, tell, written } from './dom.js'
-import { adopt, asProblem, nameOf, open, store } from './store.js'
+import { open } from './room.js'
+import { adopt, asProblem, nameOf, store } from './store.js'
 
 // The dialogs that create, join and leave channels.
 

@@ -1,7 +1,10 @@
 import { api } from './api.js'
 import { deliveries, outcome } from './deliveries.js'
 import { $, announce, avatar, bare, button, confirm, el, patch, tell, written } from './dom.js'
-import { asProblem, changed, loadEarlier, onArrival, replace, seen, store, watch } from './store.js'
+import { loadEarlier, onArrival, replace } from './room.js'
+import { asProblem, changed, store, watch } from './store.js'
+import { seen } from './unread.js'
+import { workLines, workOn } from './work.js'
 
 // The list of messages, newest last.
 
@@ -9,8 +12,9 @@ const list = $('messages')
 const scroller = $('scroller')
 let unseen = 0 // messages that arrived below the visible part
 let roomId = null
+const tables = new Map() // by message id: the open table of whom it woke
 
-watch('messages', render)
+watch('messages users', render)
 onArrival((message) => {
   const mine = message.authorUserId === store.me.userId
   if (!mine && !atEnd()) unseen++
@@ -47,6 +51,7 @@ function render() {
     roomId = room?.id ?? null
     tell($('history-problem'), '')
     unseen = 0
+    tables.clear()
   }
   const messages = room?.messages ?? []
   $('earlier').hidden = !room?.earlier
@@ -71,6 +76,7 @@ function looks(message, before, all) {
     continued: !newDay && then - last < 300_000 && before.authorUserId === message.authorUserId && !message.replyTo,
     replyTo: to?.authorUserId,
     reply: to ? bare(plain(to.content ?? '')).slice(0, 80) : '',
+    work: workOn(message.id),
     ...powers(message),
   }
 }
@@ -117,6 +123,7 @@ function make({ message, day, continued, replyTo, reply, mayEdit, mayDelete }) {
           ...(replyTo ? ['in reply to ', written(replyTo), ': ', written(reply)] : ['in reply to an earlier message']),
         ),
       text(message),
+      workLines(message),
       el(
         'div',
         { class: 'foot' },
@@ -126,7 +133,7 @@ function make({ message, day, continued, replyTo, reply, mayEdit, mayDelete }) {
           { class: 'actions' },
           button(
             'Who was woken',
-            { 'aria-expanded': 'false', 'aria-label': `Who was woken${about}` },
+            { 'aria-expanded': String(tables.has(message.id)), 'aria-label': `Who was woken${about}` },
             (self) => toggleDeliveries(self, message, failed),
             failed,
           ),
@@ -135,6 +142,7 @@ function make({ message, day, continued, replyTo, reply, mayEdit, mayDelete }) {
         ),
       ),
       problem,
+      tables.get(message.id),
     ),
   )
 }
@@ -184,13 +192,16 @@ function woken(message) {
 }
 
 async function toggleDeliveries(self, message, failed) {
-  const body = self.closest('.body')
-  const open = body.querySelector('.deliveries')
+  const open = tables.get(message.id)
   if (open) {
+    tables.delete(message.id)
     open.remove()
   } else {
-    body.append(await deliveries(message, failed))
-    body.lastChild.scrollIntoView({ block: 'nearest' })
+    const table = await deliveries(message, failed)
+    tables.set(message.id, table)
+    const body = list.querySelector(`[data-id="${message.id}"] .body`) // the message may have changed meanwhile
+    body?.append(table)
+    table.scrollIntoView({ block: 'nearest' })
   }
   self.setAttribute('aria-expanded', String(!open))
 }

@@ -1,6 +1,7 @@
 import { $, announce, el } from './dom.js'
 import { send } from './link.js'
-import { missing, store, watch } from './store.js'
+import { missing } from './room.js'
+import { store, watch } from './store.js'
 
 // The panel of the live stream: its position, its state, and the result of a resume.
 

@@ -19,6 +19,7 @@ const names = [
   'message.updated',
   'message.deleted',
   'turn.changed',
+  'wake.dead',
 ]
 
 const silence = 40_000 // a heartbeat comes every 15 s: a connection that is silent for longer is dead

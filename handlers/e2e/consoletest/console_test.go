@@ -25,6 +25,7 @@ func TestConsole(t *testing.T) {
 		"without TLS":                    testInsecure,
 		"two users talk":                 testTalk,
 		"who works on a message":         testWork,
+		"the own queue":                  testQueue,
 		"turns":                          testTurns,
 		"duty":                           testDuty,
 		"create, join, leave":            testChannels,
