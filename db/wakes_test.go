@@ -305,3 +305,10 @@ func value[T any](p *T) (v T) {
 	}
 	return v
 }
+
+// stop asks bot's worker to stop.
+func (q *queueTest) stop() error {
+	return q.d.InTx(q.t.Context(), func(ctx context.Context, tx db.Tx) error {
+		return tx.StopWake(ctx, q.channel, "bot", "ann")
+	})
+}
