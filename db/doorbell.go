@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fabric-guild/events"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
@@ -22,6 +24,9 @@ type Doorbell struct {
 	here  chan struct{} // for this server's tailer
 	there chan struct{} // for the other servers
 	wakes wakeRings
+
+	outbox outbox
+	hear   atomic.Pointer[func(*events.Signal)] // see OnSignal
 
 	// Each server sends a hello at this interval. A server that has not heard another one for a while sends no
 	// rings: a NOTIFY costs a fifth of a post.
@@ -44,7 +49,7 @@ const (
 func newDoorbell() *Doorbell {
 	b := &Doorbell{
 		node: uuid.NewString(), here: make(chan struct{}, 1), there: make(chan struct{}, 1),
-		hello: helloInterval, born: time.Now(),
+		hello: helloInterval, born: time.Now(), outbox: newOutbox(),
 		wakes: wakeRings{ready: make(chan struct{}, 1), users: map[string]struct{}{}},
 	}
 	b.quiet.Store(unheard)
@@ -102,6 +107,7 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { d.notifyOthers(ctx) })
+	wg.Go(func() { d.sendSignals(ctx) })
 	var retry time.Duration
 	for ctx.Err() == nil {
 		err := d.listen(ctx, url, func() {
@@ -111,7 +117,7 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 			retry = 0
 		})
 		if ctx.Err() == nil && retry == 0 {
-			logger.Warn("doorbell failed; polling finds new events", "error", err)
+			logger.Warn("doorbell failed; polling finds new events, and activity of other servers is not shown", "error", err)
 		}
 		retry = min(max(2*retry, listenRetryMin), listenRetryMax)
 		wait(ctx, retry)
@@ -163,7 +169,7 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	if behind, err := pooled(ctx, conn); behind || err != nil {
 		return cmp.Or(err, errPooled) // LISTEN would make a process that other clients use listen
 	}
-	for _, statement := range []string{listen, listenWakes} {
+	for _, statement := range []string{listen, listenWakes, listenSignals} {
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			return err
 		}
@@ -184,6 +190,8 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 		switch {
 		case err == nil && n.Channel == wakeChannel:
 			d.hearWakes(n.Payload)
+		case err == nil && n.Channel == signalChannel:
+			d.heardSignal(n.Payload)
 		case err == nil && n.Payload == d.node:
 			d.unanswered.Store(0)
 		case err == nil:

@@ -15,6 +15,7 @@ type Frame struct {
 	ID    string // empty: the frame does not move a client's cursor
 	Data  []byte // one line
 	Seq   int64  // the number in ID; 0 without an ID
+	Topic *Topic // of a signal; nil: no signal
 	sse   []byte // the whole frame as text/event-stream
 	wakes bool
 }

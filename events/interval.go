@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"iter"
+	"math"
 	"slices"
 	"sort"
 
@@ -64,6 +65,15 @@ func (s *Intervals) after(channel uuid.UUID, seq int64) int {
 func (s *Intervals) Of(e *Event) (Interval, bool) {
 	i := s.after(e.ChannelID, e.Cursor.Seq) - 1
 	if i < 0 || !s.all[i].Covers(e) {
+		return Interval{}, false
+	}
+	return s.all[i], true
+}
+
+// Current returns the interval of a channel that lasts.
+func (s *Intervals) Current(channel uuid.UUID) (Interval, bool) {
+	i := s.after(channel, math.MaxInt64) - 1
+	if i < 0 || s.all[i].ChannelID != channel || s.all[i].Left != 0 {
 		return Interval{}, false
 	}
 	return s.all[i], true

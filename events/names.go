@@ -62,6 +62,22 @@ var EventNames = []string{
 	string(GuardTripped),
 }
 
+// The names of signals. A signal is an event that is not in the event log: it has no id, and may be lost.
+const (
+	Activity    = "activity"     // what a member does now: types, thinks, writes a draft
+	WakeState   = "wake.state"   // how the work on messages stands
+	ChannelRead = "channel.read" // the user has read a channel, in another tab or on another device
+)
+
+// SignalNames lists the names of all signals.
+var SignalNames = []string{Activity, WakeState, ChannelRead}
+
+// ActivityIdle is the kind of activity that ends the one before it.
+const ActivityIdle = "idle"
+
+// ActivityKinds lists the kinds of activity.
+var ActivityKinds = []string{"typing", "thinking", "tool", "draft", ActivityIdle}
+
 // OwnPrefix begins the name of every frame that is about the stream itself.
 const OwnPrefix = "stream."
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/r3labs/sse/v2"
@@ -33,6 +34,8 @@ func (f *follower) take(m *sse.Event) error {
 	switch {
 	case e.Name == events.StreamClosing:
 		return closing(e.Data)
+	case slices.Contains(events.SignalNames, e.Name): // a signal has no id, and is no event of the event log
+		return nil
 	case err != nil && !(own && e.ID == ""): // a frame in the middle of a snapshot has no id
 		return errForeign
 	case !own && f.seen(id):

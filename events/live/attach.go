@@ -81,6 +81,8 @@ func (r *Router) overflowLocked(s *Session) {
 	r.counters.Overflows.Add(1)
 	s.queue = nil
 	s.bytes = 0
+	s.signals = 0
+	s.signalBytes = 0
 	s.phase = catchingUp
 	r.detachLocked(s)
 }

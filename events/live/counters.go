@@ -21,6 +21,10 @@ type Counters struct {
 
 	Writes, WrittenFrames, WrittenBytes atomic.Int64
 
+	// Signals are those that streams took into their queues. SignalsDropped are those that they did not take,
+	// because their clients were behind, and those that found no room on this server.
+	Signals, SignalsDropped atomic.Int64
+
 	Overflows  atomic.Int64 // queues that were dropped: their streams catch up
 	CatchingUp atomic.Int64 // streams that catch up now, including those that have just been opened
 

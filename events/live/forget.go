@@ -14,6 +14,9 @@ func (r *Router) forget(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.all, s)
+	if s.opts.Activity {
+		r.signals.asked--
+	}
 	u := s.user
 	r.detachLocked(s)
 	r.partLocked(s)

@@ -55,6 +55,7 @@ type Router struct {
 	loading bool    // the loader runs
 	failing int     // the number of loads that wait for a retry
 	told    time.Time
+	signals signals
 	closed  bool
 }
 
@@ -72,7 +73,8 @@ func NewRouter(log Log, at events.Cursor) *Router {
 	return &Router{
 		log: log, ctx: ctx, stop: stop, slot: make(chan struct{}, concurrentReads), solo: make(chan struct{}, soloLoads),
 		at: at, ring: ring{floor: at.Seq},
-		users: map[string]*user{}, routes: map[uuid.UUID]*route{}, all: map[*Session]struct{}{},
+		signals: signals{topics: map[events.Topic]*topic{}},
+		users:   map[string]*user{}, routes: map[uuid.UUID]*route{}, all: map[*Session]struct{}{},
 	}
 }
 
@@ -118,6 +120,9 @@ func (r *Router) publish(e *events.Event) {
 	}
 	if e.Message != nil && (e.Kind == events.MessageUpdated || e.Kind == events.MessageDeleted) {
 		r.ring.replace(e.Message, e.Gone)
+	}
+	if len(r.signals.topics) > 0 {
+		r.signals.endLocked(e)
 	}
 	if e.Kind == events.MemberLeft {
 		if u := r.concernedLocked(e.UserID, e); u != nil {
@@ -168,6 +173,7 @@ func (r *Router) expire(floor int64) bool {
 func (r *Router) restartLocked(at int64) {
 	r.at.Seq = at
 	r.ring.reset(at)
+	r.signals.forgetLocked()
 	clear(r.users)
 	clear(r.routes)
 }
@@ -177,6 +183,7 @@ func (r *Router) restartLocked(at int64) {
 func (r *Router) Close(ctx context.Context) {
 	r.mu.Lock()
 	r.closed = true
+	r.signals.forgetLocked()
 	for s := range r.all {
 		s.Close(events.ClosedDrain, true)
 	}

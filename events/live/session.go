@@ -48,6 +48,8 @@ type Options struct {
 	// Marks asks for a stream.cursor after each part of the backlog that comes from the event log, even if
 	// nothing in it was for the client.
 	Marks bool
+	// Reads asks for the user's own channel.read signals, and Activity for the signals of other members.
+	Reads, Activity bool
 	// Expires is the time when the stream ends; zero: never.
 	Expires time.Time
 	// Rotates is the time when the stream ends once it is live, so that its client reconnects, perhaps to
@@ -76,17 +78,19 @@ type Session struct {
 
 	mu sync.Mutex
 	// mu guards these. Once to is set it does not change, and the worker may read it without the lock.
-	to      Transport
-	phase   phase
-	ending  string          // why the stream ended, if not by bye: one of events.Endings
-	working bool            // a worker runs, and will see any change
-	queue   []*events.Frame // in order, after what the worker writes now
-	bytes   int             // the length of the frames in queue
-	run     func()          // the method work; stored once, because a go statement would allocate it each time
-	bye     *events.Frame   // the last frame, once the stream must end
-	stop    func()          // interrupts a catch-up
-	timer   *time.Timer
-	shown   int64 // the last number that was sent as an id
+	to          Transport
+	phase       phase
+	ending      string          // why the stream ended, if not by bye: one of events.Endings
+	working     bool            // a worker runs, and will see any change
+	queue       []*events.Frame // in order, after what the worker writes now
+	bytes       int             // the length of the frames in queue, without signals
+	signals     int             // the number of frames in queue that are signals
+	signalBytes int             // their length
+	run         func()          // the method work; stored once, because a go statement would allocate it each time
+	bye         *events.Frame   // the last frame, once the stream must end
+	stop        func()          // interrupts a catch-up
+	timer       *time.Timer
+	shown       int64 // the last number that was sent as an id
 
 	writing sync.Mutex // held during a write, by the worker or by a heartbeat during a catch-up
 
@@ -165,6 +169,9 @@ func (r *Router) openAt(epoch int64, opts Options, reset string) (*Session, erro
 		s.from = opts.Resume.Seq
 	}
 	r.all[s] = struct{}{}
+	if opts.Activity {
+		r.signals.asked++
+	}
 	r.ended.Add(1)
 	return s, nil
 }
@@ -289,7 +296,8 @@ func (s *Session) offerLocked(e *events.Event, in events.Interval, n *deliveries
 	if e.Cursor.Seq <= s.from {
 		return // the client was ahead of this server, and has seen the event
 	}
-	if len(s.queue) >= queueFrames || s.bytes+len(f.SSE()) > queueBytes && len(s.queue) > 0 {
+	waiting := len(s.queue) - s.signals
+	if waiting >= queueFrames || s.bytes+len(f.SSE()) > queueBytes && waiting > 0 {
 		s.router.overflowLocked(s)
 		return
 	}
@@ -319,6 +327,7 @@ func (s *Session) work() {
 		}
 		phase, bye := s.phase, s.bye
 		batch, s.queue, s.bytes = s.queue, nil, 0
+		s.signals, s.signalBytes = 0, 0
 		s.mu.Unlock()
 
 		switch {

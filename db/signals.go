@@ -1,0 +1,117 @@
+package db
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+
+	"fabric-guild/events"
+)
+
+// Signals travel between servers by NOTIFY, on the doorbell's connection. Nothing is stored. A signal may be
+// lost: then the other servers do not show it.
+
+const (
+	signalChannel = "fabric_guild_signals"
+	listenSignals = `LISTEN fabric_guild_signals`
+
+	// MaxNote is how long an encoded signal may be. Postgres takes fewer than 8,000 bytes, and the name of this
+	// server goes first.
+	MaxNote = 7999 - nodeLength
+	// nodeLength is the length of Doorbell.node.
+	nodeLength = 36
+
+	outboxNotes = 1024                  // signals that wait, of all topics
+	outboxBatch = 200                   // signals of one transaction
+	outboxPause = 50 * time.Millisecond // between two transactions
+)
+
+// An outbox holds the signals for the other servers until they are sent: the latest one of each topic.
+type outbox struct {
+	ready chan struct{}
+
+	mu    sync.Mutex
+	notes map[events.Topic]*events.Signal // mu guards it
+}
+
+func newOutbox() outbox {
+	return outbox{ready: make(chan struct{}, 1), notes: map[events.Topic]*events.Signal{}}
+}
+
+// Send hands a signal to the other servers. It never blocks. It drops the signal if there is no other server,
+// or if too many signals wait. The signal's encoding must have at most MaxNote bytes.
+func (b *Doorbell) Send(s *events.Signal) {
+	if b.alone() {
+		return
+	}
+	b.outbox.mu.Lock()
+	topic := s.Topic()
+	if b.outbox.notes[topic] != nil || len(b.outbox.notes) < outboxNotes {
+		b.outbox.notes[topic] = s
+	}
+	b.outbox.mu.Unlock()
+	signal(b.outbox.ready)
+}
+
+// OnSignal sets the function that gets the signals of other servers. It must not block. Without it they are
+// dropped.
+func (b *Doorbell) OnSignal(hear func(*events.Signal)) { b.hear.Store(&hear) }
+
+// take removes and returns up to outboxBatch of the signals that wait. more says that others are left.
+func (o *outbox) take(node string) (notes []string, more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for topic, s := range o.notes {
+		if len(notes) == outboxBatch {
+			return notes, true
+		}
+		delete(o.notes, topic)
+		if line := s.Encode(); len(line) <= MaxNote {
+			notes = append(notes, node+string(line))
+		}
+	}
+	return notes, false
+}
+
+// sendSignals sends the signals of the outbox until ctx ends.
+func (d *DB) sendSignals(ctx context.Context) {
+	// Like a ring, it must not wait for the disk.
+	const send = `
+		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify('fabric_guild_signals', n))
+		FROM unnest($1::text[]) AS n`
+	for {
+		select {
+		case <-d.outbox.ready:
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more && ctx.Err() == nil; wait(ctx, outboxPause) {
+			var notes []string
+			if notes, more = d.outbox.take(d.node); len(notes) == 0 {
+				break
+			}
+			timed, cancel := context.WithTimeout(ctx, notifyTimeout)
+			_, _ = d.conn.Exec(timed, send, notes) // if it fails, the signals are lost
+			cancel()
+		}
+	}
+}
+
+// heardSignal passes on a signal that another server has sent. It ignores this server's own.
+func (d *DB) heardSignal(payload string) {
+	node := payload[:min(nodeLength, len(payload))]
+	hear := d.hear.Load()
+	if node == d.node {
+		return
+	}
+	d.heard()
+	if hear == nil {
+		return
+	}
+	var s events.Signal
+	if json.NewDecoder(strings.NewReader(payload[len(node):])).Decode(&s) == nil && json.Valid(s.Data) {
+		(*hear)(&s)
+	}
+}

@@ -1,0 +1,330 @@
+package live
+
+import (
+	"slices"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+)
+
+// Bounds of signals. Messages come first: signals are sent in rounds, so that a stream gets at most one write
+// per round for all of them, and a stream whose client is behind gets none.
+const (
+	// signalPace is the time between two rounds, and so the least time between two signals of a topic.
+	signalPace = 250 * time.Millisecond
+	// topicFrames is how many frames of one topic all streams of this server get per second at most. With more
+	// than a hundred listeners a topic pauses for longer than signalPace.
+	topicFrames = 400
+	// roundBytes is how many bytes a round queues at most. The rest waits for the next round, where newer
+	// signals may have replaced it.
+	roundBytes = 4 << 20
+
+	maxTopics = 16384
+	maxHeld   = 16 << 20 // bytes of all signals that wait
+	signalLag = 1000     // a signal that is older by so many events is dropped
+	// queueSignals and queueSignalBytes bound the signals in a session's queue. A session with behindFrames
+	// other frames in its queue is behind: it takes no signals.
+	queueSignals     = 32
+	queueSignalBytes = 64 << 10
+	behindFrames     = 64
+)
+
+// signals are those that wait for the next round. The router's mu guards all fields. There is no goroutine:
+// a timer runs while something waits.
+type signals struct {
+	asked  int // sessions with Options.Activity
+	topics map[events.Topic]*topic
+	held   int // bytes of the signals that wait
+	armed  bool
+	timer  *time.Timer
+	last   time.Time // when the last round began
+}
+
+// A topic remembers its latest signal until it is sent, and then until the next one may be sent.
+type topic struct {
+	latest *events.Signal // nil: nothing waits
+	sent   int64          // Signal.Sent of the latest one
+	next   time.Time      // when the topic may send again
+}
+
+// Tell shows a signal to the streams of this server that may hear it, in the next round. It never blocks. It
+// drops the signal if nobody asked for it, if a newer one is here, or if the event log has passed it.
+func (r *Router) Tell(s *events.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || !r.askedLocked(s) || r.passedLocked(s) {
+		return
+	}
+	x := &r.signals
+	key := s.Topic()
+	p := x.topics[key]
+	switch {
+	case len(s.Data) > maxHeld-x.held, p == nil && len(x.topics) >= maxTopics:
+		r.counters.SignalsDropped.Add(1)
+		return
+	case p == nil:
+		p = &topic{}
+		x.topics[key] = p
+	case s.Sent < p.sent:
+		return
+	}
+	x.dropLocked(p)
+	p.latest = s
+	p.sent = s.Sent
+	x.held += len(s.Data)
+	r.armLocked()
+}
+
+// askedLocked reports whether a stream of this server may hear s. r.mu is held.
+func (r *Router) askedLocked(s *events.Signal) bool {
+	if s.Event == events.ChannelRead {
+		return r.users[s.UserID] != nil
+	}
+	return r.signals.asked > 0 && r.routes[s.ChannelID] != nil
+}
+
+// passedLocked reports whether the event log has ended s: its user has posted or left since, or s is old, or
+// is from another epoch. r.mu is held.
+func (r *Router) passedLocked(s *events.Signal) bool {
+	if s.At.Epoch != r.at.Epoch {
+		return true
+	}
+	if s.At.Seq >= r.at.Seq {
+		return false
+	}
+	since, covered := r.ring.after(s.At.Seq, signalLag)
+	return !covered || len(since) == signalLag ||
+		slices.ContainsFunc(since, func(e *events.Event) bool { return ends(e, s) })
+}
+
+// ends reports whether e, which came after s, ends s.
+func ends(e *events.Event, s *events.Signal) bool {
+	if e.ChannelID != s.ChannelID || e.UserID != s.UserID {
+		return false
+	}
+	return e.Kind == events.MemberLeft || e.Kind == events.MessageCreated && s.Event == events.Activity
+}
+
+// endLocked drops the signals that e ends. The router's mu is held.
+func (x *signals) endLocked(e *events.Event) {
+	if e.Kind != events.MessageCreated && e.Kind != events.MemberLeft {
+		return
+	}
+	for _, name := range events.SignalNames {
+		for part := range events.MaxParts {
+			p := x.topics[events.Topic{Event: name, ChannelID: e.ChannelID, UserID: e.UserID, Part: part}]
+			if p == nil {
+				break
+			}
+			if p.latest != nil && p.latest.At.Seq < e.Cursor.Seq && ends(e, p.latest) {
+				x.dropLocked(p)
+			}
+		}
+	}
+}
+
+// dropLocked drops the signal of p that waits. The router's mu is held.
+func (x *signals) dropLocked(p *topic) {
+	if p.latest != nil {
+		x.held -= len(p.latest.Data)
+		p.latest = nil
+	}
+}
+
+// forgetLocked drops everything. The router's mu is held.
+func (x *signals) forgetLocked() {
+	clear(x.topics)
+	x.held = 0
+}
+
+// armLocked starts the timer of the next round, if it does not run. r.mu is held.
+func (r *Router) armLocked() {
+	x := &r.signals
+	if x.armed {
+		return
+	}
+	x.armed = true
+	wait := max(0, time.Until(x.last.Add(signalPace)))
+	if x.timer == nil {
+		x.timer = time.AfterFunc(wait, r.round)
+	} else {
+		x.timer.Reset(wait)
+	}
+}
+
+// round sends the signals that are due, channel by channel. It gives the router's lock back in between, so
+// that messages need not wait for all of them.
+func (r *Router) round() {
+	now := time.Now()
+	r.mu.Lock()
+	r.signals.armed = false
+	r.signals.last = now
+	due := r.dueLocked(now)
+	r.mu.Unlock()
+	room := roundBytes
+	for channel, topics := range due {
+		r.mu.Lock()
+		room -= r.showLocked(channel, topics, now, room)
+		r.mu.Unlock()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.signals.topics) > 0 && !r.closed {
+		r.armLocked()
+	}
+}
+
+// dueLocked returns the topics whose signal can be sent now, by channel. It forgets topics that have nothing
+// to send and need not pause. r.mu is held.
+func (r *Router) dueLocked(now time.Time) map[uuid.UUID][]*topic {
+	x := &r.signals
+	due := map[uuid.UUID][]*topic{}
+	for key, p := range x.topics {
+		if s := p.latest; s != nil && (!now.Before(s.Until) || s.At.Epoch != r.at.Epoch) {
+			x.dropLocked(p)
+		}
+		switch {
+		case now.Before(p.next):
+		case p.latest == nil:
+			delete(x.topics, key)
+		case p.latest.At.Seq <= r.at.Seq: // otherwise this server has yet to read who has left
+			due[key.ChannelID] = append(due[key.ChannelID], p)
+		}
+	}
+	return due
+}
+
+// showLocked queues the signals of topics of one channel for the streams that may hear them, and returns how
+// many bytes these are. It leaves topics beyond room bytes for the next round. r.mu is held.
+func (r *Router) showLocked(channel uuid.UUID, topics []*topic, now time.Time, room int) (size int) {
+	var shown []*events.Signal
+	var frames []*events.Frame
+	members := r.routes[channel]
+	listeners := 0
+	if members != nil {
+		for _, u := range members.users {
+			for _, s := range u.live {
+				if s.opts.Activity {
+					listeners++
+				}
+			}
+		}
+	}
+	pause := max(signalPace, time.Second*time.Duration(listeners)/topicFrames)
+	for _, p := range topics {
+		s := p.latest
+		switch {
+		case s == nil: // it was ended meanwhile
+			continue
+		case size >= room:
+			continue
+		case s.Event == events.ChannelRead:
+			size += r.tellOwnLocked(s)
+			p.next = now.Add(signalPace)
+		default:
+			f := s.Frame()
+			shown = append(shown, s)
+			frames = append(frames, f)
+			size += len(f.SSE()) * listeners
+			p.next = now.Add(pause)
+		}
+		r.signals.dropLocked(p)
+	}
+	if len(shown) == 0 || listeners == 0 {
+		return size
+	}
+	heard := make([]*events.Frame, 0, len(frames))
+	for _, u := range members.users {
+		var in events.Interval
+		for _, s := range u.live {
+			if !s.opts.Activity {
+				continue
+			}
+			if in.Joined == 0 {
+				in, _ = u.intervals.Current(channel)
+			}
+			heard = heard[:0]
+			for i, x := range shown {
+				if x.Hears(u.id, in.Joined, &s.opts.Filter) {
+					heard = append(heard, frames[i])
+				}
+			}
+			s.signal(heard)
+		}
+	}
+	return size
+}
+
+// tellOwnLocked queues a signal for the streams of the user that it is about. r.mu is held.
+func (r *Router) tellOwnLocked(s *events.Signal) (size int) {
+	u := r.users[s.UserID]
+	if u == nil {
+		return 0
+	}
+	f := s.Frame()
+	for _, own := range u.live {
+		if own.opts.Reads && s.Hears(u.id, 0, &own.opts.Filter) {
+			own.signal([]*events.Frame{f})
+			size += len(f.SSE())
+		}
+	}
+	return size
+}
+
+// signal queues the frames of signals. A frame replaces one of the same topic that still waits. A session
+// that is not live, or is behind, takes none: messages come first. The router's mu is held.
+func (s *Session) signal(frames []*events.Frame) {
+	if len(frames) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := 0
+	for _, f := range frames {
+		if s.phase != live || s.bye != nil || len(s.queue)-s.signals >= behindFrames {
+			break
+		}
+		s.replaceLocked(f)
+		if s.signals >= queueSignals || s.signalBytes+len(f.SSE()) > queueSignalBytes && s.signals > 0 {
+			break
+		}
+		s.queue = append(s.queue, f)
+		s.signals++
+		s.signalBytes += len(f.SSE())
+		taken++
+	}
+	n := &s.router.counters
+	n.Signals.Add(int64(taken))
+	n.SignalsDropped.Add(int64(len(frames) - taken))
+	if len(s.queue) > 0 {
+		s.kickLocked()
+	}
+}
+
+// replaceLocked takes the frame that f replaces out of the queue. s.mu is held.
+func (s *Session) replaceLocked(f *events.Frame) {
+	if s.signals == 0 {
+		return
+	}
+	i := slices.IndexFunc(s.queue, func(o *events.Frame) bool { return o.Topic != nil && *o.Topic == *f.Topic })
+	if i >= 0 {
+		s.signals--
+		s.signalBytes -= len(s.queue[i].SSE())
+		s.queue = slices.Delete(s.queue, i, i+1)
+	}
+}
+
+// Member reports whether user is a member of a channel, as of this server's position. known is false if this
+// server does not follow the user's memberships now.
+func (r *Router) Member(user string, channel uuid.UUID) (member, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.users[user]
+	if u == nil || u.state != ready {
+		return false, false
+	}
+	_, member = u.intervals.Current(channel)
+	return member, true
+}
