@@ -115,3 +115,6 @@ func (d *DB) heardSignal(payload string) {
 		(*hear)(&s)
 	}
 }
+
+// HasOthers reports whether there may be another server that hears this one.
+func (b *Doorbell) HasOthers() bool { return !b.alone() }

@@ -46,6 +46,9 @@ func (s *Server) changeAs(ctx context.Context, id auth.Identity, channel uuid.UU
 		at, err = do(ctx, tx, &c)
 		return err
 	})
+	if err == nil {
+		s.standings.change(channel, at)
+	}
 	return c, at, err
 }
 

@@ -25,8 +25,12 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) erro
 	if r.Method == http.MethodGet || r.Method == http.MethodHead || rec != nil && rec.route.harmless {
 		rate, under = s.readRates, s.reading
 	}
-	if rec != nil && rec.route.queue {
+	switch {
+	case rec == nil:
+	case rec.route.queue:
 		rate = s.queueRates
+	case rec.route.activity:
+		rate = s.activity
 	}
 	if err := rate.Take(w.Header(), user, 1, time.Now()); err != nil {
 		return err

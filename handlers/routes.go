@@ -19,6 +19,7 @@ type route struct {
 	lasts        bool // a request may last long, as a stream does: requestTimeout does not apply
 	queue        bool // queueRates limits its requests, not the rate of changes
 	harmless     bool // it changes nothing, although it is no GET: the limits of reads apply
+	activity     bool // the rate of activity limits its requests, not the rate of changes
 	reads        bool // it reads the database: a user's request must first get a place from db.DB.Reading
 }
 
@@ -42,6 +43,7 @@ func (s *Server) routes() []route {
 		on("POST", "/api/channels/:id/turn", s.setTurn),
 		on("POST", "/api/channels/:id/messages", s.postMessage),
 		reads("/api/channels/:id/messages", s.history),
+		{method: "POST", path: "/api/channels/:id/activity", handle: s.showActivity, activity: true},
 		{method: "GET", path: "/api/stream", handle: s.stream, lasts: true},
 		{method: "GET", path: "/api/events", handle: s.poll, lasts: true},
 		on("POST", "/api/channels/:id/stop", s.stopWork),

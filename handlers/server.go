@@ -44,6 +44,8 @@ type Server struct {
 	openRates    *edge.Rates // limits streams and first polls
 	work         *edge.Work  // limits the time that a user's reads take
 	pages        *edge.Work  // limits the time that pages without a token take, by address
+	activity     *edge.Rates // limits activity
+	standings    *standings
 	reading      *edge.Lanes
 	changing     *edge.Lanes
 	polling      *edge.Lanes
@@ -95,6 +97,7 @@ func New(c Config) (*Server, http.Handler) {
 		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
 		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit), readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
 		openRates: edge.NewOpenRates(), work: edge.NewWork(), pages: edge.NewWork(),
+		activity: edge.NewActivityRates(), standings: newStandings(),
 		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
 		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
 		places: edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
@@ -118,6 +121,7 @@ func New(c Config) (*Server, http.Handler) {
 	}
 	s.wakes.Waiting = s.desks.waiting
 	s.db.OnWake(s.desks.ring)
+	s.db.OnSignal(s.hear)
 	from := metrics.Sources{
 		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
 		KeyReadable: s.keysReadable, Wakes: &s.wakes,

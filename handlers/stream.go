@@ -28,7 +28,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err := s.openRates.Take(w.Header(), id.UserID, 1, time.Now()); err != nil {
 		return err
 	}
-	q, err := web.Query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding", "heartbeat")
+	q, err := web.Query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding", "heartbeat", "activity")
 	if err != nil {
 		return err
 	}
@@ -39,6 +39,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if opts.Snapshot, err = web.Bool(q, "snapshot"); err != nil {
+		return err
+	}
+	opts.Reads = true
+	if opts.Activity, err = web.Bool(q, "activity"); err != nil {
 		return err
 	}
 	if opts.Format.Beats, err = web.Bool(q, "heartbeat"); err != nil {
@@ -176,10 +180,9 @@ func filter(q url.Values, id auth.Identity) (f events.Filter, err error) {
 		return f, err
 	}
 	for _, name := range web.Strings(q, "types") {
-		if !slices.Contains(events.EventNames, name) {
-			return f, web.Malformed(web.FieldError{
-				Field: "types", Detail: "must be a list of " + events.Join(events.EventNames),
-			})
+		if !slices.Contains(events.EventNames, name) && name != events.ChannelRead {
+			all := append(slices.Clone(events.EventNames), events.ChannelRead)
+			return f, web.Malformed(web.FieldError{Field: "types", Detail: "must be a list of " + events.Join(all)})
 		}
 		f.Types = append(f.Types, name)
 	}

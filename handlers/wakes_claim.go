@@ -145,6 +145,7 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 		s.unclaim(r.Context(), ref)
 		return errors.Join(err, r.Context().Err())
 	}
+	s.tellWork(s.workOf(r.Context(), ref), id.UserID, "claimed", "")
 	s.wakes.Claims.Add(1)
 	if wake.Expired {
 		s.wakes.Expired.Add(1)

@@ -34,6 +34,10 @@ func (b *postBody) replying() (*db.Reply, error) {
 // A repeated request gets the same answer: by its Idempotency-Key, or without a key by its wake, which only one
 // message can have ended.
 func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage) error {
+	var work *db.Work
+	if !m.Reply.Keep {
+		work = s.workOf(r.Context(), db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: m.Reply.Wake})
+	}
 	var post db.Post
 	err := error(db.ErrRefused)
 	if key == nil {
@@ -87,6 +91,7 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 		left = left || post.Wake.More
 	}
 	if ended {
+		s.tellWork(work, id.UserID, "done", "")
 		s.wakes.Replies.Add(1)
 	}
 	if left {

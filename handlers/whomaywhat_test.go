@@ -82,6 +82,7 @@ var routeBodies = map[string]any{
 	"PUT /api/channels/:id/wake":      body{"userIds": []string{"creator"}},
 	"POST /api/channels/:id/turn":     body{"action": "take"},
 	"POST /api/channels/:id/messages": body{"content": "new"},
+	"POST /api/channels/:id/activity": body{"kind": "typing"},
 	"PATCH /api/messages/:id":         body{"content": "new"},
 	"POST /api/render":                body{"contents": []string{"*hi*"}},
 	"PATCH /api/me":                   body{"displayName": "Somebody"},

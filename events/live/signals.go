@@ -328,3 +328,10 @@ func (r *Router) Member(user string, channel uuid.UUID) (member, known bool) {
 	_, member = u.intervals.Current(channel)
 	return member, true
 }
+
+// Watched reports whether a stream of this server asks for the signals of other members.
+func (r *Router) Watched() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.signals.asked > 0
+}

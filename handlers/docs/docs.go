@@ -24,7 +24,7 @@ var files embed.FS
 
 // order lists the pages as the index shows them. A page that is not here is not served.
 var order = []string{
-	"stream", "waking", "api", "agents", "clients", "migrate",
+	"stream", "waking", "live", "api", "agents", "clients", "migrate",
 	"run", "proxies", "security", "operate", "measured", "glossary",
 }
 

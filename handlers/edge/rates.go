@@ -64,6 +64,17 @@ func NewOpenRates() *Rates {
 	return x
 }
 
+// activityPerSecond limits the activity that a user may send. It does not count as changes.
+const activityPerSecond = 50
+
+// NewActivityRates returns the limit of activity per second and user.
+func NewActivityRates() *Rates {
+	const refusal = "this is more than %v activities per second, after %d at once; others see four per second at most"
+	x := rated("activity", activityPerSecond, refusal)
+	x.quiet = true
+	return x
+}
+
 func rated(name string, each float64, refusal string) *Rates {
 	burst := int(math.Ceil(each * rateWindow.Seconds()))
 	return &Rates{

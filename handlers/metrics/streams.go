@@ -55,6 +55,12 @@ func (c *collector) streams(e emitter) {
 	e.counter("stream_queue_overflows_total",
 		"Queue overflows of slow streams. The queue is dropped, and the stream catches up.",
 		float64(n.Overflows.Load()))
+	e.counter("stream_signals_total",
+		"Signals (activity, states of work, read marks) queued for streams.",
+		float64(n.Signals.Load()))
+	e.counter("stream_signals_dropped_total",
+		"Signals that streams did not get, because their clients or this server had no room. Messages are never dropped.",
+		float64(n.SignalsDropped.Load()))
 	e.counter("stream_writes_total",
 		"Writes to streams. A write carries all queued frames.",
 		float64(n.Writes.Load()))
