@@ -57,6 +57,7 @@ type DB struct {
 	mark   mark         // the tailer's position
 
 	Retained Retained
+	Words    Words
 
 	// The doorbell rings after every transaction that may have drawn a number, even if it rolled back.
 	*Doorbell

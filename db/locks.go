@@ -14,6 +14,7 @@ const (
 	lockRetention int32 = 0x46470004 // removing old events
 	lockUser      int32 = 0x46470005 // the number of a user's memberships, near its limit
 	lockWakeSweep int32 = 0x46470006 // sweeping the wake queue
+	lockWords     int32 = 0x46470008 // filling the search index
 )
 
 // LockChannel takes a channel's lock exclusively, and waits until no other transaction changes the channel or

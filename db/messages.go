@@ -29,6 +29,17 @@ type StoredMessage struct {
 	In             *events.Interval // the interval by which the user may see it; nil: none
 }
 
+// AsSeen returns the message as a member of its channel may see it: possibly without its content, if the content
+// changed while the member was not in the channel.
+func (m *StoredMessage) AsSeen(c *Channel) events.Message {
+	// here: the member was in the channel when the message last changed, and still is.
+	here := c.JoinedSeq != nil && *c.JoinedSeq <= m.EditedSeq
+	if m.In == nil || c.History == "all" || here {
+		return m.Message
+	}
+	return m.For(*m.In)
+}
+
 // A messageRow has the columns that decode a message. They are NULL in an event without a message.
 type messageRow struct {
 	AuthorUserID   *string          `db:"author_user_id"`
@@ -237,7 +248,10 @@ func (tx Tx) EditMessage(
 			FROM e WHERE id = $1
 		)
 		SELECT log_epoch(), seq, occurred_at FROM e`
-	if _, err := tx.conn.Exec(ctx, forget, m.ID, content, deleted); err != nil {
+	var b pgx.Batch
+	b.Queue(forget, m.ID, content, deleted)
+	replaceWords(&b, m, content)
+	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return at, err
 	}
 	var when events.Time

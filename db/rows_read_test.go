@@ -19,16 +19,19 @@ import (
 // random.
 var statistics = []string{"none", "fresh", "stale"}
 
+// A rowsCase is a query that may read a number of rows of a table at most.
+type rowsCase struct {
+	name, table string
+	most        int64
+	fill        func(t *testing.T, d *db.DB, c *pgx.Conn) (ask func(d *db.DB) error)
+}
+
 // A frequent query reads only the rows that it needs, and not everything that ever existed, whatever the
 // statistics are.
 func TestRowsRead(t *testing.T) {
 	t.Parallel()
 	const many = 3000
-	for _, tt := range []struct {
-		name, table string
-		most        int64
-		fill        func(t *testing.T, d *db.DB, c *pgx.Conn) (ask func(d *db.DB) error)
-	}{
+	for _, tt := range append(liveRows, []rowsCase{
 		{"posts to a large channel", "members", 20 * 100, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {
 			channel, _ := create(t, d, members(many)...)
 			return times(20, func(d *db.DB) error {
@@ -275,7 +278,7 @@ func TestRowsRead(t *testing.T) {
 				return err
 			})
 		}},
-	} {
+	}...) {
 		for _, known := range statistics {
 			t.Run(tt.name+", "+known+" statistics", func(t *testing.T) {
 				t.Parallel()

@@ -45,8 +45,8 @@ func (s *stream) activity(t *testing.T) (d doing) {
 	return d
 }
 
-// message reads the next frame that is no sign of life. It must be a message.
-func (s *stream) message(t *testing.T) (content string) {
+// said reads the next frame that is no sign of life. It must be a message.
+func (s *stream) said(t *testing.T) (content string) {
 	t.Helper()
 	for {
 		f := s.next(t)
@@ -87,20 +87,20 @@ func TestActivityIsShownAndNotKept(t *testing.T) {
 		}
 		alice.post(t, channel, "final")
 		for _, s := range []*stream{asked, silent} {
-			if got := s.message(t); got != "final" {
+			if got := s.said(t); got != "final" {
 				t.Errorf("got %q, want the message, and no activity before it", got)
 			}
 		}
 		asked.close()
 		again := bob.resume(t, over, "?activity=true", ready.Cursor)
-		if got := again.message(t); got != "final" {
+		if got := again.said(t); got != "final" {
 			t.Errorf("got %q after the resume, want the message alone", got)
 		}
 		if p := bob.poll(t, "after="+ready.Cursor); len(p.Items) != 1 {
 			t.Errorf("got %v from a poll, want the message alone", p)
 		}
 		bob.refused(t, http.StatusBadRequest, "malformed", "GET", "/api/events?activity=true", nil)
-		if got := bob.history(t, channel); !slices.Equal(got, []string{"final", "first"}) {
+		if got := bob.history(t, channel); !slices.Equal(got, []string{"first", "final"}) {
 			t.Errorf("got the history %v", got)
 		}
 	})
@@ -317,7 +317,7 @@ func TestWorkIsShown(t *testing.T) {
 	there, _ := n.user("bob").at(other).fresh(t, raw, "?activity=true")
 	message := alice.post(t, channel, "hi <@agent>").Message.ID
 	for _, s := range []*stream{here, there} {
-		s.message(t)
+		s.said(t)
 	}
 	w := agent.wake(t, body{"waitSeconds": 30})
 	want := func(state, status string) {

@@ -148,7 +148,7 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := web.Query(r, "guildId", "member", "archived", "limit", "after")
+	q, err := web.Query(r, "guildId", "member", "archived", "limit", "after", "unread")
 	if err != nil {
 		return err
 	}
@@ -157,6 +157,10 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if list.Archived, err = web.Bool(q, "archived"); err != nil {
+		return err
+	}
+	unread, err := web.Bool(q, "unread")
+	if err != nil {
 		return err
 	}
 	switch q.Get("member") {
@@ -183,8 +187,12 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	items, err := s.channelItems(r.Context(), id.UserID, found, unread, db.Now)
+	if err != nil {
+		return err
+	}
 	p := web.Page{Limit: asked}
-	for _, c := range found {
+	for _, c := range items {
 		p.Add(c, c.ID.String())
 	}
 	return p.Write(w)

@@ -269,12 +269,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 // asSeen returns a message as a member of its channel may see it: possibly without its content, if the
 // content changed while the member was not in the channel.
 func asSeen(m db.StoredMessage, c db.Channel) events.Message {
-	// here: the caller was a member when the message last changed, and still is.
-	here := c.JoinedSeq != nil && *c.JoinedSeq <= m.EditedSeq
-	if m.In == nil || c.History == "all" || here {
-		return m.Message
-	}
-	return m.For(*m.In)
+	return m.AsSeen(&c)
 }
 
 // placeOf returns the position in the event log of the message that a parameter names, or 0 if the parameter

@@ -49,6 +49,8 @@ type Server struct {
 	reading      *edge.Lanes
 	changing     *edge.Lanes
 	polling      *edge.Lanes
+	searching    *edge.Lanes        // of each user
+	searches     chan struct{}      // of all users
 	checking     singleflight.Group // for the checks of /readyz
 	places       *edge.Places
 	desks        *desks
@@ -100,6 +102,7 @@ func New(c Config) (*Server, http.Handler) {
 		activity: edge.NewActivityRates(), standings: newStandings(),
 		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
 		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
+		searching: edge.NewLanes(searchesOfOne, searchesQueued), searches: make(chan struct{}, searchesAtOnce),
 		places: edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
 	s.sessions = auth.NewSessions(c.Tokens.KeyFile().Current)

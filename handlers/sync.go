@@ -17,6 +17,9 @@ import (
 // syncChannels is how many channels of one answer to /api/sync are in memory at once.
 const syncChannels = 500
 
+// unreadChannels is how many they are with unread=true: there may be a hundred messages to count in each.
+const unreadChannels = 200
+
 // sync answers with the caller's channels, exactly as of the cursor in the answer: a stream that resumes at
 // the cursor misses nothing. If there are more than syncChannels, sync writes each part of the answer before
 // it reads the next.
@@ -25,8 +28,17 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := web.Query(r); err != nil {
+	q, err := web.Query(r, "unread")
+	if err != nil {
 		return err
+	}
+	unread, err := web.Bool(q, "unread")
+	if err != nil {
+		return err
+	}
+	size := syncChannels
+	if unread {
+		size = unreadChannels
 	}
 	var at events.Cursor
 	var ids []uuid.UUID
@@ -45,7 +57,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	fmt.Fprintf(&b, `{"cursor":%q,"userId":%q,"channels":[`, at, id.UserID)
 	var out *web.Sender
 	separator := ""
-	for part := range slices.Chunk(ids, syncChannels) {
+	for part := range slices.Chunk(ids, size) {
 		if b.Len() > 0 && separator != "" { // an error in the first part can still be answered
 			if out == nil {
 				out = web.BeginJSON(w, http.StatusOK)
@@ -56,9 +68,13 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 			b.Reset()
 		}
 		began := time.Now()
-		var channels []events.Channel
-		err := s.readPart(r, func(ctx context.Context) (err error) {
-			channels, err = s.db.ChannelsAsOf(ctx, part, id.Guilds, at.Seq)
+		var channels []channelItem
+		err := s.readPart(r, func(ctx context.Context) error {
+			found, err := s.db.ChannelsAsOf(ctx, part, id.Guilds, at.Seq)
+			if err != nil {
+				return err
+			}
+			channels, err = s.channelItems(ctx, id.UserID, found, unread, at.Seq)
 			return err
 		})
 		if err != nil && out != nil {

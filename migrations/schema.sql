@@ -74,6 +74,22 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION intervals_in(channel uuid, reader text, low bigint, high bigint) RETURNS TABLE(first bigint, ended bigint)
+    LANGUAGE plpgsql STABLE ROWS 2
+    AS $$
+BEGIN
+    LOOP
+        SELECT i.joined_seq, i.left_seq INTO first, ended FROM members i
+        WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq < high
+        ORDER BY i.joined_seq DESC LIMIT 1;
+        EXIT WHEN NOT FOUND OR ended <= low;
+        RETURN NEXT;
+        high := first;
+        EXIT WHEN high <= low;
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION log_begin(clock bigint, seen bigint) RETURNS void
     LANGUAGE plpgsql
     AS $_$
@@ -90,9 +106,9 @@ BEGIN
     END IF;
     IF (SELECT count(*) FROM pg_constraint c
         JOIN unnest(ARRAY[
-            'channels', 'epochs', 'events', 'guild_users', 'log_floor', 'members', 'messages', 'users',
-            'wake_lists']) AS t (name)
-            ON c.conrelid = to_regclass(t.name) AND c.contype = 'p') < 9 THEN
+            'channels', 'epochs', 'events', 'guild_users', 'log_floor', 'members', 'message_words', 'messages',
+            'read_markers', 'users', 'wake_lists', 'words_cursor']) AS t (name)
+            ON c.conrelid = to_regclass(t.name) AND c.contype = 'p') < 12 THEN
         RAISE EXCEPTION 'a table has no primary key: finish the restore' USING ERRCODE = 'FG002';
     END IF;
     IF NOT EXISTS (SELECT FROM log_floor) THEN
@@ -130,7 +146,8 @@ BEGIN
     IF copied THEN
         top := greatest(top, 1, (SELECT max(m.edited_seq) FROM messages m),
             (SELECT max(k.scanned_seq) FROM wake_consumers k), (SELECT max(w.last_seq) FROM wakes w),
-            (SELECT max(w.last_seq) FROM wakes_dead w), (
+            (SELECT max(w.last_seq) FROM wakes_dead w), (SELECT max(r.read_seq) FROM read_markers r),
+            (SELECT w.seq FROM words_cursor w), (
             SELECT max(greatest(c.archived_seq,
                 (SELECT max(m.seq) FROM messages m WHERE m.channel_id = c.id),
                 (SELECT max(i.joined_seq) FROM members i WHERE i.channel_id = c.id),
@@ -355,6 +372,62 @@ BEGIN
             SELECT i.left_seq IS NULL OR r.seq < i.left_seq FROM members i
             WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= r.seq
             ORDER BY i.joined_seq DESC LIMIT 1)));
+END
+$$;
+
+CREATE FUNCTION unread_of(channel uuid, reader text, up_to bigint, most integer, looks integer) RETURNS SETOF uuid
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    joined     bigint;
+    ended      bigint;
+    after_seq  bigint;
+    before_seq bigint := up_to + 1;
+    newest     bigint;
+    whole      boolean;
+    found_row  record;
+BEGIN
+    SELECT i.joined_seq, i.left_seq INTO joined, ended FROM members i
+    WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= up_to
+    ORDER BY i.joined_seq DESC LIMIT 1;
+    IF NOT FOUND OR ended <= up_to THEN
+        RETURN;
+    END IF;
+    after_seq := coalesce((SELECT r.read_seq FROM read_markers r WHERE r.user_id = reader AND r.channel_id = channel), joined);
+    SELECT c.history = 'all', CASE c.x_type WHEN 'triage' THEN looks ELSE most END INTO whole, most
+    FROM channels c WHERE c.id = channel;
+    LOOP
+        SELECT m.seq INTO newest FROM messages m
+        WHERE m.channel_id = channel AND m.seq > after_seq AND m.seq < before_seq
+        ORDER BY m.seq DESC LIMIT 1;
+        EXIT WHEN NOT FOUND;
+        joined := 0;
+        ended := NULL;
+        IF NOT whole THEN
+            SELECT i.joined_seq, i.left_seq INTO joined, ended FROM members i
+            WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= newest
+            ORDER BY i.joined_seq DESC LIMIT 1;
+            EXIT WHEN NOT FOUND;
+        END IF;
+        IF ended <= newest THEN
+            before_seq := ended;
+            CONTINUE;
+        END IF;
+        FOR found_row IN
+            SELECT m.id, m.author_user_id <> reader AND m.deleted_at IS NULL AS unread FROM messages m
+            WHERE m.channel_id = channel AND m.seq > after_seq AND m.seq >= joined AND m.seq <= newest
+            ORDER BY m.seq DESC LIMIT looks
+        LOOP
+            looks := looks - 1;
+            IF found_row.unread THEN
+                RETURN NEXT found_row.id;
+                most := most - 1;
+                EXIT WHEN most = 0;
+            END IF;
+        END LOOP;
+        EXIT WHEN most = 0 OR looks = 0;
+        before_seq := joined;
+    END LOOP;
 END
 $$;
 
@@ -610,6 +683,22 @@ CREATE TABLE log_floor (
     CONSTRAINT log_floor_one CHECK (only_row)
 );
 
+CREATE TABLE message_words (
+    channel_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    words tsvector NOT NULL
+);
+
+COMMENT ON COLUMN message_words.words IS 'empty once the message is deleted';
+
+CREATE TABLE read_markers (
+    user_id text NOT NULL,
+    channel_id uuid NOT NULL,
+    read_seq bigint NOT NULL
+);
+
+COMMENT ON COLUMN read_markers.read_seq IS 'the number of the last message that the user has read; it only grows';
+
 CREATE TABLE wake_consumers (
     user_id text NOT NULL,
     since_seq bigint NOT NULL,
@@ -688,6 +777,12 @@ CREATE TABLE wakes_dead (
     CONSTRAINT wakes_dead_outcome_known CHECK ((outcome = ANY (ARRAY['dead'::text, 'declined'::text, 'stopped'::text, 'expired'::text])))
 );
 
+CREATE TABLE words_cursor (
+    one boolean DEFAULT true NOT NULL,
+    seq bigint NOT NULL,
+    CONSTRAINT words_cursor_one CHECK (one)
+);
+
 ALTER TABLE ONLY channels
     ADD CONSTRAINT channels_pkey PRIMARY KEY (id);
 
@@ -712,8 +807,14 @@ ALTER TABLE ONLY log_floor
 ALTER TABLE ONLY members
     ADD CONSTRAINT members_pkey PRIMARY KEY (channel_id, user_id, joined_seq);
 
+ALTER TABLE ONLY message_words
+    ADD CONSTRAINT message_words_pkey PRIMARY KEY (channel_id, seq);
+
 ALTER TABLE ONLY messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY read_markers
+    ADD CONSTRAINT read_markers_pkey PRIMARY KEY (user_id, channel_id);
 
 ALTER TABLE ONLY users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
@@ -735,6 +836,9 @@ ALTER TABLE ONLY wakes
 
 ALTER TABLE ONLY wakes
     ADD CONSTRAINT wakes_pkey PRIMARY KEY (user_id, channel_id, part);
+
+ALTER TABLE ONLY words_cursor
+    ADD CONSTRAINT words_cursor_pkey PRIMARY KEY (one);
 
 CREATE UNIQUE INDEX channels_dm_unique ON channels USING btree (guild_id, dm_pair) WHERE (dm_pair IS NOT NULL);
 

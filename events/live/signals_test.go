@@ -92,7 +92,7 @@ func TestTheLatestActivityWins(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := newMemLog()
 		room := uuid.New()
-		l.create(room, "ann", "bob")
+		l.create(room, "ann", "bob", "bot")
 		n := newNode(t, l)
 		c := n.open(t, Options{User: "bob", Activity: true})
 		c.expect(got{event: "stream.ready"})
@@ -103,15 +103,19 @@ func TestTheLatestActivityWins(t *testing.T) {
 				n.Tell(draft(n.Position(), room, "ann", fmt.Sprintf("draft %d.", i)))
 				time.Sleep(time.Millisecond)
 			}
-			old := draft(n.Position(), room, "ann", "out of order")
+			old := draft(n.Position(), room, "ann", "draft, out of order")
 			old.Sent -= int64(time.Minute)
 			n.Tell(old)
+			time.Sleep(2 * signalPace)
+			l.post(room, "bot", "the end")
 		}()
 		frames := 1
 		for f := c.hears("activity", "draft"); !strings.Contains(f.data, "draft 999."); frames++ {
 			f = c.hears("activity", "draft")
 		}
-		if took := time.Since(began); frames > 6 || took > time.Second+signalPace {
+		took := time.Since(began)
+		c.hears("message.created", "the end") // and not what is out of order
+		if frames > 6 || took > time.Second+signalPace {
 			t.Errorf("got %d frames in %v, want one at once, four per second, and the last one", frames, took)
 		}
 		if sent := n.Counters().Signals.Load(); sent != int64(frames) {
@@ -133,7 +137,7 @@ func TestActivityPausesForManyListeners(t *testing.T) {
 		l.create(room, members...)
 		n := newNode(t, l)
 		for _, user := range members[1:] {
-			s, err := n.Open(Options{User: user, Activity: true})
+			s, err := n.Open(t.Context(), Options{User: user, Activity: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -232,17 +236,29 @@ func TestActivityIsDroppedFirst(t *testing.T) {
 		c := n.open(t, Options{User: "bob", Activity: true})
 		c.expect(got{event: "stream.ready"})
 		synctest.Wait()
-		const messages = 100
+		const messages = 250
 		for i := range messages {
 			l.post(room, "poster", fmt.Sprintf("message %d.", i))
 			for _, user := range members[2:] {
 				n.Tell(draft(n.Position(), room, user, strings.Repeat("x", 4096)))
 			}
-			time.Sleep(signalPace)
+			synctest.Wait()
+			if i%10 == 0 { // a client that reads nothing for longer is cut
+				time.Sleep(signalPace)
+			}
 		}
 		c.s.mu.Lock()
 		waiting, signals, size := len(c.s.queue), c.s.signals, c.s.signalBytes
+		last := 0 // the place of the last signal
+		for i, f := range c.s.queue {
+			if f.Topic != nil {
+				last = i
+			}
+		}
 		c.s.mu.Unlock()
+		if last > behindFrames+queueSignals {
+			t.Errorf("got a signal at place %d of the queue, want none for a stream that is behind", last)
+		}
 		if signals > queueSignals || size > queueSignalBytes || waiting-signals > queueFrames {
 			t.Errorf("got %d frames, of them %d signals of %d bytes, want them bounded", waiting, signals, size)
 		}
@@ -303,7 +319,7 @@ func TestActivityIsInNoReplay(t *testing.T) {
 		}
 		n.Tell(draft(n.Position(), room, "ann", "new"))
 		again.hears("activity", "new")
-		polled, err := n.Poll(t.Context(), Options{User: "bob", Resume: &start, Checked: start.Epoch}, 50, time.Second)
+		polled, err := n.Poll(t.Context(), Options{User: "bob", Resume: &start}, 50, time.Second)
 		if err != nil || len(polled.Frames) != 2 {
 			t.Errorf("got %d frames and error %v, want two messages", len(polled.Frames), err)
 		}

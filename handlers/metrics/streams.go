@@ -89,6 +89,12 @@ func (c *collector) log(e emitter) {
 	e.gauge("log_position",
 		"Number of the last event that was handed to the streams.",
 		float64(c.Router.Position().Seq))
+	e.counter("search_indexed_events_total",
+		"Events that this server has taken into the search index.",
+		float64(c.DB.Words.Indexed.Load()))
+	e.gauge("search_index_position",
+		"Number of the event up to which the search index is complete, as this server last saw. It follows log_position.",
+		float64(c.DB.Words.Position.Load()))
 	e.gauge("log_read_age_seconds",
 		"Time since the event log was last read.",
 		c.Tailer.Age().Seconds())

@@ -87,6 +87,7 @@ func (n *Node) Run() (failed <-chan error) {
 	n.tasks.Go(func() { n.DB.RunSweeper(n.life, logger) })
 	n.tasks.Go(func() { n.DB.RunWakeSweeper(n.life, n.Router.Position, logger) })
 	n.tasks.Go(func() { n.DB.RunRenames(n.life, n.Router.Rename) })
+	n.tasks.Go(func() { n.DB.RunIndexer(n.life, n.Router.Position, logger) })
 	n.tasks.Go(func() { n.DB.RunRetention(n.life, n.config.Retention, logger) })
 	n.tasks.Go(func() { n.DB.RunDoorbell(n.life, doorbell, logger) })
 	served := make(chan error, 1)

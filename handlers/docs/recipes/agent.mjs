@@ -33,6 +33,7 @@ async function ask(path, body) {
 for (;;) {
   const { wake } = await ask('wakes/claim', { waitSeconds: 30, ...me })
   if (!wake) continue
+  await ask(`channels/${wake.channelId}/activity`, { kind: 'thinking', ttlSeconds: 60 }) // others see that it works
   const extend = setInterval(() => ask(`wakes/${wake.id}/extend`, {}), wake.leaseMs / 3)
   try {
     const reply = { content: await think(wake), replyTo: wake.messages.at(-1).id, wakeId: wake.id }

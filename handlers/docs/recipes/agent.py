@@ -41,6 +41,7 @@ while True:
     if not wake:
         continue
     ended = threading.Event()
+    ask(f"channels/{wake['channelId']}/activity", {"kind": "thinking", "ttlSeconds": 60})  # others see that it works
     threading.Thread(target=extend, args=(wake, ended), daemon=True).start()
     try:
         reply = {"content": think(wake), "replyTo": wake["messages"][-1]["id"], "wakeId": wake["id"]}

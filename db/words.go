@@ -1,0 +1,135 @@
+package db
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	wordsBatch = 500    // events per transaction of the indexer
+	wordsGap   = 50_000 // numbers per transaction where retention has removed the events
+	wordsPause = 250 * time.Millisecond
+	// wordsAgain is how often a server looks whether another one still fills the search index.
+	wordsAgain = 5 * time.Second
+)
+
+// Words counts the work on the search index.
+type Words struct {
+	Indexed  atomic.Int64 // events that this server has indexed
+	Position atomic.Int64 // up to where the index is complete, as this server last saw
+}
+
+// RunIndexer fills the search index behind the posts, up to position, until ctx ends. Every server may run it: a
+// lock makes them take turns.
+func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logger *slog.Logger) {
+	told := false
+	var looked time.Time
+	var last events.Cursor
+	for ; ctx.Err() == nil; wait(ctx, wordsPause) {
+		at := position()
+		if at == last && time.Since(looked) < wordsAgain {
+			continue
+		}
+		err := d.IndexWords(ctx, at)
+		switch {
+		case err == nil:
+			told = false
+			last, looked = at, time.Now()
+		case !told && ctx.Err() == nil:
+			logger.Error("search index could not be filled; searches do not find new messages until a retry succeeds", "error", err)
+			told = true
+		}
+	}
+}
+
+// IndexWords fills the search index up to a position that Tail has reached. It stops early if another server is
+// at it, or if the database is in another epoch.
+func (d *DB) IndexWords(ctx context.Context, at events.Cursor) error {
+	for ctx.Err() == nil {
+		more, err := d.indexBatch(ctx, at)
+		if err != nil || !more {
+			return sentinel(err)
+		}
+	}
+	return ctx.Err()
+}
+
+// indexBatch indexes the next events. more says that there may be others up to the position.
+//
+// Edits need no lock: whoever stores a message's row of message_words first wins, and an edit replaces a row
+// that is there. An edit that is not committed yet makes the insert wait, and then the insert does nothing.
+func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err error) {
+	const look = `
+		SELECT w.seq, f.seq, log_epoch(), pg_try_advisory_xact_lock($1, 0) FROM words_cursor w, log_floor f`
+	const batch = `
+		WITH e AS (
+			SELECT e.seq, e.kind, e.message_id FROM events e WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3
+		), i AS (
+			INSERT INTO message_words (channel_id, seq, words)
+			SELECT m.channel_id, m.seq, to_tsvector('pg_catalog.simple', m.content) FROM e CROSS JOIN LATERAL (
+				SELECT m.channel_id, m.seq, m.content FROM messages m WHERE m.id = e.message_id LIMIT 1) m
+			WHERE e.kind = 'message.created'
+			ON CONFLICT ON CONSTRAINT message_words_pkey DO NOTHING
+		)
+		SELECT count(*), coalesce(max(e.seq), 0) FROM e`
+	const gap = `
+		INSERT INTO message_words (channel_id, seq, words)
+		SELECT m.channel_id, m.seq, to_tsvector('pg_catalog.simple', m.content) FROM channels c CROSS JOIN LATERAL (
+			SELECT m.channel_id, m.seq, m.content FROM messages m
+			WHERE m.channel_id = c.id AND m.seq > $1 AND m.seq <= $2 ORDER BY m.seq LIMIT $3) m
+		ON CONFLICT ON CONSTRAINT message_words_pkey DO NOTHING`
+	const move = `UPDATE words_cursor SET seq = $1`
+	var n int64
+	err = d.inTx(ctx, d.pool, func(ctx context.Context, tx Tx) error {
+		var from, floor, epoch int64
+		var mine bool
+		if err := tx.conn.QueryRow(ctx, look, lockWords).Scan(&from, &floor, &epoch, &mine); err != nil {
+			return err
+		}
+		d.Words.Position.Store(from)
+		if !mine || epoch != at.Epoch || from >= at.Seq {
+			return nil
+		}
+		if err := tx.unsynced(ctx); err != nil { // after a crash it is done again
+			return err
+		}
+		var reached int64
+		if from < floor {
+			reached = min(floor, from+wordsGap)
+			if _, err := tx.conn.Exec(ctx, gap, from, reached, wordsGap); err != nil {
+				return err
+			}
+			n = reached - from
+		} else if err := tx.conn.QueryRow(ctx, batch, from, at.Seq, wordsBatch).Scan(&n, &reached); err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		_, err := tx.conn.Exec(ctx, move, reached)
+		if err == nil {
+			d.Words.Position.Store(reached)
+			more = reached < at.Seq
+		}
+		return err
+	})
+	if err == nil {
+		d.Words.Indexed.Add(n)
+	}
+	return more && err == nil, err
+}
+
+// replaceWords replaces the words of a message, in the transaction that changes its text. The caller must hold
+// the message. It may wait for the indexer, so it must come before the append.
+func replaceWords(b *pgx.Batch, m *events.Message, content string) {
+	const upsert = `
+		INSERT INTO message_words (channel_id, seq, words) VALUES ($1, $2, to_tsvector('pg_catalog.simple', $3))
+		ON CONFLICT ON CONSTRAINT message_words_pkey DO UPDATE SET words = EXCLUDED.words`
+	b.Queue(upsert, m.ChannelID, m.Seq, content)
+}
