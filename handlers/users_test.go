@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -238,6 +239,33 @@ func TestAQueueMakesAnAgent(t *testing.T) {
 	}
 }
 
+// A message by a human ends the pause of a wake. A message by an agent does not, even if the agent has no queue.
+func TestOnlyAHumanEndsAPause(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice, carol := n.user("alice"), n.user("carol")
+	c := alice.general(t, "ops", "carol", "bot").Channel.ID
+	carol.claim(t, body{})
+	alice.post(t, c, "do it")
+	w := carol.wake(t, body{})
+	if a, err := carol.do("POST", "/api/wakes/"+w.ID+"/nack", body{"error": "no"}); err != nil || a.status != 204 {
+		t.Fatalf("got %v and error %v, want 204", a, err)
+	}
+	_, err := dbtest.Connect(t, n.database).Exec(t.Context(), `UPDATE wakes SET not_before = now() + interval '1 hour'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.claims("bot", auth.Claim{Kind: events.Agent}).post(t, c, "thanks")
+	n.settle(t)
+	if w := carol.claim(t, body{}); w != nil {
+		t.Errorf("got a wake after a message by an agent, want none: %v", texts(w.Messages))
+	}
+	alice.post(t, c, "try again")
+	if w := carol.wake(t, body{}); len(w.Messages) != 3 {
+		t.Errorf("got %v after a message by a human, want all three messages", texts(w.Messages))
+	}
+}
+
 // A rename is seen in answers, the history, the roster, the queue, and by streams that resume from memory or
 // from the database, on every server.
 func TestARenameIsSeenByEveryone(t *testing.T) {
@@ -261,18 +289,23 @@ func TestARenameIsSeenByEveryone(t *testing.T) {
 	if m := live.message(t); m.AuthorName != "New" || m.ReplyToUserID != "bob" {
 		t.Errorf("live: got %+v, want New, replying to bob", m.Message)
 	}
-	want := []string{"New agent first", "New agent second"}
 	for _, at := range []*node{n, other} {
 		at.settle(t)
-		if !eventually(func() bool {
-			s := alice.at(at).resume(t, raw, "", ready.Cursor)
-			defer s.close()
-			a, b := s.message(t), s.message(t)
-			got := []string{a.AuthorName + " " + a.AuthorKind + " " + a.Content, b.AuthorName + " " + b.AuthorKind + " " + b.Content}
-			return cmp.Equal(want, got)
+		reader := alice.at(at)
+		if !eventually(func() bool { // a poll is cheaper than a stream, and reads the same memory
+			return !slices.ContainsFunc(reader.poll(t, "after="+ready.Cursor).Items, func(i pollItem) bool {
+				return strings.Contains(string(i.Data), "Old")
+			})
 		}) {
-			t.Errorf("%s: a resumed stream keeps the old name", at.label)
+			t.Errorf("%s: a poll shows the old name", at.label)
 		}
+		s := reader.resume(t, raw, "", ready.Cursor)
+		for _, want := range []string{"first", "second"} {
+			if m := s.message(t); m.Content != want || m.AuthorName != "New" || m.AuthorKind != "agent" {
+				t.Errorf("%s: a resumed stream shows %+v, want the message %s of an agent named New", at.label, m.Message, want)
+			}
+		}
+		s.close()
 	}
 	late := start(t, setup{database: n.database, state: n.state}) // has nothing in memory
 	s := alice.at(late).resume(t, raw, "", ready.Cursor)

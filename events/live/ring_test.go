@@ -1,6 +1,7 @@
 package live
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,4 +75,33 @@ func TestAPartOfTheRingIsBoundedByBytes(t *testing.T) {
 			t.Errorf("got %d frames, with %d bytes at once; want %d, with %d or a frame more", frames, most, queueFrames, queueBytes)
 		}
 	})
+}
+
+// After a rename, the events of the author in the ring show the new name, and those of others stay.
+func TestRenameInTheRing(t *testing.T) {
+	t.Parallel()
+	r := NewRouter(nil, events.Cursor{Epoch: 1, Seq: 10})
+	for seq, author := range []string{"bob", "alice", "bob"} {
+		r.publish(&events.Event{
+			Cursor: events.Cursor{Epoch: 1, Seq: int64(11 + seq)}, Kind: events.MessageCreated,
+			Message: &events.Message{XType: events.General, AuthorUserID: author, AuthorKind: events.Human},
+		})
+	}
+	r.publish(&events.Event{Cursor: events.Cursor{Epoch: 1, Seq: 14}, Kind: events.TurnChanged, UserID: "bob"})
+	before := slices.Clone(r.ring.events)
+	r.Rename([]events.Profile{{UserID: "bob", Kind: events.Agent, Name: "Bob"}, {UserID: "alice", Kind: events.Human}})
+	size := 0
+	for i, e := range r.ring.events {
+		size += e.Size()
+		if by := before[i].Message; by != nil && by.AuthorUserID == "bob" {
+			if e.Message.AuthorName != "Bob" || e.Message.AuthorKind != events.Agent || by.AuthorName != "" || e.Cursor != before[i].Cursor {
+				t.Errorf("got %+v, want a copy of event %d by the agent Bob", e.Message, i)
+			}
+		} else if e != before[i] {
+			t.Errorf("got %+v, want event %d as it was", e, i)
+		}
+	}
+	if r.ring.size != size {
+		t.Errorf("the ring counts %d bytes, want %d", r.ring.size, size)
+	}
 }
