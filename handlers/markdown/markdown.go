@@ -1,9 +1,10 @@
 // Package markdown turns the texts of messages into HTML that a page can insert as it is. Two well-kept
-// libraries do the work: goldmark reads Markdown, and bluemonday keeps only the elements and attributes that are
-// allowed here. Its functions are pure.
+// libraries do the work: goldmark reads Markdown, and bluemonday keeps only the elements and attributes that
+// are allowed here. Its functions are pure.
 //
-// HTML in a text is text: the parser knows none, so a reader sees <b> as its author wrote it. An image becomes a
-// link, so that showing a message sends no request. A mention becomes <span class="mention" data-user-id="ID">.
+// HTML in a text is text: the parser knows none, so a reader sees <b> as its author wrote it. An image becomes
+// a link, so that showing a message sends no request. A mention becomes
+// <span class="mention" data-user-id="ID">.
 package markdown
 
 import (
@@ -71,19 +72,20 @@ var converter = goldmark.New(
 	))),
 )
 
-// policy allows what the converter makes, and nothing else. It is the second wall: the converter makes no other
-// element from any text.
+// policy allows what the converter makes, and nothing else. It is the second wall: the converter makes no
+// other element from any text.
 var policy = func() *bluemonday.Policy {
 	p := bluemonday.NewPolicy()
-	p.AllowElements("p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code", "em", "strong", "del",
-		"ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td")
+	p.AllowElements("p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code", "em",
+		"strong", "del", "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td")
 	p.AllowAttrs("start").Matching(regexp.MustCompile(`^[0-9]{1,9}$`)).OnElements("ol")
 	p.AllowAttrs("align").Matching(regexp.MustCompile(`^(left|center|right)$`)).OnElements("th", "td")
 	p.AllowAttrs("class").Matching(regexp.MustCompile(`^language-[a-zA-Z0-9_+#.-]{1,32}$`)).OnElements("code")
 	p.AllowAttrs("class").Matching(regexp.MustCompile(`^mention$`)).OnElements("span")
 	p.AllowAttrs("data-user-id").Matching(regexp.MustCompile(`^[A-Za-z0-9._@-]{1,128}$`)).OnElements("span")
 	p.AllowAttrs("href").OnElements("a")
-	withHost := func(u *url.URL) bool { return u.Host != "" } // a browser takes http:path for a path of the page's host
+	// A browser takes http:path for a path of the page's own host.
+	withHost := func(u *url.URL) bool { return u.Host != "" }
 	p.AllowURLSchemeWithCustomPolicy("http", withHost)
 	p.AllowURLSchemeWithCustomPolicy("https", withHost)
 	p.AllowURLSchemes("mailto")
@@ -95,8 +97,8 @@ var policy = func() *bluemonday.Policy {
 	return p
 }()
 
-// HTML returns the HTML of a text. A text that is nested too deep, or that would grow too much, is shown as it
-// is, without Markdown.
+// HTML returns the HTML of a text. A text that is nested too deep, or that would grow too much, is shown as
+// it is, without Markdown.
 func HTML(text string) string {
 	text = strings.ToValidUTF8(text, "\ufffd")
 	source := []byte(text)

@@ -59,13 +59,15 @@ type mentionRenderer struct{}
 
 // RegisterFuncs implements renderer.NodeRenderer.
 func (mentionRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
-	r.Register(kindMention, func(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
-		if entering {
-			user := n.(*mention).user // no character of an id needs an escape
-			_, _ = w.WriteString(`<span class="mention" data-user-id="` + user + `">@` + user + `</span>`)
-		}
-		return ast.WalkContinue, nil
-	})
+	r.Register(kindMention, renderMention)
+}
+
+func renderMention(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+	if entering {
+		user := n.(*mention).user // no character of an id needs an escape
+		_, _ = w.WriteString(`<span class="mention" data-user-id="` + user + `">@` + user + `</span>`)
+	}
+	return ast.WalkContinue, nil
 }
 
 // imagesToLinks implements parser.ASTTransformer. It makes links of images: showing a message must not send a
@@ -114,8 +116,8 @@ func insideLink(n ast.Node) bool {
 	return false
 }
 
-// maxCells bounds a table: the parser fills each row up to the width of the head, so a few kilobytes could make
-// millions of cells.
+// maxCells bounds a table: the parser fills each row up to the width of the head, so a few kilobytes could
+// make millions of cells.
 const maxCells = 2000
 
 // smallTables makes tables of paragraphs. A paragraph that would make too large a table stays one.
