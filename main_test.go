@@ -51,8 +51,8 @@ var walls = map[string]string{
 	"handlers/bench":  "handlers/auth handlers/config",
 	"handlers/config": "db db/pgrun handlers/chat",
 	"handlers/node":   "db events/live handlers handlers/auth handlers/edge",
-	"handlers/command": "db db/pgrun events events/agent events/tail handlers handlers/auth handlers/bench handlers/center " +
-		"handlers/chat handlers/config handlers/edge handlers/node",
+	"handlers/command": "db db/pgrun events events/agent events/tail handlers handlers/auth handlers/bench " +
+		"handlers/center handlers/chat handlers/config handlers/edge handlers/node",
 
 	// Helpers of tests. No other package may import them, so the program does not contain them.
 	"db/dbtest":                  "db db/pgrun migrations",

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/chat"
 	"fabric-guild/handlers/web"
+
+	"golang.org/x/sync/singleflight"
 )
 
 type userItem struct {
@@ -188,6 +191,8 @@ func rename(ctx context.Context, tx db.Tx, u *db.User, name string) (changed boo
 // A teller stores what the authority says of the users who send requests. It remembers for a minute what it has
 // stored, so that most requests need no statement. The zero value is ready.
 type teller struct {
+	storing singleflight.Group // so that no request with the same token goes on before it is stored
+
 	mu   sync.Mutex
 	told map[told]time.Time // when each of them was stored
 }
@@ -202,40 +207,41 @@ const (
 	toldKept  = 16 << 10 // a server forgets all of them beyond that
 )
 
-// due reports whether what a token says must be stored now, and notes that it is.
-func (x *teller) due(key told, now time.Time) bool {
+// knows reports whether what a token says was stored within the last minute.
+func (x *teller) knows(key told) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if at, ok := x.told[key]; ok && now.Sub(at) < tellAgain {
-		return false
-	}
+	at, ok := x.told[key]
+	return ok && time.Since(at) < tellAgain
+}
+
+// stored notes that what a token says has been stored.
+func (x *teller) stored(key told) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	if x.told == nil || len(x.told) >= toldKept {
 		x.told = map[told]time.Time{}
 	}
-	x.told[key] = now
-	return true
+	x.told[key] = time.Now()
 }
 
-// forget makes the next request store it again.
-func (x *teller) forget(key told) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	delete(x.told, key)
-}
-
-// tell stores what the authority says of the user of a request.
+// tell stores what the authority says of the user of a request. It blocks until that is stored, so that a post
+// with a token of an agent is a post by an agent.
 func (s *Server) tell(ctx context.Context, id auth.Identity) error {
 	key := told{id.UserID, id.Says}
-	if id.Says.Kind == "" && id.Says.Name == "" || !s.teller.due(key, time.Now()) {
+	if id.Says.Kind == "" && id.Says.Name == "" || s.teller.knows(key) {
 		return nil
 	}
-	t := db.Told{User: id.UserID, Kind: id.Says.Kind, Name: id.Says.Name}
-	if id.Says.IssuedAt > 0 {
-		t.At = time.Unix(id.Says.IssuedAt, 0)
-	}
-	err := s.db.TellUser(ctx, t)
-	if err != nil {
-		s.teller.forget(key)
-	}
+	_, err, _ := s.teller.storing.Do(fmt.Sprint(key), func() (any, error) {
+		t := db.Told{User: id.UserID, Kind: id.Says.Kind, Name: id.Says.Name}
+		if id.Says.IssuedAt > 0 {
+			t.At = time.Unix(id.Says.IssuedAt, 0)
+		}
+		err := s.db.TellUser(context.WithoutCancel(ctx), t) // other requests wait for it, too
+		if err == nil {
+			s.teller.stored(key)
+		}
+		return nil, err
+	})
 	return err
 }

@@ -2,8 +2,8 @@
 // libraries do the work: goldmark reads Markdown, and bluemonday keeps only the elements and attributes that
 // are allowed here. Its functions are pure.
 //
-// HTML in a text is text: the parser knows none, so a reader sees <b> as its author wrote it. An image becomes
-// a link, so that showing a message sends no request. A mention becomes
+// HTML in a text is text: the parser knows none, so a reader sees <b> as its author wrote it. An image
+// becomes a link, so that showing a message sends no request. A mention becomes
 // <span class="mention" data-user-id="ID">.
 package markdown
 

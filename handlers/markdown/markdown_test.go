@@ -234,7 +234,8 @@ func TestAttacksAreHarmless(t *testing.T) {
 	t.Parallel()
 	for _, text := range attacks {
 		for _, around := range []string{
-			"%", "a % b", "> %", "- %\n- %", "|%|\n|-|\n|%|", "**%**", "[%](https://a.example)", "`%", "```\n%",
+			"%", "a % b", "> %", "- %\n- %", "|%|\n|-|\n|%|", "**%**", "[%](https://a.example)",
+			"`%", "```\n%",
 		} {
 			whole := strings.ReplaceAll(around, "%", text)
 			wantHarmless(t, whole, markdown.HTML(whole))
