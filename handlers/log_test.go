@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fabric-guild/db"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/auth"
 
@@ -85,7 +86,9 @@ func TestAPanicTellsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &syncBuffer{}
-	_, handler := handlers.New(handlers.Config{Logger: slog.New(slog.NewJSONHandler(log, nil)), Tokens: tokens}) // without a database
+	_, handler := handlers.New(handlers.Config{
+		Logger: slog.New(slog.NewJSONHandler(log, nil)), Tokens: tokens, DB: &db.DB{Doorbell: &db.Doorbell{}}, // which is not open
+	})
 	web := httptest.NewServer(handler)
 	defer web.Close()
 	token, err := tokens.Sign("alice", nil, time.Hour)
