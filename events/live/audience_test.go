@@ -28,6 +28,7 @@ type audience struct {
 	addr    string
 	due     atomic.Int64 // messages that are still to be read
 	arrived chan struct{}
+	asks    atomic.Bool // streams that connect ask for activity
 }
 
 // gather creates a channel of members, and starts to serve.
@@ -45,7 +46,7 @@ func gather(t testing.TB, members int, serve func(http.ResponseWriter, *http.Req
 	}
 	a.addr = listener.Addr().String()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		opts := Options{User: strings.TrimPrefix(r.URL.Path, "/")}
+		opts := Options{User: strings.TrimPrefix(r.URL.Path, "/"), Activity: a.asks.Load()}
 		if at, err := events.ParseCursor(r.Header.Get("Last-Event-ID")); err == nil {
 			opts.Resume = &at
 		}

@@ -1,8 +1,13 @@
 package live
 
 import (
+	"fmt"
 	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // BenchmarkDelivery sends one message to 1,000 streams over sockets, until the last reader has it.
@@ -17,6 +22,49 @@ func BenchmarkDelivery(b *testing.B) {
 				a.hear(b, a.next(), members)
 			}
 			per(members)
+		})
+	}
+}
+
+// BenchmarkDeliveryBesideActivity sends one message after the other to 1,000 streams that ask for activity, while
+// 200 of their users send drafts: none, four per second each, or 10,000 per second in all.
+func BenchmarkDeliveryBesideActivity(b *testing.B) {
+	const members, senders, size = 1000, 200, 1000
+	for _, perSecond := range []int{0, 4 * senders, 10_000} {
+		b.Run(fmt.Sprint(perSecond), func(b *testing.B) {
+			a := gather(b, members, transports[0].serve)
+			a.asks.Store(true)
+			a.listen(b, members)
+			stop := make(chan struct{})
+			var flood sync.WaitGroup
+			if perSecond > 0 {
+				flood.Go(func() {
+					tick := time.NewTicker(time.Millisecond)
+					defer tick.Stop()
+					for sent, began := 0, time.Now(); ; sent++ {
+						for sent > int(time.Since(began).Seconds()*float64(perSecond)) {
+							select {
+							case <-tick.C:
+							case <-stop:
+								return
+							}
+						}
+						a.Tell(draft(a.Position(), ops, fmt.Sprint("u", sent%senders), strings.Repeat("x", size)))
+					}
+				})
+			}
+			var took []time.Duration
+			for b.Loop() {
+				began := time.Now()
+				a.hear(b, a.next(), members)
+				took = append(took, time.Since(began))
+			}
+			close(stop)
+			flood.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			b.ReportMetric(float64(a.Counters().Signals.Load())/b.Elapsed().Seconds(), "activities/s")
 		})
 	}
 }

@@ -19,7 +19,7 @@ const (
 	topicFrames = 400
 	// roundBytes is how many bytes a round queues at most. The rest waits for the next round, where newer
 	// signals may have replaced it.
-	roundBytes = 4 << 20
+	roundBytes = 2 << 20
 
 	maxTopics = 16384
 	maxHeld   = 16 << 20 // bytes of all signals that wait
