@@ -96,9 +96,11 @@ func TestAPanicTellsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := &user{&node{t: t, url: web.URL, client: web.Client()}, "alice", token}
-	p := u.refused(t, 500, "internal", "POST", "/api/channels", newChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}, "Cookie", "fabric_session=SECRETTOKEN")
+	const path = "/api/channels/01a20138-0000-7000-8000-000000000000/activity" // asks the router, which is missing
+	draft := body{"kind": "draft", "text": "SECRETTEXT"}
+	p := u.refused(t, 500, "internal", "POST", path, draft, "Cookie", "fabric_session=SECRETTOKEN")
 	got := log.String()
-	for _, want := range []string{"nil pointer", "createChannel", p.RequestID} {
+	for _, want := range []string{"nil pointer", "showActivity", p.RequestID} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got the log %s, want %q in it", got, want)
 		}
