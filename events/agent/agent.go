@@ -22,8 +22,8 @@ import (
 
 const (
 	claimWait = 30 * time.Second // how long a claim waits for work at the server
-	// lastCalls is how long the agent tries to end a wake after it was asked to end itself, lastWords after it was
-	// killed by a second signal.
+	// lastCalls is how long the agent tries to end a wake after it was asked to end itself, lastWords after
+	// it was killed by a second signal.
 	lastCalls = 30 * time.Second
 	lastWords = 3 * time.Second
 )
@@ -41,8 +41,8 @@ type agent struct {
 	fail     func(error)     // ends everything with an error
 }
 
-// Run claims wakes and works on them. After the end of ctx it claims no more, lets the running commands finish
-// and returns nil. A further SIGINT or SIGTERM kills them. Any error is a *remote.Error.
+// Run claims wakes and works on them. After the end of ctx it claims no more, lets the running commands
+// finish and returns nil. A further SIGINT or SIGTERM kills them. Any error is a *remote.Error.
 func (c *Command) Run(ctx context.Context, stderr io.Writer) error {
 	if err := c.check(); err != nil {
 		return remote.Exit(remote.ExitUsage, err)
@@ -86,8 +86,8 @@ func (c *Command) Run(ctx context.Context, stderr io.Writer) error {
 
 var errKilled = errors.New("killed by a second signal")
 
-// killAtSecondSignal calls kill if a signal comes after ctx has ended. stop ends the watch and blocks until its
-// goroutine has ended.
+// killAtSecondSignal calls kill if a signal comes after ctx has ended. stop ends the watch and blocks until
+// its goroutine has ended.
 func (a *agent) killAtSecondSignal(ctx context.Context, kill func()) (stop func()) {
 	done := make(chan struct{})
 	var watching sync.WaitGroup
@@ -113,8 +113,8 @@ func (a *agent) killAtSecondSignal(ctx context.Context, kill func()) (stop func(
 	}
 }
 
-// claims claims wakes, and works on up to -parallel of them at once. It blocks until ctx ends, and then returns
-// nil, or until the server refuses claims for good.
+// claims claims wakes, and works on up to -parallel of them at once. It blocks until ctx ends, and then
+// returns nil, or until the server refuses claims for good.
 func (a *agent) claims(ctx context.Context, working *sync.WaitGroup) error {
 	slots := make(chan struct{}, a.parallel)
 	var backoff remote.Backoff
@@ -223,7 +223,8 @@ func code(err error) string {
 	return ""
 }
 
-// declines reports whether a post was refused so that it would be refused again: the wake must end without it.
+// declines reports whether a post was refused so that it would be refused again: the wake must end without
+// it.
 func declines(err error) bool {
 	switch status(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge,

@@ -21,7 +21,7 @@ func TestReply(t *testing.T) {
 	first := g.Says(g.Channel, "one")
 	second := g.Says(g.Channel, "<@bob> two; 'x'")
 	r := g.launch([]string{"FABRIC_CURSOR=of an outer command"}, "-exec",
-		`cat >stdin; env | grep ^FABRIC_ | grep -v _TOKEN= | sort >variables; echo; echo "/done €"; echo heard >&2`)
+		`cat >stdin; env | grep ^FABRIC_ | grep -v _TOKEN= >variables; echo; echo "/done €"; echo heard >&2`)
 	want := []guildtest.Answer{{Content: "/done €", ReplyTo: second, Ends: true}}
 	if diff := cmp.Diff(want, g.AwaitAnswers(g.Channel, 1)); diff != "" {
 		t.Errorf("answers (-want +got):\n%s", diff)
@@ -73,9 +73,11 @@ func TestLongReply(t *testing.T) {
 	if len(got) != 3 {
 		t.Fatalf("got %d messages, want 3", len(got))
 	}
-	for i, want := range []string{strings.Repeat("1", 10000), strings.Repeat("2", 10000), strings.Repeat("3", 10000) + "\n/end"} {
+	x := func(digit string) string { return strings.Repeat(digit, 10000) }
+	for i, want := range []string{x("1"), x("2"), x("3") + "\n/end"} {
 		if got[i].Content != want || got[i].Ends != (i == 2) {
-			t.Errorf("got %.20q… of %d bytes (ends: %v) as message %d", got[i].Content, len(got[i].Content), got[i].Ends, i)
+			t.Errorf("message %d: got %.20q… of %d bytes (ends: %v)",
+				i, got[i].Content, len(got[i].Content), got[i].Ends)
 		}
 	}
 }
@@ -87,7 +89,9 @@ func TestNoReply(t *testing.T) {
 	g.Says(g.Channel, "thanks")
 	g.agent(`echo ran >>runs; echo "  "`)
 	g.awaitFile("runs", 1)
-	g.awaitQueue("nothing is left", func(q queue) bool { return len(q.Pending)+len(q.Claimed)+len(q.Dead) == 0 })
+	g.awaitQueue("nothing is left", func(q queue) bool {
+		return len(q.Pending)+len(q.Claimed)+len(q.Dead) == 0
+	})
 	if got := g.Answers(g.Channel); len(got) != 0 {
 		t.Errorf("got %+v, want no answer", got)
 	}
@@ -96,6 +100,7 @@ func TestNoReply(t *testing.T) {
 // What the command's exit code says about the wake.
 func TestFailures(t *testing.T) {
 	t.Parallel()
+	const tooMuch = "the command printed more than 1 MiB"
 	for name, tt := range map[string]struct {
 		exec     string
 		args     []string
@@ -103,15 +108,18 @@ func TestFailures(t *testing.T) {
 		err      string
 		dead     string // outcome and note
 	}{
-		"temporary":        {exec: "echo later >&2; exit 75", attempts: 0, err: "later"},
-		"failed":           {exec: "echo one >&2; echo two >&2; exit 3", attempts: 1, err: "two"},
-		"silent":           {exec: "exit 3", attempts: 1, err: "exit status 3"},
-		"a signal":         {exec: "kill -SEGV $$", attempts: 1, err: "signal: segmentation fault"},
-		"too slow":         {exec: "echo x; sleep 600 & wait", args: []string{"-timeout", "200ms"}, attempts: 1, err: "the command took longer than 200ms"},
-		"endless":          {exec: "yes", attempts: 1, err: "the command printed more than 1 MiB"},
-		"deaf and endless": {exec: "trap '' TERM; yes", attempts: 1, err: "the command printed more than 1 MiB"},
-		"no such command":  {exec: "./none-of-that-name", attempts: 1, err: "sh: 1: ./none-of-that-name: not found"},
-		"refused reply":    {exec: "for i in $(seq 201); do printf '<@user%d>' $i; done", dead: "declined invalid"},
+		"temporary": {exec: "echo later >&2; exit 75", err: "later"},
+		"failed":    {exec: "echo one >&2; echo two >&2; exit 3", attempts: 1, err: "two"},
+		"silent":    {exec: "exit 3", attempts: 1, err: "exit status 3"},
+		"a signal":  {exec: "kill -SEGV $$", attempts: 1, err: "signal: segmentation fault"},
+		"too slow": {
+			exec: "echo x; sleep 600 & wait", args: []string{"-timeout", "200ms"}, attempts: 1,
+			err: "the command took longer than 200ms",
+		},
+		"endless":          {exec: "yes", attempts: 1, err: tooMuch},
+		"deaf and endless": {exec: "trap '' TERM; yes", attempts: 1, err: tooMuch},
+		"no such command":  {exec: "./none", attempts: 1, err: "sh: 1: ./none: not found"},
+		"refused reply":    {exec: "printf '<@u%d>' $(seq 201)", dead: "declined invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -142,9 +150,11 @@ func TestStop(t *testing.T) {
 	t.Parallel()
 	g := newGuild(t)
 	g.Says(g.Channel, "count to infinity")
-	g.agent(`sh -c 'trap "echo stopped >>runs; exit 1" TERM; echo begun >>runs; while :; do sleep 0.1; done'; exit 1`, "-lease", "5s")
+	const child = `trap "echo stopped >>runs; exit 1" TERM; echo begun >>runs; while :; do sleep 0.1; done`
+	g.agent("sh -c '"+child+"'; exit 1", "-lease", "5s")
 	g.awaitFile("runs", 1)
-	g.Do(http.MethodPost, "/api/channels/"+g.Channel+"/stop", g.Alice, map[string]any{"userId": "bob"}, nil, http.StatusNoContent)
+	who := map[string]any{"userId": "bob"}
+	g.Do(http.MethodPost, "/api/channels/"+g.Channel+"/stop", g.Alice, who, nil, http.StatusNoContent)
 	g.awaitFile("runs", 2)
 	q := g.awaitQueue("it is stopped", func(q queue) bool { return len(q.Dead) == 1 })
 	if got := q.Dead[0].Outcome; got != "stopped" || len(q.Pending)+len(q.Claimed) != 0 {
@@ -152,12 +162,19 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// After a restart, the agent gets its work back at once. The earlier run, should it still live, drops the work.
+// After a restart, the agent gets its work back at once. The earlier run, should it still live, drops the
+// work.
 func TestRestartTakesTheWorkOver(t *testing.T) {
 	t.Parallel()
 	g := newGuild(t)
 	g.Says(g.Channel, "hi")
-	const command = `if mkdir first; then echo begun >>runs; trap 'echo dropped >>runs; exit 1' TERM; while :; do sleep 0.1; done; fi; echo second`
+	const command = `
+		if mkdir first; then
+			trap 'echo dropped >>runs; exit 1' TERM
+			echo begun >>runs
+			while :; do sleep 0.1; done
+		fi
+		echo second`
 	old := g.agent(command, "-lease", "15s")
 	g.awaitFile("runs", 1)
 	g.agent(command, "-lease", "15s")
@@ -176,7 +193,8 @@ func TestSignal(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		answers := len(g.Answers(g.Channel))
 		g.write("runs", "")
-		r := g.agent(`echo begun >>runs; until test -e go; do sleep 0.02; done; rm go; echo done`, "-channels", g.Channel)
+		const command = `echo begun >>runs; until test -e go; do sleep 0.02; done; rm go; echo done`
+		r := g.agent(command, "-channels", g.Channel)
 		g.Says(g.Channel, "hi")
 		g.awaitFile("runs", 1)
 		r.Signal(s)
@@ -188,7 +206,9 @@ func TestSignal(t *testing.T) {
 			t.Errorf("%v: got %+v and %q, want one more answer", s, got, g.file("runs"))
 		}
 	}
-	g.awaitQueue("the late messages wait", func(q queue) bool { return len(q.Pending) == 2 && q.Pending[0].Attempts == 0 })
+	g.awaitQueue("the late messages wait", func(q queue) bool {
+		return len(q.Pending) == 2 && q.Pending[0].Attempts == 0
+	})
 }
 
 // The second signal kills the command. The attempt does not count.
@@ -213,7 +233,8 @@ func TestParallel(t *testing.T) {
 	t.Parallel()
 	g := newGuild(t)
 	other := g.NewChannel("other")
-	g.agent(`echo x >>$FABRIC_CONTENT; until test -e one && test -e two; do sleep 0.02; done; echo done`, "-parallel", "2")
+	const command = `echo x >$FABRIC_CONTENT; until test -e one -a -e two; do sleep 0.02; done; echo done`
+	g.agent(command, "-parallel", "2")
 	g.Says(g.Channel, "one")
 	g.Says(other, "two")
 	g.AwaitAnswers(g.Channel, 1)

@@ -16,7 +16,8 @@ import (
 
 const (
 	callTimeout = 30 * time.Second
-	maxAnswer   = 16 << 20 // more than the largest wake: 1.25 MiB of text, which JSON may write six times as long
+	// maxAnswer is more than the largest wake: 1.25 MiB of text, which JSON may write six times as long.
+	maxAnswer = 16 << 20
 )
 
 var errSilent = errors.New("the server did not answer in time")
@@ -31,8 +32,8 @@ type client struct {
 // A tokenError means that there is no token to send.
 type tokenError struct{ error }
 
-// call makes a POST request, and decodes the answer into out unless out is nil. It tries once. An error answer
-// is a *remote.Refusal.
+// call makes a POST request, and decodes the answer into out unless out is nil. It tries once. An error
+// answer is a *remote.Refusal.
 func (c *client) call(ctx context.Context, path, key string, body, out any) error {
 	token, err := c.server.Token()
 	if err != nil {
@@ -88,7 +89,8 @@ func silence(ctx context.Context, err error) error {
 }
 
 // passes reports whether another attempt may succeed after this error. After one success, the URL is known to
-// lead to the right server; then a refusal without a code comes from a proxy on the way, and may be temporary.
+// lead to the right server; then a refusal without a code comes from a proxy on the way, and may be
+// temporary.
 func (c *client) passes(err error) bool {
 	if _, ok := errors.AsType[tokenError](err); ok {
 		return false

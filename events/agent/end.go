@@ -73,8 +73,8 @@ func (a *agent) ended(w *wake, err error) {
 	}
 }
 
-// lastCalls returns the context of the requests that end a wake. It ends some time after the agent was asked to
-// end, so that a server that is gone does not keep the agent from ending.
+// lastCalls returns the context of the requests that end a wake. It ends some time after the agent was asked
+// to end, so that a server that is gone does not keep the agent from ending.
 func (a *agent) lastCalls() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stop := context.AfterFunc(a.stopping, func() { time.AfterFunc(lastCalls, cancel) })

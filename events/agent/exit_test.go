@@ -16,10 +16,15 @@ func TestExitCodes(t *testing.T) {
 	g := newGuild(t)
 	const secret = "a-secret-of-the-test"
 	answer := func(status int) []string {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+		}))
 		t.Cleanup(s.Close)
 		return []string{"-url", s.URL, "-exec", "cat"}
 	}
+	exec := []string{"-exec", "cat"}
+	none := []string{config.EnvPrefix + "TOKEN="}
+	wrong := []string{config.EnvPrefix + "TOKEN=" + secret}
 	for name, tt := range map[string]struct {
 		env, args []string
 		code      int
@@ -29,7 +34,7 @@ func TestExitCodes(t *testing.T) {
 		"unknown flag":    {nil, []string{"-frobnicate"}, 2, `.*-frobnicate.*\n`},
 		"an argument":     {nil, []string{"-exec", "cat", "bob"}, 2, `.*"bob".*\n`},
 		"no command":      {nil, nil, 2, `.*-exec.*\n`},
-		"no token":        {[]string{config.EnvPrefix + "TOKEN="}, []string{"-exec", "cat"}, 2, `.*-token-file.*\n`},
+		"no token":        {none, exec, 2, `.*-token-file.*\n`},
 		"no URL":          {nil, []string{"-url", "chat.example", "-exec", "cat"}, 2, `.*-url.*\n`},
 		"none at once":    {nil, []string{"-exec", "cat", "-parallel", "0"}, 2, `.*-parallel.*\n`},
 		"a short lease":   {nil, []string{"-exec", "cat", "-lease", "1s"}, 2, `.*-lease.*\n`},
@@ -37,8 +42,8 @@ func TestExitCodes(t *testing.T) {
 		"a limit":         {nil, []string{"-exec", "cat", "-limit", "101"}, 2, `.*-limit.*\n`},
 		"no age":          {nil, []string{"-exec", "cat", "-max-age", "1ms"}, 2, `.*-max-age.*\n`},
 		"no such channel": {nil, []string{"-exec", "cat", "-channels", "ops"}, 2, `.*400.*channelIds.*\n`},
-		"wrong token":     {[]string{config.EnvPrefix + "TOKEN=" + secret}, []string{"-exec", "cat"}, 3, `.*token_invalid.*\n`},
-		"no token file":   {nil, []string{"-exec", "cat", "-token-file", "missing"}, 1, `.*missing.*no such file.*\n`},
+		"wrong token":     {wrong, exec, 3, `.*token_invalid.*\n`},
+		"no token file":   {nil, append(exec, "-token-file", "missing"), 1, `.*missing.*no such file.*\n`},
 		"forbidden":       {nil, answer(403), 4, `.*403.*\n`},
 		"not found":       {nil, answer(404), 1, `.*404.*\n`},
 	} {
@@ -46,7 +51,8 @@ func TestExitCodes(t *testing.T) {
 			t.Parallel()
 			r := g.launch(tt.env, tt.args...)
 			r.WantExit(tt.code)
-			if got := r.Err.String(); !regexp.MustCompile(`^`+tt.stderr+`$`).MatchString(got) || strings.Contains(got, secret) {
+			want := regexp.MustCompile(`^` + tt.stderr + `$`)
+			if got := r.Err.String(); !want.MatchString(got) || strings.Contains(got, secret) {
 				t.Errorf("got %q on stderr, want it to match %q", got, tt.stderr)
 			}
 		})

@@ -14,8 +14,8 @@ import (
 	"fabric-guild/events/remote"
 )
 
-const help = `fabric-guild agent is an agent in one line: it claims the messages that wake you, runs a command for
-them, and posts what the command prints. Each waking message is answered once, whatever crashes.
+const help = `fabric-guild agent is an agent in one line: it claims the messages that wake you, runs a command
+for them, and posts what the command prints. Each waking message is answered once, whatever crashes.
 
 The command gets the wake as JSON on stdin, and its newest message in FABRIC_* variables.
   stdout     the reply; nothing: the work is done without a reply
@@ -33,8 +33,8 @@ Exit codes:
 
 // A Command has the values of the flags.
 type Command struct {
-	// Mentions returns the ids of the users that a text mentions. It is needed only for a reply that is too long
-	// for one message.
+	// Mentions returns the ids of the users that a text mentions. It is needed only for a reply that is too
+	// long for one message.
 	Mentions func(text string) []string
 
 	account  remote.Account
@@ -53,7 +53,8 @@ func (c *Command) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.exec, "exec", "", "shell `command` to run for each wake; needed")
 	f.IntVar(&c.parallel, "parallel", 1, "`number` of channels to work on at once, 64 at most")
 	f.DurationVar(&c.lease, "lease", time.Minute,
-		"how long the server waits for a sign of life before it hands the work out again; the agent gives one every third of it")
+		"how long the server waits for a sign of life before it hands the work out again; "+
+			"the agent gives one every third of it")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Minute, "how long a command may run, 1h at most")
 	f.DurationVar(&c.maxAge, "max-age", 0,
 		"skip messages older than this, unless they mention you or are for you alone (default: none)")
@@ -98,8 +99,8 @@ func (c *Command) channelIDs() []string {
 }
 
 // worker returns the name of this agent for the server. It stays the same after a restart, so that the server
-// gives the next run the work of this one. It differs for an agent on another machine, in another directory or
-// with another command: these may run side by side, and must not take work from each other.
+// gives the next run the work of this one. It differs for an agent on another machine, in another directory
+// or with another command: these may run side by side, and must not take work from each other.
 func (c *Command) worker() string {
 	host, _ := os.Hostname()
 	dir, _ := os.Getwd()

@@ -24,8 +24,8 @@ func clean(output []byte) string {
 	}
 }
 
-// split cuts a clean text into messages, at the ends of lines where it can. It doubles a slash at the beginning
-// of each, so that none is a slash command. An empty text is no message.
+// split cuts a clean text into messages, at the ends of lines where it can. It doubles a slash at the
+// beginning of each, so that none is a slash command. An empty text is no message.
 func split(text string) (pieces []string) {
 	for text != "" {
 		slash := ""

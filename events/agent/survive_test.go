@@ -15,7 +15,8 @@ func TestKilledAtRandom(t *testing.T) {
 	g := newGuild(t)
 	other := g.NewChannel("other")
 	start := func() *guildtest.Running {
-		return g.launch(nil, "-parallel", "2", "-lease", "5s", "-exec", `echo run >>runs; printf %s "$FABRIC_CONTENT" | tr a-z A-Z`)
+		return g.launch(nil, "-parallel", "2", "-lease", "5s",
+			"-exec", `echo run >>runs; printf %s "$FABRIC_CONTENT" | tr a-z A-Z`)
 	}
 	r := start()
 	const rounds = 24
@@ -32,7 +33,9 @@ func TestKilledAtRandom(t *testing.T) {
 				return g.file("runs") != runs || g.Unanswered() == 0
 			})
 		case 1:
-			guildtest.Eventually(t, "all answers", guildtest.Patience, func() bool { return g.Unanswered() == 0 })
+			guildtest.Eventually(t, "all answers", guildtest.Patience, func() bool {
+				return g.Unanswered() == 0
+			})
 		}
 		switch rand.N(3) {
 		case 0:
@@ -46,7 +49,8 @@ func TestKilledAtRandom(t *testing.T) {
 	if q := g.queue(); len(q.Dead) != 0 {
 		t.Errorf("got %+v, want no dead wakes", q.Dead)
 	}
-	t.Logf("%d messages in %d answers, %d runs", said, len(g.Answers(g.Channel))+len(g.Answers(other)), strings.Count(g.file("runs"), "\n")+1)
+	answers := len(g.Answers(g.Channel)) + len(g.Answers(other))
+	t.Logf("%d messages in %d answers, %d runs", said, answers, strings.Count(g.file("runs"), "\n")+1)
 }
 
 // A proxy loses every second answer, answers 429 and 503 itself, and wants a login at times. The agent sends
@@ -81,6 +85,7 @@ func TestLostAnswers(t *testing.T) {
 		}
 	}
 	if again < messages || len(posts) != 2*messages {
-		t.Errorf("got %d posts, %d of them sent again; want %d, and too few again tell nothing", len(posts), again, 2*messages)
+		t.Errorf("got %d posts, %d of them sent again; want %d, and too few again tell nothing",
+			len(posts), again, 2*messages)
 	}
 }

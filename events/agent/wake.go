@@ -45,7 +45,8 @@ func (w *wake) newest() message {
 func (w *wake) variables(url string) remote.Variables {
 	m := w.newest()
 	return remote.Variables{
-		URL: url, Event: "wake", GuildID: w.GuildID, ChannelID: w.ChannelID, XType: w.XType, UserID: m.AuthorUserID,
-		MessageID: m.ID, Content: m.Content, Wakeup: "true", WakeReason: w.Reason, WakeID: w.ID,
+		URL: url, Event: "wake", GuildID: w.GuildID, ChannelID: w.ChannelID, XType: w.XType,
+		UserID: m.AuthorUserID, MessageID: m.ID, Content: m.Content, Wakeup: "true", WakeReason: w.Reason,
+		WakeID: w.ID,
 	}
 }

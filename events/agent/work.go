@@ -53,8 +53,8 @@ func (a *agent) work(w *wake) {
 	}
 }
 
-// run runs the command and blocks until it ends. If ctx ends first, run ends the command and returns the cause.
-// complaint is the last line of stderr.
+// run runs the command and blocks until it ends. If ctx ends first, run ends the command and returns the
+// cause. complaint is the last line of stderr.
 func (a *agent) run(ctx context.Context, w *wake) (out []byte, complaint string, err error) {
 	stdout, stderr := newOutput(), &lastLine{to: a.stderr}
 	cmd := remote.NewShell(a.exec, w.raw, w.variables(a.account.URL))
@@ -121,8 +121,8 @@ func (a *agent) extend(ctx context.Context, w *wake, stop func(error)) {
 	}
 }
 
-// reply posts a text and ends the wake with it. A long text becomes several messages, and the last one ends the
-// wake. An empty text ends the wake without a message.
+// reply posts a text and ends the wake with it. A long text becomes several messages, and the last one ends
+// the wake. An empty text ends the wake without a message.
 func (a *agent) reply(w *wake, text string) {
 	ctx, cancel := a.lastCalls()
 	defer cancel()
