@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"fabric-guild/events"
+
 	"github.com/google/uuid"
 )
 
@@ -186,6 +188,9 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 		}
 		if p.err == nil {
 			d.own.add(p)
+			if p.post.Bound == events.BoundTripped {
+				d.own.addedMore(p.post.Seq)
+			}
 		}
 	}
 }

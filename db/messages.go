@@ -56,6 +56,7 @@ type messageRow struct {
 	WakeVersion    *int             `db:"wake_version"`
 	ReplyToUserID  *string          `db:"reply_to_user_id"`
 	ByAgent        *bool            `db:"by_agent"`
+	Bound          *events.Bound    `db:"bound"`
 	AuthorKind     *events.UserKind `db:"author_kind"` // NULL: nothing is known of the user
 	AuthorName     *string          `db:"author_name"`
 }
@@ -84,6 +85,7 @@ func (r *messageRow) message(
 		ReplyTo: r.ReplyTo, CreatedAt: value(r.CreatedAt), EditedAt: r.EditedAt, EditedSeq: value(r.EditedSeq),
 		Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID),
 		TwoState: value(r.TwoState), ReplyToUserID: value(r.ReplyToUserID), ByAgent: value(r.ByAgent),
+		Bound:      value(r.Bound),
 		AuthorKind: cmp.Or(value(r.AuthorKind), events.Human), AuthorName: value(r.AuthorName),
 	}
 }

@@ -16,6 +16,7 @@ const ownKept = 4096
 type own struct {
 	mu     sync.Mutex
 	events map[int64]*events.Event
+	unread int64 // after this number a post has appended an event that is not here; 0: none has
 }
 
 // add notes a post that was committed.
@@ -35,8 +36,16 @@ func (o *own) add(p *posting) {
 	o.events[m.Seq] = e
 }
 
+// addedMore notes that a post has appended another event, after its own number. Only a read of the event log
+// can return it.
+func (o *own) addedMore(after int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unread = max(o.unread, after)
+}
+
 // after removes and returns the events that follow a position without a gap, in the same epoch. more says
-// that there are events beyond a gap.
+// that there are events beyond a gap, or events that are not here.
 //
 // It returns nothing if there is a post at or below the position. Either the tailer read the post's row
 // before the post was added here. Or the post's number was given out a second time, and only a read of the
@@ -69,7 +78,7 @@ func (o *own) after(at events.Cursor, limit int) (run []*events.Event, more bool
 			delete(o.events, seq)
 		}
 	}
-	return run, more
+	return run, more || o.unread != 0
 }
 
 // forget drops the events at or below the horizon of a read: their rows were part of the read.
@@ -80,5 +89,8 @@ func (o *own) forget(horizon int64) {
 		if seq <= horizon {
 			delete(o.events, seq)
 		}
+	}
+	if horizon > o.unread {
+		o.unread = 0
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"fabric-guild/events"
@@ -30,9 +31,15 @@ type NewMessage struct {
 	// channels.
 	events.Message
 
-	Mentioned []string // users whom the text mentions; post_messages keeps those who are members
+	Mentioned []string // users whom it mentions; post_messages keeps those who are members
+	Listed    bool     // its author has listed them; otherwise the text names them
+	Notice    bool     // it wakes nobody, because its author wants so; in a turn channel TurnUserID is not set
 	Guilds    []string // guilds that the author's token allows; nil: all
 	Reply     *Reply   // the wake that the message ends or keeps; nil: none
+
+	// IfLast is the message that the author has read last, or nil. If others have posted since, the message is
+	// not stored.
+	IfLast *uuid.UUID
 }
 
 // A Post is a message with its place in the event log and the members that its answer may have to name.
@@ -48,14 +55,20 @@ type Post struct {
 // path: one round trip, shared with the posts that come at the same time. The post holds the channel's lock
 // shared. So posts do not wait for each other, and the roster that a post reads is the roster at the event's
 // place in the event log. If another transaction holds the channel or the wake, Post waits for it in a
-// transaction of its own. ErrRefused, ErrWakeLost, ErrLeaseLimit.
+// transaction of its own. ErrRefused, ErrWakeLost, ErrLeaseLimit; with IfLast also ErrMoved, ErrNotReadable.
 func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
-	p, err := d.posts.add(ctx, m)
+	var p Post
+	var err error
+	if m.IfLast == nil {
+		p, err = d.posts.add(ctx, m)
+	} else {
+		p, err = d.postFresh(ctx, m)
+	}
 	if !errors.Is(err, errHeld) {
 		return p, err
 	}
 	err = d.InTx(ctx, func(ctx context.Context, tx Tx) error {
-		if err := tx.ShareChannel(ctx, m.ChannelID); err != nil {
+		if err := tx.LockForPost(ctx, m); err != nil {
 			return err
 		}
 		if err := tx.checkReply(ctx, m); err != nil {
@@ -101,14 +114,16 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 func postAll(ctx context.Context, conn conn, group []*posting, class *int32, turns bool) error {
 	const post = `
 		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list, wake,
-			reply_to_user_id, by_agent, author_kind, author_name
-		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+			reply_to_user_id, by_agent, author_kind, author_name, bound
+		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
 	var a struct {
 		ids, channels     []uuid.UUID
 		authors, contents []string
 		replies           []*uuid.UUID
 		mentioned, guilds []*string
 		admins            []*string
+		notices           []bool       // nil, which is NULL: the group has none
+		lasts             []*uuid.UUID // the same
 	}
 	var w replyColumns
 	for _, p := range group {
@@ -124,15 +139,27 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 			guilds = new(strings.Join(p.Guilds, ","))
 		}
 		a.guilds = append(a.guilds, guilds)
+		if p.IfLast != nil {
+			a.lasts = []*uuid.UUID{p.IfLast} // alone in its group
+		}
 		w.add(p.Reply)
+	}
+	if slices.ContainsFunc(group, func(p *posting) bool { return p.Notice }) {
+		for _, p := range group {
+			a.notices = append(a.notices, p.Notice)
+		}
 	}
 	var b pgx.Batch
 	if class != nil { // outside of a transaction: a function cannot set it for the statement that calls it
 		b.Queue(endsByItself)
+		if a.lasts != nil {
+			b.Queue(lockForAnswer, *class, a.channels[0])
+			class = nil
+		}
 	}
 	queued := b.Queue(post, class, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
 		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins,
-		w.ids, w.keeps, w.leases)
+		a.notices, a.lasts, w.ids, w.keeps, w.leases)
 	queued.Query(func(rows pgx.Rows) error {
 		var r postRow
 		_, err := pgx.ForEachRow(rows, r.scan(), func() error {
@@ -194,12 +221,13 @@ type postRow struct {
 	ByAgent     *bool
 	Kind        *events.UserKind // nil: nothing is known of the user
 	DisplayName *string
+	Bound       *events.Bound
 }
 
 func (r *postRow) scan() []any {
 	return []any{
 		&r.N, &r.Epoch, &r.Seq, &r.At, &r.GuildID, &r.Name, &r.XType, &r.MemberCount, &r.Mentioned, &r.Admin,
-		&r.Roster, &r.WakeList, &r.Wake, &r.ReplyTo, &r.ByAgent, &r.Kind, &r.DisplayName,
+		&r.Roster, &r.WakeList, &r.Wake, &r.ReplyTo, &r.ByAgent, &r.Kind, &r.DisplayName, &r.Bound,
 	}
 }
 
@@ -215,6 +243,7 @@ func (r *postRow) post(m events.Message) Post {
 	m.ByAgent = *r.ByAgent
 	m.AuthorKind = cmp.Or(value(r.Kind), events.Human)
 	m.AuthorName = value(r.DisplayName)
+	m.Bound = value(r.Bound)
 	m.Settle()
 	at := events.Cursor{Epoch: *r.Epoch, Seq: m.Seq}
 	return Post{Message: m, Cursor: at, MemberCount: *r.MemberCount, Roster: r.Roster}

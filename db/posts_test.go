@@ -200,7 +200,7 @@ func TestAPostIgnoresTheServersDefaults(t *testing.T) {
 	exec(t, c, `SET jit = on`)
 	exec(t, c, `BEGIN`)
 	if n := column[int64](t, c, `SELECT seq FROM post_messages(1, 1, false, NULL, false, ARRAY[gen_random_uuid()], ARRAY[$1::uuid],
-		'{alice}', '{hi}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', NULL, NULL, NULL)`, channel); len(n) != 1 {
+		'{alice}', '{hi}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', NULL, NULL, NULL, NULL, NULL)`, channel); len(n) != 1 {
 		t.Fatalf("got %v, want one post", n)
 	}
 	for setting, want := range map[string]string{"synchronous_commit": "on", "jit": "off", "plan_cache_mode": "force_generic_plan"} {

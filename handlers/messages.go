@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
+	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -21,6 +21,11 @@ type postBody struct {
 	ReplyTo  *string `json:"replyTo"`
 	WakeID   *string `json:"wakeId,omitempty"`
 	KeepWake bool    `json:"keepWake,omitempty"`
+
+	// Fields that are absent must not change the hash of a body, which an Idempotency-Key belongs to.
+	MentionUserIDs *[]string `json:"mentionUserIds,omitempty"` // nil: the text says whom it mentions
+	Wake           *string   `json:"wake,omitempty"`
+	IfLast         *string   `json:"ifLast,omitempty"`
 }
 
 type wakeup struct {
@@ -39,6 +44,7 @@ type postAnswer struct {
 	Wakeups     []wakeup        `json:"wakeups"` // the first db.WakeupsListed of them
 	WakeupCount int             `json:"wakeupCount"`
 	Wake        *extendAnswer   `json:"wake,omitempty"` // only with keepWake
+	Hints       []hint          `json:"hints,omitempty"`
 }
 
 func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
@@ -64,7 +70,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	command, err := s.understand(r.Context(), body.Content)
+	command, err := s.understand(r.Context(), body.Content, body.MentionUserIDs == nil)
 	if err != nil {
 		if key == nil {
 			return err
@@ -74,30 +80,23 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return s.once(w, r, key, func(context.Context, db.Tx) (int, any, error) { return 0, nil, err })
 	}
 	if command.Content == "" {
-		if body.ReplyTo != nil {
-			return web.Refused(web.FieldError{Field: "replyTo", Detail: "does not go with a command"})
-		}
-		if reply != nil {
-			return web.Refused(web.FieldError{Field: "wakeId", Detail: "does not go with a command"})
+		if wrong := body.besideCommand(reply); wrong != nil {
+			return web.Refused(wrong...)
 		}
 		return s.carryOut(w, r, id, channel, key, command)
 	}
-	m := db.NewMessage{Guilds: id.Guilds, Mentioned: chat.Mentions(command.Content), Reply: reply}
-	if len(m.Mentioned) > maxMentions {
-		return web.Refused(web.FieldError{
-			Field: "content", Detail: fmt.Sprintf("mentions %d users, and may mention %d", len(m.Mentioned), maxMentions),
-		})
+	m := db.NewMessage{Guilds: id.Guilds, Reply: reply}
+	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
+	if err := body.fill(&m); err != nil {
+		return err
 	}
 	if err := s.weigh(w, id.UserID, len(command.Content), len(m.Mentioned)); err != nil {
 		return err
 	}
-	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
-	if body.ReplyTo != nil {
-		reply, ok := web.ParseID(*body.ReplyTo)
-		if !ok {
-			return web.Refused(web.FieldError{Field: "replyTo", Detail: "must be the id of a message"})
+	if m.IfLast != nil {
+		if err := s.freshness.take(id.UserID, channel, time.Now()); err != nil {
+			return err
 		}
-		m.ReplyTo = &reply
 	}
 	if m.TwoState = s.twoState; !m.TwoState {
 		if m.Admin, err = s.adminFor(r.Context(), id, channel); err != nil {
@@ -105,27 +104,37 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if reply != nil {
-		return s.postReply(w, r, id, key, m)
+		return s.moved(r.Context(), id, m, s.postReply(w, r, id, key, m))
 	}
 	if key == nil {
 		post, err := s.db.Post(r.Context(), m)
 		if err == nil {
-			return web.WriteJSON(w, http.StatusCreated, answerTo(post))
+			a, _ := s.answer(r.Context(), s.db.Queries, m, post) // it is stored, so a missing hint does no harm
+			return web.WriteJSON(w, http.StatusCreated, a)
 		}
 		if !errors.Is(err, db.ErrRefused) {
-			return err
+			return s.moved(r.Context(), id, m, err)
 		}
 	}
-	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
+	return s.moved(r.Context(), id, m, s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
 		post, err := s.postIn(ctx, tx, id, m)
-		return http.StatusCreated, answerTo(post), err
-	})
+		if err != nil {
+			return 0, nil, err
+		}
+		a, err := s.answer(ctx, tx.Queries, m, post)
+		return http.StatusCreated, a, err
+	}))
 }
 
-// understand resolves the names in a text and parses the text as a command or as a message to post. The error
-// is a *web.Problem for the author of the text.
-func (s *Server) understand(ctx context.Context, text string) (chat.Command, error) {
-	text, err := s.rewritten(ctx, text)
+// understand parses a text as a command or as a message to post. With names it first resolves the names in the
+// text. The error is a *web.Problem for the author of the text.
+func (s *Server) understand(ctx context.Context, text string, names bool) (chat.Command, error) {
+	var err error
+	if names {
+		text, err = s.rewritten(ctx, text)
+	} else if p := checkContent(text); p != nil {
+		err = p
+	}
 	if err != nil {
 		return chat.Command{}, err
 	}
@@ -163,11 +172,11 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 	if err != nil {
 		return db.Post{}, err
 	}
-	lock := tx.ShareChannel
+	lock := tx.LockForPost
 	if takesTurns(c) {
-		lock = tx.LockChannel
+		lock = tx.LockForTurn
 	}
-	if err := lock(ctx, m.ChannelID); err != nil {
+	if err := lock(ctx, m); err != nil {
 		return db.Post{}, err
 	}
 	if c, err = ofMember(ctx, tx.Queries, id, m.ChannelID); err != nil {
@@ -176,7 +185,7 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 	if err := notArchived(c); err != nil {
 		return db.Post{}, err
 	}
-	if takesTurns(c) {
+	if takesTurns(c) && !wakesNobody(m) {
 		if m.TurnUserID, err = handOver(ctx, tx, c, m); err != nil {
 			return db.Post{}, err
 		}
@@ -186,11 +195,6 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 		err = web.Refused(web.FieldError{Field: "replyTo", Detail: "is no message of this channel"})
 	}
 	return post, err
-}
-
-func answerTo(p db.Post) postAnswer {
-	wakeups, count := woken(p)
-	return postAnswer{id: p.ID, Message: p.AppendJSON(nil), Cursor: p.Cursor, Wakeups: wakeups, WakeupCount: count}
 }
 
 // woken returns the users whom a post wakes, and how many there are. It names db.WakeupsListed of them at

@@ -46,6 +46,12 @@ func TestPostMessage(t *testing.T) {
 			},
 			Cursor: got.Cursor, Wakeups: tt.wakeups, WakeupCount: len(tt.wakeups),
 		}
+		if replyTo != "" {
+			want.Message.ReplyToUserID = "alice"
+		}
+		if strings.Contains(want.Message.Content, "<@dave>") {
+			want.Hints = []hint{{"not_a_member", got.Hints[0].Detail, []string{"dave"}}}
+		}
 		if diff := cmp.Diff(want, got); diff != "" || seq(got.Cursor) <= seq(first.Cursor) {
 			t.Errorf("%v (-want +got):\n%s", tt.body, diff)
 		}

@@ -101,65 +101,133 @@ func hears(outcome, query string) (wakeup bool, reason string, ok bool) {
 
 var queries = []string{"", "?echo=true", "?wakeup=true"}
 
-// The table of the contract, live, from the ring and from Postgres. Before the replays everything changes that
-// a message is decided by: nothing of it shows.
+// The table of the contract, live, from the ring and from Postgres, in the history and in the queue. Before the
+// replays everything changes that a message is decided by: nothing of it shows.
 func TestDelivery(t *testing.T) {
 	t.Parallel()
-	for _, twoState := range []bool{false, true} {
-		t.Run(fmt.Sprint("two-state ", twoState), func(t *testing.T) {
-			t.Parallel()
-			fake := centertest.New(t)
-			fake.SetAdmin("adm@example.org", "adm")
-			n := start(t, setup{center: fake, twoState: twoState})
-			ann := n.user("ann")
-			fence := n.fence(t, cast...)
-			ids := make([]string, len(scenes))
-			for i, sc := range scenes {
-				ids[i] = ann.makes(t, sc.xType, sc.members, sc.wake).Channel.ID
+	for _, bound := range bounds {
+		for _, twoState := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, two-state %v", bound.name, twoState), func(t *testing.T) {
+				t.Parallel()
+				delivers(t, bound, bound.scenes(twoState), twoState)
+			})
+		}
+	}
+}
+
+func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
+	fake := centertest.New(t)
+	fake.SetAdmin("adm@example.org", "adm")
+	n := start(t, setup{center: fake, twoState: twoState})
+	ann := n.user("ann")
+	if bound.agent {
+		n.agents(t, "ann")
+	}
+	fence := n.fence(t, cast...)
+	ids := make([]string, len(scenes))
+	for i, sc := range scenes {
+		ids[i] = ann.makes(t, sc.xType, sc.members, sc.wake).Channel.ID
+		if bound.settings != nil {
+			call[created](t, ann, 200, "PATCH", "/api/channels/"+ids[i], bound.settings)
+		}
+		if bound.guarded {
+			ann.says(t, ids[i], "the one message that may wake")
+		}
+	}
+	from := fence()
+	listen := func(at *node) map[string]*stream {
+		listening := map[string]*stream{}
+		for _, name := range cast {
+			for _, query := range queries {
+				listening[name+query] = n.user(name).at(at).resume(t, raw, query, from)
 			}
-			from := fence()
-			listen := func(at *node) map[string]*stream {
-				listening := map[string]*stream{}
-				for _, name := range cast {
-					for _, query := range queries {
-						listening[name+query] = n.user(name).at(at).resume(t, raw, query, from)
-					}
-				}
-				return listening
+		}
+		return listening
+	}
+	live := listen(n)
+	posts := make([]fullPost, len(scenes))
+	for i, sc := range scenes {
+		posts[i] = call[fullPost](t, ann, 201, "POST", "/api/channels/"+ids[i]+"/messages", bound.post(sc.content))
+	}
+	last := fence()
+	compare := func(when string, listening map[string]*stream) {
+		t.Helper()
+		for key, s := range listening {
+			wantHeard(t, when, key, s.until(t, last), scenes, posts, twoState)
+		}
+	}
+	compare("live", live)
+	explain := func(when string) {
+		t.Helper()
+		for i, sc := range scenes {
+			if diff := cmp.Diff(sc.wants(twoState), ann.deliveries(t, posts[i].Message.ID)); diff != "" {
+				t.Errorf("%s: %s, %s: deliveries (-want +got):\n%s", when, sc.xType, sc.name, diff)
 			}
-			live := listen(n)
-			posts := make([]fullPost, len(scenes))
-			for i, sc := range scenes {
-				posts[i] = ann.says(t, ids[i], sc.content)
-			}
-			last := fence()
-			compare := func(when string, listening map[string]*stream) {
-				t.Helper()
-				for key, s := range listening {
-					wantHeard(t, when, key, s.until(t, last), posts, twoState)
-				}
-			}
-			compare("live", live)
-			explain := func(when string) {
-				t.Helper()
-				for i, sc := range scenes {
-					if diff := cmp.Diff(sc.wants(twoState), ann.deliveries(t, posts[i].Message.ID)); diff != "" {
-						t.Errorf("%s: %s, %s: deliveries (-want +got):\n%s", when, sc.xType, sc.name, diff)
-					}
-				}
-			}
-			explain("at once")
-			for i, sc := range scenes {
-				wantWakeups(t, sc, posts[i], twoState)
-				upset(t, ann, ids[i], sc)
-			}
-			fake.SetAdmin("pla@example.org", "pla")
-			n.operate(t, 200)
-			explain("after everything changed")
-			for _, r := range n.replays(t) {
-				compare(r.name, listen(r.n))
-			}
-		})
+		}
+	}
+	explain("at once")
+	for _, name := range cast {
+		n.user(name).wantHistory(t, scenes, posts, twoState)
+		if name != "ann" { // whoever has a queue is an agent, and ann may not be one
+			n.user(name).wantQueue(t, from, scenes, posts, twoState)
+		}
+	}
+	for i, sc := range scenes {
+		wantWakeups(t, sc, posts[i], twoState)
+		upset(t, ann, ids[i], sc)
+	}
+	fake.SetAdmin("pla@example.org", "pla")
+	n.operate(t, 200)
+	explain("after everything changed")
+	for _, r := range n.replays(t) {
+		compare(r.name, listen(r.n))
+	}
+}
+
+// wantHistory compares the decisions in the histories of the channels that the user is in.
+func (u *user) wantHistory(t *testing.T, scenes []scene, posts []fullPost, twoState bool) {
+	t.Helper()
+	for i, sc := range scenes {
+		if u.id != "ann" && !slices.Contains(append(sc.members, sc.wake...), u.id) {
+			continue
+		}
+		outcome, reason, _ := strings.Cut(sc.wants(twoState)[u.id], " ")
+		path := "/api/channels/" + posts[i].Message.ChannelID + "/messages?limit=1"
+		got := call[struct {
+			Items []FullMessage `json:"items"`
+			Next  *string       `json:"next"`
+		}](t, u, 200, "GET", path, nil).Items[0]
+		decided := got.Wakeup != nil
+		if decided != (outcome != "skip") || decided && (*got.Wakeup != (outcome == "wake") || got.WakeReason != reason) {
+			t.Errorf("%s, %s: got %+v in the history of %s, want %s %s", sc.xType, sc.name, got, u.id, outcome, reason)
+		}
+	}
+}
+
+// wantQueue opens the user's queue and empties it: it has the messages that wake the user, and no others.
+func (u *user) wantQueue(t *testing.T, from string, scenes []scene, posts []fullPost, twoState bool) {
+	t.Helper()
+	want, got := map[string]string{}, map[string]string{}
+	for i, sc := range scenes {
+		if reason, wakes := strings.CutPrefix(sc.wants(twoState)[u.id], "wake "); wakes {
+			want[posts[i].Message.ID] = reason
+		}
+	}
+	for w := u.claim(t, body{"since": from}); w != nil; w = u.claim(t, body{}) {
+		for _, m := range w.Messages {
+			got[m.ID] = m.WakeReason
+		}
+		if _, err := u.do("POST", "/api/wakes/"+w.ID+"/ack", body{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id := range got { // of the fence, which everyone hears
+		if !slices.ContainsFunc(posts, func(p fullPost) bool { return p.Message.ID == id }) {
+			delete(got, id)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the queue of %s (-want +got):\n%s", u.id, diff)
 	}
 }
 
@@ -170,7 +238,7 @@ func (sc scene) wants(twoState bool) map[string]string {
 	return sc.three
 }
 
-func wantHeard(t *testing.T, when, key string, frames []frame, posts []fullPost, twoState bool) {
+func wantHeard(t *testing.T, when, key string, frames []frame, scenes []scene, posts []fullPost, twoState bool) {
 	t.Helper()
 	name, query, _ := strings.Cut(key, "?")
 	if query != "" {
@@ -215,6 +283,14 @@ func wantWakeups(t *testing.T, sc scene, post fullPost, twoState bool) {
 // upset changes all that can be changed of a channel.
 func upset(t *testing.T, ann *user, channel string, sc scene) {
 	t.Helper()
+	change := body{"loopLimit": 9}
+	if sc.xType == "general" || sc.xType == "triage" || sc.xType == "custom" || sc.xType == "report" {
+		change = body{"loopLimit": 0, "humanWakes": "mentions", "agentWakes": "none"}
+	}
+	if call[roomy](t, ann, 200, "GET", "/api/channels/"+channel, nil).Channel.AgentWakes == "none" {
+		change = body{"loopLimit": 1, "humanWakes": "all", "agentWakes": "all"}
+	}
+	call[created](t, ann, 200, "PATCH", "/api/channels/"+channel, change)
 	switch sc.xType {
 	case "dm":
 		return

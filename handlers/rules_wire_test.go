@@ -26,6 +26,13 @@ type fullPost struct {
 	Cursor      string      `json:"cursor"`
 	Wakeups     []wakeup    `json:"wakeups"`
 	WakeupCount int         `json:"wakeupCount"`
+	Hints       []hint      `json:"hints"`
+}
+
+type hint struct {
+	Code    string   `json:"code"`
+	Detail  string   `json:"detail"`
+	UserIDs []string `json:"userIds"`
 }
 
 type changedMessage struct {

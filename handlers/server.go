@@ -58,6 +58,7 @@ type Server struct {
 	rendered     rendered
 	wakes        metrics.Wakes
 	proxies      edge.Proxies
+	freshness    freshness
 	sessions     *auth.Sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool

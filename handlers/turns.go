@@ -126,6 +126,9 @@ func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id auth.Identi
 			err := tx.StopWake(ctx, channel, command.UserID, id.UserID)
 			return http.StatusOK, commandAnswer{Command: "stop"}, s.wakeProblem(err)
 		}
+		if command.Go {
+			return http.StatusOK, commandAnswer{Command: "go"}, letGo(ctx, tx, id, channel)
+		}
 		a, err := s.moveTurn(ctx, tx, id, channel, command.Action, command.UserID)
 		return http.StatusOK, commandAnswer{Command: string(command.Action), Turn: &a.Turn, Cursor: &a.Cursor}, err
 	})

@@ -58,12 +58,12 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 			if post, err = s.postIn(ctx, tx, id, m); err != nil {
 				return 0, nil, err
 			}
-			a, err := replyAnswer(ctx, tx.Queries, m, post)
+			a, err := s.replyAnswer(ctx, tx.Queries, m, post)
 			return http.StatusCreated, a, err
 		})
 	} else if err == nil {
 		var a postAnswer
-		if a, err = replyAnswer(r.Context(), s.db.Queries, m, post); err == nil {
+		if a, err = s.replyAnswer(r.Context(), s.db.Queries, m, post); err == nil {
 			err = web.WriteJSON(w, http.StatusCreated, a)
 		}
 	}
@@ -80,7 +80,11 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 		stored, found := s.db.StoredReply(r.Context(), ref, m.ChannelID)
 		if found == nil {
 			w.Header().Set("Idempotency-Replayed", "true")
-			return web.WriteJSON(w, http.StatusCreated, answerTo(stored))
+			a, err := s.answer(r.Context(), s.db.Queries, m, stored)
+			if err != nil {
+				return err
+			}
+			return web.WriteJSON(w, http.StatusCreated, a)
 		}
 		if !errors.Is(found, db.ErrNotFound) {
 			return found
@@ -100,15 +104,15 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 	return s.wakeProblem(err)
 }
 
-// replyAnswer is answerTo. For a wake that stays it adds what extendWake would answer.
-func replyAnswer(ctx context.Context, q db.Queries, m db.NewMessage, post db.Post) (postAnswer, error) {
-	a := answerTo(post)
-	if m.Reply.Keep {
+// replyAnswer is answer. For a wake that stays it adds what extendWake would answer.
+func (s *Server) replyAnswer(ctx context.Context, q db.Queries, m db.NewMessage, post db.Post) (postAnswer, error) {
+	a, err := s.answer(ctx, q, m, post)
+	if err == nil && m.Reply.Keep {
 		kept, err := q.Kept(ctx, m, post.Wake)
 		if err != nil {
 			return a, err
 		}
 		a.Wake = extended(kept)
 	}
-	return a, nil
+	return a, err
 }

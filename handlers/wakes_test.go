@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 )
 
-type decided = Message
+type decided = FullMessage
 
 type wake struct {
 	ID         string    `json:"id"`

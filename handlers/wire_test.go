@@ -84,6 +84,7 @@ type posted struct {
 	Cursor      string   `json:"cursor"`
 	Wakeups     []wakeup `json:"wakeups"`
 	WakeupCount int      `json:"wakeupCount"`
+	Hints       []hint   `json:"hints"`
 }
 
 type member struct {

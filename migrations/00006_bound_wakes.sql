@@ -13,3 +13,280 @@ COMMENT ON COLUMN channels.loop_limit IS 'how many messages of agents in a row m
 COMMENT ON COLUMN channels.human_wakes IS 'an upper bound on whom messages of humans wake; agent_wakes: of agents';
 COMMENT ON COLUMN channels.go_at IS 'when a human last sent /go: earlier messages do not count for the loop guard';
 UPDATE channels SET loop_limit = 0 WHERE x_type IN ('discuss', 'work');
+
+ALTER TABLE messages ADD COLUMN agent_run integer, ADD COLUMN bound text;
+COMMENT ON COLUMN messages.agent_run IS 'by an agent: how many messages of agents in a row this makes, if the loop guard was on';
+COMMENT ON COLUMN messages.bound IS 'what limits whom it wakes, as of the post (events.Bound); NULL: nothing';
+
+-- As before, with the new column. The deliveries of a message depend on it.
+CREATE OR REPLACE VIEW event_rows AS
+SELECT e.seq, e.kind, e.user_id, e.occurred_at, e.channel_id, c.guild_id,
+    coalesce((
+        SELECT n.old_name FROM events n
+        WHERE n.channel_id = e.channel_id AND n.seq > e.seq AND n.old_name IS NOT NULL
+        ORDER BY n.seq LIMIT 1), c.name) AS name,
+    c.x_type, e.reason,
+    CASE WHEN e.kind = 'channel.created' THEN ARRAY(
+        SELECT f.user_id FROM members f
+        WHERE f.channel_id = e.channel_id AND f.joined_seq = e.seq ORDER BY f.position)
+    END AS joined,
+    e.message_id, m.seq AS message_seq, m.author_user_id, m.content, m.mention_user_ids, m.reply_to, m.created_at,
+    m.edited_at, m.edited_seq, m.deleted_at,
+    m.turn_user_id, m.admin_user_id, coalesce(m.two_state, false) AS two_state, coalesce(m.wake_version, 0) AS wake_version,
+    e.admin_user_id AS heard_by_admin,
+    -- Users who left between the event and the latest change of the text must not get the change.
+    CASE WHEN m.edited_seq > e.seq THEN ARRAY(
+        SELECT g.user_id FROM members g
+        WHERE g.channel_id = e.channel_id AND g.left_seq > e.seq AND g.left_seq < m.edited_seq)
+    END AS gone,
+    m.by_agent, m.reply_to_user_id, u.kind AS author_kind, u.display_name AS author_name, m.bound
+FROM events e
+JOIN channels c ON c.id = e.channel_id
+LEFT JOIN messages m ON m.id = e.message_id
+LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id LIMIT 1) u ON true;
+
+CREATE TYPE guarded AS (run integer, bound text);
+
+-- guard_loop returns what a message of an agent stores for the loop guard, if it is posted next in a channel
+-- whose limit is most (above 0): how many messages of agents in a row it makes, and whether that is too many.
+-- counts is false for a notice, which changes nothing. since is the time of the last /go.
+--
+-- It reads the channel's messages backwards. A message of a human ends the run, and so does an hour without a
+-- message that counts. It stops at most + 1 messages that count, because more make no difference. Notices do
+-- not count and could be many. So it stops after 400 messages, and then goes on from the run that the oldest of
+-- them stored.
+--
+-- It is VOLATILE, so it sees the messages that its own statement has stored before: posts that are stored as a
+-- group count as if they were stored one by one.
+--
+-- The first message above the limit is the tripped one. Concurrent posts may all be the first. So the one that
+-- gets the channel's row is, after another look. The others do not wait, because a post that has drawn a number
+-- must not wait. If its transaction is rolled back, one of the next messages is the tripped one.
+-- +goose StatementBegin
+CREATE FUNCTION guard_loop(channel uuid, most integer, since timestamptz, counts boolean) RETURNS guarded
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    r         record;
+    g         guarded;
+    counted   boolean;
+    found_run integer := 0;         -- messages that count
+    seen      integer := 0;
+    earlier   integer := 0;         -- the run before the oldest message that was read
+    reset     boolean := false;     -- the run has begun within what was read
+    later     timestamptz := clock_timestamp();
+    first     bigint := 0;          -- the oldest message of the run that was read
+    muted     boolean := false;     -- it woke nobody
+    told      boolean := false;     -- one of them is the tripped one
+BEGIN
+    FOR r IN
+        SELECT m.seq, m.by_agent, m.agent_run, m.bound, m.created_at FROM messages m
+        WHERE m.channel_id = channel ORDER BY m.seq DESC LIMIT 400
+    LOOP
+        counted := r.agent_run IS NOT NULL AND r.bound IS DISTINCT FROM 'notice';
+        reset := NOT r.by_agent OR r.created_at <= coalesce(since, '-infinity') OR counted AND later - r.created_at > interval '1 hour';
+        EXIT WHEN reset;
+        seen := seen + 1;
+        first := r.seq;
+        earlier := coalesce(r.agent_run - counted::integer, 0);
+        IF counted THEN
+            found_run := found_run + 1;
+            later := r.created_at;
+            muted := coalesce(r.bound IN ('loop_guard', 'tripped'), false);
+            told := told OR coalesce(r.bound = 'tripped', false);
+        END IF;
+        EXIT WHEN found_run > most;
+    END LOOP;
+    g.run := found_run + counts::integer;
+    IF seen = 400 AND NOT reset AND found_run <= most THEN
+        g.run := g.run + earlier;
+    END IF;
+    IF counts AND g.run > most THEN
+        g.bound := 'loop_guard';
+        IF NOT told AND NOT muted THEN
+            PERFORM FROM channels c WHERE c.id = channel FOR UPDATE SKIP LOCKED;
+            IF FOUND AND NOT EXISTS (
+                SELECT FROM messages m WHERE m.channel_id = channel AND m.seq >= first AND m.bound = 'tripped')
+            THEN
+                g.bound := 'tripped';
+            END IF;
+        END IF;
+    END IF;
+    RETURN g;
+END
+$$;
+-- +goose StatementEnd
+
+-- is_fresh reports whether nobody but the reader has posted in a channel since a message. It returns NULL if
+-- the message is not one of the channel, or if the reader may not read it. Messages that the reader may not
+-- read do not count, because the reader could never learn of them.
+-- +goose StatementBegin
+CREATE FUNCTION is_fresh(last uuid, channel uuid, reader text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    kept   text := (SELECT c.history FROM channels c WHERE c.id = channel);
+    joined bigint := (
+        SELECT i.joined_seq FROM members i WHERE i.channel_id = channel AND i.user_id = reader AND i.left_seq IS NULL);
+    place  bigint := (SELECT r.seq FROM messages r WHERE r.id = last AND readable(last, channel, kept, reader));
+BEGIN
+    IF place IS NULL OR joined IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF kept = 'all' THEN
+        joined := 0;
+    END IF;
+    IF EXISTS (
+        SELECT FROM messages m
+        WHERE m.channel_id = channel AND m.seq > greatest(place, joined) AND m.author_user_id <> reader)
+    THEN
+        RETURN false;
+    END IF;
+    RETURN place >= joined OR NOT EXISTS ( -- since then the reader was away
+        SELECT FROM history_of(channel, reader, place, joined, 1000) AS h (id) JOIN messages m ON m.id = h.id
+        WHERE m.author_user_id <> reader);
+END
+$$;
+-- +goose StatementEnd
+
+-- Posts look for members whom a text calls by name without mentioning them.
+CREATE INDEX users_by_name ON users (lower(display_name)) WHERE display_name IS NOT NULL;
+
+DROP FUNCTION post_messages;
+-- As before. It also stores what limits whom a message wakes: a notice (notices, NULL: none; or keeps), the loop
+-- guard, or the channel's settings. And it appends guard.tripped for the message that trips the guard.
+--
+-- A post with an element in lasts (NULL: none has one) is refused, and its wake stays, if others have posted
+-- since that message. Its transaction must hold the channel exclusively, by an earlier statement.
+-- +goose StatementBegin
+CREATE FUNCTION post_messages(
+    lock_class integer, listed integer, turns_too boolean, turn text, two_state boolean,
+    ids uuid[], channel_ids uuid[], authors text[], contents text[], replies uuid[], mentioned text[], guilds text[],
+    admins text[], notices boolean[], lasts uuid[], wake_ids uuid[], keeps boolean[], lease_seconds double precision[])
+RETURNS TABLE (
+    n integer, epoch bigint, seq bigint, occurred_at timestamptz, guild_id text, name text, x_type text, member_count integer,
+    mention_user_ids text[], admin_user_id text, roster text[], wake_list text[], wake jsonb,
+    reply_to_user_id text, by_agent boolean, author_kind text, author_name text, bound text)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    fenced record;
+    held integer[] := '{}'; -- places of the posts that must wait
+    stale integer[] := '{}'; -- places of the posts whose authors have not read everything
+    parts uuid[];           -- of the wakes that are locked
+    ended uuid[];           -- ids of those that end
+    firsts bigint[];
+    uptos bigint[];
+    untils timestamptz[];   -- new ends of those that are kept
+    wakes_of jsonb[];
+BEGIN
+    -- What was acknowledged must be on disk, whatever the server's default is. And no statement may be
+    -- planned again.
+    PERFORM set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
+        set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true);
+    IF lock_class IS NOT NULL THEN
+        FOR i IN 1 .. cardinality(ids) LOOP
+            IF NOT pg_try_advisory_xact_lock_shared(lock_class, hashtext(channel_ids[i]::text)) THEN
+                held := held || i;
+            END IF;
+        END LOOP;
+    END IF;
+    IF lasts IS NOT NULL THEN
+        FOR i IN 1 .. cardinality(ids) LOOP
+            IF lasts[i] IS NOT NULL AND is_fresh(lasts[i], channel_ids[i], authors[i]) IS NOT TRUE THEN
+                stale := stale || i;
+            END IF;
+        END LOOP;
+    END IF;
+    IF wake_ids IS NOT NULL THEN
+        -- The fence comes after the channel's lock and before the number.
+        FOR i IN 1 .. cardinality(ids) LOOP
+            CONTINUE WHEN wake_ids[i] IS NULL OR i = ANY (held) OR i = ANY (stale);
+            SELECT w.part, w.first_seq, w.last_seq, w.claimed_upto, w.claimed_at, w.stopped_by IS NOT NULL AS stop,
+                least(clock_timestamp() + make_interval(secs => lease_seconds[i]), w.claimed_at + interval '1 hour') AS until
+            INTO fenced FROM wakes w
+            WHERE w.user_id = authors[i] AND w.id = wake_ids[i] AND w.channel_id = channel_ids[i]
+                AND (NOT keeps[i] OR w.claimed_at + interval '1 hour' > clock_timestamp())
+            FOR UPDATE SKIP LOCKED;
+            IF NOT FOUND THEN
+                held := held || i;
+                CONTINUE;
+            END IF;
+            parts[i] := fenced.part;
+            IF keeps[i] THEN
+                untils[i] := fenced.until;
+            ELSE
+                ended[i] := wake_ids[i];
+                firsts[i] := fenced.first_seq;
+                uptos[i] := fenced.claimed_upto;
+            END IF;
+            wakes_of[i] := jsonb_build_object('first', fenced.first_seq, 'upto', fenced.claimed_upto,
+                'more', fenced.last_seq > fenced.claimed_upto, 'claimedAt', fenced.claimed_at, 'stop', fenced.stop,
+                'until', fenced.until, 'seconds', extract(epoch FROM fenced.until - clock_timestamp()));
+        END LOOP;
+    END IF;
+    RETURN QUERY
+    WITH m AS (
+        INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
+            wake_version, turn_user_id, admin_user_id, two_state, wake_id, wake_first, wake_upto,
+            reply_to_user_id, by_agent, agent_run, bound)
+        SELECT p.id, p.channel_id, draw_seq(), p.author, contents[p.i],
+            CASE WHEN mentioned[p.i] IS NULL THEN '{}' ELSE at_list(p.channel_id, p.author, mentioned[p.i]) END,
+            replies[p.i], clock_timestamp(), p.wake_version, post_messages.turn, CASE p.x_type WHEN 'triage' THEN admins[p.i] END,
+            post_messages.two_state, ended[p.i], firsts[p.i], uptos[p.i],
+            CASE WHEN replies[p.i] IS NOT NULL THEN (SELECT r.author_user_id FROM messages r WHERE r.id = replies[p.i]) END,
+            p.by_agent, (p.guard).run,
+            CASE WHEN p.notice THEN 'notice' ELSE coalesce((p.guard).bound,
+                nullif(CASE WHEN p.by_agent THEN p.agent_wakes ELSE p.human_wakes END, 'all')) END
+        FROM (
+        -- One row at a time comes from here and is stored, before guard_loop looks for the next.
+        SELECT o.*, CASE WHEN o.by_agent AND o.loop_limit > 0 AND o.x_type <> 'report'
+            THEN guard_loop(o.channel_id, o.loop_limit, o.go_at, NOT o.notice) END AS guard
+        FROM (
+        SELECT p.id, p.author, p.i, c.id AS channel_id, c.x_type, c.wake_version, c.loop_limit, c.human_wakes, c.agent_wakes, c.go_at,
+            coalesce(notices[i], false) OR coalesce(keeps[i], false) AS notice,
+            wake_ids[i] IS NOT NULL OR coalesce((SELECT u.kind = 'agent' FROM users u WHERE u.id = p.author), false) AS by_agent
+        FROM unnest(ids, authors) WITH ORDINALITY AS p (id, author, i) CROSS JOIN LATERAL (
+            SELECT c.id, c.guild_id, c.x_type, c.history, c.wake_version, c.loop_limit, c.human_wakes, c.agent_wakes, c.go_at
+            FROM channels c WHERE c.id = channel_ids[i] AND c.archived_seq IS NULL LIMIT 1) c
+        WHERE i <> ALL (held) AND i <> ALL (stale)
+            AND (turns_too OR c.x_type NOT IN ('discuss', 'work'))
+            AND (guilds[i] IS NULL OR c.guild_id = ANY (string_to_array(guilds[i], ',')))
+            AND (SELECT true FROM members a WHERE a.channel_id = c.id AND a.user_id = p.author AND a.left_seq IS NULL)
+            AND (replies[i] IS NULL OR readable(replies[i], c.id, c.history, p.author))
+        OFFSET 0) o) p -- the OFFSET keeps by_agent from being looked up twice
+        RETURNING m.id, m.channel_id, m.seq, m.author_user_id, m.created_at, m.mention_user_ids, m.admin_user_id, m.wake_version,
+            m.reply_to_user_id, m.by_agent, m.bound
+    ), e AS (
+        INSERT INTO events (seq, kind, channel_id, user_id, message_id, admin_user_id, occurred_at)
+        SELECT m.seq, 'message.created', m.channel_id, m.author_user_id, m.id, m.admin_user_id, m.created_at FROM m
+    ), g AS (
+        INSERT INTO events (kind, channel_id, user_id, message_id)
+        SELECT 'guard.tripped', m.channel_id, m.author_user_id, m.id FROM m WHERE m.bound = 'tripped'
+    )
+    SELECT array_position(ids, m.id), log_epoch(), m.seq, m.created_at, c.guild_id, c.name, c.x_type, c.member_count,
+        m.mention_user_ids, m.admin_user_id,
+        CASE WHEN c.x_type = 'dm' OR c.x_type = 'general' AND m.mention_user_ids = '{}' AND m.bound IS NULL THEN
+            ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = c.id AND r.left_seq IS NULL
+                ORDER BY r.joined_seq, r.position LIMIT listed) END,
+        CASE WHEN m.wake_version > 0 THEN wakeable(c.id, m.wake_version) END,
+        wakes_of[array_position(ids, m.id)], m.reply_to_user_id, m.by_agent, u.kind, u.display_name, m.bound
+    FROM m CROSS JOIN LATERAL (
+        SELECT c.id, c.guild_id, c.name, c.x_type, c.member_count FROM channels c WHERE c.id = m.channel_id LIMIT 1) c
+    LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id LIMIT 1) u ON true;
+    IF wake_ids IS NOT NULL THEN
+        -- A refused post ends nothing. Nothing below waits: the rows are locked.
+        FOR i IN 1 .. cardinality(ids) LOOP
+            CONTINUE WHEN parts[i] IS NULL OR NOT EXISTS (SELECT FROM messages m WHERE m.id = ids[i]);
+            IF untils[i] IS NULL THEN
+                PERFORM finish_wake(authors[i], channel_ids[i], parts[i]);
+            ELSE
+                UPDATE wakes w SET lease_until = untils[i]
+                WHERE w.user_id = authors[i] AND w.channel_id = channel_ids[i] AND w.part = parts[i];
+            END IF;
+        END LOOP;
+    END IF;
+    IF held <> '{}' THEN
+        RETURN QUERY SELECT i, NULL::bigint, NULL::bigint, NULL::timestamptz, NULL, NULL, NULL, NULL::integer,
+            NULL::text[], NULL, NULL::text[], NULL::text[], NULL::jsonb, NULL, NULL::boolean, NULL, NULL, NULL
+        FROM unnest(held) AS i;
+    END IF;
+END
+$$;
+-- +goose StatementEnd

@@ -12,6 +12,7 @@ type Wakes struct {
 	Expired atomic.Int64 // of them, those whose earlier lease ended without an answer
 	Replies atomic.Int64 // wakes that ended with a reply
 	Fenced  atomic.Int64 // requests of workers who had lost their wake
+	Trips   atomic.Int64 // messages of agents, posted here, that tripped the loop guard
 	Waiting func() int   // claims that wait now
 }
 
@@ -23,6 +24,7 @@ func (c *collector) wakes(e emitter) {
 	e.counter("wake_leases_expired_total", "Wakes handed out again because a lease ended without an answer.", float64(c.Wakes.Expired.Load()))
 	e.counter("wake_replies_total", "Wakes that ended with a reply.", float64(c.Wakes.Replies.Load()))
 	e.counter("wake_fenced_total", "Requests refused because the worker had lost its wake.", float64(c.Wakes.Fenced.Load()))
+	e.counter("guard_trips_total", "Messages posted here that tripped the loop guard of their channel.", float64(c.Wakes.Trips.Load()))
 	e.gauge("wake_claims_waiting", "Claims that wait on this server.", float64(c.Wakes.Waiting()))
 	ctx, cancel := context.WithTimeout(context.Background(), queueTimeout)
 	defer cancel()

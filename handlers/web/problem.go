@@ -17,6 +17,9 @@ type Problem struct {
 	RequestID string       `json:"requestId"`
 	Errors    []FieldError `json:"errors,omitempty"`
 
+	// Messages is set with the code conversation_moved: a list of messages, as the history shows them.
+	Messages any `json:"messages,omitempty"`
+
 	RetryAfter int `json:"-"` // in seconds; 0: the answer has no Retry-After
 }
 

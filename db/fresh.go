@@ -1,0 +1,84 @@
+package db
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	// ErrMoved says that others have posted since the message that the author of a post has read last.
+	ErrMoved = errors.New("the conversation has moved on")
+	// ErrNotReadable says that the message that the author of a post claims to have read last is not one that
+	// the author may read in this channel.
+	ErrNotReadable = errors.New("the message is not readable")
+)
+
+// lockForAnswer waits for the channel's lock for as long as post_messages allows a wait.
+const lockForAnswer = `SELECT set_config('lock_timeout', '5s', true), pg_advisory_xact_lock($1, hashtext($2::uuid::text))`
+
+// postFresh stores a message with IfLast, in one round trip. The batch is one transaction. Its first statement
+// takes the channel's lock exclusively, so that nobody else posts, and its second one, which sees what was
+// posted until then, checks and posts. ErrRefused: nothing was stored, for one of the reasons that it has or
+// because the conversation has moved.
+func (d *DB) postFresh(ctx context.Context, m NewMessage) (Post, error) {
+	p := &posting{NewMessage: m}
+	d.storePosts(context.WithoutCancel(ctx), []*posting{p})
+	return p.post, p.err
+}
+
+// LockForPost takes the lock of a channel that a post in a transaction needs, unless members take turns in the
+// channel. With IfLast it takes the lock exclusively, and checks that nobody else has posted since. ErrMoved,
+// ErrNotReadable.
+func (tx Tx) LockForPost(ctx context.Context, m NewMessage) error {
+	if m.IfLast == nil {
+		return tx.ShareChannel(ctx, m.ChannelID)
+	}
+	return tx.LockForTurn(ctx, m)
+}
+
+// LockForTurn is LockForPost for a channel in which members take turns: it always takes the lock exclusively.
+func (tx Tx) LockForTurn(ctx context.Context, m NewMessage) error {
+	if err := tx.LockChannel(ctx, m.ChannelID); err != nil || m.IfLast == nil {
+		return err
+	}
+	var fresh *bool // nil: the message is not readable
+	const query = `SELECT is_fresh($1, $2, $3)`
+	if err := tx.conn.QueryRow(ctx, query, m.IfLast, m.ChannelID, m.AuthorUserID).Scan(&fresh); err != nil {
+		return err
+	}
+	switch {
+	case fresh == nil:
+		return ErrNotReadable
+	case !*fresh:
+		return ErrMoved
+	}
+	return nil
+}
+
+// MemberNames finds members of a channel by what a text calls them: an id, or a display name in any case. It
+// returns for each name that it finds the member's id, and at most limit of them.
+func (q Queries) MemberNames(ctx context.Context, channel uuid.UUID, names []string, limit int) (map[string]string, error) {
+	// The inner LIMIT bounds the look-ups if many users have the same name.
+	const query = `
+		SELECT n.name, n.name FROM unnest($2::text[]) AS n (name)
+		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = n.name AND m.left_seq IS NULL)
+		UNION ALL
+		(SELECT n.name, u.id FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
+			SELECT u.id FROM users u WHERE lower(u.display_name) = lower(n.name) LIMIT 20) u
+		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id AND m.left_seq IS NULL))
+		LIMIT $3`
+	rows, err := q.conn.Query(ctx, query, channel, names, limit)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found := map[string]string{}
+	var name, id string
+	_, err = pgx.ForEachRow(rows, []any{&name, &id}, func() error {
+		found[name] = id
+		return nil
+	})
+	return found, sentinel(err)
+}
