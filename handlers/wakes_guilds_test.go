@@ -1,0 +1,71 @@
+package handlers_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// A token for other guilds sees nothing of a wake, on any route.
+func TestWakesOfOtherGuilds(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bot := n.user("ann"), n.user("bot")
+	far := n.user("bot", "g2")
+	ops := ann.general(t, "ops", "bot").Channel.ID
+	bot.claim(t, body{})
+	ann.says(t, ops, "one")
+	w := bot.wake(t, body{"limit": 1})
+	ann.says(t, ops, "two")
+	if got := far.claim(t, body{}); got != nil {
+		t.Errorf("got %+v, want nothing", got)
+	}
+	lists := func(where string) {
+		t.Helper()
+		if q := far.queue(t); len(q.Pending)+len(q.Claimed)+len(q.Dead) > 0 {
+			t.Errorf("%s: got %+v, want nothing", where, q)
+		}
+	}
+	lists("with a claimed wake")
+	for _, end := range []string{"extend", "ack", "nack"} {
+		far.refused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/"+end, body{})
+	}
+	far.refused(t, 404, "channel_not_found", "POST", "/api/channels/"+ops+"/messages", body{"content": "re", "wakeId": w.ID})
+	far.refused(t, 404, "channel_not_found", "POST", "/api/channels/"+ops+"/stop", body{"userId": "bot"})
+	bot.reply(t, w, "done", nil)
+	far.refused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages", body{"content": "re", "wakeId": w.ID})
+
+	w = bot.wake(t, body{})
+	bot.done(t, "POST", "/api/wakes/"+w.ID+"/ack", body{"outcome": "declined", "note": "no"})
+	lists("with a dead wake")
+	dead := bot.queue(t).Dead[0].ID
+	far.refused(t, 404, "wake_not_found", "POST", "/api/wakes/dead/"+dead+"/retry", nil)
+	far.refused(t, 404, "wake_not_found", "DELETE", "/api/wakes/dead/"+dead, nil)
+	bot.refused(t, 404, "wake_not_found", "DELETE", "/api/wakes/dead/"+uuid.NewString(), nil)
+	bot.done(t, "DELETE", "/api/wakes/dead/"+dead, nil)
+	if q := bot.queue(t); len(q.Dead) > 0 {
+		t.Errorf("got %+v, want no dead wake after it was hidden", q.Dead)
+	}
+}
+
+// What a claim and a reply accept: since counts only where the queue begins, worker needs no instance, and a wake
+// belongs to its channel.
+func TestFieldsOfClaimsAndReplies(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bot := n.user("ann"), n.user("bot")
+	ops := ann.general(t, "ops", "bot").Channel.ID
+	other := ann.general(t, "other", "bot").Channel.ID
+	bot.refused(t, 422, "invalid", "POST", "/api/wakes/claim", body{"since": "1.1"})
+	bot.claim(t, body{"worker": "w"})
+	bot.claim(t, body{"since": "1.1"}) // ignored: the queue is there
+	bot.refused(t, 400, "cursor_malformed", "POST", "/api/wakes/claim", body{"since": "x"})
+	ann.says(t, ops, "one")
+	w := bot.wake(t, body{"worker": "w"})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+other+"/messages", body{"content": "re", "wakeId": w.ID})
+	bot.refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", body{"content": "/stop <@bot>", "wakeId": w.ID})
+	if q := bot.queue(t); len(q.Claimed) != 1 {
+		t.Errorf("got %+v, want the wake still claimed", q)
+	}
+	bot.reply(t, w, "re", nil)
+}
