@@ -56,37 +56,51 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	find, err := s.searchOf(r.Context(), id, q)
+	answer, err := s.find(r.Context(), id, q)
 	if err != nil {
 		return err
 	}
-	leave, err := s.searching.Enter(r.Context(), id.UserID)
+	return web.WriteJSON(w, http.StatusOK, answer)
+}
+
+// find waits until it may search, and searches. It gives back its places before it returns: the client may take
+// the answer slowly.
+func (s *Server) find(ctx context.Context, id auth.Identity, q url.Values) (answer searchAnswer, err error) {
+	leave, err := s.searching.Enter(ctx, id.UserID)
 	if err != nil {
-		return err
+		return answer, err
 	}
 	defer leave()
 	select {
 	case s.searches <- struct{}{}:
 		defer func() { <-s.searches }()
-	case <-r.Context().Done():
-		return r.Context().Err()
+	case <-ctx.Done():
+		return answer, ctx.Err()
 	}
-	answer := searchAnswer{Items: []searchItem{}}
-	all, words, indexed, err := s.db.SearchScope(r.Context(), id.UserID, id.Guilds, q.Get("guildId"), find.Query)
+	done, err := s.db.Reading(ctx) // only now: searches that wait must not take the places of other reads
 	if err != nil {
-		return err
+		return answer, err
+	}
+	defer done()
+	find, err := s.searchOf(ctx, id, q)
+	if err != nil {
+		return answer, err
+	}
+	all, words, indexed, err := s.db.SearchScope(ctx, id.UserID, id.Guilds, q.Get("guildId"), find.Query)
+	if err != nil {
+		return answer, err
 	}
 	if words == 0 {
-		return web.Refused(web.FieldError{Field: "q", Detail: "has no word to search for"})
+		return answer, web.Refused(web.FieldError{Field: "q", Detail: "has no word to search for"})
 	}
-	answer.IndexedTo = indexed
 	if find.Channels == nil {
 		find.Channels = all
 	}
-	hits, next, err := s.db.Search(r.Context(), find)
+	hits, next, err := s.db.Search(ctx, find)
 	if err != nil {
-		return err
+		return answer, err
 	}
+	answer = searchAnswer{Items: []searchItem{}, IndexedTo: indexed}
 	for _, h := range hits {
 		answer.Items = append(answer.Items, searchItem{h.Channel.Channel, h.Message, snippetParts(h.Snippet)})
 	}
@@ -94,7 +108,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 		place := strconv.FormatInt(next, 10)
 		answer.Next = &place
 	}
-	return web.WriteJSON(w, http.StatusOK, answer)
+	return answer, nil
 }
 
 // searchOf checks the parameters. Channels of the result is nil if the caller names none.
