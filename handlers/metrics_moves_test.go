@@ -188,6 +188,11 @@ func (m *mover) wakes(alice *user, channel string) {
 	m.more("fabric_guild_wake_fenced_total")
 	bob.reply(t, held, "done", nil)
 	m.more("fabric_guild_wake_replies_total")
+	limited := alice.makes(t, "general", []string{"bob"}, nil).Channel.ID
+	call[created](t, alice, 200, "PATCH", "/api/channels/"+limited, body{"loopLimit": 1})
+	bob.says(t, limited, "one")
+	bob.says(t, limited, "two")
+	m.more("fabric_guild_guard_trips_total")
 	alice.says(t, channel, "more work")
 	if a, err := bob.do("GET", "/api/wakes", nil); err != nil || a.status != 200 { // scans
 		t.Fatalf("got %v and error %v, want the queue", a, err)

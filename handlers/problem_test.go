@@ -19,6 +19,7 @@ type problem struct {
 		Field  string `json:"field"`
 		Detail string `json:"detail"`
 	} `json:"errors"`
+	Messages []FullMessage `json:"messages"`
 }
 
 // wantProblem checks that an answer is an error.

@@ -88,8 +88,15 @@ BEGIN
         g.bound := 'loop_guard';
         IF NOT told AND NOT muted THEN
             PERFORM FROM channels c WHERE c.id = channel FOR UPDATE SKIP LOCKED;
+            -- A concurrent one may be older than what was read: it drew its number long before it was committed.
             IF FOUND AND NOT EXISTS (
-                SELECT FROM messages m WHERE m.channel_id = channel AND m.seq >= first AND m.bound = 'tripped')
+                SELECT FROM (
+                    SELECT m.seq, m.bound, m.created_at FROM messages m
+                    WHERE m.channel_id = channel ORDER BY m.seq DESC LIMIT 400) m
+                WHERE m.bound = 'tripped' AND m.created_at > coalesce(since, '-infinity')
+                    AND (m.seq >= first OR m.created_at > clock_timestamp() - interval '1 minute')
+                    AND NOT EXISTS (
+                        SELECT FROM messages h WHERE h.channel_id = channel AND h.seq > m.seq AND NOT h.by_agent))
             THEN
                 g.bound := 'tripped';
             END IF;
