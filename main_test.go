@@ -36,7 +36,7 @@ var walls = map[string]string{
 	"migrations": "",
 
 	"handlers": "db events events/live events/transport handlers/auth handlers/center handlers/chat " +
-		"handlers/console handlers/docs handlers/edge handlers/markdown handlers/metrics handlers/web",
+		"handlers/console handlers/docs handlers/edge handlers/markdown handlers/metrics handlers/openclaw handlers/web",
 	"handlers/auth":     "events handlers/center handlers/chat handlers/web", // who somebody is
 	"handlers/center":   "events events/histogram handlers/chat",
 	"handlers/chat":     "", // rules take small values: see pure
@@ -52,7 +52,7 @@ var walls = map[string]string{
 	"handlers/config": "db db/pgrun handlers/chat",
 	"handlers/node":   "db events/live handlers handlers/auth handlers/edge",
 	"handlers/command": "db db/pgrun events events/agent events/tail handlers handlers/auth handlers/bench " +
-		"handlers/center handlers/chat handlers/config handlers/edge handlers/node",
+		"handlers/center handlers/chat handlers/config handlers/edge handlers/node handlers/openclaw",
 
 	// Helpers of tests. No other package may import them, so the program does not contain them.
 	"db/dbtest":                  "db db/pgrun migrations",

@@ -7,6 +7,7 @@ import (
 
 	"fabric-guild/handlers/console"
 	"fabric-guild/handlers/docs"
+	"fabric-guild/handlers/openclaw"
 
 	"github.com/julienschmidt/httprouter"
 )
@@ -41,6 +42,22 @@ func (s *Server) docs(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) llms(w http.ResponseWriter, r *http.Request) error {
 	serveFile(w, r, docs.LLMs())
 	return nil
+}
+
+// openclaw serves the plugin for OpenClaw, as a package of npm: GET /openclaw/plugin.tgz.
+func (s *Server) openclaw(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Content-Disposition", `attachment; filename="plugin.tgz"`)
+	serveFile(w, r, s.plugin())
+	return nil
+}
+
+// packPlugin makes the file of the plugin. What it packs is embedded, so an error is a fault of the build.
+func packPlugin(version string) docs.File {
+	body, err := openclaw.Archive(version)
+	if err != nil {
+		panic(err)
+	}
+	return docs.NewFile("application/gzip", body)
 }
 
 // serveFile answers with an embedded file. Clients must revalidate the file each time, and get 304 while the

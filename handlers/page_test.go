@@ -86,11 +86,12 @@ func TestDocs(t *testing.T) {
 	for _, basePath := range []string{"", "/chat"} {
 		n := start(t, setup{basePath: basePath})
 		for path, contentType := range map[string]string{
-			"/docs":           "text/html; charset=utf-8",
-			"/docs/stream":    "text/html; charset=utf-8",
-			"/docs/stream.md": "text/markdown; charset=utf-8",
-			"/docs/style.css": "text/css; charset=utf-8",
-			"/llms.txt":       "text/plain; charset=utf-8",
+			"/docs":                "text/html; charset=utf-8",
+			"/docs/stream":         "text/html; charset=utf-8",
+			"/docs/stream.md":      "text/markdown; charset=utf-8",
+			"/docs/style.css":      "text/css; charset=utf-8",
+			"/llms.txt":            "text/plain; charset=utf-8",
+			"/openclaw/plugin.tgz": "application/gzip",
 		} {
 			a := get(t, "GET", n.url+path)
 			if a.status != 200 || a.header.Get("Content-Type") != contentType || a.header.Get("Content-Security-Policy") == "" {

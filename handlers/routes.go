@@ -77,6 +77,7 @@ func (s *Server) routes() []route {
 		on("GET", "/docs", s.paced(s.docs)),
 		on("GET", "/docs/:page", s.paced(s.docs)),
 		on("GET", "/llms.txt", s.paced(s.llms)),
+		on("GET", "/openclaw/plugin.tgz", s.paced(s.openclaw)),
 		on("GET", "/metrics", s.paced(s.serveMetrics)),
 	}
 }

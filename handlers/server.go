@@ -12,6 +12,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/docs"
 	"fabric-guild/handlers/metrics"
 
 	"golang.org/x/sync/singleflight"
@@ -62,6 +63,7 @@ type Server struct {
 	sessions     *auth.Sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
+	plugin       func() docs.File // for OpenClaw; made once, when somebody asks for it
 }
 
 // Config has the parts and settings of a Server.
@@ -90,6 +92,7 @@ type Config struct {
 	TrustedProxies                   []netip.Prefix // peers whose X-Forwarded-For and -Proto are used
 	AllowOrigins                     []string       // other origins whose pages may use the API
 	Hosts                            []string       // host names to serve besides loopback names; nil: all
+	Version                          string         // of the program, such as v1.2.3; the plugin for OpenClaw has it too
 }
 
 // New returns a server, and the http.Handler that serves its API. It starts nothing.
@@ -106,6 +109,7 @@ func New(c Config) (*Server, http.Handler) {
 		searching: edge.NewLanes(searchesOfOne, searchesQueued), searches: make(chan struct{}, searchesAtOnce),
 		places: edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
+	s.plugin = sync.OnceValue(func() docs.File { return packPlugin(c.Version) })
 	s.sessions = auth.NewSessions(c.Tokens.KeyFile().Current)
 	if c.Center != nil {
 		s.authority = auth.ByCenter(c.Center)

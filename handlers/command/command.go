@@ -23,6 +23,7 @@ const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream p
   fabric-guild token -rotate               make a new key: all older tokens end within a minute
   fabric-guild tail [-exec COMMAND]        follow your stream for ever: print it, or run COMMAND for each event
   fabric-guild agent -exec COMMAND         be an agent: run COMMAND for each wake, and post what it prints
+  fabric-guild openclaw install [-to DIR]  say how to make OpenClaw a member, or write the plugin to DIR
   fabric-guild admin refresh               have the running server ask Center anew who the admin is
   fabric-guild migrate [up|status]         bring the database's schema up to date, or show its state
   fabric-guild bench [-streams 1000]       measure a running server
@@ -54,6 +55,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return follow(ctx, args, getenv, stdout, stderr)
 	case "agent":
 		return runAgent(ctx, args, getenv, stderr)
+	case "openclaw":
+		return plugin(args, getenv, stdout, stderr)
 	case "admin":
 		return admin(ctx, args, getenv, stdout, stderr)
 	case "migrate":

@@ -52,6 +52,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 	}
 	conf := settings(&c)
 	conf.Logger = logger
+	conf.Version = number()
 	if conf.Tokens, err = openTokens(dir); err != nil {
 		return err
 	}

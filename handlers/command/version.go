@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"runtime"
 	"runtime/debug"
 )
 
@@ -10,17 +11,15 @@ import (
 //	go build -ldflags "-X fabric-guild/handlers/command.release=v1.2.3" .
 var release string
 
-// version returns the name of the program, its version, and that of Go. Without a release the version is the
-// one that go build takes from the Git repository: its tag, or the time and hash of its commit. A build that
-// knows neither, such as that of go run, is an "unreleased" one.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "fabric-guild " + cmp.Or(release, "unreleased")
+// number returns the version. Without a release it is the one that go build takes from the Git repository: its
+// tag, or the time and hash of its commit. A build that knows neither, such as that of go run, is "unreleased".
+func number() string {
+	var built string
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "(devel)" {
+		built = info.Main.Version
 	}
-	version := cmp.Or(release, info.Main.Version)
-	if version == "" || version == "(devel)" {
-		version = "unreleased"
-	}
-	return "fabric-guild " + version + " " + info.GoVersion
+	return cmp.Or(release, built, "unreleased")
 }
+
+// version returns the name of the program, its version, and that of Go.
+func version() string { return "fabric-guild " + number() + " " + runtime.Version() }

@@ -24,7 +24,7 @@ var files embed.FS
 
 // order lists the pages as the index shows them. A page that is not here is not served.
 var order = []string{
-	"stream", "waking", "live", "api", "agents", "clients", "migrate",
+	"stream", "waking", "live", "api", "agents", "openclaw", "clients", "migrate",
 	"run", "proxies", "security", "operate", "measured", "glossary",
 }
 
@@ -70,20 +70,21 @@ var site = sync.OnceValue(func() built {
 	for _, name := range order {
 		p := render(name)
 		b.pages = append(b.pages, p)
-		b.files[name+".md"] = file("text/markdown; charset=utf-8", p.Markdown)
+		b.files[name+".md"] = NewFile("text/markdown; charset=utf-8", p.Markdown)
 	}
 	for _, p := range b.pages {
-		b.files[p.Name] = file("text/html; charset=utf-8", shell(p, b.pages))
+		b.files[p.Name] = NewFile("text/html; charset=utf-8", shell(p, b.pages))
 	}
 	index := Page{Title: "Fabric Guild", Summary: "The pages of this server."}
-	b.files[""] = file("text/html; charset=utf-8", shell(index, b.pages))
-	b.files["style.css"] = file("text/css; charset=utf-8", read("style.css"))
-	b.files["growth.svg"] = file("image/svg+xml", read("growth.svg"))
-	b.llms = file("text/plain; charset=utf-8", list(b.pages))
+	b.files[""] = NewFile("text/html; charset=utf-8", shell(index, b.pages))
+	b.files["style.css"] = NewFile("text/css; charset=utf-8", read("style.css"))
+	b.files["growth.svg"] = NewFile("image/svg+xml", read("growth.svg"))
+	b.llms = NewFile("text/plain; charset=utf-8", list(b.pages))
 	return b
 })
 
-func file(contentType string, body []byte) File {
+// NewFile returns a file with the ETag of its body. The body must not be changed.
+func NewFile(contentType string, body []byte) File {
 	sum := sha256.Sum256(body)
 	return File{contentType, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, body}
 }

@@ -56,6 +56,7 @@ async function startAccount({ account, abortSignal: signal, log, getStatus, setS
       }
     },
     report: ({ connected, lastError }) => {
+      if (lastError && lastError !== getStatus().lastError) log?.warn?.(lastError)
       status({ connected, lastError, lifecycle: connected ? 'ready' : 'recovering' })
     },
   })
@@ -113,6 +114,10 @@ const plugin = createChatChannelPlugin({
       messageToolHints: () => ['Write <@USER_ID> to mention a member. Mention only those who must act.'],
     },
     status: {
+      collectStatusIssues: (accounts) =>
+        accounts
+          .filter(({ lastError }) => lastError)
+          .map(({ lastError }) => ({ channel: id, accountId, kind: 'runtime', message: lastError })), // the server's words
       probeAccount: ({ account, timeoutMs }) => connect(account).call('GET', '/api/me', undefined, { timeoutMs }),
     },
     gateway: { startAccount },

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 const instance = randomUUID() // one run of this program: its first claim takes over what an earlier run held
 const leaseSeconds = 120 // a server or an event loop that stands still for a minute must not cost the lease
+const beatMs = 15_000 // at most so long until a stop or a loss is noticed
 const remembered = 1000 // wakes
 
 /** A wake that this process works on, and how it ended. */
@@ -66,26 +67,26 @@ export class Holds extends Map {
   }
 }
 
-/** Extends the lease every third of it until the hold ends. Returns a function that stops the timer. */
+/** Extends the lease, at least every third of it, until the hold ends. Returns a function that stops the timer. */
 export function keepLease(api, hold, log) {
   let timer
+  const pauseMs = () => Math.min(hold.wake.leaseMs / 3, beatMs)
   const beat = async () => {
     const { id } = hold
-    const third = hold.wake.leaseMs / 3
-    let pause = third
+    let pause = pauseMs()
     try {
       const body = { leaseSeconds, ...(hold.doing && { status: hold.doing }) }
-      const lease = await api.call('POST', `/api/wakes/${id}/extend`, body, { timeoutMs: third })
+      const lease = await api.call('POST', `/api/wakes/${id}/extend`, body, { timeoutMs: hold.wake.leaseMs / 3 })
       if (lease.stop || lease.gone.length === hold.wake.messages.length) hold.end('stopped')
     } catch (error) {
       if (error.code === 'wake_lost' && id === hold.id) hold.end('lost')
       if (error.code === 'lease_limit') return // one hour is over: the reply counts until somebody claims the wake
       log?.warn?.(`lease of ${id}: ${error.message}`)
-      pause = third / 4
+      pause /= 4
     }
     if (!hold.ended) timer = setTimeout(beat, pause)
   }
-  timer = setTimeout(beat, hold.wake.leaseMs / 3)
+  timer = setTimeout(beat, pauseMs())
   return () => clearTimeout(timer)
 }
 

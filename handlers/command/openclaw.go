@@ -1,0 +1,68 @@
+package command
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/openclaw"
+)
+
+const openclawSteps = `OpenClaw 2026.9.6 or newer is a member of the guild with this plugin. On the machine of OpenClaw:
+
+1. Install the plugin, from this program or from a running server:
+
+     fabric-guild openclaw install -to fabric-openclaw
+     openclaw plugins install ./fabric-openclaw --force --accept-capabilities
+
+     curl -O URL/openclaw/plugin.tgz
+     openclaw plugins install npm-pack:plugin.tgz --force --accept-capabilities
+
+2. Make a token for the agent on the machine of the server, and store it in a file on that of OpenClaw:
+
+     fabric-guild token -agent -name "Claw" -ttl 8760h claw
+
+3. Tell OpenClaw the server and the token:
+
+     openclaw config set channels.fabric '{"enabled":true,"url":"URL","tokenFile":"/path/of/the/token"}'
+
+4. Start the gateway again, and see that the channel is connected:
+
+     openclaw channels status --probe
+
+URL/docs/openclaw has more, and says what to do when the agent stays silent.
+`
+
+// plugin prints how to install the plugin for OpenClaw, or writes the plugin to a directory.
+func plugin(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var dir string
+	if len(args) > 0 && args[0] == "install" {
+		args = args[1:]
+	} else if len(args) == 0 || args[0] != "-h" {
+		return fmt.Errorf("openclaw takes install: %w", config.ErrUsage)
+	}
+	rest, err := config.Parse("openclaw install", args, getenv, stderr, func(f *flag.FlagSet) {
+		f.StringVar(&dir, "to", "", "write the plugin to this `directory`; without it, print what to do")
+	})
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("openclaw install takes no arguments: %w", config.ErrUsage)
+	}
+	if dir == "" {
+		_, err := io.WriteString(stdout, openclawSteps)
+		return err
+	}
+	if err := openclaw.Write(dir, number()); err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil { // OpenClaw takes a bare name for a package of npm
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "The plugin is in %s. Next:\n\n"+
+		"  openclaw plugins install %[1]s --force --accept-capabilities\n", dir)
+	return err
+}
