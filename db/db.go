@@ -50,7 +50,8 @@ type DB struct {
 	posts  posts
 	places chan struct{} // connection limit of transactions, see InTx
 	reads  chan struct{} // connection limit of reads, see Reading
-	own    own
+	known  known
+	sealed sealed
 	tried  tried
 	swept  atomic.Int64
 	epoch  atomic.Int64 // the latest epoch that the tailer has read from
@@ -115,7 +116,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	d.tried.run = d.tryChange
 	d.tried.life, d.tried.stop = context.WithCancel(context.Background())
 	d.posts.store = d.storePosts
-	d.own.events = map[int64]*events.Event{}
+	d.known.events = map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
 		d.Close()

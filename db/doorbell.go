@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,10 +16,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Doorbell says that the event log may have grown, or that a number was decided. It carries no data, and a
-// ring may be lost: readers poll as well. Commits of this server ring it in the process. NOTIFY carries the
-// rings between servers. It is outside of every mutation's transaction, because a commit with a NOTIFY takes
-// a lock of the whole cluster.
+// A Doorbell says that the event log may have grown, or that a number was decided. A ring may be lost: readers
+// poll as well. Commits of this server ring it in the process. NOTIFY carries the rings between servers, with the
+// events of posts. It is outside of every mutation's transaction, because a commit with a NOTIFY takes a lock of
+// the whole cluster.
 type Doorbell struct {
 	node  string        // distinguishes this server's rings from the others'
 	here  chan struct{} // for this server's tailer
@@ -27,6 +28,8 @@ type Doorbell struct {
 
 	outbox outbox
 	hear   atomic.Pointer[func(*events.Signal)] // see OnSignal
+
+	outgoing outgoing // what the next ring for the other servers carries
 
 	// Each server sends a hello at this interval. A server that has not heard another one for a while sends no
 	// rings: a NOTIFY costs a fifth of a post.
@@ -92,13 +95,15 @@ func signal(c chan struct{}) {
 const (
 	listen = `LISTEN fabric_guild`
 	// A NOTIFY takes a transaction number, so its commit would wait for the disk for nothing.
-	notify = `SELECT set_config('synchronous_commit', 'off', true), pg_notify('fabric_guild', $1)`
+	notify = `
+		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify('fabric_guild', n))
+		FROM unnest($1::text[]) AS n`
 
 	// Retries of a doorbell that does not work back off: it may never work.
 	listenRetryMin, listenRetryMax = time.Second, 30 * time.Second
 
 	notifyTimeout = 5 * time.Second
-	notifyPause   = time.Millisecond // commits within this time share one NOTIFY
+	notifyPause   = time.Millisecond // commits within this time share one ring
 )
 
 // RunDoorbell carries rings to and from other servers until ctx ends. If url leads to a pooler or to another
@@ -124,29 +129,32 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 	}
 }
 
-// notifyOthers sends one NOTIFY for all the commits since the last one, and a hello at each interval.
+// notifyOthers sends one ring for all the commits since the last one, and a hello at each interval.
 func (d *DB) notifyOthers(ctx context.Context) {
 	hello := time.NewTicker(d.hello)
 	defer hello.Stop()
 	for {
 		var hellos int32
+		var payloads []string
 		select {
 		case <-d.Doorbell.there:
 			if d.alone() {
 				continue
 			}
+			payloads = d.rings(ctx)
 		case <-d.wakes.ready:
 			d.ringWakesOfOthers(ctx)
 			wait(ctx, notifyPause)
 			continue
 		case <-hello.C:
 			hellos = 1
+			payloads = []string{d.node}
 		case <-ctx.Done():
 			return
 		}
 		timed, cancel := context.WithTimeout(ctx, notifyTimeout)
 		// If it fails, the ring is lost, and the others poll.
-		if _, err := d.conn.Exec(timed, notify, d.node); err == nil {
+		if _, err := d.conn.Exec(timed, notify, payloads); err == nil {
 			d.unanswered.Add(hellos)
 		}
 		cancel()
@@ -192,10 +200,11 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 			d.hearWakes(n.Payload)
 		case err == nil && n.Channel == signalChannel:
 			d.heardSignal(n.Payload)
-		case err == nil && n.Payload == d.node:
+		case err == nil && strings.HasPrefix(n.Payload, d.node):
 			d.unanswered.Store(0)
 		case err == nil:
 			d.heard()
+			d.hearEvents(ctx, n.Payload)
 			signal(d.here)
 		case !waited:
 			return err

@@ -1,9 +1,28 @@
 package db
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Fields of a Doorbell that tests set and read.
 func (b *Doorbell) SayHello(every time.Duration) { b.hello = every }
 func (b *Doorbell) Alone() bool                  { return b.alone() }
 func (b *Doorbell) Node() string                 { return b.node }
 func (b *Doorbell) Ring()                        { b.ring() }
+
+// BeHeard makes a server believe that others hear it, for a test that carries its rings.
+func (b *Doorbell) BeHeard() { b.unanswered.Store(helloMissed) }
+
+// Rings returns the payloads of the ring that the server would send now.
+func (d *DB) Rings(ctx context.Context) []string { return d.rings(ctx) }
+
+// Hear takes the payload of a ring.
+func (d *DB) Hear(ctx context.Context, payload string) { d.hearEvents(ctx, payload) }
+
+// Known returns how many events the server knows that its tailer has not taken.
+func (d *DB) Known() int {
+	d.known.mu.Lock()
+	defer d.known.mu.Unlock()
+	return len(d.known.events)
+}

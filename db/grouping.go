@@ -163,10 +163,22 @@ func (g *posts) done(group []*posting) {
 	}
 }
 
+// event returns the event of a post that was stored.
+func (p *posting) event() *events.Event {
+	m := p.post.Message
+	row := eventRow{
+		Seq: m.Seq, Kind: events.MessageCreated, UserID: m.AuthorUserID, OccurredAt: m.CreatedAt,
+		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType, HeardByAdmin: optional(m.Admin),
+	}
+	e := row.event(p.post.Cursor.Epoch, nil)
+	e.Message = &m
+	return e
+}
+
 // storePosts stores a group. If Postgres cannot store one of the messages, storePosts stores each message by
 // itself, so that one message does not fail the others.
 func (d *DB) storePosts(ctx context.Context, group []*posting) {
-	defer d.ring() // last, so that the tailer finds the posts in d.own
+	defer d.ring() // last, so that the tailer and the ring find the posts
 	err := d.inEpoch(ctx, func() error { return d.storeGroup(ctx, group) })
 	c := code(err)
 	dataError := strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23") // data, integrity: nothing was stored
@@ -187,10 +199,9 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 			p.err = err
 		}
 		if p.err == nil {
-			d.own.add(p)
-			if p.post.Bound == events.BoundTripped {
-				d.own.addedMore(p.post.Seq)
-			}
+			e := p.event()
+			d.known.add(e)
+			d.carry(e)
 		}
 	}
 }

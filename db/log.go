@@ -26,10 +26,10 @@ func (h *horizon) scan() []any {
 // errOlderLife says that a connection leads to a primary that has been replaced.
 var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the database", ErrUnavailable)
 
-// Tail implements events.Log. This server's own posts need no query if they follow the position without a
+// Tail implements events.Log. Events that this server knows need no query if they follow the position without a
 // gap: their numbers are committed.
 func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
-	if run, more := d.own.after(after, limit); len(run) > 0 {
+	if run, more := d.known.after(after, limit); len(run) > 0 {
 		d.mark.set(run[len(run)-1])
 		return events.Tail{Events: run, Pending: more, Epoch: after.Epoch}, nil
 	}
@@ -123,7 +123,7 @@ func (d *DB) tailRows(
 	} else {
 		d.mark.see(events.Cursor{Epoch: t.Epoch, Seq: after.Seq}, at)
 	}
-	d.own.forget(h.horizon)
+	d.known.read(t.Epoch, h.horizon, t.Events)
 	return t, false, nil
 }
 

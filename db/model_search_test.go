@@ -96,6 +96,9 @@ func TestModelOfTheLogHolds(t *testing.T) {
 		{theCode, 2, 2, 1},
 		{theCodeTwice, 2, 1, 0},
 		{theCodeTwice, 2, 1, 1},
+		{theCodeTold, 2, 2, 0},
+		{theCodeTold, 2, 1, 1},
+		{theCodeTold, 3, 1, 0},
 	} {
 		t.Run(fmt.Sprintf("%d writers, %d crashes", size.writers, size.crashes), func(t *testing.T) {
 			t.Parallel()

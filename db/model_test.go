@@ -38,28 +38,44 @@ const (
 )
 
 // A protocol lists the steps of a writer's transaction, and those of a reader's page.
-type protocol struct{ writer, reader []step }
+type protocol struct {
+	writer, reader []step
+	told           telling
+}
+
+// telling says what a reader does when it is told of numbers, between two pages.
+type telling uint8
+
+const (
+	untold       telling = iota // nobody tells it
+	follows                     // it takes the numbers that follow its cursor without a gap
+	leaps                       // it takes any later number
+	hearsTooSoon                // as follows, but a writer tells before it commits
+)
 
 // theCode appends one event in each transaction, and theCodeTwice two.
 var (
-	theCode      = protocol{[]step{look, lock, draw, end, release}, []step{readLast, readKeys, readRows}}
-	theCodeTwice = protocol{[]step{look, lock, draw, look, lock, draw, end, release}, theCode.reader}
+	theCode      = protocol{writer: []step{look, lock, draw, end, release}, reader: []step{readLast, readKeys, readRows}}
+	theCodeTwice = protocol{writer: []step{look, lock, draw, look, lock, draw, end, release}, reader: theCode.reader}
+	theCodeTold  = protocol{theCode.writer, theCode.reader, follows}
 )
 
 var brokenProtocols = map[string]protocol{
-	"the naive order: whatever is committed":             {theCode.writer, []step{readLast, readRows}},
-	"the number is drawn before the lock is taken":       {[]step{draw, look, lock, end, release}, theCode.reader},
-	"the key is the writer's own number, not the last":   {[]step{lookOwn, lock, draw, end, release}, theCode.reader},
-	"last_value runs ahead of the writer":                {[]step{lookAhead, lock, draw, end, release}, theCode.reader},
-	"last_value runs ahead of the reader":                {theCode.writer, []step{readLastAhead, readKeys, readRows}},
-	"a sequence with a cache":                            {[]step{look, lock, drawCached, end, release}, theCode.reader},
-	"one lock for two appends, and a savepoint between":  {[]step{look, lock, draw, rollbackTo, draw, end, release}, theCode.reader},
-	"the lock is released before the end":                {[]step{look, lock, draw, unlock, end, release}, theCode.reader},
-	"the rows are read before the keys":                  {theCode.writer, []step{readLast, readRows, readKeys}},
-	"the smallest key is read before the last number":    {theCode.writer, []step{readKeys, readLast, readRows}},
-	"one snapshot for all three, as in REPEATABLE READ":  {theCode.writer, []step{readRows, readLast, readKeys}},
-	"what is seen may still vanish in a crash":           {[]step{look, lock, draw, endUnsafe, release, flush}, theCode.reader},
-	"a bare horizon is a cursor, and a crash comes then": {theCode.writer, []step{readLast, readKeys, readRowsBare}},
+	"the naive order: whatever is committed":             {theCode.writer, []step{readLast, readRows}, untold},
+	"the number is drawn before the lock is taken":       {[]step{draw, look, lock, end, release}, theCode.reader, untold},
+	"the key is the writer's own number, not the last":   {[]step{lookOwn, lock, draw, end, release}, theCode.reader, untold},
+	"last_value runs ahead of the writer":                {[]step{lookAhead, lock, draw, end, release}, theCode.reader, untold},
+	"last_value runs ahead of the reader":                {theCode.writer, []step{readLastAhead, readKeys, readRows}, untold},
+	"a sequence with a cache":                            {[]step{look, lock, drawCached, end, release}, theCode.reader, untold},
+	"one lock for two appends, and a savepoint between":  {[]step{look, lock, draw, rollbackTo, draw, end, release}, theCode.reader, untold},
+	"the lock is released before the end":                {[]step{look, lock, draw, unlock, end, release}, theCode.reader, untold},
+	"the rows are read before the keys":                  {theCode.writer, []step{readLast, readRows, readKeys}, untold},
+	"the smallest key is read before the last number":    {theCode.writer, []step{readKeys, readLast, readRows}, untold},
+	"one snapshot for all three, as in REPEATABLE READ":  {theCode.writer, []step{readRows, readLast, readKeys}, untold},
+	"what is seen may still vanish in a crash":           {[]step{look, lock, draw, endUnsafe, release, flush}, theCode.reader, untold},
+	"a bare horizon is a cursor, and a crash comes then": {theCode.writer, []step{readLast, readKeys, readRowsBare}, untold},
+	"a number beyond a gap is taken":                     {theCode.writer, theCode.reader, leaps},
+	"a reader is told before the commit":                 {theCode.writer, theCode.reader, hearsTooSoon},
 }
 
 const (
@@ -73,6 +89,7 @@ type world struct {
 	visible uint64 // the numbers that are committed, and of them
 	durable uint64 // those on disk
 	writers [modelWriters]writer
+	told    uint64 // the numbers that a notification may name, now or later, once or more often
 	reader  reader
 	crashes int8 // crashes that may still happen
 }
@@ -91,8 +108,9 @@ type reader struct {
 	last   int8
 	least  int8
 	rows   uint64
-	cursor int8 // given to clients: everything up to here has been read
-	passed int8 // the greatest horizon so far: everything up to here is decided
+	known  uint64 // numbers beyond a gap that it was told
+	cursor int8   // given to clients: everything up to here has been read
+	passed int8   // the greatest horizon so far: everything up to here is decided
 }
 
 // A move leads from one world to another. fault says which promise the move breaks.
@@ -116,14 +134,14 @@ func (p protocol) start(writers, transactions, crashes int) world {
 
 // moves returns everything that can happen next.
 func (p protocol) moves(w world) []move {
-	out := p.readerMoves(w)
+	out := append(p.readerMoves(w), p.toldMoves(w)...)
 	for i := range w.writers {
 		if w.writers[i].left > 0 {
 			out = append(out, p.writerMoves(w, i)...)
 		}
 	}
 	if w.crashes > 0 {
-		out = append(out, crash(w, w.seq), crash(w, highest(w.durable)))
+		out = append(out, p.crash(w, w.seq), p.crash(w, highest(w.durable)))
 	}
 	return out
 }
@@ -154,6 +172,9 @@ func (p protocol) writerMoves(w world, i int) (out []move) {
 	case draw:
 		w.seq++
 		me.drawn |= 1 << w.seq
+		if p.told == hearsTooSoon {
+			w.told |= me.drawn
+		}
 		return say("draws %d", w.seq)
 	case drawCached:
 		n := me.cached
@@ -176,6 +197,9 @@ func (p protocol) writerMoves(w world, i int) (out []move) {
 		me.drawn = 0
 		out = say("rolls back %v", numbers(drawn))
 		w.visible |= drawn
+		if p.told != untold {
+			w.told |= drawn
+		}
 		if does == end {
 			w.durable |= drawn
 		}
@@ -224,14 +248,55 @@ func (p protocol) readerMoves(w world) []move {
 			r.cursor = r.passed
 		}
 		r.at, r.last, r.least, r.rows = 0, 0, noKey, 0
+		r.known &^= upTo(r.passed)
 	}
 	m.to = w
 	return []move{m}
 }
 
+// toldMoves returns the moves in which the reader is told a number. A number that nobody tells it is a
+// notification that is lost.
+func (p protocol) toldMoves(w world) (out []move) {
+	if w.reader.at != 0 {
+		return nil
+	}
+	for _, n := range numbers(w.told) {
+		out = append(out, p.tell(w, int8(n)))
+	}
+	return out
+}
+
+func (p protocol) tell(w world, n int8) move {
+	r := &w.reader
+	m := move{what: fmt.Sprintf("the reader is told %d", n)}
+	if n > r.cursor {
+		r.known |= 1 << n
+	}
+	for next := r.cursor + 1; next <= w.seq; next++ {
+		if r.known&(1<<next) == 0 {
+			if p.told == leaps {
+				continue
+			}
+			break
+		}
+		if missed := w.visible & upTo(next-1) &^ upTo(r.cursor); missed != 0 {
+			m.fault = fmt.Sprintf("%v is passed and was not read", numbers(missed))
+		}
+		if w.visible&(1<<next) == 0 {
+			m.fault = fmt.Sprintf("%d is taken and is not committed", next)
+		}
+		r.cursor = next
+	}
+	r.known &^= upTo(r.cursor)
+	r.passed = max(r.passed, r.cursor)
+	m.to = w
+	return m
+}
+
 // crash removes what was not committed, and what was committed but not on disk. The sequence may fall back
 // over numbers that no commit has brought to disk. The reader keeps only its cursor, because clients have it.
-func crash(w world, seq int8) move {
+func (p protocol) crash(w world, seq int8) move {
+	w.told = 0 // a notification names the epoch; known_internal_test.go has lives that lose what was committed
 	w.crashes--
 	w.seq, w.visible = seq, w.durable
 	for i, writer := range w.writers {

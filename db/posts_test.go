@@ -16,11 +16,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// A server shows its own posts without reading them. They must be equal to what another server reads.
-func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
-	t.Parallel()
-	url := dbtest.New(t)
-	d, other := openURL(t, url), openURL(t, url)
+// manyPosts posts in channels of several types, with everything that a post may have. It returns the position
+// before, and the number of posts.
+func manyPosts(t *testing.T, d *db.DB) (from events.Cursor, want int) {
+	t.Helper()
 	var channels []uuid.UUID
 	for _, x := range []events.XType{events.General, events.Report, events.Triage, events.Custom} {
 		c := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "the " + string(x), XType: x, History: "joined", CreatedBy: "alice", Settings: events.DefaultSettings(x)}
@@ -40,7 +39,6 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := 0
 	for _, channel := range channels {
 		first := post(t, d, channel, "alice", "hi")
 		reply := newMessage(channel, "bob", "hi <@alice> <@carol>", "carol", "alice", "mallory")
@@ -54,6 +52,23 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 		}
 		want += 3
 	}
+	return from, want
+}
+
+// asRead are the options of a comparison of events that a server knows with events that it reads. Lists of a
+// known event may be unsorted or nil. Facts corrects that.
+var asRead = []cmp.Option{
+	cmpopts.IgnoreUnexported(events.Event{}, events.Message{}), cmpopts.EquateEmpty(),
+	cmpopts.SortSlices(func(a, b string) bool { return a < b }),
+	cmpopts.IgnoreFields(events.Tail{}, "Horizon", "Last"), // set only by a read of the rows
+}
+
+// A server shows its own posts without reading them. They must be equal to what another server reads.
+func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d, other := openURL(t, url), openURL(t, url)
+	from, want := manyPosts(t, d)
 	rows, err := other.Tail(t.Context(), from, 100)
 	if err != nil {
 		t.Fatal(err)
@@ -65,13 +80,7 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 	if len(rows.Events) != want {
 		t.Fatalf("got %d events, want %d", len(rows.Events), want)
 	}
-	// Lists of an own event may be unsorted or nil. Facts corrects that.
-	same := []cmp.Option{
-		cmpopts.IgnoreUnexported(events.Event{}, events.Message{}), cmpopts.EquateEmpty(),
-		cmpopts.SortSlices(func(a, b string) bool { return a < b }),
-		cmpopts.IgnoreFields(events.Tail{}, "Horizon", "Last"), // set only by a read of the rows
-	}
-	if diff := cmp.Diff(rows, own, same...); diff != "" {
+	if diff := cmp.Diff(rows, own, asRead...); diff != "" {
 		t.Errorf("-read +own:\n%s", diff)
 	}
 	for i := range rows.Events {
@@ -79,7 +88,7 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 			t.Errorf("the facts of message %d (-read +own):\n%s", i, diff)
 		}
 	}
-	if again, err := d.Tail(t.Context(), from, 100); err != nil || !cmp.Equal(rows, again, same...) {
+	if again, err := d.Tail(t.Context(), from, 100); err != nil || !cmp.Equal(rows, again, asRead...) {
 		t.Errorf("a second time: got %v and %v, want the same, from the rows", seqs(again.Events), err)
 	}
 }

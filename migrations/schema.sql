@@ -603,7 +603,8 @@ CREATE TABLE epochs (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     head bigint,
-    ended text
+    ended text,
+    secret bytea DEFAULT sha256(convert_to((((gen_random_uuid())::text || (gen_random_uuid())::text) || (gen_random_uuid())::text), 'UTF8'::name))
 );
 
 COMMENT ON COLUMN epochs.key IS 'identifies this life of the database: see log_key';
@@ -615,6 +616,8 @@ COMMENT ON COLUMN epochs.xid IS 'the transaction that wrote the row; a row that 
 COMMENT ON COLUMN epochs.head IS 'the greatest committed number when the epoch began, where reading continues; NULL: base';
 
 COMMENT ON COLUMN epochs.ended IS 'how the data contradicted the epoch; NULL: it did not';
+
+COMMENT ON COLUMN epochs.secret IS 'seals what servers tell each other in this epoch';
 
 CREATE TABLE events (
     seq bigint DEFAULT draw_seq() NOT NULL,

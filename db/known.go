@@ -1,0 +1,147 @@
+package db
+
+import (
+	"sync"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// Bounds of the events that are known and not taken: a server whose tailer does not take them keeps no more.
+	knownEvents = 4096
+	knownBytes  = 16 << 20
+
+	// knownTaken is how many of the latest events are remembered, to tell a late notification from a number that
+	// was given out again.
+	knownTaken = 8192
+
+	// A server that always knows the next event still reads the event log this often. So it finds out that the
+	// database is not the one that the events come from.
+	knownFor = time.Second
+)
+
+// known holds events of posts that were committed and that this server's tailer has not taken yet: its own, and
+// those that other servers' notifications carry. Events that follow the tailer's position without a gap are
+// exactly what the event log holds there: no other event of the epoch has those numbers. So the tailer need not
+// read their rows. Everything else is read.
+type known struct {
+	mu     sync.Mutex
+	events map[int64]*events.Event
+	bytes  int                  // the sum of their sizes
+	taken  [knownTaken]identity // of the latest events, by number modulo knownTaken
+	since  time.Time            // the first run after the last read; zero: none
+	unread events.Cursor        // a post has appended an event after this one, which is not here; zero: none has
+}
+
+// An identity is which message's creation a number of an epoch is. It has no message if the event is something
+// else.
+type identity struct {
+	cursor  events.Cursor
+	message uuid.UUID
+}
+
+func identify(e *events.Event) identity {
+	id := identity{cursor: e.Cursor}
+	if e.Kind == events.MessageCreated && e.Message != nil {
+		id.message = e.Message.ID
+	}
+	return id
+}
+
+// add notes the events of posts that were committed.
+func (k *known) add(found ...*events.Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range found {
+		if was := k.events[e.Cursor.Seq]; was != nil {
+			if was.Cursor.Epoch > e.Cursor.Epoch {
+				continue
+			}
+			k.dropLocked(was)
+			if was.Cursor.Epoch == e.Cursor.Epoch && identify(was) != identify(e) {
+				continue // the number was given out twice: only a read can tell which one counts
+			}
+		}
+		if len(k.events) >= knownEvents || k.bytes+e.Size() > knownBytes {
+			clear(k.events)
+			k.bytes = 0
+		}
+		k.events[e.Cursor.Seq] = e
+		k.bytes += e.Size()
+		if e.Message.Bound == events.BoundTripped {
+			k.unread = e.Cursor // guard.tripped follows
+		}
+	}
+}
+
+// dropLocked removes an event. k.mu is held.
+func (k *known) dropLocked(e *events.Event) {
+	delete(k.events, e.Cursor.Seq)
+	k.bytes -= e.Size()
+}
+
+// after removes and returns the events that follow a position without a gap, in the same epoch. more says
+// that there are events beyond a gap, or events that are not here. It returns nothing if the event log must be
+// read.
+//
+// That is so if there is an event at or below the position that is not the one that was taken there: the
+// number may have been given out a second time, and only a read can tell.
+func (k *known) after(at events.Cursor, limit int) (run []*events.Event, more bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.events) == 0 {
+		return nil, false
+	}
+	again := false
+	for seq, e := range k.events {
+		switch {
+		case e.Cursor.Epoch < at.Epoch:
+			k.dropLocked(e)
+		case seq <= at.Seq:
+			again = again || e.Cursor.Epoch == at.Epoch && k.taken[seq%knownTaken] != identify(e)
+			k.dropLocked(e)
+		}
+	}
+	if again || !k.since.IsZero() && time.Since(k.since) > knownFor {
+		return nil, false
+	}
+	for next := at.Seq + 1; len(run) < limit; next++ {
+		e := k.events[next]
+		if e == nil || e.Cursor.Epoch != at.Epoch {
+			break
+		}
+		k.dropLocked(e)
+		run = append(run, e)
+	}
+	k.tookLocked(run)
+	if len(run) > 0 && k.since.IsZero() {
+		k.since = time.Now()
+	}
+	return run, len(k.events) > 0 || k.unread.Seq != 0
+}
+
+// tookLocked remembers events that the tailer takes. k.mu is held.
+func (k *known) tookLocked(run []*events.Event) {
+	for _, e := range run {
+		k.taken[e.Cursor.Seq%knownTaken] = identify(e)
+	}
+}
+
+// read notes the events of a read, and drops what the read included: the events at or below its horizon.
+func (k *known) read(epoch, horizon int64, found []*events.Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.since = time.Time{}
+	if epoch > k.unread.Epoch || epoch == k.unread.Epoch && horizon > k.unread.Seq {
+		k.unread = events.Cursor{}
+	}
+	k.tookLocked(found)
+	for seq, e := range k.events {
+		if seq <= horizon && e.Cursor.Epoch <= epoch {
+			k.dropLocked(e)
+		}
+	}
+}

@@ -1,0 +1,320 @@
+package db
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+)
+
+// A lives is a model of a database with its lives, and of a server that reads its event log or is told of events.
+// Notifications arrive in any order, late, several times or never, also in a later life.
+type lives struct {
+	rng     *rand.Rand
+	known   *known
+	take    func(k *known, at events.Cursor) []*events.Event
+	early   bool                          // a server tells of a post before it is committed
+	logs    map[int64]map[int64]uuid.UUID // by epoch: what is committed
+	epoch   int64
+	bases   map[int64]int64 // by epoch
+	last    int64           // the last number that was given out
+	open    []*events.Event // drawn and not decided
+	notices []*events.Event // sent at some time
+
+	at    events.Cursor
+	shown map[int64]uuid.UUID // what streams have seen in this life, as the server knows it
+	fault string
+}
+
+func newLives(seed uint64) *lives {
+	x := &lives{
+		rng: rand.New(rand.NewPCG(seed, 1)), known: &known{events: map[int64]*events.Event{}},
+		logs: map[int64]map[int64]uuid.UUID{1: {}}, epoch: 1, bases: map[int64]int64{}, at: events.Cursor{Epoch: 1}, shown: map[int64]uuid.UUID{},
+	}
+	x.take = func(k *known, at events.Cursor) []*events.Event {
+		run, _ := k.after(at, 1+x.rng.IntN(4))
+		return run
+	}
+	return x
+}
+
+func (x *lives) step() {
+	switch x.rng.IntN(12) {
+	case 0, 1, 2: // a transaction draws a number
+		x.last++
+		e := &events.Event{Cursor: events.Cursor{Epoch: x.epoch, Seq: x.last}, Kind: events.MessageCreated}
+		e.Message = &events.Message{ID: uuid.New()}
+		if x.rng.IntN(6) == 0 {
+			e.Kind = events.MessageUpdated
+		} else if x.early {
+			x.notices = append(x.notices, e)
+		}
+		x.open = append(x.open, e)
+	case 3, 4, 5:
+		x.end()
+	case 6, 7, 8:
+		if n := len(x.notices); n > 0 {
+			recent := min(n, 1+x.rng.IntN(10))
+			e := x.notices[n-1-x.rng.IntN(recent)]
+			x.known.add(&events.Event{Cursor: e.Cursor, Kind: e.Kind, Message: e.Message})
+		}
+	case 9, 10:
+		for _, e := range x.take(x.known, x.at) {
+			x.show(e)
+		}
+	default:
+		if x.rng.IntN(3) > 0 {
+			x.read()
+		} else if x.rng.IntN(10) == 0 {
+			x.failOver()
+		}
+	}
+}
+
+// end ends a transaction.
+func (x *lives) end() {
+	if len(x.open) == 0 {
+		return
+	}
+	i := x.rng.IntN(len(x.open))
+	e := x.open[i]
+	x.open = append(x.open[:i:i], x.open[i+1:]...)
+	if x.rng.IntN(6) == 0 {
+		return // it rolled back
+	}
+	x.logs[x.epoch][e.Cursor.Seq] = identify(e).message
+	if x.at.Epoch == x.epoch && e.Cursor.Seq <= x.at.Seq {
+		x.fault = fmt.Sprintf("%d is committed after the server has passed it", e.Cursor.Seq)
+	}
+	if e.Kind == events.MessageCreated {
+		x.notices = append(x.notices, e)
+	}
+}
+
+// failOver begins a life that lacks the end of the log. Its numbers are given out again.
+func (x *lives) failOver() {
+	x.open = nil
+	survived := map[int64]uuid.UUID{}
+	cut := x.last - int64(x.rng.IntN(4))
+	base := int64(0)
+	for seq, id := range x.logs[x.epoch] {
+		if seq <= cut {
+			survived[seq] = id
+			base = max(base, seq)
+		}
+	}
+	x.epoch++
+	x.last = base
+	x.bases[x.epoch] = base
+	x.logs[x.epoch] = survived
+}
+
+// read reads the rows, as tailRows and the router do.
+func (x *lives) read() {
+	horizon := x.last
+	for _, e := range x.open {
+		horizon = min(horizon, e.Cursor.Seq-1)
+	}
+	if x.at.Epoch != x.epoch {
+		base := x.last
+		for epoch := x.at.Epoch + 1; epoch <= x.epoch; epoch++ {
+			base = min(base, x.bases[epoch])
+		}
+		if x.at.Seq > base { // the streams are reset
+			maps.DeleteFunc(x.shown, func(seq int64, _ uuid.UUID) bool { return seq > base })
+			x.at.Seq = base
+		}
+		x.at.Epoch = x.epoch
+	}
+	var found []*events.Event
+	for seq := x.at.Seq + 1; seq <= horizon && len(found) < 5; seq++ {
+		if id, committed := x.logs[x.epoch][seq]; committed {
+			e := &events.Event{Cursor: events.Cursor{Epoch: x.epoch, Seq: seq}, Kind: events.MessageUpdated, Message: &events.Message{ID: id}}
+			if id != uuid.Nil {
+				e.Kind = events.MessageCreated
+			}
+			found = append(found, e)
+		}
+	}
+	x.known.read(x.epoch, horizon, found)
+	for _, e := range found {
+		x.show(e)
+	}
+}
+
+// show checks that e is what follows in the log of the epoch that the server is in.
+func (x *lives) show(e *events.Event) {
+	log := x.logs[x.at.Epoch]
+	id, committed := log[e.Cursor.Seq]
+	switch {
+	case e.Cursor.Seq <= x.at.Seq:
+		x.fault = fmt.Sprintf("%d is shown after %d", e.Cursor.Seq, x.at.Seq)
+	case !committed:
+		x.fault = fmt.Sprintf("%d is shown and is not in the log of its life", e.Cursor.Seq)
+	case id != identify(e).message:
+		x.fault = fmt.Sprintf("%d is shown as another event", e.Cursor.Seq)
+	}
+	for seq := x.at.Seq + 1; seq < e.Cursor.Seq; seq++ {
+		if _, committed := log[seq]; committed {
+			x.fault = fmt.Sprintf("%d is passed and was not shown", seq)
+		}
+	}
+	x.at.Seq = e.Cursor.Seq
+	x.shown[e.Cursor.Seq] = id
+}
+
+// run takes random steps, and then reads to the end.
+func (x *lives) run(steps int) string {
+	for range steps {
+		if x.step(); x.fault != "" {
+			return x.fault
+		}
+	}
+	for len(x.open) > 0 {
+		x.end()
+	}
+	for range steps {
+		x.read()
+	}
+	log := x.logs[x.epoch]
+	for seq, id := range log {
+		if x.shown[seq] != id || len(x.shown) != len(log) {
+			return fmt.Sprintf("%d events were shown, %d are in the log", len(x.shown), len(log))
+		}
+	}
+	return x.fault
+}
+
+// A notification that is lost, late, doubled, out of order or of another life costs no event and doubles none.
+func TestKnownEventsFollowTheLog(t *testing.T) {
+	t.Parallel()
+	for range 500 {
+		seed := rand.Uint64()
+		if fault := newLives(seed).run(400); fault != "" {
+			t.Fatalf("with seed %d: %s", seed, fault)
+		}
+	}
+}
+
+// The model finds the fault of each way to break the rule.
+func TestKnownEventsFindFaults(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(x *lives){
+		"over a gap": func(x *lives) {
+			x.take = func(k *known, at events.Cursor) (run []*events.Event) {
+				for next := at.Seq + 1; next < at.Seq+4; next++ {
+					if e := k.events[next]; e != nil && e.Cursor.Epoch == at.Epoch {
+						return []*events.Event{e}
+					}
+				}
+				return nil
+			}
+		},
+		"of another epoch": func(x *lives) {
+			x.take = func(k *known, at events.Cursor) (run []*events.Event) {
+				if e := k.events[at.Seq+1]; e != nil {
+					return []*events.Event{e}
+				}
+				return nil
+			}
+		},
+		"again": func(x *lives) {
+			x.take = func(k *known, at events.Cursor) (run []*events.Event) {
+				if e := k.events[at.Seq]; e != nil && e.Cursor == at {
+					return []*events.Event{e}
+				}
+				return nil
+			}
+		},
+		"before the commit": func(x *lives) { x.early = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(2000) {
+				x := newLives(seed)
+				change(x)
+				if fault := x.run(400); fault != "" {
+					t.Log(fault)
+					return
+				}
+			}
+			t.Error("no fault was found")
+		})
+	}
+}
+
+func created(epoch, seq int64, id byte) *events.Event {
+	return &events.Event{
+		Cursor: events.Cursor{Epoch: epoch, Seq: seq}, Kind: events.MessageCreated,
+		Message: &events.Message{ID: uuid.UUID{id}},
+	}
+}
+
+// Late copies of what was taken change nothing. If a number at or below the position names another message, only a
+// read can tell which one counts.
+func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	at := events.Cursor{Epoch: 1, Seq: 2}
+	fresh := func() *known {
+		k := &known{events: map[int64]*events.Event{}}
+		k.add(created(1, 1, 1), created(1, 2, 2))
+		if run, _ := k.after(events.Cursor{Epoch: 1}, 10); len(run) != 2 {
+			t.Fatalf("got %d events, want two", len(run))
+		}
+		return k
+	}
+	for _, tt := range []struct {
+		name string
+		late []*events.Event
+		want int
+	}{
+		{"the same", []*events.Event{created(1, 2, 2), created(1, 1, 1), created(1, 3, 3)}, 1},
+		{"another message", []*events.Event{created(1, 2, 9), created(1, 3, 3)}, 0},
+		{"another message of an older epoch", []*events.Event{created(0, 2, 9), created(1, 3, 3)}, 1},
+		{"two messages with the next number", []*events.Event{created(1, 3, 3), created(1, 3, 4)}, 0},
+		{"an older epoch after a newer one", []*events.Event{created(1, 3, 3), created(0, 3, 9)}, 1},
+		{"a newer epoch", []*events.Event{created(1, 3, 3), created(2, 3, 9)}, 0},
+	} {
+		k := fresh()
+		k.add(tt.late...)
+		if run, _ := k.after(at, 10); len(run) != tt.want {
+			t.Errorf("%s: got %d events without a read, want %d", tt.name, len(run), tt.want)
+		}
+	}
+
+	k := fresh()
+	k.since = time.Now().Add(-2 * knownFor)
+	k.add(created(1, 3, 3))
+	if run, _ := k.after(at, 10); len(run) != 0 {
+		t.Error("got an event long after the last read, want a read")
+	}
+	k.read(1, 2, nil)
+	if run, _ := k.after(at, 10); len(run) != 1 {
+		t.Error("got no event after a read")
+	}
+}
+
+// A server whose tailer takes nothing keeps a bounded number of events, in bounded memory.
+func TestKnownEventsAreBounded(t *testing.T) {
+	t.Parallel()
+	k := &known{events: map[int64]*events.Event{}}
+	for seq := range int64(3 * knownEvents) {
+		e := created(1, seq, 1)
+		e.Message.Content = string(make([]byte, seq%(64<<10)))
+		k.add(e)
+		size := 0
+		if seq%1000 == 0 {
+			for _, e := range k.events {
+				size += e.Size()
+			}
+			if len(k.events) > knownEvents || size > knownBytes || size != k.bytes {
+				t.Fatalf("got %d events of %d bytes, counted as %d", len(k.events), size, k.bytes)
+			}
+		}
+	}
+}
