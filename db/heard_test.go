@@ -117,6 +117,9 @@ func (x *rumourMill) step() {
 	case n == 99: // a new epoch: the row of this one names another life
 		x.end() // no epoch begins while a transaction has a number
 		exec(x.t, x.sql, `UPDATE epochs SET key = epoch || ' ' || key`)
+		if _, err := x.posting[0].Head(ctx); err != nil { // begins the next one
+			x.t.Fatal(err)
+		}
 	default:
 		x.tail()
 	}
