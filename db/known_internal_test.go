@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// A lives is a model of a database with its lives, and of a server that reads its event log or is told of events.
+// A lives is a model of a database with its lives, and of a server that reads its event log or hears of events.
 // Notifications arrive in any order, late, several times or never, also in a later life.
 type lives struct {
 	rng     *rand.Rand

@@ -43,11 +43,11 @@ type protocol struct {
 	told           telling
 }
 
-// telling says what a reader does when it is told of numbers, between two pages.
+// telling says what a reader does when it hears of numbers, between two pages.
 type telling uint8
 
 const (
-	untold       telling = iota // nobody tells it
+	untold       telling = iota // it hears of none
 	follows                     // it takes the numbers that follow its cursor without a gap
 	leaps                       // it takes any later number
 	hearsTooSoon                // as follows, but a writer tells before it commits
@@ -75,7 +75,7 @@ var brokenProtocols = map[string]protocol{
 	"what is seen may still vanish in a crash":           {[]step{look, lock, draw, endUnsafe, release, flush}, theCode.reader, untold},
 	"a bare horizon is a cursor, and a crash comes then": {theCode.writer, []step{readLast, readKeys, readRowsBare}, untold},
 	"a number beyond a gap is taken":                     {theCode.writer, theCode.reader, leaps},
-	"a reader is told before the commit":                 {theCode.writer, theCode.reader, hearsTooSoon},
+	"a reader hears of it before the commit":             {theCode.writer, theCode.reader, hearsTooSoon},
 }
 
 const (
@@ -108,7 +108,7 @@ type reader struct {
 	last   int8
 	least  int8
 	rows   uint64
-	known  uint64 // numbers beyond a gap that it was told
+	known  uint64 // numbers beyond a gap that it heard of
 	cursor int8   // given to clients: everything up to here has been read
 	passed int8   // the greatest horizon so far: everything up to here is decided
 }
@@ -254,7 +254,7 @@ func (p protocol) readerMoves(w world) []move {
 	return []move{m}
 }
 
-// toldMoves returns the moves in which the reader is told a number. A number that nobody tells it is a
+// toldMoves returns the moves in which the reader hears of a number. A number that it never hears of is a
 // notification that is lost.
 func (p protocol) toldMoves(w world) (out []move) {
 	if w.reader.at != 0 {
@@ -268,7 +268,7 @@ func (p protocol) toldMoves(w world) (out []move) {
 
 func (p protocol) tell(w world, n int8) move {
 	r := &w.reader
-	m := move{what: fmt.Sprintf("the reader is told %d", n)}
+	m := move{what: fmt.Sprintf("the reader hears of %d", n)}
 	if n > r.cursor {
 		r.known |= 1 << n
 	}
