@@ -10,7 +10,8 @@ import (
 	"fabric-guild/handlers/openclaw"
 )
 
-const openclawSteps = `OpenClaw 2026.9.6 or newer is a member of the guild with this plugin. On the machine of OpenClaw:
+const openclawSteps = `With this plugin, OpenClaw 2026.9.6 or newer is a member of the guild.
+On the machine of OpenClaw:
 
 1. Install the plugin, from this program or from a running server:
 

@@ -29,7 +29,8 @@ export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceM
       hold.doing = kind === 'tool' ? `uses ${text}` : kind
       live.show(kind, text)
     }
-    const turn = { adopted: false, error: undefined, answers: 0 }
+    const turn = { adopted: false, failed: false, error: undefined, answers: 0 }
+    const isAnswer = (payload, info) => !turn.failed && isFinalText(payload, info)
     hold.adopts = () => !turn.adopted && isRunning() // OpenClaw has resumed the turn that a crash interrupted
 
     async function dispatch(messageId) {
@@ -50,6 +51,9 @@ export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceM
           abortSignal: hold.abort.signal,
           disableBlockStreaming: true,
           onAgentRunStart: () => show('thinking'),
+          onAgentRunTerminalOutcome(outcome) {
+            turn.failed = outcome === 'failed'
+          },
           onReasoningStream: () => show('thinking'),
           onToolStart: ({ name }) => show('tool', name),
           onPartialReply: (partial) => show('draft', () => partial.text),
@@ -64,10 +68,11 @@ export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceM
           durable: (payload, info) =>
             isAnswer(payload, info) && { to: `fabric:${channelId}`, replyToId: payload.replyToId },
           async deliver(payload) {
-            if (payload.isError) turn.error = payload.text
-            const visible = !payload.isError && !payload.isReasoning && !payload.isCommentary
-            if (visible) await post({ channelId, text: payload.text, notice: true, signal: hold.abort.signal })
-            return { visibleReplySent: visible }
+            if (payload.isError || turn.failed) turn.error ??= payload.text
+            else if (!payload.isReasoning && !payload.isCommentary) {
+              await post({ channelId, text: payload.text, notice: true, signal: hold.abort.signal })
+            }
+            return { visibleReplySent: true } // else OpenClaw says once more that it could not answer
           },
           onError: (error) => log?.error?.(`delivery: ${error}`),
         },
@@ -129,7 +134,7 @@ export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceM
 }
 
 /** Tells the agent's answers from OpenClaw's own words: errors, status lines, reports of tools. */
-function isAnswer(payload, { kind }) {
+function isFinalText(payload, { kind }) {
   const { isError, isStatusNotice, isCompactionNotice, isFallbackNotice, isReasoning, isCommentary } = payload
   const notice = isError || isStatusNotice || isCompactionNotice || isFallbackNotice || isReasoning || isCommentary
   return kind === 'final' && !notice

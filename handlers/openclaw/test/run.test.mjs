@@ -67,6 +67,20 @@ test('an error of the model gives the wake back and posts nothing', async () => 
   assert.deepEqual(ends, [['/api/wakes/w1/nack', { error: 'LLM request failed' }]])
 })
 
+test('what a failed run says is an error, whatever OpenClaw calls it', async () => {
+  const { posts, ends } = await play({
+    async script(turn) {
+      turn.adopt()
+      turn.plan.replyOptions.onAgentRunTerminalOutcome('failed')
+      const shown = await turn.answer({ text: 'LLM request failed', isError: true })
+      assert.equal(shown.visibleReplySent, true) // so that the next line does not come
+      await turn.answer({ text: 'could not produce a reply' })
+    },
+  })
+  assert.deepEqual(posts, [])
+  assert.deepEqual(ends, [['/api/wakes/w1/nack', { error: 'LLM request failed' }]])
+})
+
 test('an error at the last attempt is posted as a notice, and the wake dies', async () => {
   const { posts, ends } = await play({ script: failing, wake: wakeOf({ attempt: 5 }) })
   assert.deepEqual(posts[0].body, { content: 'LLM request failed', replyTo: 'm1', wakeId: 'w1', keepWake: true })
