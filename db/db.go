@@ -290,6 +290,16 @@ func taken(err error) bool {
 }
 
 func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Tx) error) error {
+	return d.inTxFrom(ctx, pool, nothing, func(ctx context.Context, tx Tx, _ *pgx.Batch) error { return do(ctx, tx) })
+}
+
+func nothing(*pgx.Batch) {}
+
+// inTxFrom is inTx for a transaction that saves round trips: the statements that first queues go with the BEGIN,
+// and those that do queues at its end go with the COMMIT. Postgres still runs them one after the other.
+func (d *DB) inTxFrom(
+	ctx context.Context, pool *pgxpool.Pool, first func(*pgx.Batch), do func(context.Context, Tx, *pgx.Batch) error,
+) error {
 	c, err := acquire(ctx, pool)
 	if err != nil {
 		return err
@@ -297,17 +307,21 @@ func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Conte
 	ctx, cancel := finish(ctx)
 	defer cancel()
 	defer c.Release() // a connection that is still in a transaction is closed
-	var b pgx.Batch
-	b.Queue(begin)
-	b.Queue(settings)
-	if err := c.SendBatch(ctx, &b).Close(); err != nil {
-		return err
+	var opening, closing pgx.Batch
+	opening.Queue(begin)
+	opening.Queue(settings)
+	first(&opening)
+	err = c.SendBatch(ctx, &opening).Close()
+	if err == nil {
+		err = do(ctx, Tx{Queries{c}}, &closing)
 	}
-	if err := do(ctx, Tx{Queries{c}}); err != nil {
+	if err == nil {
+		closing.Queue(`COMMIT`)
+		err = c.SendBatch(ctx, &closing).Close()
+	}
+	if err != nil {
 		_, _ = c.Exec(ctx, `ROLLBACK`) // err is the useful error
-		return err
 	}
-	_, err = c.Exec(ctx, `COMMIT`)
 	return err
 }
 

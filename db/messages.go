@@ -153,7 +153,7 @@ func (q Queries) Message(ctx context.Context, id uuid.UUID, user string) (Stored
 func (q Queries) MessagesAt(
 	ctx context.Context, channel uuid.UUID, user string, seqs []int64,
 ) ([]StoredMessage, error) {
-	rows, err := q.conn.Query(ctx, selectMessage+` WHERE m.channel_id = $2 AND m.seq = ANY ($3) ORDER BY m.seq`, user, channel, seqs)
+	rows, err := q.conn.Query(ctx, selectMessagesAt, user, channel, seqs)
 	if err != nil {
 		return nil, sentinel(err)
 	}
@@ -161,18 +161,7 @@ func (q Queries) MessagesAt(
 	return found, sentinel(err)
 }
 
-// OwnAfter returns the latest messages of a member after a number in a channel, newest first.
-func (q Queries) OwnAfter(
-	ctx context.Context, channel uuid.UUID, user string, after int64, limit int,
-) ([]StoredMessage, error) {
-	rows, err := q.conn.Query(ctx, selectMessage+`
-		WHERE m.channel_id = $2 AND m.seq > $3 AND m.author_user_id = $1 ORDER BY m.seq DESC LIMIT $4`, user, channel, after, limit)
-	if err != nil {
-		return nil, sentinel(err)
-	}
-	found, err := pgx.CollectRows(rows, scanMessage)
-	return found, sentinel(err)
-}
+var selectMessagesAt = selectMessage + ` WHERE m.channel_id = $2 AND m.seq = ANY ($3) ORDER BY m.seq`
 
 // LockMessage locks a message until the transaction ends, and waits until no other transaction changes it. So
 // the changes of a message are in the event log in the order in which they were made.
@@ -196,6 +185,15 @@ type History struct {
 // need not all be in memory at once. It holds a connection meanwhile. It reads neither what others said while
 // the user was not a member, nor each membership in which nobody said anything.
 func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMessage) (more bool)) error {
+	query, args := h.query()
+	rows, err := q.conn.Query(ctx, query, args...)
+	if err != nil {
+		return sentinel(err)
+	}
+	return sentinel(eachMessage(rows, do))
+}
+
+func (h History) query() (query string, args []any) {
 	const where = `
 		WHERE m.id = ANY (ARRAY(
 			(SELECT a.id FROM messages a
@@ -208,22 +206,23 @@ func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMess
 	if before == 0 {
 		before = math.MaxInt64
 	}
-	rows, err := q.conn.Query(ctx, selectMessage+where, h.User, h.Channel, h.After, before, h.All, h.Limit)
-	if err != nil {
-		return sentinel(err)
-	}
+	return selectMessage + where, []any{h.User, h.Channel, h.After, before, h.All, h.Limit}
+}
+
+// eachMessage calls do with each message of rows until do returns false, and closes rows.
+func eachMessage(rows pgx.Rows, do func(StoredMessage) (more bool)) error {
 	defer rows.Close()
 	for rows.Next() {
 		m, err := scanMessage(rows)
 		if err != nil {
-			return sentinel(err)
+			return err
 		}
 		if !do(m) {
 			break
 		}
 	}
 	rows.Close()
-	return sentinel(rows.Err())
+	return rows.Err()
 }
 
 // EditMessage replaces the text of a message, or deletes the message, and appends the event. The caller must

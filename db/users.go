@@ -113,14 +113,13 @@ func (d *DB) TellUser(ctx context.Context, t Told) error {
 	})
 }
 
-// becomeAgent makes a user an agent, unless the authority has said what the user is.
-func (tx Tx) becomeAgent(ctx context.Context, user string) error {
+// queueAgent makes a user an agent, unless the authority has said what the user is.
+func queueAgent(b *pgx.Batch, user string) {
 	const upsert = `
 		INSERT INTO users AS u (id, kind) VALUES ($1, 'agent')
 		ON CONFLICT ON CONSTRAINT users_pkey DO UPDATE SET kind = 'agent', changed_at = clock_timestamp()
 			WHERE u.kind <> 'agent' AND u.kind_iat IS NULL`
-	_, err := tx.conn.Exec(ctx, upsert, user)
-	return err
+	b.Queue(upsert, user)
 }
 
 // meet notes that users join a channel, if everybody in the guild may know who does. It must come before the

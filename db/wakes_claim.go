@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A WakeClaim asks for work.
@@ -62,13 +63,19 @@ type WakePart struct {
 // and appends nothing. It returns within about a second, with or without a wake. At most one claim of a user
 // should call it at a time on one server: others would wait for the same row, each with a connection.
 func (d *DB) Claim(ctx context.Context, c WakeClaim) (Claimed, error) {
+	var since *int64
+	if c.Create {
+		since = &c.Since
+	}
 	end := time.Now().Add(scanTime)
 	for page := 1; ; page++ {
 		last := page == scanPages || time.Now().After(end)
 		var a Claimed
 		var done bool
-		err := d.inQueue(ctx, func(ctx context.Context, tx Tx) (err error) {
-			a, done, err = tx.claim(ctx, c, last)
+		queue := consumer{user: c.User, claims: true}
+		first := func(b *pgx.Batch) { queue.lock(b, c.At, since, waitLocked) }
+		err := d.inQueueFrom(ctx, first, func(ctx context.Context, tx Tx, end *pgx.Batch) (err error) {
+			a, done, err = tx.claim(ctx, c, &queue, last, end)
 			return err
 		})
 		if errors.Is(err, errEpochMoved) {
@@ -88,48 +95,56 @@ const replayRetry = 500 * time.Millisecond
 
 // inQueue is InTx for a change of the queue alone. It appends nothing, so it does not ring the doorbell.
 func (d *DB) inQueue(ctx context.Context, do func(context.Context, Tx) error) error {
+	return d.inQueueFrom(ctx, nothing, func(ctx context.Context, tx Tx, _ *pgx.Batch) error { return do(ctx, tx) })
+}
+
+// inQueueFrom is inQueue with the round trips of inTxFrom.
+func (d *DB) inQueueFrom(
+	ctx context.Context, first func(*pgx.Batch), do func(context.Context, Tx, *pgx.Batch) error,
+) error {
 	release, err := d.place(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return d.inEpoch(ctx, func() error { return d.inTx(ctx, d.pool, do) })
+	return d.inEpoch(ctx, func() error { return d.inTxFrom(ctx, d.pool, first, do) })
 }
 
-// claim runs one transaction of Claim: a page of the scan, and a choice if the scan is complete or if this is
-// the last page. All of it holds the lock of the consumer.
-func (tx Tx) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, done bool, err error) {
-	var since *int64
-	if c.Create {
-		since = &c.Since
+// claim runs one transaction of Claim under the lock of the queue: a page of the scan, and a choice if the scan is
+// complete or if this is the last page. Statements that do not need each other's results share a round trip. end
+// gets the statements that go with the COMMIT.
+func (tx Tx) claim(
+	ctx context.Context, c WakeClaim, queue *consumer, last bool, end *pgx.Batch,
+) (a Claimed, done bool, err error) {
+	var b pgx.Batch
+	if queue.created { // a crash must not undo the creation: the queue would begin later and skip messages
+		queueAgent(&b, c.User)
+	} else {
+		b.Queue(unsynced)
 	}
-	queue, err := tx.lockConsumer(ctx, c.User, c.At, since, waitLocked)
+	if c.Instance != "" {
+		queueTakeOver(&b, c, &a.TookOver)
+	}
+	scanned, err := tx.scanPage(ctx, queue, c.At, &b)
 	if err != nil {
 		return a, false, err
 	}
-	if !queue.created { // a crash must not undo the creation: the queue would begin later and skip messages
-		if err := tx.unsynced(ctx); err != nil {
-			return a, false, err
-		}
-	}
-	if a.TookOver, err = tx.takeOver(ctx, c); err != nil {
-		return a, false, err
-	}
-	scanned, err := tx.scanPage(ctx, &queue, c.At)
-	if err != nil || !scanned && !last {
-		return a, false, err
+	if !scanned && !last {
+		return a, false, tx.conn.SendBatch(ctx, &b).Close()
 	}
 	a.Again = !scanned
 	for range choices {
-		row, err := tx.choose(ctx, c)
-		if errors.Is(err, ErrNotFound) {
+		var row *wakeRow
+		queueChoice(&b, c, &row)
+		if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
+			return a, false, err
+		}
+		b = pgx.Batch{}
+		if row == nil {
 			a.Dead, a.Next, err = tx.waiting(ctx, c)
 			return a, true, err
 		}
-		if err != nil {
-			return a, false, err
-		}
-		a.Wake, err = tx.lease(ctx, c, row)
+		a.Wake, err = tx.lease(ctx, c, row, end)
 		if a.Wake != nil {
 			a.Wake.Scanned = queue.scannedSeq
 		}
@@ -141,34 +156,29 @@ func (tx Tx) claim(ctx context.Context, c WakeClaim, last bool) (a Claimed, done
 	return a, true, nil
 }
 
-// takeOver ends the leases of a worker's other instances at the first claim of an instance. So a restarted
+// queueTakeOver ends the leases of a worker's other instances at the first claim of an instance. So a restarted
 // program does not wait for its own leases. Wake ids stay valid: a reply of the old instance counts until
 // another worker claims the wake.
-func (tx Tx) takeOver(ctx context.Context, c WakeClaim) (took bool, err error) {
-	const touch = `UPDATE wake_consumers SET claimed_at = clock_timestamp() WHERE user_id = $1`
-	const seen = `
-		INSERT INTO wake_workers (user_id, worker, instance) VALUES ($1, $2, $3)
-		ON CONFLICT ON CONSTRAINT wake_workers_pkey DO UPDATE SET seen_at = clock_timestamp()
-		RETURNING xmax = 0`
-	const end = `
+func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool) {
+	const query = `
+		WITH seen AS (
+			INSERT INTO wake_workers (user_id, worker, instance) VALUES ($1, $2, $3)
+			ON CONFLICT ON CONSTRAINT wake_workers_pkey DO UPDATE SET seen_at = clock_timestamp()
+			RETURNING xmax = 0 AS first)
 		UPDATE wakes SET lease_until = clock_timestamp()
-		WHERE user_id = $1 AND worker = $2 AND instance IS DISTINCT FROM $3 AND lease_until > clock_timestamp()
+		WHERE (SELECT first FROM seen)
+			AND user_id = $1 AND worker = $2 AND instance IS DISTINCT FROM $3 AND lease_until > clock_timestamp()
 			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))`
-	if _, err := tx.conn.Exec(ctx, touch, c.User); err != nil || c.Instance == "" {
-		return false, err
-	}
-	var first bool
-	if err := tx.conn.QueryRow(ctx, seen, c.User, c.Worker, c.Instance).Scan(&first); err != nil || !first {
-		return false, err
-	}
-	tag, err := tx.conn.Exec(ctx, end, c.User, c.Worker, c.Instance, c.Guilds)
-	return tag.RowsAffected() > 0, err
+	b.Queue(query, c.User, c.Worker, c.Instance, c.Guilds).Exec(func(tag pgconn.CommandTag) error {
+		*took = tag.RowsAffected() > 0
+		return nil
+	})
 }
 
-// choose locks the row to hand out. All conditions are in one statement: if another transaction changes the
-// row meanwhile, Postgres checks them again once the row is locked. The order is: direct messages; rows that
-// have been due for a minute, oldest first; priority, a retried part first; age.
-func (tx Tx) choose(ctx context.Context, c WakeClaim) (*wakeRow, error) {
+// queueChoice locks the row to hand out; nil: there is none. All conditions are in one statement: if another
+// transaction changes the row meanwhile, Postgres checks them again once the row is locked. The order is: direct
+// messages; rows that have been due for a minute, oldest first; priority, a retried part first; age.
+func queueChoice(b *pgx.Batch, c WakeClaim, row **wakeRow) {
 	const query = selectWake + `
 		CROSS JOIN LATERAL (SELECT greatest(w.first_at, w.not_before, w.lease_until) AS at) due
 		WHERE w.user_id = $1
@@ -181,13 +191,13 @@ func (tx Tx) choose(ctx context.Context, c WakeClaim) (*wakeRow, error) {
 			CASE WHEN due.at < clock_timestamp() - $5::interval THEN due.at END,
 			w.priority DESC, w.part <> '00000000-0000-0000-0000-000000000000' DESC, w.first_seq
 		LIMIT 1 FOR UPDATE OF w`
-	rows, err := tx.conn.Query(ctx, query,
-		c.User, c.Guilds, orEmpty(c.Channels), priorityDirect, dueSoon)
-	if err != nil {
-		return nil, err
-	}
-	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[wakeRow])
-	return row, sentinel(err)
+	b.Queue(query, c.User, c.Guilds, orEmpty(c.Channels), priorityDirect, dueSoon).Query(func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeRow])
+		if len(found) > 0 {
+			*row = found[0]
+		}
+		return err
+	})
 }
 
 func orEmpty[T any](s []T) []T {
@@ -220,8 +230,9 @@ func (tx Tx) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, next ti
 	return dead, next, nil
 }
 
-// lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row.
-func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error) {
+// lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row. The
+// statement that writes the lease is queued in end, which fills in the rest of the wake.
+func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow, end *pgx.Batch) (*Wake, error) {
 	var found []*wakeFact
 	var rest *wakeFact // the first that is not handed out
 	var bytes int
@@ -294,12 +305,14 @@ func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow) (*Wake, error
 		restAt = &rest.CreatedAt.Time
 	}
 	ch := &w.Channel
-	err := tx.conn.QueryRow(ctx, update, row.UserID, row.ChannelID, row.Part, w.ID, c.Lease,
+	end.Queue(update, row.UserID, row.ChannelID, row.Part, w.ID, c.Lease,
 		row.FirstSeq, found[0].CreatedAt.Time, row.Attempts, width, found[len(found)-1].Seq,
 		strongest, restPriority, optional(c.Worker), optional(c.Instance), restAt).
-		Scan(&w.LeaseUntil, &ch.ID, &ch.GuildID, &ch.Name, &ch.XType, &ch.Private, &ch.History,
-			&ch.CreatedBy, &ch.CreatedAt)
-	return w, err
+		QueryRow(func(row pgx.Row) error {
+			return row.Scan(&w.LeaseUntil, &ch.ID, &ch.GuildID, &ch.Name, &ch.XType, &ch.Private, &ch.History,
+				&ch.CreatedBy, &ch.CreatedAt)
+		})
+	return w, nil
 }
 
 // widthFor returns how many messages the next attempt hands out, if first is its oldest message. From the

@@ -90,7 +90,7 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority, not_before)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, clock_timestamp())`
 	err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
-		if _, err := tx.lockConsumer(ctx, ref.User, at, nil, waitLocked); err != nil && !errors.Is(err, errEpochMoved) {
+		if _, err := tx.lockConsumer(ctx, ref.User, at, waitLocked); err != nil && !errors.Is(err, errEpochMoved) {
 			return err
 		}
 		var channel uuid.UUID
@@ -267,12 +267,15 @@ func (d *DB) scanWakes(
 			if err := tx.unsynced(ctx); err != nil {
 				return err
 			}
-			c, err := tx.lockConsumer(ctx, user, at, nil, locked)
+			c, err := tx.lockConsumer(ctx, user, at, locked)
 			if err != nil {
 				return err
 			}
-			done, err = tx.scanPage(ctx, &c, at)
-			return err
+			var b pgx.Batch
+			if done, err = tx.scanPage(ctx, &c, at, &b); err != nil {
+				return err
+			}
+			return tx.conn.SendBatch(ctx, &b).Close()
 		})
 		if errors.Is(err, errEpochMoved) {
 			return true, nil

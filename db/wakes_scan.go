@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // errEpochMoved says that the database is in another epoch than the position up to which a scan should go.
@@ -19,8 +20,11 @@ var errEpochMoved = errors.New("the database is in another epoch than this serve
 // A consumer is a locked queue of a user.
 type consumer struct {
 	user       string
+	claims     bool // the transaction is a claim, not only a scan
 	scannedSeq int64
 	created    bool
+	channels   int64 // of the user; counted no further than the choice between the two scans needs
+	expired    bool  // the event log no longer reaches back to scannedSeq
 }
 
 // A consumerLock says what to do about a queue that another transaction holds.
@@ -31,46 +35,60 @@ const (
 	skipLocked consumerLock = " SKIP LOCKED" // the queue is not found
 )
 
-// lockConsumer locks a user's queue. All scans and claims of the user take this lock before they change rows.
-// If since is not nil, it creates a missing queue. ErrNotFound.
-//
-// The insert and the lock must be two statements: the insert's own statement cannot see the row that the
-// insert conflicted with.
+// lockConsumer locks a user's queue, see lock. ErrNotFound.
 func (tx Tx) lockConsumer(
-	ctx context.Context, user string, at events.Cursor, since *int64, locked consumerLock,
+	ctx context.Context, user string, at events.Cursor, locked consumerLock,
 ) (consumer, error) {
+	c := consumer{user: user}
+	var b pgx.Batch
+	c.lock(&b, at, nil, locked)
+	err := tx.conn.SendBatch(ctx, &b).Close()
+	return c, err
+}
+
+// lock queues the statements that lock a user's queue and read where its scan stands. All scans and claims of the
+// user take this lock before they change rows. If since is not nil, a missing queue is created. The batch fails with
+// ErrNotFound if there is no queue, and with errEpochMoved.
+//
+// The insert and the lock must be two statements: the insert's own statement cannot see the row that the insert
+// conflicted with. What is read of the queue must come in a later statement than the lock, or be of the locked row.
+func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked consumerLock) {
 	const insert = `
 		INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ($1, $2, $2)
 		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
 	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
-	query := lock + string(locked)
-	c := consumer{user: user}
+	const distance = `
+		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL
+				LIMIT greatest($2 - q.scanned_seq, 0) / $3 + 1) AS i),
+			(SELECT seq FROM log_floor) > q.scanned_seq
+		FROM wake_consumers q WHERE q.user_id = $1`
 	if since != nil {
-		tag, err := tx.conn.Exec(ctx, insert, user, *since)
-		if err != nil {
-			return c, err
+		b.Queue(insert, c.user, *since).Exec(func(tag pgconn.CommandTag) error {
+			c.created = tag.RowsAffected() == 1
+			return nil
+		})
+	}
+	b.Queue(lock+string(locked), c.user).QueryRow(func(row pgx.Row) error {
+		var epoch int64
+		if err := row.Scan(&c.scannedSeq, &epoch); err != nil {
+			return sentinel(err)
 		}
-		c.created = tag.RowsAffected() == 1
-	}
-	if c.created {
-		if err := tx.becomeAgent(ctx, user); err != nil {
-			return c, err
+		if epoch != at.Epoch {
+			return errEpochMoved
 		}
-	}
-	var epoch int64
-	if err := tx.conn.QueryRow(ctx, query, user).Scan(&c.scannedSeq, &epoch); err != nil {
-		return c, sentinel(err)
-	}
-	if epoch != at.Epoch {
-		return c, errEpochMoved
-	}
-	return c, nil
+		return nil
+	})
+	b.Queue(distance, c.user, at.Seq, int64(scanDistance)).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&c.channels, &c.expired)
+	})
 }
 
 // unsynced lets the transaction commit without waiting for the disk. A crash may undo a claim: what the claim
 // handed out is handed out again.
+const unsynced = `SELECT set_config('synchronous_commit', 'off', true)`
+
 func (tx Tx) unsynced(ctx context.Context) error {
-	_, err := tx.conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`)
+	_, err := tx.conn.Exec(ctx, unsynced)
 	return err
 }
 
@@ -83,29 +101,30 @@ type owedRange struct {
 	human       bool
 }
 
-// scanPage scans the next page of messages for a locked consumer, up to the position at. It never goes beyond
-// the position, because a writer with a smaller number may still be open there. done says that it has reached
-// the position.
+// scanPage reads the next page of messages for a locked consumer, up to the position at, and queues in b what to
+// write. It never goes beyond the position, because a writer with a smaller number may still be open there. done
+// says that it has reached the position.
 //
 // A page is a range of numbers, read for all of the user's channels. scanned_seq never passes a number below
 // which a channel is unread.
-func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor) (done bool, err error) {
-	if c.scannedSeq >= at.Seq {
-		return true, nil
+func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor, b *pgx.Batch) (done bool, err error) {
+	const move = `
+		UPDATE wake_consumers SET scanned_seq = greatest(scanned_seq, $2),
+			claimed_at = CASE WHEN $3 THEN clock_timestamp() ELSE claimed_at END
+		WHERE user_id = $1`
+	behind := c.scannedSeq < at.Seq
+	if behind {
+		facts, reached, err := tx.unscanned(ctx, c, at.Seq)
+		if err != nil {
+			return false, err
+		}
+		queueOwed(b, c.user, ranges(c.user, facts))
+		c.scannedSeq = reached
 	}
-	facts, reached, err := tx.unscanned(ctx, c, at.Seq)
-	if err != nil {
-		return false, err
+	if behind || c.claims {
+		b.Queue(move, c.user, c.scannedSeq, c.claims)
 	}
-	if err := tx.owe(ctx, c.user, ranges(c.user, facts)); err != nil {
-		return false, err
-	}
-	const move = `UPDATE wake_consumers SET scanned_seq = greatest(scanned_seq, $2) WHERE user_id = $1`
-	if _, err := tx.conn.Exec(ctx, move, c.user, reached); err != nil {
-		return false, err
-	}
-	c.scannedSeq = reached
-	return reached >= at.Seq, nil
+	return c.scannedSeq >= at.Seq, nil
 }
 
 // unscanned reads the facts of one page. A scan along the event log costs as much as everybody posted. A scan
@@ -114,9 +133,6 @@ func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor) (done 
 func (tx Tx) unscanned(
 	ctx context.Context, c *consumer, upTo int64,
 ) (facts []*wakeFact, reached int64, err error) {
-	const distance = `
-		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL LIMIT $3) AS i),
-			(SELECT seq FROM log_floor) > $2`
 	// LIMIT 1 keeps these look-ups: a planner without statistics would read whole tables.
 	const alongTheLog = selectFacts + `
 		FROM (SELECT e.seq, e.message_id, e.channel_id FROM events e
@@ -140,15 +156,9 @@ func (tx Tx) unscanned(
 		WHERE i.user_id = $1 AND i.left_seq IS NULL
 		ORDER BY m.seq LIMIT $4`
 	far := upTo - c.scannedSeq
-	var channels int64
-	var expired bool
-	err = tx.conn.QueryRow(ctx, distance, c.user, c.scannedSeq, far/scanDistance+1).Scan(&channels, &expired)
-	if err != nil {
-		return nil, 0, err
-	}
 	query := alongTheLog
 	reached = min(upTo, c.scannedSeq+scanNumbers)
-	if expired || far > scanDistance*channels {
+	if c.expired || far > scanDistance*c.channels {
 		query = byChannel
 		reached = upTo
 	}
@@ -189,11 +199,11 @@ func ranges(user string, facts []*wakeFact) []owedRange {
 	return found
 }
 
-// owe adds ranges to the user's queue. A message by a human ends the pause of its channel and takes one
+// queueOwed adds ranges to the user's queue. A message by a human ends the pause of its channel and takes one
 // attempt back: it brings new information, so another attempt is worthwhile.
-func (tx Tx) owe(ctx context.Context, user string, found []owedRange) error {
+func queueOwed(b *pgx.Batch, user string, found []owedRange) {
 	if len(found) == 0 {
-		return nil
+		return
 	}
 	const upsert = `
 		INSERT INTO wakes AS w (user_id, channel_id, first_seq, last_seq, first_at, priority, rest_priority)
@@ -221,10 +231,8 @@ func (tx Tx) owe(ctx context.Context, user string, found []owedRange) error {
 			humans = append(humans, r.channel)
 		}
 	}
-	var b pgx.Batch
 	b.Queue(upsert, user, channels, firsts, lasts, times, strongest)
 	if len(humans) > 0 {
 		b.Queue(encourage, user, humans, maxAttempts)
 	}
-	return tx.conn.SendBatch(ctx, &b).Close()
 }

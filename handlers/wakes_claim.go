@@ -263,9 +263,11 @@ func (s *Server) tryClaim(
 	for {
 		claim.At = s.router.Position() // before any statement below
 		first := claim.Create
+		create := false
 		due, next, err := s.db.Due(ctx, claim.User, claim.At)
 		switch {
 		case errors.Is(err, db.ErrNotFound) && first:
+			create = true
 			var ahead bool
 			claim.Since, ahead, err = s.startOf(ctx, since, claim.At)
 			if err != nil || ahead {
@@ -284,7 +286,7 @@ func (s *Server) tryClaim(
 			}
 			return nil, next, nil
 		}
-		claim.Create = first
+		claim.Create = create
 		a, err := s.db.Claim(ctx, *claim)
 		if err != nil {
 			return nil, 0, err
@@ -316,40 +318,23 @@ func unfiltered(c db.WakeClaim) bool { return len(c.Channels) == 0 && c.Guilds =
 
 // wakeItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
 func (s *Server) wakeItem(ctx context.Context, id auth.Identity, wake *db.Wake, around int) (*wakeItem, error) {
-	c, err := s.db.Channel(ctx, wake.Channel.ID, id.UserID)
+	shown, err := s.db.ShowWake(ctx, id.UserID, wake, around, wakeBytes+contextBytes)
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.db.MessagesAt(ctx, c.ID, id.UserID, wake.Messages)
-	if err != nil {
-		return nil, err
-	}
-	history := db.History{Channel: c.ID, User: id.UserID, All: c.History == "all", Before: wake.Scanned + 1, Limit: around + len(wake.Messages)}
-	var latest []db.StoredMessage
-	size := 0
-	err = s.db.ListMessages(ctx, history, func(m db.StoredMessage) bool {
-		latest, size = append(latest, m), size+len(m.Content)
-		return size < wakeBytes+contextBytes
-	})
-	if err != nil {
-		return nil, err
-	}
-	own, err := s.db.OwnAfter(ctx, c.ID, id.UserID, wake.Scanned, around)
-	if err != nil {
-		return nil, err
-	}
+	c := shown.Channel
 	item := &wakeItem{
 		ID: wake.ID, GuildID: c.GuildID, ChannelID: c.ID, Name: c.Name, XType: c.XType, Reason: wake.Reason.String(), Attempt: wake.Attempt,
 		LeaseUntil: wake.LeaseUntil, LeaseMS: wake.Lease.Milliseconds(), More: wake.More, Messages: []decidedMessage{}, Context: []decidedMessage{},
 	}
-	if len(latest) > 0 {
-		item.Last = &latest[0].ID
+	if len(shown.Latest) > 0 {
+		item.Last = &shown.Latest[0].ID
 	}
-	for _, m := range found {
+	for _, m := range shown.Messages {
 		item.Messages = append(item.Messages, decided(m, c, id.UserID))
 	}
-	size = 0
-	for _, m := range append(own, latest...) {
+	size := 0
+	for _, m := range append(shown.Own, shown.Latest...) {
 		if slices.Contains(wake.Messages, m.Seq) || len(item.Context) == around {
 			continue
 		}
