@@ -2,6 +2,7 @@ package db
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"reflect"
 	"slices"
@@ -92,8 +93,11 @@ func (c *carrier) fields(e *events.Event, m *events.Message) {
 	text(c, &m.Bound)
 }
 
-// layout describes the fields of an event. Servers whose fields differ must not read each other's events.
-var layout = describe(reflect.TypeFor[events.Event]()) + describe(reflect.TypeFor[events.Message]())
+// layout is a digest of the fields of an event. Servers whose fields differ must not read each other's events.
+var layout = func() string {
+	sum := sha256.Sum256([]byte(describe(reflect.TypeFor[events.Event]()) + describe(reflect.TypeFor[events.Message]())))
+	return string(sum[:])
+}()
 
 // describe lists the exported fields of a struct with their types.
 func describe(t reflect.Type) string {

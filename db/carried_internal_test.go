@@ -178,3 +178,43 @@ func TestRingsFitIntoNotifications(t *testing.T) {
 		t.Errorf("got %d parts of epoch %d again", len(parts), epoch)
 	}
 }
+
+// Sending and hearing an event costs few allocations: each server hears every post, also those that nobody there
+// reads.
+func TestACarriedEventAllocatesLittle(t *testing.T) {
+	d := &DB{Doorbell: newDoorbell()}
+	d.unanswered.Store(helloMissed)
+	d.known.events = map[int64]*events.Event{}
+	d.epoch.Store(7)
+	d.sealed.latest.Store(newSeal(7, []byte(strings.Repeat("k", 32))))
+	e := created(7, 1, 1)
+	e.Message.Content = strings.Repeat("x", 200)
+	sender := testing.AllocsPerRun(100, func() {
+		d.carry(e)
+		d.rings(t.Context())
+	})
+	d.carry(e)
+	ring := d.rings(t.Context())[0]
+	hearer := testing.AllocsPerRun(100, func() { d.hearEvents(t.Context(), ring) })
+	t.Logf("%v allocations to send, %v to hear", sender, hearer)
+	if sender > 14 || hearer > 14 {
+		t.Errorf("got %v allocations to send and %v to hear, want 14 at most", sender, hearer)
+	}
+}
+
+func BenchmarkHearing(b *testing.B) {
+	d := &DB{Doorbell: newDoorbell()}
+	d.unanswered.Store(helloMissed)
+	d.known.events = map[int64]*events.Event{}
+	d.epoch.Store(7)
+	d.sealed.latest.Store(newSeal(7, []byte(strings.Repeat("k", 32))))
+	e := created(7, 1, 1)
+	e.Message.Content = strings.Repeat("x", 200)
+	d.carry(e)
+	ring := d.rings(b.Context())[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		d.hearEvents(b.Context(), ring)
+		d.known.after(events.Cursor{Epoch: 7}, 1000)
+	}
+}
