@@ -133,6 +133,7 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 func (d *DB) notifyOthers(ctx context.Context) {
 	hello := time.NewTicker(d.hello)
 	defer hello.Stop()
+	var sent time.Time
 	for {
 		var hellos int32
 		var payloads []string
@@ -140,6 +141,10 @@ func (d *DB) notifyOthers(ctx context.Context) {
 		case <-d.Doorbell.there:
 			if d.alone() {
 				continue
+			}
+			// A pause before the ring costs no wakeup if the commits are far enough apart.
+			if left := notifyPause - time.Since(sent); left > 0 {
+				wait(ctx, left)
 			}
 			payloads = d.rings(ctx)
 		case <-d.wakes.ready:
@@ -158,7 +163,7 @@ func (d *DB) notifyOthers(ctx context.Context) {
 			d.unanswered.Add(hellos)
 		}
 		cancel()
-		wait(ctx, notifyPause)
+		sent = time.Now()
 	}
 }
 

@@ -15,8 +15,8 @@ const (
 	tailLimit    = 1000                   // events per read
 	pollInterval = 250 * time.Millisecond // a lost doorbell costs this delay, and never an event
 	tailTimeout  = 5 * time.Second
-	// The pause between two reads. Events that come close together are then read together and sent in one
-	// write. askPause follows a read that needed the horizon: it costs Postgres as much as a post does.
+	// The time from one read to the next at least. Events that come close together are then read together and
+	// sent in one write. askPause follows a read that needed the horizon: it costs Postgres as much as a post does.
 	tailPause = time.Millisecond
 	askPause  = 3 * time.Millisecond
 	// The backoff between reads while a number is undecided: a writer that crashed rings no doorbell.
@@ -86,21 +86,28 @@ func (t *Tailer) Run(ctx context.Context) {
 			retry = 0
 			told = ""
 		}
+		began := time.Now()
+		pause := time.Duration(0)
 		switch {
 		case len(tail.Events) == tailLimit:
 			continue
 		case len(tail.Events) > 0 && tail.Last == 0:
-			sleep(ctx, tailPause, nil)
+			pause = tailPause
 		case len(tail.Events) > 0:
-			sleep(ctx, askPause, nil)
+			pause = askPause
 		}
-		if !tail.Pending {
-			pending = 0
-			sleep(ctx, pollInterval, t.bell)
+		if tail.Pending {
+			pending = min(max(2*pending, pendingMin), pendingMax)
+			sleep(ctx, pause, nil)
+			sleep(ctx, pending, t.bell)
 			continue
 		}
-		pending = min(max(2*pending, pendingMin), pendingMax)
-		sleep(ctx, pending, t.bell)
+		pending = 0
+		sleep(ctx, pollInterval, t.bell)
+		// A pause that comes after the bell costs no wakeup if the bell rings late enough.
+		if left := pause - time.Since(began); left > 0 {
+			sleep(ctx, left, nil)
+		}
 	}
 }
 
