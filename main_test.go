@@ -63,6 +63,7 @@ var walls = map[string]string{
 	"handlers/e2e/fairtest":      "",
 	"handlers/e2e/consoletest":   "",
 	"handlers/e2e/faultstest":    "",
+	"handlers/e2e/openclawtest":  "",
 	"handlers/e2e/proxytest":     "",
 	"handlers/e2e/soaktest":      "",
 }
