@@ -92,7 +92,8 @@ func (m *model) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	text := asked.String()
 	var words []string
-	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(" \n\"\\<>,", r) }) {
+	between := func(r rune) bool { return strings.ContainsRune(" \n\"\\<>,", r) }
+	for word := range strings.FieldsFuncSeq(text, between) {
 		if len(word) > 2 && word[1] == '#' && !slices.Contains(words, word) {
 			words = append(words, word)
 		}
@@ -107,7 +108,8 @@ func (m *model) answer(w http.ResponseWriter, r *http.Request) {
 		return slices.ContainsFunc(words, func(word string) bool { return set[word] })
 	}
 	if is(m.fails) {
-		http.Error(w, `{"error":{"message":"the model is ill","type":"invalid_request_error"}}`, http.StatusBadRequest)
+		const ill = `{"error":{"message":"the model is ill","type":"invalid_request_error"}}`
+		http.Error(w, ill, http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")

@@ -29,7 +29,7 @@ type house struct {
 	claw     *gateway
 	door     *door
 	tokens   map[string]string
-	owed     map[string]string // ids of messages that wake the agent, and how each must end: done unless said
+	owed     map[string]string // the messages that wake the agent, by id, and how each must end
 }
 
 func TestOpenClaw(t *testing.T) {
@@ -39,7 +39,8 @@ func TestOpenClaw(t *testing.T) {
 	h.guild = program.Start(t, h.state, "-database-url", h.database)
 	h.tokens = map[string]string{"alice": h.guild.Token("alice")}
 	for _, agent := range []string{"claw", "log"} {
-		token, stderr, code := program.Run(t, nil, "token", "-state", h.state, "-agent", "-name", "Agent "+agent, agent)
+		args := []string{"token", "-state", h.state, "-agent", "-name", "Agent " + agent, agent}
+		token, stderr, code := program.Run(t, nil, args...)
 		if code != 0 {
 			t.Fatalf("got exit %d and %q", code, stderr)
 		}
@@ -48,7 +49,7 @@ func TestOpenClaw(t *testing.T) {
 	h.model = startModel(t)
 	h.door = openDoor(t, h.guild.Base())
 	h.claw = newGateway(t, h.door.URL, h.tokens["claw"], h.model)
-	h.call("claw", "POST", "/api/wakes/claim", map[string]any{}, nil) // so the queue begins before the first message
+	h.call("claw", "POST", "/api/wakes/claim", map[string]any{}, nil) // the queue begins here
 
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -224,7 +225,8 @@ func (h *house) aBurst() {
 	h.release("g#1")
 	h.want(h.awaitAnswer(first), "heard: g#1", first)
 	h.want(h.awaitAnswer(last), "heard: g#2 g#3 g#4", last)
-	if got := h.model.asked("g#2"); len(got) != 1 || !strings.Contains(got[0], "Agent log (agent): <@claw> g#3") {
+	const author = "Agent log (agent): <@claw> g#3"
+	if got := h.model.asked("g#2"); len(got) != 1 || !strings.Contains(got[0], author) {
 		h.t.Errorf("got the turns %q, want one with the authors", got)
 	}
 }
@@ -357,12 +359,15 @@ func (h *house) aGatewayThatStops() {
 
 // A gateway that is killed in a run, before a post arrives and after it, answers each message once.
 func (h *house) aGatewayThatIsKilled() {
-	inRun, before, after := h.channel("general", "in-run", nil), h.channel("general", "before", nil), h.channel("general", "after", nil)
+	inRun := h.channel("general", "in-run", nil)
+	before, after := h.channel("general", "before", nil), h.channel("general", "after", nil)
 	h.door.set(before, beforePost)
 	h.door.set(after, afterPost)
 	h.hold("n#1")
 	ids := []string{
-		h.say("alice", inRun, "<@claw> n#1"), h.say("alice", before, "<@claw> o#1"), h.say("alice", after, "<@claw> p#1"),
+		h.say("alice", inRun, "<@claw> n#1"),
+		h.say("alice", before, "<@claw> o#1"),
+		h.say("alice", after, "<@claw> p#1"),
 	}
 	h.model.awaitAsked("n#1", 1)
 	h.door.awaitCaught(before)
@@ -382,8 +387,8 @@ func (h *house) aGatewayThatIsKilled() {
 	}
 }
 
-// Each message that woke the agent is answered exactly once, or ended as the test wanted. The agent has posted
-// nothing else but what OpenClaw says about a restart.
+// Each message that woke the agent is answered exactly once, or ended as the test wanted. The agent has
+// posted nothing else but OpenClaw's notices.
 func (h *house) eachIsAnsweredOnce() {
 	for id, end := range h.owed {
 		switch got := h.answers(id); {
@@ -399,7 +404,8 @@ func (h *house) eachIsAnsweredOnce() {
 		return len(queue.Pending)+len(queue.Claimed) == 0
 	}
 	guildtest.Eventually(h.t, "nothing is owed", guildtest.Patience, empty)
-	rows, err := h.sql.Query(h.t.Context(), `SELECT content FROM messages WHERE author_user_id = 'claw' AND wake_id IS NULL`)
+	const plain = `SELECT content FROM messages WHERE author_user_id = 'claw' AND wake_id IS NULL`
+	rows, err := h.sql.Query(h.t.Context(), plain)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -437,8 +443,10 @@ func openDoor(t testing.TB, base string) *door {
 	}
 	d := &door{t: t, modes: map[string]mode{}, caught: map[string]bool{}}
 	proxy := &httputil.ReverseProxy{
-		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			w.WriteHeader(http.StatusBadGateway)
+		},
 	}
 	d.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		channel, isPost := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/channels/"), "/messages")
