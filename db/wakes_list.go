@@ -36,14 +36,16 @@ func (w QueuedWake) Reason() events.Reason { return reasonOf(w.Priority) }
 type WakeList struct{ Pending, Claimed, Dead []QueuedWake }
 
 // ListWakes returns a page of a user's queue, ordered by channel and first number. It lists only channels in
-// the token's guilds in which the user is a member now. This applies to dead wakes too.
+// the token's guilds in which the user is a member now. This applies to dead wakes too. A row of which only
+// deleted messages are left, or messages from before the user left and came back, is not pending: the next claim
+// removes it.
 func (q Queries) ListWakes(
 	ctx context.Context, user string, guilds []string, after uuid.UUID, afterSeq int64, limit int,
 ) (l WakeList, err error) {
 	const mine = `
 		CROSS JOIN LATERAL (SELECT c.guild_id FROM channels c
 			WHERE c.id = w.channel_id AND c.archived_seq IS NULL AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) LIMIT 1) c
-		CROSS JOIN LATERAL (SELECT FROM members i
+		CROSS JOIN LATERAL (SELECT i.joined_seq FROM members i
 			WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.left_seq IS NULL LIMIT 1) i
 		WHERE w.user_id = $1 AND (w.channel_id, w.first_seq) > ($3, $4)`
 	const rows = `
@@ -53,6 +55,8 @@ func (q Queries) ListWakes(
 			w.worker, w.status, NULL::text AS outcome, NULL::text AS note, w.error, w.first_seq,
 			CASE WHEN live THEN w.claimed_upto ELSE w.last_seq END AS last_seq
 		FROM wakes w CROSS JOIN LATERAL (SELECT coalesce(w.lease_until > clock_timestamp(), false) AS live) l` + mine + `
+			AND (live OR EXISTS (SELECT FROM messages m WHERE m.channel_id = w.channel_id
+				AND m.seq BETWEEN greatest(w.first_seq, i.joined_seq) AND w.last_seq AND m.deleted_at IS NULL))
 		ORDER BY w.channel_id, w.first_seq LIMIT $5`
 	const deadRows = `
 		SELECT w.id, w.channel_id, 0::smallint AS priority, w.attempts, w.at, NULL::timestamptz AS lease_until,

@@ -67,7 +67,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	}
 	if key != nil { // a kept answer may go only to a caller who may still see the channel
 		if _, err := ofMember(r.Context(), s.db.Queries, id, channel); err != nil {
-			return err
+			return s.wakeProblem(hiddenWake(reply, err))
 		}
 	}
 	command, err := s.understand(r.Context(), body.Content, body.MentionUserIDs == nil)

@@ -30,7 +30,8 @@ func TestWakesOfOtherGuilds(t *testing.T) {
 	for _, end := range []string{"extend", "ack", "nack"} {
 		far.refused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/"+end, body{})
 	}
-	far.refused(t, 404, "channel_not_found", "POST", "/api/channels/"+ops+"/messages", body{"content": "re", "wakeId": w.ID})
+	far.refused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages", body{"content": "re", "wakeId": w.ID})
+	far.wantRefused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages", body{"content": "re", "wakeId": w.ID}, "Idempotency-Key", "k")
 	far.refused(t, 404, "channel_not_found", "POST", "/api/channels/"+ops+"/stop", body{"userId": "bot"})
 	bot.reply(t, w, "done", nil)
 	far.refused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages", body{"content": "re", "wakeId": w.ID})
@@ -68,4 +69,29 @@ func TestFieldsOfClaimsAndReplies(t *testing.T) {
 		t.Errorf("got %+v, want the wake still claimed", q)
 	}
 	bot.reply(t, w, "re", nil)
+}
+
+// The list shows no work of which nothing is owed any more, also before a claim finds that out.
+func TestListOfWakesHasOnlyWhatIsOwed(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bot := n.user("ann"), n.user("bot")
+	bot.claim(t, body{})
+	for _, end := range []string{"delete", "leave and join"} {
+		ops := ann.general(t, "ops", "bot").Channel.ID
+		m := ann.says(t, ops, "one").Message.ID
+		n.settle(t)
+		if q := bot.queue(t); len(q.Pending) != 1 {
+			t.Fatalf("%s: got %+v, want one pending wake", end, q)
+		}
+		if end == "delete" {
+			call[any](t, ann, 200, "DELETE", "/api/messages/"+m, nil)
+		} else {
+			call[any](t, bot, 200, "POST", "/api/channels/"+ops+"/leave", nil)
+			call[any](t, bot, 200, "POST", "/api/channels/"+ops+"/join", nil)
+		}
+		if q := bot.queue(t); len(q.Pending) != 0 {
+			t.Errorf("%s: got %+v, want nothing", end, q.Pending)
+		}
+	}
 }

@@ -29,6 +29,16 @@ func (b *postBody) replying() (*db.Reply, error) {
 	return &db.Reply{Wake: wake, Keep: b.KeepWake, Lease: keepLease}, nil
 }
 
+// hiddenWake turns the error of a reply to a channel that the caller may not see into db.ErrWakeLost: a wake in
+// such a channel does not exist for the caller.
+func hiddenWake(reply *db.Reply, err error) error {
+	p, ok := errors.AsType[*web.Problem](err)
+	if ok && reply != nil && p.Code == "channel_not_found" {
+		return db.ErrWakeLost
+	}
+	return err
+}
+
 // postReply stores a reply and ends its wake, or does neither. With keepWake it extends the lease instead.
 //
 // A repeated request gets the same answer: by its Idempotency-Key, or without a key by its wake, which only one
@@ -56,7 +66,7 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 	if errors.Is(err, db.ErrRefused) { // in a channel that takes turns too
 		err = s.onceOr(w, r, key, again, func(ctx context.Context, tx db.Tx) (status int, answer any, err error) {
 			if post, err = s.postIn(ctx, tx, id, m); err != nil {
-				return 0, nil, err
+				return 0, nil, hiddenWake(m.Reply, err)
 			}
 			a, err := s.replyAnswer(ctx, tx.Queries, m, post)
 			return http.StatusCreated, a, err
