@@ -26,7 +26,7 @@ func get(t *testing.T, method, url string, headers ...string) answer {
 func TestPage(t *testing.T) {
 	t.Parallel()
 	const policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker"
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker markdown"
 	kinds := map[string]string{
 		".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
 	}
@@ -69,10 +69,14 @@ func TestPage(t *testing.T) {
 		}
 		slices.Sort(found)
 		want := []string{
-			"", "console/api.js", "console/app.js", "console/channels.js", "console/composer.js", "console/deliveries.js", "console/details.js",
-			"console/dialogs.js", "console/dom.js", "console/frames.js", "console/hub.js", "console/icon.svg", "console/link.js",
-			"console/messages.css", "console/messages.js", "console/panel.js", "console/panels.css", "console/queue.js", "console/room.js",
-			"console/store.js", "console/stream.js", "console/style.css", "console/unread.js", "console/users.js", "console/work.js",
+			"", "console/api.js", "console/app.js", "console/channels.js", "console/composer.js",
+			"console/deliveries.js", "console/details.js", "console/dialogs.js", "console/dom.js",
+			"console/edit.js", "console/frames.js", "console/hints.js", "console/hub.js",
+			"console/icon.svg", "console/link.js", "console/markdown.js", "console/mentions.js",
+			"console/message.js", "console/messages.css", "console/messages.js", "console/panel.js",
+			"console/panels.css", "console/profile.js", "console/prose.js", "console/queue.js",
+			"console/replies.js", "console/room.js", "console/store.js", "console/stream.js",
+			"console/style.css", "console/unread.js", "console/users.js", "console/work.js",
 		}
 		if diff := cmp.Diff(want, found); diff != "" {
 			t.Errorf("the parts of the page (-want +got):\n%s", diff)

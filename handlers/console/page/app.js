@@ -6,8 +6,9 @@ import { go } from './dialogs.js'
 import { $, tell } from './dom.js'
 import { apply } from './frames.js'
 import * as link from './link.js'
-import './messages.js'
+import { reveal } from './messages.js'
 import './panel.js'
+import './profile.js'
 import './queue.js'
 import { open } from './room.js'
 import { asProblem, changed, snapshot, store } from './store.js'
@@ -53,7 +54,6 @@ async function start() {
   }
   if (!store.cursor) return // not signed in, or another user: the page reloads
   memory.keep()
-  $('me').textContent = store.me.userId
   $('sign-in').hidden = true
   $('app').hidden = false
   link.send({ follow: from() })
@@ -167,13 +167,21 @@ function take({ frame, status, gap, signedOut, user }) {
   if (user && (user !== store.me?.userId || !$('sign-in').hidden)) start() // another tab has signed in
 }
 
-// The hash of the URL names the open channel: #/ID. Narrow windows show one pane at a time.
-function route() {
-  const id = /^#\/([0-9a-f-]{36})$/.exec(location.hash)?.[1]
+// The hash of the URL names the open channel and perhaps a message: #/CHANNEL or #/CHANNEL/MESSAGE. Narrow windows
+// show one pane at a time.
+async function route() {
+  const [, id, message] = /^#\/([0-9a-f-]{36})(?:\/([0-9a-f-]{36}))?$/.exec(location.hash) ?? []
   show(id ? 'room' : 'nav')
   if (!id && store.room) return open(null)
-  if (!id || id === store.room?.id) return
-  open(id)
+  if (!id) return
+  const another = id !== store.room?.id
+  const opened = another && open(id)
+  if (message) {
+    await opened
+    if (store.room?.id === id && store.room.loaded) await reveal(message)
+    return
+  }
+  if (!another) return
   if (matchMedia('(pointer: coarse)').matches)
     $('room-name').focus() // keeps the on-screen keyboard away from the messages
   else focus()

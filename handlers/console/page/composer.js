@@ -1,7 +1,10 @@
 import { api, newKey } from './api.js'
 import { $, announce, bare, el, tell } from './dom.js'
+import { hintsOf } from './hints.js'
+import { encode, handle } from './mentions.js'
 import { posted, reload } from './room.js'
 import { asProblem, nameOf, store, watch } from './store.js'
+import { agentMark, userName } from './users.js'
 
 // The composer. It suggests members after "@", and commands after "/" at the start of a message.
 
@@ -22,7 +25,7 @@ let roomId = null
 let options = [] // {insert, from, to}
 let chosen = 0
 let focusing = false
-let attempt = null // {roomId, content, key}: sent, but the answer is unknown
+let attempt = null // {roomId, content, body, key}: sent, but the answer is unknown
 
 watch('room', () => {
   const { room } = store
@@ -55,16 +58,18 @@ form.addEventListener('submit', async (e) => {
   const content = box.value
   if (content.trim() === '' || form.getAttribute('aria-busy') === 'true') return
   // After a lost answer, the same text is sent with the same key, so that it is posted only once.
-  if (attempt?.roomId !== roomId || attempt.content !== content) attempt = { roomId, content, key: newKey() }
+  if (attempt?.roomId !== roomId || attempt.content !== content)
+    attempt = { roomId, content, body: bodyOf(content), key: newKey() }
   form.setAttribute('aria-busy', 'true')
   say('', '')
   const at = roomId
   box.value = ''
   try {
-    const answer = await api('POST', `channels/${at}/messages`, { body: { content }, key: attempt.key })
+    const answer = await api('POST', `channels/${at}/messages`, { body: attempt.body, key: attempt.key })
     attempt = null
     if (answer.message) posted(answer)
     else if (at === roomId) carriedOut(answer)
+    if (answer.hints && at === roomId) say(hintsOf(answer.hints), '')
   } catch (problem) {
     const p = asProblem(problem)
     const unknown = p.status === 0 || p.status >= 500
@@ -79,13 +84,18 @@ form.addEventListener('submit', async (e) => {
   }
 })
 
+// bodyOf returns the body of a post. Commands stay as they are: they take names of their own.
+function bodyOf(content) {
+  return { content: /^\/(?!me\s|\/)/.test(content) ? content : encode(content) }
+}
+
 function carriedOut({ help, turn }) {
   if (help) return say(help, '')
   reload()
   say(
     turn.paused
       ? 'The turns are paused.'
-      : `It is ${turn.userId === store.me.userId ? 'your' : `${turn.userId}’s`} turn.`,
+      : `It is ${turn.userId === store.me.userId ? 'your' : `${bare(userName(turn.userId))}’s`} turn.`,
     '',
   )
 }
@@ -122,17 +132,23 @@ box.addEventListener('blur', close)
 
 function suggest() {
   const before = box.value.slice(0, box.selectionStart)
-  const name = /(?:^|\s)@([A-Za-z0-9._@-]*)$/.exec(before)
+  const name = /(?:^|[\s([{"'“])@([^\s@][^@\n]{0,63}|)$/.exec(before)
   const slash = /^\/([a-z]*)$/.exec(before)
   options = []
   if (name) {
     const wanted = name[1].toLowerCase()
     options = (store.room?.details?.members ?? [])
       .map((m) => m.userId)
-      .filter((u) => u !== store.me.userId && u.toLowerCase().includes(wanted))
-      .sort((a, b) => b.toLowerCase().startsWith(wanted) - a.toLowerCase().startsWith(wanted))
+      .filter((u) => u !== store.me.userId && names(u).some((n) => n.includes(wanted)))
+      .sort((a, b) => begins(b, wanted) - begins(a, wanted))
       .slice(0, 8)
-      .map((u) => ({ label: `@${u}`, insert: `<@${u}> `, from: before.length - name[1].length - 1 }))
+      .map((u) => ({
+        label: `@${bare(userName(u))}`,
+        does: userName(u) === u ? '' : u,
+        mark: agentMark(u),
+        insert: `@${handle(u)} `,
+        from: before.length - name[1].length - 1,
+      }))
   } else if (slash) {
     const turns = Boolean(store.room?.details?.turn)
     options = commands
@@ -153,7 +169,7 @@ function suggest() {
             take(i)
           },
         },
-        el('span', {}, o.label),
+        el('span', {}, o.label, ' ', o.mark),
         o.does && el('small', {}, o.does),
       ),
     ),
@@ -169,6 +185,15 @@ function suggest() {
   } else {
     box.removeAttribute('aria-activedescendant')
   }
+}
+
+// names returns what a member is found by.
+function names(userId) {
+  return [userId.toLowerCase(), userName(userId).toLowerCase()]
+}
+
+function begins(userId, wanted) {
+  return names(userId).some((name) => name.startsWith(wanted))
 }
 
 function choose(i) {

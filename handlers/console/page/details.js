@@ -1,7 +1,8 @@
 import { api } from './api.js'
-import { $, announce, avatar, button, el, patch, tell, written } from './dom.js'
+import { $, announce, avatar, bare, button, el, patch, tell, written } from './dom.js'
 import { loadMembers, reload } from './room.js'
 import { asProblem, nameOf, store, watch } from './store.js'
+import { agentMark, isAgent, lookUp, userName, who } from './users.js'
 
 // The header of the open channel, and the panel of its members, duty and turn.
 
@@ -65,6 +66,8 @@ function renderMembers(room) {
     $('members'),
     members.map(({ userId }) => ({
       userId,
+      name: userName(userId),
+      agent: isAgent(userId),
       you: userId === store.me.userId,
       turn: turn?.userId === userId ? (turn.paused ? 'turn (paused)' : 'turn') : '',
       duty: wakeUserIds ? wakeUserIds.includes(userId) : null,
@@ -82,21 +85,24 @@ function renderMembers(room) {
   )
   const word = channel.xType === 'triage' ? 'On duty' : 'Wake list'
   $('duty').hidden = !wakeUserIds
-  $('duty').textContent = wakeUserIds ? `${word}: ${wakeUserIds.length ? wakeUserIds.join(', ') : 'nobody'}` : ''
+  const people = wakeUserIds?.map((id) => bare(userName(id))).join(', ')
+  $('duty').textContent = wakeUserIds ? `${word}: ${people || 'nobody'}` : ''
+  lookUp(wakeUserIds ?? [])
   $('turn').hidden = !turn
   if (turn) renderTurn(room, mine)
   $('add-member').hidden = !mine || channel.xType === 'dm'
 }
 
-function member({ userId, you, turn, duty, mayChange }) {
+function member({ userId, name, you, turn, duty, mayChange }) {
   return el(
     'li',
     {},
-    avatar(userId),
-    el('span', { class: 'name' }, written(userId)),
+    avatar(userId, name),
+    el('span', { class: 'name' }, who(userId)),
     el(
       'span',
       { class: 'marks' },
+      agentMark(userId),
       you && el('span', { class: 'mark' }, 'you'),
       turn && el('span', { class: 'mark turn' }, turn),
       duty !== null && dutyMark(userId, duty, mayChange),
@@ -115,7 +121,7 @@ function dutyMark(userId, on, mayChange) {
   if (!mayChange) return on && el('span', { class: 'mark duty' }, word)
   return button(
     word,
-    { class: 'mark duty', 'aria-pressed': String(on), 'aria-label': `${userId}: ${word}` },
+    { class: 'mark duty', 'aria-pressed': String(on), 'aria-label': `${bare(userName(userId))}: ${word}` },
     async () => {
       const { id, details } = store.room
       const userIds = on ? details.wakeUserIds.filter((u) => u !== userId) : [...details.wakeUserIds, userId]
@@ -133,7 +139,7 @@ function dutyWord() {
 
 function renderTurn({ details: { turn } }, mine) {
   const isMine = turn.userId === store.me.userId
-  const whose = isMine ? 'your' : turn.userId ? `${turn.userId}’s` : 'nobody’s'
+  const whose = isMine ? 'your' : turn.userId ? `${bare(userName(turn.userId))}’s` : 'nobody’s'
   $('turn-of').textContent = `It is ${whose} turn.${turn.paused ? ' The turns are paused: messages wake nobody.' : ''}`
   const actions = mine ? [isMine ? 'Pass' : 'Take', turn.paused ? 'Resume' : 'Pause'] : []
   patch(
@@ -165,7 +171,7 @@ $('add-member').addEventListener('submit', async (e) => {
   try {
     await api('PUT', `channels/${store.room.id}/members/${encodeURIComponent(user)}`)
     box.value = ''
-    announce(`${user} is now a member`)
+    announce(`${bare(userName(user))} is now a member`)
     reload()
   } catch (problem) {
     failed(problem)

@@ -120,6 +120,8 @@ export function hue(userId) {
   return `hue-${sum % 8}`
 }
 
-export function avatar(userId) {
-  return el('span', { class: `avatar ${hue(userId)}`, 'aria-hidden': 'true' }, userId.slice(0, 1).toUpperCase())
+// avatar is the first letter of a user's name, in the user's colour.
+export function avatar(userId, name = userId) {
+  const letter = [...name][0] ?? '?' // a letter may be two UTF-16 units
+  return el('span', { class: `avatar ${hue(userId)}`, 'aria-hidden': 'true' }, letter.toUpperCase())
 }

@@ -1,4 +1,5 @@
 import { api } from './api.js'
+import { prepare } from './markdown.js'
 import { asProblem, changed, onSnapshot, partner, store } from './store.js'
 import { learn } from './users.js'
 import { lookForWork } from './work.js'
@@ -73,6 +74,7 @@ function said({ number, wakeup, wakeReason, wakeups, wakeupCount }) {
 async function loadHistory(id, before, limit = pageSize) {
   const page = await api('GET', `channels/${id}/messages?limit=${limit}${before ? `&before=${before}` : ''}`)
   for (const m of page.items) learn(m.authorUserId, m.authorKind, m.authorName)
+  await prepare(page.items)
   return page
 }
 

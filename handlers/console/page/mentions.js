@@ -1,0 +1,101 @@
+import { el } from './dom.js'
+import { store } from './store.js'
+import { lookUp, userName } from './users.js'
+
+// Mentions. A text has them as <@ID> or <@user.id:ID>; people read and write @NAME.
+
+const written = /<@(?:user\.id:)?([A-Za-z0-9._@-]{1,128})>/g
+
+// chip shows a mention by name. The id is the title.
+export function chip(userId) {
+  const name = userName(userId)
+  return el(
+    'bdi',
+    { class: userId === store.me.userId ? 'mention me' : 'mention', title: name === userId ? null : userId },
+    `@${name}`,
+  )
+}
+
+// marked splits a plain text into texts and mentions.
+export function marked(content) {
+  const parts = []
+  let from = 0
+  for (const found of content.matchAll(written)) {
+    parts.push(content.slice(from, found.index), chip(found[1]))
+    from = found.index + found[0].length
+  }
+  return [...parts, content.slice(from)].filter((part) => part !== '')
+}
+
+// plain returns a text with names for its mentions.
+export function plain(content) {
+  return content.replace(written, (_, userId) => `@${userName(userId)}`)
+}
+
+// mentioned returns the ids of the users whom a text mentions, and asks for their names.
+export function mentioned(content) {
+  const ids = [...content.matchAll(written)].map((found) => found[1])
+  lookUp(ids)
+  return ids
+}
+
+// handles returns what people write after "@" for each member: the id, and the name if no other member has it.
+function handles() {
+  const all = new Map() // in lower case → user id, or null if it is not clear whom it means
+  const members = (store.room?.details?.members ?? []).map((m) => m.userId)
+  for (const id of members) {
+    const name = userName(id).toLowerCase()
+    all.set(name, all.has(name) ? null : id)
+  }
+  for (const id of members) all.set(id.toLowerCase(), id)
+  return all
+}
+
+// handle returns what to write after "@" to mention a member.
+export function handle(userId) {
+  const name = userName(userId)
+  return handles().get(name.toLowerCase()) === userId ? name : userId
+}
+
+const code = /```[\s\S]*?(?:```|$)|~~~[\s\S]*?(?:~~~|$)|(`+)[^`][\s\S]*?\1/g
+
+// outsideCode calls change for each part of a text that is not code, and joins the results.
+function outsideCode(text, change) {
+  let result = ''
+  let from = 0
+  for (const found of text.matchAll(code)) {
+    result += change(text.slice(from, found.index)) + found[0]
+    from = found.index + found[0].length
+  }
+  return result + change(text.slice(from))
+}
+
+// encode turns @NAME and @ID of the open channel's members into mentions, outside of code.
+export function encode(text) {
+  const all = [...handles()].filter(([, id]) => id).sort(([a], [b]) => b.length - a.length) // the longest first
+  return outsideCode(text, (part) => {
+    let result = ''
+    let from = 0
+    for (const { index } of part.matchAll(/(?<![\p{L}\p{N}._<@-])@/gu)) {
+      if (index < from) continue
+      const rest = part.slice(index + 1)
+      const found = all.find(([name]) => rest.toLowerCase().startsWith(name) && ends(rest.slice(name.length)))
+      if (!found) continue
+      result += `${part.slice(from, index)}<@${found[1]}>`
+      from = index + 1 + found[0].length
+    }
+    return result + part.slice(from)
+  })
+}
+
+// ends reports whether a name may end before a text.
+function ends(rest) {
+  return !/^(?:[\p{L}\p{N}_@-]|\.[\p{L}\p{N}])/u.test(rest)
+}
+
+// decode turns mentions back into what people write, for an edit. A text that would not become the same again stays
+// as it is.
+export function decode(text) {
+  const friendly = outsideCode(text, (part) => part.replace(written, (_, userId) => `@${handle(userId)}`))
+  return encode(friendly) === text ? friendly : text
+}

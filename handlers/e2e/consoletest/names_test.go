@@ -1,0 +1,81 @@
+package consoletest
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// People see names, with the id behind them, and a mark for agents. What they write after @ becomes a mention.
+func testNames(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, bob, bot := n.user("alice"), n.user("bob"), n.user("log-agent")
+	call[body](t, bot, 200, "PATCH", "/api/me", body{"displayName": "Log agent", "kind": "agent"})
+	id := alice.general(t, "ops", "bob", "log-agent").Channel.ID
+	ann, ben := b.profile(t).page(), b.profile(t).page()
+	ann.signIn(n.url, alice)
+	ann.open(id)
+	ben.signIn(n.url, bob)
+	ben.open(id)
+	ann.awaitText("#members .name [title=log-agent]", "Log agent")
+	ann.awaitText("#members .mark.agent", "agent")
+
+	ben.click("#me")
+	ben.write("#p-name", "Bob \u0007Fisher")
+	ben.expectRefusals()
+	ben.enter()
+	ben.awaitText("#field-displayName .problem", "control character")
+	ben.clear("#p-name")
+	ben.write("#p-name", "Bob Fisher")
+	ben.enter()
+	ben.awaitText("#me", "Bob Fisher")
+	bob.post(t, id, "it is me")
+	ann.awaitText(ann.message("it is me", "[title=bob]"), "Bob Fisher")
+	ann.awaitText("#members [title=bob]", "Bob Fisher")
+
+	ann.write("#text", "ask @log")
+	ann.awaitText("#suggestions", "@Log agent")
+	ann.press("\t")
+	ann.write("#text", "or @bob fisher. Not `@bob`, and not me@bob.example")
+	ann.enter()
+	ann.awaitText(ann.message("ask", ".mention[title=log-agent]"), "@Log agent")
+	ann.awaitText(ann.message("ask", ".mention[title=bob]"), "@Bob Fisher")
+	ben.awaitText(ben.message("ask", ".outcome"), "woke you · mention")
+	a, err := alice.do("GET", "/api/channels/"+id+"/messages?limit=1", nil)
+	var page struct {
+		Items []struct{ Content string } `json:"items"`
+	}
+	if err == nil {
+		err = json.Unmarshal(a.body, &page)
+	}
+	if want := "ask <@log-agent> or <@bob>. Not `@bob`, and not me@bob.example"; err != nil || page.Items[0].Content != want {
+		t.Errorf("got %s %v, want %q", a.body, err, want)
+	}
+	ann.click(ann.message("ask", "[aria-label^=Edit]"))
+	ann.await(`document.querySelector("#messages textarea").value.startsWith("ask @Log agent or @Bob Fisher.")`)
+}
+
+// A line above a reply says what it answers, and leads there, however far back that is.
+func testReplies(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, bob := n.user("alice"), n.user("bob")
+	id := alice.general(t, "ops", "bob").Channel.ID
+	first := alice.post(t, id, "who **restarted** cart-service?")
+	for range 70 {
+		bob.post(t, id, "something else")
+	}
+	call[posted](t, bob, 201, "POST", "/api/channels/"+id+"/messages", body{"content": "it was me", "replyTo": first.Message.ID})
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText(p.message("it was me", ".reply"), "in reply to alice: who restarted cart-service?")
+	p.click(p.message("it was me", ".reply a"))
+	p.await(`document.activeElement.dataset.id === "` + first.Message.ID + `"`)
+	p.await(`(() => {
+		const [message, scroller] = [document.activeElement, document.querySelector("#scroller")].map((e) => e.getBoundingClientRect())
+		return message.top >= scroller.top && message.bottom <= scroller.bottom
+	})()`)
+	p.do(chromedp.Reload()) // the address is that of the message
+	p.await(`document.activeElement.dataset.id === "` + first.Message.ID + `"`)
+}
