@@ -11,7 +11,9 @@ import './panel.js'
 import './profile.js'
 import './queue.js'
 import { open } from './room.js'
+import './search.js'
 import { asProblem, changed, snapshot, store } from './store.js'
+import './typing.js'
 
 // The page has two states: the sign-in form, and the app.
 

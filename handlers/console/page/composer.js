@@ -13,9 +13,13 @@ const commands = [
   ['/turn', 'give the turn to a member: /turn @USER'],
   ['/pause', 'pause the turns: messages wake nobody'],
   ['/resume', 'resume the turns'],
+  ['/go', 'let agents wake each other again, after the loop guard'],
+  ['/stop', 'ask a member’s worker to stop: /stop @USER'],
   ['/me', 'describe what you do: /me TEXT'],
   ['/help', 'list the commands'],
 ]
+
+const ofTurns = ['/pass', '/turn', '/pause', '/resume']
 
 const form = $('composer')
 const box = $('text')
@@ -152,8 +156,13 @@ function suggest() {
   } else if (slash) {
     const turns = Boolean(store.room?.details?.turn)
     options = commands
-      .filter(([c]) => c.startsWith(slash[0]) && (turns || c === '/me' || c === '/help'))
-      .map(([c, does]) => ({ label: c, does, insert: `${c}${['/me', '/turn'].includes(c) ? ' ' : ''}`, from: 0 }))
+      .filter(([c]) => c.startsWith(slash[0]) && (turns || !ofTurns.includes(c)))
+      .map(([c, does]) => ({
+        label: c,
+        does,
+        insert: `${c}${['/me', '/turn', '/stop'].includes(c) ? ' ' : ''}`,
+        from: 0,
+      }))
     if (options.length === 1 && options[0].insert === slash[0]) options = [] // nothing is left to complete
   }
   for (const o of options) o.to = before.length

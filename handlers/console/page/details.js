@@ -1,6 +1,7 @@
 import { api } from './api.js'
 import { $, announce, avatar, bare, button, el, patch, tell, written } from './dom.js'
 import { loadMembers, reload } from './room.js'
+import { maySteer } from './settings.js'
 import { asProblem, nameOf, store, watch } from './store.js'
 import { agentMark, isAgent, lookUp, userName, who } from './users.js'
 
@@ -71,7 +72,7 @@ function renderMembers(room) {
       you: userId === store.me.userId,
       turn: turn?.userId === userId ? (turn.paused ? 'turn (paused)' : 'turn') : '',
       duty: wakeUserIds ? wakeUserIds.includes(userId) : null,
-      mayChange: maySetDuty(room, mine),
+      mayChange: maySteer(room),
     })),
     (m) => m.userId,
     member,
@@ -108,12 +109,6 @@ function member({ userId, name, you, turn, duty, mayChange }) {
       duty !== null && dutyMark(userId, duty, mayChange),
     ),
   )
-}
-
-// The creator decides who is on duty. After the creator has left, any member does.
-function maySetDuty({ channel, details }, mine) {
-  const creatorIn = details.members.some((m) => m.userId === channel.createdBy)
-  return mine && (!creatorIn || channel.createdBy === store.me.userId)
 }
 
 function dutyMark(userId, on, mayChange) {

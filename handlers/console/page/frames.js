@@ -1,17 +1,20 @@
+import { did, ended } from './doing.js'
+import { trip } from './guard.js'
 import { refresh, worth } from './queue.js'
 import { arrive, open, reload, replace } from './room.js'
 import { adopt, changed, store } from './store.js'
 import { compare } from './stream.js'
-import { count } from './unread.js'
+import { count, readElsewhere } from './unread.js'
 import { learn } from './users.js'
-import { died } from './work.js'
+import { died, state } from './work.js'
 
 // What each frame of the stream changes on this page.
 
-// apply applies a frame of the event log. Frames come once and in order. It ignores those that the snapshot
-// includes.
+// apply applies a frame. Those of the event log come once and in order; it ignores those that the snapshot includes.
 export function apply({ event, id, data }) {
-  if (!store.cursor || compare(id, store.cursor) <= 0) return
+  if (!store.cursor) return
+  if (id === null) return pass(event, data)
+  if (compare(id, store.cursor) <= 0) return
   store.cursor = id
   store.frames = [{ event, id, at: Date.now() }, ...store.frames].slice(0, 12)
   changed('stream')
@@ -35,6 +38,7 @@ export function apply({ event, id, data }) {
       break
     case 'message.created':
       learn(data.authorUserId, data.authorKind, data.authorName)
+      ended(data.channelId, data.authorUserId)
       count(data)
       if (worth(data)) refresh()
       return arrive(data, Number(id.split('.')[1]))
@@ -42,9 +46,26 @@ export function apply({ event, id, data }) {
     case 'message.deleted':
       learn(data.authorUserId, data.authorKind, data.authorName)
       return replace(data)
+    case 'member.left':
+      ended(data.channelId, data.userId)
+      break
     case 'wake.dead':
       return died(data)
+    case 'guard.tripped':
+      return trip(data)
   }
   if (here && event !== 'channel.left') reload()
   if (event.startsWith('channel.')) changed('channels', 'room')
+}
+
+// pass applies what is not in the event log.
+function pass(event, data) {
+  switch (event) {
+    case 'activity':
+      return did(data)
+    case 'wake.state':
+      return state(data)
+    case 'channel.read':
+      return readElsewhere(data)
+  }
 }

@@ -56,6 +56,7 @@ function keep(frame) {
     floor = stream.status.cursor
     return tellAll({ gap: true })
   }
+  if (frame.id === null) return tellAll({ frame }) // it is not in the event log
   recent.push(frame)
   if (recent.length > kept) floor = recent.shift().id
   tellAll({ frame })

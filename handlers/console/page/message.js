@@ -1,6 +1,7 @@
 import { deliveries, outcome } from './deliveries.js'
 import { avatar, bare, button, el, tell } from './dom.js'
 import { edit, remove } from './edit.js'
+import { guardLine, guards } from './guard.js'
 import { htmlOf } from './markdown.js'
 import { marked, mentioned, plain } from './mentions.js'
 import { fold, prose } from './prose.js'
@@ -25,6 +26,8 @@ export function looks(message, before) {
     people: [message.authorUserId, ...mentioned(message.content ?? '')].map(userName).join('\n'),
     agent: isAgent(message.authorUserId),
     html: htmlOf(message),
+    fresh: message.id === store.room.newFrom,
+    guard: guards(message, before),
     reply: answers(message),
     work: workOn(message.id),
     ...powers(message),
@@ -54,6 +57,8 @@ export function make(item) {
       tabindex: -1,
     },
     day && el('p', { class: 'day' }, el('span', {}, day)),
+    item.fresh && el('p', { class: 'day fresh' }, el('span', {}, 'New')),
+    guardLine(item.guard),
     avatar(message.authorUserId, userName(message.authorUserId)),
     el(
       'div',

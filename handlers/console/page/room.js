@@ -1,6 +1,7 @@
 import { api } from './api.js'
 import { prepare } from './markdown.js'
 import { asProblem, changed, onSnapshot, partner, store } from './store.js'
+import { firstNew } from './unread.js'
 import { learn } from './users.js'
 import { lookForWork } from './work.js'
 
@@ -35,6 +36,7 @@ export async function open(id) {
     messages: apart ? [] : (before?.messages ?? []),
     loaded: before?.loaded ?? false,
     earlier: before?.earlier ?? null, // id of the oldest message, if there are older ones
+    newFrom: before?.newFrom ?? null, // id of the message below the line that says "new"
     apart: false, // the newest messages are not shown: see showAt
   }
   const known = new Set(room.messages.map((m) => m.id))
@@ -56,6 +58,7 @@ export async function open(id) {
     }
     room.messages = [...history.items.reverse(), ...meanwhile]
     room.earlier = history.next
+    if (!before) room.newFrom = firstNew(id, room.messages)
     room.loaded = true
     lookForWork()
   } catch (problem) {

@@ -6,7 +6,7 @@ export const store = {
   me: null, // {userId, kind, displayName}
   cursor: null, // the position of the snapshot and of the frames since; null: no snapshot yet
   channels: new Map(), // the user's, by id
-  news: new Map(), // by channel id: {count, woken} of the messages that the user has not read
+  news: new Map(), // by channel id: {count, woken, last} of the messages that the user has not read
   room: null, // the open channel; see room.js
   frames: [], // the latest frames, newest first: {event, id, at}
   status: null, // of the stream (see stream.js), with the number of tabs that share it
@@ -38,7 +38,7 @@ export function onSnapshot(call) {
 // snapshot loads everything again: at the start, and when the stream cannot continue.
 export async function snapshot() {
   store.cursor = null
-  const [me, { cursor, userId, channels }] = await Promise.all([api('GET', 'me'), api('GET', 'sync')])
+  const [me, { cursor, userId, channels }] = await Promise.all([api('GET', 'me'), api('GET', 'sync?unread=true')])
   if (store.me && store.me.userId !== userId) return location.reload() // nothing of another user may stay
   setMe(me)
   store.cursor = cursor

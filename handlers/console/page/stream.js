@@ -20,7 +20,14 @@ const names = [
   'message.deleted',
   'turn.changed',
   'wake.dead',
+  'guard.tripped',
+  'activity',
+  'wake.state',
+  'channel.read',
 ]
+
+// These are not in the event log: they have no id, and are in no backlog.
+const passing = ['activity', 'wake.state', 'channel.read']
 
 const silence = 40_000 // a heartbeat comes every 15 s: a connection that is silent for longer is dead
 const patience = 20_000 // for the first event
@@ -40,7 +47,7 @@ export function compare(a, b) {
 // silently. So a Stream drops its EventSource at the first fault, and opens another one from the last id, with
 // exponential backoff and jitter.
 //
-// It calls frame for each {event, id, data}, once and in order, changed after each change of status, and
+// It calls frame for each {event, id, data}, once and in order; what is not in the event log has the id null. It calls changed after each change of status, and
 // signedOut when the session has ended.
 export class Stream {
   #source = null
@@ -76,7 +83,7 @@ export class Stream {
   connect() {
     this.#disconnect()
     const url = new URL('stream', base)
-    url.search = new URLSearchParams({ lastEventId: this.status.cursor, echo: true, heartbeat: true })
+    url.search = new URLSearchParams({ lastEventId: this.status.cursor, echo: true, heartbeat: true, activity: true })
     const source = new EventSource(url)
     this.#source = source
     this.#opening = Date.now()
@@ -126,6 +133,7 @@ export class Stream {
     const id = e.lastEventId || null // the latest id of this connection
     const s = this.status
     s.seenAt = Date.now()
+    if (passing.includes(event)) return this.#frame({ event, id: null, data })
     switch (event) {
       case 'stream.ready':
         this.#tries = 0

@@ -31,6 +31,12 @@ export function note(messageId, userId, state, status) {
   changed('messages')
 }
 
+// state takes wake.state: how the work of a user on messages stands now.
+export function state({ userId, state: now, status, messageIds }) {
+  for (const id of messageIds) note(id, userId, now, status)
+  if (userId === store.me.userId) changed('queue')
+}
+
 // died takes the event wake.dead: all attempts of a user failed.
 export function died({ messageId, userId, channelId, name }) {
   note(messageId, userId, 'dead')
