@@ -2,6 +2,7 @@ import { api, newKey } from './api.js'
 import { $, announce, bare, el, tell } from './dom.js'
 import { hintsOf } from './hints.js'
 import { encode, handle } from './mentions.js'
+import { answer, answered } from './replying.js'
 import { posted, reload } from './room.js'
 import { asProblem, nameOf, store, watch } from './store.js'
 import { agentMark, userName } from './users.js'
@@ -68,12 +69,14 @@ form.addEventListener('submit', async (e) => {
   say('', '')
   const at = roomId
   box.value = ''
+  const { body, key } = attempt
   try {
-    const answer = await api('POST', `channels/${at}/messages`, { body: attempt.body, key: attempt.key })
+    const result = await api('POST', `channels/${at}/messages`, { body, key })
     attempt = null
-    if (answer.message) posted(answer)
-    else if (at === roomId) carriedOut(answer)
-    if (answer.hints && at === roomId) say(hintsOf(answer.hints), '')
+    if (body.replyTo && body.replyTo === answered()) answer(null)
+    if (result.message) posted(result)
+    else if (at === roomId) carriedOut(result)
+    if (result.hints && at === roomId) say(hintsOf(result.hints), '')
   } catch (problem) {
     const p = asProblem(problem)
     const unknown = p.status === 0 || p.status >= 500
@@ -88,9 +91,10 @@ form.addEventListener('submit', async (e) => {
   }
 })
 
-// bodyOf returns the body of a post. Commands stay as they are: they take names of their own.
+// bodyOf returns the body of a post. Commands stay as they are: they take names of their own, and answer nothing.
 function bodyOf(content) {
-  return { content: /^\/(?!me\s|\/)/.test(content) ? content : encode(content) }
+  if (/^\/(?!me\s|\/)/.test(content)) return { content }
+  return { content: encode(content), replyTo: answered() }
 }
 
 function carriedOut({ help, turn }) {

@@ -6,6 +6,7 @@ import { htmlOf } from './markdown.js'
 import { marked, mentioned, plain } from './mentions.js'
 import { fold, prose } from './prose.js'
 import { answers, replyLine } from './replies.js'
+import { answer } from './replying.js'
 import { asProblem, store } from './store.js'
 import { agentMark, isAgent, userName, who } from './users.js'
 import { workLines, workOn } from './work.js'
@@ -40,6 +41,7 @@ function powers(message) {
   const changeable = !message.deleted && !channel?.archivedAt && store.channels.has(message.channelId)
   const mine = message.authorUserId === store.me.userId
   return {
+    mayAnswer: changeable,
     mayEdit: changeable && mine,
     mayDelete: changeable && (mine || (channel?.createdBy === store.me.userId && channel.xType !== 'dm')),
   }
@@ -102,7 +104,7 @@ function text(message, html) {
   return el('p', { class: action ? 'text action' : 'text', dir: 'auto' }, author, ...marked(content))
 }
 
-function actions({ message, mayEdit, mayDelete }, failed) {
+function actions({ message, mayAnswer, mayEdit, mayDelete }, failed) {
   const about = `, message of ${bare(userName(message.authorUserId))} at ${clock(message)}`
   return el(
     'span',
@@ -113,6 +115,7 @@ function actions({ message, mayEdit, mayDelete }, failed) {
       (self) => toggleDeliveries(self, message, failed),
       failed,
     ),
+    mayAnswer && button('Answer', { 'aria-label': `Answer${about}` }, () => answer(message), failed),
     mayEdit && button('Edit', { 'aria-label': `Edit${about}` }, (self) => edit(self, message), failed),
     mayDelete && button('Delete', { 'aria-label': `Delete${about}` }, () => remove(message), failed),
   )

@@ -41,7 +41,7 @@ export function answers(message) {
 }
 
 // excerpt returns the beginning of a text in one line, without the marks of Markdown.
-function excerpt(content) {
+export function excerpt(content) {
   const words = bare(plain(content)).replace(/[*`~|]+|^\s*(?:#+|>|[-+]|\|?[-:| ]+\|)\s/gm, ' ')
   return words.replace(/\s+/g, ' ').trim().slice(0, 120)
 }
