@@ -57,10 +57,10 @@ func testAxe(t *testing.T, b *browser) {
 		p.save(*picture)
 	}
 
-	p.click(p.message("Done", ".actions button"))
+	p.click(p.message("14 tickets", ".actions button"))
 	p.awaitText(".deliveries", "not_addressed")
 	p.write("#text", "@")
-	p.awaitText("#suggestions", "@deploy-agent")
+	p.awaitText("#suggestions", "@Deploy agent")
 	p.wantAccessible("deliveries and suggestions", axe)
 	p.clear("#text")
 	p.press("\x1b")
@@ -69,6 +69,28 @@ func testAxe(t *testing.T, b *browser) {
 	p.press("\x1b")
 	p.click(p.message("please roll", "[aria-label^=Delete]"))
 	p.wantAccessible("asking", axe)
+	p.press("\x1b")
+	p.click(p.message("please roll", "[aria-label^=Answer]"))
+	incident := eval[string](p, `location.hash.slice(2)`)
+	n.user("bob").does(t, incident, "typing", "")
+	n.user("log-agent").does(t, incident, "draft", "The last error was at")
+	p.awaitText("#doing", "bob types")
+	p.awaitText("#drafts", "The last error")
+	p.wantAccessible("a draft and an answer", axe)
+	p.click("#replying button")
+	mine := n.user("alice").general(t, "mine").Channel.ID
+	p.open(mine)
+	p.click("#change-channel")
+	p.wantAccessible("the settings of a channel", axe)
+	p.press("\x1b")
+	p.open(incident)
+	p.click("#me")
+	p.wantAccessible("the own name", axe)
+	p.press("\x1b")
+	p.write("#search-text", "failures")
+	p.enter()
+	p.awaitText("#hits, #search-status", "o") // it may not be indexed yet
+	p.wantAccessible("searching", axe)
 	p.press("\x1b")
 	p.click("#new")
 	p.click("#create .primary")
@@ -101,7 +123,11 @@ func testAxe(t *testing.T, b *browser) {
 // play has people and agents talk, with the page open in the midst of it.
 func play(t *testing.T, n *guild, p *page) {
 	t.Helper()
-	bob, logs, deploys := n.user("bob"), n.user("log-agent"), n.user("deploy-agent")
+	bob, carol, logs, deploys := n.user("bob"), n.user("carol"), n.user("log-agent"), n.user("deploy-agent")
+	for u, name := range map[*user]string{logs: "Log agent", deploys: "Deploy agent"} {
+		call[body](t, u, 200, "PATCH", "/api/me", body{"kind": "agent", "displayName": name})
+	}
+	deploys.claim(t, 0) // its queue begins here
 	create := func(guild, name, xType string, members ...string) string {
 		b := body{"guildId": guild, "name": name, "xType": xType, "memberUserIds": members}
 		if xType == "triage" || xType == "custom" {
@@ -121,20 +147,26 @@ func play(t *testing.T, n *guild, p *page) {
 	p.awaitText("#channels", "bob")
 	p.open(incident)
 	bob.post(t, incident, "Checkout has been answering 500 for ten minutes. <@log-agent>, what do the logs say?")
-	logs.post(t, incident, "318 failures, all alike: \"price_version missing\", from cart-service.\nThe first came eleven minutes ago, and all are on the two pods of the new release.")
-	p.awaitText("#messages", "318 failures")
+	logs.post(t, incident, "<@bob>, **318 failures**, all alike, all from `cart-service` 2.15.0:\n\n"+
+		"| pod | failures | first |\n|---|--:|--:|\n| cart-7f9 | 201 | 09:41 |\n| cart-8aa | 117 | 09:42 |\n\n"+
+		"```\nprice_version missing: item 7712\n```")
+	p.awaitText("#messages .prose strong", "318 failures")
 	p.write("#text", "So it is this morning’s release. @dep")
-	p.awaitText("#suggestions", "@deploy-agent")
+	p.awaitText("#suggestions", "@Deploy agent")
 	p.press("\t")
 	p.write("#text", "please roll it back")
 	p.enter()
 	p.awaitText("#messages", "please roll it back")
-	deploys.post(t, incident, "/me rolls cart-service back to 2.14.3")
-	p.awaitText("#messages", "2.14.3")
+	w := deploys.claim(t, 60)
+	if w == nil {
+		t.Fatal("got no wake, want one")
+	}
+	call[body](t, deploys, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "4 of 6 pods run 2.14.3"})
+	p.awaitText("#messages .work", "Deploy agent works on it: 4 of 6 pods")
 	p.click("#cut")
 	p.awaitText("#stream-state", "Cut")
-	deploys.post(t, incident, "Done, 6 of 6 pods are ready. <@alice> <@bob>")
-	bob.post(t, incident, "Errors are back to 0.02 %. Thank you both")
+	bob.post(t, incident, "<@alice>, support has 14 tickets about it")
+	carol.post(t, incident, "<@bob>, errors are down to 2 %")
 	bob.post(t, planning, "Next: what do we leave out?")
 	bob.post(t, support, "Two customers were charged twice")
 	bob.post(t, support, "Refunds are on the way")
