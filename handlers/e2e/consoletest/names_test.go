@@ -22,10 +22,10 @@ func testNames(t *testing.T, b *browser) {
 	ann.awaitText("#members .mark.agent", "agent")
 
 	ben.click("#me")
-	ben.write("#p-name", "Bob \u0007Fisher")
+	ben.write("#p-name", "alice")
 	ben.expectRefusals()
 	ben.enter()
-	ben.awaitText("#field-displayName .problem", "control character")
+	ben.awaitText("#field-displayName .problem", "is the id of another user")
 	ben.clear("#p-name")
 	ben.write("#p-name", "Bob Fisher")
 	ben.enter()
