@@ -91,14 +91,15 @@ form.addEventListener('submit', async (e) => {
   }
 })
 
-// bodyOf returns the body of a post. Commands stay as they are: they take names of their own, and answer nothing.
-function bodyOf(content) {
-  if (/^\/(?!me\s|\/)/.test(content)) return { content }
-  return { content: encode(content), replyTo: answered() }
+// bodyOf returns the body of a post. A command answers no message.
+function bodyOf(text) {
+  const content = encode(text)
+  return /^\/(?!me\s|\/)/.test(text) ? { content } : { content, replyTo: answered() }
 }
 
 function carriedOut({ help, turn }) {
   if (help) return say(help, '')
+  if (!turn) return say('Done.', '')
   reload()
   say(
     turn.paused

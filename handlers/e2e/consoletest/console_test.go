@@ -34,6 +34,8 @@ func TestConsole(t *testing.T) {
 		"unread messages":                testUnread,
 		"search":                         testSearch,
 		"settings of a channel":          testSettings,
+		"the loop guard":                 testGuard,
+		"hints":                          testHints,
 		"turns":                          testTurns,
 		"duty":                           testDuty,
 		"create, join, leave":            testChannels,
