@@ -31,9 +31,12 @@ export function note(messageId, userId, state, status) {
   changed('messages')
 }
 
-// state takes wake.state: how the work of a user on messages stands now.
+// state takes wake.state: how the work of a user on messages stands now. It may arrive after wake.dead, which it does
+// not undo: given up is given up, until somebody claims it again.
 export function state({ userId, state: now, status, messageIds }) {
-  for (const id of messageIds) note(id, userId, now, status)
+  for (const id of messageIds) {
+    if (now !== 'pending' || works.get(id)?.get(userId)?.state !== 'dead') note(id, userId, now, status)
+  }
   if (userId === store.me.userId) changed('queue')
 }
 
