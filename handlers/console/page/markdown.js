@@ -9,7 +9,7 @@ const mostBytes = 40_000 // of texts in a request: a body has at most 64 KiB
 const keptBytes = 4_000_000 // of HTML, for messages that are loaded again
 const patience = 2_000 // milliseconds that a page of the history waits
 
-const made = new WeakMap() // by message: its HTML
+const made = new WeakMap() // by message: its HTML, or '' if it needs none
 const asked = new WeakSet() // messages: each asks once
 const kept = new Map() // by text: its HTML, the oldest first
 let size = 0 // of kept
@@ -26,7 +26,7 @@ function plain(message) {
 
 // htmlOf returns the HTML of a message, or '' if there is none yet, or none is needed. Views are told when it comes.
 export function htmlOf(message) {
-  if (plain(message)) return ''
+  if (!made.has(message) && plain(message)) made.set(message, '')
   if (!made.has(message) && kept.has(message.content)) made.set(message, kept.get(message.content))
   if (made.has(message)) return made.get(message)
   if (asked.has(message)) return ''

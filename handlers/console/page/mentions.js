@@ -32,11 +32,16 @@ export function plain(content) {
   return content.replace(written, (_, userId) => `@${userName(userId)}`)
 }
 
-// mentioned returns the ids of the users whom a text mentions, and asks for their names.
-export function mentioned(content) {
-  const ids = [...content.matchAll(written)].map((found) => found[1])
-  lookUp(ids)
-  return ids
+const found = new WeakMap() // by message: the ids of the users whom it mentions
+
+// mentioned returns the ids of the users whom a message mentions, and asks for their names.
+export function mentioned(message) {
+  if (!found.has(message)) {
+    const ids = [...(message.content ?? '').matchAll(written)].map((mention) => mention[1])
+    lookUp(ids)
+    found.set(message, ids)
+  }
+  return found.get(message)
 }
 
 // handles returns what people write after "@" for each member: the id, and the name if no other member has it.

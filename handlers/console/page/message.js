@@ -24,7 +24,7 @@ export function looks(message, before) {
     message,
     day: newDay ? dayOf(then) : '',
     continued: !newDay && then - last < 300_000 && sameAuthor && !message.replyTo,
-    people: [message.authorUserId, ...mentioned(message.content ?? '')].map(userName).join('\n'),
+    people: [message.authorUserId, ...mentioned(message)].map(userName).join('\n'),
     agent: isAgent(message.authorUserId),
     html: htmlOf(message),
     fresh: message.id === store.room.newFrom,

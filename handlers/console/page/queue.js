@@ -9,6 +9,7 @@ let rows = []
 let next = null
 let due = false // a read will follow
 let reading = false
+let missed = false // something changed while the page was hidden
 
 const words = {
   pending: 'waits',
@@ -37,7 +38,8 @@ export function refresh() {
 
 async function read() {
   due = false
-  if (!store.me || document.hidden) return
+  missed = document.hidden
+  if (!store.me || missed) return
   if (reading) return refresh()
   reading = true
   try {
@@ -52,7 +54,7 @@ async function read() {
   }
 }
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden && rows.length > 0) refresh()
+  if (!document.hidden && (missed || rows.length > 0)) refresh()
 })
 
 function list({ pending, claimed, dead }) {

@@ -172,7 +172,8 @@ export async function loadMembers() {
 export function arrive(message, number) {
   const room = store.room
   if (room?.id !== message.channelId) return
-  if (!room.apart) insert(room, { ...message, number })
+  if (room.apart) changed('messages')
+  else insert(room, { ...message, number })
   for (const call of arrivals) call(message)
 }
 
