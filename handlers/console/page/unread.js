@@ -69,7 +69,7 @@ async function mark(room) {
   const last = room.messages.at(-1)?.id
   const before = channel?.readTo
   try {
-    if (!channel || !last || store.room !== room) return
+    if (!channel || !last) return
     channel.readTo = last
     await api('PUT', `channels/${room.id}/read`, { body: { messageId: last } })
   } catch {
