@@ -144,7 +144,7 @@ func (tx Tx) claim(
 			a.Dead, a.Next, err = tx.waiting(ctx, c)
 			return a, true, err
 		}
-		a.Wake, err = tx.lease(ctx, c, row, end)
+		a.Wake, err = tx.lease(ctx, c, queue, row, end)
 		if a.Wake != nil {
 			a.Wake.Scanned = queue.scannedSeq
 		}
@@ -232,7 +232,9 @@ func (tx Tx) waiting(ctx context.Context, c WakeClaim) (dead []WakePart, next ti
 
 // lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row. The
 // statement that writes the lease is queued in end, which fills in the rest of the wake.
-func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow, end *pgx.Batch) (*Wake, error) {
+func (tx Tx) lease(
+	ctx context.Context, c WakeClaim, queue *consumer, row *wakeRow, end *pgx.Batch,
+) (*Wake, error) {
 	var found []*wakeFact
 	var rest *wakeFact // the first that is not handed out
 	var bytes int
@@ -266,7 +268,7 @@ func (tx Tx) lease(ctx context.Context, c WakeClaim, row *wakeRow, end *pgx.Batc
 		strongest = max(strongest, priority)
 		return true
 	}
-	if err := tx.owed(ctx, c.User, row.ChannelID, row.FirstSeq, row.LastSeq, take); err != nil {
+	if err := queue.owed(ctx, tx, row, take); err != nil {
 		return nil, err
 	}
 	if expired > 0 {

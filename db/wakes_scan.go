@@ -25,6 +25,10 @@ type consumer struct {
 	created    bool
 	channels   int64 // of the user; counted no further than the choice between the two scans needs
 	expired    bool  // the event log no longer reaches back to scannedSeq
+
+	// What this transaction has read: the facts of the user's messages in (from, scannedSeq].
+	from  int64
+	facts []*wakeFact
 }
 
 // A consumerLock says what to do about a queue that another transaction holds.
@@ -113,18 +117,35 @@ func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor, b *pgx
 			claimed_at = CASE WHEN $3 THEN clock_timestamp() ELSE claimed_at END
 		WHERE user_id = $1`
 	behind := c.scannedSeq < at.Seq
+	c.from = c.scannedSeq
 	if behind {
-		facts, reached, err := tx.unscanned(ctx, c, at.Seq)
+		c.facts, c.scannedSeq, err = tx.unscanned(ctx, c, at.Seq)
 		if err != nil {
 			return false, err
 		}
-		queueOwed(b, c.user, ranges(c.user, facts))
-		c.scannedSeq = reached
+		queueOwed(b, c.user, ranges(c.user, c.facts))
 	}
 	if behind || c.claims {
 		b.Queue(move, c.user, c.scannedSeq, c.claims)
 	}
 	return c.scannedSeq >= at.Seq, nil
+}
+
+// owed is Queries.owed for a row of the queue. If the scan of this transaction has read the whole row, owed does not
+// read it again.
+func (c *consumer) owed(ctx context.Context, tx Tx, row *wakeRow, each func(*wakeFact, int16) bool) error {
+	if row.FirstSeq <= c.from {
+		return tx.owed(ctx, c.user, row.ChannelID, row.FirstSeq, row.LastSeq, each)
+	}
+	for _, f := range c.facts {
+		if f.ChannelID != row.ChannelID || f.Seq < row.FirstSeq || f.Seq > row.LastSeq {
+			continue
+		}
+		if p := f.wakes(c.user); p > 0 && !each(f, p) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // unscanned reads the facts of one page. A scan along the event log costs as much as everybody posted. A scan

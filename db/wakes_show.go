@@ -33,6 +33,7 @@ func (q Queries) ShowWake(
 		}
 	}
 	var b pgx.Batch
+	b.Queue(plannedOnce)
 	b.Queue(selectChannel, w.Channel.ID, user).Query(func(rows pgx.Rows) (err error) {
 		s.Channel, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Channel])
 		return err

@@ -45,18 +45,26 @@ func (q Queries) WorkAt(ctx context.Context, channel uuid.UUID, user string, seq
 	if w.Channel, err = q.Channel(ctx, channel, user); err != nil {
 		return w, err
 	}
-	if w.Messages, err = q.MessagesAt(ctx, channel, user, seqs); err != nil || w.Channel.XType != events.Triage {
+	if w.Messages, err = q.MessagesAt(ctx, channel, user, seqs); err != nil {
 		return w, err
+	}
+	return w, q.ListWork(ctx, &w)
+}
+
+// ListWork adds their wake lists to the messages of w.
+func (q Queries) ListWork(ctx context.Context, w *Work) (err error) {
+	if w.Channel.XType != events.Triage {
+		return nil
 	}
 	lists := map[int][]string{}
 	for i := range w.Messages {
 		m := &w.Messages[i]
 		if _, known := lists[m.WakeVersion]; !known {
-			if lists[m.WakeVersion], err = q.WakeListAt(ctx, channel, m.WakeVersion); err != nil {
-				return w, err
+			if lists[m.WakeVersion], err = q.WakeListAt(ctx, w.Channel.ID, m.WakeVersion); err != nil {
+				return err
 			}
 		}
 		m.WakeList = lists[m.WakeVersion]
 	}
-	return w, nil
+	return nil
 }

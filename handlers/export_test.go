@@ -32,3 +32,19 @@ func ClaimsAreIdle(s *Server, user string) bool {
 	_, _, idle, _ := d.look()
 	return idle
 }
+
+// HasDesk reports whether a user has a desk, and whether the desk has a watch.
+func HasDesk(s *Server, user string) (there, watched bool) {
+	s.desks.mu.Lock()
+	d := s.desks.byUser[user]
+	s.desks.mu.Unlock()
+	return d != nil, d != nil && d.over() != nil
+}
+
+// CloseDesk does what happens a while after a user's last claim.
+func CloseDesk(s *Server, user string) {
+	s.desks.mu.Lock()
+	d := s.desks.byUser[user]
+	s.desks.mu.Unlock()
+	d.close()
+}

@@ -66,6 +66,17 @@ func (s *Server) workOf(ctx context.Context, ref db.WakeRef) *db.Work {
 	return &w
 }
 
+// tellClaim shows that a user has claimed what a wake shows.
+func (s *Server) tellClaim(ctx context.Context, user string, shown *db.ShownWake) {
+	if !s.watched() {
+		return
+	}
+	work := db.Work{Channel: shown.Channel, Messages: shown.Messages}
+	if s.db.ListWork(ctx, &work) == nil {
+		s.tellWork(&work, user, "claimed", "")
+	}
+}
+
 // tellWork shows how a user's work on messages stands: to the members from whom none of the messages was
 // kept. A nil w shows nothing.
 func (s *Server) tellWork(w *db.Work, user, state, status string) {

@@ -9,7 +9,6 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
-	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 
 	"github.com/google/uuid"
@@ -140,17 +139,17 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ref := db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: wake.ID}
-	item, err := s.wakeItem(r.Context(), id, wake, around)
+	shown, err := s.db.ShowWake(r.Context(), id.UserID, wake, around, wakeBytes+contextBytes)
 	if err != nil || r.Context().Err() != nil {
 		s.unclaim(r.Context(), ref)
 		return errors.Join(err, r.Context().Err())
 	}
-	s.tellWork(s.workOf(r.Context(), ref), id.UserID, "claimed", "")
+	s.tellClaim(r.Context(), id.UserID, &shown)
 	s.wakes.Claims.Add(1)
 	if wake.Expired {
 		s.wakes.Expired.Add(1)
 	}
-	if err = web.WriteJSON(w, http.StatusOK, claimAnswer{item}); err != nil {
+	if err = web.WriteJSON(w, http.StatusOK, claimAnswer{shownItem(id.UserID, wake, &shown, around)}); err != nil {
 		s.unclaim(r.Context(), ref)
 	}
 	return err
@@ -316,12 +315,8 @@ func (s *Server) tryClaim(
 // unfiltered reports whether a claim takes any wake of its user, so that what it does not find nobody finds.
 func unfiltered(c db.WakeClaim) bool { return len(c.Channels) == 0 && c.Guilds == nil }
 
-// wakeItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
-func (s *Server) wakeItem(ctx context.Context, id auth.Identity, wake *db.Wake, around int) (*wakeItem, error) {
-	shown, err := s.db.ShowWake(ctx, id.UserID, wake, around, wakeBytes+contextBytes)
-	if err != nil {
-		return nil, err
-	}
+// shownItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
+func shownItem(user string, wake *db.Wake, shown *db.ShownWake, around int) *wakeItem {
 	c := shown.Channel
 	item := &wakeItem{
 		ID: wake.ID, GuildID: c.GuildID, ChannelID: c.ID, Name: c.Name, XType: c.XType, Reason: wake.Reason.String(), Attempt: wake.Attempt,
@@ -331,7 +326,7 @@ func (s *Server) wakeItem(ctx context.Context, id auth.Identity, wake *db.Wake, 
 		item.Last = &shown.Latest[0].ID
 	}
 	for _, m := range shown.Messages {
-		item.Messages = append(item.Messages, decided(m, c, id.UserID))
+		item.Messages = append(item.Messages, decided(m, c, user))
 	}
 	size := 0
 	for _, m := range append(shown.Own, shown.Latest...) {
@@ -341,10 +336,10 @@ func (s *Server) wakeItem(ctx context.Context, id auth.Identity, wake *db.Wake, 
 		if size += len(m.Content); size > contextBytes {
 			break
 		}
-		item.Context = append(item.Context, decided(m, c, id.UserID))
+		item.Context = append(item.Context, decided(m, c, user))
 	}
 	slices.Reverse(item.Context)
-	return item, nil
+	return item
 }
 
 // decided is a message as a reader may see it, with the decision that the stream had.

@@ -30,12 +30,15 @@ func newDesks(router *live.Router) *desks {
 	return &desks{router: router, every: pollDesk, byUser: map[string]*desk{}, closed: make(chan struct{})}
 }
 
-// A desk is where the claims of one user wait.
+// A desk is where the claims of one user wait. It stays for a while after its last claim, with its watch: most
+// workers claim again soon, and opening a watch costs a look at the database.
 type desk struct {
-	all    *desks
-	user   string
-	turn   chan struct{} // held by the claim that talks to the database
-	parked int           // guarded by all.mu
+	all  *desks
+	user string
+	turn chan struct{} // held by the claim that talks to the database
+
+	parked int         // guarded by all.mu
+	idle   *time.Timer // removes the desk; runs while no claim is here; guarded by all.mu
 
 	mu      sync.Mutex
 	rung    chan struct{} // closed by the next ring
@@ -64,28 +67,53 @@ func (x *desks) enter(user string) (*desk, error) {
 		p.RetryAfter = 5
 		return nil, p
 	}
+	if d.parked == 0 {
+		d.reopenLocked()
+	}
 	d.parked++
 	x.parked++
 	return d, nil
 }
 
+// reopenLocked prepares the desk for its first claim. That claim must look at the database itself: while nobody was
+// here, rings from other servers may have been lost. d.all.mu is held.
+func (d *desk) reopenLocked() {
+	if d.idle != nil {
+		d.idle.Stop()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.emptyAt = -1
+}
+
 func (d *desk) leave() {
 	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
 	d.parked--
 	d.all.parked--
-	last := d.parked == 0
-	if last {
+	if d.parked == 0 {
+		d.idle = time.AfterFunc(deskStays, d.close)
+	}
+}
+
+// close removes the desk, unless a claim has come meanwhile.
+func (d *desk) close() {
+	d.all.mu.Lock()
+	gone := d.parked == 0 && d.all.byUser[d.user] == d
+	if gone {
 		delete(d.all.byUser, d.user)
 	}
 	d.all.mu.Unlock()
-	if last {
-		d.mu.Lock()
-		stop := d.stop
-		d.stop, d.ended = nil, nil
-		d.mu.Unlock()
-		if stop != nil {
-			stop()
-		}
+	if !gone {
+		return
+	}
+	d.mu.Lock()
+	stop := d.stop
+	d.stop = nil
+	d.ended = nil
+	d.mu.Unlock()
+	if stop != nil {
+		stop()
 	}
 }
 
@@ -190,3 +218,6 @@ func (x *desks) waiting() int {
 
 // pollDesk is how often a claim looks again while rows are leased or paused: a ring from another server may be lost.
 const pollDesk = 5 * time.Second
+
+// deskStays is how long a desk stays after its last claim.
+const deskStays = 15 * time.Second
