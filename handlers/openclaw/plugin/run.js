@@ -14,11 +14,13 @@ const remembered = 1000 // channels
  */
 export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceMs = 5000 }) {
   const seen = new Map() // channel → the newest message that a run there has seen
+  const errors = new Map() // ids of posted errors, which answer nothing
 
   return async function work(hold) {
     const { wake } = hold
     const { channelId } = wake
-    const { todo, unseen, overtaken } = look(wake, me, seen.get(channelId))
+    const context = wake.context.filter((message) => !errors.has(message.id))
+    const { todo, unseen, overtaken } = look({ ...wake, context }, me, seen.get(channelId))
     if (!todo.length) return end(hold, 'ack') // an earlier attempt has answered
     const cfg = rt.config.current()
     const route = routeOf(rt, cfg, accountId, wake)
@@ -85,8 +87,8 @@ export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceM
       if (!hold.ended && isRunning()) await resumed(hold, isRunning)
       if (!hold.ended && !turn.adopted) {
         // OpenClaw has worked on this message before, in this process or in the one before a restart.
-        if (overtaken) return await end(hold, 'ack')
-        await dispatch(`${hold.last.id}~${wake.attempt}`)
+        if (overtaken && wake.attempt > 1) return await end(hold, 'ack')
+        await dispatch(`${hold.last.id}~${hold.id}`)
       }
       if (hold.ended === 'stopped') return await end(hold, 'ack')
       if (hold.ended === 'closing') return await end(hold, 'nack', { delaySeconds: 0 })
@@ -117,7 +119,8 @@ export function worker({ rt, api, post, me, accountId, log, pollMs = 500, graceM
     const { id, wake } = hold
     if (wake.attempt >= lastAttempt) {
       const { channelId } = wake
-      await post({ channelId, text, key: `${id}.error`, replyTo: hold.last.id, wakeId: id, keep: true, notice: true })
+      const notice = await post({ channelId, text, key: `${id}.error`, wakeId: id, keep: true, notice: true })
+      if (notice) remember(errors, notice.id, true)
     }
     await end(hold, 'nack', { error: text.slice(0, 500) })
   }

@@ -83,9 +83,19 @@ test('what a failed run says is an error, whatever OpenClaw calls it', async () 
 
 test('an error at the last attempt is posted as a notice, and the wake dies', async () => {
   const { posts, ends } = await play({ script: failing, wake: wakeOf({ attempt: 5 }) })
-  assert.deepEqual(posts[0].body, { content: 'LLM request failed', replyTo: 'm1', wakeId: 'w1', keepWake: true })
+  assert.deepEqual(posts[0].body, { content: 'LLM request failed', wakeId: 'w1', keepWake: true })
   assert.deepEqual(posts[0].headers, { 'Idempotency-Key': 'w1.error.0' })
   assert.deepEqual(ends, [['/api/wakes/w1/nack', { error: 'LLM request failed' }]])
+})
+
+test('the notice of an error does not count as an answer when the dead wake is retried', async () => {
+  const server = fakeServer()
+  const dying = fakeOpenClaw(server, { script: failing, wake: wakeOf({ attempt: 5 }) })
+  await dying.work()
+  const context = [messageOf('p1', { authorUserId: 'claw', wakeup: undefined })]
+  const script = (turn, attempt) => (attempt === 1 ? undefined : answered(turn))
+  const { posts } = await play({ wake: wakeOf({ context, attempt: 1 }), script })
+  assert.equal(posts[0].body.content, 'HI')
 })
 
 test('an answer after an error counts', async () => {
@@ -187,7 +197,7 @@ test('a message that OpenClaw has worked on before is dispatched under another i
   })
   assert.deepEqual(
     claw.turns.map(({ plan }) => plan.messageId),
-    ['m1', 'm1~3'],
+    ['m1', 'm1~w1'],
   )
   assert.deepEqual(posts[0].body, { content: 'HI', replyTo: 'm1', wakeId: 'w1' })
 })
@@ -255,7 +265,7 @@ test('a message that an earlier attempt has answered is acked without a run', as
 
 test('a refused message that the agent has posted after is acked', async () => {
   const context = [messageOf('m2', { authorUserId: 'claw', wakeup: undefined })]
-  const { ends, claw } = await play({ wake: wakeOf({ context }), script: () => {} })
+  const { ends, claw } = await play({ wake: wakeOf({ context, attempt: 2 }), script: () => {} })
   assert.equal(claw.turns.length, 1)
   assert.deepEqual(ends, [['/api/wakes/w1/ack', {}]])
 })
