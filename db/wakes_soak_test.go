@@ -211,8 +211,28 @@ func (w *wakeWorld) work(ctx, faults context.Context, agent string, rng *rand.Ra
 		case faulty && dice == 2: // it is late
 			pause(ctx, time.Duration(500+rng.IntN(1500))*time.Millisecond)
 		}
+		if !faulty && !w.keep(ctx, agent, a.Wake.ID, rng) {
+			continue
+		}
 		w.answer(ctx, agent, a.Wake, rng, faulty)
 	}
+}
+
+// keep extends a lease to a minute, until a server has answered. A worker without faults of its own must not lose its
+// wake because servers and Postgres are killed while the machine is busy: five such attempts would make the wake die.
+func (w *wakeWorld) keep(ctx context.Context, agent string, wake uuid.UUID, rng *rand.Rand) bool {
+	for ctx.Err() == nil {
+		_, err := w.node(rng).db.ExtendWake(ctx, db.WakeRef{User: agent, ID: wake}, time.Minute, nil)
+		if err == nil {
+			return true
+		}
+		if errors.Is(err, db.ErrWakeLost) {
+			w.lost.Add(1)
+			return false
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	return false
 }
 
 // answer ends a wake in one of the ways of a worker.
@@ -238,7 +258,8 @@ func (w *wakeWorld) answer(ctx context.Context, agent string, wake *db.Wake, rng
 		_, err = d.ExtendWake(ctx, ref, time.Second, nil)
 	default:
 		_, err = d.Post(ctx, m)
-		if errors.Is(err, db.ErrUnavailable) { // the answer is unknown: the worker sends it again
+		for errors.Is(err, db.ErrUnavailable) && ctx.Err() == nil { // the answer is unknown: the worker sends it again
+			pause(ctx, 50*time.Millisecond)
 			m.ID = uuid.Must(uuid.NewV7())
 			_, err = w.node(rng).db.Post(ctx, m)
 		}
