@@ -19,9 +19,10 @@ const (
 	// sent in one write. askPause follows a read that needed the horizon: it costs Postgres as much as a post does.
 	tailPause = time.Millisecond
 	askPause  = 3 * time.Millisecond
-	// The backoff between reads while a number is undecided: a writer that crashed rings no doorbell.
-	pendingMin = time.Millisecond
-	pendingMax = 5 * time.Millisecond
+	// The backoff between reads while a number is undecided: a writer that crashed rings no doorbell. A shorter one
+	// would read what a ring is about to bring, and find the next number undecided.
+	pendingMin = 5 * time.Millisecond
+	pendingMax = 20 * time.Millisecond
 	// The backoff after errors.
 	retryMin = 50 * time.Millisecond
 	retryMax = 500 * time.Millisecond
