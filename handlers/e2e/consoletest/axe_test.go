@@ -146,10 +146,10 @@ func play(t *testing.T, n *guild, p *page) {
 	p.await(`document.querySelectorAll("#channels a").length === 6`)
 	p.awaitText("#channels", "bob")
 	p.open(incident)
-	bob.post(t, incident, "Checkout has been answering 500 for ten minutes. <@log-agent>, what do the logs say?")
+	bob.post(t, incident, "Checkout answers 500. <@log-agent>, what do the logs say?")
 	logs.post(t, incident, "<@bob>, **318 failures**, all alike, all from `cart-service` 2.15.0:\n\n"+
 		"| pod | failures | first |\n|---|--:|--:|\n| cart-7f9 | 201 | 09:41 |\n| cart-8aa | 117 | 09:42 |\n\n"+
-		"```\nprice_version missing: item 7712\n```")
+		"```log\nprice_version missing: item 7712\n```")
 	p.awaitText("#messages .prose strong", "318 failures")
 	p.write("#text", "So it is this morning’s release. @dep")
 	p.awaitText("#suggestions", "@Deploy agent")
