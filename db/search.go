@@ -40,8 +40,8 @@ type Hit struct {
 const (
 	MarkBegin = "\ue000"
 	MarkEnd   = "\ue001"
-	// markAngle stands for < while Postgres makes the snippet: it would take <b> for a tag, and leave it out.
-	markAngle = "\ue002"
+	// apart stands around each of breaks while Postgres makes the snippet, so that they end words there too.
+	apart = "\x01"
 )
 
 const (
@@ -63,8 +63,8 @@ func (q Queries) SearchScope(ctx context.Context, user string, guilds []string, 
 			SELECT c.id, c.history, c.guild_id FROM channels c WHERE c.id = m.channel_id LIMIT 1) c
 		WHERE m.user_id = $1 AND m.left_seq IS NULL
 			AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) AND ($3 = '' OR c.guild_id = $3)`
-	const reach = `
-		SELECT numnode(websearch_to_tsquery('pg_catalog.simple', $1)), w.seq, log_epoch() FROM words_cursor w`
+	reach := `
+		SELECT numnode(` + queryOf("$1::text") + `), w.seq, log_epoch() FROM words_cursor w`
 	var b pgx.Batch
 	b.Queue(plannedOnce)
 	b.Queue(channels, user, guilds, guild).Query(func(rows pgx.Rows) (err error) {
@@ -128,9 +128,9 @@ func (d *DB) Search(ctx context.Context, s Search) (hits []Hit, next int64, err 
 // reaches into the window.
 func (d *DB) searchWindow(ctx context.Context, s *Search, low, high int64, timed bool, limit int) (seqs []int64, channels []uuid.UUID, err error) {
 	const timeout = `SELECT set_config('statement_timeout', $1, true)`
-	const window = `
+	window := `
 		SELECT w.seq, c.id
-		FROM (SELECT websearch_to_tsquery('pg_catalog.simple', $6) AS query OFFSET 0) q
+		FROM (SELECT ` + queryOf("$6::text") + ` AS query OFFSET 0) q
 		CROSS JOIN unnest($2::uuid[], $3::boolean[]) AS c (id, whole)
 		CROSS JOIN LATERAL (
 			SELECT 0::bigint AS first, NULL::bigint AS ended WHERE c.whole
@@ -174,14 +174,15 @@ var selectChannels = strings.Replace(selectChannel, "c.id = $1", "c.id = ANY ($1
 // hitsAt returns the hits at some places, in their order. A place whose message does not match any more, or
 // may not be read, has no hit.
 func (d *DB) hitsAt(ctx context.Context, s *Search, channels []uuid.UUID, seqs []int64) (hits []Hit, err error) {
-	const snippets = `
-		SELECT m.channel_id, m.seq, ts_headline('pg_catalog.simple', translate(m.content, '<' || $4::text || $5::text, $5::text), q.query,
+	snippets := `
+		SELECT m.channel_id, m.seq, ts_headline('pg_catalog.simple',
+			regexp_replace(translate(m.content, $4::text || $5, ''), '(` + breaks + `)', $5::text || '\1' || $5, 'g'), q.query,
 			'StartSel=' || left($4, 1) || ', StopSel=' || right($4, 1) || ', MinWords=12, MaxWords=30, ShortWord=0')
-		FROM (SELECT websearch_to_tsquery('pg_catalog.simple', $3) AS query OFFSET 0) q
+		FROM (SELECT ` + queryOf("$3::text") + ` AS query OFFSET 0) q
 		CROSS JOIN unnest($1::uuid[], $2::bigint[]) AS u (channel, seq)
 		CROSS JOIN LATERAL (
 			SELECT m.channel_id, m.seq, m.content FROM messages m WHERE m.channel_id = u.channel AND m.seq = u.seq LIMIT 1) m
-		WHERE to_tsvector('pg_catalog.simple', m.content) @@ q.query`
+		WHERE ` + wordsOf("m.content") + ` @@ q.query`
 	if len(seqs) == 0 {
 		return nil, nil
 	}
@@ -201,12 +202,12 @@ func (d *DB) hitsAt(ctx context.Context, s *Search, channels []uuid.UUID, seqs [
 		}
 		return err
 	})
-	b.Queue(snippets, channels, seqs, s.Query, MarkBegin+MarkEnd, markAngle).Query(func(rows pgx.Rows) error {
+	b.Queue(snippets, channels, seqs, s.Query, MarkBegin+MarkEnd, apart).Query(func(rows pgx.Rows) error {
 		var channel uuid.UUID
 		var seq int64
 		var text string
 		_, err := pgx.ForEachRow(rows, []any{&channel, &seq, &text}, func() error {
-			snippet[seq] = strings.ReplaceAll(text, markAngle, "<")
+			snippet[seq] = strings.ReplaceAll(text, apart, "")
 			return nil
 		})
 		return err

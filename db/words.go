@@ -19,6 +19,22 @@ const (
 	wordsAgain = 5 * time.Second
 )
 
+// breaks matches characters that end a word. Postgres takes most of them for letters if the database has the
+// locale C, and < for the begin of a tag, whose words it leaves out.
+const breaks = `[<\u00a0-\u00bf\u00d7\u00f7\u2000-\u200b\u2010-\u2bff\u3000-\u303f\ufe00-\ufe0f\uff01-\uff0f\U0001f000-\U0001faff]`
+
+// wordsOf returns the SQL of the words of a text.
+func wordsOf(text string) string { return "to_tsvector('pg_catalog.simple', " + spaced(text) + ")" }
+
+// queryOf returns the SQL of the query that a user wrote.
+func queryOf(text string) string {
+	return "websearch_to_tsquery('pg_catalog.simple', " + spaced(text) + ")"
+}
+
+func spaced(text string) string {
+	return "regexp_replace(" + text + ", '" + breaks + "', ' ', 'g')"
+}
+
 // Words counts the work on the search index.
 type Words struct {
 	Indexed  atomic.Int64 // events that this server has indexed
@@ -67,20 +83,20 @@ func (d *DB) IndexWords(ctx context.Context, at events.Cursor) error {
 func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err error) {
 	const look = `
 		SELECT w.seq, f.seq, log_epoch(), pg_try_advisory_xact_lock($1, 0) FROM words_cursor w, log_floor f`
-	const batch = `
+	batch := `
 		WITH e AS (
 			SELECT e.seq, e.kind, e.message_id FROM events e WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3
 		), i AS (
 			INSERT INTO message_words (channel_id, seq, words)
-			SELECT m.channel_id, m.seq, to_tsvector('pg_catalog.simple', m.content) FROM e CROSS JOIN LATERAL (
+			SELECT m.channel_id, m.seq, ` + wordsOf("m.content") + ` FROM e CROSS JOIN LATERAL (
 				SELECT m.channel_id, m.seq, m.content FROM messages m WHERE m.id = e.message_id LIMIT 1) m
 			WHERE e.kind = 'message.created'
 			ON CONFLICT ON CONSTRAINT message_words_pkey DO NOTHING
 		)
 		SELECT count(*), coalesce(max(e.seq), 0) FROM e`
-	const gap = `
+	gap := `
 		INSERT INTO message_words (channel_id, seq, words)
-		SELECT m.channel_id, m.seq, to_tsvector('pg_catalog.simple', m.content) FROM channels c CROSS JOIN LATERAL (
+		SELECT m.channel_id, m.seq, ` + wordsOf("m.content") + ` FROM channels c CROSS JOIN LATERAL (
 			SELECT m.channel_id, m.seq, m.content FROM messages m
 			WHERE m.channel_id = c.id AND m.seq > $1 AND m.seq <= $2 ORDER BY m.seq LIMIT $3) m
 		ON CONFLICT ON CONSTRAINT message_words_pkey DO NOTHING`
@@ -128,8 +144,8 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err e
 // replaceWords replaces the words of a message, in the transaction that changes its text. The caller must hold
 // the message. It may wait for the indexer, so it must come before the append.
 func replaceWords(b *pgx.Batch, m *events.Message, content string) {
-	const upsert = `
-		INSERT INTO message_words (channel_id, seq, words) VALUES ($1, $2, to_tsvector('pg_catalog.simple', $3))
+	upsert := `
+		INSERT INTO message_words (channel_id, seq, words) VALUES ($1, $2, ` + wordsOf("$3::text") + `)
 		ON CONFLICT ON CONSTRAINT message_words_pkey DO UPDATE SET words = EXCLUDED.words`
 	b.Queue(upsert, m.ChannelID, m.Seq, content)
 }

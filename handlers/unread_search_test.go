@@ -261,3 +261,37 @@ func TestBadSearches(t *testing.T) {
 		}
 	}
 }
+
+// Quotes, dashes, brackets, tags and emoji around a word are no part of it, whatever the locale of the database.
+func TestSearchFindsWordsInPunctuation(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	alice := n.user("alice")
+	ops := alice.general(t, "ops").Channel.ID
+	texts := []string{"<lamp> one", "<b>lamp</b>", "“lamp” and ‘cable’", "«lamp»", "off—lamp—on", "lamp…", "✅lamp🦊", "a\u00a0lamp", "(lamp)"}
+	for _, text := range texts {
+		alice.says(t, ops, text)
+	}
+	slices.Reverse(texts)
+	n.index(t)
+	for _, query := range []string{"lamp", "“lamp”", "<lamp>"} {
+		f := call[found](t, alice, 200, "GET", "/api/search?"+url.Values{"q": {query}}.Encode(), nil)
+		var got []string
+		for _, item := range f.Items {
+			var all, hits string
+			for _, p := range item.Snippet {
+				all += p.Text
+				if p.Hit {
+					hits += p.Text
+				}
+			}
+			if got = append(got, all); hits != "lamp" {
+				t.Errorf("q=%s: got %q marked in %q, want lamp", query, hits, all)
+			}
+		}
+		if !slices.Equal(got, texts) {
+			t.Errorf("q=%s: got %q, want %q", query, got, texts)
+		}
+	}
+	alice.refused(t, 422, "invalid", "GET", "/api/search?"+url.Values{"q": {"“—” ✅"}}.Encode(), nil)
+}
