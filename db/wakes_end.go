@@ -159,7 +159,8 @@ type Extended struct {
 }
 
 // ExtendWake extends a lease to a duration from now. It extends an expired lease too, if no other worker has
-// claimed the wake since. If status is nil, the status stays. ErrWakeLost, ErrLeaseLimit.
+// claimed the wake since. If status is nil, the status stays; if it is
+// empty, the status goes. ErrWakeLost, ErrLeaseLimit.
 func (d *DB) ExtendWake(
 	ctx context.Context, ref WakeRef, lease time.Duration, status *string,
 ) (a Extended, err error) {
@@ -182,7 +183,7 @@ func (tx Tx) extend(
 ) (Extended, error) {
 	const update = `
 		UPDATE wakes SET lease_until = least(clock_timestamp() + $3::interval, claimed_at + $4::interval),
-			status = coalesce($5, status)
+			status = nullif(coalesce($5, status), '')
 		WHERE user_id = $1 AND id = $2 AND claimed_at + $4::interval > clock_timestamp()
 		RETURNING lease_until, extract(epoch FROM lease_until - clock_timestamp())::float8`
 	a := Extended{ChannelID: row.ChannelID, Stop: row.StoppedBy != nil}

@@ -68,6 +68,13 @@ func TestFieldsOfClaimsAndReplies(t *testing.T) {
 	if q := bot.queue(t); len(q.Claimed) != 1 {
 		t.Errorf("got %+v, want the wake still claimed", q)
 	}
+	for _, status := range []string{"reading", ""} {
+		call[any](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": status})
+		got := bot.queue(t).Claimed[0].Status
+		if status == "" && got != nil || status != "" && (got == nil || *got != status) {
+			t.Errorf("status %q: got %v", status, got)
+		}
+	}
 	bot.reply(t, w, "re", nil)
 }
 
