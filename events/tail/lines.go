@@ -102,6 +102,8 @@ func (l *lines) text(e *event) string {
 			user = "nobody"
 		}
 		return "it is " + user + "'s turn (" + remote.Plain(e.Reason) + ")"
+	case string(events.GuardTripped):
+		return user + "'s message was one too many: agents wake nobody here until a human writes or sends /go"
 	}
 	return remote.Plain(e.Name) + " " + remote.Plain(string(e.Data))
 }
