@@ -37,11 +37,16 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// A page has its recipes in place, as HTML and as Markdown, and nothing that the policy would block.
+// The pages have their recipes in place, as HTML and as Markdown, and nothing that the policy would block.
 func TestRecipesAreInPlace(t *testing.T) {
 	t.Parallel()
-	page, _ := docs.Open("agents.md")
-	html, _ := docs.Open("agents")
+	var pages, html strings.Builder
+	for _, name := range []string{"agents", "clients"} {
+		text, _ := docs.Open(name + ".md")
+		pages.Write(text.Body)
+		shown, _ := docs.Open(name)
+		html.Write(shown.Body)
+	}
 	recipes, err := filepath.Glob("recipes/*")
 	if err != nil || len(recipes) < 4 {
 		t.Fatalf("got the recipes %q and %v, want four or more", recipes, err)
@@ -51,13 +56,13 @@ func TestRecipesAreInPlace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(page.Body), "\n"+string(source)+"```\n") {
-			t.Errorf("agents.md does not show %s", name)
+		if !strings.Contains(pages.String(), "\n"+string(source)+"```\n") {
+			t.Errorf("no page shows %s", name)
 		}
 	}
 	for _, what := range []string{"<script", "<style", " style=", " onclick="} {
-		if strings.Contains(string(html.Body), what) {
-			t.Errorf("the page has %s, which the Content-Security-Policy blocks", what)
+		if strings.Contains(html.String(), what) {
+			t.Errorf("a page has %s, which the Content-Security-Policy blocks", what)
 		}
 	}
 }
