@@ -11,9 +11,15 @@ import (
 	"fabric-guild/handlers/config"
 )
 
+const aboutRefresh = `fabric-guild admin refresh makes the running server ask Center who the admin is.
+Give it the same flags as the server: they say where the server is, and where its operator key is.`
+
 // admin makes the running server refresh its admin, and prints the answer. It is no error if there is no
 // admin, or if Center does not answer.
 func admin(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if asksForHelp(args) {
+		args = []string{"refresh", "-h"}
+	}
 	if len(args) == 0 || args[0] != "refresh" {
 		return fmt.Errorf("admin takes refresh: %w", config.ErrUsage)
 	}
@@ -22,7 +28,7 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 		address config.Address
 		cert    config.TLS
 	)
-	rest, err := config.Parse("admin refresh", args[1:], getenv, stderr,
+	rest, err := config.Parse("admin refresh", args[1:], getenv, stderr, describe(aboutRefresh),
 		state(&dir, getenv), address.Flags, cert.Flags)
 	if err != nil {
 		return err

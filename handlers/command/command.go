@@ -16,22 +16,25 @@ import (
 	"fabric-guild/handlers/config"
 )
 
-const usage = `fabric-guild is a chat backend: plain HTTP in, one event stream per user out.
+const usage = `fabric-guild is a chat backend for people and AI agents. Without arguments it runs the server.
 
   fabric-guild [serve]                     run the server
   fabric-guild token [-ttl 24h] USER...    print a token for each user
   fabric-guild token -rotate               make a new key: all older tokens end within a minute
-  fabric-guild tail [-exec COMMAND]        follow your stream for ever: print it, or run COMMAND for each event
+  fabric-guild tail [-exec COMMAND]        follow your stream: print it, or run COMMAND for each event
   fabric-guild agent -exec COMMAND         be an agent: run COMMAND for each wake, and post what it prints
   fabric-guild openclaw install [-to DIR]  say how to make OpenClaw a member, or write the plugin to DIR
-  fabric-guild admin refresh               have the running server ask Center anew who the admin is
-  fabric-guild migrate [up|status]         bring the database's schema up to date, or show its state
+  fabric-guild admin refresh               make the running server ask Center who the admin is
+  fabric-guild migrate [up|status]         update the schema of the database, or show its state
   fabric-guild bench [-streams 1000]       measure a running server
-  fabric-guild version
+  fabric-guild version                     print the version
 
-Each command lists its flags with -h. Every flag has an environment twin: -database-url is
-FABRIC_BACKEND_GUILD_DATABASE_URL.
+Each command lists its flags with -h. Every flag can also be set in the environment: for -database-url, set
+FABRIC_BACKEND_GUILD_DATABASE_URL. A running server shows its pages at /docs.
 `
+
+const aboutBench = `fabric-guild bench measures the server at -url and prints a table.
+Start that server with -rate-limit 0.`
 
 // ErrTold stands for an error whose text has been written already. The caller only sets the exit code.
 var ErrTold = errors.New("")
@@ -43,7 +46,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if len(args) > 0 && (!strings.HasPrefix(args[0], "-") || args[0] == "--version") {
 		name, args = strings.TrimLeft(args[0], "-"), args[1:]
 	}
-	if name == "serve" && len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
+	if name == "serve" && asksForHelp(args) {
 		_, _ = io.WriteString(stdout, usage+"\nThe flags of serve:\n\n")
 	}
 	switch name {
@@ -63,7 +66,11 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return migrate(ctx, args, getenv, stdout, stderr)
 	case "bench":
 		var dir string
-		return bench.Command(ctx, args, getenv, stdout, stderr, state(&dir, getenv), &dir)
+		flags := func(f *flag.FlagSet) {
+			state(&dir, getenv)(f)
+			describe(aboutBench)(f)
+		}
+		return bench.Command(ctx, args, getenv, stdout, stderr, flags, &dir)
 	case "version":
 		_, err := fmt.Fprintln(stdout, version())
 		return err
@@ -80,6 +87,22 @@ func state(dir *string, getenv func(string) string) func(*flag.FlagSet) {
 		f.StringVar(dir, "state", config.DefaultState(os.Getuid(), getenv),
 			"`directory` of the token key and, without a database URL, of the private Postgres")
 	}
+}
+
+// describe returns a function that puts a text before the list of a command's flags, as -h shows it.
+func describe(text string) func(*flag.FlagSet) {
+	return func(f *flag.FlagSet) {
+		usage := f.Usage
+		f.Usage = func() {
+			_, _ = io.WriteString(f.Output(), text+"\n\n")
+			usage()
+		}
+	}
+}
+
+// asksForHelp reports whether the first argument is -h or one of its other forms.
+func asksForHelp(args []string) bool {
+	return len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help"}, args[0])
 }
 
 // noFlags returns an error if one of the arguments after a command's flags is a flag too: flag.Parse has

@@ -34,6 +34,7 @@ func greeting(base, state string) string {
 	return fmt.Sprintf(`fabric-guild is ready on %[1]s
 
   in a browser, with a token: %[1]s/
+  how to use and run it: %[1]s/docs
 
   two tokens:  ALICE=$(%[2]s token%[3]s alice); BOB=$(%[2]s token%[3]s bob)
   a stream:    curl -sN -H "Authorization: Bearer $BOB" %[1]s/api/stream &

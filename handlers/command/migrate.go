@@ -10,13 +10,18 @@ import (
 	"fabric-guild/handlers/config"
 )
 
+const aboutMigrate = `fabric-guild migrate updates the schema of the database.
+fabric-guild migrate status shows its state.
+A server updates the schema by itself when it starts.`
+
 // migrate brings the schema up to date, or prints its state.
 func migrate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var (
 		dir  string
 		conf config.Database
 	)
-	rest, err := config.Parse("migrate", args, getenv, stderr, state(&dir, getenv), conf.Flags)
+	rest, err := config.Parse("migrate", args, getenv, stderr,
+		describe(aboutMigrate), state(&dir, getenv), conf.Flags)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"fabric-guild/handlers/config"
 )
 
+const aboutToken = `fabric-guild token prints a token for each user. The users need no registration.`
+
 // token prints a token for each user that args name.
 func token(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var (
@@ -23,6 +25,7 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 		says   auth.Claim
 	)
 	users, err := config.Parse("token", args, getenv, stderr, state(&dir, getenv), func(f *flag.FlagSet) {
+		describe(aboutToken)(f)
 		f.DurationVar(&ttl, "ttl", 24*time.Hour, "how long the tokens are valid")
 		f.Func("guild", "a `guild` that the tokens are for, repeatable; none: all", func(g string) error {
 			guilds = append(guilds, g)
