@@ -60,6 +60,8 @@ type DB struct {
 	Retained Retained
 	Words    Words
 
+	workWatch
+
 	// The doorbell rings after every transaction that may have drawn a number, even if it rolled back.
 	*Doorbell
 }
@@ -69,7 +71,10 @@ type Queries struct{ conn conn }
 
 // Tx is a transaction that InTx has begun. Mutations and locks exist only here: outside of a transaction a
 // lock would be free again at once. A Tx must not be used after the function that got it has returned.
-type Tx struct{ Queries }
+type Tx struct {
+	Queries
+	work *[]WorkChange // what the commit tells
+}
 
 type conn interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
@@ -312,8 +317,9 @@ func (d *DB) inTxFrom(
 	opening.Queue(settings)
 	first(&opening)
 	err = c.SendBatch(ctx, &opening).Close()
+	var work []WorkChange
 	if err == nil {
-		err = do(ctx, Tx{Queries{c}}, &closing)
+		err = do(ctx, Tx{Queries{c}, &work}, &closing)
 	}
 	if err == nil {
 		closing.Queue(`COMMIT`)
@@ -321,8 +327,10 @@ func (d *DB) inTxFrom(
 	}
 	if err != nil {
 		_, _ = c.Exec(ctx, `ROLLBACK`) // err is the useful error
+		return err
 	}
-	return err
+	d.tell(work...)
+	return nil
 }
 
 // acquire waits for a connection until ctx ends, and at most acquireTimeout.

@@ -64,6 +64,9 @@ func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 	} else {
 		p, err = d.postFresh(ctx, m)
 	}
+	if err == nil && p.Wake != nil {
+		d.tell(WorkChange{m.AuthorUserID, m.ChannelID, p.Wake.First, p.Wake.Upto})
+	}
 	if !errors.Is(err, errHeld) {
 		return p, err
 	}
@@ -104,6 +107,9 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 	}
 	if one[0].err == errHeld { // the transaction holds the wake, so only its hour can have passed
 		return Post{}, ErrLeaseLimit
+	}
+	if p := one[0].post; one[0].err == nil && p.Wake != nil {
+		*tx.work = append(*tx.work, WorkChange{m.AuthorUserID, m.ChannelID, p.Wake.First, p.Wake.Upto})
 	}
 	return one[0].post, one[0].err
 }

@@ -77,6 +77,7 @@ type wakeRow struct {
 	ClaimedAt    *time.Time
 	StoppedBy    *string
 	Error        *string
+	Ended        bool // it has no live lease
 	GuildID      string
 	Name         string
 	XType        events.XType
@@ -93,7 +94,8 @@ const (
 
 const selectWake = `
 	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width, w.id,
-		w.claimed_upto, w.claimed_at, w.stopped_by, w.error, c.guild_id, c.name, c.x_type
+		w.claimed_upto, w.claimed_at, w.stopped_by, w.error,
+		coalesce(w.lease_until <= clock_timestamp(), true) AS ended, c.guild_id, c.name, c.x_type
 	FROM wakes w JOIN channels c ON c.id = w.channel_id`
 
 // A wakeFact is what the queue needs of a message to decide. It has no text.

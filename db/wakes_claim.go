@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A WakeClaim asks for work.
@@ -123,7 +122,7 @@ func (tx Tx) claim(
 		b.Queue(unsynced)
 	}
 	if c.Instance != "" {
-		queueTakeOver(&b, c, &a.TookOver)
+		queueTakeOver(&b, c, &a.TookOver, tx.work)
 	}
 	scanned, err := tx.scanPage(ctx, queue, c.At, &b)
 	if err != nil {
@@ -159,7 +158,7 @@ func (tx Tx) claim(
 // queueTakeOver ends the leases of a worker's other instances at the first claim of an instance. So a restarted
 // program does not wait for its own leases. Wake ids stay valid: a reply of the old instance counts until
 // another worker claims the wake.
-func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool) {
+func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool, work *[]WorkChange) {
 	const query = `
 		WITH seen AS (
 			INSERT INTO wake_workers (user_id, worker, instance) VALUES ($1, $2, $3)
@@ -168,10 +167,13 @@ func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool) {
 		UPDATE wakes SET lease_until = clock_timestamp()
 		WHERE (SELECT first FROM seen)
 			AND user_id = $1 AND worker = $2 AND instance IS DISTINCT FROM $3 AND lease_until > clock_timestamp()
-			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))`
-	b.Queue(query, c.User, c.Worker, c.Instance, c.Guilds).Exec(func(tag pgconn.CommandTag) error {
-		*took = tag.RowsAffected() > 0
-		return nil
+			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))
+		RETURNING user_id, channel_id, first_seq, claimed_upto`
+	b.Queue(query, c.User, c.Worker, c.Instance, c.Guilds).Query(func(rows pgx.Rows) error {
+		ended, err := pgx.CollectRows(rows, pgx.RowToStructByPos[WorkChange])
+		*work = append(*work, ended...)
+		*took = len(ended) > 0
+		return err
 	})
 }
 
@@ -275,6 +277,7 @@ func (tx Tx) lease(
 		if err := tx.dead(ctx, row, row.FirstSeq, expired, "expired", "", ""); err != nil {
 			return nil, err
 		}
+		tx.working(row, row.FirstSeq, expired)
 	}
 	if len(found) == 0 {
 		return nil, tx.deleteWake(ctx, row)
@@ -314,6 +317,8 @@ func (tx Tx) lease(
 			return row.Scan(&w.LeaseUntil, &ch.ID, &ch.GuildID, &ch.Name, &ch.XType, &ch.Private, &ch.History,
 				&ch.CreatedBy, &ch.CreatedAt)
 		})
+	// What an earlier attempt was given, and this one is not, is pending again.
+	tx.working(row, row.FirstSeq, max(found[len(found)-1].Seq, value(row.ClaimedUpto)))
 	return w, nil
 }
 

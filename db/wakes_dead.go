@@ -113,6 +113,7 @@ func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error
 		}
 		_, err = tx.conn.Exec(ctx, insert,
 			ref.User, channel, ref.ID, oldest.Seq, last, oldest.CreatedAt.Time, strongest)
+		tx.working(&wakeRow{UserID: ref.User, ChannelID: channel}, oldest.Seq, last)
 		return err
 	})
 	if err == nil {
@@ -139,10 +140,21 @@ func (d *DB) HideWake(ctx context.Context, ref WakeRef) error {
 // CloseQueue removes a user's queue. Its messages become unmanaged. It rings, so that claims that wait end.
 func (d *DB) CloseQueue(ctx context.Context, user string) error {
 	err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+		const wakes = `
+			DELETE FROM wakes WHERE user_id = $1
+			RETURNING user_id, channel_id, first_seq, coalesce(claimed_upto, last_seq)`
 		// The consumer must come first: scans and claims wait for its lock.
+		if _, err := tx.conn.Exec(ctx, `DELETE FROM wake_consumers WHERE user_id = $1`, user); err != nil {
+			return err
+		}
+		rows, err := tx.conn.Query(ctx, wakes, user)
+		if err != nil {
+			return err
+		}
+		if *tx.work, err = pgx.CollectRows(rows, pgx.RowToStructByPos[WorkChange]); err != nil {
+			return err
+		}
 		for _, query := range []string{
-			`DELETE FROM wake_consumers WHERE user_id = $1`,
-			`DELETE FROM wakes WHERE user_id = $1`,
 			`DELETE FROM wakes_dead WHERE user_id = $1`,
 			`DELETE FROM wake_workers WHERE user_id = $1`,
 		} {

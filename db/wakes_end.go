@@ -43,6 +43,7 @@ func (tx Tx) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeR
 func (tx Tx) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
 	const query = `SELECT finish_wake($1, $2, $3)`
 	err = tx.conn.QueryRow(ctx, query, row.UserID, row.ChannelID, row.Part).Scan(&left)
+	tx.working(row, row.FirstSeq, *row.ClaimedUpto)
 	return left, err
 }
 
@@ -131,6 +132,7 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 		a.Bury = attempts >= maxAttempts
 		_, err = tx.conn.Exec(ctx, release,
 			row.UserID, row.ChannelID, row.Part, optional(nack.Error), attempts, pause)
+		tx.working(row, row.FirstSeq, *row.ClaimedUpto)
 		return err
 	})
 	if err == nil {
@@ -155,7 +157,6 @@ type Extended struct {
 	Newer      int           // waking messages of the channel since the claim, 100 at most
 	Gone       []uuid.UUID   // claimed messages that were deleted
 	Stop       bool
-	Claimed    []uuid.UUID // the messages that were handed out, for users who watch
 }
 
 // ExtendWake extends a lease to a duration from now. It extends an expired lease too, if no other worker has
@@ -197,6 +198,9 @@ func (tx Tx) extend(
 		return a, err
 	}
 	a.Lease = time.Duration(seconds * float64(time.Second))
+	if status != nil || row.Ended {
+		tx.working(row, row.FirstSeq, *row.ClaimedUpto)
+	}
 	return a, tx.sinceClaim(ctx, row.UserID, row.FirstSeq, *row.ClaimedUpto, *row.ClaimedAt, &a)
 }
 
@@ -229,12 +233,8 @@ func (q Queries) sinceClaim(
 		return err
 	}
 	for _, f := range facts {
-		switch {
-		case f.wakes(user) == 0:
-		case f.Deleted:
+		if f.Deleted && f.wakes(user) > 0 {
 			a.Gone = append(a.Gone, f.ID)
-		default:
-			a.Claimed = append(a.Claimed, f.ID)
 		}
 	}
 	looked := 0

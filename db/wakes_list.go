@@ -118,36 +118,36 @@ type WakeState struct {
 	Note   *string
 }
 
-// WakeStates returns the state of a message for each of users, in their order. seq is the message's number in
-// its channel. It is one statement, so all states are from one snapshot.
+// WakeStates returns the states of messages of a channel for users, in their order: the n-th state is that of
+// the message with the n-th number for the n-th user. It is one statement, so all states are from one snapshot.
 func (q Queries) WakeStates(
-	ctx context.Context, channel uuid.UUID, seq int64, users []string,
+	ctx context.Context, channel uuid.UUID, seqs []int64, users []string,
 ) ([]WakeState, error) {
 	const query = `
 		SELECT CASE
-				WHEN k.user_id IS NULL OR $2 <= k.since_seq THEN 'unmanaged'
+				WHEN k.user_id IS NULL OR u.seq <= k.since_seq THEN 'unmanaged'
 				WHEN i.user_id IS NULL OR c.archived_seq IS NOT NULL OR m.deleted_at IS NOT NULL THEN ''
-				WHEN $2 > k.scanned_seq THEN 'pending'
-				WHEN w.user_id IS NOT NULL AND $2 <= w.claimed_upto AND w.lease_until > clock_timestamp() THEN 'claimed'
+				WHEN u.seq > k.scanned_seq THEN 'pending'
+				WHEN w.user_id IS NOT NULL AND u.seq <= w.claimed_upto AND w.lease_until > clock_timestamp() THEN 'claimed'
 				WHEN w.user_id IS NOT NULL THEN 'pending'
 				WHEN d.id IS NOT NULL THEN d.outcome
 				ELSE 'done' END AS state,
-			CASE WHEN w.lease_until > clock_timestamp() AND $2 <= w.claimed_upto THEN w.claimed_at END AS since,
-			CASE WHEN w.lease_until > clock_timestamp() AND $2 <= w.claimed_upto THEN w.status END AS status,
+			CASE WHEN w.lease_until > clock_timestamp() AND u.seq <= w.claimed_upto THEN w.claimed_at END AS since,
+			CASE WHEN w.lease_until > clock_timestamp() AND u.seq <= w.claimed_upto THEN w.status END AS status,
 			CASE WHEN w.user_id IS NULL THEN d.note END AS note
-		FROM unnest($3::text[]) WITH ORDINALITY AS u (id, n)
+		FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS u (seq, id, n)
 		CROSS JOIN LATERAL (SELECT c.archived_seq FROM channels c WHERE c.id = $1 LIMIT 1) c
-		CROSS JOIN LATERAL (SELECT m.deleted_at FROM messages m WHERE m.channel_id = $1 AND m.seq = $2 LIMIT 1) m
+		CROSS JOIN LATERAL (SELECT m.deleted_at FROM messages m WHERE m.channel_id = $1 AND m.seq = u.seq LIMIT 1) m
 		LEFT JOIN wake_consumers k ON k.user_id = u.id
-		LEFT JOIN members i ON i.channel_id = $1 AND i.user_id = u.id AND i.left_seq IS NULL AND i.joined_seq <= $2
+		LEFT JOIN members i ON i.channel_id = $1 AND i.user_id = u.id AND i.left_seq IS NULL AND i.joined_seq <= u.seq
 		LEFT JOIN LATERAL (SELECT w.* FROM wakes w
-			WHERE w.user_id = u.id AND w.channel_id = $1 AND $2 BETWEEN w.first_seq AND w.last_seq
+			WHERE w.user_id = u.id AND w.channel_id = $1 AND u.seq BETWEEN w.first_seq AND w.last_seq
 			ORDER BY w.lease_until DESC NULLS LAST LIMIT 1) w ON true
 		LEFT JOIN LATERAL (SELECT d.* FROM wakes_dead d
-			WHERE d.user_id = u.id AND d.channel_id = $1 AND $2 BETWEEN d.first_seq AND d.last_seq
+			WHERE d.user_id = u.id AND d.channel_id = $1 AND u.seq BETWEEN d.first_seq AND d.last_seq
 			ORDER BY d.at DESC LIMIT 1) d ON true
 		ORDER BY u.n`
-	rows, err := q.conn.Query(ctx, query, channel, seq, users)
+	rows, err := q.conn.Query(ctx, query, channel, seqs, users)
 	if err != nil {
 		return nil, sentinel(err)
 	}

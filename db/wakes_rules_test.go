@@ -263,7 +263,7 @@ func TestStop(t *testing.T) {
 			if name == "reply" {
 				want = "done"
 			}
-			states, err := q.d.WakeStates(t.Context(), q.channel, w.Messages[0], []string{"bot"})
+			states, err := q.d.WakeStates(t.Context(), q.channel, w.Messages[:1], []string{"bot"})
 			if err != nil || states[0].State != want {
 				t.Errorf("got %+v and error %v, want the state %s", states, err, want)
 			}

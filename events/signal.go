@@ -20,6 +20,7 @@ type Signal struct {
 	GuildID   string    `json:"guildId"`
 	UserID    string    `json:"userId"`         // the user that the signal is about
 	Part      int       `json:"part,omitempty"` // tells signals apart that have different parts of one Only
+	Of        uuid.UUID `json:"of,omitzero"`    // of a wake.state: the first message
 
 	At    Cursor    `json:"at"`    // the sender's position: a server shows the signal only once it has read that far
 	Sent  int64     `json:"sent"`  // orders the signals of a topic
@@ -44,10 +45,11 @@ type Topic struct {
 	ChannelID uuid.UUID
 	UserID    string
 	Part      int
+	Of        uuid.UUID
 }
 
 // Topic returns the topic of s.
-func (s *Signal) Topic() Topic { return Topic{s.Event, s.ChannelID, s.UserID, s.Part} }
+func (s *Signal) Topic() Topic { return Topic{s.Event, s.ChannelID, s.UserID, s.Part, s.Of} }
 
 // Encode returns s as one line of JSON, for another server.
 func (s *Signal) Encode() []byte { return appendEncoded(nil, s) }

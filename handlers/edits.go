@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -243,7 +244,7 @@ func (s *Server) addStates(ctx context.Context, m db.StoredMessage, items []deli
 	if len(users) == 0 {
 		return nil
 	}
-	states, err := s.db.WakeStates(ctx, m.ChannelID, m.Seq, users)
+	states, err := s.db.WakeStates(ctx, m.ChannelID, slices.Repeat([]int64{m.Seq}, len(users)), users)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ type Server struct {
 	checking     singleflight.Group // for the checks of /readyz
 	places       *edge.Places
 	desks        *desks
+	worked       chan db.WorkChange // see RunWork
 	teller       teller
 	rendered     rendered
 	wakes        metrics.Wakes
@@ -105,7 +106,7 @@ func New(c Config) (*Server, http.Handler) {
 		openRates: edge.NewOpenRates(), work: edge.NewWork(), pages: edge.NewWork(),
 		activity: edge.NewActivityRates(), standings: newStandings(),
 		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
-		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
+		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router), worked: make(chan db.WorkChange, workChanges),
 		searching: edge.NewLanes(searchesOfOne, searchesQueued), searches: make(chan struct{}, searchesAtOnce),
 		places: edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
@@ -130,6 +131,7 @@ func New(c Config) (*Server, http.Handler) {
 	s.wakes.Waiting = s.desks.waiting
 	s.db.OnWake(s.desks.ring)
 	s.db.OnSignal(s.hear)
+	s.db.OnWork(s.noteWork)
 	from := metrics.Sources{
 		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
 		KeyReadable: s.keysReadable, Wakes: &s.wakes,

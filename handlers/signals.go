@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"time"
@@ -45,63 +44,6 @@ func notesOf(x *events.Signal, within func(size int) json.RawMessage) []*events.
 		notes = append(notes, &part)
 	}
 	return notes
-}
-
-// stateKept is how long a wake.state may wait for its round.
-const stateKept = 10 * time.Second
-
-// watched reports whether anybody may hear a wake.state: without listeners it needs no query.
-func (s *Server) watched() bool { return s.router.Watched() || s.db.HasOthers() }
-
-// workOf returns the work of a wake before it changes, for tellWork. It returns nil if nobody listens.
-// Whoever listens can do without: if the database does not answer, workOf returns nil too.
-func (s *Server) workOf(ctx context.Context, ref db.WakeRef) *db.Work {
-	if !s.watched() {
-		return nil
-	}
-	w, err := s.db.Working(ctx, ref)
-	if err != nil || len(w.Messages) == 0 {
-		return nil
-	}
-	return &w
-}
-
-// tellClaim shows that a user has claimed what a wake shows.
-func (s *Server) tellClaim(ctx context.Context, user string, shown *db.ShownWake) {
-	if !s.watched() {
-		return
-	}
-	work := db.Work{Channel: shown.Channel, Messages: shown.Messages}
-	if s.db.ListWork(ctx, &work) == nil {
-		s.tellWork(&work, user, "claimed", "")
-	}
-}
-
-// tellWork shows how a user's work on messages stands: to the members from whom none of the messages was
-// kept. A nil w shows nothing.
-func (s *Server) tellWork(w *db.Work, user, state, status string) {
-	if w == nil || len(w.Messages) == 0 {
-		return
-	}
-	data := events.WorkState{ChannelID: w.Channel.ID, UserID: user, State: state, Status: status}
-	var since int64
-	if w.Channel.History != "all" {
-		since = w.Messages[0].Seq
-	}
-	for _, m := range w.Messages {
-		data.MessageIDs = append(data.MessageIDs, m.ID)
-	}
-	s.signal(&events.Signal{
-		Event: events.WakeState, ChannelID: w.Channel.ID, GuildID: w.Channel.GuildID, UserID: user,
-		At: s.router.Position(), Until: time.Now().Add(stateKept), Only: audience(w.Messages), Since: since, Data: data.Encode(),
-	}, func(size int) json.RawMessage {
-		line := data.Encode()
-		for len(line) > size && len(data.MessageIDs) > 1 { // clients know the messages by the later ones too
-			data.MessageIDs = data.MessageIDs[(len(data.MessageIDs)+1)/2:]
-			line = data.Encode()
-		}
-		return line
-	})
 }
 
 // audience returns the users who heard all of the messages of a triage channel, sorted. Elsewhere no message

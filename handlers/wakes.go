@@ -102,9 +102,6 @@ func (s *Server) extendWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.wakeProblem(err)
 	}
-	if body.Status != nil {
-		s.tellWork(s.workOf(r.Context(), ref), ref.User, "claimed", *body.Status)
-	}
 	return web.WriteJSON(w, http.StatusOK, extended(x))
 }
 
@@ -135,16 +132,10 @@ func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
 	if len(wrong) > 0 {
 		return web.Malformed(wrong...)
 	}
-	work := s.workOf(r.Context(), ref)
 	_, _, err = s.db.AckWake(r.Context(), ref, ack)
 	if err != nil {
 		return s.wakeProblem(err)
 	}
-	state := "done"
-	if ack.Declined {
-		state = "declined"
-	}
-	s.tellWork(work, ref.User, state, "")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -174,12 +165,10 @@ func (s *Server) nackWake(w http.ResponseWriter, r *http.Request) error {
 	if body.DelaySeconds != nil {
 		nack.Delay = &delay
 	}
-	work := s.workOf(r.Context(), ref)
 	a, err := s.db.NackWake(r.Context(), ref, nack, 0.8+0.4*rand.Float64())
 	if err != nil {
 		return s.wakeProblem(err)
 	}
-	s.tellWork(work, ref.User, "pending", "")
 	if a.Bury {
 		if _, err := s.db.BuryWake(r.Context(), a.Part); err != nil {
 			return err

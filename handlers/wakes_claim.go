@@ -144,7 +144,6 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 		s.unclaim(r.Context(), ref)
 		return errors.Join(err, r.Context().Err())
 	}
-	s.tellClaim(r.Context(), id.UserID, &shown)
 	s.wakes.Claims.Add(1)
 	if wake.Expired {
 		s.wakes.Expired.Add(1)

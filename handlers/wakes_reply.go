@@ -44,10 +44,6 @@ func hiddenWake(reply *db.Reply, err error) error {
 // A repeated request gets the same answer: by its Idempotency-Key, or without a key by its wake, which only one
 // message can have ended.
 func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage) error {
-	var work *db.Work
-	if !m.Reply.Keep {
-		work = s.workOf(r.Context(), db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: m.Reply.Wake})
-	}
 	var post db.Post
 	err := error(db.ErrRefused)
 	if key == nil {
@@ -105,7 +101,6 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 		left = left || post.Wake.More
 	}
 	if ended {
-		s.tellWork(work, id.UserID, "done", "")
 		s.wakes.Replies.Add(1)
 	}
 	if left {

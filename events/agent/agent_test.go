@@ -63,22 +63,29 @@ func TestReply(t *testing.T) {
 	}
 }
 
-// A long reply is several messages, and only the last one ends the wake.
+// A long reply is several messages. Only the last one ends the wake, and it has the mentions of all.
 func TestLongReply(t *testing.T) {
 	t.Parallel()
 	g := newGuild(t)
 	g.Says(g.Channel, "tell me all")
-	g.agent(`for i in 1 2 3; do head -c 10000 /dev/zero | tr '\0' $i; echo; done; echo /end`)
+	g.agent(`echo "<@alice>"; for i in 1 2 3; do head -c 10000 /dev/zero | tr '\0' $i; echo; done; echo /end`)
 	got := g.AwaitAnswers(g.Channel, 1)
 	if len(got) != 3 {
 		t.Fatalf("got %d messages, want 3", len(got))
 	}
 	x := func(digit string) string { return strings.Repeat(digit, 10000) }
-	for i, want := range []string{x("1"), x("2"), x("3") + "\n/end"} {
+	for i, want := range []string{"<@alice>\n" + x("1"), x("2"), x("3") + "\n/end"} {
 		if got[i].Content != want || got[i].Ends != (i == 2) {
 			t.Errorf("message %d: got %.20q… of %d bytes (ends: %v)",
 				i, got[i].Content, len(got[i].Content), got[i].Ends)
 		}
+	}
+	var history struct {
+		Messages []struct{ MentionUserIDs []string }
+	}
+	g.Do(http.MethodGet, "/api/channels/"+g.Channel+"/messages?limit=1", g.Alice, nil, &history, http.StatusOK)
+	if len(history.Messages) != 1 || !slices.Equal(history.Messages[0].MentionUserIDs, []string{"alice"}) {
+		t.Errorf("got %+v, want alice mentioned by the last message, which wakes", history.Messages)
 	}
 }
 

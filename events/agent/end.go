@@ -19,13 +19,10 @@ func pieceKey(w *wake, i int, piece string) string {
 
 // mention gives the last of several messages the mentions of all.
 func (a *agent) mention(body map[string]any, text string) {
-	if sendMentions && a.Mentions != nil {
+	if a.Mentions != nil {
 		body["mentionUserIds"] = append([]string{}, a.Mentions(text)...)
 	}
 }
-
-// sendMentions says that the server knows the field mentionUserIds.
-const sendMentions = false
 
 // refused ends a wake whose reply was refused. A refusal that would come again declines the wake, so that the
 // same work is not done again for nothing.

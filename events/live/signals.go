@@ -109,18 +109,23 @@ func ends(e *events.Event, s *events.Signal) bool {
 
 // endLocked drops the signals that e ends. The router's mu is held.
 func (x *signals) endLocked(e *events.Event) {
-	if e.Kind != events.MessageCreated && e.Kind != events.MemberLeft {
-		return
+	drop := func(p *topic) {
+		if p.latest != nil && p.latest.At.Seq < e.Cursor.Seq && ends(e, p.latest) {
+			x.dropLocked(p)
+		}
 	}
-	for _, name := range events.SignalNames {
+	switch e.Kind {
+	case events.MessageCreated: // ends activity only
 		for part := range events.MaxParts {
-			p := x.topics[events.Topic{Event: name, ChannelID: e.ChannelID, UserID: e.UserID, Part: part}]
+			p := x.topics[events.Topic{Event: events.Activity, ChannelID: e.ChannelID, UserID: e.UserID, Part: part}]
 			if p == nil {
 				break
 			}
-			if p.latest != nil && p.latest.At.Seq < e.Cursor.Seq && ends(e, p.latest) {
-				x.dropLocked(p)
-			}
+			drop(p)
+		}
+	case events.MemberLeft: // is rare
+		for _, p := range x.topics {
+			drop(p)
 		}
 	}
 }

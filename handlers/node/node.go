@@ -10,6 +10,7 @@
 //	tailer: reads the event log         Run            Close, which waits for it
 //	trim, sweepers, retention, bell     Run            Close, which waits for them
 //	renames: looks for changed users    Run            Close, which waits for it
+//	work: shows how work stands         Run            Close, which waits for it
 //	the pools' own                      Open           Close
 //
 // The caller of Open owns what it passes in: the listener, the keys, and the clients of Center.
@@ -87,6 +88,7 @@ func (n *Node) Run() (failed <-chan error) {
 	n.tasks.Go(func() { n.DB.RunSweeper(n.life, logger) })
 	n.tasks.Go(func() { n.DB.RunWakeSweeper(n.life, n.Router.Position, logger) })
 	n.tasks.Go(func() { n.DB.RunRenames(n.life, n.Router.Rename) })
+	n.tasks.Go(func() { n.Server.RunWork(n.life) })
 	n.tasks.Go(func() { n.DB.RunIndexer(n.life, n.Router.Position, logger) })
 	n.tasks.Go(func() { n.DB.RunRetention(n.life, n.config.Retention, logger) })
 	n.tasks.Go(func() { n.DB.RunDoorbell(n.life, doorbell, logger) })
