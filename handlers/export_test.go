@@ -21,6 +21,9 @@ const (
 // LookAtWakes sets how often claims that wait look without a ring. It must come before the first claim.
 func LookAtWakes(s *Server, every time.Duration) { s.desks.every = every }
 
+// PlacesTaken returns how many streams, polls and claims wait.
+func PlacesTaken(s *Server) int { return s.places.Taken() }
+
 // ClaimsAreIdle reports whether a user's claims that wait have found nothing since the last ring.
 func ClaimsAreIdle(s *Server, user string) bool {
 	s.desks.mu.Lock()

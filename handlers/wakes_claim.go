@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -131,7 +132,7 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if wait > longWait {
 		wait -= earlyEnd
 	}
-	wake, err := s.nextWake(r.Context(), claim, since, time.Duration(wait)*time.Second)
+	wake, err := s.nextWake(r.Context(), claim, since, time.Duration(wait)*time.Second, s.proxies.Client(r))
 	if err != nil || wake == nil {
 		if err == nil {
 			err = web.WriteJSON(w, http.StatusOK, claimAnswer{})
@@ -193,8 +194,9 @@ func (s *Server) startOf(ctx context.Context, since *events.Cursor, at events.Cu
 	return since.Seq, since.Seq > at.Seq, err
 }
 
-// nextWake waits until a wake is due, and claims it; nil if none became due in time.
-func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events.Cursor, wait time.Duration) (*db.Wake, error) {
+// nextWake waits until a wake is due, and claims it; nil if none became due in time. A claim from an address that
+// waits takes a place, as a stream does.
+func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events.Cursor, wait time.Duration, from netip.Addr) (*db.Wake, error) {
 	d, err := s.desks.enter(claim.User)
 	if err != nil {
 		return nil, err
@@ -205,6 +207,7 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 			return nil, err
 		}
 	}
+	parked := false
 	end := time.Now().Add(wait)
 	catchUp := time.Now().Add(max(wait, time.Second)) // until then a claim goes on with a scan that is behind
 	for {
@@ -222,6 +225,13 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 		left := time.Until(end)
 		if left <= 0 {
 			return nil, nil
+		}
+		if !parked {
+			if err := s.places.Take(from); err != nil {
+				return nil, err
+			}
+			defer s.places.Leave(from)
+			parked = true
 		}
 		if next > 0 {
 			left = min(left, next, s.desks.every)

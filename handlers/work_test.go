@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"testing"
@@ -57,7 +58,7 @@ func TestEveryChangeOfWorkIsShown(t *testing.T) {
 	var w *wake
 	claims := func(how string) {
 		t.Helper()
-		w = agent.wake(t, lease)
+		w = agent.wake(t, maps.Clone(lease))
 		want(how, "claimed", "")
 	}
 	end := func(how string, b body) { agent.done(t, "POST", "/api/wakes/"+w.ID+"/"+how, b) }

@@ -55,6 +55,13 @@ func (p *Places) Take(from netip.Addr) error {
 	return nil
 }
 
+// Taken returns how many places are taken.
+func (p *Places) Taken() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.taken
+}
+
 // Leave gives back a place that take gave to a stream from the same address.
 func (p *Places) Leave(from netip.Addr) {
 	from = householdOf(from)
