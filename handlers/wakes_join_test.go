@@ -1,0 +1,67 @@
+package handlers_test
+
+import (
+	"sync"
+	"testing"
+
+	"fabric-guild/db/dbtest"
+	"fabric-guild/handlers"
+)
+
+// Sixteen claims of one user wait, and a message wakes the user. A join at the same moment waits for none of them:
+// it is answered while the claims cannot go on. And only one of them holds a connection.
+func TestAJoinDoesNotWaitForClaims(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bot := n.user("ann"), n.user("bot")
+	ops := ann.general(t, "ops", "bot").Channel.ID
+	bot.claim(t, body{})
+	got := make(chan *wake, 16)
+	var waiting sync.WaitGroup
+	for range 16 {
+		waiting.Go(func() {
+			a, err := ask[struct {
+				Wake *wake `json:"wake"`
+			}](bot, 200, "POST", "/api/wakes/claim", body{"waitSeconds": 9})
+			if err != nil {
+				t.Error(err)
+			}
+			got <- a.Wake
+		})
+	}
+	if !eventually(func() bool { return handlers.PlacesTaken(n.server) == 16 }) {
+		t.Fatal("the claims do not wait")
+	}
+	conn := dbtest.Connect(t, n.database)
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT FROM wake_consumers WHERE user_id = 'bot' FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	ann.says(t, ops, "hello")
+	blocked := func() int {
+		return n.count(t, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
+	}
+	if !eventually(func() bool { return blocked() > 0 }) {
+		t.Fatal("no claim tries to take the queue")
+	}
+	ann.add(t, ops, "carol")
+	if n := blocked(); n != 1 {
+		t.Errorf("got %d statements that wait for a lock after the join, want one claim", n)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waiting.Wait()
+	handed := 0
+	for range 16 {
+		if w := <-got; w != nil {
+			handed++
+		}
+	}
+	if handed != 1 {
+		t.Errorf("got %d wakes, want one", handed)
+	}
+}
