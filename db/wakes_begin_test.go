@@ -14,7 +14,7 @@ import (
 func TestTheBeginningOfAQueueSurvivesACrash(t *testing.T) {
 	t.Parallel()
 	// Postgres writes asynchronous commits only after ten seconds.
-	cluster := dbtest.NewCluster(t, "wal_writer_delay=10000", "wal_writer_flush_after=0")
+	cluster := dbtest.NewCluster(t, "wal_writer_delay=10000")
 	d := openURL(t, cluster.URL())
 	channel, _ := create(t, d, "ann", "bot")
 	at := position(t, d)
