@@ -160,8 +160,8 @@ type Extended struct {
 }
 
 // ExtendWake extends a lease to a duration from now. It extends an expired lease too, if no other worker has
-// claimed the wake since. If status is nil, the status stays; if it is
-// empty, the status goes. ErrWakeLost, ErrLeaseLimit.
+// claimed the wake since. If status is nil, the status stays; if it is empty, the status
+// goes. ErrWakeLost, ErrLeaseLimit.
 func (d *DB) ExtendWake(
 	ctx context.Context, ref WakeRef, lease time.Duration, status *string,
 ) (a Extended, err error) {

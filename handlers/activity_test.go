@@ -342,4 +342,15 @@ func TestWorkIsShown(t *testing.T) {
 		t.Fatalf("got %v, %v", a, err)
 	}
 	want("done", "")
+	for _, end := range []string{"ack", "nack"} { // after a stop, both end the work
+		message = alice.post(t, channel, "again <@agent>").Message.ID
+		for _, s := range []*stream{here, there} {
+			s.said(t)
+		}
+		w = agent.wake(t, body{"waitSeconds": 30})
+		want("claimed", "")
+		alice.done(t, "POST", "/api/channels/"+channel+"/stop", body{"userId": "agent"})
+		agent.done(t, "POST", "/api/wakes/"+w.ID+"/"+end, body{})
+		want("stopped", "")
+	}
 }
