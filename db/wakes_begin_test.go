@@ -4,9 +4,12 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Rule 36: the claim that creates a queue is on disk when it is answered. Otherwise a crash would undo it, and the
@@ -21,10 +24,21 @@ func TestTheBeginningOfAQueueSurvivesACrash(t *testing.T) {
 	if _, err := d.Claim(t.Context(), db.WakeClaim{User: "bot", Create: true, Since: at.Seq, At: at, Lease: 1e9, Limit: 1}); err != nil {
 		t.Fatal(err)
 	}
+	began := `SELECT pg_postmaster_start_time()`
+	before := column[time.Time](t, dbtest.Connect(t, cluster.URL()), began)[0]
 	if err := syscall.Kill(cluster.Pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "Postgres has ended and answers again", func() bool {
+		conn, err := pgx.Connect(t.Context(), cluster.URL())
+		if err != nil {
+			return false
+		}
+		defer func() { _ = conn.Close(t.Context()) }()
+		var at time.Time
+		return conn.QueryRow(t.Context(), began).Scan(&at) == nil && at.After(before)
+	})
+	eventually(t, "the server has a connection again", func() bool {
 		_, err := d.Head(t.Context())
 		return err == nil
 	})

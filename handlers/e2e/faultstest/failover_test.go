@@ -44,7 +44,8 @@ func TestFailoverToAnOldCopy(t *testing.T) {
 }
 
 // failover replaces Postgres with the one that replica makes, and promotes it. The new Postgres lacks the
-// latest events, so these are lost. Every stream gets a reset that says so, and starts again.
+// latest events, so these are lost. Every stream gets a reset that says so, and starts again. The wake queue hands
+// out everything that is posted afterwards.
 func failover(
 	t *testing.T,
 	replica func(t *testing.T, primary *pgrun.Postgres, settings []string) (pg *pgrun.Postgres, promote func()),
@@ -52,9 +53,12 @@ func failover(
 	t.Helper()
 	primary, l, n := overNetwork(t)
 	s := begin(t, n)
+	e := newErrands(t, n)
+	e.run(3)
 	listen, addr := dbtest.ListenTCP(t)
 	second, promote := replica(t, primary, listen)
 	s.l.AwaitMore(100, guildtest.Recovery)
+	e.run(3) // the server's position and the queue are now ahead of the second Postgres
 
 	now, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -64,6 +68,7 @@ func failover(
 		t.Fatal(err)
 	}
 	s.recovered()
+	e.run(3) // no new wake is missed
 	s.n.AwaitLog(`level=WARN msg="the database is back without its latest events; streams beyond them are reset"`)
 	var base string
 	const latest = `SELECT epoch || '.' || base FROM epochs ORDER BY epoch DESC LIMIT 1`
