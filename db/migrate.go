@@ -32,9 +32,6 @@ func Migrate(ctx context.Context, url string) error {
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate the database: %w", sentinel(err))
 		}
-		if err := refuseGap(ctx, p); err != nil {
-			return err
-		}
 		return refuseNewer(ctx, conn, p) // a newer program may have run while this one waited for the lock
 	})
 }
@@ -48,21 +45,6 @@ func refuseNewer(ctx context.Context, conn *sql.DB, p *goose.Provider) error {
 	return fmt.Errorf("the database's schema has version %d, and this program knows versions up to %d: "+
 		"start the program that changed the schema, or a newer one, or restore a backup of the database from before",
 		newer[len(newer)-1], sources[len(sources)-1].Version)
-}
-
-// refuseGap refuses a schema that has a later migration, but not an earlier one. Up does not apply the earlier one.
-func refuseGap(ctx context.Context, p *goose.Provider) error {
-	status, err := p.Status(ctx)
-	if err != nil {
-		return fmt.Errorf("read the state of the migrations: %w", sentinel(err))
-	}
-	for _, s := range status {
-		if s.State != goose.StateApplied {
-			return fmt.Errorf("the database's schema lacks migration %d, and has a later one: a program between "+
-				"two releases made the database. Start with a new database, or restore a backup", s.Source.Version)
-		}
-	}
-	return nil
 }
 
 // unknown returns the versions that were applied and that this program does not know, in order.
