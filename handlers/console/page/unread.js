@@ -4,7 +4,7 @@ import { changed, onSnapshot, store } from './store.js'
 // What the user has not read: a count for each channel, and a line in the open one. The server keeps a marker for each
 // channel, so it is the same after a reload, in other tabs and on other devices.
 
-const pause = 300 // milliseconds that collect what is read into one request
+const pause = 300 // milliseconds between two markers
 
 let marking = false
 let recounting = false
@@ -53,7 +53,7 @@ export function seen() {
   if (store.news.delete(room.id)) changed('channels')
   if (marking || !store.channels.has(room.id) || !behind(room)) return
   marking = true
-  setTimeout(() => mark(room), pause)
+  mark(room)
 }
 
 // behind reports whether others have posted after the marker.
@@ -66,17 +66,19 @@ function behind({ id, messages }) {
 
 async function mark(room) {
   const channel = store.channels.get(room.id)
-  const last = room.messages.at(-1)?.id
-  const before = channel?.readTo
+  const before = channel.readTo
+  channel.readTo = room.messages.at(-1).id
+  let done = false
   try {
-    if (!channel || !last) return
-    channel.readTo = last
-    await api('PUT', `channels/${room.id}/read`, { body: { messageId: last } })
+    await api('PUT', `channels/${room.id}/read`, { body: { messageId: channel.readTo } })
+    done = true
   } catch {
     channel.readTo = before // what is read next tries again
-  } finally {
-    marking = false
   }
+  setTimeout(() => {
+    marking = false
+    if (done) changed('messages') // what came meanwhile may have been read too
+  }, pause)
 }
 
 // readElsewhere takes what was read in another tab or on another device.

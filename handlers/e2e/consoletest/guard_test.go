@@ -51,7 +51,7 @@ func testHints(t *testing.T, b *browser) {
 	p.awaitText("#messages", "never mind")
 	p.await(`document.querySelector("#composer-notice").hidden`)
 	n.user("bob").add(t, id, "dave") // the page of members may be old
-	p.write("#text", "or @dave, or @bob")
+	p.write("#text", "or @dave, or @bob, are you there?")
 	p.enter()
 	p.awaitText(p.message("or @", ".mention"), "@bob")
 }

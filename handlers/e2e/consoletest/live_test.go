@@ -93,7 +93,7 @@ func testUnread(t *testing.T, b *browser) {
 	first.signIn(n.url, alice)
 	first.open(ops)
 	first.awaitText("#messages", "an old one")
-	first.await(`!document.querySelector("#channels .count")`)
+	first.await(`fetch("api/channels?unread=true").then((r) => r.json()).then((a) => a.items.every((c) => c.unread === 0))`)
 	first.open(lunch)
 	bob.post(t, ops, "<@alice>, one")
 	bob.post(t, ops, "<@carol> only")
