@@ -26,9 +26,24 @@ export function onSignedOut(call) {
   signedOut = call
 }
 
-// api sends a request and resolves to the answer's JSON, or to null if the answer has no body. It throws a
+// api sends a request as send does. A read that the server refuses because this user reads too much is sent again a
+// little later, a few times.
+export async function api(method, path, options) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await send(method, path, options)
+    } catch (problem) {
+      if (method !== 'GET' || problem.status !== 429 || tries === retries) throw problem
+      await new Promise((resolve) => setTimeout(resolve, 1000 * 2 ** tries))
+    }
+  }
+}
+
+const retries = 3
+
+// send sends a request and resolves to the answer's JSON, or to null if the answer has no body. It throws a
 // Problem for everything else. With a key (Idempotency-Key), the same request can be sent again safely.
-export async function api(method, path, { body, token, key } = {}) {
+async function send(method, path, { body, token, key } = {}) {
   const headers = {}
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   if (token !== undefined) headers.Authorization = `Bearer ${token}`

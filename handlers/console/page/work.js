@@ -1,7 +1,7 @@
 import { api } from './api.js'
 import { $, announce, bare, button, el, tell, written } from './dom.js'
 import { asProblem, changed, onSnapshot, store } from './store.js'
-import { userName, who } from './users.js'
+import { isAgent, userName, who } from './users.js'
 
 // Who works on a message: what the work queue says of the users whom the message woke.
 
@@ -94,6 +94,7 @@ const looked = 5 // messages
 // on.
 export async function lookForWork() {
   const { room } = store
+  if (!room.details.members.some((m) => isAgent(m.userId))) return // people have no queue
   const since = Date.now() - recent
   const latest = room.messages.filter((m) => !m.deleted && Date.parse(m.createdAt) > since).slice(-looked)
   for (const { id } of latest) {
