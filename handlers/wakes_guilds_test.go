@@ -15,10 +15,14 @@ func TestWakesOfOtherGuilds(t *testing.T) {
 	ops := ann.general(t, "ops", "bot").Channel.ID
 	bot.claim(t, body{})
 	ann.says(t, ops, "one")
+	n.settle(t)
+	if got := far.claim(t, body{}); got != nil {
+		t.Errorf("with a pending wake: got %+v, want nothing", got)
+	}
 	w := bot.wake(t, body{"limit": 1})
 	ann.says(t, ops, "two")
 	if got := far.claim(t, body{}); got != nil {
-		t.Errorf("got %+v, want nothing", got)
+		t.Errorf("with a claimed wake: got %+v, want nothing", got)
 	}
 	lists := func(where string) {
 		t.Helper()
