@@ -87,10 +87,12 @@ func TestAQuietDoorbellKeepsItsConnection(t *testing.T) {
 	}
 }
 
-// A line is a proxy to Postgres. It can swallow what Postgres sends.
+// A line is a proxy to Postgres. It can swallow what Postgres sends, and counts how often a client has waited for
+// an answer.
 type line struct {
 	url        string
 	swallowing atomic.Bool
+	waits      atomic.Int64
 }
 
 func newLine(t *testing.T, to string) *line {
@@ -124,8 +126,21 @@ func newLine(t *testing.T, to string) *line {
 				_ = client.Close()
 				continue
 			}
-			serving.Go(func() { l.pass(client, server, &l.swallowing) })
-			serving.Go(func() { l.pass(server, client, new(atomic.Bool)) })
+			var asked atomic.Bool // since the last answer
+			serving.Go(func() {
+				pass(client, server, func() bool {
+					if asked.Swap(false) {
+						l.waits.Add(1)
+					}
+					return !l.swallowing.Load()
+				})
+			})
+			serving.Go(func() {
+				pass(server, client, func() bool {
+					asked.Store(true)
+					return true
+				})
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -137,8 +152,8 @@ func newLine(t *testing.T, to string) *line {
 
 func (l *line) swallow(on bool) { l.swallowing.Store(on) }
 
-// pass copies until one side ends, and closes both.
-func (l *line) pass(to, from net.Conn, swallowing *atomic.Bool) {
+// pass copies until one side ends, and closes both. For each piece, it asks whether to pass it on.
+func pass(to, from net.Conn, passes func() bool) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	b := make([]byte, 4<<10)
 	for {
@@ -146,7 +161,7 @@ func (l *line) pass(to, from net.Conn, swallowing *atomic.Bool) {
 		if err != nil {
 			return
 		}
-		if !swallowing.Load() {
+		if passes() {
 			if _, err := to.Write(b[:n]); err != nil {
 				return
 			}

@@ -75,7 +75,8 @@ func TestOneOfManyFreshPostsIsStored(t *testing.T) {
 				}
 			}
 			if got := n.count(t, `SELECT count(*) FROM messages`) - before; stored != 1 || got != 1 {
-				t.Errorf("%s, with keys %v: got %d answers and %d messages, want one stored", xType, keyed, stored, got)
+				t.Errorf("%s, with keys %v: got %d answers and %d messages, want one stored",
+					xType, keyed, stored, got)
 			}
 		}
 	}
@@ -106,9 +107,35 @@ func TestAWakeStaysIfTheConversationHasMoved(t *testing.T) {
 			if got := n.count(t, `SELECT count(*) FROM messages WHERE wake_id = $1`, w.ID); got != 1 {
 				t.Errorf("%s, %s: got %d replies, want 1", xType, key, got)
 			}
-			if got := bot.wake(t, body{"channelIds": []string{id}}); !slices.Equal(texts(got.Messages), []string{"two"}) {
-				t.Errorf("%s, %s: got the next messages %q, want what came during the work", xType, key, texts(got.Messages))
+			next := texts(bot.wake(t, body{"channelIds": []string{id}}).Messages)
+			if !slices.Equal(next, []string{"two"}) {
+				t.Errorf("%s, %s: got the next messages %q, want what came during the work", xType, key, next)
 			}
+		}
+	}
+}
+
+// A stored answer is given again, however far the conversation has moved. A refusal is not stored.
+func TestAFreshPostWithAKey(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bob := n.user("ann"), n.user("bob")
+	for _, xType := range []string{"general", "work"} {
+		id := ann.makes(t, xType, []string{"bob"}, nil).Channel.ID
+		last := ann.says(t, id, "one").Message.ID
+		b := body{"content": "first", "ifLast": last}
+		stored := bob.patient(t, pathOf(id), b, "Idempotency-Key", "k")
+		newest := ann.says(t, id, "two").Message.ID
+		again := bob.patient(t, pathOf(id), b, "Idempotency-Key", "k")
+		replayed := again.header.Get("Idempotency-Replayed") == "true"
+		if stored.status != 201 || again.String() != stored.String() || !replayed {
+			t.Errorf("%s: got %v, then %v, want the same answer", xType, stored, again)
+		}
+		b = body{"content": "second", "ifLast": last}
+		wantMoved(t, xType, bob.patient(t, pathOf(id), b, "Idempotency-Key", "k2"), "two", "first")
+		b["ifLast"] = newest
+		if a := bob.patient(t, pathOf(id), b, "Idempotency-Key", "k2"); a.status != 201 {
+			t.Errorf("%s: got %v with the key of a refused request, want 201", xType, a)
 		}
 	}
 }
@@ -130,7 +157,8 @@ func TestFreshnessAfterALeave(t *testing.T) {
 		{"all of it", "joined", "before", "during", "after", []string{"after", "before"}},
 		{"something that bob may read", "all", "", "during", "", []string{"during"}},
 	} {
-		id := ann.create(t, newChannel{GuildID: "g1", Name: "c", XType: "general", History: tt.history, Members: []string{"bob"}}).Channel.ID
+		c := newChannel{GuildID: "g1", Name: "c", XType: "general", History: tt.history, Members: []string{"bob"}}
+		id := ann.create(t, c).Channel.ID
 		say := func(text string) {
 			if text != "" {
 				ann.says(t, id, text)

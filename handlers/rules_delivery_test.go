@@ -157,6 +157,12 @@ func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
 		}
 	}
 	compare("live", live)
+	for _, name := range cast {
+		for _, query := range queries {
+			frames := n.user(name).polled(t, strings.TrimPrefix(query, "?"), from, last)
+			wantHeard(t, "polled", name+query, frames, scenes, posts, twoState)
+		}
+	}
 	explain := func(when string) {
 		t.Helper()
 		for i, sc := range scenes {
@@ -181,6 +187,24 @@ func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
 	explain("after everything changed")
 	for _, r := range n.replays(t) {
 		compare(r.name, listen(r.n))
+	}
+}
+
+// polled are the frames that polls show up to an id.
+func (u *user) polled(t *testing.T, query, from, last string) (frames []frame) {
+	t.Helper()
+	for after := from; ; {
+		p := u.poll(t, "limit=7&wait=5&after="+after+"&"+query)
+		for _, item := range p.Items {
+			frames = append(frames, frame{event: item.Event, id: item.ID, data: string(item.Data), raw: string(item.Data)})
+			if item.ID == last {
+				return frames
+			}
+		}
+		if p.Cursor == after {
+			t.Fatalf("polls of %s end at %s, want %s", u.id, after, last)
+		}
+		after = p.Cursor
 	}
 }
 
