@@ -107,14 +107,16 @@ func TestAnAgentsPostCostsOneMoreLookUp(t *testing.T) {
 	url := dbtest.NewCluster(t).URL() // everything that this cluster does is counted
 	c := dbtest.Connect(t, url)
 	d := openURL(t, url)
+	setUp := dbtest.Connect(t, url) // closed before anything is counted
 	// Tables of this size would be read without their indexes.
-	exec(t, c, `ALTER DATABASE `+column[string](t, c, `SELECT current_database()::text`)[0]+` SET enable_seqscan = off`)
-	exec(t, c, `INSERT INTO users (id, kind) VALUES ('u0', 'agent')`)
+	exec(t, setUp, `ALTER DATABASE `+column[string](t, setUp, `SELECT current_database()::text`)[0]+` SET enable_seqscan = off`)
+	exec(t, setUp, `INSERT INTO users (id, kind) VALUES ('u0', 'agent')`)
 	byHuman, _ := create(t, d, "u1", "u2")
 	byAgent, _ := create(t, d, "u0", "u2")
 	stopped, _ := create(t, d, "u0", "u2")
-	exec(t, c, `UPDATE channels SET loop_limit = 200 WHERE id = $1`, byAgent)
-	exec(t, c, `UPDATE channels SET loop_limit = 1 WHERE id = $1`, stopped)
+	exec(t, setUp, `UPDATE channels SET loop_limit = 200 WHERE id = $1`, byAgent)
+	exec(t, setUp, `UPDATE channels SET loop_limit = 1 WHERE id = $1`, stopped)
+	_ = setUp.Close(t.Context())
 	d.Close()
 	exec(t, c, `VACUUM ANALYZE channels, members, messages, events, users`) // leaves no work for autovacuum
 	measure := func(channel uuid.UUID, author string) (least cost) {
@@ -136,6 +138,9 @@ func TestAnAgentsPostCostsOneMoreLookUp(t *testing.T) {
 	for name, got := range map[string]cost{"an agent": agent, "an agent whom the guard stops": muted} {
 		want := maps.Clone(human.lookUps)
 		want["messages_history"] += postsCounted
+		if name != "an agent" {
+			delete(want, "members_present") // it wakes nobody, so the answer names nobody
+		}
 		if diff := cmp.Diff(want, got.lookUps); diff != "" {
 			t.Errorf("%s: index look-ups (-want +got):\n%s", name, diff)
 		}
