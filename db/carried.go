@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"fabric-guild/events"
@@ -101,13 +102,14 @@ var layout = func() string {
 
 // describe lists the exported fields of a struct with their types.
 func describe(t reflect.Type) string {
-	text := t.Name() + "\n"
+	var text strings.Builder
+	text.WriteString(t.Name() + "\n")
 	for _, f := range reflect.VisibleFields(t) {
 		if f.IsExported() {
-			text += f.Name + " " + f.Type.String() + "\n"
+			text.WriteString(f.Name + " " + f.Type.String() + "\n")
 		}
 	}
-	return text
+	return text.String()
 }
 
 func (c *carrier) number(v *int64) {

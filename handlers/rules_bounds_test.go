@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -84,9 +85,7 @@ func (b bound) scenes(twoState bool) (bounded []scene) {
 
 func (b bound) post(content string) body {
 	all := body{"content": content}
-	for name, value := range b.more {
-		all[name] = value
-	}
+	maps.Copy(all, b.more)
 	return all
 }
 

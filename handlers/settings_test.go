@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,9 +84,7 @@ func TestSettingsThatAChannelCannotHave(t *testing.T) {
 			ann.wantRefused(t, tt.status, tt.code, "PATCH", "/api/channels/"+general, tt.body)
 			if tt.status == 422 {
 				new := body{"guildId": "g1", "name": "x", "xType": "general"}
-				for name, value := range tt.body {
-					new[name] = value
-				}
+				maps.Copy(new, tt.body)
 				ann.wantRefused(t, 422, "invalid", "POST", "/api/channels", new)
 			}
 		})

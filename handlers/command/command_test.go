@@ -102,13 +102,14 @@ func TestPageHasTheFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := string(b)
-	all := run
+	var all strings.Builder
+	all.WriteString(run)
 	for _, name := range []string{"agents", "clients"} { // with the flags of agent and tail
 		page, err := os.ReadFile("../docs/" + name + ".md")
 		if err != nil {
 			t.Fatal(err)
 		}
-		all += string(page)
+		all.WriteString(string(page))
 	}
 	defined := regexp.MustCompile(`(?m)^  -(\S+)`)
 	named := regexp.MustCompile("`-([a-z-]+)")
@@ -120,7 +121,7 @@ func TestPageHasTheFlags(t *testing.T) {
 		var want []string
 		for _, m := range defined.FindAllStringSubmatch(string(help), -1) {
 			want = append(want, m[1])
-			if !strings.Contains(all, "`-"+m[1]) {
+			if !strings.Contains(all.String(), "`-"+m[1]) {
 				t.Errorf("the pages do not name -%s of %s", m[1], command)
 			}
 		}

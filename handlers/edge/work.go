@@ -16,7 +16,7 @@ import (
 // all the time gets a quarter of one processor.
 const (
 	workShare  = 0.25
-	workAtOnce = 2 * time.Second
+	workAtOnce = 4 * time.Second
 )
 
 // Work limits how much time the server spends on the requests of one user, or of one address without a token. A

@@ -42,7 +42,7 @@ func TestWorkIsPaced(t *testing.T) {
 func TestWorkIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := NewWork()
-		for range 3 {
+		for range 2 {
 			x.Charge("mallory", time.Minute) // counts as workAtOnce
 		}
 		err := x.Await(t.Context(), "mallory")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -97,9 +98,7 @@ func (h *house) channel(xType, name string, fields map[string]any) string {
 	if xType != "dm" {
 		body["name"], body["memberUserIds"] = name, []string{"claw", "log"}
 	}
-	for key, value := range fields {
-		body[key] = value
-	}
+	maps.Copy(body, fields)
 	var made struct{ Channel struct{ ID string } }
 	h.call("alice", "POST", "/api/channels", body, &made)
 	return made.Channel.ID
