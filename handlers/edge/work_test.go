@@ -31,7 +31,7 @@ func TestWorkIsPaced(t *testing.T) {
 		if want := workAtOnce + 15*time.Second; worked < want-time.Second || worked > want+time.Second {
 			t.Errorf("got %v of work in a minute, want about %v", worked, want)
 		}
-		time.Sleep(rateWindow)
+		time.Sleep(2 * rateWindow)
 		x.Charge("carol", time.Millisecond)
 		if len(x.users) != 1 {
 			t.Errorf("got %d users in memory, want carol alone", len(x.users))
