@@ -36,7 +36,8 @@ var walls = map[string]string{
 	"migrations": "",
 
 	"handlers": "db events events/live events/transport handlers/auth handlers/center handlers/chat " +
-		"handlers/console handlers/docs handlers/edge handlers/markdown handlers/metrics handlers/openclaw handlers/web",
+		"handlers/console handlers/docs handlers/edge handlers/markdown handlers/metrics " +
+		"handlers/openclaw handlers/web",
 	"handlers/auth":     "events handlers/center handlers/chat handlers/web", // who somebody is
 	"handlers/center":   "events events/histogram handlers/chat",
 	"handlers/chat":     "", // rules take small values: see pure

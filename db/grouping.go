@@ -200,8 +200,8 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 		}
 		if p.err == nil {
 			e := p.event()
+			d.carry(e) // first: the tailer shares the event from add on
 			d.known.add(e)
-			d.carry(e)
 		}
 	}
 }

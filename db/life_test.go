@@ -13,7 +13,9 @@ import (
 	"fabric-guild/events"
 )
 
-const everything = `goose_db_version, events, messages, members, wake_lists, channels, users, guild_users, idempotency_keys, log_floor, epochs`
+const everything = `goose_db_version, channels, epochs, events, guild_users, idempotency_keys, log_floor,
+	members, message_words, messages, read_markers, users, wake_consumers, wake_lists,
+	wake_workers, wakes, wakes_dead, words_cursor`
 
 // Whatever happens to the database, every post that is acknowledged afterwards reaches an open stream, a
 // client that reconnects with its cursor, and a server whose tailer did not run. This holds if posts come at

@@ -30,7 +30,8 @@ func storeGroup(t *testing.T, c *pgx.Conn, group []grouped) (results []string, w
 	const query = `
 		SELECT n, seq IS NOT NULL, wake FROM post_messages($1, 1, false, NULL, false,
 			$2, $3, array_fill('bot'::text, $4), array_fill('re'::text, $4), $5,
-			array_fill(NULL::text, $4), array_fill(NULL::text, $4), array_fill(NULL::text, $4), $6, $7, array_fill(60::float8, $4))`
+			array_fill(NULL::text, $4), array_fill(NULL::text, $4), array_fill(NULL::text, $4),
+			array_fill(false, $4), NULL, $6, $7, array_fill(60::float8, $4))`
 	var ids, channels []uuid.UUID
 	var replies, wakeIDs []*uuid.UUID
 	var keeps []bool

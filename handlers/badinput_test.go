@@ -259,7 +259,7 @@ func TestPathsAndMethods(t *testing.T) {
 	for path, allow := range map[string]string{
 		"/api/channels": "GET, HEAD, POST", channel: "DELETE, GET, HEAD, PATCH", channel + "/join": "POST", channel + "/leave": "POST",
 		channel + "/members": "GET, HEAD", channel + "/members/bob": "DELETE, PUT", channel + "/messages": "GET, HEAD, POST",
-		"/api/stream": "GET", "/api/events": "GET", "/api/sync": "GET, HEAD", "/api/me": "GET, HEAD", "/api/session": "DELETE, POST", "/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/metrics": "GET, HEAD",
+		"/api/stream": "GET", "/api/events": "GET", "/api/sync": "GET, HEAD", "/api/me": "GET, HEAD, PATCH", "/api/session": "DELETE, POST", "/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/metrics": "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} {
 			if strings.Contains(allow, method) {

@@ -103,7 +103,7 @@ func New(c Config) (*Server, http.Handler) {
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
 		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit), readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
-		openRates: edge.NewOpenRates(), work: edge.NewWork(), pages: edge.NewWork(),
+		openRates: edge.NewOpenRates(c.RateLimit), work: edge.NewWork(), pages: edge.NewWork(),
 		activity: edge.NewActivityRates(), standings: newStandings(),
 		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
 		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router), worked: make(chan db.WorkChange, workChanges),

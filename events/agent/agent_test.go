@@ -81,11 +81,12 @@ func TestLongReply(t *testing.T) {
 		}
 	}
 	var history struct {
-		Messages []struct{ MentionUserIDs []string }
+		Items []struct{ MentionUserIDs []string }
 	}
-	g.Do(http.MethodGet, "/api/channels/"+g.Channel+"/messages?limit=1", g.Alice, nil, &history, http.StatusOK)
-	if len(history.Messages) != 1 || !slices.Equal(history.Messages[0].MentionUserIDs, []string{"alice"}) {
-		t.Errorf("got %+v, want alice mentioned by the last message, which wakes", history.Messages)
+	path := "/api/channels/" + g.Channel + "/messages?limit=1"
+	g.Do(http.MethodGet, path, g.Alice, nil, &history, http.StatusOK)
+	if len(history.Items) != 1 || !slices.Equal(history.Items[0].MentionUserIDs, []string{"alice"}) {
+		t.Errorf("got %+v, want alice mentioned by the last message, which wakes", history.Items)
 	}
 }
 

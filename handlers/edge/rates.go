@@ -34,9 +34,9 @@ const rateWindow = 10 * time.Second
 // is a read. A client that reads only what events announce needs fewer.
 const readsPerSecond = 200
 
-// opensPerSecond limits how often one user opens a stream, or polls without a cursor. Both load all of the user's
-// memberships. A client that keeps its stream open, and comes back with its last id, needs far fewer.
-const opensPerSecond = 10
+// changesPerOpen is the number of changes that cost as much as opening a stream, or as polling without a cursor.
+// Both load all of the user's memberships. A client that keeps its stream open opens few.
+const changesPerOpen = 10
 
 // NewRates returns the limit of changes per second and user. If each is 0, it returns nil,
 // which has no limit.
@@ -56,10 +56,14 @@ func NewReadRates() *Rates {
 	return x
 }
 
-// NewOpenRates returns the limit of streams and first polls per second and user.
-func NewOpenRates() *Rates {
+// NewOpenRates returns the limit of streams and first polls per second and user, where changes are that of
+// NewRates.
+func NewOpenRates(changes float64) *Rates {
+	if changes == 0 {
+		return nil
+	}
 	const refusal = "this is more than %v streams opened per second, after %d at once; keep one stream open"
-	x := rated("streams", opensPerSecond, refusal)
+	x := rated("streams", changes/changesPerOpen, refusal)
 	x.quiet = true
 	return x
 }

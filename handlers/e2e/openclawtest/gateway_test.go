@@ -78,7 +78,8 @@ func newGateway(t *testing.T, guildURL, token string, m *model) *gateway {
 			"silentReply": object{"group": "allow"}, "maxConcurrent": 8,
 		}},
 		"models": object{
-			"mode": "replace", "catalogRefresh": object{"enabled": false}, "providers": object{"fake": provider},
+			"mode": "replace", "catalogRefresh": object{"enabled": false},
+			"providers": object{"fake": provider},
 		},
 		"plugins": object{
 			"load": object{"paths": []string{plugin}}, "allow": []string{"fabric"},
@@ -114,8 +115,9 @@ func (g *gateway) start() {
 	g.log, g.ended = &guildtest.Text{}, make(chan struct{})
 	g.cmd = exec.Command(g.node, g.openclaw, "gateway", "run", "--port", fmt.Sprint(g.port))
 	g.cmd.Env = append(program.Environment(nil),
-		"HOME="+g.dir, "OPENCLAW_STATE_DIR="+g.dir, "OPENCLAW_CONFIG_PATH="+filepath.Join(g.dir, "openclaw.json"),
-		"OPENCLAW_NO_RESPAWN=1", "OPENCLAW_DISABLE_BONJOUR=1", "OPENCLAW_NO_AUTO_UPDATE=1", "DO_NOT_TRACK=1")
+		"HOME="+g.dir, "OPENCLAW_STATE_DIR="+g.dir,
+		"OPENCLAW_CONFIG_PATH="+filepath.Join(g.dir, "openclaw.json"), "OPENCLAW_NO_RESPAWN=1",
+		"OPENCLAW_DISABLE_BONJOUR=1", "OPENCLAW_NO_AUTO_UPDATE=1", "DO_NOT_TRACK=1")
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
 	cmd, ended := g.cmd, g.ended
 	if err := cmd.Start(); err != nil {

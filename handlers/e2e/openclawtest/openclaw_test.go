@@ -181,7 +181,8 @@ func (h *house) want(got answer, content, replyTo string) {
 // A mention is answered as a reply, and the model reads who wrote it and what was said before.
 func (h *house) aMention() {
 	channel := h.channel("general", "mention", nil)
-	h.call("log", "POST", "/api/channels/"+channel+"/messages", map[string]any{"content": "<@alice> b#1"}, nil)
+	noise := map[string]any{"content": "<@alice> b#1"}
+	h.call("log", "POST", "/api/channels/"+channel+"/messages", noise, nil)
 	id := h.say("alice", channel, "<@claw> a#1")
 	h.want(h.awaitAnswer(id), "heard: a#1 b#1", id)
 	for _, part := range []string{`"id":"alice"`, "#mention", "Agent log (agent): <@alice> b#1"} {
@@ -332,7 +333,7 @@ func (h *house) aModelError() {
 	h.call("claw", "GET", "/api/wakes", nil, &queue)
 	last := queue.Dead[len(queue.Dead)-1] // the one before was stopped
 	if last.Attempts != 5 || last.Error == "" {
-		h.t.Fatalf("got the dead wakes %+v, want the last one after five attempts, with the error", queue.Dead)
+		h.t.Fatalf("got the dead wakes %+v, want five attempts and an error for the last one", queue.Dead)
 	}
 	var history struct {
 		Items []struct{ AuthorUserID, Content string }
