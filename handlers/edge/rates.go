@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -16,19 +15,13 @@ import (
 // Rates limits how many requests each user sends per second. A user may send the requests of one rateWindow
 // at once, and regains them at the rate each. A nil *rates has no limit.
 type Rates struct {
-	each    rate.Limit // the refill: requests per second
-	burst   int
+	*buckets
+
 	name    string   // the name of the policy in the headers
 	policy  []string // the value of the header RateLimit-Policy
 	refusal string   // the detail of a refusal: a format for each and burst
 	quiet   bool     // only refusals have the headers
-
-	mu    sync.Mutex
-	users map[string]*rate.Limiter // users who are not here have the full burst
-	swept time.Time                // when sweep last ran
 }
-
-const rateWindow = 10 * time.Second
 
 // readsPerSecond limits the reads of one user. Each page of a list, each opening of a stream, and each poll
 // is a read. A client that reads only what events announce needs fewer.
@@ -82,7 +75,7 @@ func NewActivityRates() *Rates {
 func rated(name string, each float64, refusal string) *Rates {
 	burst := int(math.Ceil(each * rateWindow.Seconds()))
 	return &Rates{
-		each: rate.Limit(each), burst: burst, name: name, refusal: refusal, users: map[string]*rate.Limiter{},
+		buckets: newBuckets(rate.Limit(each), burst), name: name, refusal: refusal,
 		policy: []string{fmt.Sprintf(`"%s";q=%d;w=%d`, name, burst, int(rateWindow.Seconds()))},
 	}
 }
@@ -110,29 +103,12 @@ func (x *Rates) Take(h http.Header, user string, n int, now time.Time) error {
 	return p
 }
 
-// count counts a request n times. left is how many requests the user may still send at once; it is never negative.
+// count counts a request n times. left is how many requests the user may still send at once; it is never
+// negative.
 func (x *Rates) count(user string, n int, now time.Time) (allowed bool, left float64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if now.Sub(x.swept) >= rateWindow {
-		x.sweep(now)
-	}
-	u := x.users[user]
-	if u == nil {
-		u = rate.NewLimiter(x.each, x.burst)
-		x.users[user] = u
-	}
-	allowed = u.AllowN(now, n)
-	return allowed, max(0, u.TokensAt(now))
-}
-
-// sweep forgets the users who have the full burst again: a new entry begins with the same. The caller must
-// hold x.mu.
-func (x *Rates) sweep(now time.Time) {
-	x.swept = now
-	for id, u := range x.users {
-		if u.TokensAt(now) >= float64(x.burst) {
-			delete(x.users, id)
-		}
-	}
+	x.use(user, now, func(u *rate.Limiter) {
+		allowed = u.AllowN(now, n)
+		left = max(0, u.TokensAt(now))
+	})
+	return allowed, left
 }

@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"net/http"
-	"sync"
 	"time"
 
 	"fabric-guild/handlers/web"
@@ -22,14 +21,12 @@ const (
 // Work limits how much time the server spends on the requests of one user, or of one address without a token. A
 // limit on the number of requests cannot do this: one request may cost a thousand times what another costs. A
 // request is charged after the work, when its cost is known. The next request waits until the debt is paid.
-type Work struct {
-	mu    sync.Mutex
-	users map[string]*rate.Limiter // in microseconds; keys that are not here owe nothing
-	swept time.Time                // when sweepLocked last ran
-}
+type Work struct{ *buckets } // in microseconds
 
 // NewWork returns a Work in which nobody owes anything.
-func NewWork() *Work { return &Work{users: map[string]*rate.Limiter{}} }
+func NewWork() *Work {
+	return &Work{newBuckets(rate.Limit(workShare*1e6), int(workAtOnce.Microseconds()))}
+}
 
 // Await blocks until key owes nothing, for at most turnPatience. The error is the refusal too_many_requests, or
 // the error of ctx.
@@ -71,36 +68,15 @@ func tooMuchWork(owed time.Duration) error {
 // Charge counts work that was done for key.
 func (x *Work) Charge(key string, work time.Duration) {
 	now := time.Now()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if now.Sub(x.swept) >= rateWindow {
-		x.sweepLocked(now)
-	}
-	u := x.users[key]
-	if u == nil {
-		u = rate.NewLimiter(rate.Limit(workShare*1e6), int(workAtOnce.Microseconds()))
-		x.users[key] = u
-	}
-	u.ReserveN(now, int(min(work, workAtOnce).Microseconds())) // a reservation may take what key does not have yet
+	x.use(key, now, func(u *rate.Limiter) {
+		u.ReserveN(now, int(min(work, workAtOnce).Microseconds())) // a reservation may take what key does not have yet
+	})
 }
 
 // owed returns how long it takes until key owes nothing.
-func (x *Work) owed(key string, now time.Time) time.Duration {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	u := x.users[key]
-	if u == nil {
-		return 0
-	}
-	return time.Duration(-u.TokensAt(now) / workShare * float64(time.Microsecond))
-}
-
-// sweepLocked forgets the keys that have workAtOnce again: a new entry begins with the same.
-func (x *Work) sweepLocked(now time.Time) {
-	x.swept = now
-	for key, u := range x.users {
-		if u.TokensAt(now) >= float64(u.Burst()) {
-			delete(x.users, key)
-		}
-	}
+func (x *Work) owed(key string, now time.Time) (left time.Duration) {
+	x.use(key, now, func(u *rate.Limiter) {
+		left = time.Duration(-u.TokensAt(now) / workShare * float64(time.Microsecond))
+	})
+	return left
 }
