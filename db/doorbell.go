@@ -93,11 +93,8 @@ func signal(c chan struct{}) {
 }
 
 const (
-	listen = `LISTEN fabric_guild`
-	// A NOTIFY takes a transaction number, so its commit would wait for the disk for nothing.
-	notify = `
-		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify('fabric_guild', n))
-		FROM unnest($1::text[]) AS n`
+	doorbellChannel = "fabric_guild"
+	listen          = `LISTEN fabric_guild`
 
 	// Retries of a doorbell that does not work back off: it may never work.
 	listenRetryMin, listenRetryMax = time.Second, 30 * time.Second
@@ -157,14 +154,23 @@ func (d *DB) notifyOthers(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		timed, cancel := context.WithTimeout(ctx, notifyTimeout)
 		// If it fails, the ring is lost, and the others poll.
-		if _, err := d.conn.Exec(timed, notify, payloads); err == nil {
+		if d.notify(ctx, doorbellChannel, payloads) == nil {
 			d.unanswered.Add(hellos)
 		}
-		cancel()
 		sent = time.Now()
 	}
+}
+
+// notify sends notifications to the other servers, in one transaction.
+func (d *DB) notify(ctx context.Context, channel string, payloads []string) error {
+	// A NOTIFY takes a transaction number, so its commit would wait for the disk for nothing.
+	const send = `
+		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify($1, n)) FROM unnest($2::text[]) AS n`
+	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
+	defer cancel()
+	_, err := d.conn.Exec(ctx, send, channel, payloads)
+	return err
 }
 
 // listen rings this server's bell for every notification, until the connection ends or is found dead. It

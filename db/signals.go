@@ -77,10 +77,6 @@ func (o *outbox) take(node string) (notes []string, more bool) {
 
 // sendSignals sends the signals of the outbox until ctx ends.
 func (d *DB) sendSignals(ctx context.Context) {
-	// Like a ring, it must not wait for the disk.
-	const send = `
-		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify('fabric_guild_signals', n))
-		FROM unnest($1::text[]) AS n`
 	for {
 		select {
 		case <-d.outbox.ready:
@@ -92,9 +88,7 @@ func (d *DB) sendSignals(ctx context.Context) {
 			if notes, more = d.outbox.take(d.node); len(notes) == 0 {
 				break
 			}
-			timed, cancel := context.WithTimeout(ctx, notifyTimeout)
-			_, _ = d.conn.Exec(timed, send, notes) // if it fails, the signals are lost
-			cancel()
+			_ = d.notify(ctx, signalChannel, notes) // if it fails, the signals are lost
 		}
 	}
 }

@@ -69,17 +69,11 @@ func (r *wakeRings) take(node string) (payloads []string) {
 
 // ringWakesOfOthers sends the rings that have accumulated. If it fails, they are lost.
 func (d *DB) ringWakesOfOthers(ctx context.Context) {
-	// Like a ring of the doorbell, it must not wait for the disk.
-	const send = `
-		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify('fabric_guild_wakes', n))
-		FROM unnest($1::text[]) AS n`
 	payloads := d.wakes.take(d.node)
 	if len(payloads) == 0 || d.alone() {
 		return
 	}
-	timed, cancel := context.WithTimeout(ctx, notifyTimeout)
-	defer cancel()
-	_, _ = d.conn.Exec(timed, send, payloads)
+	_ = d.notify(ctx, wakeChannel, payloads)
 }
 
 // hearWakes rings for the users whom another server names. It ignores a payload that is not one of a server.
