@@ -1,7 +1,6 @@
 package db
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"reflect"
@@ -47,7 +46,8 @@ func decodeEvents(encoded string) []*events.Event {
 	return found
 }
 
-// fields lists the fields of an event with a message. A test fails if a field is missing.
+// fields lists the fields of an event with a message. A test fails if a field is missing. Writing an event does
+// not change it.
 func (c *carrier) fields(e *events.Event, m *events.Message) {
 	c.number(&e.Cursor.Epoch)
 	c.number(&e.Cursor.Seq)
@@ -73,24 +73,28 @@ func (c *carrier) fields(e *events.Event, m *events.Message) {
 	text(c, &m.Content)
 	c.list(&m.MentionUserIDs)
 	if c.present(m.ReplyTo != nil) {
-		m.ReplyTo = cmp.Or(m.ReplyTo, new(uuid.UUID))
+		if c.reading {
+			m.ReplyTo = new(uuid.UUID)
+		}
 		c.id(m.ReplyTo)
 	}
 	text(c, &m.ReplyToUserID)
 	c.instant(&m.CreatedAt)
 	if c.present(m.EditedAt != nil) {
-		m.EditedAt = cmp.Or(m.EditedAt, new(events.Time))
+		if c.reading {
+			m.EditedAt = new(events.Time)
+		}
 		c.instant(m.EditedAt)
 	}
-	m.Deleted = c.present(m.Deleted)
-	m.Redacted = c.present(m.Redacted)
+	c.flag(&m.Deleted)
+	c.flag(&m.Redacted)
 	text(c, &m.TurnUserID)
 	c.number(&m.Seq)
 	c.number(&m.EditedSeq)
 	c.list(&m.WakeList)
 	text(c, &m.Admin)
-	m.TwoState = c.present(m.TwoState)
-	m.ByAgent = c.present(m.ByAgent)
+	c.flag(&m.TwoState)
+	c.flag(&m.ByAgent)
 	text(c, &m.Bound)
 }
 
@@ -136,6 +140,13 @@ func (c *carrier) present(is bool) bool {
 	}
 	c.number(&n)
 	return n != 0
+}
+
+func (c *carrier) flag(v *bool) {
+	is := c.present(*v)
+	if c.reading {
+		*v = is
+	}
 }
 
 func (c *carrier) instant(v *events.Time) {
