@@ -15,7 +15,7 @@ type ShownWake struct {
 }
 
 // ShowWake reads what a claim's answer shows, in one round trip. around is how many messages besides those that
-// were handed out. Latest ends early, after so many bytes of text.
+// were handed out. Latest ends early, once its texts have this number of bytes.
 func (q Queries) ShowWake(
 	ctx context.Context, user string, w *Wake, around, bytes int,
 ) (s ShownWake, err error) {

@@ -23,7 +23,7 @@ const (
 
 	maxTopics = 16384
 	maxHeld   = 16 << 20 // bytes of all signals that wait
-	signalLag = 1000     // a signal that is older by so many events is dropped
+	signalLag = 1000     // a signal that is older by this number of events is dropped
 	// queueSignals and queueSignalBytes bound the signals in a session's queue. A session with behindFrames
 	// other frames in its queue is behind: it takes no signals.
 	queueSignals     = 32

@@ -55,7 +55,7 @@ func (m *model) asked(word string) (requests []string) {
 	return requests
 }
 
-// awaitAsked blocks until the model has got so many requests with this word.
+// awaitAsked blocks until the model has got count requests with this word.
 func (m *model) awaitAsked(word string, count int) {
 	m.t.Helper()
 	what := fmt.Sprintf("the model is asked about %s for the %d. time", word, count)
