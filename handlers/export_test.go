@@ -1,6 +1,11 @@
 package handlers
 
-import "time"
+import (
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // LookAtKeys has the key files looked at when they are used next.
 func LookAtKeys(s *Server) {
@@ -50,4 +55,16 @@ func CloseDesk(s *Server, user string) {
 	d := s.desks.byUser[user]
 	s.desks.mu.Unlock()
 	d.close()
+}
+
+// SpendReads takes everything that a user may read at once, as of an hour from now. So the user regains
+// nothing for an hour, however slow the test is.
+func SpendReads(s *Server, user string) error {
+	return s.readRates.Take(http.Header{}, user, 1<<20, time.Now().Add(time.Hour))
+}
+
+// SpendFreshness counts a post with ifLast as of an hour from now. So the user may send no other one for an
+// hour, however slow the test is.
+func SpendFreshness(s *Server, user string, channel uuid.UUID) error {
+	return s.freshness.take(user, channel, time.Now().Add(time.Hour))
 }

@@ -3,7 +3,10 @@ package handlers_test
 import (
 	"testing"
 
+	"fabric-guild/handlers"
+
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 )
 
 // Everyone hears once that the guard tripped, and only a human lets the agents go on.
@@ -69,6 +72,9 @@ func TestHintsAndFreshPosts(t *testing.T) {
 	p := n.user("cyd").refused(t, 409, "conversation_moved", "POST", path, body{"content": "me too", "ifLast": last})
 	if got := p.Messages; len(got) != 1 || got[0].Content != "I do" {
 		t.Errorf("got the messages %+v, want the newer one", got)
+	}
+	if err := handlers.SpendFreshness(n.server, "cyd", uuid.MustParse(id)); err != nil {
+		t.Fatal(err)
 	}
 	n.user("cyd").wantRefused(t, 429, "rate_limited", "POST", path, body{"content": "me too", "ifLast": last})
 	ann.wantRefused(t, 422, "invalid", "POST", path, body{"content": "x", "ifLast": id})
