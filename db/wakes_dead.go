@@ -78,12 +78,14 @@ func (tx Tx) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID
 }
 
 // RetryWake makes a dead wake due again, as a row of its own. It never merges the wake into another row,
-// because a range cannot have holes. ErrNotFound.
+// because a range cannot have holes. It finds what ListWakes lists: a wake in a channel that the user has left, or
+// that is archived, stays as it is. If nothing of a wake is owed any more, the wake goes. ErrNotFound.
 func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error {
 	const take = `
 		DELETE FROM wakes_dead d USING channels c
-		WHERE d.id = $2 AND d.user_id = $1 AND NOT d.hidden AND c.id = d.channel_id
+		WHERE d.id = $2 AND d.user_id = $1 AND NOT d.hidden AND c.id = d.channel_id AND c.archived_seq IS NULL
 			AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))
+			AND EXISTS (SELECT FROM members i WHERE i.channel_id = d.channel_id AND i.user_id = $1 AND i.left_seq IS NULL)
 		RETURNING d.channel_id, d.first_seq, d.last_seq`
 	// It has been due since now, not since its messages were posted: it must not pass everything that is due.
 	const insert = `

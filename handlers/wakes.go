@@ -210,7 +210,8 @@ func (s *Server) hideWake(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// closeQueue removes the caller's queue: DELETE /api/wakes.
+// closeQueue removes the caller's queue: DELETE /api/wakes. The queue has the work of all guilds, so a token for some
+// guilds must not close it.
 func (s *Server) closeQueue(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
 	if err != nil {
@@ -218,6 +219,10 @@ func (s *Server) closeQueue(w http.ResponseWriter, r *http.Request) error {
 	}
 	if _, err := web.Query(r); err != nil {
 		return err
+	}
+	if id.Guilds != nil {
+		return web.NewProblem(http.StatusForbidden, "guild_forbidden",
+			"closing the queue ends the work of all guilds, and this token is for some; use a token for all guilds")
 	}
 	if err := s.db.CloseQueue(r.Context(), id.UserID); err != nil {
 		return err

@@ -212,7 +212,7 @@ func (s *Server) nextWake(ctx context.Context, claim db.WakeClaim, since *events
 	catchUp := time.Now().Add(max(wait, time.Second)) // until then a claim goes on with a scan that is behind
 	for {
 		rings, rung, skip, next := d.look()
-		if !skip {
+		if !skip || claim.Create && claim.Instance != "" { // what others did not find, it may take over
 			var wake *db.Wake
 			wake, next, err = s.tryClaim(ctx, d, &claim, since, rings, catchUp)
 			if errors.Is(err, db.ErrNotFound) {

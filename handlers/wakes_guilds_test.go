@@ -46,6 +46,7 @@ func TestWakesOfOtherGuilds(t *testing.T) {
 	dead := bot.queue(t).Dead[0].ID
 	far.refused(t, 404, "wake_not_found", "POST", "/api/wakes/dead/"+dead+"/retry", nil)
 	far.refused(t, 404, "wake_not_found", "DELETE", "/api/wakes/dead/"+dead, nil)
+	far.refused(t, 403, "guild_forbidden", "DELETE", "/api/wakes", nil)
 	bot.refused(t, 404, "wake_not_found", "DELETE", "/api/wakes/dead/"+uuid.NewString(), nil)
 	bot.done(t, "DELETE", "/api/wakes/dead/"+dead, nil)
 	if q := bot.queue(t); len(q.Dead) > 0 {
@@ -105,4 +106,44 @@ func TestListOfWakesHasOnlyWhatIsOwed(t *testing.T) {
 			t.Errorf("%s: got %+v, want nothing", end, q.Pending)
 		}
 	}
+}
+
+// A dead wake that the list does not show cannot be retried, and stays: in a channel that the user has left, and in
+// an archived one. After a return it is listed, but nothing of it is owed, so a retry takes it off the list.
+func TestRetryFindsWhatTheListShows(t *testing.T) {
+	t.Parallel()
+	n := start(t, setup{})
+	ann, bot := n.user("ann"), n.user("bot")
+	bot.claim(t, body{})
+	dead := func(name string) (channel, id string) {
+		t.Helper()
+		channel = ann.general(t, name, "bot").Channel.ID
+		ann.says(t, channel, "hi")
+		w := bot.wake(t, body{})
+		bot.done(t, "POST", "/api/wakes/"+w.ID+"/ack", body{"outcome": "declined"})
+		for _, q := range bot.queue(t).Dead {
+			if q.ChannelID == channel {
+				return channel, q.ID
+			}
+		}
+		t.Fatal("got no dead wake")
+		return "", ""
+	}
+	ops, left := dead("ops")
+	call[any](t, bot, 200, "POST", "/api/channels/"+ops+"/leave", nil)
+	bot.refused(t, 404, "wake_not_found", "POST", "/api/wakes/dead/"+left+"/retry", nil)
+	old, archived := dead("old")
+	call[any](t, ann, 200, "DELETE", "/api/channels/"+old, nil)
+	bot.refused(t, 404, "wake_not_found", "POST", "/api/wakes/dead/"+archived+"/retry", nil)
+	call[any](t, bot, 200, "POST", "/api/channels/"+ops+"/join", nil)
+	if q := bot.queue(t); len(q.Dead) != 1 || q.Dead[0].ID != left {
+		t.Fatalf("got the dead wakes %+v, want the one of the channel that has its member again", q.Dead)
+	}
+	bot.done(t, "POST", "/api/wakes/dead/"+left+"/retry", nil)
+	if q := bot.queue(t); len(q.Dead)+len(q.Pending) != 0 {
+		t.Errorf("got %+v, want nothing: what was said before the return is not owed", q)
+	}
+	_, good := dead("new")
+	bot.done(t, "POST", "/api/wakes/dead/"+good+"/retry", nil)
+	bot.wake(t, body{})
 }
