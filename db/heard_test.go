@@ -29,7 +29,7 @@ func TestHeardPostsAreTailedAsTheyAreStored(t *testing.T) {
 	var servers []*db.DB
 	for range 2 {
 		d := openURL(t, url)
-		d.SayHello(100 * time.Millisecond)
+		d.SayHello(2 * time.Second)
 		running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
 		servers = append(servers, d)
 	}
