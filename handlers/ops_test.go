@@ -158,16 +158,22 @@ func TestPrometheus(t *testing.T) {
 		}
 	}
 	var err error
+	// A busy machine can miss a scrape, and then FabricGuildDown is pending for a while.
+	calm := func() bool {
+		for _, g := range rules.Groups {
+			for _, r := range g.Rules {
+				if r.Health != "ok" || r.State != "inactive" {
+					return false
+				}
+			}
+		}
+		return len(rules.Groups) == 1
+	}
 	if !eventually(func() bool {
 		err = askPrometheus(t.Context(), base, "/api/v1/rules", &rules)
-		return err == nil && len(rules.Groups) == 1 && !strings.Contains(fmt.Sprint(rules), "unknown")
+		return err == nil && calm()
 	}) {
-		t.Fatalf("got %+v and %v, want the alerts evaluated", rules, err)
-	}
-	for _, r := range rules.Groups[0].Rules {
-		if r.Health != "ok" || r.State != "inactive" {
-			t.Errorf("got %+v, want an alert that is evaluated and does not fire", r)
-		}
+		t.Fatalf("got %+v and %v, want alerts that are evaluated and do not fire", rules, err)
 	}
 }
 

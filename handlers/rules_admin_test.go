@@ -101,16 +101,27 @@ func TestTheAdminWithoutCenter(t *testing.T) {
 	}
 }
 
-// A message in triage waits for the very first answer, and none does else.
+// A message in triage waits for the first answer of Center about the admin. Other messages do not wait. Center has
+// two seconds for the answer: if a busy machine takes longer for the test's steps, the test begins again.
 func TestWhoWaitsForTheAdmin(t *testing.T) {
 	t.Parallel()
+	for attempt := 1; !triageWaits(t); attempt++ {
+		if attempt == 20 {
+			t.Fatal("each time Center's two seconds were over before the test let it answer")
+		}
+	}
+}
+
+// triageWaits reports false if Center's time was over before the test let it answer.
+func triageWaits(t *testing.T) bool {
+	t.Helper()
 	fake := centertest.New(t)
 	fake.SetAdmin("ada@example.org", "ada")
 	release := fake.Hang(centertest.AdminEmail)
+	defer release()
 	n := start(t, setup{center: fake})
 	ann := n.user("ann")
 	triage := ann.makes(t, "triage", []string{"bob"}, nil).Channel.ID
-	general := ann.general(t, "ops", "bob").Channel.ID
 	var p fullPost
 	posted := make(chan struct{})
 	go func() {
@@ -120,19 +131,26 @@ func TestWhoWaitsForTheAdmin(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	ann.says(t, general, "does not wait")
-	ann.says(t, ann.makes(t, "work", []string{"bob"}, nil).Channel.ID, "does not wait either")
+	ann.says(t, ann.makes(t, "work", []string{"bob"}, nil).Channel.ID, "does not wait")
+	waits := true
 	select {
 	case <-posted:
-		t.Errorf("got %+v, want that it waits for the admin, and the others do not", p)
+		waits = false
 	default:
 	}
 	release()
 	<-posted
+	if n.scrape(t).series["fabric_guild_admin_fetch_failures_total"] > 0 {
+		return false
+	}
+	if !waits {
+		t.Errorf("got %+v before Center answered, want that it waits for the admin", p)
+	}
 	want := map[string]string{"ann": "skip author", "bob": "skip not_addressed", "ada": "observer admin"}
 	if diff := cmp.Diff(want, ann.deliveries(t, p.Message.ID)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	return true
 }
 
 // It does not wait for ever, and once: then there is no admin. Tests of the client of Center, whose clock stands still,

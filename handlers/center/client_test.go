@@ -113,15 +113,23 @@ func TestUnknownCertificate(t *testing.T) {
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	c, err := center.New(s.URL, "key", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
+	// The handshake has two seconds, which may be too few on a busy machine.
+	for range 20 {
+		c, err := center.New(s.URL, "key", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		_, err = c.Introspect(t.Context(), netip.Addr{}, "t")
+		if !errors.Is(err, center.ErrUnavailable) {
+			t.Fatalf("got %v, want %v", err, center.ErrUnavailable)
+		}
+		if strings.Contains(err.Error(), "certificate") {
+			return
+		}
+		t.Log(err)
 	}
-	t.Cleanup(c.Close)
-	_, err = c.Introspect(t.Context(), netip.Addr{}, "t")
-	if !errors.Is(err, center.ErrUnavailable) || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("got %v, want %v because of the certificate", err, center.ErrUnavailable)
-	}
+	t.Error("got no error that names the certificate")
 }
 
 func TestWrongKey(t *testing.T) {
