@@ -280,14 +280,17 @@ func (n *node) user(id string, guilds ...string) *user {
 	if n.center != nil {
 		token := "token-of-" + id
 		n.center.SetToken(token, centertest.Token{UserID: id, Guilds: guilds})
-		return &user{n, id, token}
+		return n.as(id, token)
 	}
 	token, err := n.tokens.Sign(id, guilds, time.Hour)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return &user{n, id, token}
+	return n.as(id, token)
 }
+
+// as returns a user with this token. It may be empty or invalid.
+func (n *node) as(id, token string) *user { return &user{n, id, token} }
 
 // at is the same user at another node.
 func (u *user) at(n *node) *user { return &user{n, u.id, u.token} }

@@ -29,7 +29,7 @@ type readiness struct {
 // awaitReadyz waits until exactly these checks fail, in their order; none: until the server is ready.
 func (n *node) awaitReadyz(t *testing.T, code string, failing ...string) (details []string) {
 	t.Helper()
-	nobody := &user{n, "", ""}
+	nobody := n.as("", "")
 	var a answer
 	var err error
 	if !eventually(func() bool {
@@ -64,7 +64,7 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	pg := dbtest.NewCluster(t)
 	n := start(t, setup{database: pg.URL()})
-	nobody := &user{n, "", ""}
+	nobody := n.as("", "")
 	n.awaitReadyz(t, "")
 	all := readiness{Status: "ready", Checks: []string{"accepting", "database", "changes", "log", "horizon"}}
 	if diff := cmp.Diff(all, call[readiness](t, nobody, 200, "GET", "/readyz", nil)); diff != "" {
@@ -136,7 +136,7 @@ func TestAKeyThatBecomesUnreadableStaysInUse(t *testing.T) {
 	}
 	ready := func() (got readiness) {
 		handlers.LookAtKeys(n.server)
-		return call[readiness](t, &user{n, "", ""}, 200, "GET", "/readyz", nil)
+		return call[readiness](t, n.as("", ""), 200, "GET", "/readyz", nil)
 	}
 	for _, fault := range []struct {
 		name  string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -249,7 +250,7 @@ func TestSlowHeadsAndQuietStreams(t *testing.T) {
 // The bounds that the program serves with.
 func TestServerBounds(t *testing.T) {
 	t.Parallel()
-	s := edge.NewHTTPServer(http.NotFoundHandler(), nil, discardLogs)
+	s := edge.NewHTTPServer(http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
 	for name, got := range map[string]time.Duration{
 		"ReadHeaderTimeout": s.ReadHeaderTimeout, "ReadTimeout": s.ReadTimeout, "WriteTimeout": s.WriteTimeout, "IdleTimeout": s.IdleTimeout,
 	} {

@@ -43,7 +43,7 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 			t.Parallel()
 			log := &syncBuffer{}
 			n := start(t, setup{r3labs: over.r3labs, tls: over.tls, logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-			alice, nobody := n.user("alice"), &user{n, "", ""}
+			alice, nobody := n.user("alice"), n.as("", "")
 			id := alice.create(t, newChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}).Channel.ID
 			for _, name := range []string{"token", "access_token", "Authorization", "TOKEN"} {
 				query := "?" + name + "=" + alice.token
@@ -173,7 +173,7 @@ func TestProbesAreQuietWhileAllIsWell(t *testing.T) {
 	log := &syncBuffer{}
 	n := start(t, setup{logger: slog.New(slog.NewTextHandler(log, nil))})
 	n.awaitReadyz(t, "")
-	nobody := &user{n, "", ""}
+	nobody := n.as("", "")
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if a, err := nobody.do("GET", path, nil, "X-Request-Id", "well"); err != nil || a.status != 200 {
 			t.Errorf("%s: got %v and %v, want 200", path, a, err)

@@ -23,7 +23,7 @@ type scrape struct {
 // scrape reads the metrics as Prometheus does: without a token.
 func (n *node) scrape(t *testing.T) scrape {
 	t.Helper()
-	nobody := &user{n, "", ""}
+	nobody := n.as("", "")
 	a, err := nobody.do("GET", "/metrics", nil)
 	if err != nil || a.status != http.StatusOK || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain; version=0.0.4") {
 		t.Fatalf("got %v with %v and error %v, want metrics", a, a.header, err)

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"fabric-guild/handlers"
 	"fabric-guild/handlers/config"
 )
 
@@ -106,8 +105,12 @@ func TestPreflight(t *testing.T) {
 	t.Parallel()
 	const app = "https://app.example"
 	n := start(t, setup{edge: config.Edge{AllowOrigins: []string{app}}, basePath: "/chat"})
-	nobody := &user{n, "", ""}
-	for _, route := range handlers.Routes() {
+	nobody := n.as("", "")
+	all, err := routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range all {
 		method, path, _ := strings.Cut(route, " ")
 		ask := []string{"Access-Control-Request-Method", method, "Access-Control-Request-Headers", "authorization,last-event-id", "Sec-Fetch-Site", "cross-site"}
 		a, err := nobody.do("OPTIONS", path, nil, append(ask, "Origin", app)...)

@@ -231,7 +231,7 @@ func TestBadPolls(t *testing.T) {
 	for _, cursor := range []string{"x", "1", "1.-1", "01.1", "1.1%20"} {
 		alice.refused(t, 400, "cursor_malformed", "GET", "/api/events?after="+cursor, nil)
 	}
-	(&user{n, "nobody", ""}).refused(t, 401, "token_missing", "GET", "/api/events?wait=60", nil)
+	n.as("nobody", "").refused(t, 401, "token_missing", "GET", "/api/events?wait=60", nil)
 	alice.refused(t, 400, "token_in_query", "GET", "/api/events?token="+alice.token, nil)
 }
 
@@ -316,7 +316,7 @@ func TestAPollWhoseTokenEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alice := &user{n, "alice", token}
+	alice := n.as("alice", token)
 	ops := n.user("bob").general(t, "ops", "alice")
 	if p := <-alice.polling(t, n.client.Transport, "wait=60&after="+ops.Cursor); len(p.Items) != 0 {
 		t.Errorf("got %q, want nothing", p.shown())

@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -29,15 +28,13 @@ func (n *node) operator(t *testing.T) *user {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &user{n, "the operator", token}
+	return n.as("the operator", token)
 }
 
 func (n *node) operate(t *testing.T, status int) refreshed {
 	t.Helper()
 	return call[refreshed](t, n.operator(t), status, "POST", "/api/admin/refresh", nil)
 }
-
-var discardLogs = slog.New(slog.DiscardHandler)
 
 func TestTheOperatorRefreshesTheAdmin(t *testing.T) {
 	t.Parallel()

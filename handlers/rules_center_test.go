@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ func TestCenterSaysWhoSomebodyIs(t *testing.T) {
 			u.wantRefused(t, tt.status, tt.code, "GET", "/api/stream", nil)
 		})
 	}
-	good := &user{n, "ann", "good"}
+	good := n.as("ann", "good")
 	for range 3 {
 		call[struct {
 			UserID    string `json:"userId"`
@@ -121,7 +122,7 @@ func TestWhatEndsAStream(t *testing.T) {
 			fake := centertest.New(t)
 			fake.SetToken("t", was)
 			client := func() *center.Client {
-				c, err := center.New(fake.URL, fake.APIKey, discardLogs)
+				c, err := center.New(fake.URL, fake.APIKey, slog.New(slog.DiscardHandler))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -146,7 +147,7 @@ func TestAStreamEndsWithTheTokenOfCenter(t *testing.T) {
 	fake := centertest.New(t)
 	n := start(t, setup{center: fake})
 	fake.SetToken("short", centertest.Token{UserID: "ann", Expires: time.Now().Add(4 * time.Second)})
-	frames := (&user{n, "ann", "short"}).open(t, raw, "").ended(t)
+	frames := n.as("ann", "short").open(t, raw, "").ended(t)
 	if got := data[closing](t, frames[len(frames)-1], "stream.closing"); got != (closing{"token_expired", false}) {
 		t.Errorf("got %+v, want that the token has expired", got)
 	}
@@ -163,7 +164,7 @@ func TestGuildsOfCenter(t *testing.T) {
 	fake.SetToken("some", centertest.Token{UserID: "bob", Guilds: []string{"g1"}})
 	fake.SetToken("none", centertest.Token{UserID: "bob", Guilds: []string{}})
 	for token, want := range map[string][]channel{"some": {one}, "none": {}} {
-		bob := &user{n, "bob", token}
+		bob := n.as("bob", token)
 		live, ready := bob.fresh(t, raw, "")
 		if diff := cmp.Diff(want, *ready.Channels); diff != "" {
 			t.Errorf("%s: the snapshot (-want +got):\n%s", token, diff)

@@ -52,7 +52,7 @@ func TestASessionIsACookie(t *testing.T) {
 		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != basePath+"/" || c.Domain != "" || c.MaxAge < 3500 || c.MaxAge > 3600 || c.Secure {
 			t.Errorf("got %v, want a cookie of this site and path alone that no script sees, for as long as the token", c)
 		}
-		browser := &user{n, "alice", ""}
+		browser := n.as("alice", "")
 		cookie := []string{"Cookie", c.Name + "=" + c.Value}
 		if a, err := browser.do("GET", "/api/me", nil, cookie...); err != nil || a.status != 200 {
 			t.Errorf("got %v and error %v, want 200", a, err)
@@ -102,7 +102,7 @@ func TestTheCookieOverTLS(t *testing.T) {
 			if c.Name != tt.cookie || c.Secure != (tt.cookie != "fabric_session") || c.Path != n.basePath+"/" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode {
 				t.Errorf("got %v, want %s", c, tt.cookie)
 			}
-			browser := &user{n, "alice", ""}
+			browser := n.as("alice", "")
 			for _, name := range []string{"fabric_session", "__Host-fabric_session", "__Secure-fabric_session"} {
 				want := 401
 				if name == tt.cookie {

@@ -151,7 +151,7 @@ func TestLogLinesAreShort(t *testing.T) {
 	t.Parallel()
 	log := &syncBuffer{}
 	n := start(t, setup{logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	nobody := &user{n, "", ""}
+	nobody := n.as("", "")
 	for _, path := range []string{"/" + strings.Repeat("x", 25_000), "/" + strings.Repeat("%01", 8000), "/api/channels/" + strings.Repeat("é", 4000)} {
 		if _, err := nobody.do("GET", path, nil); err != nil {
 			t.Error(err)

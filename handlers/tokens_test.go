@@ -27,7 +27,7 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		alice := &user{n, "alice", token}
+		alice := n.as("alice", token)
 		s, _ := alice.fresh(t, over, "")
 		frames := s.ended(t)
 		if len(frames) != 1 || frames[0].id != "" {
@@ -122,7 +122,7 @@ func TestBadTokensAreRefused(t *testing.T) {
 			wantProblem(t, s.answer(t), 401, tt.code)
 		})
 	}
-	nobody := &user{n, "", ""}
+	nobody := n.as("", "")
 	for _, authorization := range []string{"Basic YWxpY2U6eA==", "Bearer", "Bearer ", alice.token, "Token " + alice.token} {
 		nobody.refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", authorization)
 	}

@@ -43,7 +43,7 @@ func (n *node) claims(id string, says auth.Claim) *user {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return &user{n, id, token}
+	return n.as(id, token)
 }
 
 // letAuthoritySpeak ends the minute in which the authority may not change the rows of users again.
@@ -179,7 +179,7 @@ func TestTheNewerTokenCounts(t *testing.T) {
 		}
 	}
 	// The authority says human: opening a queue changes nothing.
-	bob := &user{n, "bob", "third"}
+	bob := n.as("bob", "third")
 	bob.claim(t, body{})
 	if got := bob.me(t).Kind; got != "human" {
 		t.Errorf("got %s, want a human, as Center says", got)
@@ -201,11 +201,11 @@ func TestACenterThatSaysNothing(t *testing.T) {
 	}
 	// What Center says wrongly counts as not said. Nobody is kept out for it.
 	fake.SetToken("odd", centertest.Token{UserID: "carol", Kind: "robot", DisplayName: strings.Repeat("🙂", 300)})
-	if got := (&user{n, "carol", "odd"}).me(t); got != (ListedUser{"carol", "human", ""}) {
+	if got := n.as("carol", "odd").me(t); got != (ListedUser{"carol", "human", ""}) {
 		t.Errorf("got %v, want a human without a name", got)
 	}
 	fake.SetToken("thief", centertest.Token{UserID: "dave", DisplayName: "bob", Kind: "agent"})
-	if got := (&user{n, "dave", "thief"}).me(t); got != (ListedUser{"dave", "agent", ""}) {
+	if got := n.as("dave", "thief").me(t); got != (ListedUser{"dave", "agent", ""}) {
 		t.Errorf("got %v, want an agent without bob's id as name", got)
 	}
 }
