@@ -60,25 +60,35 @@ var walls = map[string]string{
 	"events/ssetest":             "",
 	"handlers/center/centertest": "events/ssetest",
 	"handlers/e2e/guildtest":     "db/dbtest db/pgrun events/ssetest",
-	"handlers/e2e/clienttest":    "", // this one and those below have only tests
-	"handlers/e2e/fairtest":      "",
-	"handlers/e2e/consoletest":   "",
-	"handlers/e2e/faultstest":    "",
-	"handlers/e2e/openclawtest":  "",
-	"handlers/e2e/proxytest":     "",
-	"handlers/e2e/soaktest":      "",
+	"handlers/e2e/nodetest": "db db/dbtest events/live events/ssetest handlers handlers/auth " +
+		"handlers/center handlers/center/centertest handlers/config handlers/e2e/guildtest handlers/edge " +
+		"handlers/node",
+	"handlers/e2e/clienttest":   "", // this one and those below have only tests
+	"handlers/e2e/consoletest":  "",
+	"handlers/e2e/edgetest":     "",
+	"handlers/e2e/fairtest":     "",
+	"handlers/e2e/faultstest":   "",
+	"handlers/e2e/openclawtest": "",
+	"handlers/e2e/operatetest":  "",
+	"handlers/e2e/proxytest":    "",
+	"handlers/e2e/rulestest":    "",
+	"handlers/e2e/soaktest":     "",
+	"handlers/e2e/streamtest":   "",
+	"handlers/e2e/wakestest":    "",
 }
 
 // outside has packages from elsewhere, with the packages of this module that alone may import them. It holds
 // for the packages below them, too.
 var outside = map[string]string{
-	"github.com/jackc":        "db db/pgrun db/dbtest handlers/e2e/guildtest", // SQL is for db
+	// SQL is for db.
+	"github.com/jackc":        "db db/pgrun db/dbtest handlers/e2e/guildtest handlers/e2e/nodetest",
 	"database/sql":            "db",
 	"github.com/prometheus":   "handlers/metrics", // others count for themselves
 	"github.com/r3labs":       "events/transport events/follow",
 	"github.com/yuin":         "handlers/docs handlers/markdown",
 	"github.com/microcosm-cc": "handlers/markdown",
-	"testing":                 "db/dbtest events/ssetest handlers/center/centertest handlers/e2e/guildtest",
+	"testing": "db/dbtest events/ssetest handlers/center/centertest handlers/e2e/guildtest " +
+		"handlers/e2e/nodetest",
 }
 
 // pure has packages, and what they must not import although others may.
@@ -205,13 +215,16 @@ var wide = map[string][]string{
 		"db", "db/dbtest", "db/pgrun", "events", "events/follow", "events/live", "events/remote",
 		"events/tail", "events/transport", "handlers", "handlers/auth", "handlers/bench",
 		"handlers/center", "handlers/chat", "handlers/command", "handlers/config", "handlers/console",
-		"handlers/docs", "handlers/edge", "handlers/e2e/guildtest", "handlers/metrics",
+		"handlers/docs", "handlers/edge", "handlers/e2e/guildtest", "handlers/e2e/nodetest",
+		"handlers/metrics",
 		"handlers/web", "migrations",
 	},
 	"tests": {
 		"db", "db/pgrun", "events", "events/follow", "events/live", "events/tail", "handlers",
 		"handlers/auth", "handlers/bench", "handlers/center", "handlers/chat", "handlers/command",
 		"handlers/docs", "handlers/edge", "handlers/e2e/clienttest", "handlers/e2e/consoletest",
+		"handlers/e2e/edgetest", "handlers/e2e/operatetest", "handlers/e2e/rulestest",
+		"handlers/e2e/streamtest", "handlers/e2e/wakestest",
 		"handlers/e2e/fairtest", "handlers/e2e/faultstest",
 		"handlers/e2e/guildtest", "handlers/e2e/proxytest", "handlers/e2e/soaktest", "handlers/web",
 	},

@@ -11,9 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"fabric-guild/handlers/web"
-
 	"github.com/google/go-cmp/cmp"
+
+	"fabric-guild/handlers/e2e/nodetest"
+	"fabric-guild/handlers/web"
 )
 
 // The sources use the codes of the table, each of them, and with the table's status.
@@ -68,7 +69,7 @@ func sourcesOf(t *testing.T, dirs ...string) (all []string) {
 // openapi.json lists the codes of the table in its order, with status and advice.
 func TestTheContractHasTheErrorCodes(t *testing.T) {
 	t.Parallel()
-	c, err := theContract()
+	c, err := nodetest.TheContract()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestTheContractHasTheErrorCodes(t *testing.T) {
 			Description string `json:"description"`
 		} `json:"oneOf"`
 	}
-	if err := json.Unmarshal(c.doc.Components.Schemas["Code"], &codes); err != nil {
+	if err := json.Unmarshal(c.Doc.Components.Schemas["Code"], &codes); err != nil {
 		t.Fatal(err)
 	}
 	var got, want []string

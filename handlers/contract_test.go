@@ -2,200 +2,22 @@ package handlers_test
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/e2e/nodetest"
 )
-
-// A contract is openapi.json, ready to hold answers against: the schemas of JSON Schema 2020-12, which is what
-// OpenAPI 3.1 speaks.
-type contract struct {
-	doc struct {
-		Paths      map[string]map[string]json.RawMessage `json:"paths"`
-		Components struct {
-			Schemas map[string]json.RawMessage `json:"schemas"`
-		} `json:"components"`
-	}
-	compiler *jsonschema.Compiler
-
-	mu       sync.Mutex
-	compiled map[string]*jsonschema.Schema // by JSON pointer
-}
-
-// theContract is read once; the whole suite's answers are held against it.
-var theContract = sync.OnceValues(func() (*contract, error) {
-	b, err := os.ReadFile(filepath.Join(moduleRoot(), "handlers", "openapi.json"))
-	if err != nil {
-		return nil, err
-	}
-	c := &contract{compiler: jsonschema.NewCompiler(), compiled: map[string]*jsonschema.Schema{}}
-	if err := json.Unmarshal(b, &c.doc); err != nil {
-		return nil, err
-	}
-	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
-	if err != nil {
-		return nil, err
-	}
-	c.compiler.DefaultDraft(jsonschema.Draft2020)
-	c.compiler.AssertFormat()
-	return c, c.compiler.AddResource("openapi.json", whole)
-})
-
-// moduleRoot returns the folder of go.mod. It is the current folder or one above it.
-func moduleRoot() string {
-	for dir := "."; ; dir = filepath.Join("..", dir) {
-		_, err := os.Stat(filepath.Join(dir, "go.mod"))
-		if err == nil || len(dir) > 100 {
-			return dir
-		}
-	}
-}
-
-// routes returns the API's operations, each as "GET /api/channels/:id".
-func routes() ([]string, error) {
-	c, err := theContract()
-	if err != nil {
-		return nil, err
-	}
-	braces := strings.NewReplacer("{", ":", "}", "")
-	var all []string
-	for path, operations := range c.doc.Paths {
-		for method := range operations {
-			if method != "parameters" {
-				all = append(all, strings.ToUpper(method)+" "+braces.Replace(path))
-			}
-		}
-	}
-	slices.Sort(all)
-	return all, nil
-}
-
-// check holds a JSON value against the schema at a pointer.
-func (c *contract) check(pointer string, value []byte) error {
-	c.mu.Lock()
-	schema := c.compiled[pointer]
-	if schema == nil {
-		var err error
-		if schema, err = c.compiler.Compile("openapi.json#" + pointer); err != nil {
-			c.mu.Unlock()
-			return err
-		}
-		c.compiled[pointer] = schema
-	}
-	c.mu.Unlock()
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(value))
-	if err != nil {
-		return err
-	}
-	return schema.Validate(v)
-}
-
-// template is the path of the document that a request's path is of.
-func (c *contract) template(path string) (string, bool) {
-	path, _, _ = strings.Cut(path, "?")
-	parts := strings.Split(path, "/")
-	for template := range c.doc.Paths {
-		matches := func(name, part string) bool { return name == part || strings.HasPrefix(name, "{") }
-		if slices.EqualFunc(strings.Split(template, "/"), parts, matches) {
-			return template, true
-		}
-	}
-	return "", false
-}
-
-// pointer is where the document has the schema of an answer's JSON; empty: it has none.
-func (c *contract) pointer(method, path string, status int, contentType string) (string, error) {
-	if contentType == "application/problem+json" {
-		return "/components/schemas/Problem", nil
-	}
-	template, ok := c.template(path)
-	if !ok || contentType != "application/json" {
-		return "", nil
-	}
-	var op struct {
-		Responses map[string]struct {
-			Content map[string]json.RawMessage `json:"content"`
-		} `json:"responses"`
-	}
-	if method == http.MethodHead {
-		return "", nil
-	}
-	if err := json.Unmarshal(c.doc.Paths[template][strings.ToLower(method)], &op); err != nil {
-		return "", fmt.Errorf("%s %s is not in the contract: %w", method, template, err)
-	}
-	code := fmt.Sprint(status)
-	if _, ok := op.Responses[code].Content[contentType]; !ok {
-		return "", fmt.Errorf("the contract has no %d as %s of %s %s", status, contentType, method, template)
-	}
-	escaped := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(template)
-	return fmt.Sprintf("/paths/%s/%s/responses/%s/content/application~1json/schema", escaped, strings.ToLower(method), code), nil
-}
-
-// holdAnswer is called for every answer that the suite gets.
-func holdAnswer(t testing.TB, method, path string, a answer) {
-	t.Helper()
-	c, err := theContract()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	at, err := c.pointer(method, path, a.status, a.header.Get("Content-Type"))
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	if at == "" || len(a.body) == 0 {
-		return
-	}
-	if err := c.check(at, a.body); err != nil {
-		t.Errorf("%s %s: got %s, which is not as the contract has it: %v", method, path, a, err)
-	}
-}
-
-// holdFrame is called for every event that the suite's streams get.
-func holdFrame(f frame) error {
-	if f.event == "" {
-		return nil
-	}
-	c, err := theContract()
-	if err != nil {
-		return err
-	}
-	var name strings.Builder
-	for part := range strings.SplitSeq(f.event, ".") {
-		name.WriteString(strings.ToUpper(part[:1]) + part[1:])
-	}
-	b, err := json.Marshal(struct {
-		ID    string          `json:"id,omitempty"`
-		Event string          `json:"event"`
-		Data  json.RawMessage `json:"data"`
-	}{f.id, f.event, json.RawMessage(f.data)})
-	if err != nil {
-		return err
-	}
-	if err := c.check("/components/schemas/"+name.String(), b); err != nil {
-		return fmt.Errorf("%w: an event that is not as the contract has it: %w", ssetest.ErrStrict, err)
-	}
-	return nil
-}
 
 // The contract has the routes, all of them and no others.
 func TestTheContractHasTheRoutes(t *testing.T) {
 	t.Parallel()
-	got, err := routes()
+	got, err := nodetest.Routes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,9 +31,9 @@ func TestTheContractHasTheRoutes(t *testing.T) {
 // The document is OpenAPI 3.1, as a validator that is not ours says, and served.
 func TestTheContractIsOpenAPI(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{})
-	served, err := n.user("ann").do("GET", "/openapi.json", nil)
-	if err != nil || served.status != http.StatusOK {
+	n := nodetest.Start(t, nodetest.Setup{})
+	served, err := n.User("ann").Do("GET", "/openapi.json", nil)
+	if err != nil || served.Status != http.StatusOK {
 		t.Fatalf("got %v and %v", served, err)
 	}
 	const modules = "../testdata/contract/node_modules"
@@ -219,7 +41,7 @@ func TestTheContractIsOpenAPI(t *testing.T) {
 		t.Skipf("no validator: npm ci --prefix testdata/contract (%v)", err)
 	}
 	cmd := exec.CommandContext(t.Context(), "node", "../testdata/contract/validate.mjs")
-	cmd.Stdin = bytes.NewReader(served.body)
+	cmd.Stdin = bytes.NewReader(served.Body)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -6,17 +6,18 @@ import (
 	"github.com/google/uuid"
 
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/e2e/nodetest"
 )
 
 func TestFreshPostsHaveARate(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{})
-	cyd := n.user("cyd")
-	id := n.user("ann").general(t, "ops", "cyd").Channel.ID
-	last := n.user("ann").says(t, id, "who knows?").Message.ID
-	if err := handlers.SpendFreshness(n.server, "cyd", uuid.MustParse(id)); err != nil {
+	n := nodetest.Start(t, nodetest.Setup{})
+	cyd := n.User("cyd")
+	id := n.User("ann").General(t, "ops", "cyd").Channel.ID
+	last := n.User("ann").Says(t, id, "who knows?").Message.ID
+	if err := handlers.SpendFreshness(n.Server, "cyd", uuid.MustParse(id)); err != nil {
 		t.Fatal(err)
 	}
-	post := body{"content": "me", "ifLast": last}
-	cyd.wantRefused(t, 429, "rate_limited", "POST", "/api/channels/"+id+"/messages", post)
+	post := nodetest.Body{"content": "me", "ifLast": last}
+	cyd.WantRefused(t, 429, "rate_limited", "POST", "/api/channels/"+id+"/messages", post)
 }

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // BenchmarkPost is a post over HTTP, by eight at a time, from the request to its answer; nobody listens. What is
@@ -14,20 +16,20 @@ import (
 func BenchmarkPost(b *testing.B) {
 	for _, members := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
-			n := start(b, setup{})
-			ann := n.user("ann")
+			n := nodetest.Start(b, nodetest.Setup{})
+			ann := n.User("ann")
 			var others []string
 			for i := range members - 1 {
 				others = append(others, fmt.Sprint("u", i))
 			}
-			room := newChannel{GuildID: "g1", Name: "ops", XType: "general", Members: others}
-			path := "/api/channels/" + call[created](b, ann, 201, "POST", "/api/channels", room).Channel.ID + "/messages"
+			room := nodetest.NewChannel{GuildID: "g1", Name: "ops", XType: "general", Members: others}
+			path := "/api/channels/" + nodetest.Call[nodetest.Created](b, ann, 201, "POST", "/api/channels", room).Channel.ID + "/messages"
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.SetParallelism(max(1, 8/runtime.GOMAXPROCS(0)))
 			b.RunParallel(func(p *testing.PB) {
 				for p.Next() {
-					if err := ann.posts(b, path); err != nil {
+					if err := posts(ann, b, path); err != nil {
 						b.Error(err)
 						return
 					}
@@ -38,14 +40,14 @@ func BenchmarkPost(b *testing.B) {
 }
 
 // posts is do without a look at what the contract says of the answer, which would cost more than the post.
-func (u *user) posts(b *testing.B, path string) error {
-	r, err := http.NewRequestWithContext(b.Context(), "POST", u.n.url+path, strings.NewReader(`{"content":"hi"}`))
+func posts(u *nodetest.User, b *testing.B, path string) error {
+	r, err := http.NewRequestWithContext(b.Context(), "POST", u.Node.URL+path, strings.NewReader(`{"content":"hi"}`))
 	if err != nil {
 		return err
 	}
-	r.Header.Set("Authorization", "Bearer "+u.token)
+	r.Header.Set("Authorization", "Bearer "+u.Token)
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := u.n.client.Do(r)
+	resp, err := u.Node.Client.Do(r)
 	if err != nil {
 		return err
 	}

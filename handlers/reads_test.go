@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"fabric-guild/handlers"
-
 	"github.com/google/go-cmp/cmp"
+
+	"fabric-guild/handlers"
+	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // heavy is the longest text that fits into a body of such characters, each of which JSON escapes to six.
@@ -22,30 +23,30 @@ const pageBytes = 1<<20 + 1000
 // A page of a history ends by bytes too, however much JSON escapes, and the next one goes on.
 func TestAPageIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{})
-	alice := n.user("alice")
-	id := alice.general(t, "ops").Channel.ID
+	n := nodetest.Start(t, nodetest.Setup{})
+	alice := n.User("alice")
+	id := alice.General(t, "ops").Channel.ID
 	var want []string
 	for i := range 50 { // of 65 KB each in JSON
 		text := heavy
 		if i%5 == 0 {
 			text = "short"
 		}
-		want = append(want, alice.post(t, id, text).Message.ID)
+		want = append(want, alice.Post(t, id, text).Message.ID)
 	}
 	slices.Reverse(want)
 	var got []string
 	path, pages := "/api/channels/"+id+"/messages?limit=200", 0
 	for next := ""; ; pages++ {
-		a, err := alice.do("GET", path+next, nil)
-		if err != nil || a.status != 200 {
-			t.Fatalf("got %d and error %v, want a page", a.status, err)
+		a, err := alice.Do("GET", path+next, nil)
+		if err != nil || a.Status != 200 {
+			t.Fatalf("got %d and error %v, want a page", a.Status, err)
 		}
-		if len(a.body) > pageBytes {
-			t.Errorf("got a page of %d bytes, want %d at most", len(a.body), pageBytes)
+		if len(a.Body) > pageBytes {
+			t.Errorf("got a page of %d bytes, want %d at most", len(a.Body), pageBytes)
 		}
-		var page list[struct{ ID string }]
-		if err := json.Unmarshal(a.body, &page); err != nil {
+		var page nodetest.List[struct{ ID string }]
+		if err := json.Unmarshal(a.Body, &page); err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range page.Items {
@@ -65,15 +66,15 @@ func TestAPageIsBoundedInBytes(t *testing.T) {
 }
 
 // unread asks for something and takes nothing of the answer but its head. The server is then busy with it.
-func (u *user) unread(t *testing.T, over transport, path string) {
+func unread(t *testing.T, u *nodetest.User, over nodetest.Transport, path string) {
 	t.Helper()
-	l := newLine(over, 4<<10)
-	t.Cleanup(l.hangUp)
-	r, err := http.NewRequestWithContext(t.Context(), "GET", u.n.url+path, nil)
+	l := nodetest.NewLine(over, 4<<10)
+	t.Cleanup(l.HangUp)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", u.Node.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+u.token)
+	r.Header.Set("Authorization", "Bearer "+u.Token)
 	resp, err := l.RoundTrip(r)
 	if err != nil {
 		t.Fatal(err)
@@ -87,31 +88,31 @@ func (u *user) unread(t *testing.T, over transport, path string) {
 // Answers that a user does not take keep that user waiting, and nobody else: they hold no connection to Postgres.
 func TestUnreadAnswersAreFew(t *testing.T) {
 	t.Parallel()
-	for _, over := range transports[:2] {
-		t.Run(over.name, func(t *testing.T) {
+	for _, over := range nodetest.Transports[:2] {
+		t.Run(over.Name, func(t *testing.T) {
 			t.Parallel()
-			n := start(t, setup{sendBuffer: 8 << 10})
-			alice, bob := n.user("alice"), n.user("bob")
-			ops := alice.general(t, "ops", "bob")
+			n := nodetest.Start(t, nodetest.Setup{SendBuffer: 8 << 10})
+			alice, bob := n.User("alice"), n.User("bob")
+			ops := alice.General(t, "ops", "bob")
 			for range 8 {
-				alice.post(t, ops.Channel.ID, heavy)
+				alice.Post(t, ops.Channel.ID, heavy)
 			}
 			history := "/api/channels/" + ops.Channel.ID + "/messages"
 			for range handlers.ReadsAtOnce {
-				alice.unread(t, over, history)
+				unread(t, alice, over, history)
 			}
-			refused := alice.refused(t, 429, "too_many_requests", "GET", history, nil)
+			refused := alice.Refused(t, 429, "too_many_requests", "GET", history, nil)
 			if !strings.Contains(refused.Detail, "read their answers") {
 				t.Errorf("got detail %q, want what to do", refused.Detail)
 			}
-			if got := n.db.Pools()["requests"].Acquired; got != 0 {
+			if got := n.DB.Pools()["requests"].Acquired; got != 0 {
 				t.Errorf("got %d connections to Postgres in use, want none", got)
 			}
-			if a, err := bob.do("GET", history, nil); err != nil || a.status != 200 {
+			if a, err := bob.Do("GET", history, nil); err != nil || a.Status != 200 {
 				t.Errorf("another user: got %v and error %v, want 200", a, err)
 			}
-			alice.post(t, ops.Channel.ID, "a change is not a read")
-			if got := n.scrape(t).series[`fabric_guild_refused_total{code="too_many_requests"}`]; got != 1 {
+			alice.Post(t, ops.Channel.ID, "a change is not a read")
+			if got := n.Scrape(t).Series[`fabric_guild_refused_total{code="too_many_requests"}`]; got != 1 {
 				t.Errorf("got %v refusals in the metrics, want 1", got)
 			}
 		})
@@ -121,19 +122,19 @@ func TestUnreadAnswersAreFew(t *testing.T) {
 // The answers of polls count until they are taken, although the poll itself has ended.
 func TestUnreadPollsAreFew(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{sendBuffer: 8 << 10})
-	alice, bob := n.user("alice"), n.user("bob")
-	ops := alice.general(t, "ops", "bob")
+	n := nodetest.Start(t, nodetest.Setup{SendBuffer: 8 << 10})
+	alice, bob := n.User("alice"), n.User("bob")
+	ops := alice.General(t, "ops", "bob")
 	for range 8 {
-		alice.post(t, ops.Channel.ID, heavy)
+		alice.Post(t, ops.Channel.ID, heavy)
 	}
-	n.settle(t)
+	n.Settle(t)
 	missed := "/api/events?after=" + ops.Cursor
 	for range handlers.PollsAtOnce {
-		bob.unread(t, raw, missed)
+		unread(t, bob, nodetest.Raw, missed)
 	}
-	bob.refused(t, 429, "too_many_requests", "GET", missed, nil)
-	if a, err := alice.do("GET", missed, nil); err != nil || a.status != 200 {
+	bob.Refused(t, 429, "too_many_requests", "GET", missed, nil)
+	if a, err := alice.Do("GET", missed, nil); err != nil || a.Status != 200 {
 		t.Errorf("another user: got %v and error %v, want 200", a, err)
 	}
 }
@@ -141,11 +142,11 @@ func TestUnreadPollsAreFew(t *testing.T) {
 // An answer with many channels goes out in parts. It has those that its user is in and no others, as of the cursor.
 func TestSyncOfManyChannels(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{})
-	alice, bob := n.user("alice"), n.user("bob")
-	at := seq(alice.general(t, "first").Cursor)
+	n := nodetest.Start(t, nodetest.Setup{})
+	alice, bob := n.User("alice"), n.User("bob")
+	at := nodetest.Seq(alice.General(t, "first").Cursor)
 	const many = 1700
-	n.exec(t, `
+	n.Exec(t, `
 		WITH c AS (
 			INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
 			SELECT gen_random_uuid(), CASE WHEN i % 2 = 0 THEN 'g1' ELSE 'g2' END, repeat('x', 90) || i, 'general', false, 'joined', 'bob', 1
@@ -153,17 +154,17 @@ func TestSyncOfManyChannels(t *testing.T) {
 		)
 		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
 		SELECT id, 'alice', $2, 0, now() FROM c`, many, at)
-	gone := bob.general(t, "gone", "alice").Channel.ID
-	alice.leave(t, gone)
-	archived := alice.general(t, "archived").Channel.ID
-	call[json.RawMessage](t, alice, 200, "DELETE", "/api/channels/"+archived, nil)
+	gone := bob.General(t, "gone", "alice").Channel.ID
+	alice.Leave(t, gone)
+	archived := alice.General(t, "archived").Channel.ID
+	nodetest.Call[json.RawMessage](t, alice, 200, "DELETE", "/api/channels/"+archived, nil)
 
-	got := alice.sync(t)
+	got := alice.Sync(t)
 	var ids, want []string
 	for _, c := range got.Channels {
 		ids = append(ids, c.ID)
 	}
-	for _, c := range everything[channel](t, alice, "/api/channels?limit=200", "after") {
+	for _, c := range nodetest.Everything[nodetest.Channel](t, alice, "/api/channels?limit=200", "after") {
 		want = append(want, c.ID)
 	}
 	if diff := cmp.Diff(want, ids); diff != "" {
@@ -172,17 +173,17 @@ func TestSyncOfManyChannels(t *testing.T) {
 	if len(ids) != many+1 || got.UserID != "alice" {
 		t.Errorf("got %d channels of %s, want %d of alice", len(ids), got.UserID, many+1)
 	}
-	half := n.user("alice", "g2").sync(t)
+	half := n.User("alice", "g2").Sync(t)
 	if len(half.Channels) != many/2 {
 		t.Errorf("got %d channels with a token for g2, want %d", len(half.Channels), many/2)
 	}
-	for u, whole := range map[*user]bool{alice: false, n.user("carol"): true} {
-		a, err := u.do("GET", "/api/sync", nil)
+	for u, whole := range map[*nodetest.User]bool{alice: false, n.User("carol"): true} {
+		a, err := u.Do("GET", "/api/sync", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := a.header.Get("Content-Length") != ""; got != whole {
-			t.Errorf("%s: got a Content-Length: %v, want it where the answer is one part: %v", u.id, got, whole)
+		if got := a.Header.Get("Content-Length") != ""; got != whole {
+			t.Errorf("%s: got a Content-Length: %v, want it where the answer is one part: %v", u.ID, got, whole)
 		}
 	}
 }
@@ -190,28 +191,28 @@ func TestSyncOfManyChannels(t *testing.T) {
 // Reads have a rate of their own, which leaves changes alone.
 func TestReadsAreRateLimited(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{})
-	alice := n.user("alice")
-	a, err := alice.do("GET", "/api/me", nil)
+	n := nodetest.Start(t, nodetest.Setup{})
+	alice := n.User("alice")
+	a, err := alice.Do("GET", "/api/me", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := a.header.Get("RateLimit"); a.status != 200 || got != "" {
+	if got := a.Header.Get("RateLimit"); a.Status != 200 || got != "" {
 		t.Fatalf("got %v and RateLimit %q, want it with a refusal only", a, got)
 	}
-	if err := handlers.SpendReads(n.server, "alice"); err != nil {
+	if err := handlers.SpendReads(n.Server, "alice"); err != nil {
 		t.Fatal(err)
 	}
-	if a, err = alice.do("GET", "/api/me", nil); err != nil {
+	if a, err = alice.Do("GET", "/api/me", nil); err != nil {
 		t.Fatal(err)
 	}
-	p := wantProblem(t, a, 429, "rate_limited")
+	p := nodetest.WantProblem(t, a, 429, "rate_limited")
 	if !strings.Contains(p.Detail, "200 reads per second") {
 		t.Errorf("got detail %q, want the bound", p.Detail)
 	}
-	if got, want := a.header.Get("RateLimit-Policy"), `"reads";q=2000;w=10`; got != want {
+	if got, want := a.Header.Get("RateLimit-Policy"), `"reads";q=2000;w=10`; got != want {
 		t.Errorf("got RateLimit-Policy %s, want %s", got, want)
 	}
-	alice.general(t, "a change")
-	call[json.RawMessage](t, n.user("bob"), 200, "GET", "/api/me", nil)
+	alice.General(t, "a change")
+	nodetest.Call[json.RawMessage](t, n.User("bob"), 200, "GET", "/api/me", nil)
 }

@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fabric-guild/handlers/e2e/nodetest"
 )
 
 func TestRender(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{})
-	alice := n.user("alice")
+	n := nodetest.Start(t, nodetest.Setup{})
+	alice := n.User("alice")
 	type rendered struct {
 		HTML []string `json:"html"`
 	}
@@ -18,28 +20,28 @@ func TestRender(t *testing.T) {
 	hi := `<p><em>hi</em> <span class="mention" data-user-id="bob">@bob</span></p>` + "\n"
 	want := rendered{[]string{hi, "", "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n", hi}}
 	for range 2 { // the second time the server remembers
-		got := call[rendered](t, alice, 200, "POST", "/api/render", body{"contents": texts})
+		got := nodetest.Call[rendered](t, alice, 200, "POST", "/api/render", nodetest.Body{"contents": texts})
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
 	large := strings.Repeat("x", 16<<10)
-	call[rendered](t, alice, 200, "POST", "/api/render", body{"contents": []string{large, large, large}})
-	call[rendered](t, alice, 200, "POST", "/api/render", body{"contents": strings.Split(strings.Repeat("x", 200), "")})
+	nodetest.Call[rendered](t, alice, 200, "POST", "/api/render", nodetest.Body{"contents": []string{large, large, large}})
+	nodetest.Call[rendered](t, alice, 200, "POST", "/api/render", nodetest.Body{"contents": strings.Split(strings.Repeat("x", 200), "")})
 	for _, tt := range []struct {
 		body   any
 		status int
 		code   string
 	}{
-		{body{}, 400, "malformed"},
-		{body{"contents": []string{}}, 400, "malformed"},
-		{body{"contents": "hi"}, 400, "malformed"},
-		{body{"contents": []int{1}}, 400, "malformed"},
-		{body{"contents": strings.Split(strings.Repeat("x", 201), "")}, 400, "malformed"},
-		{body{"contents": []string{large + "x"}}, 422, "content_too_long"},
-		{body{"contents": []string{large, large, large, large}}, 413, "body_too_large"},
-		{body{"contents": []string{"x"}, "html": true}, 400, "malformed"},
+		{nodetest.Body{}, 400, "malformed"},
+		{nodetest.Body{"contents": []string{}}, 400, "malformed"},
+		{nodetest.Body{"contents": "hi"}, 400, "malformed"},
+		{nodetest.Body{"contents": []int{1}}, 400, "malformed"},
+		{nodetest.Body{"contents": strings.Split(strings.Repeat("x", 201), "")}, 400, "malformed"},
+		{nodetest.Body{"contents": []string{large + "x"}}, 422, "content_too_long"},
+		{nodetest.Body{"contents": []string{large, large, large, large}}, 413, "body_too_large"},
+		{nodetest.Body{"contents": []string{"x"}, "html": true}, 400, "malformed"},
 	} {
-		alice.wantRefused(t, tt.status, tt.code, "POST", "/api/render", tt.body)
+		alice.WantRefused(t, tt.status, tt.code, "POST", "/api/render", tt.body)
 	}
 }

@@ -5,34 +5,36 @@ import (
 	"testing"
 
 	"fabric-guild/db/dbtest"
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
+	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // Sixteen claims of one user wait, and a message wakes the user. A join at the same moment waits for none of them:
 // it is answered while the claims cannot go on. And only one of them holds a connection.
 func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 	t.Parallel()
-	n := start(t, setup{})
-	ann, bot := n.user("ann"), n.user("bot")
-	ops := ann.general(t, "ops", "bot").Channel.ID
-	bot.claim(t, body{})
-	got := make(chan *wake, 16)
+	n := nodetest.Start(t, nodetest.Setup{})
+	ann, bot := n.User("ann"), n.User("bot")
+	ops := ann.General(t, "ops", "bot").Channel.ID
+	bot.Claim(t, nodetest.Body{})
+	got := make(chan *nodetest.Wake, 16)
 	var waiting sync.WaitGroup
 	for range 16 {
 		waiting.Go(func() {
-			a, err := ask[struct {
-				Wake *wake `json:"wake"`
-			}](bot, 200, "POST", "/api/wakes/claim", body{"waitSeconds": 9})
+			a, err := nodetest.Ask[struct {
+				Wake *nodetest.Wake `json:"wake"`
+			}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 9})
 			if err != nil {
 				t.Error(err)
 			}
 			got <- a.Wake
 		})
 	}
-	if !eventually(func() bool { return handlers.PlacesTaken(n.server) == 16 }) {
+	if !ssetest.Await(func() bool { return handlers.PlacesTaken(n.Server) == 16 }) {
 		t.Fatal("the claims do not wait")
 	}
-	conn := dbtest.Connect(t, n.database)
+	conn := dbtest.Connect(t, n.Database)
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -40,14 +42,14 @@ func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `SELECT FROM wake_consumers WHERE user_id = 'bot' FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
-	ann.says(t, ops, "hello")
+	ann.Says(t, ops, "hello")
 	blocked := func() int {
-		return n.count(t, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
+		return n.Count(t, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
 	}
-	if !eventually(func() bool { return blocked() > 0 }) {
+	if !ssetest.Await(func() bool { return blocked() > 0 }) {
 		t.Fatal("no claim tries to take the queue")
 	}
-	ann.add(t, ops, "carol")
+	ann.Add(t, ops, "carol")
 	if n := blocked(); n != 1 {
 		t.Errorf("got %d statements that wait for a lock after the join, want one claim", n)
 	}

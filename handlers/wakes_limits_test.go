@@ -4,8 +4,10 @@ import (
 	"sync"
 	"testing"
 
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // Claims that wait are limited like streams: on a server, and from an address. Claims that need not wait are not.
@@ -21,25 +23,25 @@ func TestWaitingClaimsAreLimited(t *testing.T) {
 	} {
 		t.Run(tt.code, func(t *testing.T) {
 			t.Parallel()
-			n := start(t, setup{edge: tt.edge})
-			ann := n.user("ann")
-			ops := ann.general(t, "ops", "one", "two", "three").Channel.ID
-			wait := body{"waitSeconds": 60}
+			n := nodetest.Start(t, nodetest.Setup{Edge: tt.edge})
+			ann := n.User("ann")
+			ops := ann.General(t, "ops", "one", "two", "three").Channel.ID
+			wait := nodetest.Body{"waitSeconds": 60}
 			var waiting sync.WaitGroup
 			for i, id := range []string{"one", "two"} {
-				bot := n.user(id)
-				bot.claim(t, body{})
-				waiting.Go(func() { bot.claim(t, wait) })
-				if !eventually(func() bool { return handlers.PlacesTaken(n.server) == i+1 }) {
+				bot := n.User(id)
+				bot.Claim(t, nodetest.Body{})
+				waiting.Go(func() { bot.Claim(t, wait) })
+				if !ssetest.Await(func() bool { return handlers.PlacesTaken(n.Server) == i+1 }) {
 					t.Fatal("the claim does not wait")
 				}
 			}
-			three := n.user("three")
-			three.claim(t, body{})
-			three.refused(t, tt.status, tt.code, "POST", "/api/wakes/claim", wait)
-			ann.says(t, ops, "hi")
+			three := n.User("three")
+			three.Claim(t, nodetest.Body{})
+			three.Refused(t, tt.status, tt.code, "POST", "/api/wakes/claim", wait)
+			ann.Says(t, ops, "hi")
 			waiting.Wait()
-			three.wake(t, body{}) // the places are free again
+			three.Wake(t, nodetest.Body{}) // the places are free again
 		})
 	}
 }

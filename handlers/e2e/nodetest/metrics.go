@@ -1,0 +1,89 @@
+package nodetest
+
+import (
+	"bytes"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+type Readiness struct {
+	Status   string   `json:"status"`
+	Checks   []string `json:"checks"`
+	Warnings []string `json:"warnings"`
+}
+
+// A syncBuffer is a log that several goroutines write.
+type LogBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *LogBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *LogBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// A scrape is what /metrics said: values by their series, as they are written.
+type Scrape struct {
+	Text   string
+	Series map[string]float64
+}
+
+// Scrape reads the metrics as Prometheus does: without a token.
+func (n *Node) Scrape(t *testing.T) Scrape {
+	t.Helper()
+	nobody := n.As("", "")
+	a, err := nobody.Do("GET", "/metrics", nil)
+	if err != nil || a.Status != http.StatusOK || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
+		t.Fatalf("got %v with %v and error %v, want metrics", a, a.Header, err)
+	}
+	m := Scrape{string(a.Body), map[string]float64{}}
+	for line := range strings.Lines(m.Text) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		series, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "} ")
+		if value == "" {
+			series, value, _ = strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		} else {
+			series += "}"
+		}
+		if m.Series[series], err = strconv.ParseFloat(value, 64); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+	}
+	return m
+}
+
+// Sum adds up the series of a metric that have all these labels, each written as name="value".
+func (m Scrape) Sum(name string, labels ...string) (sum float64) {
+	for series, v := range m.Series {
+		if bare, _, _ := strings.Cut(series, "{"); bare != name {
+			continue
+		}
+		if !slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(series, l) }) {
+			sum += v
+		}
+	}
+	return sum
+}
+
+// Families are the names of the server's own metrics.
+func (m Scrape) Families() (names []string) {
+	for _, match := range regexp.MustCompile(`(?m)^# TYPE (fabric_guild_\w+) `).FindAllStringSubmatch(m.Text, -1) {
+		names = append(names, match[1])
+	}
+	return names
+}

@@ -1,0 +1,113 @@
+package nodetest
+
+import (
+	"maps"
+	"testing"
+)
+
+// Done makes a change whose answer has no content.
+func (u *User) Done(t testing.TB, method, path string, b Body) {
+	t.Helper()
+	var content any
+	if b != nil {
+		content = b
+	}
+	if a, err := u.Do(method, path, content); err != nil || a.Status != 204 {
+		t.Fatalf("%s: %s %s: got %v and error %v, want status 204", u.ID, method, path, a, err)
+	}
+}
+
+type queuedWake struct {
+	ID         string  `json:"id"`
+	ChannelID  string  `json:"channelId"`
+	Reason     string  `json:"reason"`
+	Attempts   int     `json:"attempts"`
+	At         string  `json:"at"`
+	LeaseUntil *string `json:"leaseUntil"`
+	NotBefore  *string `json:"notBefore"`
+	Worker     *string `json:"worker"`
+	Status     *string `json:"status"`
+	Outcome    *string `json:"outcome"`
+	Note       *string `json:"note"`
+	Error      *string `json:"error"`
+}
+
+type queue struct {
+	Pending []queuedWake `json:"pending"`
+	Claimed []queuedWake `json:"claimed"`
+	Dead    []queuedWake `json:"dead"`
+	Behind  bool         `json:"behind"`
+	Next    *string      `json:"next"`
+}
+
+// Queue returns the user's own list of wakes.
+func (u *User) Queue(t testing.TB) queue {
+	t.Helper()
+	return Call[queue](t, u, 200, "GET", "/api/wakes", nil)
+}
+
+type Decided = FullMessage
+
+type Wake struct {
+	ID         string    `json:"id"`
+	GuildID    string    `json:"guildId"`
+	ChannelID  string    `json:"channelId"`
+	Name       string    `json:"name"`
+	XType      string    `json:"xType"`
+	Reason     string    `json:"reason"`
+	Attempt    int       `json:"attempt"`
+	LeaseUntil string    `json:"leaseUntil"`
+	LeaseMS    int       `json:"leaseMs"`
+	More       bool      `json:"more"`
+	Last       *string   `json:"last"`
+	Messages   []Decided `json:"messages"`
+	Context    []Decided `json:"context"`
+}
+
+func Texts(all []Decided) (out []string) {
+	for _, m := range all {
+		out = append(out, m.Content)
+	}
+	return out
+}
+
+// Claim asks for a wake; nil: there is none.
+func (u *User) Claim(t testing.TB, b Body) *Wake {
+	t.Helper()
+	return Call[struct {
+		Wake *Wake `json:"wake"`
+	}](t, u, 200, "POST", "/api/wakes/claim", b).Wake
+}
+
+// Wake claims a wake that there must be. It waits, because a post is answered before this server has read it.
+func (u *User) Wake(t testing.TB, b Body) *Wake {
+	t.Helper()
+	if b["waitSeconds"] == nil {
+		b["waitSeconds"] = 60
+	}
+	w := u.Claim(t, b)
+	if w == nil {
+		t.Fatal("got no wake, want one")
+	}
+	return w
+}
+
+type KeptWake struct {
+	LeaseUntil string   `json:"leaseUntil"`
+	LeaseMS    int      `json:"leaseMs"`
+	Newer      int      `json:"newer"`
+	Gone       []string `json:"gone"`
+	Stop       bool     `json:"stop"`
+}
+
+type replied struct {
+	Posted
+	Wake *KeptWake `json:"wake"`
+}
+
+func (u *User) Reply(t testing.TB, w *Wake, text string, more Body) replied {
+	t.Helper()
+	b := Body{"content": text, "wakeId": w.ID}
+	maps.Copy(b, more)
+	return Call[replied](t, u, 201, "POST", "/api/channels/"+w.ChannelID+"/messages", b)
+}

@@ -1,0 +1,2 @@
+// Package wakestest tests the wake queue over HTTP: claims, replies, leases, and the list of wakes.
+package wakestest
