@@ -12,8 +12,15 @@ func TestBelievedTime(t *testing.T) {
 	const day = 24 * time.Hour
 	type run struct{ clock, elapsed, want time.Duration } // after start; elapsed since the first run
 	for name, runs := range map[string][]run{
-		"right":               {{time.Minute, 0, time.Minute}, {2 * time.Minute, time.Minute, 2 * time.Minute}},
-		"ahead":               {{400 * day, 0, time.Hour}, {400 * day, time.Hour, time.Hour + day}, {400 * day, 2 * time.Hour, time.Hour + 2*day}},
+		"right": {
+			{time.Minute, 0, time.Minute},
+			{2 * time.Minute, time.Minute, 2 * time.Minute},
+		},
+		"ahead": {
+			{400 * day, 0, time.Hour},
+			{400 * day, time.Hour, time.Hour + day},
+			{400 * day, 2 * time.Hour, time.Hour + 2*day},
+		},
 		"ahead, then right":   {{400 * day, 0, time.Hour}, {time.Hour, time.Hour, time.Hour}},
 		"quiet for ten days":  {{10 * day, 0, time.Hour}, {10 * day, 10 * time.Hour, 10 * day}},
 		"jumps while it runs": {{0, 0, 0}, {400 * day, time.Minute, 24 * time.Minute}},

@@ -67,7 +67,10 @@ var sameEvents = cmp.Options{cmpopts.IgnoreUnexported(events.Event{}, events.Mes
 func TestACarriedEventHasEveryField(t *testing.T) {
 	t.Parallel()
 	full := filled(t)
-	empty := &events.Event{Cursor: events.Cursor{Epoch: 1, Seq: 2}, Message: &events.Message{MentionUserIDs: []string{}}}
+	empty := &events.Event{
+		Cursor:  events.Cursor{Epoch: 1, Seq: 2},
+		Message: &events.Message{MentionUserIDs: []string{}},
+	}
 	empty.OccurredAt.Time = time.UnixMicro(1)
 	empty.Message.CreatedAt.Time = time.UnixMicro(1)
 	want := []*events.Event{full, empty, full}
@@ -76,7 +79,10 @@ func TestACarriedEventHasEveryField(t *testing.T) {
 		t.Errorf("-sent +carried:\n%s", diff)
 	}
 	// What is not exported must be what this server can make by itself.
-	for typ, made := range map[reflect.Type]string{reflect.TypeFor[events.Event](): "frames", reflect.TypeFor[events.Message](): "facts"} {
+	for typ, made := range map[reflect.Type]string{
+		reflect.TypeFor[events.Event]():   "frames",
+		reflect.TypeFor[events.Message](): "facts",
+	} {
 		for _, f := range reflect.VisibleFields(typ) {
 			if !f.IsExported() && f.Name != made {
 				t.Errorf("the field %v.%s is not exported: is it carried?", typ, f.Name)
@@ -121,10 +127,11 @@ func TestAMalformedRingCarriesNothing(t *testing.T) {
 	old := filled(t)
 	old.Cursor = events.Cursor{Epoch: 6, Seq: 8}
 	for name, payload := range map[string]string{
-		"nothing":                   "",
-		"no base64":                 "hello!",
-		"another server":            newSeal(7, secret).close("nobody", encodeEvent(e)),
-		"another secret":            newSeal(7, []byte(strings.Repeat("x", 32))).close("node", encodeEvent(e)),
+		"nothing":        "",
+		"no base64":      "hello!",
+		"another server": newSeal(7, secret).close("nobody", encodeEvent(e)),
+		"another secret": newSeal(7, []byte(strings.Repeat("x", 32))).close("node",
+			encodeEvent(e)),
 		"an event of another epoch": newSeal(7, secret).close("node", encodeEvent(old)),
 		"half an event":             newSeal(7, secret).close("node", encodeEvent(e)[:20]),
 	} {
@@ -171,7 +178,8 @@ func TestRingsFitIntoNotifications(t *testing.T) {
 	b.carry(e)
 	e.Cursor.Epoch = 8
 	b.carry(e)
-	if epoch, parts := b.outgoing.take(); epoch != 8 || len(parts) != 1 || len(decodeEvents(string(parts[0]))) != 1 {
+	if epoch, parts := b.outgoing.take(); epoch != 8 || len(parts) != 1 ||
+		len(decodeEvents(string(parts[0]))) != 1 {
 		t.Errorf("got %d parts of epoch %d, want the one of the new epoch", len(parts), epoch)
 	}
 	if epoch, parts := b.outgoing.take(); len(parts) != 0 {
@@ -179,8 +187,8 @@ func TestRingsFitIntoNotifications(t *testing.T) {
 	}
 }
 
-// Sending and hearing an event costs few allocations: each server hears every post, also those that nobody there
-// reads.
+// Sending and hearing an event costs few allocations: each server hears every post, also those that nobody
+// there reads.
 func TestACarriedEventAllocatesLittle(t *testing.T) {
 	d := &DB{Doorbell: newDoorbell()}
 	d.unanswered.Store(helloMissed)

@@ -65,7 +65,8 @@ func TestAServerNoticesADeadDoorbellAndKeepsRinging(t *testing.T) {
 // A quiet connection is not a dead one: if no other server rings, the doorbell keeps its connection.
 func TestAQuietDoorbellKeepsItsConnection(t *testing.T) {
 	t.Parallel()
-	// A doorbell that misses a few hellos is dead. So a hello must be longer than the pauses of a busy machine.
+	// A doorbell that misses a few hellos is dead. So a hello must be longer than the pauses of a busy
+	// machine.
 	const hello = 2 * time.Second
 	url := dbtest.New(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -88,8 +89,8 @@ func TestAQuietDoorbellKeepsItsConnection(t *testing.T) {
 	}
 }
 
-// A line is a proxy to Postgres. It can swallow what Postgres sends, and counts how often a client has waited for
-// an answer.
+// A line is a proxy to Postgres. It can swallow what Postgres sends, and counts how often a client has waited
+// for an answer.
 type line struct {
 	url        string
 	swallowing atomic.Bool
@@ -111,7 +112,8 @@ func newLine(t *testing.T, to string) *line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &line{url: strings.Replace(to, "host="+neturl.QueryEscape(config.Host), "host="+neturl.QueryEscape(dir), 1)}
+	l := &line{url: strings.Replace(to, "host="+neturl.QueryEscape(config.Host),
+		"host="+neturl.QueryEscape(dir), 1)}
 	if l.url == to {
 		t.Fatalf("got the host %s nowhere in %s", config.Host, to)
 	}

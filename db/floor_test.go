@@ -22,7 +22,9 @@ func TestAnEmptyLogContinuesAtTheNextNumber(t *testing.T) {
 	said := posts(t, d, channel, 3)
 	last := said[2]
 	for range 3 {
-		exec(t, c, `BEGIN; INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', gen_random_uuid(), 'alice'); ROLLBACK`)
+		exec(t, c,
+			`BEGIN; INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated',
+				gen_random_uuid(), 'alice'); ROLLBACK`)
 	}
 	exec(t, c, `UPDATE events SET occurred_at = clock_timestamp() - '40 days'::interval`)
 	if _, floor := retain(t, d, db.Retention{Age: 30 * day}); floor != last {
@@ -35,7 +37,8 @@ func TestAnEmptyLogContinuesAtTheNextNumber(t *testing.T) {
 	if err != nil || head.Seq != last {
 		t.Errorf("a new reader starts at %v, %v; want %d", head, err, last)
 	}
-	if page, err := d.Replay(t.Context(), "bob", last, last); err != nil || page.Reached != last || len(page.Events) != 0 {
+	if page, err := d.Replay(t.Context(), "bob", last, last); err != nil || page.Reached != last ||
+		len(page.Events) != 0 {
 		t.Errorf("who has seen all: got %+v, %v; want nothing", page, err)
 	}
 	if got := tail(t, d, said[0]); got.Floor != last {
@@ -55,7 +58,8 @@ func TestAnEmptyLogContinuesAtTheNextNumber(t *testing.T) {
 	if reset, err := d.CheckCursor(t.Context(), head, now); reset != "" || err != nil {
 		t.Errorf("the last cursor of the life before: got %q, %v; want it honoured", reset, err)
 	}
-	if page, err := d.Replay(t.Context(), "bob", last, now.Seq); err != nil || !slices.Equal(heard(page), []int64{now.Seq}) {
+	if page, err := d.Replay(t.Context(), "bob", last, now.Seq); err != nil ||
+		!slices.Equal(heard(page), []int64{now.Seq}) {
 		t.Errorf("who has seen all: got %v, %v; want %d", heard(page), err, now.Seq)
 	}
 }
@@ -68,7 +72,8 @@ func TestAPageReadsTheFloorAfterItsRows(t *testing.T) {
 	d, other := openURL(t, url), dbtest.Connect(t, url)
 	channel, created := create(t, d, "alice", "bob")
 	said := posts(t, d, channel, 5)
-	if _, err := d.Replay(t.Context(), "bob", created.Seq, said[4]); err != nil { // now its statements are prepared
+	// now its statements are prepared
+	if _, err := d.Replay(t.Context(), "bob", created.Seq, said[4]); err != nil {
 		t.Fatal(err)
 	}
 	for name, table := range map[string]string{"its rows wait": "messages", "its floor waits": "log_floor"} {

@@ -57,7 +57,9 @@ func TestConcurrentPostsAreStoredTogether(t *testing.T) {
 		if diff := cmp.Diff([]int{1, groupLimit, 3}, sizes); diff != "" {
 			t.Errorf("the sizes of the groups (-want +got):\n%s", diff)
 		}
-		if all := slices.Concat(groups...); !slices.IsSortedFunc(all, func(a, b string) int { return number(a) - number(b) }) {
+		if all := slices.Concat(groups...); !slices.IsSortedFunc(
+			all, func(a, b string) int { return number(a) - number(b) },
+		) {
 			t.Errorf("got %v, want them in the order of arrival", all)
 		}
 		var answered []string
@@ -161,8 +163,8 @@ func says(author, content string, mentioned int) NewMessage {
 	return m
 }
 
-// A group is bounded by its work, and takes the posts of authors in turn. So one author's expensive posts delay
-// another author's post by one group.
+// A group is bounded by its work, and takes the posts of authors in turn. So one author's expensive posts
+// delay another author's post by one group.
 func TestGroupsAreFair(t *testing.T) {
 	var all []NewMessage
 	for i := range 6 {
@@ -192,7 +194,8 @@ func TestAGroupHasOneReplyForAWake(t *testing.T) {
 		return m
 	}
 	want := [][]string{{"1", "2"}, {"1 again", "plain"}, {"1 and again"}}
-	got := groupsOf(t, reply("1", 1), reply("2", 2), reply("1 again", 1), says("bot", "plain", 0), reply("1 and again", 1))
+	got := groupsOf(t, reply("1", 1), reply("2", 2), reply("1 again", 1), says("bot", "plain", 0),
+		reply("1 and again", 1))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the groups (-want +got):\n%s", diff)
 	}

@@ -77,7 +77,8 @@ func TestTheLoopGuard(t *testing.T) {
 		notice.ID = uuid.Must(uuid.NewV7())
 	}
 	say("notices do not count", "b0", free, free, free, first, muted)
-	if err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return tx.Go(ctx, channel) }); err != nil {
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { return tx.Go(ctx, channel) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	say("after /go", "b0", free, free, free, first)
@@ -123,9 +124,11 @@ func TestManyAgentsAtOnce(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				free := len(slices.DeleteFunc(slices.Clone(all), func(b events.Bound) bool { return b != events.NoBound }))
+				free := len(slices.DeleteFunc(slices.Clone(all),
+					func(b events.Bound) bool { return b != events.NoBound }))
 				if len(all) != agents*each || free < limit || free > limit+agents {
-					t.Errorf("got %d of %d messages that wake, want %d to %d of %d", free, len(all), limit, limit+agents, agents*each)
+					t.Errorf("got %d of %d messages that wake, want %d to %d of %d", free, len(all), limit,
+						limit+agents, agents*each)
 				}
 				trips := column[int64](t, c, `SELECT count(*) FROM events WHERE kind = 'guard.tripped'`)[0]
 				if trips != int64(run+1) {
@@ -187,16 +190,21 @@ func TestAGroupCountsAsOneByOne(t *testing.T) {
 	want := []string{"1", "2", "3 tripped", "4 loop_guard", "0", "1", "2", "3 tripped", "4 loop_guard"}
 	const group = `
 		SELECT n FROM post_messages(1, 1, false, NULL, false,
-			ARRAY(SELECT gen_random_uuid() FROM unnest($2::text[])), ARRAY(SELECT $1::uuid FROM unnest($2::text[])), $2,
-			$2, ARRAY(SELECT NULL::uuid FROM unnest($2::text[])), ARRAY(SELECT NULL::text FROM unnest($2::text[])),
-			ARRAY(SELECT NULL::text FROM unnest($2::text[])), ARRAY(SELECT NULL::text FROM unnest($2::text[])),
+			ARRAY(SELECT gen_random_uuid() FROM unnest($2::text[])),
+			ARRAY(SELECT $1::uuid FROM unnest($2::text[])), $2, $2,
+			ARRAY(SELECT NULL::uuid FROM unnest($2::text[])),
+			ARRAY(SELECT NULL::text FROM unnest($2::text[])),
+			ARRAY(SELECT NULL::text FROM unnest($2::text[])),
+			ARRAY(SELECT NULL::text FROM unnest($2::text[])),
 			NULL, NULL, NULL, NULL, NULL)`
 	exec(t, c, group, channel, authors)
-	got := column[string](t, c, `SELECT coalesce(agent_run, 0) || coalesce(' ' || bound, '') FROM messages ORDER BY seq`)
+	got := column[string](t, c,
+		`SELECT coalesce(agent_run, 0) || coalesce(' ' || bound, '') FROM messages ORDER BY seq`)
 	if !slices.Equal(got, want) {
 		t.Errorf("got the runs %q, want %q", got, want)
 	}
-	const trips = `SELECT count(*) FROM events e JOIN messages m ON m.id = e.message_id AND m.seq < e.seq AND m.bound = 'tripped'
+	const trips = `SELECT count(*) FROM events e JOIN messages m ON m.id = e.message_id AND m.seq < e.seq
+		AND m.bound = 'tripped'
 		WHERE e.kind = 'guard.tripped'`
 	if got := column[int64](t, c, trips)[0]; got != 2 {
 		t.Errorf("got %d events that follow their message, want 2", got)

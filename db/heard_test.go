@@ -44,7 +44,8 @@ func TestHeardPostsAreTailedAsTheyAreStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	if heard.Last != 0 || len(heard.Events) != want {
-		t.Fatalf("got %d events, and read up to %d; want %d without a read", len(heard.Events), heard.Last, want)
+		t.Fatalf("got %d events, and read up to %d; want %d without a read", len(heard.Events),
+			heard.Last, want)
 	}
 	rows, err := openURL(t, url).Tail(t.Context(), from, 100)
 	if err != nil {
@@ -101,7 +102,9 @@ func (x *rumourMill) step() {
 	case n < 34 && x.open == nil:
 		x.open = dbtest.Connect(x.t, x.url)
 		exec(x.t, x.open, `BEGIN`)
-		exec(x.t, x.open, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, x.channel)
+		exec(x.t, x.open,
+			`INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`,
+			x.channel)
 	case n < 40:
 		x.end()
 	case n < 80 && len(x.rings) > 0:
@@ -155,8 +158,8 @@ func (x *rumourMill) tail() {
 	}
 }
 
-// Rings of real servers, about a real event log: whatever happens to them, the reader gets every event once and in
-// order.
+// Rings of real servers, about a real event log: whatever happens to them, the reader gets every event once
+// and in order.
 func TestHeardPostsFollowTheLog(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()

@@ -62,7 +62,8 @@ func (x *interleaving) step() {
 		exec(x.t, w.conn, `BEGIN`)
 		w.in = true
 	case len(w.drawn) == 0 || x.rng.IntN(3) == 0:
-		const insert = `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice') RETURNING seq`
+		const insert = `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')
+			RETURNING seq`
 		w.drawn = append(w.drawn, column[int64](x.t, w.conn, insert, x.channel)...)
 	default:
 		x.end(w)
@@ -116,7 +117,8 @@ func (x *interleaving) finish() {
 	for deadline := time.Now().Add(ssetest.Patience); len(x.done) > 0 && x.passed < x.done[len(x.done)-1]; {
 		x.read()
 		if time.Now().After(deadline) {
-			x.fault = fmt.Sprintf("the reader stays at %d, the log ends at %d", x.passed, x.done[len(x.done)-1])
+			x.fault = fmt.Sprintf("the reader stays at %d, the log ends at %d", x.passed,
+				x.done[len(x.done)-1])
 			return
 		}
 	}
@@ -149,7 +151,8 @@ func TestInterleavedTransactionsFindFaults(t *testing.T) {
 			n bigint;
 		BEGIN %s END $$`, `
 		CREATE OR REPLACE FUNCTION log_horizon(
-			OUT last bigint, OUT horizon bigint, OUT epoch bigint, OUT base bigint, OUT head bigint, OUT contradiction text)
+			OUT last bigint, OUT horizon bigint, OUT epoch bigint, OUT base bigint, OUT head bigint,
+				OUT contradiction text)
 		LANGUAGE plpgsql VOLATILE AS $$ BEGIN %s END $$`
 	for name, change := range map[string]string{
 		"the naive order": fmt.Sprintf(logHorizon, `
@@ -161,7 +164,8 @@ func TestInterleavedTransactionsFindFaults(t *testing.T) {
 			PERFORM pg_advisory_xact_lock_shared((log_tag() << 47) | pg_sequence_last_value('events_seq'));
 			RETURN n;`),
 		"the writer's own number as the key": fmt.Sprintf(drawSeq, `
-			PERFORM pg_advisory_xact_lock_shared((log_tag() << 47) | (pg_sequence_last_value('events_seq') + 1));
+			PERFORM pg_advisory_xact_lock_shared((log_tag() << 47) | (pg_sequence_last_value('events_seq') +
+				1));
 			RETURN nextval('events_seq');`),
 		"a lock of the statement, not of the transaction": fmt.Sprintf(drawSeq, `
 			PERFORM pg_advisory_lock_shared((log_tag() << 47) | pg_sequence_last_value('events_seq'));

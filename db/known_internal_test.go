@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A lives is a model of a database with its lives, and of a server that reads its event log or hears of events.
-// Notifications arrive in any order, late, several times or never, also in a later life.
+// A lives is a model of a database with its lives, and of a server that reads its event log or hears of
+// events. Notifications arrive in any order, late, several times or never, also in a later life.
 type lives struct {
 	rng     *rand.Rand
 	known   *known
@@ -34,7 +34,8 @@ type lives struct {
 func newLives(seed uint64) *lives {
 	x := &lives{
 		rng: rand.New(rand.NewPCG(seed, 1)), known: &known{events: map[int64]*events.Event{}},
-		logs: map[int64]map[int64]uuid.UUID{1: {}}, epoch: 1, bases: map[int64]int64{}, at: events.Cursor{Epoch: 1}, shown: map[int64]uuid.UUID{},
+		logs: map[int64]map[int64]uuid.UUID{1: {}}, epoch: 1, bases: map[int64]int64{},
+		at: events.Cursor{Epoch: 1}, shown: map[int64]uuid.UUID{},
 	}
 	x.take = func(k *known, at events.Cursor) []*events.Event {
 		run, _ := k.after(at, 1+x.rng.IntN(4))
@@ -134,7 +135,10 @@ func (x *lives) read() {
 	var found []*events.Event
 	for seq := x.at.Seq + 1; seq <= horizon && len(found) < 5; seq++ {
 		if id, committed := x.logs[x.epoch][seq]; committed {
-			e := &events.Event{Cursor: events.Cursor{Epoch: x.epoch, Seq: seq}, Kind: events.MessageUpdated, Message: &events.Message{ID: id}}
+			e := &events.Event{
+				Cursor: events.Cursor{Epoch: x.epoch, Seq: seq}, Kind: events.MessageUpdated,
+				Message: &events.Message{ID: id},
+			}
 			if id != uuid.Nil {
 				e.Kind = events.MessageCreated
 			}
@@ -190,7 +194,8 @@ func (x *lives) run(steps int) string {
 	return x.fault
 }
 
-// A notification that is lost, late, doubled, out of order or of another life costs no event and doubles none.
+// A notification that is lost, late, doubled, out of order or of another life costs no event and doubles
+// none.
 func TestKnownEventsFollowTheLog(t *testing.T) {
 	t.Parallel()
 	for range 500 {
@@ -255,8 +260,8 @@ func created(epoch, seq int64, id byte) *events.Event {
 	}
 }
 
-// Late copies of what was taken change nothing. If a number at or below the position names another message, only a
-// read can tell which one counts.
+// Late copies of what was taken change nothing. If a number at or below the position names another message,
+// only a read can tell which one counts.
 func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
 	t.Parallel()
 	at := events.Cursor{Epoch: 1, Seq: 2}

@@ -245,7 +245,8 @@ func (w *lifeWorld) execAt(url string, statements ...string) {
 // runs it again, and so does tool.
 func (w *lifeWorld) tool(name string, args ...string) {
 	w.Helper()
-	bin := column[string](w.T, dbtest.Connect(w, w.super), `SELECT setting FROM pg_config WHERE name = 'BINDIR'`)[0]
+	bin := column[string](w.T, dbtest.Connect(w, w.super),
+		`SELECT setting FROM pg_config WHERE name = 'BINDIR'`)[0]
 	w.until(func() string {
 		out, err := osexec.CommandContext(w.Context(), filepath.Join(bin, name), args...).CombinedOutput()
 		if err != nil {

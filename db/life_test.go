@@ -58,11 +58,14 @@ func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 		{"the sequence is behind", lost, lost, "the sequence is at 5", func(w *lifeWorld) {
 			w.exec(`SELECT setval('events_seq', 5)`)
 		}},
-		{"the sequence is a little behind, and a number below is free", lost, lost, "contradiction=", func(w *lifeWorld) {
-			w.exec(fmt.Sprintf(`DELETE FROM events WHERE seq = %d`, last(w)-1),
-				fmt.Sprintf(`DELETE FROM messages WHERE seq = %d`, last(w)-1),
-				fmt.Sprintf(`SELECT setval('events_seq', %d)`, last(w)-2))
-		}},
+		{
+			"the sequence is a little behind, and a number below is free", lost, lost,
+			"contradiction=", func(w *lifeWorld) {
+				w.exec(fmt.Sprintf(`DELETE FROM events WHERE seq = %d`, last(w)-1),
+					fmt.Sprintf(`DELETE FROM messages WHERE seq = %d`, last(w)-1),
+					fmt.Sprintf(`SELECT setval('events_seq', %d)`, last(w)-2))
+			},
+		},
 		{"the sequence is far ahead", "", "", "", func(w *lifeWorld) {
 			w.exec(`SELECT setval('events_seq', 1000000)`)
 		}},
@@ -78,12 +81,18 @@ func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 		{"rows are missing at the end", lost, "", "does not exist", func(w *lifeWorld) {
 			w.exec(fmt.Sprintf(`DELETE FROM events WHERE seq > %d`, w.seqs[6]))
 		}},
-		{"the row of the epoch is missing", unknown, unknown, "not in the table of epochs", func(w *lifeWorld) {
-			w.exec(`DELETE FROM epochs`)
-		}},
-		{"the row of the epoch is another log's", unknown, unknown, "not in the table of epochs", func(w *lifeWorld) {
-			w.exec(`UPDATE epochs SET epoch = 77`)
-		}},
+		{
+			"the row of the epoch is missing", unknown, unknown,
+			"not in the table of epochs", func(w *lifeWorld) {
+				w.exec(`DELETE FROM epochs`)
+			},
+		},
+		{
+			"the row of the epoch is another log's", unknown, unknown,
+			"not in the table of epochs", func(w *lifeWorld) {
+				w.exec(`UPDATE epochs SET epoch = 77`)
+			},
+		},
 		{"the row of the epoch was rewritten", "", "", "", func(w *lifeWorld) {
 			w.exec(`BEGIN; CREATE TEMP TABLE e AS SELECT * FROM epochs;
 				DELETE FROM epochs; INSERT INTO epochs SELECT * FROM e; COMMIT`)
@@ -98,9 +107,17 @@ func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 			w.exec(`TRUNCATE events`)
 			w.restore("--data-only", "--table=events", "--table=events_seq")
 		}},
-		{"replaced row by row, with the numbers used again", lost, "", "is not the event that", func(w *lifeWorld) {
-			w.exec(fmt.Sprintf(`UPDATE events SET occurred_at = occurred_at + interval '1 second' WHERE seq > %d`, w.seqs[6]))
-		}},
+		{
+			"replaced row by row, with the numbers used again", lost, "",
+			"is not the event that", func(w *lifeWorld) {
+				w.exec(
+					fmt.Sprintf(
+						`UPDATE events SET occurred_at = occurred_at + interval '1 second' WHERE seq > %d`,
+						w.seqs[6],
+					),
+				)
+			},
+		},
 	} {
 		for _, when := range []string{"at once", "noticed", "restarted"} {
 			down := when == "restarted"
@@ -201,7 +218,8 @@ func TestAnIncompleteRestoreIsUnavailable(t *testing.T) {
 	for _, tt := range []struct{ name, harm, heal, said string }{
 		{
 			"the floor", `DELETE FROM log_floor`,
-			`INSERT INTO log_floor (seq) SELECT coalesce(min(seq) - 1, 0) FROM events`, "INSERT INTO log_floor",
+			`INSERT INTO log_floor (seq) SELECT coalesce(min(seq) - 1, 0) FROM events`,
+			"INSERT INTO log_floor",
 		},
 		{
 			"a key", `ALTER TABLE messages DROP CONSTRAINT messages_pkey`,
@@ -230,12 +248,14 @@ func TestAnIncompleteRestoreIsUnavailable(t *testing.T) {
 					return err
 				},
 			} {
-				if err := do(); !errors.Is(err, db.ErrUnavailable) || !strings.Contains(err.Error(), tt.said) {
+				if err := do(); !errors.Is(err, db.ErrUnavailable) ||
+					!strings.Contains(err.Error(), tt.said) {
 					t.Errorf("%s: got %v, want %v that says %q", what, err, db.ErrUnavailable, tt.said)
 				}
 			}
 			exec(t, c, tt.heal)
-			if after := post(t, d, channel, "alice", "after").Cursor; after.Epoch <= before.Epoch || after.Seq <= before.Seq {
+			if after := post(t, d, channel, "alice", "after").Cursor; after.Epoch <= before.Epoch ||
+				after.Seq <= before.Seq {
 				t.Errorf("got %v, want it after %v", after, before)
 			}
 		})

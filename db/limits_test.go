@@ -23,7 +23,10 @@ func TestMembershipsHaveALimit(t *testing.T) {
 	const free, atOnce = 4, 12
 	others, _ := create(t, d, "mallory", "ann")
 	create := func(members ...string) error {
-		ch := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0], Settings: events.DefaultSettings(events.General)}
+		ch := events.Channel{
+			ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "ops", XType: events.General,
+			History: "joined", CreatedBy: members[0], Settings: events.DefaultSettings(events.General),
+		}
 		return d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 			_, _, err := tx.CreateChannel(ctx, &ch, members, nil)
 			return err
@@ -62,7 +65,8 @@ func TestMembershipsHaveALimit(t *testing.T) {
 		t.Errorf("a join beyond the limit: got %v, want it refused", err)
 	}
 	exec(t, c, `UPDATE members SET left_seq = joined_seq + 1
-		WHERE user_id = 'eve' AND channel_id = (SELECT channel_id FROM members WHERE user_id = 'eve' LIMIT 1)`)
+		WHERE user_id = 'eve' AND channel_id = (SELECT channel_id FROM members
+			WHERE user_id = 'eve' LIMIT 1)`)
 	if err := join("eve"); err != nil {
 		t.Errorf("after she left one: got %v, want it done", err)
 	}
@@ -119,13 +123,15 @@ func TestRecallWaitsForAnOldKeyBeforeTheNumberIsDrawn(t *testing.T) {
 			if _, err := tx.Recall(ctx, k); err != nil {
 				return err
 			}
-			if _, err := tx.UpdateChannel(ctx, channel, "alice", db.ChannelUpdate{Name: new("new")}); err != nil {
+			if _, err := tx.UpdateChannel(ctx, channel, "alice",
+				db.ChannelUpdate{Name: new("new")}); err != nil {
 				return err
 			}
 			return tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("of today")})
 		})
 	}()
-	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+		AND wait_event_type = 'Lock'`
 	for deadline := time.Now().Add(4 * time.Second); column[int64](t, watch, waiting)[0] == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("no transaction waits for the row")

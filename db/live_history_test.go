@@ -14,8 +14,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A told is a random history of some channels, with a model of it: who was where when, what was said, and what
-// each user has marked as read.
+// A told is a random history of some channels, with a model of it: who was where when, what was said, and
+// what each user has marked as read.
 type told struct {
 	t        *testing.T
 	d        *db.DB
@@ -43,9 +43,17 @@ func tell(t *testing.T, d *db.DB, seed uint64) *told {
 	for _, x := range []struct {
 		kind    events.XType
 		history string
-	}{{events.General, "joined"}, {events.General, "all"}, {events.Triage, "joined"}, {events.Report, "joined"}} {
+	}{
+		{events.General, "joined"},
+		{events.General, "all"},
+		{events.Triage, "joined"},
+		{events.Report, "joined"},
+	} {
 		c := &toldChannel{members: map[string][]events.Interval{}, marks: map[string]int64{}}
-		c.Channel = events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "c", XType: x.kind, History: x.history, CreatedBy: "u0", Settings: events.DefaultSettings(x.kind)}
+		c.Channel = events.Channel{
+			ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "c", XType: x.kind,
+			History: x.history, CreatedBy: "u0", Settings: events.DefaultSettings(x.kind),
+		}
 		if x.kind == events.Triage {
 			c.duty = []string{"u1"}
 		}
@@ -93,7 +101,10 @@ func (c *toldChannel) readable(user string, m *toldMessage) bool {
 	return c.History == "all" || there
 }
 
-var vocabulary = []string{"disk", "full", "error", "build", "green", "red", "deploy", "<b>bold</b>", "foo-bar", "http://a.example/x"}
+var vocabulary = []string{
+	"disk", "full", "error", "build", "green", "red", "deploy", "<b>bold</b>",
+	"foo-bar", "http://a.example/x",
+}
 
 func (h *told) text() string {
 	words := make([]string, 1+h.rng.IntN(6))
@@ -231,7 +242,8 @@ func TestUnreadEqualsAModel(t *testing.T) {
 						all, waking := c.unread(user)
 						u := got[c.ID]
 						if u.Messages != all || u.Waking != waking {
-							t.Fatalf("%s in %s (%s): got %d unread, %d waking, want %d, %d", user, c.XType, c.History, u.Messages, u.Waking, all, waking)
+							t.Fatalf("%s in %s (%s): got %d unread, %d waking, want %d, %d", user, c.XType,
+								c.History, u.Messages, u.Waking, all, waking)
 						}
 						if a := asOf[c.ID]; a.Messages != all || a.Waking != waking {
 							t.Fatalf("got %+v as of the head, want %+v", a, u)
@@ -240,7 +252,13 @@ func TestUnreadEqualsAModel(t *testing.T) {
 							nonzero++
 						}
 						mark, marked := c.marks[user]
-						if marked != (u.ReadTo != nil) || marked && !slices.ContainsFunc(c.messages, func(m *toldMessage) bool { return m.Seq == mark && m.ID == *u.ReadTo }) {
+						if marked != (u.ReadTo != nil) ||
+							marked && !slices.ContainsFunc(
+								c.messages, func(m *toldMessage) bool {
+									return m.Seq == mark &&
+										m.ID == *u.ReadTo
+								},
+							) {
 							t.Fatalf("got read to %v, want the message %d", u.ReadTo, mark)
 						}
 						if c.History == "joined" && c.is(user) != nil {
@@ -270,7 +288,8 @@ func (h *told) streamed(user string, c *toldChannel, upTo int64, want int) {
 			h.t.Fatal(err)
 		}
 		for _, e := range page.Events {
-			if e.Kind == events.MessageCreated && e.ChannelID == c.ID && !e.Message.Deleted && e.FrameFor(user, e.In, &events.Filter{}) != nil {
+			if e.Kind == events.MessageCreated && e.ChannelID == c.ID && !e.Message.Deleted &&
+				e.FrameFor(user, e.In, &events.Filter{}) != nil {
 				shown++
 			}
 		}
@@ -296,12 +315,18 @@ var queries = []struct {
 		}
 		return false
 	}},
-	{"error -build", func(w []string) bool { return slices.Contains(w, "error") && !slices.Contains(w, "build") }},
-	{"green or RED", func(w []string) bool { return slices.Contains(w, "green") || slices.Contains(w, "red") }},
+	{"error -build", func(w []string) bool {
+		return slices.Contains(w, "error") &&
+			!slices.Contains(w, "build")
+	}},
+	{"green or RED", func(w []string) bool {
+		return slices.Contains(w, "green") ||
+			slices.Contains(w, "red")
+	}},
 }
 
-// Searches equal a scan of the model over random histories, page by page, also while the index is behind. Edits
-// and deletions count at once.
+// Searches equal a scan of the model over random histories, page by page, also while the index is behind.
+// Edits and deletions count at once.
 func TestSearchEqualsAScan(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
@@ -348,11 +373,13 @@ func (h *told) search(user, text, author string, matches func([]string) bool) in
 	for _, c := range h.channels {
 		current := c.is(user)
 		for _, m := range c.messages {
-			if current == nil || m.deleted || m.Seq > indexed.Seq || !c.readable(user, m) || author != "" && m.AuthorUserID != author {
+			if current == nil || m.deleted || m.Seq > indexed.Seq || !c.readable(user, m) ||
+				author != "" && m.AuthorUserID != author {
 				continue
 			}
 			in, there := c.in(user, m.Seq)
-			if there && c.History != "all" && in.Left != 0 && m.edited > in.Left && current.Joined > m.edited {
+			if there && c.History != "all" && in.Left != 0 && m.edited > in.Left &&
+				current.Joined > m.edited {
 				continue // it was edited while the user was away
 			}
 			if matches(strings.Fields(m.Content)) {
@@ -374,7 +401,8 @@ func (h *told) search(user, text, author string, matches func([]string) bool) in
 		}
 		s.Before = next
 	}
-	same := slices.EqualFunc(want, got, func(m *toldMessage, hit db.Hit) bool { return m.ID == hit.ID && m.Content == hit.Content })
+	same := slices.EqualFunc(want, got,
+		func(m *toldMessage, hit db.Hit) bool { return m.ID == hit.ID && m.Content == hit.Content })
 	if !same {
 		h.t.Fatalf("%s searches %s: got %d hits, want %d", user, text, len(got), len(want))
 	}
@@ -388,7 +416,8 @@ func TestAnEditAndTheIndexer(t *testing.T) {
 	channel, _ := create(t, d, "alice")
 	finds := func(word string) int {
 		t.Helper()
-		hits, _, err := d.Search(t.Context(), db.Search{User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: word, Limit: 10})
+		hits, _, err := d.Search(t.Context(),
+			db.Search{User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: word, Limit: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -423,7 +452,8 @@ func TestAnEditAndTheIndexer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if finds("secret") != 0 || finds("harmless") != 1 {
-		t.Errorf("got %d hits for the old and %d for the new text, want 0 and 1", finds("secret"), finds("harmless"))
+		t.Errorf("got %d hits for the old and %d for the new text, want 0 and 1", finds("secret"),
+			finds("harmless"))
 	}
 	err = d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		_, err := tx.EditMessage(ctx, &p.Message, "alice", "", true, "")
@@ -455,7 +485,8 @@ func TestTheIndexFillsBehindRetention(t *testing.T) {
 	if err := d.IndexWords(t.Context(), head); err != nil {
 		t.Fatal(err)
 	}
-	hits, next, err := d.Search(t.Context(), db.Search{User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: "word1", Limit: 50})
+	hits, next, err := d.Search(t.Context(),
+		db.Search{User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: "word1", Limit: 50})
 	if err != nil || len(hits) != 10 || next != 0 {
 		t.Errorf("got %d hits, next %d and error %v, want 10", len(hits), next, err)
 	}

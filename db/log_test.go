@@ -68,7 +68,9 @@ func TestALateCommitIsNeverSkipped(t *testing.T) {
 			channel, created := create(t, d, "alice", "bob")
 			late := dbtest.Connect(t, url)
 			exec(t, late, `BEGIN`)
-			exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+			exec(t, late,
+				`INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`,
+				channel)
 			p := post(t, d, channel, "alice", "committed first, drawn last")
 
 			if got := tail(t, d, created.Seq); len(got.Events) != 0 || !got.Pending {
@@ -76,7 +78,8 @@ func TestALateCommitIsNeverSkipped(t *testing.T) {
 					seqs(got.Events), got.Pending)
 			}
 			if head, err := d.Head(t.Context()); err != nil || head != created {
-				t.Errorf("a snapshot's cursor: got %v, %v; want %v, below what is undecided", head, err, created)
+				t.Errorf("a snapshot's cursor: got %v, %v; want %v, below what is undecided", head,
+					err, created)
 			}
 			exec(t, late, end)
 			want := []int64{p.Cursor.Seq}
@@ -84,7 +87,8 @@ func TestALateCommitIsNeverSkipped(t *testing.T) {
 				want = []int64{p.Cursor.Seq - 1, p.Cursor.Seq}
 			}
 			if got := tail(t, d, created.Seq); !slices.Equal(seqs(got.Events), want) || got.Pending {
-				t.Errorf("once it is decided: got %v, pending %v; want %v", seqs(got.Events), got.Pending, want)
+				t.Errorf("once it is decided: got %v, pending %v; want %v", seqs(got.Events),
+					got.Pending, want)
 			}
 		})
 	}
@@ -97,7 +101,8 @@ func TestLocksOfOthersDoNotHoldTheHorizon(t *testing.T) {
 	d := openURL(t, url)
 	channel, created := create(t, d, "alice")
 	other := dbtest.Connect(t, url)
-	exec(t, other, `SELECT pg_advisory_lock(1), pg_advisory_lock(0, 1), pg_advisory_lock(((log_tag() + 1) << 47) | 1)`)
+	exec(t, other,
+		`SELECT pg_advisory_lock(1), pg_advisory_lock(0, 1), pg_advisory_lock(((log_tag() + 1) << 47) | 1)`)
 	p := post(t, d, channel, "alice", "hi")
 	if got := tail(t, d, created.Seq); !slices.Equal(seqs(got.Events), []int64{p.Cursor.Seq}) || got.Pending {
 		t.Errorf("got %v, pending %v; want %v", seqs(got.Events), got.Pending, p.Cursor.Seq)
@@ -110,7 +115,8 @@ func TestALongTransactionInAnotherDatabaseDelaysNobody(t *testing.T) {
 	elsewhere := dbtest.Connect(t, dbtest.New(t))
 	exec(t, elsewhere, `BEGIN`)
 	exec(t, elsewhere, `CREATE TABLE busy (n int)`)
-	exec(t, elsewhere, `SELECT pg_advisory_xact_lock_shared((log_tag() << 47) | 1)`) // a writer there would hold this lock
+	// a writer there would hold this lock
+	exec(t, elsewhere, `SELECT pg_advisory_xact_lock_shared((log_tag() << 47) | 1)`)
 	d := open(t)
 	channel, created := create(t, d, "alice")
 	p := post(t, d, channel, "alice", "hi")
@@ -159,7 +165,8 @@ func TestReadersLoseNothingAmongConcurrentWriters(t *testing.T) {
 		default:
 		}
 	}
-	rows, err := dbtest.Connect(t, url).Query(t.Context(), `SELECT seq FROM events WHERE seq > $1 ORDER BY seq`, created.Seq)
+	rows, err := dbtest.Connect(t, url).Query(t.Context(),
+		`SELECT seq FROM events WHERE seq > $1 ORDER BY seq`, created.Seq)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +188,9 @@ func stallingWriter(ctx context.Context, c *pgx.Conn, channel uuid.UUID, rng *ra
 	_, err := c.Exec(ctx, `BEGIN`)
 	for range 1 + rng.IntN(3) {
 		if err == nil {
-			_, err = c.Exec(ctx, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+			_, err = c.Exec(ctx,
+				`INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`,
+				channel)
 		}
 		if err == nil {
 			_, err = c.Exec(ctx, `SELECT pg_sleep($1)`, float64(rng.IntN(3))/1000)
@@ -238,7 +247,8 @@ func TestANewLifeOfTheDatabaseBeginsAnEpoch(t *testing.T) {
 		{events.Cursor{Epoch: after.Epoch, Seq: after.Seq + 1}, events.ResetBeyond},
 		{events.Cursor{Epoch: before.Epoch, Seq: before.Seq - 1}, events.ResetLostTail}, // its event is gone
 	} {
-		if reset, err := d.CheckCursor(t.Context(), tt.cursor, events.Cursor{}); reset != tt.want || err != nil {
+		if reset, err := d.CheckCursor(t.Context(), tt.cursor, events.Cursor{}); reset != tt.want ||
+			err != nil {
 			t.Errorf("%v: got %q, %v; want %q", tt.cursor, reset, err, tt.want)
 		}
 	}
@@ -264,7 +274,8 @@ func TestALifeThatAServerMissedCounts(t *testing.T) {
 	if err != nil || got.Base != at[0].Seq-1 {
 		t.Errorf("got base %d, %v; want %d", got.Base, err, at[0].Seq-1)
 	}
-	if _, err := d.Tail(t.Context(), events.Cursor{Epoch: got.Epoch + 1, Seq: at[0].Seq}, 10); !errors.Is(err, db.ErrUnavailable) {
+	if _, err := d.Tail(t.Context(), events.Cursor{Epoch: got.Epoch + 1, Seq: at[0].Seq}, 10); !errors.Is(err,
+		db.ErrUnavailable) {
 		t.Errorf("from a later life: got %v, want %v", err, db.ErrUnavailable)
 	}
 }
@@ -284,7 +295,8 @@ func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		exec(t, dbtest.Connect(t, url), `DELETE FROM epochs WHERE epoch = $1`, got.Epoch) // the next epoch is that of an older copy
+		// the next epoch is that of an older copy
+		exec(t, dbtest.Connect(t, url), `DELETE FROM epochs WHERE epoch = $1`, got.Epoch)
 		return got.Epoch
 	}
 	first := begin(d)
@@ -350,7 +362,8 @@ func TestReplayGoesByIntervals(t *testing.T) {
 	post(t, d, channel, "alice", "too early")
 	var want []int64
 	for range 2 {
-		want = append(want, change(join).Seq, post(t, d, channel, "alice", "while in").Cursor.Seq, change(leave).Seq)
+		want = append(want, change(join).Seq, post(t, d, channel, "alice", "while in").Cursor.Seq,
+			change(leave).Seq)
 		post(t, d, channel, "alice", "while out")
 	}
 	end := post(t, d, channel, "alice", "the end").Cursor
@@ -462,7 +475,9 @@ func TestTheLockComesBeforeTheNumber(t *testing.T) {
 	holder, writer, watcher := dbtest.Connect(t, url), dbtest.Connect(t, url), dbtest.Connect(t, url)
 	last := func() (n int64) {
 		t.Helper()
-		if err := watcher.QueryRow(t.Context(), `SELECT pg_sequence_last_value('events_seq'::regclass)`).Scan(&n); err != nil {
+		if err := watcher.QueryRow(
+			t.Context(), `SELECT pg_sequence_last_value('events_seq'::regclass)`,
+		).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n
@@ -471,10 +486,12 @@ func TestTheLockComesBeforeTheNumber(t *testing.T) {
 	exec(t, holder, `SELECT pg_advisory_lock((log_tag() << 47) | $1)`, before)
 	done := make(chan error, 1)
 	go func() {
-		_, err := writer.Exec(t.Context(), `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+		_, err := writer.Exec(t.Context(),
+			`INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
 		done <- err
 	}()
-	const waiting = `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = $1)`
+	const waiting = `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+		AND pid = $1)`
 	eventually(t, "the writer waits for its lock", func() (is bool) {
 		if err := watcher.QueryRow(t.Context(), waiting, writer.PgConn().PID()).Scan(&is); err != nil {
 			t.Fatal(err)

@@ -40,7 +40,10 @@ func create(t *testing.T, d *db.DB, members ...string) (uuid.UUID, events.Cursor
 	id := uuid.Must(uuid.NewV7())
 	var at events.Cursor
 	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
-		c := events.Channel{ID: id, GuildID: "g1", Name: "ops", XType: events.General, History: "joined", CreatedBy: members[0], Settings: events.DefaultSettings(events.General)}
+		c := events.Channel{
+			ID: id, GuildID: "g1", Name: "ops", XType: events.General, History: "joined",
+			CreatedBy: members[0], Settings: events.DefaultSettings(events.General),
+		}
 		at, _, err = tx.CreateChannel(ctx, &c, members, nil)
 		return err
 	})

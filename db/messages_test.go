@@ -35,7 +35,8 @@ func TestAPostIsOneEventWithItsMessage(t *testing.T) {
 	if e.Cursor != p.Cursor || e.Kind != events.MessageCreated {
 		t.Errorf("got %v %v, want %v %v", e.Kind, e.Cursor, events.MessageCreated, p.Cursor)
 	}
-	if diff := cmp.Diff(p.Message, *e.Message, cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(events.Message{})); diff != "" {
+	if diff := cmp.Diff(p.Message, *e.Message, cmpopts.EquateEmpty(),
+		cmpopts.IgnoreUnexported(events.Message{})); diff != "" {
 		t.Errorf("the message in the log is not the one answered (-answer +log):\n%s", diff)
 	}
 }

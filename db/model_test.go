@@ -55,27 +55,75 @@ const (
 
 // theCode appends one event in each transaction, and theCodeTwice two.
 var (
-	theCode      = protocol{writer: []step{look, lock, draw, end, release}, reader: []step{readLast, readKeys, readRows}}
-	theCodeTwice = protocol{writer: []step{look, lock, draw, look, lock, draw, end, release}, reader: theCode.reader}
-	theCodeTold  = protocol{theCode.writer, theCode.reader, follows}
+	theCode = protocol{
+		writer: []step{look, lock, draw, end, release},
+		reader: []step{readLast, readKeys, readRows},
+	}
+	theCodeTwice = protocol{
+		writer: []step{look, lock, draw, look, lock, draw, end, release},
+		reader: theCode.reader,
+	}
+	theCodeTold = protocol{theCode.writer, theCode.reader, follows}
 )
 
 var brokenProtocols = map[string]protocol{
-	"the naive order: whatever is committed":             {theCode.writer, []step{readLast, readRows}, untold},
-	"the number is drawn before the lock is taken":       {[]step{draw, look, lock, end, release}, theCode.reader, untold},
-	"the key is the writer's own number, not the last":   {[]step{lookOwn, lock, draw, end, release}, theCode.reader, untold},
-	"last_value runs ahead of the writer":                {[]step{lookAhead, lock, draw, end, release}, theCode.reader, untold},
-	"last_value runs ahead of the reader":                {theCode.writer, []step{readLastAhead, readKeys, readRows}, untold},
-	"a sequence with a cache":                            {[]step{look, lock, drawCached, end, release}, theCode.reader, untold},
-	"one lock for two appends, and a savepoint between":  {[]step{look, lock, draw, rollbackTo, draw, end, release}, theCode.reader, untold},
-	"the lock is released before the end":                {[]step{look, lock, draw, unlock, end, release}, theCode.reader, untold},
-	"the rows are read before the keys":                  {theCode.writer, []step{readLast, readRows, readKeys}, untold},
-	"the smallest key is read before the last number":    {theCode.writer, []step{readKeys, readLast, readRows}, untold},
-	"one snapshot for all three, as in REPEATABLE READ":  {theCode.writer, []step{readRows, readLast, readKeys}, untold},
-	"what is seen may still vanish in a crash":           {[]step{look, lock, draw, endUnsafe, release, flush}, theCode.reader, untold},
-	"a bare horizon is a cursor, and a crash comes then": {theCode.writer, []step{readLast, readKeys, readRowsBare}, untold},
-	"a number beyond a gap is taken":                     {theCode.writer, theCode.reader, leaps},
-	"a reader hears of it before the commit":             {theCode.writer, theCode.reader, hearsTooSoon},
+	"the naive order: whatever is committed": {
+		theCode.writer,
+		[]step{readLast, readRows},
+		untold,
+	},
+	"the number is drawn before the lock is taken": {
+		[]step{draw, look, lock, end, release},
+		theCode.reader, untold,
+	},
+	"the key is the writer's own number, not the last": {
+		[]step{lookOwn, lock, draw, end, release},
+		theCode.reader, untold,
+	},
+	"last_value runs ahead of the writer": {
+		[]step{lookAhead, lock, draw, end, release},
+		theCode.reader, untold,
+	},
+	"last_value runs ahead of the reader": {
+		theCode.writer,
+		[]step{readLastAhead, readKeys, readRows},
+		untold,
+	},
+	"a sequence with a cache": {
+		[]step{look, lock, drawCached, end, release},
+		theCode.reader, untold,
+	},
+	"one lock for two appends, and a savepoint " +
+		"between": {[]step{look, lock, draw, rollbackTo, draw, end, release}, theCode.reader, untold},
+	"the lock is released before the end": {
+		[]step{look, lock, draw, unlock, end, release},
+		theCode.reader, untold,
+	},
+	"the rows are read before the keys": {
+		theCode.writer,
+		[]step{readLast, readRows, readKeys},
+		untold,
+	},
+	"the smallest key is read before the last number": {
+		theCode.writer,
+		[]step{readKeys, readLast, readRows},
+		untold,
+	},
+	"one snapshot for all three, as in REPEATABLE READ": {
+		theCode.writer,
+		[]step{readRows, readLast, readKeys},
+		untold,
+	},
+	"what is seen may still vanish in a crash": {
+		[]step{look, lock, draw, endUnsafe, release, flush}, theCode.reader, untold,
+	},
+	"a bare horizon is a cursor, and a crash comes then": {
+		theCode.writer,
+		[]step{readLast, readKeys, readRowsBare},
+		untold,
+	},
+	"a number beyond a gap is taken":         {theCode.writer, theCode.reader, leaps},
+	"a reader hears of it before the commit": {theCode.writer, theCode.reader, hearsTooSoon},
 }
 
 const (
@@ -205,7 +253,8 @@ func (p protocol) writerMoves(w world, i int) (out []move) {
 		}
 		out = say("commits %v", numbers(drawn))
 		if late := drawn & upTo(w.reader.passed); late != 0 {
-			out[1].fault = fmt.Sprintf("%v is committed after the reader has passed %d", numbers(late), w.reader.passed)
+			out[1].fault = fmt.Sprintf("%v is committed after the reader has passed %d", numbers(late),
+				w.reader.passed)
 		}
 		return out
 	}
@@ -296,7 +345,8 @@ func (p protocol) tell(w world, n int8) move {
 // crash removes what was not committed, and what was committed but not on disk. The sequence may fall back
 // over numbers that no commit has brought to disk. The reader keeps only its cursor, because clients have it.
 func (p protocol) crash(w world, seq int8) move {
-	w.told = 0 // a notification names the epoch; known_internal_test.go has lives that lose what was committed
+	// a notification names the epoch; known_internal_test.go has lives that lose what was committed
+	w.told = 0
 	w.crashes--
 	w.seq, w.visible = seq, w.durable
 	for i, writer := range w.writers {

@@ -29,7 +29,9 @@ func TestAShortPageIsNotTheLast(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			exec(t, c, `DELETE FROM events WHERE seq = (SELECT seq FROM events WHERE kind = 'message.created' ORDER BY seq OFFSET 100 LIMIT 1)`)
+			exec(t, c,
+				`DELETE FROM events WHERE seq = (SELECT seq FROM events WHERE kind = 'message.created'
+					ORDER BY seq OFFSET 100 LIMIT 1)`)
 			got := 0
 			for at := created.Seq; at < head.Seq; {
 				page, err := d.Replay(t.Context(), "bob", at, head.Seq)
@@ -104,23 +106,28 @@ func TestFormerMembersDoNotSeeNewNames(t *testing.T) {
 	}
 	const was = "while she was in"
 	first := replayed[0].Name
-	if got, want := names(replayed), []string{first, was, was}; !slices.Equal(got, want) || first == "secret" || first == was || first == "more secret" {
+	if got, want := names(replayed), []string{first, was, was}; !slices.Equal(got, want) ||
+		first == "secret" || first == was || first == "more secret" {
 		t.Errorf("replayed: got the names %q, want %q", got, want)
 	}
 	tail, err := other.Tail(t.Context(), head, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(tail.Events), []string{first, was, was, was, "secret", "more secret"}; !slices.Equal(got, want) {
+	if got, want := names(tail.Events),
+		[]string{first, was, was, was, "secret", "more secret"}; !slices.Equal(got, want) {
 		t.Errorf("tailed: got the names %q, want %q", got, want)
 	}
 	for user, want := range map[string]string{"eve": was, "alice": "more secret"} {
-		of, err := d.Memberships(t.Context(), []string{user}, created.Seq, events.Place{Left: created.Seq}, 10)
+		of, err := d.Memberships(t.Context(), []string{user}, created.Seq,
+			events.Place{Left: created.Seq}, 10)
 		if err != nil || len(of[user]) != 1 || of[user][0].Channel.Name != want {
-			t.Errorf("%s, as of the beginning: got %v and error %v, want the name %q", user, of[user], err, want)
+			t.Errorf("%s, as of the beginning: got %v and error %v, want the name %q", user,
+				of[user], err, want)
 		}
 	}
-	if of, err := d.Memberships(t.Context(), []string{"eve"}, left.Seq, events.Place{Left: left.Seq}, 10); err != nil || len(of) > 0 {
+	if of, err := d.Memberships(t.Context(), []string{"eve"}, left.Seq, events.Place{Left: left.Seq},
+		10); err != nil || len(of) > 0 {
 		t.Errorf("eve, after she left: got %v and error %v, want nothing", of, err)
 	}
 }
@@ -148,7 +155,8 @@ func TestMembershipsComeInPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		if from == (events.Place{}) && len(of["carol"]) != 3 || len(of["dave"]) > 0 {
-			t.Errorf("got %d memberships of carol and %d of dave, want 3 and none", len(of["carol"]), len(of["dave"]))
+			t.Errorf("got %d memberships of carol and %d of dave, want 3 and none", len(of["carol"]),
+				len(of["dave"]))
 		}
 		page = of["bob"]
 		bob = append(bob, page...)

@@ -68,7 +68,8 @@ func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
 	if err != nil {
 		return fmt.Errorf("head: %w", err)
 	}
-	if _, err := d.Memberships(ctx, []string{"bob"}, head.Seq, events.Place{Left: head.Seq}, 200); err != nil {
+	if _, err := d.Memberships(ctx, []string{"bob"}, head.Seq, events.Place{Left: head.Seq},
+		200); err != nil {
 		return fmt.Errorf("memberships: %w", err)
 	}
 	if _, err := d.CheckCursor(ctx, head, events.Cursor{}); err != nil {
@@ -80,7 +81,8 @@ func use(ctx context.Context, d *db.DB, channel uuid.UUID, i int) error {
 // held returns how many advisory locks are held in a database.
 func held(t *testing.T, url string) (n int) {
 	t.Helper()
-	const count = `SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()`
+	const count = `SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+		WHERE locktype = 'advisory' AND datname = current_database()`
 	if err := dbtest.Connect(t, url).QueryRow(t.Context(), count).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
@@ -133,15 +135,20 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	}
 	known := all[len(all)-1].Version
 	conn := dbtest.Connect(t, url)
-	exec(t, conn, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true), ($2, true)`, known+2, known+1)
+	exec(t, conn, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true), ($2, true)`,
+		known+2, known+1)
 	err = db.Migrate(t.Context(), url)
-	for _, want := range []string{fmt.Sprintf("version %d,", known+2), fmt.Sprintf("up to %d:", known), "newer"} {
+	for _, want := range []string{
+		fmt.Sprintf("version %d,", known+2), fmt.Sprintf("up to %d:", known),
+		"newer",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)
 		}
 	}
 	got, err := db.Migrations(t.Context(), url)
-	want := append(slices.Clone(all), db.Migration{Version: known + 1, Applied: true}, db.Migration{Version: known + 2, Applied: true})
+	want := append(slices.Clone(all), db.Migration{Version: known + 1, Applied: true},
+		db.Migration{Version: known + 2, Applied: true})
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("got %v (-want +got):\n%s", err, diff)
 	}
@@ -168,7 +175,8 @@ func TestMigrationsWaitForTheLock(t *testing.T) {
 	watcher := dbtest.Connect(t, url)
 	eventually(t, "somebody tries for the lock", func() bool {
 		var tried bool
-		const asked = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query = 'rollback')`
+		const asked = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+			AND query = 'rollback')`
 		if err := watcher.QueryRow(t.Context(), asked).Scan(&tried); err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +211,8 @@ func TestADoorbellThroughAPoolerIsLogged(t *testing.T) {
 	pooled, direct := dbtest.NewPooled(t)
 	log := hang(t, openURL(t, pooled), pooled)
 	wantToldOnce(t, log, "leads to a connection pooler")
-	const listens = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`
+	const listens = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+		AND query LIKE 'LISTEN%'`
 	var n int
 	if err := dbtest.Connect(t, direct).QueryRow(t.Context(), listens).Scan(&n); err != nil || n != 0 {
 		t.Errorf("got %d processes that were left listening, and %v; want none", n, err)
@@ -230,7 +239,8 @@ func hang(t *testing.T, d *db.DB, url string) *text {
 func wantToldOnce(t *testing.T, log *text, what string) {
 	t.Helper()
 	eventually(t, "a line that says "+what, func() bool { return log.String() != "" })
-	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, what) || !strings.Contains(got, "-doorbell-url") {
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, what) ||
+		!strings.Contains(got, "-doorbell-url") {
 		t.Errorf("got %q, want one line that says %q, and what to do", got, what)
 	}
 }

@@ -25,7 +25,10 @@ func BenchmarkPost(b *testing.B) {
 			defer d.Close()
 			channel := uuid.Must(uuid.NewV7())
 			err = d.InTx(b.Context(), func(ctx context.Context, tx db.Tx) error {
-				c := events.Channel{ID: channel, GuildID: "g1", Name: "bench", XType: events.General, History: "joined", CreatedBy: "u0", Settings: events.DefaultSettings(events.General)}
+				c := events.Channel{
+					ID: channel, GuildID: "g1", Name: "bench", XType: events.General,
+					History: "joined", CreatedBy: "u0", Settings: events.DefaultSettings(events.General),
+				}
 				_, _, err := tx.CreateChannel(ctx, &c, members(n), nil)
 				return err
 			})

@@ -43,7 +43,8 @@ func TestAPostWritesNoMoreInALargeChannel(t *testing.T) {
 		}
 	}
 	for i, got := range least {
-		t.Logf("%d members: %d rows and %d bytes in %d posts", memberCounts[i], got.rows, got.bytes, postsCounted)
+		t.Logf("%d members: %d rows and %d bytes in %d posts", memberCounts[i], got.rows, got.bytes,
+			postsCounted)
 		if got.rows != 2*postsCounted {
 			t.Errorf("%d posts to %d members: got %d rows written, want %d",
 				postsCounted, memberCounts[i], got.rows, 2*postsCounted)
@@ -76,8 +77,8 @@ func writtenBy(t *testing.T, c *pgx.Conn, url string, channel uuid.UUID) written
 	return written{after.rows - before.rows, after.bytes - before.bytes}
 }
 
-// count counts what the cluster has written so far. Every other connection must be closed: a backend reports its
-// statistics before it ends.
+// count counts what the cluster has written so far. Every other connection must be closed: a backend reports
+// its statistics before it ends.
 func count(t *testing.T, c *pgx.Conn) (w written) {
 	t.Helper()
 	const sofar = `
@@ -100,8 +101,8 @@ func members(n int) []string {
 }
 
 // An agent's post costs what a human's costs, and one more index look-up: the loop guard reads the channel's
-// messages backwards. What a message stores about its author and its bound makes it a little longer. Where the
-// guard stops an agent, its posts cost no more.
+// messages backwards. What a message stores about its author and its bound makes it a little longer. Where
+// the guard stops an agent, its posts cost no more.
 func TestAnAgentsPostCostsOneMoreLookUp(t *testing.T) {
 	t.Parallel()
 	url := dbtest.NewCluster(t).URL() // everything that this cluster does is counted
@@ -109,7 +110,8 @@ func TestAnAgentsPostCostsOneMoreLookUp(t *testing.T) {
 	d := openURL(t, url)
 	setUp := dbtest.Connect(t, url) // closed before anything is counted
 	// Tables of this size would be read without their indexes.
-	exec(t, setUp, `ALTER DATABASE `+column[string](t, setUp, `SELECT current_database()::text`)[0]+` SET enable_seqscan = off`)
+	exec(t, setUp, `ALTER DATABASE `+column[string](t, setUp, `SELECT current_database()::text`)[0]+
+		` SET enable_seqscan = off`)
 	exec(t, setUp, `INSERT INTO users (id, kind) VALUES ('u0', 'agent')`)
 	byHuman, _ := create(t, d, "u1", "u2")
 	byAgent, _ := create(t, d, "u0", "u2")
@@ -131,8 +133,10 @@ func TestAnAgentsPostCostsOneMoreLookUp(t *testing.T) {
 	}
 	human, agent, muted := measure(byHuman, "u1"), measure(byAgent, "u0"), measure(stopped, "u0")
 	t.Logf("human: %+v\nagent: %+v\nstopped: %+v", human, agent, muted)
-	if human.rows != 2*postsCounted || human.lookUps["users_pkey"] != 2*postsCounted || human.roundTrips != postsCounted {
-		t.Errorf("a human: got %+v for %d posts, want 2 rows, 1 round trip and 2 look-ups of the author for each",
+	if human.rows != 2*postsCounted || human.lookUps["users_pkey"] != 2*postsCounted ||
+		human.roundTrips != postsCounted {
+		t.Errorf("a human: got %+v for %d posts, want 2 rows, 1 round trip and 2 look-ups of the "+
+			"author for each",
 			human, postsCounted)
 	}
 	for name, got := range map[string]cost{"an agent": agent, "an agent whom the guard stops": muted} {

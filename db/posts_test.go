@@ -22,7 +22,10 @@ func manyPosts(t *testing.T, d *db.DB) (from events.Cursor, want int) {
 	t.Helper()
 	var channels []uuid.UUID
 	for _, x := range []events.XType{events.General, events.Report, events.Triage, events.Custom} {
-		c := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "the " + string(x), XType: x, History: "joined", CreatedBy: "alice", Settings: events.DefaultSettings(x)}
+		c := events.Channel{
+			ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: "the " + string(x), XType: x,
+			History: "joined", CreatedBy: "alice", Settings: events.DefaultSettings(x),
+		}
 		var wake []string
 		if x == events.Triage || x == events.Custom {
 			wake = []string{"carol", "bob"}
@@ -84,7 +87,8 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 		t.Errorf("-read +own:\n%s", diff)
 	}
 	for i := range rows.Events {
-		if diff := cmp.Diff(rows.Events[i].Message.Facts(), own.Events[i].Message.Facts(), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(rows.Events[i].Message.Facts(), own.Events[i].Message.Facts(),
+			cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("the facts of message %d (-read +own):\n%s", i, diff)
 		}
 	}
@@ -123,14 +127,16 @@ func TestOwnPostsStopAtAnUnknownNumber(t *testing.T) {
 	head := events.Cursor{Epoch: from.Epoch, Seq: want[len(want)-1]}
 	late := dbtest.Connect(t, url)
 	exec(t, late, `BEGIN`)
-	exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+	exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`,
+		channel)
 	p := post(t, d, channel, "alice", "drawn later")
 	if read, err := d.Tail(t.Context(), head, 100); err != nil || len(read.Events) != 0 || !read.Pending {
 		t.Errorf("before the smaller number is decided: got %v, pending %v, %v",
 			seqs(read.Events), read.Pending, err)
 	}
 	exec(t, late, `ROLLBACK`)
-	if read, err := d.Tail(t.Context(), head, 100); err != nil || len(read.Events) != 1 || read.Events[0].Cursor != p.Cursor {
+	if read, err := d.Tail(t.Context(), head, 100); err != nil || len(read.Events) != 1 ||
+		read.Events[0].Cursor != p.Cursor {
 		t.Errorf("after a number that was rolled back: got %v, %v; want %v", seqs(read.Events), err, p.Cursor)
 	}
 }
@@ -153,12 +159,14 @@ func TestABadPostDoesNotFailItsGroup(t *testing.T) {
 			m := newMessage(free, "alice", "fine")
 			switch i % 10 {
 			case 3:
-				m.Content = "not text: \x00" // handlers refuse it; here it stands for any text that Postgres cannot store
+				// handlers refuse it; here it stands for any text that Postgres cannot store
+				m.Content = "not text: \x00"
 			case 7:
 				m.AuthorUserID = "mallory"
 			}
 			_, err := d.Post(t.Context(), m)
-			if bad := i%10 == 3 || i%10 == 7; (err != nil) != bad || i%10 == 7 && !errors.Is(err, db.ErrRefused) {
+			if bad := i%10 == 3 || i%10 == 7; (err != nil) != bad ||
+				i%10 == 7 && !errors.Is(err, db.ErrRefused) {
 				errs <- fmt.Errorf("post %d: got %w", i, err)
 			}
 		})
@@ -172,8 +180,10 @@ func TestABadPostDoesNotFailItsGroup(t *testing.T) {
 	}
 	good.Wait()           // although another transaction holds the other channel
 	for n := 0; n < 10; { // until every connection of transactions waits for the channel
-		if err := holder.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n); err != nil {
+		if err := holder.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted
+			AND locktype = 'advisory'
+			AND database = (SELECT oid FROM pg_database
+				WHERE datname = current_database())`).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -208,11 +218,16 @@ func TestAPostIgnoresTheServersDefaults(t *testing.T) {
 	exec(t, c, `SET synchronous_commit = off`)
 	exec(t, c, `SET jit = on`)
 	exec(t, c, `BEGIN`)
-	if n := column[int64](t, c, `SELECT seq FROM post_messages(1, 1, false, NULL, false, ARRAY[gen_random_uuid()], ARRAY[$1::uuid],
-		'{alice}', '{hi}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', NULL, NULL, NULL, NULL, NULL)`, channel); len(n) != 1 {
+	if n := column[int64](t, c, `SELECT seq FROM post_messages(1, 1, false, NULL, false,
+		ARRAY[gen_random_uuid()], ARRAY[$1::uuid],
+		'{alice}', '{hi}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', NULL, NULL, NULL, NULL,
+			NULL)`, channel); len(n) != 1 {
 		t.Fatalf("got %v, want one post", n)
 	}
-	for setting, want := range map[string]string{"synchronous_commit": "on", "jit": "off", "plan_cache_mode": "force_generic_plan"} {
+	for setting, want := range map[string]string{
+		"synchronous_commit": "on", "jit": "off",
+		"plan_cache_mode": "force_generic_plan",
+	} {
 		if got := column[string](t, c, `SELECT current_setting($1)`, setting)[0]; got != want {
 			t.Errorf("%s: got %s, want %s", setting, got, want)
 		}

@@ -69,7 +69,10 @@ func TestReadsAndTransactionsLeaveConnectionsForPosts(t *testing.T) {
 			_, err := d.Memberships(gone, []string{"alice"}, at.Seq, events.Place{Left: at.Seq}, 10)
 			return err
 		},
-		"a cursor": func() error { _, err := d.CheckCursor(gone, events.Cursor{Epoch: 1, Seq: 1}, at); return err },
+		"a cursor": func() error {
+			_, err := d.CheckCursor(gone, events.Cursor{Epoch: 1, Seq: 1}, at)
+			return err
+		},
 	} {
 		waits := d.Pools()["requests"].GaveUp
 		if err := ask(); !errors.Is(err, db.ErrUnavailable) || d.Pools()["requests"].GaveUp != waits {

@@ -22,7 +22,8 @@ func TestAReadOnlyDatabaseIsDetected(t *testing.T) {
 	admin := dbtest.Connect(t, url)
 	alter := func(what, value string) {
 		exec(t, admin, `BEGIN READ WRITE`)
-		exec(t, admin, `DO $$ BEGIN EXECUTE format('ALTER `+what+` SET default_transaction_read_only = `+value+`', current_database(), current_user); END $$`)
+		exec(t, admin, `DO $$ BEGIN EXECUTE format('ALTER `+what+` SET default_transaction_read_only = `+
+			value+`', current_database(), current_user); END $$`)
 		exec(t, admin, `COMMIT`)
 	}
 	taken := func(want string) {
@@ -54,11 +55,13 @@ func TestATryLeavesNothingBehind(t *testing.T) {
 	d := openURL(t, url)
 	admin := dbtest.Connect(t, url)
 	const tries = 3
-	const rows = `SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables WHERE schemaname = 'public'`
+	const rows = `SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_all_tables
+		WHERE schemaname = 'public'`
 	const number = `SELECT pg_current_xact_id()::text::bigint`
 	const spilled = `SELECT temp_files FROM pg_stat_database WHERE datname = current_database()`
 	exec(t, admin, `SELECT pg_stat_force_next_flush()`)
-	written, before, files := number64(t, admin, rows), number64(t, admin, number), number64(t, admin, spilled)
+	written, before, files := number64(t, admin, rows), number64(t, admin, number),
+		number64(t, admin, spilled)
 	for range tries {
 		d.ForgetTry()
 		if err := d.TakesChanges(t.Context()); err != nil {

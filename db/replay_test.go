@@ -21,25 +21,34 @@ import (
 // of many channels, who come and go. adm hears some events as the admin, and is a member of few channels.
 const scatter = `
 	INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
-	SELECT gen_random_uuid(), 'g1', 'room ' || i, 'general', false, 'joined', 'alice', 1 FROM generate_series(1, 120) AS i;
+	SELECT gen_random_uuid(), 'g1', 'room ' || i, 'general', false, 'joined', 'alice', 1
+		FROM generate_series(1, 120) AS i;
 	CREATE TEMP TABLE room AS SELECT id, row_number() OVER () AS i FROM channels;
 	CREATE TEMP TABLE happening AS
-	SELECT 1000 + 10 * s + floor(random() * 9)::bigint AS seq, r.id AS channel_id, gen_random_uuid() AS message_id,
-		(ARRAY['message.created', 'message.created', 'message.created', 'member.joined', 'turn.changed'])[1 + floor(random() * 5)] AS kind
-	FROM generate_series(1, 4000) AS s JOIN LATERAL (SELECT id FROM room WHERE i = 1 + s * 7919 % 120) r ON true;
+	SELECT 1000 + 10 * s + floor(random() * 9)::bigint AS seq, r.id AS channel_id, gen_random_uuid() AS
+		message_id,
+		(ARRAY['message.created', 'message.created', 'message.created', 'member.joined', 'turn.changed'])[1 +
+			floor(random() * 5)] AS kind
+	FROM generate_series(1, 4000) AS s JOIN LATERAL (SELECT id FROM room
+	WHERE i = 1 + s * 7919 % 120) r ON true;
 	INSERT INTO events (seq, kind, channel_id, user_id, message_id, admin_user_id)
-	SELECT seq, kind, channel_id, 'alice', CASE kind WHEN 'message.created' THEN message_id END, CASE WHEN random() < 0.3 THEN 'adm' END
+	SELECT seq, kind, channel_id, 'alice', CASE kind WHEN 'message.created' THEN message_id END,
+		CASE WHEN random() < 0.3 THEN 'adm' END
 	FROM happening;
 	INSERT INTO messages (id, channel_id, seq, author_user_id, content, mention_user_ids, created_at)
-	SELECT message_id, channel_id, seq, 'alice', 'hi', '{}', now() FROM happening WHERE kind = 'message.created';
+	SELECT message_id, channel_id, seq, 'alice', 'hi', '{}', now() FROM happening
+		WHERE kind = 'message.created';
 	-- From some event on to a later one of the channel, the last of them for good.
 	INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at, left_seq)
 	SELECT r.id, u.name, e.joined, 0, now(), CASE WHEN e.n < u.intervals THEN e.next - 1 END
-	FROM (VALUES ('few', 4, 2), ('one', 1, 1), ('many', 100, 3), ('some', 18, 1), ('adm', 3, 2)) AS u (name, rooms, intervals)
+	FROM (VALUES ('few', 4, 2), ('one', 1, 1), ('many', 100, 3), ('some', 18, 1), ('adm', 3, 2)) AS u (name,
+		rooms, intervals)
 	JOIN room r ON r.i <= u.rooms
 	JOIN LATERAL (
-		SELECT h.seq AS joined, lead(h.seq) OVER (ORDER BY h.seq) AS next, row_number() OVER (ORDER BY h.seq) AS n
-		FROM (SELECT seq FROM happening WHERE channel_id = r.id ORDER BY hashtext(u.name || seq) LIMIT u.intervals) h
+		SELECT h.seq AS joined, lead(h.seq) OVER (ORDER BY h.seq) AS next, row_number() OVER (ORDER BY h.seq)
+			AS n
+		FROM (SELECT seq FROM happening WHERE channel_id = r.id
+		ORDER BY hashtext(u.name || seq) LIMIT u.intervals) h
 	) e ON true;
 	SELECT setval('events_seq', 60000)`
 
@@ -54,7 +63,8 @@ func TestPagesMatchTheIntervals(t *testing.T) {
 	}
 	const oracle = `
 		SELECT e.seq FROM events e
-		WHERE e.admin_user_id = $1 OR EXISTS (SELECT FROM members i WHERE i.user_id = $1 AND i.channel_id = e.channel_id
+		WHERE e.admin_user_id = $1 OR EXISTS (SELECT FROM members i WHERE i.user_id = $1
+			AND i.channel_id = e.channel_id
 			AND e.seq >= i.joined_seq AND (i.left_seq IS NULL OR e.seq <= i.left_seq))
 		ORDER BY e.seq`
 	all := column[int64](t, c, `SELECT seq FROM events ORDER BY seq`)
@@ -70,7 +80,8 @@ func TestPagesMatchTheIntervals(t *testing.T) {
 					t.Fatal(err)
 				}
 				if _, known := slices.BinarySearch(all, page.Reached); page.Reached <= at || !known {
-					t.Fatalf("%s: got %d reached from %d, want an event's number beyond", user, page.Reached, at)
+					t.Fatalf("%s: got %d reached from %d, want an event's number beyond", user,
+						page.Reached, at)
 				}
 				got, at = append(got, heard(page)...), page.Reached
 				for _, e := range page.Events {
@@ -103,7 +114,8 @@ func fill(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 func wantWithin(t *testing.T, user string, e events.Heard) {
 	t.Helper()
 	in := e.In
-	if in != (events.Interval{}) && (e.Cursor.Seq < in.Joined || in.Left != 0 && e.Cursor.Seq > in.Left || in.ChannelID != e.ChannelID) {
+	if in != (events.Interval{}) && (e.Cursor.Seq < in.Joined || in.Left != 0 && e.Cursor.Seq > in.Left ||
+		in.ChannelID != e.ChannelID) {
 		t.Errorf("%s: got %d by the interval %+v", user, e.Cursor.Seq, in)
 	}
 	if in == (events.Interval{}) && e.Admin != user {
@@ -153,12 +165,14 @@ func TestAResumeCostsWhatWasMissed(t *testing.T) {
 			t.Fatal(err)
 		}
 		return touched(t, url, func(ctx context.Context, d *db.DB) error {
-			if _, err := d.Memberships(ctx, []string{"bob"}, head.Seq, events.Place{Left: after}, 200); err != nil {
+			if _, err := d.Memberships(ctx, []string{"bob"}, head.Seq, events.Place{Left: after},
+				200); err != nil {
 				return err
 			}
 			page, err := d.Replay(ctx, "bob", after, head.Seq)
 			if err == nil && (page.Reached != head.Seq || len(page.Events) != 20) {
-				err = fmt.Errorf("got %d events up to %d, want 20 up to %d", len(page.Events), page.Reached, head.Seq)
+				err = fmt.Errorf("got %d events up to %d, want 20 up to %d", len(page.Events),
+					page.Reached, head.Seq)
 			}
 			return err
 		})
@@ -174,7 +188,8 @@ func TestAResumeCostsWhatWasMissed(t *testing.T) {
 	crowd()
 	exec(t, c, `
 		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at, left_seq)
-		SELECT $1, 'bob', $2::bigint + 2 * s, 0, now(), $2 + 2 * s + 1 FROM generate_series(1, 5000) AS s`, theirs, said[19])
+		SELECT $1, 'bob', $2::bigint + 2 * s, 0, now(), $2 + 2 * s + 1
+			FROM generate_series(1, 5000) AS s`, theirs, said[19])
 	at, err := d.Head(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +197,8 @@ func TestAResumeCostsWhatWasMissed(t *testing.T) {
 	posts(t, d, ours, 10)
 	crowd()
 	posts(t, d, ours, 10)
-	if crowded := resume(at.Seq); crowded > alone+alone/2 { // indexes of three times as many rows may be one level deeper
+	// indexes of three times as many rows may be one level deeper
+	if crowded := resume(at.Seq); crowded > alone+alone/2 {
 		t.Errorf("got %d blocks with much before and beside it, want about %d as without", crowded, alone)
 	}
 }
@@ -194,7 +210,8 @@ func touched(t *testing.T, url string, do func(context.Context, *db.DB) error) (
 		SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))::bigint
 		FROM pg_statio_user_tables WHERE relname IN ('events', 'messages', 'members', 'channels')`
 	const others = `
-		SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'counted'`
+		SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND application_name = 'counted'`
 	c := dbtest.Connect(t, url)
 	run := func() int64 {
 		t.Helper()

@@ -48,7 +48,8 @@ func TestReadersLoseNothingDuringRetention(t *testing.T) {
 		reads = append(reads, r)
 		outcomes[fmt.Sprintf("%s, expired %v", r.who, r.expired)]++
 		const often = 20
-		if min(outcomes["bob, expired true"], outcomes["bob, expired false"], outcomes["carol, expired true"], outcomes["carol, expired false"]) >= often {
+		if min(outcomes["bob, expired true"], outcomes["bob, expired false"], outcomes["carol, expired true"],
+			outcomes["carol, expired false"]) >= often {
 			stop()
 		}
 	}
@@ -84,7 +85,8 @@ func TestReadersLoseNothingDuringRetention(t *testing.T) {
 		c := dbtest.Connect(t, url)
 		loop(func() error {
 			r, err := pageThrough(t.Context(), d, who, func() (floor int64, err error) {
-				err = c.QueryRow(t.Context(), `SELECT greatest(seq, $1) FROM log_floor`, start.Seq).Scan(&floor)
+				err = c.QueryRow(t.Context(), `SELECT greatest(seq, $1) FROM log_floor`,
+					start.Seq).Scan(&floor)
 				return floor, err
 			})
 			note(r)

@@ -25,7 +25,8 @@ const day = 24 * time.Hour
 // age moves the times of events into the past. A negative age moves them into the future.
 func age(t *testing.T, c *pgx.Conn, by time.Duration, seqs ...int64) {
 	t.Helper()
-	exec(t, c, `UPDATE events SET occurred_at = clock_timestamp() - $1::interval WHERE seq = ANY ($2)`, by, seqs)
+	exec(t, c, `UPDATE events SET occurred_at = clock_timestamp() - $1::interval WHERE seq = ANY ($2)`,
+		by, seqs)
 }
 
 func retain(t *testing.T, d *db.DB, keep db.Retention) (removed, floor int64) {
@@ -108,7 +109,8 @@ func TestRetentionKeepsTheNewest(t *testing.T) {
 		t.Errorf("got %v, want %v", seqs(got.Events), said[5:])
 	}
 	if got := tail(t, d, created.Seq); len(got.Events) != 0 || got.Floor != said[4] {
-		t.Errorf("below the floor: got %v with floor %d, want nothing but %d", seqs(got.Events), got.Floor, said[4])
+		t.Errorf("below the floor: got %v with floor %d, want nothing but %d", seqs(got.Events),
+			got.Floor, said[4])
 	}
 }
 
@@ -121,7 +123,9 @@ func TestRetentionRemovesSeveralBatches(t *testing.T) {
 	fill(t, c, channel, 12000)
 	exec(t, c, `UPDATE events SET occurred_at = clock_timestamp() - '40 days'::interval`)
 	young := posts(t, d, channel, 3)
-	if removed, floor := retain(t, d, db.Retention{Age: 30 * day, Events: 2}); removed != 12002 || floor != young[0] { // the event of the channel too
+	// the event of the channel too
+	if removed, floor := retain(t, d, db.Retention{Age: 30 * day, Events: 2}); removed != 12002 ||
+		floor != young[0] {
 		t.Errorf("got %d removed up to %d, want 12002 up to %d", removed, floor, young[0])
 	}
 }
@@ -133,14 +137,27 @@ func TestRetentionFollowsTheLogsOrderIfClocksJump(t *testing.T) {
 		ages []time.Duration
 		want int // how many are removed
 	}{
-		"a young event that seems old":                {[]time.Duration{40 * day, 40 * day, time.Hour, 90 * day, time.Hour}, 2},
-		"old events that seem to come":                {[]time.Duration{40 * day, -900 * day, -900 * day, 39 * day, time.Hour}, 4},
-		"the newest, since the clock was set back":    {[]time.Duration{40 * day, time.Hour, -time.Hour, -time.Hour, -time.Hour}, 1},
-		"the newest, and nothing else is young":       {[]time.Duration{40 * day, 40 * day, -time.Hour, -time.Hour, -time.Hour}, 2},
-		"all of them old":                             {[]time.Duration{40 * day, 40 * day, 40 * day, 40 * day, 40 * day}, 5},
-		"all of them young":                           {[]time.Duration{day, day, day, day, 0}, 0},
-		"a clock that was wrong for long in between":  {[]time.Duration{40 * day, -day, -day, -day, 31 * day}, 5},
-		"a clock that was wrong from the first event": {[]time.Duration{-day, -day, -day, 31 * day, time.Hour}, 4},
+		"a young event that seems old": {
+			[]time.Duration{40 * day, 40 * day, time.Hour, 90 * day, time.Hour}, 2,
+		},
+		"old events that seem to come": {
+			[]time.Duration{40 * day, -900 * day, -900 * day, 39 * day, time.Hour}, 4,
+		},
+		"the newest, since the clock was " +
+			"set back": {[]time.Duration{40 * day, time.Hour, -time.Hour, -time.Hour, -time.Hour}, 1},
+		"the newest, and nothing else is young": {
+			[]time.Duration{40 * day, 40 * day, -time.Hour, -time.Hour, -time.Hour}, 2,
+		},
+		"all of them old": {
+			[]time.Duration{40 * day, 40 * day, 40 * day, 40 * day, 40 * day}, 5,
+		},
+		"all of them young": {[]time.Duration{day, day, day, day, 0}, 0},
+		"a clock that was wrong for long in between": {
+			[]time.Duration{40 * day, -day, -day, -day, 31 * day},
+			5,
+		},
+		"a clock that was wrong from the " +
+			"first event": {[]time.Duration{-day, -day, -day, 31 * day, time.Hour}, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -166,15 +183,18 @@ func TestRetentionStaysBelowTheHorizon(t *testing.T) {
 	channel, created := create(t, d, "alice", "bob")
 	before := posts(t, d, channel, 2)
 	exec(t, late, `BEGIN`)
-	exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`, channel)
+	exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`,
+		channel)
 	after := posts(t, d, channel, 3)
 	age(t, c, 40*day, slices.Concat([]int64{created.Seq}, before, after)...)
-	if removed, floor := retain(t, d, db.Retention{Age: 30 * day, Events: 1}); removed != 3 || floor != before[1] {
+	if removed, floor := retain(t, d, db.Retention{Age: 30 * day, Events: 1}); removed != 3 ||
+		floor != before[1] {
 		t.Errorf("got %d removed up to %d, want 3 up to %d, the horizon", removed, floor, before[1])
 	}
 	exec(t, late, `COMMIT`)
 	want := append([]int64{after[0] - 1}, after...)
-	if page, err := d.Replay(t.Context(), "bob", before[1], after[2]); err != nil || !slices.Equal(heard(page), want) {
+	if page, err := d.Replay(t.Context(), "bob", before[1], after[2]); err != nil ||
+		!slices.Equal(heard(page), want) {
 		t.Errorf("got %v, %v; want %v", heard(page), err, want)
 	}
 }
@@ -217,7 +237,8 @@ func TestFailedRetentionIsLoggedOnceAndRetried(t *testing.T) {
 		}
 		stop()
 		<-ended
-		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "is Postgres up") {
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") ||
+			!strings.Contains(got, "is Postgres up") {
 			t.Errorf("got %q, want one line that says what to do", got)
 		}
 	})
@@ -279,7 +300,8 @@ func TestRetentionDoesNotTrustTheClock(t *testing.T) {
 		d.RunRetention(ctx, db.Retention{Age: 30 * day}, slog.New(slog.NewTextHandler(&log, nil)))
 		close(ended)
 	}()
-	for deadline := time.Now().Add(time.Minute); d.Retained.Events.Load() == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); d.Retained.Events.Load() == 0 &&
+		time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	stop()

@@ -46,7 +46,10 @@ func TestARequestInFlightRefusesTheSameKey(t *testing.T) {
 		if _, err := recall(t, d, k, "", nil); !errors.Is(err, db.ErrInFlight) {
 			t.Errorf("the same key: got %v, want %v", err, db.ErrInFlight)
 		}
-		for _, free := range []db.RequestKey{key("bob", "POST /x", "k"), key("ann", "POST /y", "k"), key("ann", "POST /x", "K")} {
+		for _, free := range []db.RequestKey{
+			key("bob", "POST /x", "k"), key("ann", "POST /y", "k"),
+			key("ann", "POST /x", "K"),
+		} {
 			if a, err := recall(t, d, free, "", nil); a != nil || err != nil {
 				t.Errorf("%v: got %v and error %v, want it free", free, a, err)
 			}
@@ -54,7 +57,8 @@ func TestARequestInFlightRefusesTheSameKey(t *testing.T) {
 	}); a != nil || err != nil {
 		t.Fatalf("got %v and error %v, want nothing yet", a, err)
 	}
-	if a, err := recall(t, d, k, "", nil); err != nil || a == nil || a.Status != 201 || string(a.Body) != "the answer" {
+	if a, err := recall(t, d, k, "", nil); err != nil || a == nil || a.Status != 201 ||
+		string(a.Body) != "the answer" {
 		t.Errorf("got %v and error %v, want the answer", a, err)
 	}
 	if _, err := recall(t, d, other, "", nil); !errors.Is(err, db.ErrOtherBody) {
@@ -101,7 +105,8 @@ func TestTheSweeperDeletesOldKeysOnly(t *testing.T) {
 	}
 	const old = `
 		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer, created_at)
-		SELECT 'ann', 'old', n::text, '', 201, '', now() - interval '24 hours' - n * interval '1 second' FROM generate_series(0, 2499) AS n`
+		SELECT 'ann', 'old', n::text, '', 201, '', now() - interval '24 hours' - n * interval '1 second'
+			FROM generate_series(0, 2499) AS n`
 	if _, err := conn.Exec(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +118,9 @@ func TestTheSweeperDeletesOldKeysOnly(t *testing.T) {
 	}()
 	left := -1
 	ssetest.Await(func() bool {
-		if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM idempotency_keys`).Scan(&left); err != nil {
+		if err := conn.QueryRow(
+			t.Context(), `SELECT count(*) FROM idempotency_keys`,
+		).Scan(&left); err != nil {
 			t.Fatal(err)
 		}
 		return left == 3

@@ -62,13 +62,16 @@ func TestSchemaFileIsCurrent(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(string(old), got); diff != "" {
-		t.Errorf("%s is not what the migrations make (-file +migrations); to write it, run the test with -update:\n%s",
+		t.Errorf("%s is not what the migrations make (-file +migrations); to write it, run the test with "+
+			"-update:\n%s",
 			schemaFile, diff)
 	}
 }
 
 var (
-	dumpNoise  = regexp.MustCompile(`(?m)^(--.*|SET .*;|SELECT pg_catalog\.set_config.*|\\(un)?restrict .*)\n`)
+	dumpNoise = regexp.MustCompile(
+		`(?m)^(--.*|SET .*;|SELECT pg_catalog\.set_config.*|\\(un)?restrict .*)\n`,
+	)
 	blankLines = regexp.MustCompile(`\n{3,}`)
 )
 

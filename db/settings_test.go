@@ -73,7 +73,8 @@ func works(t *testing.T, url string) *db.DB {
 	}
 	channel, _ := create(t, d, "alice")
 	at := post(t, d, channel, "alice", "hi").Cursor
-	if got, err := d.Tail(ctx, events.Cursor{Epoch: head.Epoch, Seq: at.Seq - 1}, 10); err != nil || len(got.Events) != 1 {
+	if got, err := d.Tail(ctx, events.Cursor{Epoch: head.Epoch, Seq: at.Seq - 1}, 10); err != nil ||
+		len(got.Events) != 1 {
 		t.Fatalf("got %v, %v; want one event", got.Events, err)
 	}
 	return d
@@ -99,7 +100,8 @@ func TestSettingsOfTransactionsThatAppend(t *testing.T) {
 		END $$`)
 	exec(t, c, `CREATE TRIGGER see BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION see()`)
 	want := []string{
-		"jit off", "lock_timeout 5s", "max_parallel_workers_per_gather 0", "plan_cache_mode force_generic_plan",
+		"jit off", "lock_timeout 5s", "max_parallel_workers_per_gather 0",
+		"plan_cache_mode force_generic_plan",
 		"statement_timeout 10s", "synchronous_commit on",
 	}
 	for what, do := range map[string]func() error{

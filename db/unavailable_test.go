@@ -17,13 +17,15 @@ func TestADatabaseThatRefusesConnectionsIsUnavailable(t *testing.T) {
 	admin := dbtest.Connect(t, url)
 	exec(t, admin, `DO $$ BEGIN
 		EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC, %I', current_database(), current_user);
-		PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+		PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+			AND pid <> pg_backend_pid();
 	END $$`)
 	var err error
 	for range 3 { // connections that were ended are detected first
 		_, err = d.Head(t.Context())
 	}
-	if !errors.Is(err, db.ErrUnavailable) || !strings.Contains(err.Error(), "(SQLSTATE 42501)") || !strings.Contains(err.Error(), "its own log says more") {
+	if !errors.Is(err, db.ErrUnavailable) || !strings.Contains(err.Error(), "(SQLSTATE 42501)") ||
+		!strings.Contains(err.Error(), "its own log says more") {
 		t.Errorf("got %v, want %v, what to do, and why", err, db.ErrUnavailable)
 	}
 }

@@ -32,7 +32,8 @@ func TestUnusedWakeListsAreDeleted(t *testing.T) {
 		}
 	}
 	versions := func() []int32 {
-		return column[int32](t, c, `SELECT version FROM wake_lists WHERE channel_id = $1 ORDER BY version`, channel)
+		return column[int32](t, c, `SELECT version FROM wake_lists WHERE channel_id = $1 ORDER BY version`,
+			channel)
 	}
 	for range 3 {
 		set("bob")
@@ -47,7 +48,8 @@ func TestUnusedWakeListsAreDeleted(t *testing.T) {
 		t.Errorf("after one (-want +got):\n%s", diff)
 	}
 	page, err := d.Replay(t.Context(), "bob", p.Cursor.Seq-1, p.Cursor.Seq)
-	if err != nil || len(page.Events) != 1 || !slices.Equal(page.Events[0].Message.WakeList, []string{"bob"}) {
+	if err != nil || len(page.Events) != 1 ||
+		!slices.Equal(page.Events[0].Message.WakeList, []string{"bob"}) {
 		t.Errorf("got %+v, %v; want the message with its own list", page, err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Rule 36: the claim that creates a queue is on disk when it is answered. Otherwise a crash would undo it, and the
-// queue would begin later.
+// Rule 36: the claim that creates a queue is on disk when it is answered. Otherwise a crash would undo it,
+// and the queue would begin later.
 func TestTheBeginningOfAQueueSurvivesACrash(t *testing.T) {
 	t.Parallel()
 	// Postgres writes asynchronous commits only after ten seconds.
@@ -21,7 +21,8 @@ func TestTheBeginningOfAQueueSurvivesACrash(t *testing.T) {
 	d := openURL(t, cluster.URL())
 	channel, _ := create(t, d, "ann", "bot")
 	at := position(t, d)
-	if _, err := d.Claim(t.Context(), db.WakeClaim{User: "bot", Create: true, Since: at.Seq, At: at, Lease: 1e9, Limit: 1}); err != nil {
+	if _, err := d.Claim(t.Context(),
+		db.WakeClaim{User: "bot", Create: true, Since: at.Seq, At: at, Lease: 1e9, Limit: 1}); err != nil {
 		t.Fatal(err)
 	}
 	began := `SELECT pg_postmaster_start_time()`

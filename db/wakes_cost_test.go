@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A claim sends its statements to Postgres in few round trips: one to lock the queue, one to scan, one to choose,
-// and one to write the lease. Each further trip makes the claim slower than the stream
+// A claim sends its statements to Postgres in few round trips: one to lock the queue, one to scan, one to
+// choose, and one to write the lease. Each further trip makes the claim slower than the stream
 // that shows the same message.
 func TestRoundTripsOfAClaim(t *testing.T) {
 	t.Parallel()
@@ -31,7 +31,8 @@ func TestRoundTripsOfAClaim(t *testing.T) {
 		t.Fatal(err)
 	}
 	const none = 1 << 30
-	least := struct{ look, claim, show int64 }{none, none, none} // the first use of a connection prepares statements
+	// the first use of a connection prepares statements
+	least := struct{ look, claim, show int64 }{none, none, none}
 	count := func(least *int64, do func() error) {
 		t.Helper()
 		before := trips.Load()
@@ -68,8 +69,8 @@ func TestRoundTripsOfAClaim(t *testing.T) {
 	}
 }
 
-// countTrips returns the URL of a proxy in front of a database. The proxy counts how often Postgres says that it is
-// ready for the next round trip.
+// countTrips returns the URL of a proxy in front of a database. The proxy counts how often Postgres says that
+// it is ready for the next round trip.
 func countTrips(t *testing.T, url string) (proxied string, trips *atomic.Int64) {
 	t.Helper()
 	config, err := pgx.ParseConfig(url)

@@ -24,7 +24,8 @@ type grouped struct {
 	want    string // stored, held or refused
 }
 
-// storeGroup stores a group with one call of post_messages, and returns what became of each post, and the wakes.
+// storeGroup stores a group with one call of post_messages, and returns what became of each post, and the
+// wakes.
 func storeGroup(t *testing.T, c *pgx.Conn, group []grouped) (results []string, wakes []*db.Replied) {
 	t.Helper()
 	const query = `
@@ -47,7 +48,8 @@ func storeGroup(t *testing.T, c *pgx.Conn, group []grouped) (results []string, w
 	for i := range results {
 		results[i] = "refused"
 	}
-	rows, err := c.Query(t.Context(), query, int32(0x46470002), ids, channels, []int{len(group)}, replies, wakeIDs, keeps)
+	rows, err := c.Query(t.Context(), query, int32(0x46470002), ids, channels, []int{len(group)}, replies,
+		wakeIDs, keeps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,8 +72,8 @@ func storeGroup(t *testing.T, c *pgx.Conn, group []grouped) (results []string, w
 	return results, wakes
 }
 
-// A group of posts stores a reply only if its wake is still the author's, and ends a wake only if the reply was
-// stored. It waits for no wake, and one reply does not fail another.
+// A group of posts stores a reply only if its wake is still the author's, and ends a wake only if the reply
+// was stored. It waits for no wake, and one reply does not fail another.
 func TestTheFenceInAGroup(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -120,19 +122,24 @@ func TestTheFenceInAGroup(t *testing.T) {
 	}
 
 	// What is left of each wake.
-	leased := column[uuid.UUID](t, conn, `SELECT channel_id FROM wakes WHERE id IS NOT NULL ORDER BY channel_id`)
+	leased := column[uuid.UUID](t, conn,
+		`SELECT channel_id FROM wakes WHERE id IS NOT NULL ORDER BY channel_id`)
 	if diff := cmp.Diff([]uuid.UUID{kept, locked, refused, lost}, leased); diff != "" { // ids grow
 		t.Errorf("the channels with a wake that is still claimed (-want +got):\n%s", diff)
 	}
 	var first int64
 	var at time.Time
-	if err := conn.QueryRow(t.Context(), `SELECT first_seq, first_at FROM wakes WHERE channel_id = $1 AND id IS NULL`, more).Scan(&first, &at); err != nil {
+	if err := conn.QueryRow(
+		t.Context(), `SELECT first_seq, first_at FROM wakes WHERE channel_id = $1 AND id IS NULL`, more,
+	).Scan(&first, &at); err != nil {
 		t.Fatal(err)
 	}
 	if first != m.Messages[0]+1 || !at.Equal(next.CreatedAt.Time) {
-		t.Errorf("got the rest from %d at %v, want it from %d at %v", first, at, m.Messages[0]+1, next.CreatedAt)
+		t.Errorf("got the rest from %d at %v, want it from %d at %v", first, at, m.Messages[0]+1,
+			next.CreatedAt)
 	}
-	if n := column[int](t, conn, `SELECT count(*) FROM messages WHERE wake_id = ANY ($1)`, []uuid.UUID{a.ID, m.ID})[0]; n != 2 {
+	if n := column[int](t, conn, `SELECT count(*) FROM messages WHERE wake_id = ANY ($1)`,
+		[]uuid.UUID{a.ID, m.ID})[0]; n != 2 {
 		t.Errorf("got %d messages that answer, want 2", n)
 	}
 	if n := column[int](t, conn, `SELECT count(*) FROM messages WHERE wake_id IS NOT NULL`)[0]; n != 2 {
@@ -161,14 +168,17 @@ func TestAReplyWaitsForItsWake(t *testing.T) {
 		}()
 		watcher := dbtest.Connect(t, q.url)
 		for n := 0; n == 0; {
-			n = column[int](t, watcher, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)[0]
+			n = column[int](t, watcher,
+				`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+					AND datname = current_database()`)[0]
 		}
 		exec(t, holder, tt.end)
 		if err := <-result; !errors.Is(err, tt.want) {
 			t.Errorf("after %s: got %v, want %v", tt.end, err, tt.want)
 		}
 	}
-	if n := column[int](t, dbtest.Connect(t, q.url), `SELECT count(*) FROM messages WHERE content = 're'`)[0]; n != 1 {
+	if n := column[int](t, dbtest.Connect(t, q.url),
+		`SELECT count(*) FROM messages WHERE content = 're'`)[0]; n != 1 {
 		t.Errorf("got %d replies, want 1", n)
 	}
 }
@@ -202,7 +212,8 @@ func TestOneReplyForAWake(t *testing.T) {
 	}
 }
 
-// A post that keeps its wake extends the lease, up to an hour after the claim. A final reply counts later too.
+// A post that keeps its wake extends the lease, up to an hour after the claim. A final reply counts later
+// too.
 func TestAKeptWake(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -235,7 +246,8 @@ func TestAKeptWake(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kept.Lease < 50*time.Second || kept.Lease > time.Minute || kept.Newer == 0 || kept.Stop || len(kept.Gone) > 0 {
+		if kept.Lease < 50*time.Second || kept.Lease > time.Minute || kept.Newer == 0 || kept.Stop ||
+			len(kept.Gone) > 0 {
 			t.Errorf("%s: got %+v, want a lease of a minute and newer messages", name, kept)
 		}
 	}
@@ -246,7 +258,8 @@ func TestAKeptWake(t *testing.T) {
 			t.Errorf("%s after an hour: got %v, want %v", name, err, db.ErrLeaseLimit)
 		}
 	}
-	if n := column[int](t, dbtest.Connect(t, q.url), `SELECT count(*) FROM messages WHERE content = 'at it'`)[0]; n != 2 {
+	if n := column[int](t, dbtest.Connect(t, q.url),
+		`SELECT count(*) FROM messages WHERE content = 'at it'`)[0]; n != 2 {
 		t.Errorf("got %d posts stored, want 2", n)
 	}
 	if _, err := q.reply(w.ID, "done"); err != nil {

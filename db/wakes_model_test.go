@@ -7,9 +7,10 @@ import (
 	"testing"
 )
 
-// This file models the wake queue of one user in one channel (wakes_scan.go, wakes_claim.go, wakes_end.go): writers
-// that commit late, two servers whose positions lag, a worker on each, leases that end at any moment. The model
-// tries every order of their steps. A step is one statement; between two steps any other one may take a step.
+// This file models the wake queue of one user in one channel (wakes_scan.go, wakes_claim.go, wakes_end.go):
+// writers that commit late, two servers whose positions lag, a worker on each, leases that end at any moment.
+// The model tries every order of their steps. A step is one statement; between two steps any other one may
+// take a step.
 
 // A queueRule is a rule of the wake queue that the model can leave out.
 type queueRule uint
@@ -167,12 +168,18 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 		all = append(all, queueMove{n, what, fault})
 	}
 	if w.drawn < queueMessages {
-		add("a writer draws", func(n *queueWorld) string { n.drawn++; n.messages[n.drawn] = unsettled; return "" })
+		add("a writer draws", func(n *queueWorld) string {
+			n.drawn++
+			n.messages[n.drawn] = unsettled
+			return ""
+		})
 	}
 	for m := int8(1); m <= w.drawn; m++ {
 		if w.messages[m] == unsettled {
-			add(fmt.Sprint("commit of ", m), func(n *queueWorld) string { n.messages[m] = committed; return "" })
-			add(fmt.Sprint("rollback of ", m), func(n *queueWorld) string { n.messages[m] = rolledBack; return "" })
+			add(fmt.Sprint("commit of ", m),
+				func(n *queueWorld) string { n.messages[m] = committed; return "" })
+			add(fmt.Sprint("rollback of ", m),
+				func(n *queueWorld) string { n.messages[m] = rolledBack; return "" })
 		}
 	}
 	for i := range w.at {
@@ -189,7 +196,8 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 	for i := range w.workers {
 		me := int8(i + 1)
 		do := func(what string, step func(n *queueWorld, p *queueWorker) string) {
-			add(fmt.Sprint("worker ", i, " ", what), func(n *queueWorld) string { return step(n, &n.workers[i]) })
+			add(fmt.Sprint("worker ", i, " ", what),
+				func(n *queueWorld) string { return step(n, &n.workers[i]) })
 		}
 		free := w.locked == 0 || w.locked == me
 		switch p := w.workers[i]; p.at {
@@ -253,7 +261,11 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 			}
 		case locksChosen:
 			if free {
-				do("locks the row", func(n *queueWorld, p *queueWorker) string { n.locked = me; p.at = leases; return "" })
+				do("locks the row", func(n *queueWorld, p *queueWorker) string {
+					n.locked = me
+					p.at = leases
+					return ""
+				})
 			}
 		case leases:
 			if !free {
@@ -287,9 +299,17 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 				return ""
 			})
 			if free && w.row && w.id == p.id {
-				do("gives back", func(n *queueWorld, p *queueWorker) string { n.id, n.live, p.at = 0, false, idle; return "" })
+				do("gives back", func(n *queueWorld, p *queueWorker) string {
+					n.id, n.live, p.at = 0, false,
+						idle
+					return ""
+				})
 				if p.extend > 0 {
-					do("extends", func(n *queueWorld, p *queueWorker) string { n.live = true; p.extend--; return "" })
+					do("extends", func(n *queueWorld, p *queueWorker) string {
+						n.live = true
+						p.extend--
+						return ""
+					})
 				}
 			}
 		case fences:
@@ -364,8 +384,8 @@ func (w queueWorld) settled(rules queueRule) (fault string) {
 	return ""
 }
 
-// exploreQueue tries everything that can happen, the shortest stories first. It returns the number of worlds, and
-// the story of a fault.
+// exploreQueue tries everything that can happen, the shortest stories first. It returns the number of worlds,
+// and the story of a fault.
 func exploreQueue(rules queueRule) (worlds int, story []string) {
 	type origin struct {
 		from queueWorld
@@ -397,8 +417,8 @@ func exploreQueue(rules queueRule) (worlds int, story []string) {
 	return len(came), nil
 }
 
-// Rules 26 to 34: in every order of the steps, each message is answered once, none is lost, no live lease is taken
-// away, no replaced worker answers, and no message dies untried.
+// Rules 26 to 34: in every order of the steps, each message is answered once, none is lost, no live lease is
+// taken away, no replaced worker answers, and no message dies untried.
 func TestModelOfTheQueueHolds(t *testing.T) {
 	t.Parallel()
 	worlds, story := exploreQueue(allQueueRules)
@@ -410,8 +430,8 @@ func TestModelOfTheQueueHolds(t *testing.T) {
 	}
 }
 
-// Without any one of its rules the queue fails, and the model shows how. Rules that the model does not have are held
-// by tests on a real Postgres; db/README.md names them.
+// Without any one of its rules the queue fails, and the model shows how. Rules that the model does not have
+// are held by tests on a real Postgres; db/README.md names them.
 func TestModelOfTheQueueCatchesEachFault(t *testing.T) {
 	t.Parallel()
 	for rule, name := range queueRuleNames {

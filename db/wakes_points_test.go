@@ -43,9 +43,9 @@ func (q *queueTest) drain() (all []int64) {
 	}
 }
 
-// The queue hands out exactly what the stream shows as waking, for the intervals that are open now, message by
-// message, in random histories with joins, leaves, edits, deletes, wake lists, turns, both delivery modes and
-// retention.
+// The queue hands out exactly what the stream shows as waking, for the intervals that are open now, message
+// by message, in random histories with joins, leaves, edits, deletes, wake lists, turns, both delivery modes
+// and retention.
 func TestTheQueueEqualsTheStream(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(6) {
@@ -53,14 +53,21 @@ func TestTheQueueEqualsTheStream(t *testing.T) {
 			t.Parallel()
 			q := newQueue(t)
 			rng := rand.New(rand.NewPCG(seed, rand.Uint64()))
-			q.exec(`INSERT INTO users (id, kind) VALUES ('carol', 'agent') ON CONFLICT (id) DO UPDATE SET kind = 'agent'`)
+			q.exec(
+				`INSERT INTO users (id, kind) VALUES ('carol', 'agent') ON CONFLICT (id) DO UPDATE
+					SET kind = 'agent'`,
+			)
 			start := position(t, q.d)
 			var channels []events.Channel
 			joined := map[uuid.UUID]bool{}
-			for _, x := range []events.XType{events.General, events.Report, events.Triage, events.Custom, events.Discuss, events.DM} {
+			for _, x := range []events.XType{
+				events.General, events.Report, events.Triage, events.Custom,
+				events.Discuss, events.DM,
+			} {
 				c := events.Channel{
-					ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: string(x), XType: x, History: "joined", CreatedBy: "ann",
-					Settings: events.DefaultSettings(x),
+					ID: uuid.Must(uuid.NewV7()), GuildID: "g1", Name: string(x), XType: x, History: "joined",
+					CreatedBy: "ann",
+					Settings:  events.DefaultSettings(x),
 				}
 				if x != events.DM && x != events.Discuss && rng.IntN(2) == 0 {
 					c.HumanWakes = "mentions"
@@ -128,7 +135,9 @@ func TestTheQueueEqualsTheStream(t *testing.T) {
 			since := map[uuid.UUID]int64{}
 			conn := dbtest.Connect(t, q.url)
 			for _, c := range channels {
-				seq := column[int64](t, conn, `SELECT joined_seq FROM members WHERE channel_id = $1 AND user_id = 'bot' AND left_seq IS NULL`, c.ID)
+				seq := column[int64](t, conn,
+					`SELECT joined_seq FROM members WHERE channel_id = $1 AND user_id = 'bot'
+						AND left_seq IS NULL`, c.ID)
 				if len(seq) == 1 {
 					since[c.ID] = seq[0]
 				}
@@ -165,8 +174,8 @@ func TestTheQueueEqualsTheStream(t *testing.T) {
 	}
 }
 
-// No channel blocks another: with one leased and one paused, the next is handed out. A message in a dm comes next,
-// behind two hundred other rows.
+// No channel blocks another: with one leased and one paused, the next is handed out. A message in a dm comes
+// next, behind two hundred other rows.
 func TestNoChannelBlocksAnother(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -184,7 +193,10 @@ func TestNoChannelBlocksAnother(t *testing.T) {
 		t.Errorf("got a channel that is leased or paused: %v", next.Channel.ID)
 	}
 	q.exec(`UPDATE wakes SET first_at = first_at - interval '2 minutes'`)
-	dm := events.Channel{ID: uuid.Must(uuid.NewV7()), GuildID: "g1", XType: events.DM, History: "joined", CreatedBy: "ann", Settings: events.DefaultSettings(events.DM)}
+	dm := events.Channel{
+		ID: uuid.Must(uuid.NewV7()), GuildID: "g1", XType: events.DM, History: "joined",
+		CreatedBy: "ann", Settings: events.DefaultSettings(events.DM),
+	}
 	q.change(func(ctx context.Context, tx db.Tx) error {
 		_, _, err := tx.CreateChannel(ctx, &dm, []string{"ann", "bot"}, nil)
 		return err
@@ -238,7 +250,8 @@ func TestAQueueFarBehindCatchesUp(t *testing.T) {
 		again = q.claim(db.WakeClaim{Channels: []uuid.UUID{uuid.New()}}).Again
 	}
 	if w := q.wake(db.WakeClaim{}); w.Messages[0] != first || len(w.Messages) != 100 || !w.More {
-		t.Errorf("got %d messages from %d after %d claims, want 100 from %d", len(w.Messages), w.Messages[0], claims, first)
+		t.Errorf("got %d messages from %d after %d claims, want 100 from %d", len(w.Messages), w.Messages[0],
+			claims, first)
 	}
 	last := column[int64](t, conn, `SELECT max(last_seq) FROM wakes`)[0]
 	if end := column[int64](t, conn, `SELECT max(seq) FROM messages`)[0]; last != end {
@@ -262,7 +275,8 @@ func TestLostAnswersCostNothing(t *testing.T) {
 	}
 }
 
-// A lease ends by Postgres' clock, and never later than an hour after the claim, however often it is extended.
+// A lease ends by Postgres' clock, and never later than an hour after the claim, however often it is
+// extended.
 func TestALeaseEnds(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

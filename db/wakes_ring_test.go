@@ -51,7 +51,8 @@ func TestWakesRingOnOtherServers(t *testing.T) {
 
 	conn := dbtest.Connect(t, url)
 	for _, payload := range []string{
-		"", " ", "hello", "bot bot", one.Node(), one.Node() + " ", other.Node() + " mallory", strings.Repeat("x", 7000),
+		"", " ", "hello", "bot bot", one.Node(), one.Node() + " ", other.Node() + " mallory",
+		strings.Repeat("x", 7000),
 	} {
 		exec(t, conn, `SELECT pg_notify('fabric_guild_wakes', $1)`, payload)
 	}

@@ -47,8 +47,8 @@ func TestAClaimInAnotherEpoch(t *testing.T) {
 	}
 }
 
-// Rule 35: a retried wake does not bring back what was answered after it. Two parts of a channel are not leased at
-// the same time. The retried one comes first.
+// Rule 35: a retried wake does not bring back what was answered after it. Two parts of a channel are not
+// leased at the same time. The retried one comes first.
 func TestARetryIsNotMerged(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -80,8 +80,8 @@ func TestARetryIsNotMerged(t *testing.T) {
 	}
 }
 
-// The first claim of an instance ends the leases of the others of its worker, and only then. The attempt counts, and
-// the old instance's reply counts until somebody claims.
+// The first claim of an instance ends the leases of the others of its worker, and only then. The attempt
+// counts, and the old instance's reply counts until somebody claims.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -122,7 +122,8 @@ func TestTheOrderOfClaims(t *testing.T) {
 	post(t, q.d, channels[2], "ann", "a mention", "bot")
 	post(t, q.d, channels[3], "ann", "a mention that waits", "bot")
 	q.claim(db.WakeClaim{Channels: []uuid.UUID{uuid.New()}}) // scans
-	q.exec(`UPDATE wakes SET first_at = first_at - interval '2 minutes' WHERE channel_id IN ($1, $2)`, channels[1], channels[3])
+	q.exec(`UPDATE wakes SET first_at = first_at - interval '2 minutes' WHERE channel_id IN ($1, $2)`,
+		channels[1], channels[3])
 	// Its pause has ended just now, so it has not been due for long.
 	q.exec(`UPDATE wakes SET not_before = clock_timestamp() WHERE channel_id = $1`, channels[3])
 	q.exec(`UPDATE wakes SET priority = 6 WHERE channel_id = $1`, channels[0]) // as a dm has
@@ -135,8 +136,8 @@ func TestTheOrderOfClaims(t *testing.T) {
 	}
 }
 
-// How many messages an attempt hands out: all, all, then one, and after a success twice as many each time. What is
-// left has the reason of what is left.
+// How many messages an attempt hands out: all, all, then one, and after a success twice as many each time.
+// What is left has the reason of what is left.
 func TestWidth(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -162,7 +163,8 @@ func TestWidth(t *testing.T) {
 		if _, err := q.reply(w.ID, "re"); err != nil {
 			t.Fatal(err)
 		}
-		if rest := column[int](t, dbtest.Connect(t, q.url), `SELECT priority FROM wakes`); len(rest) == 1 && rest[0] != 5 {
+		if rest := column[int](t, dbtest.Connect(t, q.url), `SELECT priority FROM wakes`); len(rest) == 1 &&
+			rest[0] != 5 {
 			t.Errorf("got the priority %v of the rest, want that of the mention", rest)
 		}
 	}
@@ -209,7 +211,8 @@ func TestMaxAge(t *testing.T) {
 	if !slices.Equal(w.Messages, []int64{mention, last}) || w.Attempt != 1 {
 		t.Errorf("got %+v, want the mention and what follows", w)
 	}
-	if got := column[string](t, dbtest.Connect(t, q.url), `SELECT outcome FROM wakes_dead`); !slices.Equal(got, []string{"expired"}) {
+	if got := column[string](t, dbtest.Connect(t, q.url),
+		`SELECT outcome FROM wakes_dead`); !slices.Equal(got, []string{"expired"}) {
 		t.Errorf("got the dead wakes %v, want one that is expired", got)
 	}
 }
@@ -250,7 +253,8 @@ func TestStop(t *testing.T) {
 			if err := q.stop(); err != nil {
 				t.Fatal(err)
 			}
-			if x, err := q.d.ExtendWake(t.Context(), q.ref(w.ID), time.Minute, nil); err != nil || !x.Stop || x.Newer != 1 {
+			if x, err := q.d.ExtendWake(t.Context(), q.ref(w.ID), time.Minute, nil); err != nil || !x.Stop ||
+				x.Newer != 1 {
 				t.Errorf("got %+v and error %v, want stop, and one newer message", x, err)
 			}
 			if err := end(q, w); err != nil {

@@ -38,9 +38,10 @@ type wakeWorld struct {
 
 func (w *wakeWorld) node(rng *rand.Rand) *lifeNode { return w.nodes[rng.IntN(len(w.nodes))].Load() }
 
-// Agents with two workers each answer what wakes them, on three servers. Workers crash and are late, leases last a
-// second, servers and Postgres are killed. At the end each waking message is covered by exactly one finished wake,
-// each reply stands once, and the only dead wakes are those of messages that nobody can answer.
+// Agents with two workers each answer what wakes them, on three servers. Workers crash and are late, leases
+// last a second, servers and Postgres are killed. At the end each waking message is covered by exactly one
+// finished wake, each reply stands once, and the only dead wakes are those of messages that nobody can
+// answer.
 func TestWakesUnderFaults(t *testing.T) {
 	t.Parallel()
 	agents := 6
@@ -122,7 +123,8 @@ func TestWakesUnderFaults(t *testing.T) {
 			break
 		}
 		// Time passes faster: pauses end.
-		_, _ = conn.Exec(t.Context(), `UPDATE wakes SET not_before = clock_timestamp() WHERE not_before > clock_timestamp()`)
+		_, _ = conn.Exec(t.Context(),
+			`UPDATE wakes SET not_before = clock_timestamp() WHERE not_before > clock_timestamp()`)
 		_ = w.nodes[0].Load().db.SweepWakes(t.Context(), position(t, w.nodes[0].Load().db))
 		pause(t.Context(), 100*time.Millisecond)
 	}
@@ -183,7 +185,8 @@ func (w *wakeWorld) write(ctx context.Context, writer int) {
 		}
 		m := newMessage(w.channels[i], "ann", text)
 		m.TwoState = rng.IntN(2) == 0
-		_, _ = w.node(rng).db.Post(ctx, m) // if it fails, nobody or somebody has to answer it: the database tells
+		// if it fails, nobody or somebody has to answer it: the database tells
+		_, _ = w.node(rng).db.Post(ctx, m)
 		pause(ctx, time.Duration(rng.IntN(20))*time.Millisecond)
 	}
 }
@@ -218,8 +221,9 @@ func (w *wakeWorld) work(ctx, faults context.Context, agent string, rng *rand.Ra
 	}
 }
 
-// keep extends a lease to a minute, until a server has answered. A worker without faults of its own must not lose its
-// wake because servers and Postgres are killed while the machine is busy: five such attempts would make the wake die.
+// keep extends a lease to a minute, until a server has answered. A worker without faults of its own must not
+// lose its wake because servers and Postgres are killed while the machine is busy: five such attempts would
+// make the wake die.
 func (w *wakeWorld) keep(ctx context.Context, agent string, wake uuid.UUID, rng *rand.Rand) bool {
 	for ctx.Err() == nil {
 		_, err := w.node(rng).db.ExtendWake(ctx, db.WakeRef{User: agent, ID: wake}, time.Minute, nil)
@@ -258,7 +262,8 @@ func (w *wakeWorld) answer(ctx context.Context, agent string, wake *db.Wake, rng
 		_, err = d.ExtendWake(ctx, ref, time.Second, nil)
 	default:
 		_, err = d.Post(ctx, m)
-		for errors.Is(err, db.ErrUnavailable) && ctx.Err() == nil { // the answer is unknown: the worker sends it again
+		// the answer is unknown: the worker sends it again
+		for errors.Is(err, db.ErrUnavailable) && ctx.Err() == nil {
 			pause(ctx, 50*time.Millisecond)
 			m.ID = uuid.Must(uuid.NewV7())
 			_, err = w.node(rng).db.Post(ctx, m)
@@ -282,11 +287,13 @@ func (w *wakeWorld) verify(conn *pgx.Conn) {
 	w.t.Helper()
 	const uncovered = `
 		SELECT count(*) FILTER (WHERE answers = 0 AND dead = 0), count(*) FILTER (WHERE answers > 1),
-			count(*) FILTER (WHERE dead > 0 AND m.content <> 'poison'), count(*) FILTER (WHERE answers > 0 AND m.content = 'poison'),
+			count(*) FILTER (WHERE dead > 0 AND m.content <> 'poison'), count(*) FILTER (WHERE answers > 0
+				AND m.content = 'poison'),
 			count(*) FILTER (WHERE answers = 1 AND dead > 0), count(*)
 		FROM wake_consumers k
 		JOIN members i ON i.user_id = k.user_id
-		JOIN messages m ON m.channel_id = i.channel_id AND m.author_user_id <> k.user_id AND m.seq > k.since_seq
+		JOIN messages m ON m.channel_id = i.channel_id AND m.author_user_id <> k.user_id
+			AND m.seq > k.since_seq
 		CROSS JOIN LATERAL (SELECT count(*) AS answers FROM messages r WHERE r.channel_id = m.channel_id
 			AND r.author_user_id = k.user_id AND m.seq BETWEEN r.wake_first AND r.wake_upto) r
 		CROSS JOIN LATERAL (SELECT count(*) AS dead FROM wakes_dead d WHERE d.channel_id = m.channel_id
@@ -299,7 +306,9 @@ func (w *wakeWorld) verify(conn *pgx.Conn) {
 	}
 	w.t.Logf("%d messages owed", total)
 	if lost+doubled+died+answered+both > 0 || total == 0 {
-		w.t.Errorf("of %d messages owed: got %d answered by nobody, %d answered twice, %d dead that are not poison, "+
-			"%d of poison answered, %d both answered and dead; want none", total, lost, doubled, died, answered, both)
+		w.t.Errorf("of %d messages owed: got %d answered by nobody, %d answered twice, %d dead that are "+
+			"not poison, "+
+			"%d of poison answered, %d both answered and dead; want none", total, lost, doubled, died,
+			answered, both)
 	}
 }

@@ -107,7 +107,10 @@ func (q *queueTest) exec(query string, args ...any) {
 // expire ends all leases, as time would.
 func (q *queueTest) expire() {
 	q.t.Helper()
-	q.exec(`UPDATE wakes SET lease_until = clock_timestamp() - interval '1 second' WHERE lease_until IS NOT NULL`)
+	q.exec(
+		`UPDATE wakes SET lease_until = clock_timestamp() - interval '1 second'
+			WHERE lease_until IS NOT NULL`,
+	)
 }
 
 // reply stores a reply as a request does.
@@ -124,7 +127,8 @@ func TestAClaimAndItsReply(t *testing.T) {
 	q.none(db.WakeClaim{})
 	one, two := q.post("ann", "one"), q.post("ann", "two", "bot")
 	w := q.wake(db.WakeClaim{})
-	if diff := cmp.Diff([]int64{one, two}, w.Messages); diff != "" || w.Reason != events.Mention || w.Attempt != 1 || w.More {
+	if diff := cmp.Diff([]int64{one, two}, w.Messages); diff != "" || w.Reason != events.Mention ||
+		w.Attempt != 1 || w.More {
 		t.Errorf("got %+v, want both messages for a mention, attempt 1:\n%s", w, diff)
 	}
 	q.none(db.WakeClaim{}) // the channel is leased
@@ -163,7 +167,8 @@ func TestALateReply(t *testing.T) {
 	if _, err := q.reply(lost.ID, "too late"); !errors.Is(err, db.ErrWakeLost) {
 		t.Errorf("got %v for the reply of a replaced worker, want %v", err, db.ErrWakeLost)
 	}
-	if _, err := q.d.ExtendWake(t.Context(), q.ref(lost.ID), time.Minute, nil); !errors.Is(err, db.ErrWakeLost) {
+	if _, err := q.d.ExtendWake(t.Context(), q.ref(lost.ID), time.Minute, nil); !errors.Is(err,
+		db.ErrWakeLost) {
 		t.Errorf("got %v for its extension, want %v", err, db.ErrWakeLost)
 	}
 	if _, _, err := q.d.AckWake(t.Context(), q.ref(lost.ID), db.Ack{}); !errors.Is(err, db.ErrWakeLost) {
@@ -221,12 +226,14 @@ func TestWhatIsNotOwed(t *testing.T) {
 	q := newQueue(t)
 	q.post("ann", "before the leave")
 	q.none(db.WakeClaim{Guilds: []string{"g2"}})
-	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { //nolint:errcheck // the next claim tells
+	//nolint:errcheck // the next claim tells
+	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		_, err := tx.RemoveMember(ctx, q.channel, "bot")
 		return err
 	})
 	q.none(db.WakeClaim{})
-	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error { //nolint:errcheck // the next claim tells
+	//nolint:errcheck // the next claim tells
+	q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		_, err := tx.AddMember(ctx, q.channel, "bot")
 		return err
 	})
@@ -269,7 +276,8 @@ func TestOneFailingMessage(t *testing.T) {
 		}
 		runs++
 		if slices.Contains(a.Wake.Messages, bad) {
-			if _, err := q.d.NackWake(t.Context(), q.ref(a.Wake.ID), db.Nack{Error: "no idea"}, 1); err != nil {
+			if _, err := q.d.NackWake(t.Context(), q.ref(a.Wake.ID), db.Nack{Error: "no idea"},
+				1); err != nil {
 				t.Fatal(err)
 			}
 			continue
@@ -288,7 +296,8 @@ func TestOneFailingMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list.Dead) != 1 || list.Dead[0].FirstSeq != bad || list.Dead[0].LastSeq != bad || value(list.Dead[0].Error) != "no idea" {
+	if len(list.Dead) != 1 || list.Dead[0].FirstSeq != bad || list.Dead[0].LastSeq != bad ||
+		value(list.Dead[0].Error) != "no idea" {
 		t.Fatalf("got the dead wakes %+v, want the one message", list.Dead)
 	}
 	if err := q.d.RetryWake(t.Context(), q.ref(*list.Dead[0].ID), position(t, q.d)); err != nil {

@@ -10,7 +10,8 @@ func BenchmarkFrame(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e := &Event{Cursor: Cursor{1, 2}, Kind: MessageCreated, ChannelID: ops, Message: &Message{
-					XType: General, AuthorUserID: "bob", Content: "hi <@alice>", MentionUserIDs: []string{"alice"},
+					XType: General, AuthorUserID: "bob", Content: "hi <@alice>",
+					MentionUserIDs: []string{"alice"},
 				}}
 				e.FrameFor(to.user, Interval{}, &Filter{})
 			}

@@ -17,15 +17,20 @@ func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
 	t.Parallel()
 	at := Time{time.Date(2026, 11, 22, 8, 7, 46, 123456789, time.UTC)}
 	e := &Event{
-		Cursor: Cursor{1795305600, 1043}, Kind: MessageCreated, UserID: "bob", OccurredAt: at, ChannelID: ops, GuildID: "g1", XType: General,
+		Cursor: Cursor{1795305600, 1043}, Kind: MessageCreated, UserID: "bob", OccurredAt: at, ChannelID: ops,
+		GuildID: "g1", XType: General,
 		Message: &Message{
-			ID: channelNamed(9), ChannelID: ops, GuildID: "g1", XType: General, AuthorUserID: "bob", AuthorKind: Agent, AuthorName: "Bob’s agent",
+			ID: channelNamed(9), ChannelID: ops, GuildID: "g1", XType: General, AuthorUserID: "bob",
+			AuthorKind: Agent, AuthorName: "Bob’s agent",
 			Content: "hi <@alice>\r\n\u2028id: 7\n\n:", MentionUserIDs: []string{"alice"}, CreatedAt: at,
 		},
 	}
 	want := "event: message.created\n" +
-		`data: {"id":"00000000-0000-7000-8000-000000000009","channelId":"00000000-0000-7000-8000-000000000001","guildId":"g1",` +
-		`"xType":"general","authorUserId":"bob","authorKind":"agent","authorName":"Bob’s agent","content":"hi <@alice>\r\n\u2028id: 7\n\n:","mentionUserIds":["alice"],` +
+		`data: {"id":"00000000-0000-7000-8000-000000000009",` +
+		`"channelId":"00000000-0000-7000-8000-000000000001",` +
+		`"guildId":"g1",` +
+		`"xType":"general","authorUserId":"bob","authorKind":"agent","authorName":"Bob’s agent",` +
+		`"content":"hi <@alice>\r\n\u2028id: 7\n\n:","mentionUserIds":["alice"],` +
 		`"createdAt":"2026-11-22T08:07:46.123Z","wakeup":true,"wakeReason":"mention"}` + "\n" +
 		"id: 1795305600.1043\n\n"
 	if diff := cmp.Diff(want, string(e.FrameFor("alice", Interval{}, &Filter{}).SSE())); diff != "" {
@@ -37,11 +42,16 @@ func TestAFrameIsAsTheContractShowsIt(t *testing.T) {
 func TestEveryoneHearsThatTheGuardTripped(t *testing.T) {
 	t.Parallel()
 	e := &Event{
-		Cursor: Cursor{1, 2}, Kind: GuardTripped, UserID: "bot", ChannelID: ops, GuildID: "g1", Name: "ops", XType: Triage,
-		Message: &Message{ID: channelNamed(9), XType: Triage, AuthorUserID: "bot", Content: "secret", Bound: BoundGuard},
+		Cursor: Cursor{1, 2}, Kind: GuardTripped, UserID: "bot", ChannelID: ops, GuildID: "g1", Name: "ops",
+		XType: Triage,
+		Message: &Message{
+			ID: channelNamed(9), XType: Triage, AuthorUserID: "bot", Content: "secret",
+			Bound: BoundGuard,
+		},
 	}
 	want := "event: guard.tripped\n" +
-		`data: {"channelId":"00000000-0000-7000-8000-000000000001","userId":"bot","xType":"triage","occurredAt":"0001-01-01T00:00:00.000Z",` +
+		`data: {"channelId":"00000000-0000-7000-8000-000000000001","userId":"bot",` +
+		`"xType":"triage","occurredAt":"0001-01-01T00:00:00.000Z",` +
 		`"guildId":"g1","name":"ops","messageId":"00000000-0000-7000-8000-000000000009"}` + "\n" +
 		"id: 1.2\n\n"
 	for _, user := range []string{"bot", "dave"} {
@@ -75,7 +85,10 @@ func TestRecipientsShareFrames(t *testing.T) { // not parallel: it counts alloca
 
 func TestFilter(t *testing.T) {
 	t.Parallel()
-	message := &Event{Kind: MessageCreated, ChannelID: ops, GuildID: "g1", Message: &Message{XType: Report, AuthorUserID: "bob"}}
+	message := &Event{
+		Kind: MessageCreated, ChannelID: ops, GuildID: "g1",
+		Message: &Message{XType: Report, AuthorUserID: "bob"},
+	}
 	joined := &Event{Kind: MemberJoined, UserID: "alice", ChannelID: ops, GuildID: "g1"}
 	for _, tt := range []struct {
 		name   string
@@ -91,7 +104,11 @@ func TestFilter(t *testing.T) {
 		{"this type", message, Filter{Types: []string{"message.created"}}, true},
 		{"another channel", message, Filter{Channels: []uuid.UUID{channelNamed(2)}}, false},
 		{"this channel", message, Filter{Channels: []uuid.UUID{ops}}, true},
-		{"both, one of which fails", message, Filter{Types: []string{"message.created"}, Channels: []uuid.UUID{channelNamed(2)}}, false},
+		{
+			"both, one of which fails", message,
+			Filter{Types: []string{"message.created"}, Channels: []uuid.UUID{channelNamed(2)}},
+			false,
+		},
 		{"my own, of another channel", joined, Filter{Channels: []uuid.UUID{channelNamed(2)}}, true},
 		{"my own, of another type", joined, Filter{Types: []string{"message.created"}}, false},
 		{"my own, of another guild", joined, Filter{Guilds: []string{"g2"}}, false},
@@ -107,26 +124,41 @@ func TestFilter(t *testing.T) {
 // of, whatever a user writes. The id comes last.
 func FuzzFrame(f *testing.F) {
 	for _, evil := range []string{
-		"", "hi", ":", ": hb 1.1", "\r", "\n", "\r\n", "\n\n", "a\nid: 7\n\nevent: x\ndata: y\n\n", "\x00", "\u2028", "\u2029", "\ufeff", "\xff", "\"", "\\", "\u0085", "</script>", "data: ",
+		"", "hi", ":", ": hb 1.1", "\r", "\n", "\r\n", "\n\n", "a\nid: 7\n\nevent: x\ndata: y\n\n", "\x00",
+		"\u2028", "\u2029", "\ufeff", "\xff", "\"", "\\", "\u0085", "</script>", "data: ",
 	} {
 		f.Add(evil, "ops", "alice", uint8(0))
 		f.Add("hi", evil, "alice", uint8(1))
 		f.Add("hi", "ops", evil, uint8(2))
 		f.Add(evil, evil, evil, uint8(3))
 	}
-	kinds := []Kind{MessageCreated, MessageUpdated, ChannelCreated, ChannelUpdated, MemberJoined, MemberLeft, TurnChanged}
+	kinds := []Kind{
+		MessageCreated, MessageUpdated, ChannelCreated, ChannelUpdated, MemberJoined, MemberLeft,
+		TurnChanged,
+	}
 	f.Fuzz(func(t *testing.T, content, name, user string, kind uint8) {
 		e := &Event{
-			Cursor: Cursor{7, 1042}, Kind: kinds[int(kind)%len(kinds)], UserID: user, ChannelID: ops, GuildID: name, Name: name, XType: XType(name), Reason: content,
-			Message: &Message{ID: channelNamed(9), ChannelID: ops, GuildID: name, AuthorUserID: user, Content: content, MentionUserIDs: []string{user}, TurnUserID: user},
+			Cursor: Cursor{7, 1042}, Kind: kinds[int(kind)%len(kinds)], UserID: user, ChannelID: ops,
+			GuildID: name, Name: name, XType: XType(name), Reason: content,
+			Message: &Message{
+				ID: channelNamed(9), ChannelID: ops, GuildID: name, AuthorUserID: user,
+				Content: content, MentionUserIDs: []string{user}, TurnUserID: user,
+			},
 		}
-		frames := []*Frame{e.FrameFor("reader", Interval{}, &Filter{Echo: true}), Ready{Cursor: Cursor{7, 1042}, UserID: user, Reason: content, Channels: &[]Channel{{Name: name}}}.Frame(Cursor{7, 1042})}
+		frames := []*Frame{
+			e.FrameFor("reader", Interval{}, &Filter{Echo: true}),
+			Ready{
+				Cursor: Cursor{7, 1042}, UserID: user, Reason: content,
+				Channels: &[]Channel{{Name: name}},
+			}.Frame(Cursor{7, 1042}),
+		}
 		for _, frame := range frames {
 			if frame == nil {
 				continue
 			}
 			var parsed []sse.Event
-			for p, err := range sse.Read(bytes.NewReader(frame.SSE()), &sse.ReadConfig{MaxEventSize: 16 << 20}) {
+			for p, err := range sse.Read(bytes.NewReader(frame.SSE()),
+				&sse.ReadConfig{MaxEventSize: 16 << 20}) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -144,7 +176,8 @@ func FuzzFrame(f *testing.F) {
 				ID, Event string
 				Data      json.RawMessage
 			}
-			if err := json.Unmarshal(line, &asLine); err != nil || bytes.IndexByte(line, '\n') != len(line)-1 || bytes.ContainsAny(line, "\r\x00") {
+			if err := json.Unmarshal(line, &asLine); err != nil ||
+				bytes.IndexByte(line, '\n') != len(line)-1 || bytes.ContainsAny(line, "\r\x00") {
 				t.Fatalf("got the line %q and error %v, want one line of JSON", line, err)
 			}
 			if asLine.ID != "7.1042" || asLine.Event != frame.Event || !bytes.Equal(asLine.Data, frame.Data) {
@@ -156,7 +189,8 @@ func FuzzFrame(f *testing.F) {
 			}
 			readable := func(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
 			for _, s := range []string{data.Name, data.Content, data.UserID, data.AuthorUserID, data.Reason} {
-				if s != "" && s != "reader" && collapse(s) != collapse(readable(name)) && collapse(s) != collapse(readable(content)) && collapse(s) != collapse(readable(user)) {
+				if s != "" && s != "reader" && collapse(s) != collapse(readable(name)) &&
+					collapse(s) != collapse(readable(content)) && collapse(s) != collapse(readable(user)) {
 					t.Errorf("got %q, want one of what went in, %q, %q, %q", s, name, content, user)
 				}
 			}

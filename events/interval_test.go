@@ -70,7 +70,8 @@ func TestEndedIntervalsAreSeldomLookedThrough(t *testing.T) {
 		}
 	}
 	if len(s.all) != leaves || looked > 10 {
-		t.Errorf("got %d intervals, looked through %d times; want %d, at most 10 times", len(s.all), looked, leaves)
+		t.Errorf("got %d intervals, looked through %d times; want %d, at most 10 times", len(s.all),
+			looked, leaves)
 	}
 	for i := range int64(leaves) { // the ring moves on
 		at := 2*leaves + 2*i

@@ -30,9 +30,17 @@ func TestAMessageIsWrittenAsEncodingJSONDoes(t *testing.T) {
 	at := Time{time.Date(2026, 11, 22, 8, 7, 46, 123456789, time.FixedZone("east", 3600))}
 	reply := uuid.MustParse("0199aa4e-8d3f-7a10-8000-0123456789ab")
 	for name, m := range map[string]Message{
-		"empty":    {},
-		"plain":    {ID: reply, ChannelID: reply, GuildID: "g1", XType: General, AuthorUserID: "bob", Content: "hi", MentionUserIDs: []string{}, CreatedAt: at},
-		"all":      {ID: reply, GuildID: "g1", XType: Discuss, AuthorUserID: "bob", Content: "hi <@alice>", MentionUserIDs: []string{"alice", "carol"}, ReplyTo: &reply, ReplyToUserID: "carol", AuthorKind: Agent, AuthorName: "B\u2028b", CreatedAt: at, EditedAt: &at, Deleted: true, Redacted: true, TurnUserID: "alice", Seq: 7, Admin: "root"},
+		"empty": {},
+		"plain": {
+			ID: reply, ChannelID: reply, GuildID: "g1", XType: General, AuthorUserID: "bob",
+			Content: "hi", MentionUserIDs: []string{}, CreatedAt: at,
+		},
+		"all": {
+			ID: reply, GuildID: "g1", XType: Discuss, AuthorUserID: "bob", Content: "hi <@alice>",
+			MentionUserIDs: []string{"alice", "carol"}, ReplyTo: &reply, ReplyToUserID: "carol",
+			AuthorKind: Agent, AuthorName: "B\u2028b", CreatedAt: at, EditedAt: &at, Deleted: true,
+			Redacted: true, TurnUserID: "alice", Seq: 7, Admin: "root",
+		},
 		"controls": {Content: "a\nb\tc\x00\x1f\x7f\u0080"},
 		"quotes":   {Content: `"\`, AuthorUserID: `"`, GuildID: `\`},
 		"markup":   {Content: "<b>&</b>"},
@@ -53,7 +61,11 @@ func FuzzMessageJSON(f *testing.F) {
 	f.Add("hi <@alice>", "g1", "alice", true)
 	f.Add("\u0085\u2028\"\\\n\xff—", "\x00", "é", false)
 	f.Fuzz(func(t *testing.T, content, guild, user string, flag bool) {
-		m := Message{Content: content, GuildID: guild, AuthorUserID: user, AuthorKind: UserKind(guild), AuthorName: content, ReplyToUserID: user, TurnUserID: guild, MentionUserIDs: []string{user, content}, Deleted: flag, Redacted: !flag}
+		m := Message{
+			Content: content, GuildID: guild, AuthorUserID: user, AuthorKind: UserKind(guild),
+			AuthorName: content, ReplyToUserID: user, TurnUserID: guild,
+			MentionUserIDs: []string{user, content}, Deleted: flag, Redacted: !flag,
+		}
 		if diff := cmp.Diff(reflected(t, &m), string(m.AppendJSON(nil))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -70,14 +82,24 @@ func TestFramesAreLinesToEveryReader(t *testing.T) {
 	text := "begin" + strings.Join(strings.Split(unicodeLines, ""), "id: 7\\") + "end"
 	e := &Event{
 		Cursor: Cursor{7, 1042}, Kind: MessageCreated, ChannelID: ops, GuildID: text, Name: text,
-		Message: &Message{ChannelID: ops, GuildID: text, XType: General, AuthorUserID: text, Content: text, MentionUserIDs: []string{"reader"}},
+		Message: &Message{
+			ChannelID: ops, GuildID: text, XType: General, AuthorUserID: text, Content: text,
+			MentionUserIDs: []string{"reader"},
+		},
 	}
-	renamed := &Event{Cursor: Cursor{7, 1043}, Kind: ChannelUpdated, ChannelID: ops, GuildID: text, Name: text, UserID: text}
-	frames := []*Frame{e.FrameFor("reader", Interval{}, &Filter{}), renamed.FrameFor("reader", Interval{}, &Filter{})}
+	renamed := &Event{
+		Cursor: Cursor{7, 1043}, Kind: ChannelUpdated, ChannelID: ops, GuildID: text,
+		Name: text, UserID: text,
+	}
+	frames := []*Frame{
+		e.FrameFor("reader", Interval{}, &Filter{}),
+		renamed.FrameFor("reader", Interval{}, &Filter{}),
+	}
 	ready := Ready{Cursor: Cursor{7, 1042}, UserID: text, Channels: &[]Channel{{Name: text}}}
 	frames = append(frames, ready.Frame(ready.Cursor))
 	for _, f := range frames {
-		if got := strings.Trim(string(f.SSE()), "\n"); strings.ContainsAny(strings.ReplaceAll(got, "\n", ""), unicodeLines) || strings.Count(got, "\n") != 2 {
+		if got := strings.Trim(string(f.SSE()), "\n"); strings.ContainsAny(strings.ReplaceAll(got, "\n", ""),
+			unicodeLines) || strings.Count(got, "\n") != 2 {
 			t.Errorf("got %q, want three lines", got)
 		}
 		if got := strings.TrimSuffix(string(f.line().SSE()), "\n"); strings.ContainsAny(got, unicodeLines) {
@@ -98,7 +120,10 @@ func TestFramesAreLinesToEveryReader(t *testing.T) {
 // The bound of the ring counts the bytes that JSON adds to a text.
 func TestEscapesCountsWhatJSONAdds(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"", "plain \u00e9 \u4e16", "\x01\x1f", `"\`, "\u0085\u0084", "\u2028\u2029\u2027", "\n\t"} {
+	for _, s := range []string{
+		"", "plain \u00e9 \u4e16", "\x01\x1f", `"\`, "\u0085\u0084",
+		"\u2028\u2029\u2027", "\n\t",
+	} {
 		if got, least := len(s)+escapes(s), len(appendString(nil, s))-len(`""`); got < least {
 			t.Errorf("%q: got %d bytes, want at least %d", s, got, least)
 		}

@@ -20,18 +20,28 @@ func TestAnEventHoldsAboutItsSize(t *testing.T) {
 	message := func(i int, m Message) *Event {
 		m.ID, m.ChannelID, m.GuildID, m.XType, m.AuthorUserID = channelNamed(i), ops, "g1", Custom, "alice"
 		m.Settle()
-		e := &Event{Cursor: Cursor{1, int64(i)}, Kind: MessageCreated, ChannelID: ops, GuildID: "g1", XType: Custom, Message: &m}
+		e := &Event{
+			Cursor: Cursor{1, int64(i)}, Kind: MessageCreated, ChannelID: ops, GuildID: "g1",
+			XType: Custom, Message: &m,
+		}
 		e.FrameFor("bob", Interval{}, &Filter{})
 		return e
 	}
 	for name, event := range map[string]func(i int) *Event{
 		"a new channel": func(i int) *Event {
-			return &Event{Cursor: Cursor{1, int64(i)}, Kind: ChannelCreated, ChannelID: ops, GuildID: "g1", Joined: ids(i, 1000)}
+			return &Event{
+				Cursor: Cursor{1, int64(i)}, Kind: ChannelCreated, ChannelID: ops, GuildID: "g1",
+				Joined: ids(i, 1000),
+			}
 		},
-		"a wake list":  func(i int) *Event { return message(i, Message{WakeList: ids(i, 1000)}) },
-		"mentions":     func(i int) *Event { return message(i, Message{MentionUserIDs: ids(i, 200)}) },
-		"control text": func(i int) *Event { return message(i, Message{Content: strings.Repeat("\x01", 10000+i)}) },
-		"plain text":   func(i int) *Event { return message(i, Message{Content: strings.Repeat("x", 10000+i)}) },
+		"a wake list": func(i int) *Event { return message(i, Message{WakeList: ids(i, 1000)}) },
+		"mentions":    func(i int) *Event { return message(i, Message{MentionUserIDs: ids(i, 200)}) },
+		"control text": func(i int) *Event {
+			return message(i, Message{Content: strings.Repeat("\x01", 10000+i)})
+		},
+		"plain text": func(i int) *Event {
+			return message(i, Message{Content: strings.Repeat("x", 10000+i)})
+		},
 	} {
 		before := heap()
 		size := 0

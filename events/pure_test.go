@@ -32,7 +32,8 @@ func TestThePackageIsPure(t *testing.T) {
 			case *ast.GoStmt, *ast.SelectStmt, *ast.ChanType, *ast.SendStmt:
 				t.Errorf("%s: got a %T, want no goroutine and no channel", fset.Position(n.Pos()), n)
 			case *ast.SelectorExpr:
-				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && !slices.Contains(allowed, n.Sel.Name) {
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" &&
+					!slices.Contains(allowed, n.Sel.Name) {
 					t.Errorf("%s: got time.%s, want no clock", fset.Position(n.Pos()), n.Sel.Name)
 				}
 			}

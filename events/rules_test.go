@@ -22,9 +22,15 @@ type rule struct {
 func always(who) bool { return true }
 
 var (
-	theAuthor   = rule{"the author", func(w who) bool { return w.author }, Skip, Author}
-	theAuthor2  = rule{"the author, who is not skipped", func(w who) bool { return w.author }, Observer, Author}
-	everyone    = rule{"nobody is mentioned: everyone", func(w who) bool { return !w.mentioned && !w.others }, Wake, Everyone}
+	theAuthor  = rule{"the author", func(w who) bool { return w.author }, Skip, Author}
+	theAuthor2 = rule{
+		"the author, who is not skipped", func(w who) bool { return w.author },
+		Observer, Author,
+	}
+	everyone = rule{
+		"nobody is mentioned: everyone", func(w who) bool { return !w.mentioned && !w.others },
+		Wake, Everyone,
+	}
 	mentioned   = rule{"mentioned", func(w who) bool { return w.mentioned }, Wake, Mention}
 	silent      = rule{"nobody wakes", always, Observer, Silent}
 	onDuty      = rule{"on duty, also if mentioned", func(w who) bool { return w.mapped }, Wake, OnDuty}
@@ -43,8 +49,14 @@ var (
 	guarded       = rule{"above the loop limit", always, Observer, LoopGuard}
 	unmentioned   = rule{"not mentioned", func(w who) bool { return !w.mentioned }, Observer, NotAddressed}
 	nobody        = rule{"nobody wakes", always, Observer, NotAddressed}
-	skippedTriage = rule{"neither on duty, mentioned nor the admin", func(w who) bool { return !w.mapped && !w.mentioned && !w.admin }, Skip, NotAddressed}
-	adminOnly     = rule{"the admin", func(w who) bool { return w.admin && !w.mapped && !w.mentioned }, Observer, Admin}
+	skippedTriage = rule{
+		"neither on duty, mentioned nor the admin",
+		func(w who) bool { return !w.mapped && !w.mentioned && !w.admin }, Skip, NotAddressed,
+	}
+	adminOnly = rule{
+		"the admin", func(w who) bool { return w.admin && !w.mapped && !w.mentioned },
+		Observer, Admin,
+	}
 )
 
 // threeStates and twoStates are the contract's table in the two delivery modes, by the bound.
@@ -105,7 +117,10 @@ func twoStates(b Bound) map[XType][]rule {
 func TestDecideEveryCombination(t *testing.T) {
 	t.Parallel()
 	for _, bound := range append([]Bound{NoBound}, Bounds...) {
-		for twoState, rules := range map[bool]map[XType][]rule{false: threeStates(bound), true: twoStates(bound)} {
+		for twoState, rules := range map[bool]map[XType][]rule{
+			false: threeStates(bound),
+			true:  twoStates(bound),
+		} {
 			for _, xType := range XTypes {
 				if rules[xType] == nil {
 					if Bounded(xType) {
@@ -163,7 +178,10 @@ func TestABoundOfANewerVersionWakesNobody(t *testing.T) {
 }
 
 func (w who) facts(xType XType, twoState bool) *Facts {
-	f := &Facts{XType: xType, Author: "author", WakeList: []string{"mapped"}, Turn: "holder", Admin: "admin", TwoState: twoState}
+	f := &Facts{
+		XType: xType, Author: "author", WakeList: []string{"mapped"}, Turn: "holder", Admin: "admin",
+		TwoState: twoState,
+	}
 	if w.others {
 		f.Mentioned = append(f.Mentioned, "other")
 	}
@@ -191,7 +209,8 @@ func (w who) facts(xType XType, twoState bool) *Facts {
 func TestNobodysTurnWakesNobody(t *testing.T) {
 	t.Parallel()
 	for _, xType := range []XType{Discuss, Work} {
-		if outcome, reason := (&Facts{XType: xType, Author: "alice"}).Decide("bob"); outcome != Observer || reason != NotYourTurn {
+		if outcome, reason := (&Facts{XType: xType, Author: "alice"}).Decide("bob"); outcome != Observer ||
+			reason != NotYourTurn {
 			t.Errorf("%s: got %v, %v; want %v, %v", xType, outcome, reason, Observer, NotYourTurn)
 		}
 	}

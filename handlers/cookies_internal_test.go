@@ -35,7 +35,8 @@ func TestASessionThatIsClosedWhileItsStreamOpens(t *testing.T) {
 	l := &listener{server: &Server{sessions: x}, id: auth.Identity{Session: id}}
 	x.Join(id, l)
 	x.Close(id)
-	s, err := live.NewRouter(nil, events.Cursor{}).Open(t.Context(), live.Options{User: "alice", Ended: func() { x.Part(id, l) }})
+	s, err := live.NewRouter(nil, events.Cursor{}).Open(t.Context(),
+		live.Options{User: "alice", Ended: func() { x.Part(id, l) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ func TestRotationIsSpread(t *testing.T) {
 		}
 	}
 	if early < 150 || late < 150 {
-		t.Errorf("got %d in the first and %d in the last quarter of the time, want about 250 each", early, late)
+		t.Errorf("got %d in the first and %d in the last quarter of the time, want about 250 each",
+			early, late)
 	}
 }

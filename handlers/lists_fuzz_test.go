@@ -12,9 +12,13 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// A place in a list that is accepted comes back as it was written. Every other parameter is refused with a problem.
+// A place in a list that is accepted comes back as it was written. Every other parameter is refused with a
+// problem.
 func FuzzListParameters(f *testing.F) {
-	for _, seed := range []string{"", "after=a+b%20c", "after=%00", "types=message.created", "types=x", "limit=1&after=a"} {
+	for _, seed := range []string{
+		"", "after=a+b%20c", "after=%00", "types=message.created", "types=x",
+		"limit=1&after=a",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
@@ -43,7 +47,10 @@ func wantRefused(t *testing.T, err error) {
 
 // A key is accepted whole, and a quoted one is the bare one.
 func FuzzIdempotencyKey(f *testing.F) {
-	for _, seed := range []string{"", "x", `"x"`, `"x`, `x"`, `""`, `"a\"b"`, "é", "a b", strings.Repeat("x", 256), "\x7f"} {
+	for _, seed := range []string{
+		"", "x", `"x"`, `"x`, `x"`, `""`, `"a\"b"`, "é", "a b",
+		strings.Repeat("x", 256), "\x7f",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {

@@ -36,8 +36,9 @@ func sortedNames[S interface{ String() string }](values []S) []string {
 // openAPINames reads the names in openapi.json.
 type openAPINames struct {
 	wakeReasons, resetReasons, closingReasons, events, userKinds []string
-	xTypes                                                       [][]string // of each schema that has an xType
-	outcomes                                                     []string   // of a delivery
+	// of each schema that has an xType
+	xTypes   [][]string
+	outcomes []string // of a delivery
 }
 
 func readOpenAPINames(t *testing.T) (names openAPINames) {
@@ -93,7 +94,8 @@ func readOpenAPINames(t *testing.T) (names openAPINames) {
 				walk("", v)
 			}
 		case map[string]any:
-			if all, ok := value["enum"].([]any); ok && (name == "xType" || name == "outcome" && slices.Contains(all, any("wake"))) {
+			if all, ok := value["enum"].([]any); ok &&
+				(name == "xType" || name == "outcome" && slices.Contains(all, any("wake"))) {
 				var list []string
 				for _, v := range all {
 					text, _ := v.(string)
@@ -158,22 +160,49 @@ func TestTheContractHasTheNames(t *testing.T) {
 		name      string
 		want, got []string
 	}{
-		{"x-types of the database", sortedTexts(events.XTypes...), quotedNames(t, schema, "CHECK ((x_type = ANY (ARRAY[", "]", `'(\w+)'`)},
-		{"kinds of users of the database", sortedTexts(events.UserKinds...), quotedNames(t, schema, "CHECK ((kind = ANY (ARRAY[", "]", `'(\w+)'`)},
+		{
+			"x-types of the database", sortedTexts(events.XTypes...),
+			quotedNames(t, schema, "CHECK ((x_type = ANY (ARRAY[", "]", `'(\w+)'`),
+		},
+		{
+			"kinds of users of the database", sortedTexts(events.UserKinds...),
+			quotedNames(t, schema, "CHECK ((kind = ANY (ARRAY[", "]", `'(\w+)'`),
+		},
 		{"kinds of users of openapi.json", sortedTexts(events.UserKinds...), contract.userKinds},
-		{"x-types of the console", sortedTexts(events.XTypes...), quotedNames(t, "console/page/details.js", "export const kinds = {", "}", key)},
+		{
+			"x-types of the console", sortedTexts(events.XTypes...),
+			quotedNames(t, "console/page/details.js", "export const kinds = {", "}", key),
+		},
 		{"events of openapi.json", allEvents, contract.events},
 		{"events of the page", allEvents, cells("| event | meaning |\n| --- | --- |\n")},
-		{"events of the console", allEvents, quotedNames(t, "console/page/stream.js", "const names = [", "]", `'(\S+)'`)},
+		{
+			"events of the console", allEvents,
+			quotedNames(t, "console/page/stream.js", "const names = [", "]", `'(\S+)'`),
+		},
 		{"closing reasons of openapi.json", sortedTexts(events.ClosingReasons...), contract.closingReasons},
-		{"closing reasons of the page", sortedTexts(events.ClosingReasons...), cells("| reason | what to do |\n| --- | --- |\n")},
+		{
+			"closing reasons of the page", sortedTexts(events.ClosingReasons...),
+			cells("| reason | what to do |\n| --- | --- |\n"),
+		},
 		{"reset reasons of openapi.json", sortedTexts(events.ResetReasons...), contract.resetReasons},
-		{"reset reasons of the page", sortedTexts(events.ResetReasons...), cells("| reason | cause |\n| --- | --- |\n")},
-		{"reset reasons of the console", sortedTexts(events.ResetReasons...), quotedNames(t, "console/page/panel.js", "const resets = {", "}", key)},
+		{
+			"reset reasons of the page", sortedTexts(events.ResetReasons...),
+			cells("| reason | cause |\n| --- | --- |\n"),
+		},
+		{
+			"reset reasons of the console", sortedTexts(events.ResetReasons...),
+			quotedNames(t, "console/page/panel.js", "const resets = {", "}", key),
+		},
 		{"wake reasons of openapi.json", sortedNames(events.WakeReasons), contract.wakeReasons},
-		{"wake reasons of the console", sortedNames(events.WakeReasons), quotedNames(t, "console/page/deliveries.js", "const means = {", "}", key)},
+		{
+			"wake reasons of the console", sortedNames(events.WakeReasons),
+			quotedNames(t, "console/page/deliveries.js", "const means = {", "}", key),
+		},
 		{"outcomes of openapi.json", sortedNames(events.Outcomes[:]), contract.outcomes},
-		{"outcomes of the console", sortedNames(events.Outcomes[:]), quotedNames(t, "console/page/deliveries.js", "const did = {", "}", `(\w+): `)},
+		{
+			"outcomes of the console", sortedNames(events.Outcomes[:]),
+			quotedNames(t, "console/page/deliveries.js", "const did = {", "}", `(\w+): `),
+		},
 	} {
 		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)

@@ -11,8 +11,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// BenchmarkPost is a post over HTTP, by eight at a time, from the request to its answer; nobody listens. What is
-// allocated is the client's too.
+// BenchmarkPost is a post over HTTP, by eight at a time, from the request to its answer; nobody listens. What
+// is allocated is the client's too.
 func BenchmarkPost(b *testing.B) {
 	for _, members := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
@@ -23,7 +23,8 @@ func BenchmarkPost(b *testing.B) {
 				others = append(others, fmt.Sprint("u", i))
 			}
 			room := nodetest.NewChannel{GuildID: "g1", Name: "ops", XType: "general", Members: others}
-			path := "/api/channels/" + nodetest.Call[nodetest.Created](b, ann, 201, "POST", "/api/channels", room).Channel.ID + "/messages"
+			path := "/api/channels/" + nodetest.Call[nodetest.Created](b, ann, 201, "POST", "/api/channels",
+				room).Channel.ID + "/messages"
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.SetParallelism(max(1, 8/runtime.GOMAXPROCS(0)))
@@ -41,7 +42,8 @@ func BenchmarkPost(b *testing.B) {
 
 // posts is do without a look at what the contract says of the answer, which would cost more than the post.
 func posts(u *nodetest.User, b *testing.B, path string) error {
-	r, err := http.NewRequestWithContext(b.Context(), "POST", u.Node.URL+path, strings.NewReader(`{"content":"hi"}`))
+	r, err := http.NewRequestWithContext(b.Context(), "POST", u.Node.URL+path,
+		strings.NewReader(`{"content":"hi"}`))
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,8 @@ func unread(t *testing.T, u *nodetest.User, over nodetest.Transport, path string
 	}
 }
 
-// Answers that a user does not take keep that user waiting, and nobody else: they hold no connection to Postgres.
+// Answers that a user does not take keep that user waiting, and nobody else: they hold no connection to
+// Postgres.
 func TestUnreadAnswersAreFew(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports[:2] {
@@ -139,7 +140,8 @@ func TestUnreadPollsAreFew(t *testing.T) {
 	}
 }
 
-// An answer with many channels goes out in parts. It has those that its user is in and no others, as of the cursor.
+// An answer with many channels goes out in parts. It has those that its user is in and no others, as of the
+// cursor.
 func TestSyncOfManyChannels(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -149,7 +151,8 @@ func TestSyncOfManyChannels(t *testing.T) {
 	n.Exec(t, `
 		WITH c AS (
 			INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count)
-			SELECT gen_random_uuid(), CASE WHEN i % 2 = 0 THEN 'g1' ELSE 'g2' END, repeat('x', 90) || i, 'general', false, 'joined', 'bob', 1
+			SELECT gen_random_uuid(), CASE WHEN i % 2 = 0 THEN 'g1' ELSE 'g2' END, repeat('x', 90) || i,
+				'general', false, 'joined', 'bob', 1
 			FROM generate_series(1, $1) AS i RETURNING id
 		)
 		INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
@@ -183,7 +186,8 @@ func TestSyncOfManyChannels(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := a.Header.Get("Content-Length") != ""; got != whole {
-			t.Errorf("%s: got a Content-Length: %v, want it where the answer is one part: %v", u.ID, got, whole)
+			t.Errorf("%s: got a Content-Length: %v, want it where the answer is one part: %v",
+				u.ID, got, whole)
 		}
 	}
 }

@@ -26,8 +26,10 @@ func TestRender(t *testing.T) {
 		}
 	}
 	large := strings.Repeat("x", 16<<10)
-	nodetest.Call[rendered](t, alice, 200, "POST", "/api/render", nodetest.Body{"contents": []string{large, large, large}})
-	nodetest.Call[rendered](t, alice, 200, "POST", "/api/render", nodetest.Body{"contents": strings.Split(strings.Repeat("x", 200), "")})
+	nodetest.Call[rendered](t, alice, 200, "POST", "/api/render",
+		nodetest.Body{"contents": []string{large, large, large}})
+	nodetest.Call[rendered](t, alice, 200, "POST", "/api/render",
+		nodetest.Body{"contents": strings.Split(strings.Repeat("x", 200), "")})
 	for _, tt := range []struct {
 		body   any
 		status int

@@ -8,8 +8,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// A desk stays for a while after its last claim, and keeps its watch. The next claim looks at the database all the
-// same: a ring from another server may have been lost meanwhile.
+// A desk stays for a while after its last claim, and keeps its watch. The next claim looks at the database
+// all the same: a ring from another server may have been lost meanwhile.
 func TestADeskStaysAfterItsLastClaim(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -26,7 +26,9 @@ func TestADeskStaysAfterItsLastClaim(t *testing.T) {
 		t.Errorf("after the claim: a desk %v, its watch %v, want both", there, watched)
 	}
 	// What another server does, whose ring is lost.
-	if _, err := dbtest.Connect(t, n.Database).Exec(t.Context(), `UPDATE wakes SET not_before = NULL`); err != nil {
+	if _, err := dbtest.Connect(t, n.Database).Exec(
+		t.Context(), `UPDATE wakes SET not_before = NULL`,
+	); err != nil {
 		t.Fatal(err)
 	}
 	if got := bot.Claim(t, nodetest.Body{}); got == nil {

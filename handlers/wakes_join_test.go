@@ -10,8 +10,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// Sixteen claims of one user wait, and a message wakes the user. A join at the same moment waits for none of them:
-// it is answered while the claims cannot go on. And only one of them holds a connection.
+// Sixteen claims of one user wait, and a message wakes the user. A join at the same moment waits for none of
+// them: it is answered while the claims cannot go on. And only one of them holds a connection.
 func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -39,12 +39,15 @@ func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `SELECT FROM wake_consumers WHERE user_id = 'bot' FOR UPDATE`); err != nil {
+	if _, err := tx.Exec(t.Context(),
+		`SELECT FROM wake_consumers WHERE user_id = 'bot' FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
 	ann.Says(t, ops, "hello")
 	blocked := func() int {
-		return n.Count(t, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
+		return n.Count(t,
+			`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+				AND datname = current_database()`)
 	}
 	if !ssetest.Await(func() bool { return blocked() > 0 }) {
 		t.Fatal("no claim tries to take the queue")

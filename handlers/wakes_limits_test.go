@@ -10,7 +10,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// Claims that wait are limited like streams: on a server, and from an address. Claims that need not wait are not.
+// Claims that wait are limited like streams: on a server, and from an address. Claims that need not wait are
+// not.
 func TestWaitingClaimsAreLimited(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

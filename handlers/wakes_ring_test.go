@@ -10,8 +10,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// Whatever makes work due on one server hands it to a claim that waits on another server, which never looks by
-// itself here. The leases last longer than the test waits.
+// Whatever makes work due on one server hands it to a claim that waits on another server, which never looks
+// by itself here. The leases last longer than the test waits.
 func TestWorkThatBecomesDueOnAnotherServer(t *testing.T) {
 	t.Parallel()
 	here := nodetest.Start(t, nodetest.Setup{})
@@ -34,7 +34,10 @@ func TestWorkThatBecomesDueOnAnotherServer(t *testing.T) {
 		got := make(chan *nodetest.Wake, 1)
 		go func() {
 			defer close(got)
-			got <- far.Claim(t, nodetest.Body{"leaseSeconds": 600, "limit": 1, "waitSeconds": 60, "worker": "w", "instance": "one"})
+			got <- far.Claim(t, nodetest.Body{
+				"leaseSeconds": 600, "limit": 1, "waitSeconds": 60,
+				"worker": "w", "instance": "one",
+			})
 		}()
 		if !ssetest.Await(func() bool { return handlers.ClaimsAreIdle(there.Server, "bot") }) {
 			t.Fatal("the claim does not wait")
@@ -85,6 +88,7 @@ func TestWorkThatBecomesDueOnAnotherServer(t *testing.T) {
 	}
 	ann.Says(t, ops, "five")
 	if w := bot.Claim(t, nodetest.Body{}); w != nil {
-		t.Errorf("got %+v for the claim that begins the queue again, want nothing: a claim that waited opened it", w)
+		t.Errorf("got %+v for the claim that begins the queue again, want nothing: a claim that waited "+
+			"opened it", w)
 	}
 }

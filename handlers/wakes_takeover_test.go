@@ -8,8 +8,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// A new instance takes the work of the old one over with its first claim, also if this claim does not wait, and
-// while claims of another worker wait here and have found nothing.
+// A new instance takes the work of the old one over with its first claim, also if this claim does not wait,
+// and while claims of another worker wait here and have found nothing.
 func TestANewInstanceTakesOverAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, waits := range map[string]bool{"nobody waits": false, "another worker waits": true} {

@@ -170,8 +170,8 @@ func removeAbandoned() {
 			continue
 		}
 		if syscall.Flock(int(use.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			// Remove the lock file last: a dying server may make the first step fail, and then a later call must find
-			// the directory again.
+			// Remove the lock file last: a dying server may make the first step fail, and then a later call
+			// must find the directory again.
 			if os.RemoveAll(filepath.Join(dir, stateName)) == nil {
 				_ = os.RemoveAll(dir)
 			}

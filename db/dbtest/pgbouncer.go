@@ -68,7 +68,9 @@ unix_socket_dir = %s
 	}
 	cmd := exec.Command(bin, settings)
 	if os.Geteuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid},
+		}
 	}
 	var log bytes.Buffer
 	cmd.Stderr = &log

@@ -39,7 +39,8 @@ func seed(ctx context.Context, log io.Writer) (data string, err error) {
 	all := filepath.Join(cache, "fabric-guild", "dbtest")
 	data = filepath.Join(all, key)
 	now := time.Now()
-	if os.Chtimes(data, now, now) == nil { // the seed exists; its new time tells removeOldSeeds that it is used
+	// the seed exists; its new time tells removeOldSeeds that it is used
+	if os.Chtimes(data, now, now) == nil {
 		return data, nil
 	}
 	if err := os.MkdirAll(all, 0o700); err != nil {

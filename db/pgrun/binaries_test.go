@@ -28,8 +28,9 @@ func TestFindBinaries(t *testing.T) {
 		{rule: "existing data gets its own version", places: places, want: 14, major: 14},
 		{rule: "an override wins", override: filepath.Join(base, "9", "bin"), places: places, major: 9},
 		{
-			rule: "an override with another version is an error", override: filepath.Join(base, "9", "bin"), want: 15,
-			err: []string{"Postgres 15", "holds 9"},
+			rule: "an override with another version is an error", override: filepath.Join(base, "9", "bin"),
+			want: 15,
+			err:  []string{"Postgres 15", "holds 9"},
 		},
 		{
 			rule: "an override without Postgres is an error", override: base, places: places,
@@ -38,7 +39,10 @@ func TestFindBinaries(t *testing.T) {
 		{rule: "another version is an error", places: places, want: 12, err: []string{"install Postgres 12"}},
 		{
 			rule: "without Postgres the error says what to install",
-			err:  []string{"no Postgres", "apt install postgresql", "dnf install postgresql-server", "-database-url"},
+			err: []string{
+				"no Postgres", "apt install postgresql", "dnf install postgresql-server",
+				"-database-url",
+			},
 		},
 		{
 			rule:   "without Postgres in the places the error says what to install",

@@ -32,7 +32,8 @@ func TestKilledServerIsRestartedAtTheSameURL(t *testing.T) {
 	// The lock file of the socket names an unrelated process, as if that process had
 	// got the killed server's process id.
 	lock := filepath.Join(pg.sockets, socketName+".lock")
-	if err := os.WriteFile(lock, fmt.Appendln(nil, stranger(t, pg.cluster, "sleep", "600")), 0o600); err != nil {
+	if err := os.WriteFile(lock, fmt.Appendln(nil, stranger(t, pg.cluster, "sleep", "600")),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := pg.Pid()
@@ -78,7 +79,8 @@ func TestRemovedSocketIsMadeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := fi.Mode().Perm(); got != 0o700 || fi.Sys().(*syscall.Stat_t).Uid != pg.cluster.account.uid {
-			t.Errorf("got mode %o of the socket's directory, want 700 and the server's user as the owner", got)
+			t.Errorf("got mode %o of the socket's directory, want 700 and the server's user as the owner",
+				got)
 		}
 	}
 	stop(t, pg)

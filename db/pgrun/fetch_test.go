@@ -246,7 +246,8 @@ func TestAnArchiveMustHaveThePinnedDigest(t *testing.T) {
 func TestEachPlatformHasADigest(t *testing.T) {
 	t.Parallel()
 	for _, platform := range []string{
-		"x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin",
+		"x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin",
+		"aarch64-apple-darwin",
 	} {
 		name := "postgresql-" + releaseVersion + "-" + platform
 		if b, err := hex.DecodeString(releaseDigests[name]); err != nil || len(b) != sha256.Size {

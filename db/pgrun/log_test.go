@@ -21,7 +21,10 @@ func TestLevelOf(t *testing.T) {
 		{`postmaster: FATAL:  could not map anonymous shared memory`, slog.LevelError},
 		{`autovacuum worker: WARNING:  odd`, slog.LevelWarn},
 		{`postmaster: LOG:  server process (PID 7) was terminated by signal 9: Killed`, slog.LevelWarn},
-		{`startup: LOG:  database system was not properly shut down; automatic recovery in progress`, slog.LevelWarn},
+		{
+			`startup: LOG:  database system was not properly shut down; automatic recovery in progress`,
+			slog.LevelWarn,
+		},
 		{`error while loading shared libraries: libpq.so`, slog.LevelWarn},
 	}
 	for _, test := range tests {
@@ -36,7 +39,8 @@ func TestSummary(t *testing.T) {
 	for out, want := range map[string]string{
 		"one\ntwo\nthree\nfour\n": "two; three; four",
 		"creating files\n2026 PANIC:  could not write: No space left\n" +
-			"child process exited\ninitdb: removing data directory\nbye\n": "2026 PANIC:  could not write: No space left",
+			"child process exited\ninitdb: removing data directory\nbye\n": "2026 PANIC:  could not write: " +
+			"No space left",
 		"initdb: error: no such locale\nhint\n": "initdb: error: no such locale",
 	} {
 		if got := summary(out); got != want {

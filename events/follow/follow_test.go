@@ -100,7 +100,8 @@ func TestEventsComeOnce(t *testing.T) {
 // snapshot in several frames counts only after its last frame.
 func TestReset(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		reset := frame("stream.reset", `{"cursor":"7.3","reason":"beyond_end","resumed":false,"channels":[]}`, "")
+		reset := frame("stream.reset", `{"cursor":"7.3","reason":"beyond_end","resumed":false,"channels":[]}`,
+			"")
 		rest := frame("stream.channels", `{"channels":[]}`, "7.3")
 		s, c := serve(t, stream(preamble, reset), held(preamble, reset, rest, message("7.4")))
 		var got []string
@@ -114,7 +115,10 @@ func TestReset(t *testing.T) {
 		if !errors.Is(err, errLast) {
 			t.Errorf("got %v, want the last event", err)
 		}
-		want := []string{"stream.reset 7.90", "stream.reset 7.90", "stream.channels 7.3", "message.created 7.4"}
+		want := []string{
+			"stream.reset 7.90", "stream.reset 7.90", "stream.channels 7.3",
+			"message.created 7.4",
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
@@ -132,11 +136,13 @@ func TestLargeFrames(t *testing.T) {
 		}
 		_, c := serve(t,
 			stream(preamble, ready("7.1"), large("7.2", 96<<10), large("7.3", 1<<20-1000), message("7.4")),
-			stream(preamble, resumed("7.4"), live("7.4"), large("7.5", 2<<20)), // no server of ours sends that
+			// no server of ours sends that
+			stream(preamble, resumed("7.4"), live("7.4"), large("7.5", 2<<20)),
 			held(preamble, resumed("7.4"), message("7.5"), message("7.6")),
 		)
 		c.Notice = func(text string) { notices = append(notices, text) }
-		if diff := cmp.Diff([]string{"7.2", "7.3", "7.4", "7.5", "7.6"}, collect(t, c, "", "7.6")); diff != "" {
+		if diff := cmp.Diff([]string{"7.2", "7.3", "7.4", "7.5", "7.6"},
+			collect(t, c, "", "7.6")); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
 		if len(notices) != 2 || !strings.Contains(notices[0], "too long") || notices[1] != "following again" {
@@ -219,7 +225,8 @@ func TestEndOfTheContextEndsAWait(t *testing.T) {
 			_, c := serve(t, answer)
 			began := time.Now()
 			err := c.Follow(ctx, "", func(follow.Event) error { return nil })
-			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != 500*time.Millisecond {
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) ||
+				took != 500*time.Millisecond {
 				t.Errorf("got %v after %v, want the context's error at once", err, took)
 			}
 			cancel()

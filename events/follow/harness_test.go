@@ -98,7 +98,8 @@ func (s *server) asked() (cursors []string) {
 const preamble = ": ok\nretry: 2000\n\n"
 
 func ready(cursor string) string {
-	return frame("stream.ready", `{"cursor":"`+cursor+`","userId":"bob","resumed":false,"channels":[]}`, cursor)
+	return frame("stream.ready", `{"cursor":"`+cursor+`","userId":"bob","resumed":false,"channels":[]}`,
+		cursor)
 }
 
 func resumed(cursor string) string {

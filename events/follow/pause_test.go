@@ -146,7 +146,8 @@ func TestSilence(t *testing.T) {
 			t.Errorf("took %v in all, want %v: each connection is dropped after %v of silence",
 				took, want, follow.Silence)
 		}
-		if len(notices) != 3 || !strings.Contains(notices[0], "silent") || !strings.Contains(notices[1], "silent") {
+		if len(notices) != 3 || !strings.Contains(notices[0], "silent") ||
+			!strings.Contains(notices[1], "silent") {
 			t.Errorf("got notices %q, want two about silence and one about success", notices)
 		}
 	})
@@ -165,8 +166,10 @@ func TestSlowHandler(t *testing.T) {
 			}
 			return nil
 		})
-		if diff := cmp.Diff([]string{"7.1", "7.2", "7.3", "7.4"}, got); diff != "" || len(server.requests) != 1 {
-			t.Errorf("got %v, and %d connections, want one; events (-want +got):\n%s", err, len(server.requests), diff)
+		if diff := cmp.Diff([]string{"7.1", "7.2", "7.3", "7.4"}, got); diff != "" ||
+			len(server.requests) != 1 {
+			t.Errorf("got %v, and %d connections, want one; events (-want +got):\n%s", err,
+				len(server.requests), diff)
 		}
 	})
 }

@@ -79,8 +79,9 @@ func TestRefusals(t *testing.T) {
 			text: `the server does not allow it (403)`,
 		},
 		{
-			name: "a problem without a code", answer: problem(403, `{"status":403,"title":"Forbidden"}`), status: 403,
-			text: `the server does not allow it (403)`,
+			name: "a problem without a code", answer: problem(403, `{"status":403,"title":"Forbidden"}`),
+			status: 403,
+			text:   `the server does not allow it (403)`,
 		},
 		{
 			name: "not found", answer: refused(404), status: 404,
@@ -149,12 +150,14 @@ func TestEndlessRefusals(t *testing.T) {
 				left++
 			}
 		}
-		_, c := serve(t, endless(html(502)), endless(refused(502)), func(w http.ResponseWriter, r *http.Request) {
-			if left != 2 {
-				t.Errorf("the client dropped %d answers, want both dropped before the next connection", left)
-			}
-			held(preamble, ready("7.0"), message("7.1"))(w, r)
-		})
+		_, c := serve(t, endless(html(502)),
+			endless(refused(502)), func(w http.ResponseWriter, r *http.Request) {
+				if left != 2 {
+					t.Errorf("the client dropped %d answers, want both dropped before the next connection",
+						left)
+				}
+				held(preamble, ready("7.0"), message("7.1"))(w, r)
+			})
 		began := time.Now()
 		collect(t, c, "", "7.1")
 		if took := time.Since(began); took < follow.Silence || took > follow.Silence+10*s {

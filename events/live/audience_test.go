@@ -106,7 +106,8 @@ func (a *audience) connect(t testing.TB, user, lastEventID string) net.Conn {
 	if lastEventID != "" {
 		lastEventID = "Last-Event-ID: " + lastEventID + "\r\n"
 	}
-	if _, err := fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: guild\r\n%s\r\n", user, lastEventID); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: guild\r\n%s\r\n", user,
+		lastEventID); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup

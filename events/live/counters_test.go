@@ -28,7 +28,10 @@ func (n *node) wantDeliveries(t *testing.T, from Source, wake, observer, skip in
 	for outcome := range n.Counters().Deliveries[from] {
 		got[outcome] = n.Counters().Deliveries[from][outcome].Load()
 	}
-	if want := [len(events.Outcomes)]int64{events.Wake: wake, events.Observer: observer, events.Skip: skip}; got != want {
+	if want := [len(events.Outcomes)]int64{
+		events.Wake: wake, events.Observer: observer,
+		events.Skip: skip,
+	}; got != want {
 		t.Errorf("%v: got %v, want %v (skip, observer, wake)", from, got, want)
 	}
 }
@@ -47,7 +50,12 @@ func TestDeliveriesAreCounted(t *testing.T) {
 		l := newMemLog()
 		from := l.create(ops, "alice", "bob", "carol")
 		n := newNode(t, l)
-		for _, opts := range []Options{{User: "alice"}, {User: "bob"}, {User: "bob", Filter: events.Filter{Types: []string{"channel.joined"}}}, {User: "carol"}} {
+		for _, opts := range []Options{
+			{User: "alice"},
+			{User: "bob"},
+			{User: "bob", Filter: events.Filter{Types: []string{"channel.joined"}}},
+			{User: "carol"},
+		} {
 			c := n.open(t, opts)
 			c.expect(got{event: "stream.ready"})
 			go func() {
@@ -59,9 +67,13 @@ func TestDeliveriesAreCounted(t *testing.T) {
 		n.wantDeliveries(t, SourceLive, 0, 0, 0)
 		l.post(ops, "alice", "for bob and carol") // its author and a filter are skips
 		n.wantDeliveries(t, SourceLive, 2, 0, 2)
-		l.append(&events.Event{Kind: events.MessageCreated, ChannelID: ops, UserID: "alice", XType: events.General, Message: &events.Message{
-			ChannelID: ops, XType: events.General, AuthorUserID: "alice", Content: "for bob", MentionUserIDs: []string{"bob"},
-		}})
+		l.append(&events.Event{
+			Kind: events.MessageCreated, ChannelID: ops, UserID: "alice",
+			XType: events.General, Message: &events.Message{
+				ChannelID: ops, XType: events.General, AuthorUserID: "alice", Content: "for bob",
+				MentionUserIDs: []string{"bob"},
+			},
+		})
 		n.wantDeliveries(t, SourceLive, 3, 1, 4)
 		at := l.leave(ops, "carol") // all but the filter hear it
 		n.wantDeliveries(t, SourceLive, 3, 4, 5)
@@ -110,11 +122,14 @@ func TestOverflowsAreCounted(t *testing.T) {
 			bytesRead += int64(len(f.data))
 		}
 		synctest.Wait()
-		if got := counters.Deliveries[SourceLive][events.Wake].Load() + counters.Deliveries[SourceRing][events.Wake].Load(); got < posts {
+		if got := counters.Deliveries[SourceLive][events.Wake].Load() +
+			counters.Deliveries[SourceRing][events.Wake].Load(); got < posts {
 			t.Errorf("got %d deliveries, want %d at least: each was read", got, posts)
 		}
-		if frames, size, writes := counters.WrittenFrames.Load(), counters.WrittenBytes.Load(), counters.Writes.Load(); frames != posts+1 || size <= bytesRead || writes < 3 || writes >= frames {
-			t.Errorf("got %d frames of %d bytes in %d writes, want %d of more than %d in some", frames, size, writes, posts+1, bytesRead)
+		if frames, size, writes := counters.WrittenFrames.Load(), counters.WrittenBytes.Load(),
+			counters.Writes.Load(); frames != posts+1 || size <= bytesRead || writes < 3 || writes >= frames {
+			t.Errorf("got %d frames of %d bytes in %d writes, want %d of more than %d in some", frames, size,
+				writes, posts+1, bytesRead)
 		}
 		wantTally(t, "catch-ups", &counters.CatchUps, map[string]int64{"ring": 1})
 		if got := counters.CatchingUp.Load(); got != 0 {
@@ -160,7 +175,9 @@ func TestStreamsAreCountedUntilTheyEnd(t *testing.T) {
 		}
 		l.set(func() { l.down = false })
 		waiting.expect(got{event: "stream.reset"})
-		n.open(t, Options{User: "bob", Resume: &events.Cursor{Epoch: 1, Seq: 1}}).expect(got{event: "stream.reset"})
+		n.open(t, Options{User: "bob", Resume: &events.Cursor{Epoch: 1, Seq: 1}}).expect(got{
+			event: "stream.reset",
+		})
 		expiring := n.open(t, Options{User: "bob", Expires: time.Now().Add(time.Second)})
 		expiring.expect(got{event: "stream.ready"})
 		stalled := n.open(t, Options{User: "bob"})
@@ -174,8 +191,10 @@ func TestStreamsAreCountedUntilTheyEnd(t *testing.T) {
 		_ = waiting.conn.Close()
 		wantTally(t, "closed", &c.Closed, map[string]int64{"token_expired": 1, "disconnected": 1})
 		l.post(ops, "alice", "not taken")
-		time.Sleep(writeTimeout + time.Second) // of the two that are left one does not read; nor does the other
-		wantTally(t, "closed", &c.Closed, map[string]int64{"token_expired": 1, "disconnected": 1, "stalled": 2})
+		// of the two that are left one does not read; nor does the other
+		time.Sleep(writeTimeout + time.Second)
+		wantTally(t, "closed", &c.Closed,
+			map[string]int64{"token_expired": 1, "disconnected": 1, "stalled": 2})
 		wantTally(t, "open", &c.Open, map[string]int64{"raw": 0})
 		wantTally(t, "opened", &c.Opened, map[string]int64{"raw": 4})
 
@@ -186,7 +205,10 @@ func TestStreamsAreCountedUntilTheyEnd(t *testing.T) {
 		rotated.expect(got{event: "stream.ready"})
 		rotated.expect(got{event: "stream.closing"})
 		rotated.expectEnd()
-		closed := map[string]int64{"token_expired": 1, "disconnected": 1, "stalled": 2, "answered": 1, "rotated": 1}
+		closed := map[string]int64{
+			"token_expired": 1, "disconnected": 1, "stalled": 2, "answered": 1,
+			"rotated": 1,
+		}
 		wantTally(t, "closed", &c.Closed, closed)
 		wantTally(t, "opened", &c.Opened, map[string]int64{"raw": 5, "poll": 1})
 
@@ -253,15 +275,23 @@ func TestTheLatencyOfEventsIsCounted(t *testing.T) {
 		l.create(ops, "alice")
 		n := newNode(t, l)
 		l.set(func() { l.blind = true })
-		l.append(&events.Event{Kind: events.ChannelUpdated, ChannelID: ops, UserID: "alice", OccurredAt: events.Time{Time: time.Now()}})
+		l.append(&events.Event{
+			Kind: events.ChannelUpdated, ChannelID: ops, UserID: "alice",
+			OccurredAt: events.Time{Time: time.Now()},
+		})
 		time.Sleep(4 * time.Second)
 		l.set(func() { l.blind = false })
 		time.Sleep(10 * time.Second)
-		l.append(&events.Event{Kind: events.ChannelUpdated, ChannelID: ops, UserID: "alice", OccurredAt: events.Time{Time: time.Now()}})
+		l.append(&events.Event{
+			Kind: events.ChannelUpdated, ChannelID: ops, UserID: "alice",
+			OccurredAt: events.Time{Time: time.Now()},
+		})
 		synctest.Wait()
 		count, sum, atMost := n.tailer.Latency().Read()
-		if n.tailer.Events() != 2 || count != 2 || atMost[0.0005] != 1 || atMost[2.5] != 1 || atMost[10] != 2 || sum < 4 {
-			t.Errorf("got %d events, %d latencies of %v s together, %v; want 2, one at once and one after 4 s or more", n.tailer.Events(), count, sum, atMost)
+		if n.tailer.Events() != 2 || count != 2 || atMost[0.0005] != 1 || atMost[2.5] != 1 ||
+			atMost[10] != 2 || sum < 4 {
+			t.Errorf("got %d events, %d latencies of %v s together, %v; want 2, one at once and one after "+
+				"4 s or more", n.tailer.Events(), count, sum, atMost)
 		}
 	})
 }

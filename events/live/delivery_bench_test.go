@@ -26,8 +26,8 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
-// BenchmarkDeliveryBesideActivity sends one message after the other to 1,000 streams that ask for activity, while
-// 200 of their users send drafts: none, four per second each, or 10,000 per second in all.
+// BenchmarkDeliveryBesideActivity sends one message after the other to 1,000 streams that ask for activity,
+// while 200 of their users send drafts: none, four per second each, or 10,000 per second in all.
 func BenchmarkDeliveryBesideActivity(b *testing.B) {
 	const members, senders, size = 1000, 200, 1000
 	for _, perSecond := range []int{0, 4 * senders, 10_000} {
@@ -49,7 +49,8 @@ func BenchmarkDeliveryBesideActivity(b *testing.B) {
 								return
 							}
 						}
-						a.Tell(draft(a.Position(), ops, fmt.Sprint("u", sent%senders), strings.Repeat("x", size)))
+						a.Tell(draft(a.Position(), ops, fmt.Sprint("u", sent%senders),
+							strings.Repeat("x", size)))
 					}
 				})
 			}

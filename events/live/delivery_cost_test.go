@@ -18,7 +18,8 @@ func TestADeliveryAllocatesNothingPerRecipient(t *testing.T) { // not parallel: 
 			got := cost{(all.allocs - base.allocs) / (many - few), (all.bytes - base.bytes) / (many - few)}
 			t.Logf("a further recipient costs %.2f allocations and %.1f bytes", got.allocs, got.bytes)
 			if want := most[over.name]; got.allocs > want.allocs || got.bytes > want.bytes {
-				t.Errorf("a further recipient costs %.2f allocations and %.1f bytes, want %v and %v at most", got.allocs, got.bytes, want.allocs, want.bytes)
+				t.Errorf("a further recipient costs %.2f allocations and %.1f bytes, want %v and %v at most",
+					got.allocs, got.bytes, want.allocs, want.bytes)
 			}
 		})
 	}
@@ -28,7 +29,9 @@ type cost struct{ allocs, bytes float64 }
 
 // costOfAMessage returns what one message to that many streams costs the whole process, after a few messages
 // to warm up.
-func costOfAMessage(t *testing.T, members int, serve func(http.ResponseWriter, *http.Request, *Session)) cost {
+func costOfAMessage(
+	t *testing.T, members int, serve func(http.ResponseWriter, *http.Request, *Session),
+) cost {
 	t.Helper()
 	const rounds = 10
 	a := gather(t, members, serve)
@@ -42,5 +45,8 @@ func costOfAMessage(t *testing.T, members int, serve func(http.ResponseWriter, *
 		a.hear(t, a.next(), members)
 	}
 	runtime.ReadMemStats(&after)
-	return cost{float64(after.Mallocs-before.Mallocs) / rounds, float64(after.TotalAlloc-before.TotalAlloc) / rounds}
+	return cost{
+		float64(after.Mallocs-before.Mallocs) / rounds,
+		float64(after.TotalAlloc-before.TotalAlloc) / rounds,
+	}
 }

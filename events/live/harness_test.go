@@ -128,7 +128,8 @@ func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (even
 	return p, nil
 }
 
-// CheckCursor knows the epochs since 7, the first one. Of the earlier epochs it accepts cursors up to the base.
+// CheckCursor knows the epochs since 7, the first one. Of the earlier epochs it accepts cursors up to the
+// base.
 func (l *memLog) CheckCursor(_ context.Context, c, position events.Cursor) (reset string, err error) {
 	if l.checked != nil {
 		defer l.checked(position)
@@ -212,21 +213,34 @@ func (l *memLog) set(change func()) {
 
 // These methods append what happens in a channel.
 func (l *memLog) create(channel uuid.UUID, members ...string) events.Cursor {
-	return l.append(&events.Event{Kind: events.ChannelCreated, ChannelID: channel, UserID: members[0], XType: events.General, Joined: members})
+	return l.append(&events.Event{
+		Kind: events.ChannelCreated, ChannelID: channel, UserID: members[0],
+		XType: events.General, Joined: members,
+	})
 }
 
 func (l *memLog) join(channel uuid.UUID, user string) events.Cursor {
-	return l.append(&events.Event{Kind: events.MemberJoined, ChannelID: channel, UserID: user, XType: events.General})
+	return l.append(&events.Event{
+		Kind: events.MemberJoined, ChannelID: channel, UserID: user,
+		XType: events.General,
+	})
 }
 
 func (l *memLog) leave(channel uuid.UUID, user string) events.Cursor {
-	return l.append(&events.Event{Kind: events.MemberLeft, ChannelID: channel, UserID: user, XType: events.General})
+	return l.append(&events.Event{
+		Kind: events.MemberLeft, ChannelID: channel, UserID: user,
+		XType: events.General,
+	})
 }
 
 func (l *memLog) post(channel uuid.UUID, author, content string) events.Cursor {
-	return l.append(&events.Event{Kind: events.MessageCreated, ChannelID: channel, UserID: author, XType: events.General, Message: &events.Message{
-		ID: uuid.New(), ChannelID: channel, GuildID: "g1", XType: events.General, AuthorUserID: author, Content: content,
-	}})
+	return l.append(&events.Event{
+		Kind: events.MessageCreated, ChannelID: channel, UserID: author,
+		XType: events.General, Message: &events.Message{
+			ID: uuid.New(), ChannelID: channel, GuildID: "g1", XType: events.General, AuthorUserID: author,
+			Content: content,
+		},
+	})
 }
 
 // A node reads a memLog. Its goroutines end with the test.
@@ -294,7 +308,8 @@ func (c *client) expect(want got) got {
 	if !ok {
 		c.t.Fatalf("the stream ended, want %v", want)
 	}
-	if f.event != want.event || want.id != "" && f.id != want.id || want.comment != "" && f.comment != want.comment ||
+	if f.event != want.event || want.id != "" && f.id != want.id ||
+		want.comment != "" && f.comment != want.comment ||
 		want.data != "" && !strings.Contains(f.data, want.data) {
 		c.t.Fatalf("got %v, want %v", f, want)
 	}

@@ -49,7 +49,8 @@ func TestUsersAreLoadedTogether(t *testing.T) {
 			}
 		}
 		if total != users || len(l.loads) > 4 {
-			t.Errorf("got %d users loaded in reads of %v, want each of %d once, in four", total, l.loads, users)
+			t.Errorf("got %d users loaded in reads of %v, want each of %d once, in four", total,
+				l.loads, users)
 		}
 	})
 }
@@ -220,7 +221,8 @@ func TestABatchThatFailsIsLoadedOneByOne(t *testing.T) {
 		defer l.mu.Unlock()
 		for i, n := range l.failed {
 			if want := map[bool]int{true: len(names), false: 1}[i == 0]; n != want {
-				t.Errorf("got reads of %v users that failed, want all of them at first, and then one", l.failed)
+				t.Errorf("got reads of %v users that failed, want all of them at first, and then one",
+					l.failed)
 			}
 		}
 	})
@@ -280,7 +282,8 @@ func TestAUserOfManyChannelsIsReadInPages(t *testing.T) {
 			t.Errorf("got %d frames, want %d", frames, want)
 		}
 		if solo != 1+3 || pages < channels/snapshotFrame {
-			t.Errorf("got %d reads to load her and %d for her snapshot, want 4 and %d", solo, pages, channels/snapshotFrame+1)
+			t.Errorf("got %d reads to load her and %d for her snapshot, want 4 and %d", solo, pages,
+				channels/snapshotFrame+1)
 		}
 		c.expect(got{event: "channel.left", data: channelNamed(1).String()})
 		c.expect(got{event: "channel.left", data: channelNamed(channels - 1).String(), id: left.String()})

@@ -62,7 +62,8 @@ func TestAFirstPollIsASnapshot(t *testing.T) {
 			t.Errorf("it took %v, want an answer at once", d)
 		}
 		next := l.post(ops, "alice", "hi")
-		if _, shown := n.poll(t, Options{User: "bob", Resume: &at}, 1, time.Minute); !cmp.Equal(shown, []string{"message.created " + next.String()}) {
+		if _, shown := n.poll(t, Options{User: "bob", Resume: &at}, 1, time.Minute); !cmp.Equal(shown,
+			[]string{"message.created " + next.String()}) {
 			t.Errorf("got %q, want what came after the snapshot", shown)
 		}
 	})
@@ -88,7 +89,8 @@ func TestAPollWaitsForAsLongAsItIsAskedTo(t *testing.T) {
 			start := time.Now()
 			p, shown := n.poll(t, Options{User: "bob", Resume: &from}, 10, wait)
 			if d := time.Since(start); d != wait || len(shown) != 0 || p.Cursor != at.String() {
-				t.Errorf("got %q and cursor %s after %v, want none and %s after %v", shown, p.Cursor, d, at, wait)
+				t.Errorf("got %q and cursor %s after %v, want none and %s after %v", shown, p.Cursor,
+					d, at, wait)
 			}
 		}
 	})
@@ -165,7 +167,8 @@ func TestPollsGoThroughABacklogInPieces(t *testing.T) {
 			limit := 1 + rand.IntN(90)
 			p, shown := n.poll(t, Options{User: "bob", Resume: &at}, limit, 0)
 			if least := min(limit, len(want)-len(got)); len(shown) != least {
-				t.Fatalf("got %d events, want %d of the %d that are left", len(shown), least, len(want)-len(got))
+				t.Fatalf("got %d events, want %d of the %d that are left", len(shown), least,
+					len(want)-len(got))
 			}
 			got = append(got, shown...)
 			at, _ = events.ParseCursor(p.Cursor)
@@ -206,7 +209,10 @@ func TestAPollThatFindsNothingMovesOn(t *testing.T) {
 			last = l.post(ops, "alice", "not asked for")
 		}
 		n := newNode(t, l)
-		p, shown := n.poll(t, Options{User: "bob", Resume: &from, Filter: events.Filter{Types: []string{"channel.joined"}}}, 10, 0)
+		p, shown := n.poll(t, Options{
+			User: "bob", Resume: &from,
+			Filter: events.Filter{Types: []string{"channel.joined"}},
+		}, 10, 0)
 		if len(shown) != 0 || p.Cursor != last.String() {
 			t.Errorf("got %q and cursor %s, want none and %s", shown, p.Cursor, last)
 		}
@@ -225,7 +231,10 @@ func TestAPollWhoseLogFails(t *testing.T) {
 		n := newNode(t, l)
 		l.set(func() { l.lasts = 3 })
 		start := time.Now()
-		p, _ := n.poll(t, Options{User: "bob", Resume: &from, Filter: events.Filter{Types: []string{"channel.joined"}}}, 10, time.Second)
+		p, _ := n.poll(t, Options{
+			User: "bob", Resume: &from,
+			Filter: events.Filter{Types: []string{"channel.joined"}},
+		}, 10, time.Second)
 		if want := fmt.Sprint("7.", from.Seq+100); p.Cursor != want {
 			t.Errorf("got cursor %s, want %s: two pages", p.Cursor, want)
 		}
@@ -251,7 +260,8 @@ func TestAPollFromACursorThatIsGoneIsAReset(t *testing.T) {
 			reason string
 		}{{from, "expired"}, {events.Cursor{Epoch: 1, Seq: 1}, "unknown_epoch"}} {
 			p, shown := n.poll(t, Options{User: "bob", Resume: &tt.from}, 10, time.Minute)
-			if !cmp.Equal(shown, []string{"stream.reset " + at.String()}) || p.Cursor != at.String() || p.Reset != tt.reason {
+			if !cmp.Equal(shown, []string{"stream.reset " + at.String()}) || p.Cursor != at.String() ||
+				p.Reset != tt.reason {
 				t.Errorf("got %q, cursor %s and reset %q, want stream.reset at %s and %s",
 					shown, p.Cursor, p.Reset, at, tt.reason)
 			}
@@ -309,9 +319,11 @@ func TestDrainAnswersPolls(t *testing.T) {
 		start := time.Now()
 		n.Close(t.Context())
 		if p := <-answer; len(p.Frames) != 0 || p.Cursor != at.String() || time.Since(start) != 0 {
-			t.Errorf("got %d frames and %s after %v, want none and %s at once", len(p.Frames), p.Cursor, time.Since(start), at)
+			t.Errorf("got %d frames and %s after %v, want none and %s at once", len(p.Frames), p.Cursor,
+				time.Since(start), at)
 		}
-		if _, err := n.Poll(t.Context(), Options{User: "bob", Resume: &at}, 10, 0); !errors.Is(err, ErrClosed) {
+		if _, err := n.Poll(t.Context(), Options{User: "bob", Resume: &at}, 10, 0); !errors.Is(err,
+			ErrClosed) {
 			t.Errorf("got %v, want %v", err, ErrClosed)
 		}
 	})
@@ -327,7 +339,8 @@ func TestAPollWhoseClientIsGoneEnds(t *testing.T) {
 		start := time.Now()
 		_, err := n.Poll(ctx, Options{User: "bob", Resume: &at}, 10, time.Minute)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second || n.Streams() != 0 {
-			t.Errorf("got %v after %v, and %d streams, want the context's error after 1 s and none", err, time.Since(start), n.Streams())
+			t.Errorf("got %v after %v, and %d streams, want the context's error after 1 s and none", err,
+				time.Since(start), n.Streams())
 		}
 	})
 }
@@ -373,9 +386,11 @@ func TestAPollEndsWithItsToken(t *testing.T) {
 		at := l.create(ops, "alice", "bob")
 		n := newNode(t, l)
 		start := time.Now()
-		p, shown := n.poll(t, Options{User: "bob", Resume: &at, Expires: start.Add(5 * time.Second)}, 10, time.Minute)
+		p, shown := n.poll(t, Options{User: "bob", Resume: &at, Expires: start.Add(5 * time.Second)},
+			10, time.Minute)
 		if len(shown) != 0 || p.Cursor != at.String() || time.Since(start) != 5*time.Second {
-			t.Errorf("got %q and %s after %v, want none and %s after 5 s", shown, p.Cursor, time.Since(start), at)
+			t.Errorf("got %q and %s after %v, want none and %s after 5 s", shown, p.Cursor,
+				time.Since(start), at)
 		}
 	})
 }
@@ -411,7 +426,10 @@ func TestAPollThatFollowsAnotherCostsNoQuery(t *testing.T) {
 		said := l.post(other, "alice", "for bob")
 		time.Sleep(500 * time.Millisecond)
 		_, shown := n.poll(t, Options{User: "bob", Resume: &at}, 10, 0)
-		want := []string{"channel.joined " + joined.String(), "channel.left " + left.String(), "message.created " + said.String()}
+		want := []string{
+			"channel.joined " + joined.String(), "channel.left " + left.String(),
+			"message.created " + said.String(),
+		}
 		if diff := cmp.Diff(want, shown); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -423,7 +441,8 @@ func TestAPollThatFollowsAnotherCostsNoQuery(t *testing.T) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if len(n.users) != 0 || len(n.routes) != 0 {
-			t.Errorf("got %d users and %d routes that are still known, want none", len(n.users), len(n.routes))
+			t.Errorf("got %d users and %d routes that are still known, want none", len(n.users),
+				len(n.routes))
 		}
 	})
 }

@@ -72,7 +72,8 @@ func TestAPartOfTheRingIsBoundedByBytes(t *testing.T) {
 		<-done
 		s.Abort()
 		if frames != queueFrames || most > queueBytes+100000 {
-			t.Errorf("got %d frames, with %d bytes at once; want %d, with %d or a frame more", frames, most, queueFrames, queueBytes)
+			t.Errorf("got %d frames, with %d bytes at once; want %d, with %d or a frame more", frames, most,
+				queueFrames, queueBytes)
 		}
 	})
 }
@@ -87,14 +88,21 @@ func TestRenameInTheRing(t *testing.T) {
 			Message: &events.Message{XType: events.General, AuthorUserID: author, AuthorKind: events.Human},
 		})
 	}
-	r.publish(&events.Event{Cursor: events.Cursor{Epoch: 1, Seq: 14}, Kind: events.TurnChanged, UserID: "bob"})
+	r.publish(&events.Event{
+		Cursor: events.Cursor{Epoch: 1, Seq: 14}, Kind: events.TurnChanged,
+		UserID: "bob",
+	})
 	before := slices.Clone(r.ring.events)
-	r.Rename([]events.Profile{{UserID: "bob", Kind: events.Agent, Name: "Bob"}, {UserID: "alice", Kind: events.Human}})
+	r.Rename([]events.Profile{
+		{UserID: "bob", Kind: events.Agent, Name: "Bob"},
+		{UserID: "alice", Kind: events.Human},
+	})
 	size := 0
 	for i, e := range r.ring.events {
 		size += e.Size()
 		if by := before[i].Message; by != nil && by.AuthorUserID == "bob" {
-			if e.Message.AuthorName != "Bob" || e.Message.AuthorKind != events.Agent || by.AuthorName != "" || e.Cursor != before[i].Cursor {
+			if e.Message.AuthorName != "Bob" || e.Message.AuthorKind != events.Agent || by.AuthorName != "" ||
+				e.Cursor != before[i].Cursor {
 				t.Errorf("got %+v, want a copy of event %d by the agent Bob", e.Message, i)
 			}
 		} else if e != before[i] {

@@ -64,7 +64,10 @@ func TestATokenThatEndsBeforeTheRotation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := newNode(t, newMemLog())
 		now := time.Now()
-		c := n.open(t, Options{User: "bob", Expires: now.Add(5 * time.Second), Rotates: now.Add(5 * time.Second)})
+		c := n.open(t, Options{
+			User: "bob", Expires: now.Add(5 * time.Second),
+			Rotates: now.Add(5 * time.Second),
+		})
 		c.expect(got{event: "stream.ready"})
 		c.expect(got{event: "stream.closing", data: `{"reason":"token_expired","reconnect":false}`})
 		c.expectEnd()
@@ -81,7 +84,11 @@ func TestAStreamThatSaysGoodbyeHasMadeRoom(t *testing.T) {
 		n := newNode(t, newMemLog())
 		var streams []*client
 		for i := range MaxStreams {
-			streams = append(streams, n.open(t, Options{User: "bob", Rotates: time.Now().Add(time.Duration(i+1) * time.Millisecond)}))
+			streams = append(streams,
+				n.open(t, Options{
+					User:    "bob",
+					Rotates: time.Now().Add(time.Duration(i+1) * time.Millisecond),
+				}))
 		}
 		for _, c := range streams {
 			c.expect(got{event: "stream.ready"})

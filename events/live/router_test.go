@@ -267,7 +267,8 @@ func randomLives(t *testing.T, rng *rand.Rand) {
 			if !ok {
 				return
 			}
-			if f.id != "" && f.event != "stream.ready" && f.event != "stream.live" && f.event != "stream.cursor" {
+			if f.id != "" && f.event != "stream.ready" && f.event != "stream.live" &&
+				f.event != "stream.cursor" {
 				heard[u] = append(heard[u], f.id)
 			}
 		}
@@ -277,7 +278,10 @@ func randomLives(t *testing.T, rng *rand.Rand) {
 		if k := len(heard[u]); k > 0 {
 			from, _ = events.ParseCursor(heard[u][k-1])
 		}
-		conns[u] = n.open(t, Options{User: fmt.Sprint("u", u), Resume: &from, Filter: events.Filter{Echo: true}})
+		conns[u] = n.open(t, Options{
+			User: fmt.Sprint("u", u), Resume: &from,
+			Filter: events.Filter{Echo: true},
+		})
 		go read(u)
 	}
 	for u := range users {

@@ -17,10 +17,14 @@ import (
 
 // triage appends a triage message, with adm as the admin.
 func (l *memLog) triage(channel uuid.UUID, author, content string, mentioned ...string) events.Cursor {
-	return l.append(&events.Event{Kind: events.MessageCreated, ChannelID: channel, UserID: author, XType: events.Triage, Message: &events.Message{
-		ID: uuid.New(), ChannelID: channel, GuildID: "g1", XType: events.Triage, AuthorUserID: author, Content: content,
-		MentionUserIDs: mentioned, Admin: "adm",
-	}})
+	return l.append(&events.Event{
+		Kind: events.MessageCreated, ChannelID: channel, UserID: author,
+		XType: events.Triage, Message: &events.Message{
+			ID: uuid.New(), ChannelID: channel, GuildID: "g1", XType: events.Triage, AuthorUserID: author,
+			Content:        content,
+			MentionUserIDs: mentioned, Admin: "adm",
+		},
+	})
 }
 
 // change edits the message whose first event is at a cursor, or deletes it if content is empty. All events
@@ -33,10 +37,17 @@ func (l *memLog) change(at events.Cursor, content string) events.Cursor {
 	m.Content, m.Deleted, m.EditedSeq, m.Seq = content, content == "", l.last()+1, at.Seq
 	for i, e := range l.events {
 		if e.Message != nil && e.Message.ID == m.ID {
-			l.events[i] = &events.Event{Cursor: e.Cursor, Kind: e.Kind, UserID: e.UserID, ChannelID: e.ChannelID, GuildID: e.GuildID, XType: e.XType, Message: &m, Admin: e.Admin}
+			l.events[i] = &events.Event{
+				Cursor: e.Cursor, Kind: e.Kind, UserID: e.UserID,
+				ChannelID: e.ChannelID, GuildID: e.GuildID, XType: e.XType, Message: &m, Admin: e.Admin,
+			}
 		}
 	}
-	e := &events.Event{Cursor: events.Cursor{Epoch: l.epoch, Seq: m.EditedSeq}, Kind: events.MessageUpdated, UserID: m.AuthorUserID, ChannelID: m.ChannelID, GuildID: "g1", XType: m.XType, Message: &m, Admin: m.Admin}
+	e := &events.Event{
+		Cursor: events.Cursor{Epoch: l.epoch, Seq: m.EditedSeq}, Kind: events.MessageUpdated,
+		UserID: m.AuthorUserID, ChannelID: m.ChannelID, GuildID: "g1", XType: m.XType, Message: &m,
+		Admin: m.Admin,
+	}
 	if m.Deleted {
 		e.Kind = events.MessageDeleted
 	}
@@ -77,7 +88,8 @@ func TestTheAdminHearsTriageAsNoMember(t *testing.T) {
 			live.expect(want)
 		}
 		woken.expect(got{event: "channel.joined", id: end.String()})
-		for _, event := range []string{"member.joined", "message.created", "channel.joined"} { // as who is not addressed
+		// as who is not addressed
+		for _, event := range []string{"member.joined", "message.created", "channel.joined"} {
 			bob.expect(got{event: event})
 		}
 
@@ -91,7 +103,8 @@ func TestTheAdminHearsTriageAsNoMember(t *testing.T) {
 			{event: "channel.joined", id: end.String()},
 			{event: "stream.live"},
 		} {
-			if f := replay.expect(want); strings.Contains(f.data, "second") || strings.Contains(f.data, "first") {
+			if f := replay.expect(want); strings.Contains(f.data, "second") ||
+				strings.Contains(f.data, "first") {
 				t.Errorf("got %v, want nothing of the older text", f)
 			}
 		}
@@ -129,9 +142,14 @@ func TestAnEditReplacesTheFramesOfTheRing(t *testing.T) {
 		}
 		c := n.open(t, Options{User: "bob", Resume: &from})
 		c.expect(got{event: "stream.ready"})
-		for i, event := range []string{"message.created", "message.created", "message.updated", "message.updated", "message.deleted"} {
-			if f := c.expect(got{event: event}); f.id == other.String() != strings.Contains(f.data, "another message") ||
-				f.id != other.String() && (!strings.Contains(f.data, `"deleted":true`) || strings.Contains(f.data, "content")) {
+		for i, event := range []string{
+			"message.created", "message.created", "message.updated",
+			"message.updated", "message.deleted",
+		} {
+			if f := c.expect(got{event: event}); f.id == other.String() != strings.Contains(f.data,
+				"another message") ||
+				f.id != other.String() &&
+					(!strings.Contains(f.data, `"deleted":true`) || strings.Contains(f.data, "content")) {
 				t.Errorf("frame %d: got %v, want a message that is gone", i, f)
 			}
 		}
@@ -227,7 +245,8 @@ func (s *script) judge(t *testing.T, user string, f got) {
 	for _, m := range s.memberships(user) {
 		e := s.events[id.Seq-1]
 		if m.Covers(e) && m.Left != 0 && e.Message.EditedSeq > m.Left {
-			t.Fatalf("%s left at %d: got %v, want nothing that was written at %d", user, m.Left, f, e.Message.EditedSeq)
+			t.Fatalf("%s left at %d: got %v, want nothing that was written at %d", user, m.Left, f,
+				e.Message.EditedSeq)
 		}
 	}
 }

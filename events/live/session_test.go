@@ -25,7 +25,10 @@ func TestANewStreamShowsASnapshotThenEvents(t *testing.T) {
 		n := newNode(t, l)
 		c := n.open(t, Options{User: "bob"})
 		c.expect(got{event: "stream.ready", id: created.String(), data: `"resumed":false,"channels":[{`})
-		c.expect(got{event: "message.created", id: l.post(ops, "alice", "hi").String(), data: `"wakeup":true,"wakeReason":"everyone"`})
+		c.expect(got{
+			event: "message.created", id: l.post(ops, "alice", "hi").String(),
+			data: `"wakeup":true,"wakeReason":"everyone"`,
+		})
 		l.post(ops, "bob", "mine")
 		c.expect(got{event: "message.created", id: l.post(ops, "alice", "again").String(), data: "again"})
 	})
@@ -68,7 +71,8 @@ func TestHeartbeatsAsEvents(t *testing.T) {
 		c.expect(got{event: "stream.ready", id: at.String()})
 		at = l.post(ops, "alice", "skipped by its author")
 		c.expect(got{event: "stream.cursor", id: at.String()})
-		if f := c.expect(got{event: "stream.heartbeat"}); f.data != `{"cursor":"`+at.String()+`"}` || f.id != "" {
+		if f := c.expect(got{event: "stream.heartbeat"}); f.data != `{"cursor":"`+at.String()+`"}` ||
+			f.id != "" {
 			t.Errorf("got %v, want the position %v and no id, which would move the client's cursor", f, at)
 		}
 	})
@@ -267,7 +271,10 @@ func TestAnExpiredPositionIsAReset(t *testing.T) {
 		n := newNode(t, l)
 		l.set(func() { l.floor = at.Seq })
 		c := n.open(t, Options{User: "bob", Resume: &from})
-		c.expect(got{event: "stream.reset", id: at.String(), data: `"reason":"expired","resumed":false,"channels":[{`})
+		c.expect(got{
+			event: "stream.reset", id: at.String(),
+			data: `"reason":"expired","resumed":false,"channels":[{`,
+		})
 		c.expect(got{event: "message.created", id: l.post(ops, "alice", "new").String()})
 	})
 }
@@ -289,7 +296,8 @@ func TestACatchUpGetsItsPosition(t *testing.T) {
 		c := n.open(t, Options{User: "bob", Resume: &from})
 		c.expect(got{event: "stream.ready", id: from.String()})
 		first := c.expect(got{event: "stream.cursor"})
-		if at, err := events.ParseCursor(first.id); err != nil || at.Epoch != from.Epoch || at.Seq < from.Seq+cursorLag || at.Seq >= mine.Seq {
+		if at, err := events.ParseCursor(first.id); err != nil || at.Epoch != from.Epoch ||
+			at.Seq < from.Seq+cursorLag || at.Seq >= mine.Seq {
 			t.Errorf("got %v, %v; want a position %d or so past %v", at, err, cursorLag, from)
 		}
 		c.expect(got{event: "stream.cursor"})

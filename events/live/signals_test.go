@@ -17,7 +17,10 @@ import (
 // draft returns an activity of a user as of a position.
 func draft(at events.Cursor, channel uuid.UUID, user, text string) *events.Signal {
 	now := time.Now()
-	d := events.Doing{ChannelID: channel, UserID: user, Kind: "draft", Text: text, Until: events.Time{Time: now.Add(10 * time.Second)}}
+	d := events.Doing{
+		ChannelID: channel, UserID: user, Kind: "draft", Text: text,
+		Until: events.Time{Time: now.Add(10 * time.Second)},
+	}
 	return &events.Signal{
 		Event: events.Activity, ChannelID: channel, GuildID: "g1", UserID: user, Echo: true,
 		At: at, Sent: now.UnixNano(), Until: d.Until.Time, Data: d.Encode(),
@@ -32,7 +35,8 @@ func (c *client) hears(event, data string) got {
 		if !ok {
 			c.t.Fatalf("the stream ended, want %s with %s", event, data)
 		}
-		if f.event == "" || f.event == events.StreamCursor || f.event == events.StreamReady || f.event == events.StreamLive {
+		if f.event == "" || f.event == events.StreamCursor || f.event == events.StreamReady ||
+			f.event == events.StreamLive {
 			continue
 		}
 		if f.event != event || !strings.Contains(f.data, data) {
@@ -55,7 +59,10 @@ func TestActivityReachesThoseWhoAsked(t *testing.T) {
 		n := newNode(t, l)
 		asked := n.open(t, Options{User: "bob", Activity: true})
 		silent := n.open(t, Options{User: "bob"})
-		guilds := n.open(t, Options{User: "bob", Activity: true, Filter: events.Filter{Guilds: []string{"g2"}}})
+		guilds := n.open(t, Options{
+			User: "bob", Activity: true,
+			Filter: events.Filter{Guilds: []string{"g2"}},
+		})
 		stranger := n.open(t, Options{User: "dan", Activity: true})
 		author := n.open(t, Options{User: "ann", Activity: true})
 		echo := n.open(t, Options{User: "ann", Activity: true, Filter: events.Filter{Echo: true}})
@@ -80,7 +87,8 @@ func TestActivityReachesThoseWhoAsked(t *testing.T) {
 		}
 		first := echo.hears("activity", "ann")
 		second := echo.hears("activity", "ann")
-		if both := first.data + second.data; !strings.Contains(both, "one") || !strings.Contains(both, "elsewhere") {
+		if both := first.data + second.data; !strings.Contains(both, "one") ||
+			!strings.Contains(both, "elsewhere") {
 			t.Errorf("got %s, want both of the user's own activities", both)
 		}
 		echo.hears("message.created", "the message")
@@ -149,7 +157,8 @@ func TestActivityPausesForManyListeners(t *testing.T) {
 			n.Tell(draft(n.Position(), room, "ann", "draft"))
 			time.Sleep(50 * time.Millisecond)
 		}
-		if got, most := n.Counters().Signals.Load(), int64((seconds*topicFrames/listeners+1)*listeners); got > most || got < most/2 {
+		if got, most := n.Counters().Signals.Load(),
+			int64((seconds*topicFrames/listeners+1)*listeners); got > most || got < most/2 {
 			t.Errorf("got %d frames in %d s, want about %d at most", got, seconds, most)
 		}
 	})
@@ -260,7 +269,8 @@ func TestActivityIsDroppedFirst(t *testing.T) {
 			t.Errorf("got a signal at place %d of the queue, want none for a stream that is behind", last)
 		}
 		if signals > queueSignals || size > queueSignalBytes || waiting-signals > queueFrames {
-			t.Errorf("got %d frames, of them %d signals of %d bytes, want them bounded", waiting, signals, size)
+			t.Errorf("got %d frames, of them %d signals of %d bytes, want them bounded", waiting,
+				signals, size)
 		}
 		n.mu.Lock()
 		topics, held := len(n.signals.topics), n.signals.held
@@ -314,7 +324,12 @@ func TestActivityIsInNoReplay(t *testing.T) {
 		l.post(room, "ann", "two")
 		synctest.Wait()
 		again := n.open(t, Options{User: "bob", Activity: true, Resume: &start})
-		for _, want := range []got{{event: "stream.ready"}, {event: "message.created", data: "one"}, {event: "message.created", data: "two"}, {event: "stream.live"}} {
+		for _, want := range []got{
+			{event: "stream.ready"},
+			{event: "message.created", data: "one"},
+			{event: "message.created", data: "two"},
+			{event: "stream.live"},
+		} {
 			again.expect(want)
 		}
 		n.Tell(draft(n.Position(), room, "ann", "new"))
@@ -339,7 +354,10 @@ func TestChannelReadGoesToOnesOwnStreams(t *testing.T) {
 		l.create(room, "ann", "bob")
 		n := newNode(t, l)
 		own := n.open(t, Options{User: "bob", Reads: true})
-		typed := n.open(t, Options{User: "bob", Reads: true, Filter: events.Filter{Types: []string{"message.created"}}})
+		typed := n.open(t, Options{
+			User: "bob", Reads: true,
+			Filter: events.Filter{Types: []string{"message.created"}},
+		})
 		other := n.open(t, Options{User: "ann", Reads: true, Activity: true})
 		for _, c := range []*client{own, typed, other} {
 			c.expect(got{event: "stream.ready"})
@@ -347,7 +365,8 @@ func TestChannelReadGoesToOnesOwnStreams(t *testing.T) {
 		synctest.Wait()
 		to := uuid.New()
 		n.Tell(&events.Signal{
-			Event: events.ChannelRead, ChannelID: room, GuildID: "g1", UserID: "bob", At: n.Position(), Sent: 1, Until: time.Now().Add(time.Minute),
+			Event: events.ChannelRead, ChannelID: room, GuildID: "g1", UserID: "bob", At: n.Position(),
+			Sent: 1, Until: time.Now().Add(time.Minute),
 			Data: events.ReadMark{ChannelID: room, UserID: "bob", ReadTo: to}.Encode(),
 		})
 		own.hears("channel.read", to.String())
@@ -383,7 +402,10 @@ func TestActivityCostsNothingForOthers(t *testing.T) { // not parallel: it count
 // The text of a draft is cut between two characters, so that the data fits.
 func TestADraftIsCutToFit(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{strings.Repeat("a", 4096), strings.Repeat("🦀", 1024), strings.Repeat("\x01", 4096), strings.Repeat("\u2028é", 800), "short", ""} {
+	for _, text := range []string{
+		strings.Repeat("a", 4096), strings.Repeat("🦀", 1024),
+		strings.Repeat("\x01", 4096), strings.Repeat("\u2028é", 800), "short", "",
+	} {
 		d := events.Doing{UserID: "ann", Kind: "draft", Text: text}
 		for _, size := range []int{300, 2000, 30000} {
 			line := d.Within(size)
@@ -398,7 +420,8 @@ func TestADraftIsCutToFit(t *testing.T) {
 				t.Fatalf("%q: %v", line, err)
 			}
 			if len(line) > size || !strings.HasPrefix(text, got.Text) || got.Cut != (got.Text != text) {
-				t.Errorf("got %d bytes with %d of %d bytes of text, cut: %v, want %d bytes at most", len(line), len(got.Text), len(text), got.Cut, size)
+				t.Errorf("got %d bytes with %d of %d bytes of text, cut: %v, want %d bytes at most",
+					len(line), len(got.Text), len(text), got.Cut, size)
 			}
 			if got.Cut && len(line) < size-20 && size > 300 {
 				t.Errorf("got %d bytes, want about %d", len(line), size)

@@ -13,12 +13,16 @@ func TestALongSnapshotHasItsIDAtTheEnd(t *testing.T) {
 		channels, frames int
 	}{{0, 1}, {1, 1}, {snapshotFrame, 1}, {snapshotFrame + 1, 2}, {2*snapshotFrame + 1, 3}} {
 		var frames []*events.Frame
-		s := &Session{router: NewRouter(nil, events.Cursor{Epoch: 1, Seq: 5}), to: sent(func(f []*events.Frame) { frames = append(frames, f...) })}
+		s := &Session{
+			router: NewRouter(nil, events.Cursor{Epoch: 1, Seq: 5}),
+			to:     sent(func(f []*events.Frame) { frames = append(frames, f...) }),
+		}
 		var all []events.Membership
 		for i := range tt.channels {
 			all = append(all, events.Membership{Channel: events.Channel{ID: channelNamed(i)}})
 		}
-		s.sendReady(t.Context(), events.Ready{Cursor: events.Cursor{Epoch: 1, Seq: 5}, UserID: "alice"}, &snapshot{s, events.Cursor{Epoch: 1, Seq: 5}, all, true})
+		s.sendReady(t.Context(), events.Ready{Cursor: events.Cursor{Epoch: 1, Seq: 5}, UserID: "alice"},
+			&snapshot{s, events.Cursor{Epoch: 1, Seq: 5}, all, true})
 		if len(frames) != tt.frames {
 			t.Errorf("%d channels: got %d frames, want %d", tt.channels, len(frames), tt.frames)
 		}

@@ -6,5 +6,6 @@ import (
 )
 
 func init() {
-	live.UseTransports(transport.ServeConn, transport.WriteTimeout, transport.ServeRaw, transport.NewR3labs().Serve)
+	live.UseTransports(transport.ServeConn, transport.WriteTimeout, transport.ServeRaw,
+		transport.NewR3labs().Serve)
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// The transports build on this package, so these tests cannot import them. An external test sets them with UseTransports.
+// The transports build on this package, so these tests cannot import them. An external test sets them with
+// UseTransports.
 var (
 	serveConn    func(net.Conn, *Session)
 	writeTimeout time.Duration

@@ -80,7 +80,9 @@ func (g *guild) tail(t *testing.T, dir string, env []string, args ...string) *gu
 
 // start runs a program in the environment of tail. At the end of the test the program is killed. The test
 // fails if bob's token is in its output.
-func (g *guild) start(t *testing.T, dir string, env []string, name string, args ...string) *guildtest.Running {
+func (g *guild) start(
+	t *testing.T, dir string, env []string, name string, args ...string,
+) *guildtest.Running {
 	t.Helper()
 	p := program.Client(t, append(g.environment(), env...), name, args...)
 	p.Cmd.Dir = dir

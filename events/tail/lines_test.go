@@ -33,7 +33,8 @@ func TestLines(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.take(t.Context(), decode(follow.Event{ID: o.ID, Name: o.Event, Data: o.Data})); err != nil {
+		if err := l.take(t.Context(),
+			decode(follow.Event{ID: o.ID, Name: o.Event, Data: o.Data})); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -155,7 +155,8 @@ func TestFailingCommand(t *testing.T) {
 	for _, want := range []string{
 		"fabric-guild: the command failed (exit status 1) for the event " + first + "; trying again in 1s\n",
 		"fabric-guild: the command failed (exit status 7) for the event " + second + "; trying again in 4s\n",
-		"fabric-guild: the command failed 4 times for the event " + second + ": exit status 7; the event is not handled yet\n",
+		"fabric-guild: the command failed 4 times for the event " + second + ": exit status 7; the event " +
+			"is not handled yet\n",
 	} {
 		if !strings.Contains(p.Err.String(), want) {
 			t.Errorf("got %q on stderr, want it to contain %q", p.Err, want)
@@ -208,7 +209,8 @@ func TestSecondSignalReachesTheCommand(t *testing.T) {
 	dir := t.TempDir()
 	before := g.post(t, "before")
 	g.post(t, "one")
-	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec", `sleep 600 & echo $!; wait`)
+	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec",
+		`sleep 600 & echo $!; wait`)
 	p.AwaitLines(1)
 	p.Signal(syscall.SIGTERM)
 	p.Await("waiting for the command")

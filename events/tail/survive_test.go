@@ -91,7 +91,8 @@ func TestCursorFile(t *testing.T) {
 	first := g.post(t, "one")
 	p.AwaitLines(2)
 	p.Stop()
-	if diff := cmp.Diff([]string{"stream.ready", "message.created one"}, names(objects(t, p.Out.String()))); diff != "" {
+	if diff := cmp.Diff([]string{"stream.ready", "message.created one"},
+		names(objects(t, p.Out.String()))); diff != "" {
 		t.Errorf("the first run (-want +got):\n%s", diff)
 	}
 	if got := readFile(t, dir, "cursor"); got != first {

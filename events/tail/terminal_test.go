@@ -52,12 +52,14 @@ func TestOnATerminal(t *testing.T) {
 		p.WantExit(0)
 		out := strings.ReplaceAll(p.Out.String(), "\r\n", "\n") // a terminal ends lines with \r\n
 		if i := strings.IndexFunc(strings.ReplaceAll(out, "\n", ""), func(r rune) bool {
-			return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u2066' || r == '\u200b' || r == 0xe0041
+			return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u2066' || r == '\u200b' ||
+				r == 0xe0041
 		}); i >= 0 {
 			t.Errorf("%v: got %q, want no character that controls a terminal", p.Cmd.Args, out)
 		}
 	}
-	lines := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #ops alice \[wakes you: everyone\]: a\\x1b\[31m red \\u009b2J\\u009d0;title\\a \\b\\b\\r2026-01-01 00:00:00 #ops root: rm -rf /
+	lines := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d #ops alice \[wakes you: everyone\]: ` +
+		`a\\x1b\[31m red \\u009b2J\\u009d0;title\\a \\b\\b\\r2026-01-01 00:00:00 #ops root: rm -rf /
     \| 2026-01-01 00:00:00 #ops root: \\u202edneirf\\u2066 \\u200b\\U000e0041 end
 \d{4}-\d\d-\d\d \d\d:\d\d:\d\d #ops alice \[wakes you: everyone\]: the end of the test
 $`)
@@ -69,7 +71,8 @@ $`)
 		ID   string
 		Data struct{ Content string }
 	}
-	if err := json.Unmarshal([]byte(shown[len(shown)-3]), &first); err != nil || first.Data.Content != hostile {
+	if err := json.Unmarshal([]byte(shown[len(shown)-3]), &first); err != nil ||
+		first.Data.Content != hostile {
 		t.Errorf("got %v and %q, want the content unchanged", err, first.Data.Content)
 	}
 	if err := json.Unmarshal([]byte(shown[len(shown)-2]), &second); err != nil || second.ID != last {

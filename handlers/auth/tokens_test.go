@@ -48,7 +48,10 @@ func TestTheKeyIsItsOwnersAlone(t *testing.T) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, damaged := range []string{"", "xyz", hex.EncodeToString(make([]byte, 31)), hex.EncodeToString(make([]byte, 33))} {
+	for _, damaged := range []string{
+		"", "xyz", hex.EncodeToString(make([]byte, 31)),
+		hex.EncodeToString(make([]byte, 33)),
+	} {
 		if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +80,8 @@ func TestTheKeyOfAnotherUser(t *testing.T) {
 	if err := os.Chown(path, other, -1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := auth.OpenTokens(dir); err == nil || !strings.Contains(err.Error(), "belongs to another user") {
+	if _, err := auth.OpenTokens(dir); err == nil ||
+		!strings.Contains(err.Error(), "belongs to another user") {
 		t.Errorf("got error %v, want one that says whose the key is", err)
 	}
 	if err := os.Chown(dir, other, -1); err != nil { // they own all of it, and root helps
@@ -95,7 +99,8 @@ func TestTheKeyOfAnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := info.Sys().(*syscall.Stat_t).Uid; got != other {
-		t.Errorf("got a key of %d that root made, want the directory's owner's: their server is to read it", got)
+		t.Errorf("got a key of %d that root made, want the directory's owner's: their server is to read it",
+			got)
 	}
 }
 
@@ -122,7 +127,8 @@ func TestRacingProcessesAgreeOnOneKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k, checker := range all {
-			if id, err := checker.Check(t.Context(), netip.Addr{}, token); err != nil || id.UserID != "alice" {
+			if id, err := checker.Check(t.Context(), netip.Addr{}, token); err != nil ||
+				id.UserID != "alice" {
 				t.Errorf("signed by %d, checked by %d: got %+v and error %v", i, k, id, err)
 			}
 		}
@@ -160,9 +166,12 @@ func TestATokenIsCheckedOnce(t *testing.T) { // not in parallel: allocations are
 		if err != nil {
 			t.Fatal(err)
 		}
-		check := func(token string) (auth.Identity, error) { return tokens.Check(t.Context(), netip.Addr{}, token) }
+		check := func(token string) (auth.Identity, error) {
+			return tokens.Check(t.Context(), netip.Addr{}, token)
+		}
 		for range 2 {
-			if id, err := check(token); err != nil || id.UserID != "ann" || !id.MayEnter("g1") || id.MayEnter("g2") {
+			if id, err := check(token); err != nil || id.UserID != "ann" || !id.MayEnter("g1") ||
+				id.MayEnter("g2") {
 				t.Errorf("got %v and %v, want ann of g1", id, err)
 			}
 			if id, err := check(other); err != nil || id.UserID != "bob" || !id.MayEnter("g2") {

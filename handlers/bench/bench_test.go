@@ -77,7 +77,9 @@ func TestReportOfABenchmark(t *testing.T) {
 		}
 	}
 	stdout, _, code = program.Run(t, nil, smallRun(state, n.Base(), "-only", "publish")...)
-	table := regexp.MustCompile(`^publish +durably, connections: 1 +\S+ posts/s, post p50 \S+ ms, post p99 \S+ ms\npublish .*\n$`)
+	table := regexp.MustCompile(
+		`^publish +durably, connections: 1 +\S+ posts/s, post p50 \S+ ms, post p99 \S+ ms\npublish .*\n$`,
+	)
 	if code != 0 || !table.MatchString(stdout) {
 		t.Errorf("got exit %d and %q, want a table that matches %s", code, stdout, table)
 	}
@@ -201,7 +203,10 @@ func TestBenchmarksCommandLine(t *testing.T) {
 			"no server at http://127.0.0.1:1 (start one, or choose another with -url)",
 		},
 		{"no key", smallRun("/nowhere", "http://127.0.0.1:1"), 1, "pass the server's -state, or -tokens"},
-		{"unknown scenario", smallRun(state, "http://127.0.0.1:1", "-only", "miracles"), 2, "-only takes connect"},
+		{
+			"unknown scenario", smallRun(state, "http://127.0.0.1:1", "-only", "miracles"), 2,
+			"-only takes connect",
+		},
 		{"too few streams", smallRun(state, "http://127.0.0.1:1", "-streams", "1"), 2, "5 streams"},
 	} {
 		_, stderr, code := program.Run(t, nil, tt.args...)

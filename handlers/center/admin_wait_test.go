@@ -88,7 +88,8 @@ func TestFixedAdmin(t *testing.T) {
 			admins := center.FixedAdmin(want)
 			wantAdmin(t, admins, want, true)
 			awaited(t, admins, 0, want, true)
-			if before, after, changed := admins.Refresh(t.Context()); before != want || after != want || changed {
+			if before, after, changed := admins.Refresh(t.Context()); before != want ||
+				after != want || changed {
 				t.Errorf("got %v, %v, changed %v, want %v unchanged", before, after, changed, want)
 			}
 			admins.Close()
@@ -162,7 +163,8 @@ func labelled(in string) (kinds int) {
 	var all bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&all, 1) // a buffer takes everything
 	for stack := range strings.SplitSeq(all.String(), "\n\n") {
-		ours := strings.Contains(stack, `"center":"closing"`) && !strings.Contains(stack, "center_test.labelled")
+		ours := strings.Contains(stack, `"center":"closing"`) &&
+			!strings.Contains(stack, "center_test.labelled")
 		if ours && strings.Contains(stack, in) {
 			kinds++
 		}

@@ -50,7 +50,8 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("%q: got %v, which is not a time in seconds", answer, id.Expires)
 			}
 		}
-		if a, failed := readAdmin(answer); failed == nil && a != nil && (!chat.ValidID(a.UserID) || a.Email == "") {
+		if a, failed := readAdmin(answer); failed == nil && a != nil &&
+			(!chat.ValidID(a.UserID) || a.Email == "") {
 			t.Errorf("%q: got the admin %+v", answer, a)
 		}
 	})

@@ -24,7 +24,8 @@ type fault struct {
 // for it. Where possible, the wrong answer repeats the secrets.
 func (g *guild) faults(elsewhere string) map[string]fault {
 	echo := secretToken + g.APIKey + secretName
-	padded := fmt.Sprintf(`{"active":true,"userId":"mallory","email":"m@example.org",%q:"mallory"}%70000s`, secretName, " ")
+	padded := fmt.Sprintf(`{"active":true,"userId":"mallory","email":"m@example.org",%q:"mallory"}%70000s`,
+		secretName, " ")
 	return map[string]fault{
 		"status 500":                  {centertest.Status(500), "status"},
 		"status 503":                  {centertest.Status(503), "status"},
@@ -42,11 +43,18 @@ func (g *guild) faults(elsewhere string) map[string]fault {
 		"truncated JSON":              {centertest.Answer(`{"active":true,"userId":"mallory"`), "invalid"},
 		"an endless body":             {centertest.Oversized, "invalid"},
 		"a body above the limit":      {centertest.Answer(padded), "invalid"},
-		"truncated body":              {centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", false), "unreachable"},
-		"not HTTP":                    {centertest.Raw(echo+"\r\n\r\n", false), "unreachable"},
-		"a bad header":                {centertest.Raw("HTTP/1.1 200 OK\r\n"+echo+"\r\n\r\n", false), "unreachable"},
-		"closed connection":           {centertest.Raw("", false), "unreachable"},
-		"unasked protocol switch":     {centertest.Raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", true), "status"},
+		"truncated body": {centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+			false), "unreachable"},
+		"not HTTP": {centertest.Raw(echo+"\r\n\r\n", false), "unreachable"},
+		"a bad header": {
+			centertest.Raw("HTTP/1.1 200 OK\r\n"+echo+"\r\n\r\n", false),
+			"unreachable",
+		},
+		"closed connection": {centertest.Raw("", false), "unreachable"},
+		"unasked protocol switch": {
+			centertest.Raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+				true), "status",
+		},
 	}
 }
 
@@ -85,8 +93,10 @@ func TestDown(t *testing.T) {
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	for name, slow := range map[string]func(g *guild){
-		"no answer":         func(g *guild) { g.Hang() },
-		"unfinished answer": func(g *guild) { g.Break(centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", true)) },
+		"no answer": func(g *guild) { g.Hang() },
+		"unfinished answer": func(g *guild) {
+			g.Break(centertest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", true))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, g *guild) {

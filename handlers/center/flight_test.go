@@ -20,7 +20,8 @@ func TestCallersOfOneTokenShareACall(t *testing.T) {
 		var callers sync.WaitGroup
 		for range 50 {
 			callers.Go(func() {
-				if id, err := g.client.Introspect(t.Context(), netip.Addr{}, "t"); err != nil || id.UserID != "alice" {
+				if id, err := g.client.Introspect(t.Context(), netip.Addr{}, "t"); err != nil ||
+					id.UserID != "alice" {
 					t.Errorf("got %v, %v, want alice", id, err)
 				}
 			})

@@ -22,10 +22,19 @@ func TestIntrospect(t *testing.T) {
 		is   centertest.Token
 		want center.Identity
 	}{
-		"plain":     {centertest.Token{UserID: "alice"}, center.Identity{UserID: "alice"}},
-		"exp":       {centertest.Token{UserID: "a@b", Expires: exp}, center.Identity{UserID: "a@b", Expires: exp}},
-		"guilds":    {centertest.Token{UserID: "bob", Guilds: []string{"g1", "g2"}}, center.Identity{UserID: "bob", Guilds: []string{"g1", "g2"}}},
-		"no guilds": {centertest.Token{UserID: "bob", Guilds: []string{}}, center.Identity{UserID: "bob", Guilds: []string{}}},
+		"plain": {centertest.Token{UserID: "alice"}, center.Identity{UserID: "alice"}},
+		"exp": {
+			centertest.Token{UserID: "a@b", Expires: exp},
+			center.Identity{UserID: "a@b", Expires: exp},
+		},
+		"guilds": {
+			centertest.Token{UserID: "bob", Guilds: []string{"g1", "g2"}},
+			center.Identity{UserID: "bob", Guilds: []string{"g1", "g2"}},
+		},
+		"no guilds": {
+			centertest.Token{UserID: "bob", Guilds: []string{}},
+			center.Identity{UserID: "bob", Guilds: []string{}},
+		},
 	} {
 		token = strings.ReplaceAll(token, " ", "-")
 		g.SetToken(token, tt.is)

@@ -22,7 +22,10 @@ func TestResolveNames(t *testing.T) {
 		want  map[string]string
 	}{
 		{[]string{"Alice"}, map[string]string{"Alice": "alice"}},
-		{[]string{"Alice", "Nobody", "Bob B.", "Alice", `"<é>`}, map[string]string{"Alice": "alice", "Bob B.": "bob@example.org", `"<é>`: "e"}},
+		{
+			[]string{"Alice", "Nobody", "Bob B.", "Alice", `"<é>`},
+			map[string]string{"Alice": "alice", "Bob B.": "bob@example.org", `"<é>`: "e"},
+		},
 		{[]string{"Bad", "alice", ""}, map[string]string{}},
 	} {
 		if diff := cmp.Diff(tt.want, g.client.ResolveNames(t.Context(), tt.names)); diff != "" {
@@ -52,7 +55,8 @@ func TestNameAnswers(t *testing.T) {
 			t.Parallel()
 			g := onSocket(t)
 			g.Break(centertest.Answer(answer))
-			if diff := cmp.Diff(want, g.client.ResolveNames(t.Context(), []string{"Alice", "Bob"})); diff != "" {
+			if diff := cmp.Diff(want,
+				g.client.ResolveNames(t.Context(), []string{"Alice", "Bob"})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			failed := g.client.Counts()["resolve_names"].Failures["invalid"] == 1

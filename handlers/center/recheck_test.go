@@ -34,7 +34,8 @@ func TestRevocationEndsAStreamWithinAMinute(t *testing.T) {
 					time.Sleep(heartbeat)
 				}
 				if got, want := time.Since(revoked), time.Minute; got > want {
-					t.Errorf("phase %d, missed %v: the stream ended after %v, want at most %v", phase, missed, got, want)
+					t.Errorf("phase %d, missed %v: the stream ended after %v, want at most %v", phase,
+						missed, got, want)
 				}
 				g.Mend()
 			}
@@ -87,14 +88,42 @@ func TestRecheck(t *testing.T) {
 		is      centertest.Token
 		revoked bool
 	}{
-		"same":                 {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: g1}, false},
-		"another user":         {center.Identity{UserID: "alice"}, centertest.Token{UserID: "bob"}, true},
-		"fewer guilds":         {center.Identity{UserID: "alice", Guilds: g2}, centertest.Token{UserID: "alice", Guilds: g1}, true},
-		"more guilds":          {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: g2}, false},
-		"all guilds now":       {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice"}, false},
-		"no longer all guilds": {center.Identity{UserID: "alice"}, centertest.Token{UserID: "alice", Guilds: g2}, true},
-		"no longer any guild":  {center.Identity{UserID: "alice", Guilds: g1}, centertest.Token{UserID: "alice", Guilds: []string{}}, true},
-		"past its exp":         {center.Identity{UserID: "alice"}, centertest.Token{UserID: "alice", Expires: time.Now()}, true},
+		"same": {
+			center.Identity{UserID: "alice", Guilds: g1},
+			centertest.Token{UserID: "alice", Guilds: g1},
+			false,
+		},
+		"another user": {center.Identity{UserID: "alice"}, centertest.Token{UserID: "bob"}, true},
+		"fewer guilds": {
+			center.Identity{UserID: "alice", Guilds: g2},
+			centertest.Token{UserID: "alice", Guilds: g1},
+			true,
+		},
+		"more guilds": {
+			center.Identity{UserID: "alice", Guilds: g1},
+			centertest.Token{UserID: "alice", Guilds: g2},
+			false,
+		},
+		"all guilds now": {
+			center.Identity{UserID: "alice", Guilds: g1},
+			centertest.Token{UserID: "alice"},
+			false,
+		},
+		"no longer all guilds": {
+			center.Identity{UserID: "alice"},
+			centertest.Token{UserID: "alice", Guilds: g2},
+			true,
+		},
+		"no longer any guild": {
+			center.Identity{UserID: "alice", Guilds: g1},
+			centertest.Token{UserID: "alice", Guilds: []string{}},
+			true,
+		},
+		"past its exp": {
+			center.Identity{UserID: "alice"},
+			centertest.Token{UserID: "alice", Expires: time.Now()},
+			true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -87,17 +87,18 @@ func outside(s string) string {
 func markdownText(s string) string {
 	source := []byte(s)
 	var b strings.Builder
-	_ = ast.Walk(goldmark.DefaultParser().Parse(text.NewReader(source)), func(n ast.Node, in bool) (ast.WalkStatus, error) {
-		switch n := n.(type) {
-		case *ast.CodeSpan, *ast.FencedCodeBlock:
-			return ast.WalkSkipChildren, nil
-		case *ast.Text:
-			if in {
-				b.Write(n.Segment.Value(source))
+	_ = ast.Walk(goldmark.DefaultParser().Parse(text.NewReader(source)),
+		func(n ast.Node, in bool) (ast.WalkStatus, error) {
+			switch n := n.(type) {
+			case *ast.CodeSpan, *ast.FencedCodeBlock:
+				return ast.WalkSkipChildren, nil
+			case *ast.Text:
+				if in {
+					b.Write(n.Segment.Value(source))
+				}
 			}
-		}
-		return ast.WalkContinue, nil
-	})
+			return ast.WalkContinue, nil
+		})
 	return b.String()
 }
 
@@ -128,9 +129,18 @@ func TestPlainNames(t *testing.T) {
 	}{
 		{"no @", "hi bob", nil},
 		{"an id", "hi @bob", [][]string{{"bob"}}},
-		{"an id with a point and a dash", "@log-agent.x: go", [][]string{{"log-agent.x: go", "log-agent.x", "log-agent", "log"}}},
-		{"an id that is an address", "@bob@example.org", [][]string{{"bob@example.org", "bob@example", "bob"}}},
-		{"a name of two words", "ask @Log Agent, please", [][]string{{"Log Agent, please", "Log Agent", "Log"}}},
+		{
+			"an id with a point and a dash", "@log-agent.x: go",
+			[][]string{{"log-agent.x: go", "log-agent.x", "log-agent", "log"}},
+		},
+		{
+			"an id that is an address", "@bob@example.org",
+			[][]string{{"bob@example.org", "bob@example", "bob"}},
+		},
+		{
+			"a name of two words", "ask @Log Agent, please",
+			[][]string{{"Log Agent, please", "Log Agent", "Log"}},
+		},
 		{"a name in any script", "(@Zoë)", [][]string{{"Zoë"}}},
 		{"an address", "write to bob@example.org", nil},
 		{"a mention", "<@bob> <@user.name:Bob>", nil},
@@ -143,7 +153,8 @@ func TestPlainNames(t *testing.T) {
 			t.Errorf("%s: %q (-want +got):\n%s", tt.rule, tt.text, diff)
 		}
 	}
-	if got := PlainNames(strings.Repeat("@a b c d e f g h ", 1000)); len(got) != maxPlain || len(got[0]) != maxPlainWords {
+	if got := PlainNames(strings.Repeat("@a b c d e f g h ", 1000)); len(got) != maxPlain ||
+		len(got[0]) != maxPlainWords {
 		t.Errorf("got %d places with %v, want %d with %d names", len(got), got[0], maxPlain, maxPlainWords)
 	}
 	if got := PlainNames("@" + strings.Repeat("ü", 1000)); got != nil {

@@ -52,7 +52,8 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	const (
-		unknown = "is no command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /go, /me TEXT, /help; a message that is to begin with a slash is sent with two"
+		unknown = "is no command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /go, /me " +
+			"TEXT, /help; a message that is to begin with a slash is sent with two"
 		oneUser = "must name one user: /turn <@ID>, /turn @ID or /turn ID"
 		noName  = "names a user whose name could not be resolved"
 	)
@@ -110,7 +111,10 @@ func TestHelp(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"", "/", "//", "// a", "/pass", "/pass now", "/turn <@bob>", "/turn <@user.name:B>", "/stop @bob", "/me waves", " /help", "/\xff", "/no such"} {
+	for _, text := range []string{
+		"", "/", "//", "// a", "/pass", "/pass now", "/turn <@bob>",
+		"/turn <@user.name:B>", "/stop @bob", "/me waves", " /help", "/\xff", "/no such",
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -127,22 +131,26 @@ func FuzzParse(f *testing.F) {
 		if err != nil && got != (Command{}) {
 			t.Errorf("%q: got %+v beside %v", text, got, err)
 		}
-		if names := got.Action == Give || got.Stop; names != ValidID(got.UserID) || !names && got.UserID != "" {
+		if names := got.Action == Give || got.Stop; names != ValidID(got.UserID) ||
+			!names && got.UserID != "" {
 			t.Errorf("%q: got user %q with %q", text, got.UserID, got.Action)
 		}
 		if _, ok := ParseAction(string(got.Action)); ok != (got.Action != "") {
 			t.Errorf("%q: got %q, which cannot be asked for", text, got.Action)
 		}
-		if got.Content != "" && got.Content != text && (!strings.HasPrefix(text, "//") || "/"+got.Content != text) {
+		if got.Content != "" && got.Content != text &&
+			(!strings.HasPrefix(text, "//") || "/"+got.Content != text) {
 			t.Errorf("%q: got content %q", text, got.Content)
 		}
 		if got.Content != text && !strings.HasPrefix(text, "/") {
 			t.Errorf("%q: got %+v without a slash", text, got)
 		}
-		if letter := strings.IndexFunc(text, unicode.IsLetter); got.Content == "" && text != "" && letter != 1 {
+		if letter := strings.IndexFunc(text, unicode.IsLetter); got.Content == "" && text != "" &&
+			letter != 1 {
 			t.Errorf("%q: got %+v and %v without a letter behind the slash", text, got, err)
 		}
-		if escaped, err := Parse("/" + text); strings.HasPrefix(text, "/") && (escaped != Command{Content: text} || err != nil) {
+		if escaped, err := Parse("/" + text); strings.HasPrefix(text, "/") &&
+			(escaped != Command{Content: text} || err != nil) {
 			t.Errorf("%q escaped: got %+v and %v", text, escaped, err)
 		}
 	})

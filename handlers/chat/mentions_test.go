@@ -18,7 +18,10 @@ func TestMentions(t *testing.T) {
 		{"an empty text mentions nobody", "", nil},
 		{"plain text mentions nobody", "nobody, not even alice@example.org", nil},
 		{"an id between <@ and > is a mention", "<@alice>", []string{"alice"}},
-		{"a mention may have text around it", "hi <@alice>, <@bob@example.org>!", []string{"alice", "bob@example.org"}},
+		{
+			"a mention may have text around it", "hi <@alice>, <@bob@example.org>!",
+			[]string{"alice", "bob@example.org"},
+		},
 		{"each mention counts once, at its first place", "<@bob> <@alice> <@bob>", []string{"bob", "alice"}},
 		{"user.id: is the long form of a mention", "<@user.id:alice>", []string{"alice"}},
 		{"both forms are the same mention", "<@user.id:alice><@alice>", []string{"alice"}},
@@ -31,7 +34,10 @@ func TestMentions(t *testing.T) {
 		{"a mention begins with the second <", "<<@bob>>", []string{"bob"}},
 		{"a mention must be closed", "<@alice", nil},
 		{"a < ends an unclosed mention", "<@alice<b>", nil},
-		{"an id of 128 characters is a mention", "<@" + strings.Repeat("x", 128) + ">", []string{strings.Repeat("x", 128)}},
+		{
+			"an id of 128 characters is a mention", "<@" + strings.Repeat("x", 128) + ">",
+			[]string{strings.Repeat("x", 128)},
+		},
 		{"an id of 129 characters is too long", "<@" + strings.Repeat("x", 129) + ">", nil},
 	} {
 		if diff := cmp.Diff(tt.want, Mentions(tt.text)); diff != "" {
@@ -48,8 +54,14 @@ func TestNames(t *testing.T) {
 		want       []string
 	}{
 		{"plain text asks for no name", "Alice Smith", nil},
-		{"a name may contain spaces, punctuation and any script", "<@user.name:Zoë O'Neill: 李 👩‍🚀>", []string{"Zoë O'Neill: 李 👩‍🚀"}},
-		{"each mention counts once, at its first place", "<@user.name:B> <@user.name:A> <@user.name:B>", []string{"B", "A"}},
+		{
+			"a name may contain spaces, punctuation and any script", "<@user.name:Zoë O'Neill: 李 👩‍🚀>",
+			[]string{"Zoë O'Neill: 李 👩‍🚀"},
+		},
+		{
+			"each mention counts once, at its first place", "<@user.name:B> <@user.name:A> <@user.name:B>",
+			[]string{"B", "A"},
+		},
 		{"spaces around a name are part of it", "<@user.name: Bob >", []string{" Bob "}},
 		{"names are case-sensitive", "<@user.name:bob> <@user.name:Bob>", []string{"bob", "Bob"}},
 		{"a mention by id asks for no name", "<@alice> <@user.id:alice>", nil},
@@ -63,7 +75,10 @@ func TestNames(t *testing.T) {
 		{"a name must not contain a control character beyond ASCII", "<@user.name:A\u0085>", nil},
 		{"a name must be UTF-8", "<@user.name:A\xff>", nil},
 		{"a mention by name must be closed", "<@user.name:A", nil},
-		{"a mention by name may begin inside text that is not a mention", "<@user.name:<@user.name:A>", []string{"A"}},
+		{
+			"a mention by name may begin inside text that is not a mention", "<@user.name:<@user.name:A>",
+			[]string{"A"},
+		},
 	} {
 		if diff := cmp.Diff(tt.want, Names(tt.text)); diff != "" {
 			t.Errorf("%s: %q (-want +got):\n%s", tt.rule, tt.text, diff)
@@ -82,13 +97,22 @@ func TestRewrite(t *testing.T) {
 		{"a resolved name becomes an id", "hi <@user.name:Alice Smith>!", "hi <@alice>!"},
 		{"every occurrence of a name becomes an id", "<@user.name:bob><@user.name:bob>", "<@bob><@bob>"},
 		{"an unresolved name stays unchanged", "<@user.name:Carol>", "<@user.name:Carol>"},
-		{"a name that resolves to an invalid id stays unchanged", "<@user.name:Bad> <@user.name:Empty>", "<@user.name:Bad> <@user.name:Empty>"},
-		{"an invalid name is not resolved", "<@user.name:> <@user.name:A\n>", "<@user.name:> <@user.name:A\n>"},
+		{
+			"a name that resolves to an invalid id stays unchanged", "<@user.name:Bad> <@user.name:Empty>",
+			"<@user.name:Bad> <@user.name:Empty>",
+		},
+		{
+			"an invalid name is not resolved", "<@user.name:> <@user.name:A\n>",
+			"<@user.name:> <@user.name:A\n>",
+		},
 		{"a name without user.name: is not resolved", "<@Alice Smith>", "<@Alice Smith>"},
 		{"the long form of an id becomes the short one", "<@user.id:alice>", "<@alice>"},
 		{"the short form stays unchanged", "<@alice>", "<@alice>"},
 		{"an invalid id stays unchanged", "<@user.id:no id>", "<@user.id:no id>"},
-		{"a mention inside text that is not a mention becomes an id", "<@user.name:<@user.name:bob>>", "<@user.name:<@bob>>"},
+		{
+			"a mention inside text that is not a mention becomes an id", "<@user.name:<@user.name:bob>>",
+			"<@user.name:<@bob>>",
+		},
 		{"an unclosed mention stays unchanged", "<@user.name:bob", "<@user.name:bob"},
 	} {
 		if got := Rewrite(tt.text, resolved); got != tt.want {

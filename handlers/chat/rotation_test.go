@@ -80,7 +80,8 @@ func TestEveryMessage(t *testing.T) {
 					paused.turn.Paused = true
 					before := paused.turn
 					if wakes := paused.post(author, mentioned); wakes != "" || paused.turn != before {
-						t.Errorf("paused: got %+v, which wakes %q, want %+v and nobody woken", paused.turn, wakes, before)
+						t.Errorf("paused: got %+v, which wakes %q, want %+v and nobody woken", paused.turn,
+							wakes, before)
 					}
 				}
 			}
@@ -97,7 +98,8 @@ func TestEachOncePerRotation(t *testing.T) {
 			r := roomOf(size, holder)
 			for i := range 3 * size {
 				if want := r.roster[(holder+i)%size]; r.turn.Holder != want {
-					t.Fatalf("%d members from %d: turn %d belongs to %s, want %s", size, holder, i, r.turn.Holder, want)
+					t.Fatalf("%d members from %d: turn %d belongs to %s, want %s", size, holder, i,
+						r.turn.Holder, want)
 				}
 				r.post(r.turn.Holder, "")
 			}
@@ -174,7 +176,8 @@ func FuzzRoom(f *testing.F) {
 				wrongWake := silent != (wakes == "") || wakes == user
 				wrongTurn := before.Paused && r.turn != before || !silent && r.turn.Holder != wakes
 				if wrongWake || wrongTurn {
-					t.Fatalf("%s posts to %v: got %+v, which wakes %q, after %+v", user, r.roster, r.turn, wakes, before)
+					t.Fatalf("%s posts to %v: got %+v, which wakes %q, after %+v", user, r.roster, r.turn,
+						wakes, before)
 				}
 			default:
 				a := []Action{Pass, Take, Give, Pause, Resume, Leave, Leave}[step-3]

@@ -14,21 +14,54 @@ func TestAfterMessage(t *testing.T) {
 		after                   Turn
 		wakes                   string
 	}{
-		{"the turn goes to the next after the author", held, "bob", "", "carol", Turn{Holder: "carol"}, "carol"},
-		{"the next after the author gets the turn, not the next after the holder", held, "alice", "", "dave", Turn{Holder: "dave"}, "dave"},
-		{"the first mentioned member gets the turn", held, "bob", "dave", "carol", Turn{Holder: "dave"}, "dave"},
+		{
+			"the turn goes to the next after the author", held, "bob", "", "carol",
+			Turn{Holder: "carol"},
+			"carol",
+		},
+		{
+			"the next after the author gets the turn, not the next after the holder", held,
+			"alice", "", "dave",
+			Turn{Holder: "dave"},
+			"dave",
+		},
+		{
+			"the first mentioned member gets the turn", held, "bob", "dave", "carol",
+			Turn{Holder: "dave"},
+			"dave",
+		},
 		{"the next after the author may be the holder", held, "alice", "", "bob", held, "bob"},
 		{"a mention of the holder wakes the holder", held, "alice", "bob", "carol", held, "bob"},
-		{"a mention of the author does not count", held, "bob", "bob", "carol", Turn{Holder: "carol"}, "carol"},
+		{
+			"a mention of the author does not count", held, "bob", "bob", "carol",
+			Turn{Holder: "carol"},
+			"carol",
+		},
 		{"a message of the only member wakes nobody", held, "bob", "", "", held, ""},
-		{"a message of the only member wakes nobody, if the next is the author", held, "bob", "bob", "bob", held, ""},
+		{
+			"a message of the only member wakes nobody, if the next is the author", held, "bob", "bob",
+			"bob", held, "",
+		},
 		{"a turn without a holder goes to the only member", Turn{}, "bob", "", "", held, ""},
-		{"while paused, a message wakes nobody", Turn{"bob", true}, "bob", "", "carol", Turn{"bob", true}, ""},
-		{"while paused, a mention wakes nobody", Turn{"bob", true}, "bob", "carol", "carol", Turn{"bob", true}, ""},
+		{
+			"while paused, a message wakes nobody",
+			Turn{"bob", true},
+			"bob", "", "carol",
+			Turn{"bob", true},
+			"",
+		},
+		{
+			"while paused, a mention wakes nobody",
+			Turn{"bob", true},
+			"bob", "carol", "carol",
+			Turn{"bob", true},
+			"",
+		},
 	} {
 		after, wakes := tt.before.AfterMessage(tt.author, tt.mentioned, tt.next)
 		if after != tt.after || wakes != tt.wakes {
-			t.Errorf("%s: got %+v that wakes %q, want %+v that wakes %q", tt.rule, after, wakes, tt.after, tt.wakes)
+			t.Errorf("%s: got %+v that wakes %q, want %+v that wakes %q", tt.rule, after, wakes,
+				tt.after, tt.wakes)
 		}
 	}
 }
@@ -45,8 +78,14 @@ func TestApply(t *testing.T) {
 		target, next string
 		after        Turn
 	}{
-		{"the holder passes the turn to the next member", held, Pass, "bob", "", "carol", Turn{Holder: "carol"}},
-		{"any member can pass the turn to the next after the holder", held, Pass, "alice", "", "carol", Turn{Holder: "carol"}},
+		{
+			"the holder passes the turn to the next member", held, Pass, "bob", "", "carol",
+			Turn{Holder: "carol"},
+		},
+		{
+			"any member can pass the turn to the next after the holder", held, Pass, "alice", "", "carol",
+			Turn{Holder: "carol"},
+		},
 		{"the only member cannot pass the turn", held, Pass, "bob", "", "", held},
 		{"the turn can be passed while paused", paused, Pass, "bob", "", "carol", Turn{"carol", true}},
 		{"a member takes the turn", held, Take, "dave", "", "carol", Turn{Holder: "dave"}},
@@ -61,10 +100,17 @@ func TestApply(t *testing.T) {
 		{"a member resumes turns with the same holder", paused, Resume, "dave", "", "carol", held},
 		{"resuming twice has no effect", held, Resume, "dave", "", "carol", held},
 		{"a holder who leaves passes the turn on", held, Leave, "bob", "", "carol", Turn{Holder: "carol"}},
-		{"a holder who leaves passes the turn on while paused", paused, Leave, "bob", "", "carol", Turn{"carol", true}},
+		{
+			"a holder who leaves passes the turn on while paused", paused, Leave, "bob", "", "carol",
+			Turn{"carol", true},
+		},
 		{"another member who leaves does not move the turn", held, Leave, "dave", "", "carol", held},
 		{"the last member leaves the turn to nobody", held, Leave, "bob", "", "", Turn{}},
-		{"the last member leaves the turn to nobody, if the next is the caller", held, Leave, "bob", "", "bob", Turn{}},
+		{
+			"the last member leaves the turn to nobody, if the next is the caller", held, Leave, "bob", "",
+			"bob",
+			Turn{},
+		},
 		{"an unknown action changes nothing", held, "steal", "dave", "alice", "carol", held},
 	} {
 		after, changed := tt.before.Apply(tt.action, tt.caller, tt.target, tt.next)

@@ -14,7 +14,8 @@ import (
 func TestAdminRefresh(t *testing.T) {
 	t.Parallel()
 	state, fake := guildtest.StateDir(t), centertest.New(t)
-	n := program.Start(t, state, "-database-url", dbtest.New(t), "-center-base-url", fake.URL, "-center-api-key", fake.APIKey)
+	n := program.Start(t, state, "-database-url", dbtest.New(t), "-center-base-url", fake.URL,
+		"-center-api-key", fake.APIKey)
 	refresh := func(state string) (stdout, stderr string, code int) {
 		return program.Run(t, nil, "admin", "refresh", "-state", state, "-addr", n.Addr())
 	}
@@ -29,8 +30,10 @@ func TestAdminRefresh(t *testing.T) {
 		var told map[string]any
 		stdout, stderr, code := refresh(state)
 		err := json.Unmarshal([]byte(stderr), &told)
-		if message, _ := told["error"].(string); code != 1 || stdout != "" || !guildtest.IsOneLine(stderr) || err != nil || told["ok"] != false || !strings.Contains(message, want) {
-			t.Errorf("got exit %d, %q and %q, want 1 and a line alone on stderr, not ok, with the error %q", code, stdout, stderr, want)
+		if message, _ := told["error"].(string); code != 1 || stdout != "" || !guildtest.IsOneLine(stderr) ||
+			err != nil || told["ok"] != false || !strings.Contains(message, want) {
+			t.Errorf("got exit %d, %q and %q, want 1 and a line alone on stderr, not ok, with the error %q",
+				code, stdout, stderr, want)
 		}
 	}
 	wantAnswer(`{"ok":true,"before":null,"after":null,"changed":false}`)

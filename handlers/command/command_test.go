@@ -39,42 +39,156 @@ func TestCommandLine(t *testing.T) {
 		{"bad value", nil, []string{"-drain-streams", "soon"}, 2, ``, `(.|\n)*"soon"(.|\n)*`},
 		{"bad age", nil, []string{"-stream-max-age", "10ms"}, 2, ``, `.*-stream-max-age.*\n`},
 		{"bad transport", nil, []string{"-transport", "pigeon"}, 2, ``, `.*-transport.*\n`},
-		{"Center without its key", nil, []string{"-state", state, "-database-url", unreachable, "-center-base-url", "http://127.0.0.1:1"}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
-		{"a key without its Center", nil, []string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame}, 2, ``, `.*-center-base-url and -center-api-key.*\n`},
-		{"a doorbell without its database", nil, []string{"-state", state, "-doorbell-url", unreachable}, 2, ``, `.*-doorbell-url.*-database-url.*\n`},
+		{
+			"Center without its key", nil,
+			[]string{"-state", state, "-database-url", unreachable, "-center-base-url", "http://127.0.0.1:1"},
+			2, ``, `.*-center-base-url and -center-api-key.*\n`,
+		},
+		{
+			"a key without its Center", nil,
+			[]string{"-state", state, "-database-url", unreachable, "-center-api-key", guildtest.Sesame},
+			2,
+			``, `.*-center-base-url and -center-api-key.*\n`,
+		},
+		{
+			"a doorbell without its database", nil,
+			[]string{"-state", state, "-doorbell-url", unreachable},
+			2,
+			``, `.*-doorbell-url.*-database-url.*\n`,
+		},
 		{"bad retention", nil, []string{"-retention", "-1h"}, 2, ``, `.*-retention.*\n`},
 		{"bad log format", nil, []string{"-log-format", "xml"}, 2, ``, `.*-log-format.*\n`},
-		{"profiles for everybody", nil, []string{"-debug-addr", ":6060"}, 2, ``, `.*-debug-addr .* loopback.*\n`},
-		{"profiles for a network", nil, []string{"-debug-addr", "192.0.2.1:6060"}, 2, ``, `.*-debug-addr .* loopback.*\n`},
-		{"profiles nowhere", nil, []string{"-debug-addr", "127.0.0.1"}, 2, ``, `.*-debug-addr .* loopback.*\n`},
+		{
+			"profiles for everybody", nil,
+			[]string{"-debug-addr", ":6060"},
+			2, ``,
+			`.*-debug-addr .* loopback.*\n`,
+		},
+		{
+			"profiles for a network", nil,
+			[]string{"-debug-addr", "192.0.2.1:6060"},
+			2, ``,
+			`.*-debug-addr .* loopback.*\n`,
+		},
+		{
+			"profiles nowhere", nil,
+			[]string{"-debug-addr", "127.0.0.1"},
+			2, ``,
+			`.*-debug-addr .* loopback.*\n`,
+		},
 		{"bad prefix", nil, []string{"-base-path", "chat"}, 2, ``, `.*-base-path.*\n`},
-		{"a certificate without its key", nil, []string{"-tls-cert", "cert.pem"}, 2, ``, `.*-tls-cert and -tls-key.*\n`},
-		{"no certificate there", nil, []string{"-state", state, "-tls-cert", "/none/cert.pem", "-tls-key", "/none/key.pem"}, 1, ``, `fabric-guild: .*certificate.*/none/cert\.pem.*\n`},
+		{
+			"a certificate without its key", nil,
+			[]string{"-tls-cert", "cert.pem"},
+			2, ``,
+			`.*-tls-cert and -tls-key.*\n`,
+		},
+		{"no certificate there", nil, []string{
+			"-state", state, "-tls-cert", "/none/cert.pem", "-tls-key",
+			"/none/key.pem",
+		}, 1, ``, `fabric-guild: .*certificate.*/none/cert\.pem.*\n`},
 		{"any origin", nil, []string{"-allow-origin", "*"}, 2, ``, `(.|\n)*-allow-origin(.|\n)*`},
-		{"an origin with a path", nil, []string{"-allow-origin", "https://a.example,https://b.example/"}, 2, ``, `(.|\n)*https://b\.example/(.|\n)*`},
+		{
+			"an origin with a path", nil,
+			[]string{"-allow-origin", "https://a.example,https://b.example/"},
+			2,
+			``, `(.|\n)*https://b\.example/(.|\n)*`,
+		},
 		{"no network", nil, []string{"-trusted-proxies", "10.0.0.0/8,proxy"}, 2, ``, `(.|\n)*"proxy"(.|\n)*`},
 		{"less than no rate", nil, []string{"-rate-limit", "-1"}, 2, ``, `.*-rate-limit.*\n`},
 		{"a rate without end", nil, []string{"-rate-limit", "Inf"}, 2, ``, `.*-rate-limit.*\n`},
 		{"no rate", nil, []string{"-rate-limit", "NaN"}, 2, ``, `.*-rate-limit.*\n`},
-		{"a URL for a host", nil, []string{"-allow-host", "guild.example,https://b.example"}, 2, ``, `(.|\n)*a name alone(.|\n)*`},
-		{"an address for a host", nil, []string{"-allow-host", "fd00::5", "-state", state, "-database-url", unreachable, "-addr", "127.0.0.1:0"}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`},
-		{"a port with a host", nil, []string{"-allow-host", "guild.example:8080"}, 2, ``, `(.|\n)*a name alone(.|\n)*`},
+		{
+			"a URL for a host", nil,
+			[]string{"-allow-host", "guild.example,https://b.example"},
+			2, ``,
+			`(.|\n)*a name alone(.|\n)*`,
+		},
+		{"an address for a host", nil, []string{
+			"-allow-host", "fd00::5", "-state", state, "-database-url",
+			unreachable, "-addr", "127.0.0.1:0",
+		}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`},
+		{
+			"a port with a host", nil,
+			[]string{"-allow-host", "guild.example:8080"},
+			2, ``,
+			`(.|\n)*a name alone(.|\n)*`,
+		},
 		{"argument too many", nil, []string{"serve", "now"}, 2, ``, `.*"now".*\n`},
-		{"bad twin", []string{config.EnvPrefix + "DRAIN_STREAMS=soon"}, nil, 2, ``, `.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`},
-		{"no source of binaries", nil, []string{"-postgres-source", "nowhere"}, 2, ``, `(?s).*must be a URL, or never.*`},
-		{"a flag wins over its twin", []string{config.EnvPrefix + "STATE=/dev/null/none"}, []string{"token", "-state", state, "alice"}, 0, `\S+\n`, ``},
-		{"state twin", []string{config.EnvPrefix + "STATE=" + state}, []string{"token", "alice"}, 0, `\S+\n`, ``},
-		{"a token each", nil, []string{"token", "-state", state, "-ttl", "1h", "-guild", "g1", "alice", "bob"}, 0, `(ey\S+\.\S+\.\S+\n){2}`, ``},
+		{
+			"bad twin",
+			[]string{config.EnvPrefix + "DRAIN_STREAMS=soon"},
+			nil, 2, ``,
+			`.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`,
+		},
+		{
+			"no source of binaries", nil,
+			[]string{"-postgres-source", "nowhere"},
+			2, ``,
+			`(?s).*must be a URL, or never.*`,
+		},
+		{
+			"a flag wins over its twin",
+			[]string{config.EnvPrefix + "STATE=/dev/null/none"},
+			[]string{"token", "-state", state, "alice"},
+			0, `\S+\n`, ``,
+		},
+		{
+			"state twin",
+			[]string{config.EnvPrefix + "STATE=" + state},
+			[]string{"token", "alice"},
+			0, `\S+\n`, ``,
+		},
+		{"a token each", nil, []string{
+			"token", "-state", state, "-ttl", "1h", "-guild", "g1", "alice",
+			"bob",
+		}, 0, `(ey\S+\.\S+\.\S+\n){2}`, ``},
 		{"token for nobody", nil, []string{"token", "-state", state}, 2, ``, `.*user.*\n`},
-		{"token for a flag", nil, []string{"token", "-state", state, "alice", "-rotate"}, 2, ``, `.*-rotate.*\n`},
-		{"token with a new key", nil, []string{"token", "-state", state + "/new", "alice"}, 0, `\S+\n`, `There was no key in .*/new, .*\n`},
+		{
+			"token for a flag", nil,
+			[]string{"token", "-state", state, "alice", "-rotate"},
+			2, ``,
+			`.*-rotate.*\n`,
+		},
+		{
+			"token with a new key", nil,
+			[]string{"token", "-state", state + "/new", "alice"},
+			0, `\S+\n`,
+			`There was no key in .*/new, .*\n`,
+		},
 		{"token for no id", nil, []string{"token", "-state", state, "a b"}, 1, ``, `.*"a b" is no id.*\n`},
-		{"token without time", nil, []string{"token", "-state", state, "-ttl", "0s", "alice"}, 2, ``, `.*-ttl.*\n`},
+		{
+			"token without time", nil,
+			[]string{"token", "-state", state, "-ttl", "0s", "alice"},
+			2, ``,
+			`.*-ttl.*\n`,
+		},
 		{"admin without refresh", nil, []string{"admin"}, 2, ``, `.*refresh.*\n`},
-		{"serve, unreachable", nil, []string{"serve", "-state", state, "-addr", "127.0.0.1:0", "-database-url", unreachable}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`},
-		{"migrate, unreachable", nil, []string{"migrate", "-state", state, "-database-url", unreachable}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`},
-		{"migrate and a flag", nil, []string{"migrate", "status", "-state", state}, 2, ``, `.* -state came after.*\n`},
-		{"database twin", []string{"DATABASE_URL=" + unreachable}, []string{"migrate", "-state", state}, 1, ``, `fabric-guild: .*127\.0\.0\.1:1.*\n(.|\n)*`},
+		{
+			"serve, unreachable", nil,
+			[]string{"serve", "-state", state, "-addr", "127.0.0.1:0", "-database-url", unreachable},
+			1, ``,
+			`fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`,
+		},
+		{
+			"migrate, unreachable", nil,
+			[]string{"migrate", "-state", state, "-database-url", unreachable},
+			1,
+			``, `fabric-guild: .*127\.0\.0\.1:1.*refused.*\n`,
+		},
+		{
+			"migrate and a flag", nil,
+			[]string{"migrate", "status", "-state", state},
+			2, ``,
+			`.* -state came after.*\n`,
+		},
+		{
+			"database twin",
+			[]string{"DATABASE_URL=" + unreachable},
+			[]string{"migrate", "-state", state},
+			1,
+			``, `fabric-guild: .*127\.0\.0\.1:1.*\n(.|\n)*`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +196,10 @@ func TestCommandLine(t *testing.T) {
 			if code != tt.code {
 				t.Errorf("got exit %d, want %d", code, tt.code)
 			}
-			for _, out := range []struct{ name, got, want string }{{"stdout", stdout, tt.stdout}, {"stderr", stderr, tt.stderr}} {
+			for _, out := range []struct{ name, got, want string }{
+				{"stdout", stdout, tt.stdout},
+				{"stderr", stderr, tt.stderr},
+			} {
 				if !regexp.MustCompile(`^` + out.want + `$`).MatchString(out.got) {
 					t.Errorf("%s: got %q, want all of it to match %q", out.name, out.got, out.want)
 				}
@@ -94,7 +211,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// The page run.md has a row for each flag of the server, and no others; the flags of the other commands it names.
+// The page run.md has a row for each flag of the server, and no others; the flags of the other commands it
+// names.
 func TestPageHasTheFlags(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../docs/run.md")

@@ -57,7 +57,8 @@ func tryStartUpCommands(t *testing.T, n *guildtest.Node) {
 	channel := run("channel", "", `"id":"([0-9a-f-]{36})"`)
 	run("message", channel, `"wakeups":\[\{"userId":"(bob)"`)
 	guildtest.Eventually(t, "the stream tells of both", guildtest.Patience, func() bool {
-		return strings.Contains(stream.String(), "event: channel.joined\n") && strings.Contains(stream.String(), "event: message.created\n")
+		return strings.Contains(stream.String(), "event: channel.joined\n") &&
+			strings.Contains(stream.String(), "event: message.created\n")
 	})
 	n.Stop()
 	if err := <-ended; err != nil || !strings.Contains(stream.String(), "event: stream.closing\n") {

@@ -44,7 +44,10 @@ func TestAsPID1(t *testing.T) {
 	dir := t.TempDir()
 	// The orphan's number, as its own namespace has it, and where it ends.
 	const command = `(sh -c 'echo $$ > orphan.new; mv orphan.new orphan' &)`
-	tail := asPID1(t, dir, []string{"FABRIC_BACKEND_GUILD_TOKEN=" + n.Token("bob"), "FABRIC_BACKEND_GUILD_URL=" + n.Base()},
+	tail := asPID1(t, dir, []string{
+		"FABRIC_BACKEND_GUILD_TOKEN=" + n.Token("bob"),
+		"FABRIC_BACKEND_GUILD_URL=" + n.Base(),
+	},
 		"tail", "-cursor-file", "cursor", "-exec", command)
 	if err := tail.Start(); err != nil {
 		t.Fatal(err)
@@ -54,8 +57,12 @@ func TestAsPID1(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, "cursor"))
 		return err == nil
 	})
-	channel := map[string]any{"guildId": "g1", "name": "ops", "xType": "general", "memberUserIds": []string{"bob"}}
-	status, err := guildtest.Call(t.Context(), http.MethodPost, n.Base()+"/api/channels", n.Token("alice"), channel, nil)
+	channel := map[string]any{
+		"guildId": "g1", "name": "ops", "xType": "general",
+		"memberUserIds": []string{"bob"},
+	}
+	status, err := guildtest.Call(t.Context(), http.MethodPost, n.Base()+"/api/channels", n.Token("alice"),
+		channel, nil)
 	if err != nil || status != http.StatusCreated {
 		t.Fatalf("got %d and %v for a channel, want 201", status, err)
 	}
@@ -95,7 +102,8 @@ func alive(t *testing.T, init int, number string) bool {
 		}
 		for line := range strings.Lines(string(status)) {
 			numbers := strings.Fields(line)
-			if len(numbers) > 2 && numbers[0] == "NSpid:" && numbers[len(numbers)-1] == number && of(filepath.Dir(file), init, namespace) {
+			if len(numbers) > 2 && numbers[0] == "NSpid:" && numbers[len(numbers)-1] == number &&
+				of(filepath.Dir(file), init, namespace) {
 				return true
 			}
 		}

@@ -33,7 +33,9 @@ func TestMigrateOnThePrivatePostgres(t *testing.T) {
 func TestANewerSchemaStopsTheStart(t *testing.T) {
 	t.Parallel()
 	state, url := guildtest.StateDir(t), dbtest.New(t)
-	if _, err := dbtest.Connect(t, url).Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`); err != nil {
+	if _, err := dbtest.Connect(t, url).Exec(
+		t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`,
+	); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
@@ -41,7 +43,11 @@ func TestANewerSchemaStopsTheStart(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"serve", "-addr", "127.0.0.1:0"}, 1, `schema has version 99999, and this program knows versions up to \d+:`},
+		{
+			[]string{"serve", "-addr", "127.0.0.1:0"},
+			1,
+			`schema has version 99999, and this program knows versions up to \d+:`,
+		},
 		{[]string{"migrate"}, 1, `schema has version 99999, and this program knows versions up to \d+:`},
 	} {
 		_, stderr, code := program.Run(t, nil, append(step.args, "-state", state, "-database-url", url)...)
@@ -50,7 +56,9 @@ func TestANewerSchemaStopsTheStart(t *testing.T) {
 		}
 	}
 	stdout, stderr, code := program.Run(t, nil, "migrate", "-state", state, "-database-url", url, "status")
-	if code != 0 || !regexp.MustCompile(`\napplied +99999, which this program does not know: a newer one has applied it\n$`).MatchString(stdout) {
+	if code != 0 || !regexp.MustCompile(
+		`\napplied +99999, which this program does not know: a newer one has applied it\n$`,
+	).MatchString(stdout) {
 		t.Errorf("got exit %d, %q and %q, want the version that is not known", code, stdout, stderr)
 	}
 }

@@ -30,7 +30,8 @@ func TestRetention(t *testing.T) {
 	bob := l.Listen("bob", func() string { return base })
 	from := bob.Record().Cursor
 	for i := range 20 {
-		if status, err := l.Post(base, l.Channels[0], fmt.Sprint(i)); err != nil || status != http.StatusCreated {
+		if status, err := l.Post(base, l.Channels[0], fmt.Sprint(i)); err != nil ||
+			status != http.StatusCreated {
 			t.Fatalf("got %d and %v for a post, want 201", status, err)
 		}
 	}
@@ -41,7 +42,8 @@ func TestRetention(t *testing.T) {
 	n.Stop()
 	again := program.Start(t, state, "-database-url", database, "-addr", n.Addr(), "-retention-events", "5")
 	guildtest.Eventually(t, "events are removed", guildtest.Recovery, func() bool {
-		return strings.Contains(again.Log(), `msg="retention removed old events" events=21 `) // six channels, too
+		// six channels, too
+		return strings.Contains(again.Log(), `msg="retention removed old events" events=21 `)
 	})
 	for cursor, want := range map[string]string{from: "stream.reset", bob.Record().Cursor: "stream.ready"} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/stream", nil)
@@ -63,17 +65,23 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// Whoever collects logs as JSON gets nothing else: neither the greeting nor progress, nor the error at the end.
+// Whoever collects logs as JSON gets nothing else: neither the greeting nor progress, nor the error at the
+// end.
 func TestAJSONLogIsNothingElse(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
-	n := program.Launch(t, state, nil, exec.Command(program.Path, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-debug-addr", "127.0.0.1:0"))
+	n := program.Launch(t, state, nil, exec.Command(program.Path, "-state", state, "-addr", "127.0.0.1:0",
+		"-log-format", "json", "-debug-addr", "127.0.0.1:0"))
 	profiles := regexp.MustCompile(`"msg":"profiles are served","url":"([^"]+)"`).FindStringSubmatch(n.Log())
 	if profiles == nil {
 		t.Fatalf("got %s, want a line that tells where profiles are", n.Log())
 	}
-	for path, want := range map[string]int{"heap": http.StatusOK, "goroutine": http.StatusOK, "cmdline": http.StatusNotFound} {
-		if got, err := guildtest.Call(t.Context(), http.MethodGet, profiles[1]+path, "", nil, nil); err != nil || got != want {
+	for path, want := range map[string]int{
+		"heap": http.StatusOK, "goroutine": http.StatusOK,
+		"cmdline": http.StatusNotFound,
+	} {
+		if got, err := guildtest.Call(t.Context(), http.MethodGet, profiles[1]+path, "", nil,
+			nil); err != nil || got != want {
 			t.Errorf("%s: got %d and %v, want %d", path, got, err, want)
 		}
 	}
@@ -90,7 +98,8 @@ func TestAJSONLogIsNothingElse(t *testing.T) {
 		t.Errorf("got %s of the profiles by another name, want 421", resp.Status)
 	}
 	n.Stop()
-	_, failed, code := program.Run(t, nil, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json", "-database-url", "postgres://guild@127.0.0.1:1/guild")
+	_, failed, code := program.Run(t, nil, "-state", state, "-addr", "127.0.0.1:0", "-log-format", "json",
+		"-database-url", "postgres://guild@127.0.0.1:1/guild")
 	if code != 1 || !strings.Contains(failed, `"level":"ERROR"`) || !strings.Contains(failed, "refused") {
 		t.Errorf("got exit %d and %q, want 1 and the reason as a line of the log", code, failed)
 	}
@@ -102,7 +111,10 @@ func TestAJSONLogIsNothingElse(t *testing.T) {
 		}
 		messages = append(messages, l.Msg)
 	}
-	for _, want := range []string{"creating a private Postgres", "ready", "stopping: streams end, requests finish", "the server ends"} {
+	for _, want := range []string{
+		"creating a private Postgres", "ready",
+		"stopping: streams end, requests finish", "the server ends",
+	} {
 		if !slices.ContainsFunc(messages, func(m string) bool { return strings.HasPrefix(m, want) }) {
 			t.Errorf("got the lines %q, want %q among them", messages, want)
 		}
@@ -113,7 +125,8 @@ func TestEnvironmentTwinsOfServe(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Launch(t, state, []string{
-		config.EnvPrefix + "ADDR=127.0.0.1:0", config.EnvPrefix + "STATE=" + state, config.EnvPrefix + "BASE_PATH=/chat/",
+		config.EnvPrefix + "ADDR=127.0.0.1:0", config.EnvPrefix + "STATE=" + state,
+		config.EnvPrefix + "BASE_PATH=/chat/",
 		config.EnvPrefix + "DATABASE_URL=" + dbtest.New(t), "DATABASE_URL=postgres://nobody@127.0.0.1:1/none",
 		config.EnvPrefix + "STREAM_MAX_AGE=1s",
 	}, exec.Command(program.Path, "-log-level", "debug"))
@@ -124,7 +137,8 @@ func TestEnvironmentTwinsOfServe(t *testing.T) {
 		t.Errorf("got %d, want 200: the key is in the state directory", got)
 	}
 	var me struct{ GuildIDs []string }
-	stdout, _, _ := program.Run(t, []string{config.EnvPrefix + "GUILD=g1"}, "token", "-state", state, "-guild", "g2", "alice")
+	stdout, _, _ := program.Run(t, []string{config.EnvPrefix + "GUILD=g1"}, "token", "-state", state,
+		"-guild", "g2", "alice")
 	n.Get("/api/me", strings.TrimSpace(stdout), &me)
 	if diff := cmp.Diff([]string{"g2"}, me.GuildIDs); diff != "" {
 		t.Errorf("guilds of a token, where the flag wins over its twin (-want +got):\n%s", diff)
@@ -150,17 +164,36 @@ func TestNothingSecretIsLogged(t *testing.T) {
 		body               any
 		want               int
 	}{
-		{http.MethodPost, messages, alice, json.RawMessage(`{"content":"` + guildtest.Sesame + `",}`), http.StatusBadRequest},
-		{http.MethodPost, messages, alice, map[string]any{"content": guildtest.Sesame + "\x00"}, http.StatusUnprocessableEntity},
-		{http.MethodPost, messages, alice, map[string]any{"content": guildtest.Sesame, "replyTo": guildtest.Sesame}, http.StatusUnprocessableEntity},
-		{http.MethodPost, messages, alice, map[string]any{guildtest.Sesame: guildtest.Sesame}, http.StatusBadRequest},
+		{
+			http.MethodPost, messages, alice, json.RawMessage(`{"content":"` + guildtest.Sesame + `",}`),
+			http.StatusBadRequest,
+		},
+		{
+			http.MethodPost, messages, alice,
+			map[string]any{"content": guildtest.Sesame + "\x00"},
+			http.StatusUnprocessableEntity,
+		},
+		{
+			http.MethodPost, messages, alice,
+			map[string]any{"content": guildtest.Sesame, "replyTo": guildtest.Sesame},
+			http.StatusUnprocessableEntity,
+		},
+		{
+			http.MethodPost, messages, alice,
+			map[string]any{guildtest.Sesame: guildtest.Sesame},
+			http.StatusBadRequest,
+		},
 		{http.MethodPost, messages, alice, map[string]any{"content": guildtest.Sesame}, http.StatusCreated},
 		{http.MethodGet, n.Base() + "/api/me", guildtest.Sesame, nil, http.StatusUnauthorized},
 		{http.MethodGet, n.Base() + "/api/me?access_token=" + alice, "", nil, http.StatusBadRequest},
 		{http.MethodGet, n.Base() + "/api/stream?token=" + alice, alice, nil, http.StatusBadRequest},
-		{http.MethodGet, n.Base() + "/api/stream?lastEventId=" + guildtest.Sesame, alice, nil, http.StatusBadRequest},
+		{
+			http.MethodGet, n.Base() + "/api/stream?lastEventId=" + guildtest.Sesame, alice, nil,
+			http.StatusBadRequest,
+		},
 	} {
-		if got, err := guildtest.Call(t.Context(), tt.method, tt.url, tt.token, tt.body, nil); err != nil || got != tt.want {
+		if got, err := guildtest.Call(t.Context(), tt.method, tt.url, tt.token, tt.body, nil); err != nil ||
+			got != tt.want {
 			t.Errorf("%s %s %v: got %d and %v, want %d", tt.method, tt.url, tt.body, got, err, tt.want)
 		}
 	}

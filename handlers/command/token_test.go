@@ -23,7 +23,8 @@ func TestRotatedKeyEndsTokens(t *testing.T) {
 		t.Errorf("got exit %d, %q and %q, want 0 and nothing to read", code, stdout, stderr)
 	}
 	young := n.Token("alice")
-	guildtest.Eventually(t, "the old token is refused", guildtest.Patience, func() bool { return me(old) == http.StatusUnauthorized })
+	guildtest.Eventually(t, "the old token is refused", guildtest.Patience,
+		func() bool { return me(old) == http.StatusUnauthorized })
 	if got := me(young); got != http.StatusOK {
 		t.Errorf("got %d for a token of the new key, want 200", got)
 	}
@@ -33,7 +34,8 @@ func TestATokenCanSayWhatItsUserIs(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Start(t, state, "-database-url", dbtest.New(t))
-	token, stderr, code := program.Run(t, nil, "token", "-state", state, "-agent", "-name", "Log agent", "bob")
+	token, stderr, code := program.Run(t, nil, "token", "-state", state, "-agent", "-name",
+		"Log agent", "bob")
 	if code != 0 || stderr != "" {
 		t.Fatalf("got exit %d and %q, want a token", code, stderr)
 	}
@@ -44,7 +46,10 @@ func TestATokenCanSayWhatItsUserIs(t *testing.T) {
 	if me.UserID != "bob" || me.Kind != "agent" || me.DisplayName != "Log agent" {
 		t.Errorf("got %+v, want bob, an agent with a name", me)
 	}
-	for _, args := range [][]string{{"-name", strings.Repeat("🙂", 65), "bob"}, {"-name", "Two", "bob", "carol"}} {
+	for _, args := range [][]string{
+		{"-name", strings.Repeat("🙂", 65), "bob"},
+		{"-name", "Two", "bob", "carol"},
+	} {
 		stdout, stderr, code := program.Run(t, nil, append([]string{"token", "-state", state}, args...)...)
 		if code == 0 || stdout != "" || stderr == "" {
 			t.Errorf("%q: got exit %d and %q, want a refusal", args, code, stdout)

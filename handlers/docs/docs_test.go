@@ -12,14 +12,16 @@ import (
 	"fabric-guild/handlers/docs"
 )
 
-// Every Markdown file of the folder is a page, and begins with a title and a sentence that says what it is for.
+// Every Markdown file of the folder is a page, and begins with a title and a sentence that says what it is
+// for.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	var served, want []string
 	for _, p := range docs.Pages() {
 		served = append(served, p.Name+".md")
 		if p.Title == "" || !strings.HasSuffix(p.Summary, ".") || strings.Count(p.Summary, ". ") > 0 {
-			t.Errorf("%s: got title %q and summary %q, want a title and one sentence", p.Name, p.Title, p.Summary)
+			t.Errorf("%s: got title %q and summary %q, want a title and one sentence", p.Name,
+				p.Title, p.Summary)
 		}
 		for _, name := range []string{p.Name, p.Name + ".md"} {
 			if f, ok := docs.Open(name); !ok || len(f.Body) == 0 {
@@ -81,7 +83,10 @@ func TestLinksOfTheSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := filepath.Join("..", "..")
-	for _, name := range []string{"README.md", "events/README.md", "db/README.md", ".github/CONTRIBUTING.md"} {
+	for _, name := range []string{
+		"README.md", "events/README.md", "db/README.md",
+		".github/CONTRIBUTING.md",
+	} {
 		sources = append(sources, filepath.Join(root, name))
 	}
 	for _, source := range sources {
@@ -210,7 +215,9 @@ func TestDiagramHasAllStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := regexp.MustCompile(`wakes_dead_outcome_known CHECK \(\(outcome = ANY \(ARRAY\[(.*)\]`).FindSubmatch(schema)
+	check := regexp.MustCompile(
+		`wakes_dead_outcome_known CHECK \(\(outcome = ANY \(ARRAY\[(.*)\]`,
+	).FindSubmatch(schema)
 	if check == nil {
 		t.Fatal("got no list of outcomes in schema.sql")
 	}

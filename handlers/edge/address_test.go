@@ -18,7 +18,10 @@ func request(remote string, headers ...string) *http.Request {
 	return r
 }
 
-var testProxies = Proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("2001:db8:1::/48")}
+var testProxies = Proxies{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"),
+	netip.MustParsePrefix("2001:db8:1::/48"),
+}
 
 // The last address that no trusted proxy has.
 func TestClientBehindProxies(t *testing.T) {
@@ -85,11 +88,16 @@ func TestOverTLS(t *testing.T) {
 // Whatever the header says: an untrusted peer is who they are, and behind a trusted one the client is an
 // address in the header, or one of the proxies.
 func FuzzForwardedFor(f *testing.F) {
-	for _, seed := range []string{"", "198.51.100.1", "a, 198.51.100.1,10.0.0.2", "[::1]:1, ::ffff:10.0.0.1", ",,,", "1.2.3.4%x", "fe80::1%\x00", strings.Repeat("1.1.1.1,", 1000), "10.0.0.1:99999"} {
+	for _, seed := range []string{
+		"", "198.51.100.1", "a, 198.51.100.1,10.0.0.2", "[::1]:1, ::ffff:10.0.0.1",
+		",,,", "1.2.3.4%x", "fe80::1%\x00", strings.Repeat("1.1.1.1,", 1000), "10.0.0.1:99999",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		if got := testProxies.Client(request("203.0.113.1:5000", "X-Forwarded-For", header)); got.String() != "203.0.113.1" {
+		if got := testProxies.Client(
+			request("203.0.113.1:5000", "X-Forwarded-For", header),
+		); got.String() != "203.0.113.1" {
 			t.Errorf("got %s, want who connects", got)
 		}
 		got := testProxies.Client(request("10.0.0.1:5000", "X-Forwarded-For", header))
@@ -110,7 +118,11 @@ func FuzzForwardedFor(f *testing.F) {
 
 // The names that get through lead to this machine, or have been allowed.
 func FuzzHost(f *testing.F) {
-	for _, seed := range []string{"", "localhost", "127.0.0.1:80", "[::1]:80", "guild.example", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "::1:", "::1:80", "[::1", "localhost:", "local\u017fhost", "LOCALHOST:x"} {
+	for _, seed := range []string{
+		"", "localhost", "127.0.0.1:80", "[::1]:80", "guild.example",
+		"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "::1:", "::1:80", "[::1",
+		"localhost:", "local\u017fhost", "LOCALHOST:x",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, host string) {
@@ -118,7 +130,8 @@ func FuzzHost(f *testing.F) {
 			return
 		}
 		name := strings.ToLower(host)
-		if i := strings.LastIndex(name, ":"); i >= 0 && !strings.Contains(name[i:], "]") && (strings.HasPrefix(name, "[") || strings.Count(name, ":") == 1) {
+		if i := strings.LastIndex(name, ":"); i >= 0 && !strings.Contains(name[i:], "]") &&
+			(strings.HasPrefix(name, "[") || strings.Count(name, ":") == 1) {
 			name = name[:i]
 		}
 		name = strings.Trim(name, "[]")
@@ -133,12 +146,17 @@ func FuzzHost(f *testing.F) {
 
 // Only an origin that is allowed, letter by letter, gets to read an answer.
 func FuzzOrigin(f *testing.F) {
-	for _, seed := range []string{"", "null", "*", "https://app.example", "https://app.example.evil", "HTTPS://app.example", "https://app.example/", "https://guild.example", "https://guild.example@evil", "//guild.example", "\x00"} {
+	for _, seed := range []string{
+		"", "null", "*", "https://app.example", "https://app.example.evil",
+		"HTTPS://app.example", "https://app.example/", "https://guild.example", "https://guild.example@evil",
+		"//guild.example", "\x00",
+	} {
 		f.Add(seed, "")
 		f.Add(seed, "cross-site")
 		f.Add(seed, "same-origin")
 	}
-	let := OfOrigins([]string{"https://app.example"}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	let := OfOrigins([]string{"https://app.example"},
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	f.Fuzz(func(t *testing.T, origin, site string) {
 		r := request("203.0.113.1:5000", "Origin", origin, "Sec-Fetch-Site", site)
 		r.Method, r.Host = http.MethodGet, "guild.example"
@@ -149,7 +167,8 @@ func FuzzOrigin(f *testing.F) {
 			t.Errorf("got CORS for %q, asked by %q", cors, origin)
 		}
 		u, err := url.Parse(origin)
-		own := site == "same-origin" || site == "none" || site == "" && (origin == "" || err == nil && u.Host == r.Host)
+		own := site == "same-origin" || site == "none" ||
+			site == "" && (origin == "" || err == nil && u.Host == r.Host)
 		if w.Code == http.StatusOK && !own && cors == "" {
 			t.Errorf("got %q, %q let in", origin, site)
 		}

@@ -11,7 +11,8 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// Requests beyond the bound wait in order. Their number and their time are limited. Other users do not wait for them.
+// Requests beyond the bound wait in order. Their number and their time are limited. Other users do not wait
+// for them.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -44,7 +45,8 @@ func TestLanes(t *testing.T) {
 		refused := func(err error) {
 			t.Helper()
 			p, ok := errors.AsType[*web.Problem](err)
-			if !ok || p.Status != http.StatusTooManyRequests || p.Code != "too_many_requests" || p.RetryAfter == 0 {
+			if !ok || p.Status != http.StatusTooManyRequests || p.Code != "too_many_requests" ||
+				p.RetryAfter == 0 {
 				t.Errorf("got %v, want a refusal with Retry-After", err)
 			}
 		}

@@ -26,8 +26,10 @@ func TestRoom(t *testing.T) {
 	}
 	for _, wanted := range []int{0, 3, 1 << 40} {
 		streams, connections, err := edge.Room(wanted)
-		if err != nil || streams < 1 || uint64(connections) >= files.Cur || wanted == 0 && (streams >= connections || streams > 50_000) {
-			t.Errorf("%d wanted: got %d streams and %d connections and error %v, want room for both within %d files", wanted, streams, connections, err, files.Cur)
+		if err != nil || streams < 1 || uint64(connections) >= files.Cur ||
+			wanted == 0 && (streams >= connections || streams > 50_000) {
+			t.Errorf("%d wanted: got %d streams and %d connections and error %v, want room for both within "+
+				"%d files", wanted, streams, connections, err, files.Cur)
 		}
 	}
 }

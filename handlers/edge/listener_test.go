@@ -12,7 +12,8 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// Loopback and trusted proxies come for many clients, so that their connections are not bounded by their address.
+// Loopback and trusted proxies come for many clients, so that their connections are not bounded by their
+// address.
 func TestConnectionsOfProxies(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

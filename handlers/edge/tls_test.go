@@ -42,12 +42,35 @@ func TestANewCertificateIsTakenUp(t *testing.T) {
 			log    string
 		}{
 			{"nothing", func() error { return nil }, first, ""},
-			{"a certificate without its key", func() error { return os.WriteFile(certFile, second.Cert, 0o600) }, first, "the one before stays"},
-			{"half a key", func() error { return os.WriteFile(keyFile, second.Key[:40], 0o600) }, first, "the one before stays"},
-			{"the key", func() error { return os.WriteFile(keyFile, second.Key, 0o600) }, second, "a new certificate is in use"},
-			{"a key that everyone can read", func() error { return errors.Join(os.WriteFile(keyFile, first.Key, 0o600), os.Chmod(keyFile, 0o604)) }, second, "chmod o= it"},
-			{"no files", func() error { return errors.Join(os.Remove(certFile), os.Remove(keyFile)) }, second, "no such file"},
-			{"the first again, moved there", func() error { first.Write(t, dir); return nil }, first, "a new certificate is in use"},
+			{
+				"a certificate without its key",
+				func() error { return os.WriteFile(certFile, second.Cert, 0o600) }, first,
+				"the one before stays",
+			},
+			{
+				"half a key", func() error { return os.WriteFile(keyFile, second.Key[:40], 0o600) }, first,
+				"the one before stays",
+			},
+			{
+				"the key", func() error { return os.WriteFile(keyFile, second.Key, 0o600) }, second,
+				"a new certificate is in use",
+			},
+			{
+				"a key that everyone can read",
+				func() error {
+					return errors.Join(os.WriteFile(keyFile, first.Key, 0o600),
+						os.Chmod(keyFile, 0o604))
+				}, second, "chmod o= it",
+			},
+			{
+				"no files", func() error { return errors.Join(os.Remove(certFile), os.Remove(keyFile)) },
+				second,
+				"no such file",
+			},
+			{
+				"the first again, moved there", func() error { first.Write(t, dir); return nil }, first,
+				"a new certificate is in use",
+			},
 		} {
 			if err := step.change(); err != nil {
 				t.Fatal(err)
@@ -57,10 +80,12 @@ func TestANewCertificateIsTakenUp(t *testing.T) {
 			if got := shown(c); !bytes.Equal(got, step.want.Cert) {
 				t.Errorf("%s: got another certificate", step.name)
 			}
-			if got := log.String()[before:]; !strings.Contains(got, step.log) || (got == "") != (step.log == "") {
+			if got := log.String()[before:]; !strings.Contains(got, step.log) ||
+				(got == "") != (step.log == "") {
 				t.Errorf("%s: got the log %q, want %q", step.name, got, step.log)
 			}
-			if got := log.String(); strings.Contains(got, "PRIVATE") || strings.Contains(got, string(second.Key[40:60])) {
+			if got := log.String(); strings.Contains(got, "PRIVATE") ||
+				strings.Contains(got, string(second.Key[40:60])) {
 				t.Errorf("%s: got the key in the log", step.name)
 			}
 		}
@@ -72,7 +97,8 @@ func TestANewCertificateIsTakenUp(t *testing.T) {
 		if err := wrong(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := edge.OpenCertificate(certFile, keyFile, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), keyFile) {
+		if _, err := edge.OpenCertificate(certFile, keyFile, slog.New(slog.DiscardHandler)); err == nil ||
+			!strings.Contains(err.Error(), keyFile) {
 			t.Errorf("got error %v, want one that names the file", err)
 		}
 	}

@@ -37,9 +37,12 @@ func wantRefusal(t *testing.T, err error) {
 // Whatever is accepted is what encoding/json reads, strictly, and comes back from its own encoding.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
-		`{"guildId":"g1","name":"x","xType":"general"}`, `{"guildId":"","xType":"","memberUserIds":["a","b"],"private":true,"history":null}`,
-		`{"guildId":"g","guildId":"g"}`, `{"GuildId":"g"}`, `{}`, `[]`, `{"guildId":1}`, `{"x":[[{}]]} `, "{\"a\":\"\xff\"}", `{"guildId":"\ud800","xType":"\u0000"}`,
-		`{"guildId":"g","xType":"x",}`, `{"guildId":"g","xType":"x"}]`, ` {"xType" : "x" , "guildId":"g"}` + "\n",
+		`{"guildId":"g1","name":"x","xType":"general"}`,
+		`{"guildId":"","xType":"","memberUserIds":["a","b"],"private":true,"history":null}`,
+		`{"guildId":"g","guildId":"g"}`, `{"GuildId":"g"}`, `{}`, `[]`, `{"guildId":1}`, `{"x":[[{}]]} `,
+		"{\"a\":\"\xff\"}", `{"guildId":"\ud800","xType":"\u0000"}`,
+		`{"guildId":"g","xType":"x",}`, `{"guildId":"g","xType":"x"}]`,
+		` {"xType" : "x" , "guildId":"g"}` + "\n",
 	} {
 		f.Add(seed)
 	}
@@ -70,7 +73,10 @@ func FuzzDecode(f *testing.F) {
 
 // body2map leaves out what was left out.
 func body2map(b anyBody) map[string]any {
-	m := map[string]any{"guildId": b.GuildID, "xType": b.XType, "private": b.Private, "name": b.Name, "history": b.History}
+	m := map[string]any{
+		"guildId": b.GuildID, "xType": b.XType, "private": b.Private, "name": b.Name,
+		"history": b.History,
+	}
 	if b.MemberUserIDs != nil {
 		m["memberUserIds"] = b.MemberUserIDs
 	}
@@ -80,7 +86,8 @@ func body2map(b anyBody) map[string]any {
 // What is accepted holds nothing but allowed parameters, each once at most.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
-		"", "limit=1", "limit=1&limit=2", "Limit=1", "_=1&_=2", "token=x", "a;b", "%zz", "limit=%00", "=", "&&", "after=a+b%20c", "limit", "_", "ACCESS_TOKEN=x&after=%",
+		"", "limit=1", "limit=1&limit=2", "Limit=1", "_=1&_=2", "token=x", "a;b", "%zz", "limit=%00", "=",
+		"&&", "after=a+b%20c", "limit", "_", "ACCESS_TOKEN=x&after=%",
 	} {
 		f.Add(seed)
 	}
@@ -113,7 +120,11 @@ func FuzzQuery(f *testing.F) {
 }
 
 func FuzzParseID(f *testing.F) {
-	for _, seed := range []string{"", "x", "01a20138-0000-7000-8000-000000000000", "01A20138-0000-7000-8000-000000000000", "{01a20138-0000-7000-8000-000000000000}", "urn:uuid:01a20138-0000-7000-8000-000000000000", "01a20138000070008000000000000000"} {
+	for _, seed := range []string{
+		"", "x", "01a20138-0000-7000-8000-000000000000",
+		"01A20138-0000-7000-8000-000000000000", "{01a20138-0000-7000-8000-000000000000}",
+		"urn:uuid:01a20138-0000-7000-8000-000000000000", "01a20138000070008000000000000000",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -27,8 +27,10 @@ func (w *watching) Answering(code string) {
 func TestObserversLearnOfAnswers(t *testing.T) {
 	t.Parallel()
 	for code, answer := range map[string]func(http.ResponseWriter){
-		"":          func(w http.ResponseWriter) { _ = WriteJSON(w, http.StatusOK, "x") },
-		"not_found": func(w http.ResponseWriter) { WriteProblem(w, NewProblem(http.StatusNotFound, "not_found", "x")) },
+		"": func(w http.ResponseWriter) { _ = WriteJSON(w, http.StatusOK, "x") },
+		"not_found": func(w http.ResponseWriter) {
+			WriteProblem(w, NewProblem(http.StatusNotFound, "not_found", "x"))
+		},
 	} {
 		w := &watching{ResponseRecorder: httptest.NewRecorder()}
 		answer(wrapper{wrapper{w}})

@@ -22,7 +22,10 @@ func TestClientsFailWithoutHelp(t *testing.T) {
 		does   func(want, got []string) bool
 	}{
 		{client{"npm eventsource 2", script("node", "alone/eventsource2.mjs")}, beforeID, twice},
-		{client{"npm @microsoft/fetch-event-source", script("node", "alone/fetch-event-source.mjs")}, beforeLast, loses},
+		{
+			client{"npm @microsoft/fetch-event-source", script("node", "alone/fetch-event-source.mjs")},
+			beforeLast, loses,
+		},
 		{client{"go r3labs/sse", r3labs(http.DefaultTransport)}, beforeID, twice},
 		{client{"go tmaxmax/go-sse", tmaxmax(http.DefaultTransport)}, beforeID, twice},
 	}

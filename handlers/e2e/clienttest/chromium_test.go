@@ -43,7 +43,8 @@ func chromium(t *testing.T, stream, token string, hear func(event)) {
 		t.Fatal(err)
 	}
 	options := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(guildtest.Patience),
+		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(guildtest.Patience),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 	}
 	for _, name := range []string{
@@ -87,7 +88,8 @@ func chromium(t *testing.T, stream, token string, hear func(event)) {
 	}
 	// The script needs a page of the same origin, and /healthz has no scripts of its own. The CSP would
 	// forbid our script, so bypass it.
-	if _, err := chromedp.Call(ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true}); err != nil {
+	if _, err := chromedp.Call(ctx, cdppage.SetBypassCSP,
+		cdppage.SetBypassCSPParams{Enabled: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := chromedp.Do(ctx, chromedp.Navigate(at.Scheme+"://"+at.Host+"/healthz")); err != nil {

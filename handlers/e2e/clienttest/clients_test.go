@@ -96,7 +96,8 @@ func need(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"node", "curl", "bash", "chromium"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("the clients need %s, which is not installed: apt install npm curl bash chromium", program)
+			t.Skipf("the clients need %s, which is not installed: apt install npm curl bash chromium",
+				program)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(scripts, "node_modules")); err != nil {

@@ -89,7 +89,8 @@ func follow(t *testing.T, n *guildtest.Node, clients []client) (all followers) {
 func (all followers) await(t *testing.T, what string, condition func(*follower) bool) {
 	t.Helper()
 	for _, f := range all {
-		guildtest.Eventually(t, f.name+" waits for "+what, guildtest.Patience, func() bool { return condition(f) })
+		guildtest.Eventually(t, f.name+" waits for "+what, guildtest.Patience,
+			func() bool { return condition(f) })
 	}
 }
 

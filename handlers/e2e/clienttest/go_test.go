@@ -29,7 +29,9 @@ func launchdarkly(t *testing.T, url, token string, hear func(event)) {
 	t.Helper()
 	loop(t, func(ctx context.Context) {
 		stream, err := launchdarklysse.SubscribeWithRequestAndOptions(request(ctx, t, url, token),
-			launchdarklysse.StreamOptionErrorHandler(func(error) (r launchdarklysse.StreamErrorHandlerResult) { return r }))
+			launchdarklysse.StreamOptionErrorHandler(
+				func(error) (r launchdarklysse.StreamErrorHandlerResult) { return r },
+			))
 		if err != nil {
 			t.Errorf("launchdarkly/eventsource: %v", err)
 			return

@@ -46,7 +46,8 @@ func kitchen(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, path := range map[string]string{
-		"agent.mjs": recipes, "agent.py": recipes, "agent.sh": recipes, "claim.sh": recipes, "plugin.mjs": scripts,
+		"agent.mjs": recipes, "agent.py": recipes, "agent.sh": recipes, "claim.sh": recipes,
+		"plugin.mjs": scripts,
 	} {
 		source := filepath.Join(path, strings.Replace(name, "plugin", "agent", 1))
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(read(t, source)), 0o700); err != nil {
@@ -95,7 +96,8 @@ func TestAgentsOfThePages(t *testing.T) {
 				}
 				if rand.N(2) == 0 {
 					left := w.Unanswered()
-					guildtest.Eventually(t, "an answer", guildtest.Patience, func() bool { return left == 0 || w.Unanswered() < left })
+					guildtest.Eventually(t, "an answer", guildtest.Patience,
+						func() bool { return left == 0 || w.Unanswered() < left })
 				}
 				switch rand.N(4) {
 				case 0:
@@ -109,7 +111,8 @@ func TestAgentsOfThePages(t *testing.T) {
 			w.AwaitEachAnsweredOnce()
 			answers := w.Answers(w.Channel)
 			for _, a := range answers {
-				if !strings.HasPrefix(a.Content, "MESSAGE ") || !strings.HasSuffix(a.Content, " <@BOB>") || a.ReplyTo == "" {
+				if !strings.HasPrefix(a.Content, "MESSAGE ") || !strings.HasSuffix(a.Content, " <@BOB>") ||
+					a.ReplyTo == "" {
 					t.Errorf("got the answer %+v", a)
 				}
 			}
@@ -118,8 +121,8 @@ func TestAgentsOfThePages(t *testing.T) {
 	}
 }
 
-// The model for plugins stops when a member asks it to, lets its work finish at the first signal, and gives it
-// back at the second.
+// The model for plugins stops when a member asks it to, lets its work finish at the first signal, and gives
+// it back at the second.
 func TestPluginStops(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("node"); err != nil {

@@ -103,7 +103,8 @@ func testAxe(t *testing.T, b *browser) {
 	p.press("\x1b")
 	for _, name := range []string{"on-call", "planning", "support"} {
 		p.open(strings.TrimPrefix(eval[string](p, fmt.Sprintf(
-			`[...document.querySelectorAll("#channels a")].find((a) => a.innerText.includes(%q)).hash`, name)), "#/"))
+			`[...document.querySelectorAll("#channels a")].find((a) => a.innerText.includes(%q)).hash`,
+			name)), "#/"))
 		p.awaitText("#members", "alice")
 		p.wantAccessible(name, axe)
 	}
@@ -148,7 +149,8 @@ func play(t *testing.T, n *guild, p *page) {
 	p.open(incident)
 	bob.post(t, incident, "Checkout answers 500. <@log-agent>, what do the logs say?")
 	logs.post(t, incident, "<@bob>, **318 failures**, all alike, all from `cart-service` 2.15.0:\n\n"+
-		"| pod | failures | first |\n|---|--:|--:|\n| cart-7f9 | 201 | 09:41 |\n| cart-8aa | 117 | 09:42 |\n\n"+
+		"| pod | failures | first |\n|---|--:|--:|\n| cart-7f9 | 201 | 09:41 |\n| cart-8aa | 117 "+
+		"| 09:42 |\n\n"+
 		"```log\nprice_version missing: item 7712\n```")
 	p.awaitText("#messages .prose strong", "318 failures")
 	p.write("#text", "So it is this morning’s release. @dep")
@@ -161,7 +163,8 @@ func play(t *testing.T, n *guild, p *page) {
 	if w == nil {
 		t.Fatal("got no wake, want one")
 	}
-	call[body](t, deploys, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "4 of 6 pods run 2.14.3"})
+	call[body](t, deploys, 200, "POST", "/api/wakes/"+w.ID+"/extend",
+		body{"status": "4 of 6 pods run 2.14.3"})
 	p.awaitText("#messages .work", "Deploy agent works on it: 4 of 6 pods")
 	p.click("#cut")
 	p.awaitText("#stream-state", "Cut")

@@ -33,7 +33,10 @@ func openBrowser(t *testing.T) *browser {
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 	}
-	for _, name := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"} {
+	for _, name := range []string{
+		"disable-quic", "disable-background-networking", "disable-component-update",
+		"disable-sync", "disable-dev-shm-usage",
+	} {
 		options = append(options, chromedp.Flag(name, true))
 	}
 	options = append(options, chromedp.Flag("host-resolver-rules", "MAP guild.test 127.0.0.1"))
@@ -90,7 +93,8 @@ func (f *profile) worker() *page {
 		all, err := chromedp.Targets(f.ctx)
 		found = nil
 		for _, info := range all {
-			if info.Type == "shared_worker" && info.BrowserContextID == chromedp.FromContext(f.ctx).BrowserContextID {
+			if info.Type == "shared_worker" &&
+				info.BrowserContextID == chromedp.FromContext(f.ctx).BrowserContextID {
 				found = append(found, info.TargetID)
 			}
 		}
@@ -131,7 +135,8 @@ func (f *profile) attach(options ...chromedp.ContextOption) *page {
 func (p *page) note(m chromedp.ConsoleMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if kind := string(m.Type); kind == "log" || kind == "info" || kind == "debug" || m.Source == "network" && p.refusals {
+	if kind := string(m.Type); kind == "log" || kind == "info" || kind == "debug" ||
+		m.Source == "network" && p.refusals {
 		return
 	}
 	p.said = append(p.said, fmt.Sprintf("%s: %s (%s:%d)", m.Type, m, m.URL, m.Line))
@@ -192,14 +197,16 @@ func (p *page) await(expression string) {
 		met, err = evaluate[bool](p, "Boolean("+expression+")")
 		return met
 	}) {
-		p.t.Fatalf("waited in vain for %s (%v); the page says:\n%s", expression, err, eval[string](p, `document.body.innerText.replace(/\s+/g, " ")`))
+		p.t.Fatalf("waited in vain for %s (%v); the page says:\n%s", expression, err,
+			eval[string](p, `document.body.innerText.replace(/\s+/g, " ")`))
 	}
 }
 
 // awaitText waits until an element that is shown has a text.
 func (p *page) awaitText(selector, text string) {
 	p.t.Helper()
-	p.await(fmt.Sprintf("[...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && e.innerText.includes(%q))", selector, text))
+	p.await(fmt.Sprintf("[...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && "+
+		"e.innerText.includes(%q))", selector, text))
 }
 
 // click clicks an element with the mouse, once it is shown, nothing lies over it and it has come to rest.
@@ -216,7 +223,8 @@ func (p *page) click(selector string) {
 			await new Promise((resolve) => setTimeout(resolve, 30))
 			const r = e.getBoundingClientRect()
 			const [x, y] = [r.x + r.width / 2, r.y + r.height / 2]
-			return r.x === before.x && r.y === before.y && e.contains(document.elementFromPoint(x, y)) ? [x, y] : []
+			return r.x === before.x && r.y === before.y && e.contains(document.elementFromPoint(x, y)) ? [x,
+				y] : []
 		})()`, selector))
 		return len(at) == 2
 	}) {
@@ -260,7 +268,8 @@ func (p *page) press(keys string) {
 func (p *page) theme(scheme string) {
 	p.t.Helper()
 	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
-	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
+	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{Features: features}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -268,7 +277,8 @@ func (p *page) theme(scheme string) {
 // preload has a script run in each document that the page opens, before all of that document's own.
 func (p *page) preload(script string) {
 	p.t.Helper()
-	if _, err := chromedp.Call(p.ctx, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script}); err != nil {
+	if _, err := chromedp.Call(p.ctx, cdppage.AddScriptToEvaluateOnNewDocument,
+		cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -299,7 +309,8 @@ func (p *page) open(channel string) {
 // messages are the texts that the page shows, in order.
 func (p *page) messages() []string {
 	p.t.Helper()
-	all := eval[string](p, `[...document.querySelectorAll("#messages .text")].map((e) => e.innerText).join("\n")`)
+	all := eval[string](p,
+		`[...document.querySelectorAll("#messages .text")].map((e) => e.innerText).join("\n")`)
 	if all == "" {
 		return []string{}
 	}

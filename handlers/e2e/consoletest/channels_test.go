@@ -21,7 +21,10 @@ func testChannels(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
 	bob.general(t, "open to all")
-	hidden := bob.create(t, body{"guildId": "g1", "name": "hidden", "xType": "general", "private": true}).Channel.ID
+	hidden := bob.create(t, body{
+		"guildId": "g1", "name": "hidden", "xType": "general",
+		"private": true,
+	}).Channel.ID
 	p := b.profile(t).page()
 	p.expectRefusals()
 	p.signIn(n.url, alice)
@@ -33,7 +36,10 @@ func testChannels(t *testing.T, b *browser) {
 	p.enter()
 	p.awaitText("#field-guildId .problem", "1 to 128 of letters, digits")
 	p.awaitText("#field-name .problem", "1 to 100 characters")
-	p.await(`document.activeElement.id === "c-guild" && document.activeElement.getAttribute("aria-invalid") === "true"`)
+	p.await(
+		`document.activeElement.id === "c-guild" &&
+			document.activeElement.getAttribute("aria-invalid") === "true"`,
+	)
 	for _, kind := range []string{"general", "report", "triage", "custom", "discuss", "work"} {
 		if kind != "general" {
 			p.click("#new")
@@ -64,7 +70,8 @@ func testChannels(t *testing.T, b *browser) {
 
 	p.click("#find")
 	p.awaitText("#joinable", "open to all")
-	if got := eval[string](p, `document.querySelector("#joinable").innerText`); slices.Contains([]string{got}, "hidden") {
+	if got := eval[string](p, `document.querySelector("#joinable").innerText`); slices.Contains([]string{got},
+		"hidden") {
 		t.Errorf("got %q, want no private channel", got)
 	}
 	p.click("#joinable button")
@@ -139,7 +146,9 @@ func testHostileTexts(t *testing.T, b *browser) {
 		t.Errorf("got %d elements, want the text", got)
 	}
 	// And the browser would not have it otherwise.
-	if got := eval[string](p, `(() => { try { document.body.innerHTML = "<b>x</b>"; return "done" } catch (e) { return e.name } })()`); got != "TypeError" {
+	if got := eval[string](p,
+		`(() => { try { document.body.innerHTML = "<b>x</b>"; return "done" } catch (e) {
+			return e.name } })()`); got != "TypeError" {
 		t.Errorf("got %q, want a TypeError: text is made HTML nowhere", got)
 	}
 	p.forgive("TrustedHTML")

@@ -82,7 +82,8 @@ func testSession(t *testing.T, b *browser) {
 	if got := eval[string](p, "document.cookie"); got != "" {
 		t.Errorf("got the cookie %q in reach of scripts, want none", got)
 	}
-	if got := eval[string](p, "JSON.stringify({...localStorage, ...sessionStorage})"); strings.Contains(got, alice.token) {
+	if got := eval[string](p, "JSON.stringify({...localStorage, ...sessionStorage})"); strings.Contains(got,
+		alice.token) {
 		t.Errorf("got %s, want the token nowhere", got)
 	}
 	p.do(chromedp.Reload())
@@ -123,8 +124,8 @@ func testTokenEnds(t *testing.T, b *browser) {
 	p.awaitText("#messages", "still there?") // the channel is open as before
 }
 
-// However a session ends, people read what they can do about it: the same whether the browser has dropped the cookie
-// with the token, or the server finds the token expired.
+// However a session ends, people read what they can do about it: the same whether the browser has dropped the
+// cookie with the token, or the server finds the token expired.
 func testSessionEnds(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice := n.user("alice")
@@ -137,16 +138,19 @@ func testSessionEnds(t *testing.T, b *browser) {
 		{"a token that is not known", "wrong", "Your token is no longer valid. Sign in with a new one."},
 	} {
 		p.signIn(n.url, alice)
-		cookies, err := chromedp.Call(p.ctx, network.GetCookies, network.GetCookiesParams{URLs: []string{n.url}})
+		cookies, err := chromedp.Call(p.ctx, network.GetCookies,
+			network.GetCookiesParams{URLs: []string{n.url}})
 		if err != nil || len(cookies.Cookies) != 1 {
 			t.Fatalf("got %v and error %v, want one cookie", cookies, err)
 		}
 		name := cookies.Cookies[0].Name
-		if _, err := chromedp.Call(p.ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: name, URL: n.url}); err != nil {
+		if _, err := chromedp.Call(p.ctx, network.DeleteCookies,
+			network.DeleteCookiesParams{Name: name, URL: n.url}); err != nil {
 			t.Fatal(err)
 		}
 		if tt.cookie != "" {
-			if _, err := chromedp.Call(p.ctx, network.SetCookie, network.SetCookieParams{Name: name, Value: tt.cookie, URL: n.url}); err != nil {
+			if _, err := chromedp.Call(p.ctx, network.SetCookie,
+				network.SetCookieParams{Name: name, Value: tt.cookie, URL: n.url}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -192,12 +196,15 @@ func testKeepsNothing(t *testing.T, b *browser) {
 	p := b.profile(t).page()
 	p.expectRefusals()
 	p.visit(n.url)
-	eval[bool](p, fmt.Sprintf(`document.querySelector("#token").value = %q; true`, long)) // typed, it would take a while
+	// typed, it would take a while
+	eval[bool](p, fmt.Sprintf(`document.querySelector("#token").value = %q; true`, long))
 	p.click("#sign-in button")
 	p.awaitText("#sign-in-problem", "did not keep the session")
 
 	other := b.profile(t).page()
-	other.preload(`Object.defineProperty(globalThis, "localStorage", { get() { throw new Error("denied") } })`)
+	other.preload(
+		`Object.defineProperty(globalThis, "localStorage", { get() { throw new Error("denied") } })`,
+	)
 	other.signIn(n.url, alice)
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// wantOrder wants the first and the last letter of a text on the page, in the elements of a selector, to be shown
-// from left to right.
+// wantOrder wants the first and the last letter of a text on the page, in the elements of a selector, to be
+// shown from left to right.
 func (p *page) wantOrder(selector, text string) {
 	p.t.Helper()
 	p.awaitText(selector, text)
@@ -44,13 +44,15 @@ func testDirections(t *testing.T, b *browser) {
 	p.wantOrder(p.message("one", ".mention"), "@alice")
 	bob.post(t, ops.Channel.ID, "/me "+turned+"two <@alice>")
 	p.wantOrder(p.message("two", ".mention"), "@alice")
-	call[posted](t, bob, 201, "POST", "/api/channels/"+ops.Channel.ID+"/messages", body{"content": "three", "replyTo": first.Message.ID})
+	call[posted](t, bob, 201, "POST", "/api/channels/"+ops.Channel.ID+"/messages",
+		body{"content": "three", "replyTo": first.Message.ID})
 	p.wantOrder(p.message("three", ".reply"), "in reply to ")
 
 	// A sentence in Hebrew begins on the right, with a mention in its midst too.
 	bob.post(t, ops.Channel.ID, "\u05e9\u05dc\u05d5\u05dd <@alice> \u05de\u05d4")
 	p.wantOrder(p.message("\u05de\u05d4", ".mention"), "@alice")
-	if got := eval[string](p, fmt.Sprintf("getComputedStyle(document.querySelector(%q)).direction", p.message("\u05de\u05d4", ".text"))); got != "rtl" {
+	if got := eval[string](p, fmt.Sprintf("getComputedStyle(document.querySelector(%q)).direction",
+		p.message("\u05de\u05d4", ".text"))); got != "rtl" {
 		t.Errorf("got the direction %s, want rtl", got)
 	}
 

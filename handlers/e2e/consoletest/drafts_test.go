@@ -10,10 +10,13 @@ import (
 // impatient has the page give up on requests thirty times sooner.
 func (p *page) impatient() {
 	p.t.Helper()
-	eval[bool](p, `(() => { const timeout = AbortSignal.timeout; AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 30); return true })()`)
+	eval[bool](p,
+		`(() => { const timeout = AbortSignal.timeout; AbortSignal.timeout = (ms) => timeout.call(AbortSignal,
+			ms / 30); return true })()`)
 }
 
-// A server that takes requests and does not answer: a text comes back to its writer, and a page says what it waits for.
+// A server that takes requests and does not answer: a text comes back to its writer, and a page says what it
+// waits for.
 func testHangs(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	f := b.profile(t)
@@ -63,13 +66,16 @@ func testDrafts(t *testing.T, b *browser) {
 
 	// An edit, while what it replies to changes.
 	said := w.u.post(t, w.id, "a question")
-	call[posted](t, alice, 201, "POST", "/api/channels/"+w.id+"/messages", body{"content": "an answer", "replyTo": said.Message.ID})
+	call[posted](t, alice, 201, "POST", "/api/channels/"+w.id+"/messages",
+		body{"content": "an answer", "replyTo": said.Message.ID})
 	p.awaitText(p.message("an answer", ".reply"), "a question")
 	p.click(p.message("an answer", "[aria-label^=Edit]"))
 	p.write("#messages textarea", ", at length")
 	w.u.edit(t, said.Message.ID, "another question")
 	p.awaitText(p.message("another question", ".text"), "another question")
-	if got := strings.TrimSpace(eval[string](p, `document.querySelector("#messages textarea")?.value ?? ""`)); got != "an answer, at length" {
+	if got := strings.TrimSpace(
+		eval[string](p, `document.querySelector("#messages textarea")?.value ?? ""`),
+	); got != "an answer, at length" {
 		t.Errorf("got %q in the edit, want it as it was", got)
 	}
 	p.press("\x1b")

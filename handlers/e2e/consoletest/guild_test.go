@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 	os.Exit(dbtest.Main(m))
 }
 
-// start starts a server below basePath, and stops it at the end of the test. Pages of origins may use its API.
+// start starts a server below basePath, and stops it at the end of the test. Pages of origins may use its
+// API.
 func start(t *testing.T, basePath string, origins ...string) *guild {
 	t.Helper()
 	g := &guild{t: t, basePath: basePath, database: dbtest.New(t)}
@@ -185,7 +186,10 @@ func (u *user) create(t *testing.T, b body) created {
 // general creates a channel of the general type.
 func (u *user) general(t *testing.T, name string, members ...string) created {
 	t.Helper()
-	return u.create(t, body{"guildId": "g1", "name": name, "xType": "general", "memberUserIds": append([]string{}, members...)})
+	return u.create(t, body{
+		"guildId": "g1", "name": name, "xType": "general",
+		"memberUserIds": append([]string{}, members...),
+	})
 }
 
 func (u *user) post(t *testing.T, channel, content string) posted {

@@ -10,11 +10,12 @@ import (
 
 func (u *user) does(t *testing.T, channel, kind, text string) {
 	t.Helper()
-	call[body](t, u, 202, "POST", "/api/channels/"+channel+"/activity", body{"kind": kind, "text": text, "ttlSeconds": 60})
+	call[body](t, u, 202, "POST", "/api/channels/"+channel+"/activity",
+		body{"kind": kind, "text": text, "ttlSeconds": 60})
 }
 
-// People see who types or thinks, and drafts as they grow. Nothing on the page moves meanwhile, and the message takes the
-// place of its draft.
+// People see who types or thinks, and drafts as they grow. Nothing on the page moves meanwhile, and the
+// message takes the place of its draft.
 func testActivity(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bob, bot := n.user("alice"), n.user("bob"), n.user("bot")
@@ -42,18 +43,24 @@ func testActivity(t *testing.T, b *browser) {
 			const element = node instanceof Element ? node : node?.parentElement
 			if (!element?.closest(".draft")) moved++ // within its box, a draft may
 		})).observe({ type: "layout-shift" })
-		globalThis.places = () => JSON.stringify([...document.querySelectorAll("#messages li, #composer, #drafts li")].map((e) => e.getBoundingClientRect()))
+		globalThis.places = () =>
+			JSON.stringify([...document.querySelectorAll("#messages li, #composer, #drafts li")].map((e) =>
+				e.getBoundingClientRect()))
 		globalThis.before = places()
 		return true
 	})()`)
-	for _, part := range []string{" of one kind", strings.Repeat(", all alike", 100), "\nand more\n\n\n\nlines, at last"} {
+	for _, part := range []string{
+		" of one kind", strings.Repeat(", all alike", 100),
+		"\nand more\n\n\n\nlines, at last",
+	} {
 		bot.does(t, id, "draft", "318 failures"+part)
 	}
 	ann.awaitText("#drafts .draft", "at last")
 	if !eval[bool](ann, "places() === before") || eval[int](ann, "moved") > 0 {
 		t.Error("got a page that moves while a draft grows")
 	}
-	if !eval[bool](ann, `(() => { const [text, box] = ["#drafts .draft span", "#drafts .draft"].map((s) => document.querySelector(s).getBoundingClientRect())
+	if !eval[bool](ann, `(() => { const [text, box] = ["#drafts .draft span", "#drafts .draft"].map((s) =>
+		document.querySelector(s).getBoundingClientRect())
 		return Math.abs(text.bottom - box.bottom) < 2 })()`) {
 		t.Error("got another part of the draft, want its end")
 	}
@@ -64,7 +71,8 @@ func testActivity(t *testing.T, b *browser) {
 	ann.awaitText("#drafts", "and")
 	bot.does(t, id, "idle", "")
 	ann.await(`!document.querySelector("#drafts li")`)
-	if got := eval[string](ann, `document.querySelector("#resumed").innerText`); strings.Contains(got, "duplicate") && !strings.Contains(got, "no duplicates") {
+	if got := eval[string](ann, `document.querySelector("#resumed").innerText`); strings.Contains(got,
+		"duplicate") && !strings.Contains(got, "no duplicates") {
 		t.Errorf("got %q: activity is no event of the log", got)
 	}
 
@@ -78,22 +86,27 @@ func testActivity(t *testing.T, b *browser) {
 	ann.awaitText(ann.message("and the disks", ".work"), "bot works on it")
 	call[body](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "counting"})
 	ann.awaitText(ann.message("and the disks", ".work"), "bot works on it: counting")
-	call[posted](t, bot, 201, "POST", "/api/channels/"+id+"/messages", body{"content": "half full", "wakeId": w.ID})
+	call[posted](t, bot, 201, "POST", "/api/channels/"+id+"/messages",
+		body{"content": "half full", "wakeId": w.ID})
 	ann.await(fmt.Sprintf(`!document.querySelector(%q)`, ann.message("and the disks", ".work")))
 }
 
-// What was not read has a badge, also after a reload, and a line in the channel. What was read in one browser is read in
-// the other.
+// What was not read has a badge, also after a reload, and a line in the channel. What was read in one browser
+// is read in the other.
 func testUnread(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
-	ops, lunch := alice.general(t, "ops", "bob", "carol").Channel.ID, alice.general(t, "lunch", "bob").Channel.ID
+	ops, lunch := alice.general(t, "ops", "bob", "carol").Channel.ID,
+		alice.general(t, "lunch", "bob").Channel.ID
 	bob.post(t, ops, "an old one")
 	first, second := b.profile(t).page(), b.profile(t).page()
 	first.signIn(n.url, alice)
 	first.open(ops)
 	first.awaitText("#messages", "an old one")
-	first.await(`fetch("api/channels?unread=true").then((r) => r.json()).then((a) => a.items.every((c) => c.unread === 0))`)
+	first.await(
+		`fetch("api/channels?unread=true").then((r) => r.json()).then((a) => a.items.every((c) =>
+			c.unread === 0))`,
+	)
 	first.open(lunch)
 	bob.post(t, ops, "<@alice>, one")
 	bob.post(t, ops, "<@carol> only")
@@ -105,7 +118,9 @@ func testUnread(t *testing.T, b *browser) {
 
 	second.open(ops)
 	second.awaitText("#messages", "only")
-	if got := eval[string](second, `document.querySelector(".day.fresh").closest("li").querySelector(".text").innerText`); got != "@alice, one" {
+	if got := eval[string](second,
+		`document.querySelector(".day.fresh").closest("li")
+			.querySelector(".text").innerText`); got != "@alice, one" {
 		t.Errorf("got the line above %q, want it above the first new message", got)
 	}
 	first.await(`!document.querySelector("#channels .count")`) // channel.read
@@ -130,7 +145,8 @@ func testSearch(t *testing.T, b *browser) {
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
 	p.open(lunch)
-	p.await(`fetch("api/search?q=disk").then((r) => r.json()).then((a) => a.items.length === 1)`) // it is indexed soon
+	// it is indexed soon
+	p.await(`fetch("api/search?q=disk").then((r) => r.json()).then((a) => a.items.length === 1)`)
 	p.write("#search-text", "disk full")
 	p.enter()
 	p.awaitText("#hits", "ops")
@@ -183,7 +199,10 @@ func testSettings(t *testing.T, b *browser) {
 	alice.post(t, id, "good morning")
 	ben.awaitText(ben.message("good morning", ".outcome"), "did not wake you · not_addressed")
 	ann.click("#change-channel")
-	ann.await(`document.querySelector("#s-human").value === "mentions" && document.querySelector("#s-loop").value === "3"`)
+	ann.await(
+		`document.querySelector("#s-human").value === "mentions" &&
+			document.querySelector("#s-loop").value === "3"`,
+	)
 	ann.click("#archive")
 	ann.awaitText("#confirm", "Archive #operations?")
 	ann.click("#confirm .primary")

@@ -8,7 +8,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// attacks are texts of the kinds that have got past pages that show Markdown. Each would set the title, or ask evil.test.
+// attacks are texts of the kinds that have got past pages that show Markdown. Each would set the title, or
+// ask evil.test.
 var attacks = []string{
 	`<script>document.title = "broken"</script>`,
 	`<img src=//evil.test/1 onerror="document.title='broken'">`,
@@ -28,7 +29,8 @@ var attacks = []string{
 	`<noscript><p title="</noscript><img src=x onerror=document.title='broken'>">`,
 	"```js\" onload=\"document.title='broken'\nx\n```",
 	"`<img src=https://evil.test/9>` **<b onclick=\"document.title='broken'\">b</b>**",
-	"|<img src=https://evil.test/10>|b|\n|-|-|\n|<script>document.title='broken'</script>|[x](vbscript:broken)|",
+	"|<img src=https://evil.test/10>|b|\n|-|-|\n" +
+		"|<script>document.title='broken'</script>|[x](vbscript:broken)|",
 	"<@bob\" onclick=\"document.title='broken'> <@<img src=https://evil.test/11>>",
 	`https://a.test/?"><img src=https://evil.test/12 onerror="document.title='broken'">`,
 	"1. <details open ontoggle=\"document.title='broken'\">\n   > <object data=https://evil.test/13>",
@@ -41,7 +43,8 @@ func testAttacks(t *testing.T, b *browser) {
 	id := alice.general(t, "ops").Channel.ID
 	p := b.profile(t).page()
 	p.preload(`globalThis.violations = []
-		addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " + e.blockedURI))`)
+		addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " +
+			e.blockedURI))`)
 	p.signIn(n.url, alice)
 	p.open(id)
 	for i, attack := range attacks {
@@ -62,26 +65,32 @@ func testAttacks(t *testing.T, b *browser) {
 	if got := eval[string](p, `violations.join("\n")`); got != "" {
 		t.Errorf("got violations of the policy, want nothing that it must stop:\n%s", got)
 	}
-	if got := eval[string](p, `performance.getEntriesByType("resource").map((e) => e.name).filter((name) => new URL(name).origin !== origin).join("\n")`); got != "" {
+	if got := eval[string](p,
+		`performance.getEntriesByType("resource").map((e) => e.name).filter((name) =>
+			new URL(name).origin !== origin).join("\n")`); got != "" {
 		t.Errorf("got requests to other servers:\n%s", got)
 	}
 	const foreign = `[...document.querySelectorAll("#messages .text *")].filter((e) =>
-		!e.matches("p, br, hr, em, strong, del, code, pre, blockquote, ul, ol, li, table, thead, tbody, tr, th, td, a, bdi, div, span, button") ||
+		!e.matches("p, br, hr, em, strong, del, code, pre, blockquote") &&
+			!e.matches("ul, ol, li, a, bdi, div, span, button") &&
+			!e.matches("table, thead, tbody, tr, th, td") ||
 		[...e.attributes].some((a) => a.name.startsWith("on") || ["src", "style", "id"].includes(a.name)) ||
-		e.matches("a") && !(/^(https?|mailto):/.test(e.getAttribute("href")) && e.relList.contains("noopener"))
+		e.matches("a") && !(/^(https?|mailto):/.test(e.getAttribute("href")) &&
+			e.relList.contains("noopener"))
 	).map((e) => e.outerHTML).join("\n")`
 	if got := eval[string](p, foreign); got != "" {
 		t.Errorf("got elements or attributes that no message may have:\n%s", got)
 	}
 }
 
-// Agents write Markdown, and people see what is meant: code that can be copied, tables, lists, links and mentions. A
-// long message is folded. An edit is rendered too.
+// Agents write Markdown, and people see what is meant: code that can be copied, tables, lists, links and
+// mentions. A long message is folded. An edit is rendered too.
 func testMarkdown(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bot := n.user("alice"), n.user("bot")
 	id := alice.general(t, "ops", "bot").Channel.ID
-	m := bot.post(t, id, "**318 failures** for <@alice>:\n\n| pod | failures |\n|---|--:|\n| cart | 201 |\n\n```go\nx := 1\n```\n\n- see [the runbook](https://example.org/run)")
+	m := bot.post(t, id, "**318 failures** for <@alice>:\n\n| pod | failures |\n|---|--:|\n| cart | 201 "+
+		"|\n\n```go\nx := 1\n```\n\n- see [the runbook](https://example.org/run)")
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
 	p.open(id)
@@ -89,7 +98,8 @@ func testMarkdown(t *testing.T, b *browser) {
 	p.awaitText(p.message("318", ".mention.me"), "@alice")
 	p.awaitText(p.message("318", "td"), "cart")
 	p.awaitText(p.message("318", "li"), "see the runbook")
-	if got := eval[string](p, `document.querySelector("#messages .prose a").rel`); !strings.Contains(got, "noopener") {
+	if got := eval[string](p, `document.querySelector("#messages .prose a").rel`); !strings.Contains(got,
+		"noopener") {
 		t.Errorf("got rel %q, want noopener", got)
 	}
 	p.click(p.message("318", ".code button"))

@@ -7,7 +7,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// People see names, with the id behind them, and a mark for agents. What they write after @ becomes a mention.
+// People see names, with the id behind them, and a mark for agents. What they write after @ becomes a
+// mention.
 func testNames(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bob, bot := n.user("alice"), n.user("bob"), n.user("log-agent")
@@ -49,11 +50,14 @@ func testNames(t *testing.T, b *browser) {
 	if err == nil {
 		err = json.Unmarshal(a.body, &page)
 	}
-	if want := "ask <@log-agent> or <@bob>. Not `@bob`, and not me@bob.example"; err != nil || page.Items[0].Content != want {
+	if want := "ask <@log-agent> or <@bob>. Not `@bob`, and not me@bob.example"; err != nil ||
+		page.Items[0].Content != want {
 		t.Errorf("got %s %v, want %q", a.body, err, want)
 	}
 	ann.click(ann.message("ask", "[aria-label^=Edit]"))
-	ann.await(`document.querySelector("#messages textarea").value.startsWith("ask @Log agent or @Bob Fisher.")`)
+	ann.await(
+		`document.querySelector("#messages textarea").value.startsWith("ask @Log agent or @Bob Fisher.")`,
+	)
 }
 
 // A line above a reply says what it answers, and leads there, however far back that is.
@@ -65,7 +69,8 @@ func testReplies(t *testing.T, b *browser) {
 	for range 70 {
 		bob.post(t, id, "something else")
 	}
-	call[posted](t, bob, 201, "POST", "/api/channels/"+id+"/messages", body{"content": "it was me", "replyTo": first.Message.ID})
+	call[posted](t, bob, 201, "POST", "/api/channels/"+id+"/messages",
+		body{"content": "it was me", "replyTo": first.Message.ID})
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
 	p.open(id)
@@ -73,7 +78,8 @@ func testReplies(t *testing.T, b *browser) {
 	p.click(p.message("it was me", ".reply a"))
 	p.await(`document.activeElement.dataset.id === "` + first.Message.ID + `"`)
 	p.await(`(() => {
-		const [message, scroller] = [document.activeElement, document.querySelector("#scroller")].map((e) => e.getBoundingClientRect())
+		const [message, scroller] = [document.activeElement, document.querySelector("#scroller")].map((e) =>
+			e.getBoundingClientRect())
 		return message.top >= scroller.top && message.bottom <= scroller.bottom
 	})()`)
 	p.do(chromedp.Reload()) // the address is that of the message

@@ -12,8 +12,8 @@ func (p *page) text(selector string) string {
 	return eval[string](p, fmt.Sprintf(`document.querySelector(%q).innerText.replace(/\s+/g, " ")`, selector))
 }
 
-// The queue of an agent is beside the channel: what it works on, what failed and why. Its work can be stopped, tried
-// again and dropped, with the keyboard too.
+// The queue of an agent is beside the channel: what it works on, what failed and why. Its work can be
+// stopped, tried again and dropped, with the keyboard too.
 func testQueue(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bot := n.user("alice"), n.user("bot")
@@ -36,7 +36,8 @@ func testQueue(t *testing.T, b *browser) {
 	ann.click(ann.message("look into", ".work button"))
 	ann.await(`document.querySelector("#announcer").textContent === "bot was asked to stop"`)
 	call[body](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "stopping"})
-	if a, err := bot.do("POST", "/api/wakes/"+w.ID+"/nack", body{"error": "asked to <b>stop</b>"}); err != nil || a.status != 204 {
+	if a, err := bot.do("POST", "/api/wakes/"+w.ID+"/nack",
+		body{"error": "asked to <b>stop</b>"}); err != nil || a.status != 204 {
 		t.Fatalf("got %d %s %v, want the wake given back", a.status, a.body, err)
 	}
 	own.await(`location.reload() ?? true`)
@@ -52,7 +53,8 @@ func testQueue(t *testing.T, b *browser) {
 		if w = bot.claim(t, 60); w == nil {
 			t.Fatal("got no wake, want one")
 		}
-		if a, err := bot.do("POST", "/api/wakes/"+w.ID+"/nack", body{"error": "no logs here"}); err != nil || a.status != 204 {
+		if a, err := bot.do("POST", "/api/wakes/"+w.ID+"/nack", body{"error": "no logs here"}); err != nil ||
+			a.status != 204 {
 			t.Fatalf("got %d %s %v, want the wake given back", a.status, a.body, err)
 		}
 		n.exec(t, "UPDATE wakes SET not_before = NULL")

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The page for browsers, from another origin, shows each message once: over connections that break, and answers of
-// a proxy at which EventSource gives up.
+// The page for browsers, from another origin, shows each message once: over connections that break, and
+// answers of a proxy at which EventSource gives up.
 func TestRecipeForAPage(t *testing.T) {
 	t.Parallel()
 	b := openBrowser(t)
@@ -44,7 +44,8 @@ func TestRecipeForAPage(t *testing.T) {
 	wantShown := func() {
 		t.Helper()
 		p.awaitText("li:last-child", want[len(want)-1])
-		if diff := cmp.Diff(want, eval[[]string](p, "[...document.querySelectorAll('li')].map((e) => e.textContent)")); diff != "" {
+		if diff := cmp.Diff(want,
+			eval[[]string](p, "[...document.querySelectorAll('li')].map((e) => e.textContent)")); diff != "" {
 			t.Errorf("page (-want +got):\n%s", diff)
 		}
 	}

@@ -34,7 +34,8 @@ func (w *writer) wantAll(pages ...*page) {
 		want[i] = fmt.Sprint("message ", i)
 	}
 	for _, p := range pages {
-		p.await(fmt.Sprintf(`[...document.querySelectorAll("#messages .text")].at(-1)?.innerText === %q`, want[len(want)-1]))
+		p.await(fmt.Sprintf(`[...document.querySelectorAll("#messages .text")].at(-1)?.innerText === %q`,
+			want[len(want)-1]))
 		if diff := cmp.Diff(want, p.messages()); diff != "" {
 			w.t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -46,7 +47,8 @@ func channelByProxy(t *testing.T) (n *guild, p *proxy, alice *user, w *writer) {
 	t.Helper()
 	n = start(t, "")
 	alice = n.user("alice")
-	return n, newProxy(t, n), alice, &writer{t: t, u: n.user("bob"), id: alice.general(t, "ops", "bob").Channel.ID}
+	return n, newProxy(t, n), alice,
+		&writer{t: t, u: n.user("bob"), id: alice.general(t, "ops", "bob").Channel.ID}
 }
 
 func testCut(t *testing.T, b *browser) {
@@ -67,7 +69,8 @@ func testCut(t *testing.T, b *browser) {
 	p.awaitText("#resumed", "6 events in the backlog, no duplicates")
 	p.awaitText("#resumed", "nothing is missing")
 	p.await(`document.querySelectorAll("#messages li").length === 9`)
-	if got, want := strings.Join(p.messages(), ", "), "message 6, message 7, mine, while it is cut"; !strings.HasSuffix(got, want) {
+	if got, want := strings.Join(p.messages(), ", "), "message 6, message 7, mine, while "+
+		"it is cut"; !strings.HasSuffix(got, want) {
 		t.Errorf("got %q, want the order of the log, with %q at the end", got, want)
 	}
 
@@ -87,7 +90,8 @@ func testCut(t *testing.T, b *browser) {
 	p.awaitText("#resumed", "no duplicates")
 }
 
-// A resume that brings nothing still brings the position: the next one begins there, before that has left the log.
+// A resume that brings nothing still brings the position: the next one begins there, before that has left the
+// log.
 func testQuietResume(t *testing.T, b *browser) {
 	n, _, alice, w := channelByProxy(t)
 	p := b.profile(t).page()
@@ -133,7 +137,8 @@ func testTabs(t *testing.T, b *browser) {
 	third.click("#cut")
 	w.wantAll(second, third)
 	if opened, open, _ := way.counts(); opened != 2 || open != 1 {
-		t.Errorf("got %d streams, %d of them still open, want 2, the second after the cut, and 1", opened, open)
+		t.Errorf("got %d streams, %d of them still open, want 2, the second after the cut, and 1",
+			opened, open)
 	}
 	f.worker() // the only one
 }
@@ -164,7 +169,8 @@ func testAlone(t *testing.T, b *browser) {
 // later has a page or worker believe that a time has passed.
 func (p *page) later(seconds int) {
 	p.t.Helper()
-	eval[bool](p, fmt.Sprintf("(() => { const now = Date.now; Date.now = () => now() + %d; return true })()", seconds*1000))
+	eval[bool](p, fmt.Sprintf("(() => { const now = Date.now; Date.now = () => now() + %d; return true })()",
+		seconds*1000))
 }
 
 func testWorkerDies(t *testing.T, b *browser) {
@@ -292,7 +298,9 @@ func testNoAnswer(t *testing.T, b *browser) {
 	way.set(func() { way.swallow = false })
 	p.do(chromedp.Focus(chromedp.CSS("#text")))
 	p.enter()
-	p.await(`document.querySelector("#text").value === "" && document.querySelector("#composer-problem").hidden`)
+	p.await(
+		`document.querySelector("#text").value === "" && document.querySelector("#composer-problem").hidden`,
+	)
 	w.post(1)
 	p.awaitText("#messages", "message 0")
 	if got := strings.Join(p.messages(), ", "); got != "once, message 0" {

@@ -13,7 +13,10 @@ import (
 func (p *page) message(text, selector string) string {
 	p.t.Helper()
 	p.awaitText("#messages .text", text)
-	id := eval[string](p, fmt.Sprintf(`[...document.querySelectorAll("#messages li")].find((e) => e.innerText.includes(%q)).dataset.id`, text))
+	id := eval[string](p, fmt.Sprintf(
+		`[...document.querySelectorAll("#messages li")].find((e) => e.innerText.includes(%q)).dataset.id`,
+		text,
+	))
 	return fmt.Sprintf(`#messages li[data-id="%s"] %s`, id, selector)
 }
 
@@ -35,7 +38,8 @@ func testTalk(t *testing.T, b *browser) {
 	ben.awaitText(ben.message("are you there?", ".mention.me"), "@bob")
 	ben.awaitText(ben.message("are you there?", ".outcome"), "woke you · mention")
 	ann.awaitText(ann.message("are you there?", ".outcome"), "woke bob (mention)")
-	ben.await(`document.querySelector("#announcer").textContent === "alice: hi @bob are you there?"`) // what a screen reader says
+	// what a screen reader says
+	ben.await(`document.querySelector("#announcer").textContent === "alice: hi @bob are you there?"`)
 	if got := eval[string](ann, "document.querySelector('#text').value"); got != "" {
 		t.Errorf("got %q in the box, want it empty", got)
 	}
@@ -47,7 +51,9 @@ func testTalk(t *testing.T, b *browser) {
 	ann.awaitText(ann.message("I am", ".deliveries"), "not_addressed")
 	want := []string{"alice woken mention", "bob skipped author", "carol observes not_addressed"}
 	rows := eval[string](ann, fmt.Sprintf(`[...document.querySelectorAll(%q)].map((r) =>
-		[r.cells[0].innerText, r.cells[1].innerText, r.cells[2].querySelector("code").innerText].join(" ")).join("\n")`, ann.message("I am", ".deliveries tbody tr")))
+		[r.cells[0].innerText, r.cells[1].innerText,
+			r.cells[2].querySelector("code").innerText].join(" ")).join("\n")`,
+		ann.message("I am", ".deliveries tbody tr")))
 	if diff := cmp.Diff(want, strings.Split(rows, "\n")); diff != "" {
 		t.Errorf("deliveries (-want +got):\n%s", diff)
 	}
@@ -100,7 +106,10 @@ func testTalk(t *testing.T, b *browser) {
 func testTurns(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
-	id := alice.create(t, body{"guildId": "g1", "name": "discuss", "xType": "discuss", "memberUserIds": []string{"bob", "carol"}}).Channel.ID
+	id := alice.create(t, body{
+		"guildId": "g1", "name": "discuss", "xType": "discuss",
+		"memberUserIds": []string{"bob", "carol"},
+	}).Channel.ID
 	p := b.profile(t).page()
 	p.signIn(n.url, bob)
 	p.open(id)
@@ -125,7 +134,8 @@ func testDuty(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
 	id := alice.create(t, body{
-		"guildId": "g1", "name": "triage", "xType": "triage", "memberUserIds": []string{"bob", "carol"}, "wakeUserIds": []string{"carol"},
+		"guildId": "g1", "name": "triage", "xType": "triage", "memberUserIds": []string{"bob", "carol"},
+		"wakeUserIds": []string{"carol"},
 	}).Channel.ID
 	ann, ben := b.profile(t).page(), b.profile(t).page()
 	ann.signIn(n.url, alice)
@@ -143,8 +153,8 @@ func testDuty(t *testing.T, b *browser) {
 	ben.awaitText(ben.message("it burns", ".outcome"), "woke you · on_duty")
 }
 
-// People see who works on a message, what the agent says it does, and, of messages from before the page was opened,
-// whether they woke the reader.
+// People see who works on a message, what the agent says it does, and, of messages from before the page was
+// opened, whether they woke the reader.
 func testWork(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bot := n.user("alice"), n.user("bot")
@@ -163,7 +173,8 @@ func testWork(t *testing.T, b *browser) {
 	p.awaitText(p.message("good morning", ".outcome"), "woke you · everyone")
 	p.click(p.message("look into", ".actions button"))
 	p.awaitText(p.message("look into", ".deliveries"), "works on it: reading 318 lines")
-	call[posted](t, bot, 201, "POST", "/api/channels/"+id+"/messages", body{"content": "nothing unusual", "wakeId": w.ID})
+	call[posted](t, bot, 201, "POST", "/api/channels/"+id+"/messages",
+		body{"content": "nothing unusual", "wakeId": w.ID})
 	p.click(p.message("look into", ".actions button")) // closes
 	p.click(p.message("look into", ".actions button"))
 	p.awaitText(p.message("look into", ".deliveries"), "done")

@@ -17,7 +17,8 @@ func TestBadBodies(t *testing.T) {
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
 	elsewhere := alice.Post(t, alice.General(t, "elsewhere").Channel.ID, "x").Message.ID
-	create, rename, post := "POST /api/channels", "PATCH /api/channels/"+id, "POST /api/channels/"+id+"/messages"
+	create, rename, post := "POST /api/channels", "PATCH /api/channels/"+id,
+		"POST /api/channels/"+id+"/messages"
 	before := n.Stored(t)
 	const okay = `"guildId":"g1","name":"x","xType":"general"`
 	many := func(k int) string {
@@ -55,30 +56,51 @@ func TestBadBodies(t *testing.T) {
 		{"another case", post, `{"Content":"hi"}`, 400, "malformed", "Content"},
 		{"both cases", post, `{"content":"hi","CONTENT":"ho"}`, 400, "malformed", "CONTENT"},
 		{"a doubled field", post, `{"content":"hi","content":"ho"}`, 400, "malformed", "content"},
-		{"a doubled field, escaped", post, `{"content":"hi","\u0063ontent":"ho"}`, 400, "malformed", "content"},
+		{
+			"a doubled field, escaped", post, `{"content":"hi","\u0063ontent":"ho"}`, 400, "malformed",
+			"content",
+		},
 		{"a missing field", post, `{}`, 400, "malformed", "content"},
 		{"a null for it", post, `{"content":null}`, 400, "malformed", "content"},
 		{"a number for it", post, `{"content":7}`, 400, "malformed", "content"},
 		{"an object for it", post, `{"content":{"text":"hi"}}`, 400, "malformed", "content"},
 		{"a number for an id", post, `{"content":"hi","replyTo":7}`, 400, "malformed", "replyTo"},
-		{"64 KiB and a byte", post, `{"content":"` + strings.Repeat("x", 64<<10-14+1) + `"}`, 413, "body_too_large", ""},
+		{
+			"64 KiB and a byte", post, `{"content":"` + strings.Repeat("x", 64<<10-14+1) + `"}`, 413,
+			"body_too_large", "",
+		},
 		{"64 KiB", post, `{"content":"` + strings.Repeat("x", 64<<10-14) + `"}`, 422, "content_too_long", ""},
-		{"16 KiB and a byte", post, `{"content":"` + strings.Repeat("x", 16<<10+1) + `"}`, 422, "content_too_long", ""},
-		{"16 KiB and a byte of two", post, `{"content":"x` + strings.Repeat("é", 8<<10) + `"}`, 422, "content_too_long", ""},
+		{
+			"16 KiB and a byte", post, `{"content":"` + strings.Repeat("x", 16<<10+1) + `"}`, 422,
+			"content_too_long", "",
+		},
+		{
+			"16 KiB and a byte of two", post, `{"content":"x` + strings.Repeat("é", 8<<10) + `"}`, 422,
+			"content_too_long", "",
+		},
 		{"empty content", post, `{"content":""}`, 422, "invalid", "content"},
 		{"blank content", post, `{"content":" \t\r\n"}`, 422, "invalid", "content"},
 		{"NUL", post, `{"content":"a\u0000b"}`, 422, "invalid", "content"},
 		{"201 users mentioned", post, `{"content":"` + mentioned(201) + `"}`, 422, "invalid", "content"},
 		{"replyTo is no id", post, `{"content":"hi","replyTo":"x"}`, 422, "invalid", "replyTo"},
 		{"replyTo is empty", post, `{"content":"hi","replyTo":""}`, 422, "invalid", "replyTo"},
-		{"replyTo is unknown", post, `{"content":"hi","replyTo":"` + nodetest.Uuid7 + `"}`, 422, "invalid", "replyTo"},
-		{"replyTo is of another channel", post, `{"content":"hi","replyTo":"` + elsewhere + `"}`, 422, "invalid", "replyTo"},
+		{
+			"replyTo is unknown", post, `{"content":"hi","replyTo":"` + nodetest.Uuid7 + `"}`, 422,
+			"invalid", "replyTo",
+		},
+		{
+			"replyTo is of another channel", post, `{"content":"hi","replyTo":"` + elsewhere + `"}`, 422,
+			"invalid", "replyTo",
+		},
 
 		{"nothing", create, `{}`, 400, "malformed", "guildId"},
 		{"no guild", create, `{"name":"x","xType":"general"}`, 400, "malformed", "guildId"},
 		{"no xType", create, `{"name":"x","guildId":"g1"}`, 400, "malformed", "xType"},
 		{"members null", create, `{` + okay + `,"memberUserIds":null}`, 400, "malformed", "memberUserIds"},
-		{"members a string", create, `{` + okay + `,"memberUserIds":"bob"}`, 400, "malformed", "memberUserIds"},
+		{
+			"members a string", create, `{` + okay + `,"memberUserIds":"bob"}`, 400, "malformed",
+			"memberUserIds",
+		},
 		{"members numbers", create, `{` + okay + `,"memberUserIds":[1]}`, 400, "malformed", "memberUserIds"},
 		{"private null", create, `{` + okay + `,"private":null}`, 400, "malformed", "private"},
 		{"private a string", create, `{` + okay + `,"private":"true"}`, 400, "malformed", "private"},
@@ -86,22 +108,52 @@ func TestBadBodies(t *testing.T) {
 		{"an id given", create, `{` + okay + `,"id":"` + nodetest.Uuid7 + `"}`, 400, "malformed", "id"},
 		{"xType unknown", create, `{"guildId":"g1","name":"x","xType":"General"}`, 422, "invalid", "xType"},
 		{"guild empty", create, `{"guildId":"","name":"x","xType":"general"}`, 422, "invalid", "guildId"},
-		{"guild a bad id", create, `{"guildId":"g 1","name":"x","xType":"general"}`, 422, "invalid", "guildId"},
-		{"guild too long", create, `{"guildId":"` + strings.Repeat("g", 129) + `","name":"x","xType":"general"}`, 422, "invalid", "guildId"},
+		{
+			"guild a bad id", create, `{"guildId":"g 1","name":"x","xType":"general"}`, 422,
+			"invalid", "guildId",
+		},
+		{"guild too long", create, `{"guildId":"` + strings.Repeat("g", 129) +
+			`","name":"x","xType":"general"}`, 422, "invalid", "guildId"},
 		{"no name", create, `{"guildId":"g1","xType":"general"}`, 422, "invalid", "name"},
 		{"name null", create, `{"guildId":"g1","name":null,"xType":"general"}`, 422, "invalid", "name"},
 		{"name blank", create, `{"guildId":"g1","name":" ","xType":"general"}`, 422, "invalid", "name"},
-		{"name too long", create, `{"guildId":"g1","name":"` + strings.Repeat("é", 101) + `","xType":"general"}`, 422, "invalid", "name"},
-		{"name with NUL", create, `{"guildId":"g1","name":"a\u0000","xType":"general"}`, 422, "invalid", "name"},
-		{"name of two lines", create, `{"guildId":"g1","name":"a\nb","xType":"general"}`, 422, "invalid", "name"},
+		{"name too long", create, `{"guildId":"g1","name":"` + strings.Repeat("é", 101) +
+			`","xType":"general"}`, 422, "invalid", "name"},
+		{
+			"name with NUL", create, `{"guildId":"g1","name":"a\u0000","xType":"general"}`, 422,
+			"invalid", "name",
+		},
+		{
+			"name of two lines", create, `{"guildId":"g1","name":"a\nb","xType":"general"}`, 422,
+			"invalid", "name",
+		},
 		{"history unknown", create, `{` + okay + `,"history":"none"}`, 422, "invalid", "history"},
-		{"a bad member id", create, `{` + okay + `,"memberUserIds":["bob","b c"]}`, 422, "invalid", "memberUserIds"},
-		{"a null among the members", create, `{` + okay + `,"memberUserIds":["bob",null]}`, 0, "", "memberUserIds"},
-		{"1,001 members", create, `{` + okay + `,"memberUserIds":` + many(1001) + `}`, 422, "invalid", "memberUserIds"},
+		{
+			"a bad member id", create, `{` + okay + `,"memberUserIds":["bob","b c"]}`, 422, "invalid",
+			"memberUserIds",
+		},
+		{
+			"a null among the members", create, `{` + okay + `,"memberUserIds":["bob",null]}`, 0, "",
+			"memberUserIds",
+		},
+		{
+			"1,001 members", create, `{` + okay + `,"memberUserIds":` + many(1001) + `}`, 422, "invalid",
+			"memberUserIds",
+		},
 		{"a dm of none", create, `{"guildId":"g1","xType":"dm"}`, 422, "invalid", "memberUserIds"},
-		{"a dm with oneself", create, `{"guildId":"g1","xType":"dm","memberUserIds":["alice"]}`, 422, "invalid", "memberUserIds"},
-		{"a dm of three", create, `{"guildId":"g1","xType":"dm","memberUserIds":["bob","carol"]}`, 422, "invalid", "memberUserIds"},
-		{"a dm with a name", create, `{"guildId":"g1","name":"us","xType":"dm","memberUserIds":["bob"]}`, 422, "invalid", "name"},
+		{
+			"a dm with oneself", create, `{"guildId":"g1","xType":"dm","memberUserIds":["alice"]}`, 422,
+			"invalid", "memberUserIds",
+		},
+		{
+			"a dm of three", create, `{"guildId":"g1","xType":"dm","memberUserIds":["bob","carol"]}`, 422,
+			"invalid", "memberUserIds",
+		},
+		{
+			"a dm with a name", create, `{"guildId":"g1","name":"us","xType":"dm","memberUserIds":["bob"]}`,
+			422,
+			"invalid", "name",
+		},
 
 		{"rename to nothing", rename, `{}`, 400, "malformed", "name"},
 		{"rename to null", rename, `{"name":null}`, 400, "malformed", "name"},
@@ -130,12 +182,17 @@ func TestBadBodies(t *testing.T) {
 	if diff := cmp.Diff(before, n.Stored(t)); diff != "" {
 		t.Errorf("something was stored (-before +after):\n%s", diff)
 	}
-	for content, status := range map[string]int{strings.Repeat("x", 16<<10): 201, strings.Repeat("é", 8<<10): 201} {
-		if a, err := alice.Do("POST", "/api/channels/"+id+"/messages", nodetest.Body{"content": content}); err != nil || a.Status != status {
+	for content, status := range map[string]int{
+		strings.Repeat("x", 16<<10): 201,
+		strings.Repeat("é", 8<<10):  201,
+	} {
+		if a, err := alice.Do("POST", "/api/channels/"+id+"/messages",
+			nodetest.Body{"content": content}); err != nil || a.Status != status {
 			t.Errorf("16 KiB: got status %d and error %v, want %d", a.Status, err, status)
 		}
 	}
-	if a, err := alice.Do("POST", "/api/channels", `{`+okay+`,"memberUserIds":`+many(1000)+`}`); err != nil || a.Status != 201 {
+	if a, err := alice.Do("POST", "/api/channels", `{`+okay+`,"memberUserIds":`+many(1000)+`}`); err != nil ||
+		a.Status != 201 {
 		t.Errorf("1,000 members: got %v and error %v, want 201", a, err)
 	}
 }
@@ -146,15 +203,24 @@ func TestContentTypes(t *testing.T) {
 	alice := n.User("alice")
 	path := "/api/channels/" + alice.General(t, "ops").Channel.ID + "/messages"
 	before := n.Stored(t)
-	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "application/jsonp", "json", "application/", ";"} {
-		alice.Refused(t, 415, "unsupported_media_type", "POST", path, nodetest.Body{"content": "hi"}, "Content-Type", kind)
+	for _, kind := range []string{
+		"", "text/plain", "application/x-www-form-urlencoded",
+		"application/json; charset=latin1", "application/jsonp", "json", "application/", ";",
+	} {
+		alice.Refused(t, 415, "unsupported_media_type", "POST", path, nodetest.Body{"content": "hi"},
+			"Content-Type", kind)
 	}
-	alice.Refused(t, 415, "unsupported_media_type", "POST", path, nodetest.Body{"content": "hi"}, "Content-Encoding", "gzip")
+	alice.Refused(t, 415, "unsupported_media_type", "POST", path, nodetest.Body{"content": "hi"},
+		"Content-Encoding", "gzip")
 	if diff := cmp.Diff(before, n.Stored(t)); diff != "" {
 		t.Errorf("something was stored (-before +after):\n%s", diff)
 	}
-	for _, kind := range []string{"application/json", "application/json; charset=utf-8", "APPLICATION/JSON;charset=\"UTF-8\""} {
-		if a, err := alice.Do("POST", path, nodetest.Body{"content": "hi"}, "Content-Type", kind); err != nil || a.Status != 201 {
+	for _, kind := range []string{
+		"application/json", "application/json; charset=utf-8",
+		"APPLICATION/JSON;charset=\"UTF-8\"",
+	} {
+		if a, err := alice.Do("POST", path, nodetest.Body{"content": "hi"}, "Content-Type",
+			kind); err != nil || a.Status != 201 {
 			t.Errorf("%q: got %v and error %v, want 201", kind, a, err)
 		}
 	}
@@ -243,16 +309,27 @@ func TestPathsAndMethods(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
-	for _, path := range []string{"/api", "/api/", "/api/channels/", "/api/me/", "/API/me", "//api/me", "/api/channels/" + id + "/", "/api/channels/" + id + "/none", "/api/stream/x", "/api/../api/none", "/none", "/debug/pprof/"} {
+	for _, path := range []string{
+		"/api", "/api/", "/api/channels/", "/api/me/", "/API/me", "//api/me",
+		"/api/channels/" + id + "/", "/api/channels/" + id + "/none", "/api/stream/x", "/api/../api/none",
+		"/none", "/debug/pprof/",
+	} {
 		alice.Refused(t, 404, "not_found", "GET", path, nil)
 	}
 	channel := "/api/channels/" + id
 	for path, allow := range map[string]string{
-		"/api/channels": "GET, HEAD, POST", channel: "DELETE, GET, HEAD, PATCH", channel + "/join": "POST", channel + "/leave": "POST",
-		channel + "/members": "GET, HEAD", channel + "/members/bob": "DELETE, PUT", channel + "/messages": "GET, HEAD, POST",
-		"/api/stream": "GET", "/api/events": "GET", "/api/sync": "GET, HEAD", "/api/me": "GET, HEAD, PATCH", "/api/session": "DELETE, POST", "/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/metrics": "GET, HEAD",
+		"/api/channels": "GET, HEAD, POST", channel: "DELETE, GET, HEAD, PATCH", channel + "/join": "POST",
+		channel + "/leave":   "POST",
+		channel + "/members": "GET, HEAD", channel + "/members/bob": "DELETE, PUT",
+		channel + "/messages": "GET, HEAD, POST",
+		"/api/stream":         "GET", "/api/events": "GET", "/api/sync": "GET, HEAD",
+		"/api/me": "GET, HEAD, PATCH", "/api/session": "DELETE, POST", "/healthz": "GET, HEAD",
+		"/readyz": "GET, HEAD", "/metrics": "GET, HEAD",
 	} {
-		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} {
+		for _, method := range []string{
+			"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
+			"TRACE", "QUERY",
+		} {
 			if strings.Contains(allow, method) {
 				continue
 			}
@@ -268,7 +345,8 @@ func TestPathsAndMethods(t *testing.T) {
 			})
 		}
 	}
-	if a, err := alice.Do(http.MethodHead, "/api/me", nil); err != nil || a.Status != 200 || len(a.Body) != 0 {
+	if a, err := alice.Do(http.MethodHead, "/api/me", nil); err != nil || a.Status != 200 ||
+		len(a.Body) != 0 {
 		t.Errorf("HEAD: got %v and error %v, want 200 without a body", a, err)
 	}
 }
@@ -278,7 +356,10 @@ func TestRequestIDs(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
-	for id, kept := range map[string]bool{"abc-1._Z": true, "": false, "a b": false, strings.Repeat("x", 64): true, strings.Repeat("x", 65): false, "é": false} {
+	for id, kept := range map[string]bool{
+		"abc-1._Z": true, "": false, "a b": false,
+		strings.Repeat("x", 64): true, strings.Repeat("x", 65): false, "é": false,
+	} {
 		a, err := alice.Do("GET", "/none", nil, "X-Request-Id", id)
 		if err != nil {
 			t.Fatal(err)

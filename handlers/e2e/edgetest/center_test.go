@@ -58,7 +58,10 @@ func TestCenterSaysWhoSomebodyIs(t *testing.T) {
 		t.Errorf("got %d questions, want the %d before: the answer is kept", got, calls)
 	}
 	fake.Revoke("good")
-	(&nodetest.User{Node: nodetest.Start(t, nodetest.Setup{Center: fake, Database: n.Database}), ID: "ann", Token: "good"}).WantRefused(t, 401, "token_invalid", "GET", "/api/me", nil)
+	(&nodetest.User{
+		Node: nodetest.Start(t, nodetest.Setup{Center: fake, Database: n.Database}), ID: "ann",
+		Token: "good",
+	}).WantRefused(t, 401, "token_invalid", "GET", "/api/me", nil)
 }
 
 // While Center does not answer nobody new gets in; who is known, and every stream, stays.
@@ -82,7 +85,8 @@ func TestCenterIsDown(t *testing.T) {
 			for range 2 {
 				before := fake.Calls(centertest.Introspect)
 				a, err := cyd.Do("GET", "/api/me", nil)
-				if err != nil || a.Status != 503 || a.Header.Get("Retry-After") != "2" || !strings.Contains(string(a.Body), `"center_unavailable"`) {
+				if err != nil || a.Status != 503 || a.Header.Get("Retry-After") != "2" ||
+					!strings.Contains(string(a.Body), `"center_unavailable"`) {
 					t.Errorf("got %v, %v and error %v, want 503 and when to try again", a, a.Header, err)
 				}
 				if got := fake.Calls(centertest.Introspect); got <= before {
@@ -110,11 +114,19 @@ func TestWhatEndsAStream(t *testing.T) {
 		change  func(*centertest.Server)
 		revoked bool
 	}{
-		"nothing":       {func(*centertest.Server) {}, false},
-		"revoked":       {func(c *centertest.Server) { c.Revoke("t") }, true},
-		"fewer guilds":  {func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "ann", Guilds: []string{"g1"}}) }, true},
-		"more guilds":   {func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "ann"}) }, false},
-		"another user":  {func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "bob"}) }, true},
+		"nothing": {func(*centertest.Server) {}, false},
+		"revoked": {func(c *centertest.Server) { c.Revoke("t") }, true},
+		"fewer guilds": {func(c *centertest.Server) {
+			c.SetToken("t", centertest.Token{UserID: "ann", Guilds: []string{"g1"}})
+		}, true},
+		"more guilds": {
+			func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "ann"}) },
+			false,
+		},
+		"another user": {
+			func(c *centertest.Server) { c.SetToken("t", centertest.Token{UserID: "bob"}) },
+			true,
+		},
 		"Center fails":  {func(c *centertest.Server) { c.Break(centertest.Status(502)) }, false},
 		"Center closes": {func(c *centertest.Server) { c.Close() }, false},
 	} {
@@ -131,11 +143,13 @@ func TestWhatEndsAStream(t *testing.T) {
 				return c
 			}
 			id, err := auth.ByCenter(client()).Check(t.Context(), netip.Addr{}, "t")
-			if err != nil || id.UserID != "ann" || !cmp.Equal(id.Guilds, was.Guilds) || id.Expires.Unix() != later.Unix() {
+			if err != nil || id.UserID != "ann" || !cmp.Equal(id.Guilds, was.Guilds) ||
+				id.Expires.Unix() != later.Unix() {
 				t.Fatalf("got %+v and error %v, want what Center says", id, err)
 			}
 			tt.change(fake)
-			later := auth.ByCenter(client()) // a client that remembers nothing: the first one remembers for too long
+			// a client that remembers nothing: the first one remembers for too long
+			later := auth.ByCenter(client())
 			if got := later.Revoked(t.Context(), id); got != tt.revoked {
 				t.Errorf("got revoked: %v, want %v", got, tt.revoked)
 			}
@@ -149,7 +163,8 @@ func TestAStreamEndsWithTheTokenOfCenter(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{Center: fake})
 	fake.SetToken("short", centertest.Token{UserID: "ann", Expires: time.Now().Add(4 * time.Second)})
 	frames := n.As("ann", "short").Open(t, nodetest.Raw, "").Ended(t)
-	if got := nodetest.Data[closing](t, frames[len(frames)-1], "stream.closing"); got != (closing{"token_expired", false}) {
+	if got := nodetest.Data[closing](t, frames[len(frames)-1],
+		"stream.closing"); got != (closing{"token_expired", false}) {
 		t.Errorf("got %+v, want that the token has expired", got)
 	}
 }
@@ -161,7 +176,10 @@ func TestGuildsOfCenter(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{Center: fake})
 	ann := n.User("ann")
 	one := ann.General(t, "one", "bob").Channel
-	two := ann.Create(t, nodetest.NewChannel{GuildID: "g2", Name: "two", XType: "general", Members: []string{"bob"}}).Channel
+	two := ann.Create(t, nodetest.NewChannel{
+		GuildID: "g2", Name: "two", XType: "general",
+		Members: []string{"bob"},
+	}).Channel
 	fake.SetToken("some", centertest.Token{UserID: "bob", Guilds: []string{"g1"}})
 	fake.SetToken("none", centertest.Token{UserID: "bob", Guilds: []string{}})
 	for token, want := range map[string][]nodetest.Channel{"some": {one}, "none": {}} {
@@ -174,15 +192,20 @@ func TestGuildsOfCenter(t *testing.T) {
 			t.Errorf("%s: sync (-want +got):\n%s", token, diff)
 		}
 		for _, query := range []string{"", "?member=any"} {
-			if diff := cmp.Diff(want, nodetest.Call[nodetest.List[nodetest.Channel]](t, bob, 200, "GET", "/api/channels"+query, nil).Items); diff != "" {
+			if diff := cmp.Diff(want, nodetest.Call[nodetest.List[nodetest.Channel]](t, bob, 200, "GET",
+				"/api/channels"+query, nil).Items); diff != "" {
 				t.Errorf("%s: list %s (-want +got):\n%s", token, query, diff)
 			}
 		}
-		bob.WantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+two.ID+"/messages", nodetest.Body{"content": "hi"})
-		bob.WantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+two.ID+"/messages", nodetest.Body{"content": "hi"}, "Idempotency-Key", "k")
-		bob.WantRefused(t, 403, "guild_forbidden", "POST", "/api/channels", nodetest.NewChannel{GuildID: "g2", Name: "mine", XType: "general"})
+		bob.WantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+two.ID+"/messages",
+			nodetest.Body{"content": "hi"})
+		bob.WantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+two.ID+"/messages",
+			nodetest.Body{"content": "hi"}, "Idempotency-Key", "k")
+		bob.WantRefused(t, 403, "guild_forbidden", "POST", "/api/channels",
+			nodetest.NewChannel{GuildID: "g2", Name: "mine", XType: "general"})
 		hidden := ann.Post(t, two.ID, "hidden")
-		bob.WantRefused(t, 404, "message_not_found", "GET", "/api/messages/"+hidden.Message.ID+"/deliveries", nil)
+		bob.WantRefused(t, 404, "message_not_found", "GET", "/api/messages/"+hidden.Message.ID+"/deliveries",
+			nil)
 		shown := ann.Post(t, one.ID, "shown")
 		if token == "some" {
 			if f := live.Next(t); f.ID != shown.Cursor {
@@ -202,15 +225,20 @@ func TestGuildsOfCenter(t *testing.T) {
 	}
 }
 
-// Who makes up tokens is refused after a while without a call of Center, by the address that a trusted proxy tells.
+// Who makes up tokens is refused after a while without a call of Center, by the address that a trusted proxy
+// tells.
 func TestMadeUpTokensAreLimitedPerAddress(t *testing.T) {
 	t.Parallel()
 	fake := centertest.New(t)
-	n := nodetest.Start(t, nodetest.Setup{Center: fake, Edge: config.Edge{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
+	n := nodetest.Start(t, nodetest.Setup{
+		Center: fake,
+		Edge:   config.Edge{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+	})
 	n.User("ann")
 	madeUp := func(from string, i int) nodetest.Answer {
 		t.Helper()
-		a, err := (&nodetest.User{Node: n, ID: "nobody", Token: fmt.Sprint("made-up-", i)}).Do("GET", "/api/me", nil, "X-Forwarded-For", from)
+		a, err := (&nodetest.User{Node: n, ID: "nobody", Token: fmt.Sprint("made-up-", i)}).Do("GET",
+			"/api/me", nil, "X-Forwarded-For", from)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,8 +63,8 @@ func wantConnections(t *testing.T, n *nodetest.Node, busy, idle int) {
 	}
 }
 
-// When all places are taken, a newcomer gets that of the connection that was idle for longest: one that sent nothing,
-// half a head, or one request and then nothing. Streams are never idle.
+// When all places are taken, a newcomer gets that of the connection that was idle for longest: one that sent
+// nothing, half a head, or one request and then nothing. Streams are never idle.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports {
@@ -99,7 +99,8 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 					oldest = oldest.(*tls.Conn).NetConn()
 				}
 				if _, err := io.Copy(io.Discard, oldest); errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("newcomer %d: got %v, want the end of the connection that was idle for longest", i, err)
+					t.Errorf("newcomer %d: got %v, want the end of the connection that was idle for longest",
+						i, err)
 				}
 				wantConnections(t, n, 1, 5)
 			}
@@ -150,8 +151,8 @@ func TestAConnectionIsIdleAfterItsStreams(t *testing.T) {
 	}
 }
 
-// One address holds a quarter of the connections at most, streams apart. What is beyond takes the place of an idle
-// connection of the same address; where all are busy, it is refused.
+// One address holds a quarter of the connections at most, streams apart. What is beyond takes the place of an
+// idle connection of the same address; where all are busy, it is refused.
 func TestConnectionsOfAnAddress(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports[:2] {
@@ -173,7 +174,8 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 			talk(t, dialRaw(t, n))
 			wantConnections(t, n, 3*each/2, each)
 		}
-		head := "POST /api/channels/" + ops + "/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + alice.Token +
+		head := "POST /api/channels/" + ops + "/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: " +
+			"Bearer " + alice.Token +
 			"\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 		for i := range busy {
 			busy[i] = dialRaw(t, n)
@@ -195,7 +197,11 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 			t.Errorf("/healthz: got %d, want 200", got)
 		}
 		_ = busy[0].Close()
-		if !ssetest.Await(func() bool { a, err := alice.Do("GET", "/api/me", nil); return err == nil && a.Status == 200 }) {
+		if !ssetest.Await(func() bool {
+			a, err := alice.Do("GET", "/api/me", nil)
+			return err == nil &&
+				a.Status == 200
+		}) {
 			t.Error("got refusals for good, want the place that was left")
 		}
 		if m := n.Scrape(t); m.Series["fabric_guild_connections_refused_total"] < 1 {

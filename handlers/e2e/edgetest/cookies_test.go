@@ -18,7 +18,8 @@ func signIn(t *testing.T, u *nodetest.User) (browser *nodetest.User, value strin
 		t.Fatalf("got %v and error %v, want 200", a, err)
 	}
 	c := cookieOf(t, a)
-	return &nodetest.User{Node: u.Node, ID: u.ID, Token: ""}, c.Value, []string{"Cookie", c.Name + "=" + c.Value}
+	return &nodetest.User{Node: u.Node, ID: u.ID, Token: ""}, c.Value,
+		[]string{"Cookie", c.Name + "=" + c.Value}
 }
 
 func wantStatus(t *testing.T, u *nodetest.User, want int, headers ...string) {
@@ -51,20 +52,24 @@ func TestACookieIsNoToken(t *testing.T) {
 			}
 			plain[len(plain)-1]++
 			name, _, _ := strings.Cut(cookie[1], "=")
-			for _, bad := range []string{base64.RawURLEncoding.EncodeToString(plain), alice.Token, value[:len(value)/2], "AAAA"} {
+			for _, bad := range []string{
+				base64.RawURLEncoding.EncodeToString(plain), alice.Token,
+				value[:len(value)/2], "AAAA",
+			} {
 				browser.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Cookie", name+"="+bad)
 			}
 		})
 	}
 }
 
-// A cookie is good at every server of the guild: without Center they share the token key, with it the API key. It
-// outlives a restart, and ends with its token or with the key.
+// A cookie is good at every server of the guild: without Center they share the token key, with it the API
+// key. It outlives a restart, and ends with its token or with the key.
 func TestACookieAtOtherServers(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	browser, _, cookie := signIn(t, n.User("alice"))
-	wantStatus(t, browser.At(nodetest.Start(t, nodetest.Setup{State: n.State, Database: n.Database})), 200, cookie...)
+	wantStatus(t, browser.At(nodetest.Start(t, nodetest.Setup{State: n.State, Database: n.Database})),
+		200, cookie...)
 	stranger := browser.At(nodetest.Start(t, nodetest.Setup{}))
 	stranger.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, cookie...)
 	if err := n.Tokens.Rotate(); err != nil {
@@ -79,11 +84,12 @@ func TestACookieAtOtherServers(t *testing.T) {
 	other := browser.At(nodetest.Start(t, nodetest.Setup{Center: fake, Database: n.Database}))
 	wantStatus(t, other, 200, cookie...)
 	fake.Revoke(alice.Token)
-	browser.At(nodetest.Start(t, nodetest.Setup{Center: fake})).Refused(t, 401, "token_invalid", "GET", "/api/me", nil, cookie...)
+	browser.At(nodetest.Start(t, nodetest.Setup{Center: fake})).Refused(t, 401, "token_invalid", "GET",
+		"/api/me", nil, cookie...)
 }
 
-// The end of a session is that of its streams, on every transport, and of copies of its cookie. Another session of
-// the same token goes on, and so does the token.
+// The end of a session is that of its streams, on every transport, and of copies of its cookie. Another
+// session of the same token goes on, and so does the token.
 func TestTheEndOfASession(t *testing.T) {
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
@@ -106,7 +112,8 @@ func TestTheEndOfASession(t *testing.T) {
 			}
 		}
 		for _, s := range ended {
-			if got, want := nodetest.Data[closing](t, s.Next(t), "stream.closing"), (closing{"token_revoked", false}); got != want {
+			if got, want := nodetest.Data[closing](t, s.Next(t), "stream.closing"),
+				(closing{"token_revoked", false}); got != want {
 				t.Errorf("got %v, want %v", got, want)
 			}
 		}
@@ -139,8 +146,10 @@ func TestAuthorizationBesideACookie(t *testing.T) {
 		wantStatus(t, browser, want, append(cookie, "Authorization", header)...)
 	}
 	browser.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", "Basic YWxpY2U6c2VzYW1l")
-	browser.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", "Basic YWxpY2U6c2VzYW1l", "Cookie", "fabric_session=x")
-	browser.Refused(t, 401, "token_invalid", "POST", "/api/session", nil, append(cookie, "Authorization", "Basic YWxpY2U6c2VzYW1l")...)
+	browser.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", "Basic YWxpY2U6c2VzYW1l",
+		"Cookie", "fabric_session=x")
+	browser.Refused(t, 401, "token_invalid", "POST", "/api/session", nil,
+		append(cookie, "Authorization", "Basic YWxpY2U6c2VzYW1l")...)
 }
 
 // A poll that waits while its session ends is told so, and gets no events.

@@ -27,8 +27,8 @@ func dialed(t *testing.T, n *nodetest.Node) (*net.TCPConn, *bufio.Reader) {
 	return conn.(*net.TCPConn), bufio.NewReader(conn)
 }
 
-// To net/http a client that will send nothing more is one that is gone: what it asks for is given up. It is not
-// to be told 200 then.
+// To net/http a client that will send nothing more is one that is gone: what it asks for is given up. It is
+// not to be told 200 then.
 func TestAHalfClosedClientGetsNothingOrItsAnswer(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -45,7 +45,8 @@ func TestAHalfClosedClientGetsNothingOrItsAnswer(t *testing.T) {
 	} {
 		for range 20 {
 			conn, answers := dialed(t, n)
-			if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+
+				"%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 				tt.what, tt.path, alice.Token, len(tt.body), tt.body); err != nil {
 				t.Fatal(err)
 			}
@@ -60,8 +61,10 @@ func TestAHalfClosedClientGetsNothingOrItsAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 			body, err := io.ReadAll(resp.Body)
-			if err != nil || len(body) == 0 || resp.StatusCode != tt.status && resp.StatusCode != http.StatusServiceUnavailable {
-				t.Fatalf("%s %s: got %s, %q and error %v, want nothing, or %d with a body", tt.what, tt.path, resp.Status, body, err, tt.status)
+			if err != nil || len(body) == 0 ||
+				resp.StatusCode != tt.status && resp.StatusCode != http.StatusServiceUnavailable {
+				t.Fatalf("%s %s: got %s, %q and error %v, want nothing, or %d with a body", tt.what, tt.path,
+					resp.Status, body, err, tt.status)
 			}
 		}
 	}
@@ -73,7 +76,9 @@ func TestAnIncompleteBody(t *testing.T) {
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
 	conn, answers := dialed(t, n)
-	if _, err := fmt.Fprintf(conn, "POST /api/channels/%s/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+	if _, err := fmt.Fprintf(conn,
+		"POST /api/channels/%s/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+
+			"%s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
 		id, alice.Token); err != nil {
 		t.Fatal(err)
 	}
@@ -85,5 +90,6 @@ func TestAnIncompleteBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodetest.WantProblem(t, nodetest.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, http.StatusBadRequest, "malformed")
+	nodetest.WantProblem(t, nodetest.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body},
+		http.StatusBadRequest, "malformed")
 }

@@ -41,8 +41,10 @@ func TestChangesAreRateLimited(t *testing.T) {
 	made, a := 1, nodetest.Answer{} // the channel
 	for a = post(alice); a.Status == 201 && made < 1000; a = post(alice) {
 		made++
-		if _, err := fmt.Sscanf(a.Header.Get("RateLimit"), `"user";r=%d;t=%d`, &left, &after); err != nil || left < 0 || left >= 50 || after < 0 || after > 10 {
-			t.Fatalf("got RateLimit %q and error %v, want what is left of 50, and in how many seconds all is", a.Header.Get("RateLimit"), err)
+		if _, err := fmt.Sscanf(a.Header.Get("RateLimit"), `"user";r=%d;t=%d`, &left, &after); err != nil ||
+			left < 0 || left >= 50 || after < 0 || after > 10 {
+			t.Fatalf("got RateLimit %q and error %v, want what is left of 50, and in how many seconds all is",
+				a.Header.Get("RateLimit"), err)
 		}
 	}
 	if made < 50 {
@@ -84,7 +86,8 @@ func TestStreamsInTotal(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			if p := nodetest.WantProblem(t, s.Answer(t), 503, "server_full"); !strings.Contains(p.Detail, "another") {
+			if p := nodetest.WantProblem(t, s.Answer(t), 503, "server_full"); !strings.Contains(p.Detail,
+				"another") {
 				t.Errorf("got detail %q, want what to do", p.Detail)
 			}
 			if got := s.Resp.Header.Get("Retry-After"); got != "5" {
@@ -130,11 +133,17 @@ func TestPollsTakePlaces(t *testing.T) {
 	}
 }
 
-// Who comes through a trusted proxy has the address that it tells of; who writes the header themselves has not.
+// Who comes through a trusted proxy has the address that it tells of; who writes the header themselves has
+// not.
 func TestStreamsOfAnAddress(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports[:2] {
-		n := nodetest.Start(t, nodetest.Setup{Edge: config.Edge{MaxStreamsPerAddress: 2, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
+		n := nodetest.Start(t, nodetest.Setup{
+			Edge: config.Edge{
+				MaxStreamsPerAddress: 2,
+				TrustedProxies:       []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+			},
+		})
 		users := 0
 		open := func(forwarded string) (*nodetest.Stream, int) {
 			t.Helper()
@@ -199,9 +208,13 @@ func TestSlowBodies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Header = http.Header{"Authorization": {"Bearer " + alice.Token}, "Content-Type": {"application/json"}}
+			r.Header = http.Header{
+				"Authorization": {"Bearer " + alice.Token},
+				"Content-Type":  {"application/json"},
+			}
 			go func() { _, _ = io.WriteString(write, `{"content":`) }()
-			late := time.AfterFunc(ssetest.Patience, func() { _ = write.CloseWithError(errors.New("the server waits for ever")) })
+			late := time.AfterFunc(ssetest.Patience,
+				func() { _ = write.CloseWithError(errors.New("the server waits for ever")) })
 			resp, err := l.RoundTrip(r)
 			if !late.Stop() || err != nil {
 				t.Errorf("%s: got %v and error %v, want an answer", path, resp, err)
@@ -218,9 +231,13 @@ func TestSlowHeadsAndQuietStreams(t *testing.T) {
 	for _, over := range nodetest.Transports {
 		t.Run(over.Name, func(t *testing.T) {
 			t.Parallel()
-			n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, TLS: over.TLS, Tune: func(s *http.Server) {
-				s.ReadTimeout, s.WriteTimeout, s.ReadHeaderTimeout = time.Second, time.Second, 2*time.Second
-			}})
+			n := nodetest.Start(t, nodetest.Setup{
+				R3labs: over.R3labs, TLS: over.TLS,
+				Tune: func(s *http.Server) {
+					s.ReadTimeout, s.WriteTimeout, s.ReadHeaderTimeout = time.Second, time.Second,
+						2*time.Second
+				},
+			})
 			alice := n.User("alice")
 			id := alice.General(t, "ops").Channel.ID
 			quiet, _ := alice.Fresh(t, over, "?echo=true")
@@ -232,7 +249,10 @@ func TestSlowHeadsAndQuietStreams(t *testing.T) {
 			defer func() { _ = conn.Close() }()
 			_ = conn.SetDeadline(time.Now().Add(ssetest.Patience))
 			if over.TLS {
-				conn = tls.Client(conn, &tls.Config{RootCAs: nodetest.Trusting().RootCAs, ServerName: "localhost"})
+				conn = tls.Client(conn, &tls.Config{
+					RootCAs:    nodetest.Trusting().RootCAs,
+					ServerName: "localhost",
+				})
 			}
 			if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
 				t.Fatal(err)
@@ -254,14 +274,16 @@ func TestServerBounds(t *testing.T) {
 	t.Parallel()
 	s := edge.NewHTTPServer(http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
 	for name, got := range map[string]time.Duration{
-		"ReadHeaderTimeout": s.ReadHeaderTimeout, "ReadTimeout": s.ReadTimeout, "WriteTimeout": s.WriteTimeout, "IdleTimeout": s.IdleTimeout,
+		"ReadHeaderTimeout": s.ReadHeaderTimeout, "ReadTimeout": s.ReadTimeout,
+		"WriteTimeout": s.WriteTimeout, "IdleTimeout": s.IdleTimeout,
 	} {
 		if got <= 0 || got > 2*time.Minute {
 			t.Errorf("got %s %v, want two minutes at most", name, got)
 		}
 	}
 	n := nodetest.Start(t, nodetest.Setup{})
-	if a, err := n.User("alice").Do("GET", "/healthz", nil, "X-Large", strings.Repeat("x", 64<<10)); err != nil || a.Status != 431 {
+	if a, err := n.User("alice").Do("GET", "/healthz", nil, "X-Large",
+		strings.Repeat("x", 64<<10)); err != nil || a.Status != 431 {
 		t.Errorf("a head of 64 KiB: got %v and error %v, want 431", a, err)
 	}
 }

@@ -15,12 +15,17 @@ import (
 // Every part of the page is there, below a prefix too, and says how a browser is to treat it.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	const policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker markdown"
+	const policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src " +
+		"'self'; connect-src 'self'; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; " +
+		"trusted-types worker markdown"
 	kinds := map[string]string{
-		".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+		".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+		".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
 	}
-	linked := regexp.MustCompile(`(?:src|href)="([^"#]+)"|(?:from|import) '\./([^']+)'|import\('\./([^']+)'\)|URL\('([^'.]+\.js)'`)
+	linked := regexp.MustCompile(
+		`(?:src|href)="([^"#]+)"|(?:from|import) '\./([^']+)'|import\('\./([^']+)'\)|URL\('([^'.]+\.js)'`,
+	)
 	files, err := os.ReadDir("../../console/page")
 	if err != nil {
 		t.Fatal(err)
@@ -48,14 +53,19 @@ func TestPage(t *testing.T) {
 				"Cache-Control":           "no-cache",
 			} {
 				if got := a.Header.Get(header); got != want || a.Status != 200 {
-					t.Errorf("%q: got status %d and %s %q, want 200 and %q", found[i], a.Status, header, got, want)
+					t.Errorf("%q: got status %d and %s %q, want 200 and %q", found[i], a.Status,
+						header, got, want)
 				}
 			}
-			if again := nodetest.Fetch(t, "GET", n.URL+"/"+found[i], "If-None-Match", a.Header.Get("ETag")); again.Status != 304 || len(again.Body) != 0 {
-				t.Errorf("%q: got %d and %d bytes for what has not changed, want 304", found[i], again.Status, len(again.Body))
+			if again := nodetest.Fetch(t, "GET", n.URL+"/"+found[i], "If-None-Match",
+				a.Header.Get("ETag")); again.Status != 304 || len(again.Body) != 0 {
+				t.Errorf("%q: got %d and %d bytes for what has not changed, want 304", found[i], again.Status,
+					len(again.Body))
 			}
-			if head := nodetest.Fetch(t, "HEAD", n.URL+"/"+found[i]); head.Status != 200 || len(head.Body) != 0 || head.Header.Get("ETag") != a.Header.Get("ETag") {
-				t.Errorf("%q: got %d with %d bytes for HEAD, want the headers alone", found[i], head.Status, len(head.Body))
+			if head := nodetest.Fetch(t, "HEAD", n.URL+"/"+found[i]); head.Status != 200 ||
+				len(head.Body) != 0 || head.Header.Get("ETag") != a.Header.Get("ETag") {
+				t.Errorf("%q: got %d with %d bytes for HEAD, want the headers alone", found[i], head.Status,
+					len(head.Body))
 			}
 			for _, m := range linked.FindAllStringSubmatch(string(a.Body), -1) {
 				next := m[1]
@@ -88,14 +98,18 @@ func TestDocs(t *testing.T) {
 			"/openclaw/plugin.tgz": "application/gzip",
 		} {
 			a := nodetest.Fetch(t, "GET", n.URL+path)
-			if a.Status != 200 || a.Header.Get("Content-Type") != contentType || a.Header.Get("Content-Security-Policy") == "" {
-				t.Errorf("%s: got %d, %q, want 200 and %q with a policy", path, a.Status, a.Header.Get("Content-Type"), contentType)
+			if a.Status != 200 || a.Header.Get("Content-Type") != contentType ||
+				a.Header.Get("Content-Security-Policy") == "" {
+				t.Errorf("%s: got %d, %q, want 200 and %q with a policy", path, a.Status,
+					a.Header.Get("Content-Type"), contentType)
 			}
-			if again := nodetest.Fetch(t, "GET", n.URL+path, "If-None-Match", a.Header.Get("ETag")); again.Status != 304 {
+			if again := nodetest.Fetch(t, "GET", n.URL+path, "If-None-Match",
+				a.Header.Get("ETag")); again.Status != 304 {
 				t.Errorf("%s: got %d for what has not changed, want 304", path, again.Status)
 			}
 		}
-		if a := nodetest.Fetch(t, "GET", n.URL+"/docs/none"); a.Status != 404 || !strings.Contains(string(a.Body), "not_found") {
+		if a := nodetest.Fetch(t, "GET", n.URL+"/docs/none"); a.Status != 404 ||
+			!strings.Contains(string(a.Body), "not_found") {
 			t.Errorf("got %v for a page that does not exist, want 404", a)
 		}
 	}
@@ -104,8 +118,12 @@ func TestDocs(t *testing.T) {
 func TestPageIsNowhereElse(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{BasePath: "/chat"})
-	for _, path := range []string{"/console/", "/console/none.js", "/console/../console.go", "/index.html", "/console/page/app.js"} {
-		if a := nodetest.Fetch(t, "GET", n.URL+path); a.Status != 404 || !strings.Contains(string(a.Body), "not_found") {
+	for _, path := range []string{
+		"/console/", "/console/none.js", "/console/../console.go", "/index.html",
+		"/console/page/app.js",
+	} {
+		if a := nodetest.Fetch(t, "GET", n.URL+path); a.Status != 404 ||
+			!strings.Contains(string(a.Body), "not_found") {
 			t.Errorf("%s: got %v, want 404", path, a)
 		}
 	}

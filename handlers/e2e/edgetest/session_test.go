@@ -17,13 +17,17 @@ func TestMe(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	for _, guilds := range [][]string{nil, {"g1", "g2"}} {
-		got := nodetest.Call[nodetest.MeData](t, n.User("alice@example.org", guilds...), 200, "GET", "/api/me", nil)
+		got := nodetest.Call[nodetest.MeData](t, n.User("alice@example.org", guilds...), 200, "GET",
+			"/api/me", nil)
 		at, err := time.Parse("2006-01-02T15:04:05.000Z", got.ExpiresAt)
 		if err != nil || time.Until(at) < 58*time.Minute || time.Until(at) > time.Hour {
 			t.Errorf("got expiresAt %q, want one in an hour, in UTC with milliseconds", got.ExpiresAt)
 		}
 		got.ExpiresAt = ""
-		if diff := cmp.Diff(nodetest.MeData{ListedUser: nodetest.ListedUser{UserID: "alice@example.org", Kind: "human"}, GuildIDs: guilds, ExpiresAt: ""}, got); diff != "" {
+		if diff := cmp.Diff(nodetest.MeData{
+			ListedUser: nodetest.ListedUser{UserID: "alice@example.org", Kind: "human"}, GuildIDs: guilds,
+			ExpiresAt: "",
+		}, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
@@ -44,8 +48,10 @@ func TestASessionIsACookie(t *testing.T) {
 			t.Errorf("got %v and error %v, want who signed in", a, err)
 		}
 		c := cookieOf(t, a)
-		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != basePath+"/" || c.Domain != "" || c.MaxAge < 3500 || c.MaxAge > 3600 || c.Secure {
-			t.Errorf("got %v, want a cookie of this site and path alone that no script sees, for as long as the token", c)
+		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != basePath+"/" || c.Domain != "" ||
+			c.MaxAge < 3500 || c.MaxAge > 3600 || c.Secure {
+			t.Errorf("got %v, want a cookie of this site and path alone that no script sees, for as long "+
+				"as the token", c)
 		}
 		browser := n.As("alice", "")
 		cookie := []string{"Cookie", c.Name + "=" + c.Value}
@@ -54,21 +60,24 @@ func TestASessionIsACookie(t *testing.T) {
 		}
 		for _, over := range nodetest.Transports[:2] {
 			s := browser.Open(t, over, "", cookie...)
-			if ready := nodetest.Data[nodetest.ReadyData](t, s.Next(t), "stream.ready"); ready.UserID != "alice" || len(*ready.Channels) != 1 {
+			if ready := nodetest.Data[nodetest.ReadyData](t, s.Next(t),
+				"stream.ready"); ready.UserID != "alice" || len(*ready.Channels) != 1 {
 				t.Errorf("%s: got %+v, want alice's stream", over.Name, ready)
 			}
 		}
 		browser.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Cookie", c.Name+"=x")
-		browser.Refused(t, 401, "token_missing", "POST", "/api/session", nil, cookie...) // a cookie makes no cookie
+		// a cookie makes no cookie
+		browser.Refused(t, 401, "token_missing", "POST", "/api/session", nil, cookie...)
 		a, err = browser.Do("DELETE", "/api/session", nil, cookie...)
-		if gone := cookieOf(t, a); err != nil || a.Status != 204 || gone.MaxAge >= 0 || gone.Value != "" || gone.Path != c.Path || len(a.Body) != 0 {
+		if gone := cookieOf(t, a); err != nil || a.Status != 204 || gone.MaxAge >= 0 || gone.Value != "" ||
+			gone.Path != c.Path || len(a.Body) != 0 {
 			t.Errorf("got %v with %v and error %v, want 204 and the cookie taken back", a, gone, err)
 		}
 	}
 }
 
-// Over TLS the cookie is for TLS alone, and its name says so: a cookie of the plain name, which whoever sits on
-// the line could have planted, opens nothing. That there is TLS only a trusted proxy may say.
+// Over TLS the cookie is for TLS alone, and its name says so: a cookie of the plain name, which whoever sits
+// on the line could have planted, opens nothing. That there is TLS only a trusted proxy may say.
 func TestTheCookieOverTLS(t *testing.T) {
 	t.Parallel()
 	loopback := config.Edge{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
@@ -78,13 +87,25 @@ func TestTheCookieOverTLS(t *testing.T) {
 		headers []string
 		cookie  string
 	}{
-		"TLS":                         {nodetest.Setup{TLS: true}, nil, "__Host-fabric_session"},
-		"TLS and a prefix":            {nodetest.Setup{TLS: true, BasePath: "/chat"}, nil, "__Secure-fabric_session"},
-		"a trusted proxy":             {nodetest.Setup{Edge: loopback}, forwarded, "__Host-fabric_session"},
-		"a trusted proxy, and none":   {nodetest.Setup{Edge: loopback}, nil, "fabric_session"},
-		"a trusted proxy and plain":   {nodetest.Setup{Edge: loopback}, []string{"X-Forwarded-Proto", "http"}, "fabric_session"},
-		"somebody who claims to be":   {nodetest.Setup{}, forwarded, "fabric_session"},
-		"a trusted proxy, and prefix": {nodetest.Setup{Edge: loopback, BasePath: "/chat"}, forwarded, "__Secure-fabric_session"},
+		"TLS": {nodetest.Setup{TLS: true}, nil, "__Host-fabric_session"},
+		"TLS and a prefix": {
+			nodetest.Setup{TLS: true, BasePath: "/chat"},
+			nil,
+			"__Secure-fabric_session",
+		},
+		"a trusted proxy":           {nodetest.Setup{Edge: loopback}, forwarded, "__Host-fabric_session"},
+		"a trusted proxy, and none": {nodetest.Setup{Edge: loopback}, nil, "fabric_session"},
+		"a trusted proxy and plain": {
+			nodetest.Setup{Edge: loopback},
+			[]string{"X-Forwarded-Proto", "http"},
+			"fabric_session",
+		},
+		"somebody who claims to be": {nodetest.Setup{}, forwarded, "fabric_session"},
+		"a trusted proxy, and prefix": {
+			nodetest.Setup{Edge: loopback, BasePath: "/chat"},
+			forwarded,
+			"__Secure-fabric_session",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,16 +115,21 @@ func TestTheCookieOverTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := cookieOf(t, a)
-			if c.Name != tt.cookie || c.Secure != (tt.cookie != "fabric_session") || c.Path != n.BasePath+"/" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode {
+			if c.Name != tt.cookie || c.Secure != (tt.cookie != "fabric_session") ||
+				c.Path != n.BasePath+"/" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode {
 				t.Errorf("got %v, want %s", c, tt.cookie)
 			}
 			browser := n.As("alice", "")
-			for _, name := range []string{"fabric_session", "__Host-fabric_session", "__Secure-fabric_session"} {
+			for _, name := range []string{
+				"fabric_session", "__Host-fabric_session",
+				"__Secure-fabric_session",
+			} {
 				want := 401
 				if name == tt.cookie {
 					want = 200
 				}
-				if a, err := browser.Do("GET", "/api/me", nil, append(tt.headers, "Cookie", name+"="+c.Value)...); err != nil || a.Status != want {
+				if a, err := browser.Do("GET", "/api/me", nil,
+					append(tt.headers, "Cookie", name+"="+c.Value)...); err != nil || a.Status != want {
 					t.Errorf("%s: got %v and error %v, want %d", name, a, err, want)
 				}
 			}
@@ -134,10 +160,14 @@ func TestBasePath(t *testing.T) {
 	}
 	s.Close()
 	n.URL = strings.TrimSuffix(n.URL, "/chat")
-	for _, path := range []string{"/api/me", "/", "/chatapi/me", "/chats/api/me", "/healthz", "/chat/chat/api/me", "/chat/api/none", "/Chat/api/me"} {
+	for _, path := range []string{
+		"/api/me", "/", "/chatapi/me", "/chats/api/me", "/healthz",
+		"/chat/chat/api/me", "/chat/api/none", "/Chat/api/me",
+	} {
 		alice.Refused(t, 404, "not_found", "GET", path, nil)
 	}
-	for _, path := range []string{"/%63hat/api/me", "/chat/api/%6de"} { // a proxy's rules go by the path as it is written
+	// a proxy's rules go by the path as it is written
+	for _, path := range []string{"/%63hat/api/me", "/chat/api/%6de"} {
 		alice.Refused(t, 400, "malformed", "GET", path, nil)
 	}
 	for _, path := range []string{"/chat/api/me", "/chat/healthz"} {

@@ -27,7 +27,8 @@ func with(t *testing.T, u *nodetest.User, method, path, content string, header h
 	return a
 }
 
-// Two different values of a header that decides something are refused: nobody knows which one a proxy went by.
+// Two different values of a header that decides something are refused: nobody knows which one a proxy went
+// by.
 func TestHeadersThatContradictThemselves(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -56,7 +57,10 @@ func TestHeadersThatContradictThemselves(t *testing.T) {
 		})
 	}
 	const kind = "application/json"
-	twice := http.Header{"Authorization": {bearer, bearer}, "Content-Type": {kind, kind}, "Accept": {"a/b", "*/*"}}
+	twice := http.Header{
+		"Authorization": {bearer, bearer}, "Content-Type": {kind, kind},
+		"Accept": {"a/b", "*/*"},
+	}
 	if a := with(t, alice, "POST", messages, `{"content":"hi"}`, twice); a.Status != 201 {
 		t.Errorf("the same value twice: got %v, want 201", a)
 	}
@@ -72,14 +76,16 @@ func TestCharsets(t *testing.T) {
 		"utf-8": 201, "UTF-8": 201, `"utf-8"`: 201, "utf8": 201, "UTF8": 201, `"Utf8"`: 201,
 		"utf-16": 415, "latin1": 415, "utf": 415, `"utf 8"`: 415,
 	} {
-		a := with(t, alice, "POST", messages, `{"content":"hi"}`, http.Header{"Content-Type": {"application/json; charset=" + charset}})
+		a := with(t, alice, "POST", messages, `{"content":"hi"}`,
+			http.Header{"Content-Type": {"application/json; charset=" + charset}})
 		if a.Status != status {
 			t.Errorf("%s: got %v, want %d", charset, a, status)
 		}
 	}
 }
 
-// What a proxy's rule on the path as it is written does not see leads nowhere. What clients encode does no harm.
+// What a proxy's rule on the path as it is written does not see leads nowhere. What clients encode does no
+// harm.
 func TestHiddenPaths(t *testing.T) {
 	t.Parallel()
 	for _, basePath := range []string{"", "/chat"} {
@@ -87,13 +93,16 @@ func TestHiddenPaths(t *testing.T) {
 		alice := n.User("alice")
 		id := alice.General(t, "ops", "b@b").Channel.ID
 		for _, path := range []string{
-			"/%6detrics", "/%6Detrics", "/metric%73", "/api%2fme", "/api%2Fme", "/api/%6de", "/api/m%65", "/openapi%2ejson", "/api/channels%2f" + id,
-			"/api/channels/%3" + id[:1] + id[1:], "/%61pi/me", "/console%2fapp.js", "/api%5cme", "/api/channels/" + id + "/members/%2e%2e",
+			"/%6detrics", "/%6Detrics", "/metric%73", "/api%2fme", "/api%2Fme", "/api/%6de", "/api/m%65",
+			"/openapi%2ejson", "/api/channels%2f" + id,
+			"/api/channels/%3" + id[:1] + id[1:], "/%61pi/me", "/console%2fapp.js", "/api%5cme",
+			"/api/channels/" + id + "/members/%2e%2e",
 		} {
 			alice.Refused(t, 400, "malformed", "GET", path, nil)
 			alice.Refused(t, 400, "malformed", "POST", path, nodetest.Body{})
 		}
-		if a, err := alice.Do("DELETE", "/api/channels/"+id+"/members/b%40b", nil); err != nil || a.Status != 200 {
+		if a, err := alice.Do("DELETE", "/api/channels/"+id+"/members/b%40b", nil); err != nil ||
+			a.Status != 200 {
 			t.Errorf("an encoded @: got %v and error %v, want 200", a, err)
 		}
 		alice.Refused(t, 422, "invalid", "PUT", "/api/channels/"+id+"/members/a%20b", nil)
@@ -118,11 +127,15 @@ func TestProblemsAreShort(t *testing.T) {
 		path, content string
 		more          string
 	}{
-		"7,000 members":       {"/api/channels", `{` + many.String() + `"guildId":"g1","name":"x","xType":"general"}`, "at most 100"},
-		"a long member":       {"/api/channels", `{"` + strings.Repeat(`\u0001`, 10_000) + `":0}`, ""},
-		"a long member twice": {"/api/channels", `{"` + strings.Repeat(`é`, 10_000) + `":0,"` + strings.Repeat(`é`, 10_000) + `":0}`, ""},
-		"many parameters":     {"/api/channels?" + manyParameters(1000), `{}`, "980 more"},
-		"a long parameter":    {"/api/channels?" + strings.Repeat("x", 20_000) + "=1", `{}`, ""},
+		"7,000 members": {
+			"/api/channels",
+			`{` + many.String() + `"guildId":"g1","name":"x","xType":"general"}`, "at most 100",
+		},
+		"a long member": {"/api/channels", `{"` + strings.Repeat(`\u0001`, 10_000) + `":0}`, ""},
+		"a long member twice": {"/api/channels", `{"` + strings.Repeat(`é`, 10_000) + `":0,"` +
+			strings.Repeat(`é`, 10_000) + `":0}`, ""},
+		"many parameters":  {"/api/channels?" + manyParameters(1000), `{}`, "980 more"},
+		"a long parameter": {"/api/channels?" + strings.Repeat("x", 20_000) + "=1", `{}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, err := alice.Do("POST", tt.path, tt.content)
@@ -152,14 +165,20 @@ func manyParameters(n int) string {
 func TestLogLinesAreShort(t *testing.T) {
 	t.Parallel()
 	log := &nodetest.LogBuffer{}
-	n := nodetest.Start(t, nodetest.Setup{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	n := nodetest.Start(t, nodetest.Setup{
+		Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
 	nobody := n.As("", "")
-	for _, path := range []string{"/" + strings.Repeat("x", 25_000), "/" + strings.Repeat("%01", 8000), "/api/channels/" + strings.Repeat("é", 4000)} {
+	for _, path := range []string{
+		"/" + strings.Repeat("x", 25_000), "/" + strings.Repeat("%01", 8000),
+		"/api/channels/" + strings.Repeat("é", 4000),
+	} {
 		if _, err := nobody.Do("GET", path, nil); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := nobody.Do(strings.Repeat("M", 25_000), "/api/me", nil, "X-Request-Id", strings.Repeat("r", 1000)); err != nil {
+	if _, err := nobody.Do(strings.Repeat("M", 25_000), "/api/me", nil, "X-Request-Id",
+		strings.Repeat("r", 1000)); err != nil {
 		t.Error(err)
 	}
 	n.Stop()
@@ -183,16 +202,20 @@ func TestNamesMustBeVisible(t *testing.T) {
 	id := alice.General(t, "ops").Channel.ID
 	for _, name := range []string{
 		"ops", "größe", "通知", "עברית", "العربية", "می\u200cخواهم", // with a non-joiner
-		"👩‍👩‍👧", "❤️", "🏳️‍🌈", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "a\u0301", "किं", "7️⃣", "a b", "#", "…",
+		"👩‍👩‍👧", "❤️", "🏳️‍🌈", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "a\u0301",
+		"किं", "7️⃣", "a b", "#", "…",
 	} {
-		if a, err := alice.Do("PATCH", "/api/channels/"+id, nodetest.Body{"name": name}); err != nil || a.Status != 200 {
+		if a, err := alice.Do("PATCH", "/api/channels/"+id, nodetest.Body{"name": name}); err != nil ||
+			a.Status != 200 {
 			t.Errorf("%q: got %v and error %v, want 200", name, a, err)
 		}
 	}
 	for _, name := range []string{
-		"", " ", "\u00a0", "\u3000", "\u200b", "\u200d", "\u200c\ufeff", "\u2060", "\u00ad", "\ufe0f", "\u034f", "\u115f", "\u3164", "\uffa0", "\u2800", "\u180e",
+		"", " ", "\u00a0", "\u3000", "\u200b", "\u200d", "\u200c\ufeff", "\u2060", "\u00ad", "\ufe0f",
+		"\u034f", "\u115f", "\u3164", "\uffa0", "\u2800", "\u180e",
 		"\U000e0041", "\u0301", "\ue000",
-		"ops\u202e", "\u202aops", "\u202bops", "\u202cops", "o\u202dps", "o\u2066ps", "o\u2067ps", "o\u2068ps", "o\u2069ps", "ops\u200e", "ops\u200f", "ops\u061c",
+		"ops\u202e", "\u202aops", "\u202bops", "\u202cops", "o\u202dps", "o\u2066ps", "o\u2067ps",
+		"o\u2068ps", "o\u2069ps", "ops\u200e", "ops\u200f", "ops\u061c",
 		"a\u2028b", "a\u2029b", "a\u0085b", "a\tb", "a\x7fb",
 	} {
 		for method, path := range map[string]string{"PATCH": "/api/channels/" + id, "POST": "/api/channels"} {
@@ -217,8 +240,10 @@ func TestDotsAreNoIDs(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
 	for _, dots := range []string{".", ".."} {
-		alice.Refused(t, 422, "invalid", "POST", "/api/channels", nodetest.NewChannel{GuildID: dots, Name: "x", XType: "general"})
-		alice.Refused(t, 422, "invalid", "POST", "/api/channels", nodetest.NewChannel{GuildID: "g1", Name: "x", XType: "general", Members: []string{dots}})
+		alice.Refused(t, 422, "invalid", "POST", "/api/channels",
+			nodetest.NewChannel{GuildID: dots, Name: "x", XType: "general"})
+		alice.Refused(t, 422, "invalid", "POST", "/api/channels",
+			nodetest.NewChannel{GuildID: "g1", Name: "x", XType: "general", Members: []string{dots}})
 		if _, err := n.Tokens.Sign(dots, nil, 1); err == nil {
 			t.Errorf("got a token of %q, want none", dots)
 		}

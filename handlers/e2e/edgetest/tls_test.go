@@ -49,9 +49,13 @@ func TestTLSVersionsAndProtocols(t *testing.T) {
 		{tls.VersionTLS11, nil, "", true},
 		{tls.VersionTLS10, nil, "", true},
 	} {
-		_, proto, err := served(t, n, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tt.version, NextProtos: tt.offers})
+		_, proto, err := served(t, n, &tls.Config{
+			MinVersion: tls.VersionTLS10, MaxVersion: tt.version,
+			NextProtos: tt.offers,
+		})
 		if (err != nil) != tt.refused || proto != tt.proto {
-			t.Errorf("%s, %v: got %q and error %v, want %q", tls.VersionName(tt.version), tt.offers, proto, err, tt.proto)
+			t.Errorf("%s, %v: got %q and error %v, want %q", tls.VersionName(tt.version), tt.offers, proto,
+				err, tt.proto)
 		}
 	}
 	plain := n.User("alice")
@@ -103,9 +107,14 @@ func TestAStreamEndsForTLSToo(t *testing.T) {
 	}
 	_ = plain.SetDeadline(time.Now().Add(ssetest.Patience))
 	tapped := &tap{Conn: plain}
-	conn := tls.Client(tapped, &tls.Config{RootCAs: nodetest.Trusting().RootCAs, ServerName: "localhost", MaxVersion: tls.VersionTLS12}) // 1.3 hides alerts
+	// 1.3 hides alerts
+	conn := tls.Client(tapped, &tls.Config{
+		RootCAs: nodetest.Trusting().RootCAs, ServerName: "localhost",
+		MaxVersion: tls.VersionTLS12,
+	})
 	defer func() { _ = conn.Close() }()
-	if _, err := fmt.Fprintf(conn, "GET /api/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", alice.Token); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /api/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+
+		"%s\r\n\r\n", alice.Token); err != nil {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(conn)

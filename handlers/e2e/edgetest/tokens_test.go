@@ -35,7 +35,8 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 		if len(frames) != 1 || frames[0].ID != "" {
 			t.Fatalf("got %v, want one frame without an id", frames)
 		}
-		if got := nodetest.Data[closing](t, frames[0], "stream.closing"); got != (closing{"token_expired", false}) {
+		if got := nodetest.Data[closing](t, frames[0],
+			"stream.closing"); got != (closing{"token_expired", false}) {
 			t.Errorf("got %+v, want token_expired and not to reconnect", got)
 		}
 		if !ssetest.Await(func() bool {
@@ -61,11 +62,14 @@ func TestAStreamEndsWhenTheServerDrains(t *testing.T) {
 			close(stopped)
 		}()
 		frames := s.Ended(t)
-		if diff := cmp.Diff([]string{"channel.joined", "stream.closing"}, nodetest.Kinds(frames)); diff != "" {
+		if diff := cmp.Diff([]string{"channel.joined", "stream.closing"},
+			nodetest.Kinds(frames)); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
-		if got := nodetest.Data[closing](t, frames[1], "stream.closing"); got != (closing{"drain", true}) || frames[0].ID != last.Cursor {
-			t.Errorf("got %+v after %s, want drain and to reconnect, after %s", got, frames[0].ID, last.Cursor)
+		if got := nodetest.Data[closing](t, frames[1], "stream.closing"); got != (closing{"drain", true}) ||
+			frames[0].ID != last.Cursor {
+			t.Errorf("got %+v after %s, want drain and to reconnect, after %s", got, frames[0].ID,
+				last.Cursor)
 		}
 		<-stopped
 	})
@@ -89,32 +93,62 @@ func TestBadTokensAreRefused(t *testing.T) {
 		return s
 	}
 	same := func(jwt.MapClaims) {}
-	if a, err := (&nodetest.User{Node: n, ID: "alice", Token: sign(jwt.SigningMethodHS256, key, same)}).Do("GET", "/api/me", nil); err != nil || a.Status != 200 {
+	if a, err := (&nodetest.User{
+		Node: n, ID: "alice",
+		Token: sign(jwt.SigningMethodHS256, key, same),
+	}).Do("GET", "/api/me", nil); err != nil ||
+		a.Status != 200 {
 		t.Fatalf("got %v and error %v, want that the key in the file signs", a, err)
 	}
 	header, payload, _ := strings.Cut(alice.Token, ".")
 	payload, signature, _ := strings.Cut(payload, ".")
 	for name, tt := range map[string]struct{ token, code string }{
-		"expired":             {sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Second).Unix() }), "token_expired"},
-		"another key":         {sign(jwt.SigningMethodHS256, []byte(strings.Repeat("k", 32)), same), "token_invalid"},
-		"an empty key":        {sign(jwt.SigningMethodHS256, []byte{}, same), "token_invalid"},
-		"alg none":            {sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, same), "token_invalid"},
+		"expired": {
+			sign(jwt.SigningMethodHS256, key,
+				func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Second).Unix() }), "token_expired",
+		},
+		"another key": {
+			sign(jwt.SigningMethodHS256, []byte(strings.Repeat("k", 32)), same),
+			"token_invalid",
+		},
+		"an empty key": {sign(jwt.SigningMethodHS256, []byte{}, same), "token_invalid"},
+		"alg none": {
+			sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, same),
+			"token_invalid",
+		},
 		"another alg":         {sign(jwt.SigningMethodHS512, key, same), "token_invalid"},
 		"no signature":        {header + "." + payload + ".", "token_invalid"},
 		"another's signature": {header + "." + payload + "x." + signature, "token_invalid"},
-		"never expires":       {sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { delete(c, "exp") }), "token_invalid"},
-		"another issuer":      {sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["iss"] = "other" }), "token_invalid"},
-		"nobody":              {sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { delete(c, "sub") }), "token_invalid"},
-		"a bad user id":       {sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["sub"] = "a b" }), "token_invalid"},
-		"not valid yet":       {sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Hour).Unix() }), "token_invalid"},
-		"bad guild ids":       {sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["guildIds"] = "g1" }), "token_invalid"},
-		"rubbish":             {"x", "token_invalid"},
-		"nothing":             {"", "token_missing"},
+		"never expires": {
+			sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { delete(c, "exp") }),
+			"token_invalid",
+		},
+		"another issuer": {
+			sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["iss"] = "other" }),
+			"token_invalid",
+		},
+		"nobody": {
+			sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { delete(c, "sub") }),
+			"token_invalid",
+		},
+		"a bad user id": {
+			sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["sub"] = "a b" }),
+			"token_invalid",
+		},
+		"not valid yet": {sign(jwt.SigningMethodHS256, key,
+			func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Hour).Unix() }), "token_invalid"},
+		"bad guild ids": {
+			sign(jwt.SigningMethodHS256, key, func(c jwt.MapClaims) { c["guildIds"] = "g1" }),
+			"token_invalid",
+		},
+		"rubbish": {"x", "token_invalid"},
+		"nothing": {"", "token_missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := &nodetest.User{Node: n, ID: "alice", Token: tt.token}
 			u.Refused(t, 401, tt.code, "GET", "/api/me", nil)
-			u.Refused(t, 401, tt.code, "POST", "/api/channels", nodetest.NewChannel{GuildID: "g1", Name: "x", XType: "general"})
+			u.Refused(t, 401, tt.code, "POST", "/api/channels",
+				nodetest.NewChannel{GuildID: "g1", Name: "x", XType: "general"})
 			u.Refused(t, 401, tt.code, "POST", "/api/session", nil)
 			s, err := u.Ask(nodetest.Raw, "")
 			if err != nil {
@@ -125,10 +159,14 @@ func TestBadTokensAreRefused(t *testing.T) {
 		})
 	}
 	nobody := n.As("", "")
-	for _, authorization := range []string{"Basic YWxpY2U6eA==", "Bearer", "Bearer ", alice.Token, "Token " + alice.Token} {
+	for _, authorization := range []string{
+		"Basic YWxpY2U6eA==", "Bearer", "Bearer ", alice.Token,
+		"Token " + alice.Token,
+	} {
 		nobody.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", authorization)
 	}
-	if a, err := nobody.Do("GET", "/api/me", nil, "Authorization", "bearer "+alice.Token); err != nil || a.Status != 200 {
+	if a, err := nobody.Do("GET", "/api/me", nil, "Authorization", "bearer "+alice.Token); err != nil ||
+		a.Status != 200 {
 		t.Errorf("got %v and error %v, want 200: a scheme's case does not matter", a, err)
 	}
 	if got := n.Count(t, `SELECT count(*) FROM channels`); got != 0 {

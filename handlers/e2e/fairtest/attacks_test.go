@@ -62,7 +62,8 @@ var attacks = []attack{
 		name:    "snapshots by sync with the largest number of channels, 32 connections",
 		prepare: func(s *scene) { s.pile() },
 		run: func(ctx context.Context, s *attacker) {
-			loops(ctx, sized(32, 4), func(int) { s.askAs(ctx, s.Tokens["target"], http.MethodGet, "/api/sync", nil) })
+			loops(ctx, sized(32, 4),
+				func(int) { s.askAs(ctx, s.Tokens["target"], http.MethodGet, "/api/sync", nil) })
 		},
 	},
 	{
@@ -138,7 +139,9 @@ var attacks = []attack{
 		prepare: func(s *scene) { s.crowd(sized(1000, 200)) },
 		run: func(ctx context.Context, s *attacker) {
 			body := map[string]any{"content": mentions(200)}
-			loops(ctx, 8, func(int) { s.ask(ctx, http.MethodPost, "/api/channels/"+s.Channel+"/messages", body) })
+			loops(ctx, 8, func(int) {
+				s.ask(ctx, http.MethodPost, "/api/channels/"+s.Channel+"/messages", body)
+			})
 		},
 	},
 	{
@@ -155,7 +158,10 @@ var attacks = []attack{
 		name: "channels of 1,000 members, at the rate limit",
 		run: func(ctx context.Context, s *attacker) {
 			members := names(sized(1000, 100))
-			body := map[string]any{"guildId": "g1", "name": "more", "xType": "general", "memberUserIds": members}
+			body := map[string]any{
+				"guildId": "g1", "name": "more", "xType": "general",
+				"memberUserIds": members,
+			}
 			loops(ctx, 8, func(int) { s.ask(ctx, http.MethodPost, "/api/channels", body) })
 		},
 	},

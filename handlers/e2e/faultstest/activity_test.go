@@ -37,7 +37,8 @@ func TestServerIsKilledWhileDraftsFlow(t *testing.T) {
 		drafts.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				text := fmt.Sprintf("server %d draft %d %s", i, n, strings.Repeat("x", n%4000))
-				status, err := guildtest.Call(ctx, http.MethodPost, base+"/api/channels/"+channel+"/activity", token,
+				status, err := guildtest.Call(ctx, http.MethodPost, base+"/api/channels/"+channel+"/activity",
+					token,
 					json.RawMessage(fmt.Sprintf(`{"kind":"draft","text":%q}`, text)), nil)
 				if err == nil && status == http.StatusAccepted {
 					sent[i].Add(1)
@@ -69,7 +70,8 @@ func TestServerIsKilledWhileDraftsFlow(t *testing.T) {
 		t.Error("got activity with an id")
 	}
 	if sent[0].Load() == 0 || stream.ended.Load() {
-		t.Errorf("got %d drafts taken by the killed server, and the stream of the other one ended: %v", sent[0].Load(), stream.ended.Load())
+		t.Errorf("got %d drafts taken by the killed server, and the stream of the other one ended: %v",
+			sent[0].Load(), stream.ended.Load())
 	}
 }
 
@@ -84,7 +86,8 @@ type activityStream struct {
 func listenToActivity(t *testing.T, base, token, channel string) *activityStream {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/stream?activity=true&channels="+channel, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		base+"/api/stream?activity=true&channels="+channel, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,10 @@ func TestDiskIsFull(t *testing.T) {
 	s := begin(t, program.StartOnDisk(t, 160))
 	said := s.n.WatchReadiness()
 	makeRoom := s.n.FillDisk()
-	s.n.AwaitLog(`level=ERROR msg="request failed" .* error="the database is unavailable: its disk is full: make room there`)
+	s.n.AwaitLog(
+		`level=ERROR msg="request failed" .* error="` +
+			`the database is unavailable: its disk is full: make room there`,
+	)
 	s.n.AwaitReadiness("changes_refused") // streams and reads still work
 	makeRoom()
 	s.recovered()

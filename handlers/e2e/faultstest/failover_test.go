@@ -25,12 +25,13 @@ func TestFailoverToAStaleStandby(t *testing.T) {
 		exec(`ALTER SYSTEM SET primary_conninfo = ''`)
 		exec(`SELECT pg_reload_conf()`)
 		const query = `SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)`
-		guildtest.Eventually(t, "the standby does not follow any more", guildtest.Recovery, func() (lags bool) {
-			if err := admin.QueryRow(t.Context(), query).Scan(&lags); err != nil {
-				t.Fatal(err)
-			}
-			return lags
-		})
+		guildtest.Eventually(t, "the standby does not follow any more",
+			guildtest.Recovery, func() (lags bool) {
+				if err := admin.QueryRow(t.Context(), query).Scan(&lags); err != nil {
+					t.Fatal(err)
+				}
+				return lags
+			})
 		return standby, func() { exec(`SELECT pg_promote()`) }
 	})
 }
@@ -44,11 +45,12 @@ func TestFailoverToAnOldCopy(t *testing.T) {
 }
 
 // failover replaces Postgres with the one that replica makes, and promotes it. The new Postgres lacks the
-// latest events, so these are lost. Every stream gets a reset that says so, and starts again. The wake queue hands
-// out everything that is posted afterwards.
+// latest events, so these are lost. Every stream gets a reset that says so, and starts again. The wake queue
+// hands out everything that is posted afterwards.
 func failover(
 	t *testing.T,
-	replica func(t *testing.T, primary *pgrun.Postgres, settings []string) (pg *pgrun.Postgres, promote func()),
+	replica func(t *testing.T, primary *pgrun.Postgres, settings []string) (pg *pgrun.Postgres,
+		promote func()),
 ) {
 	t.Helper()
 	primary, l, n := overNetwork(t)
@@ -64,12 +66,16 @@ func failover(
 	cancel()
 	_ = primary.Stop(now)
 	promote()
-	if err := l.proxy.Update(&toxiproxy.Proxy{Listen: l.proxy.Listen, Upstream: addr, Enabled: true}); err != nil {
+	if err := l.proxy.Update(
+		&toxiproxy.Proxy{Listen: l.proxy.Listen, Upstream: addr, Enabled: true},
+	); err != nil {
 		t.Fatal(err)
 	}
 	s.recovered()
 	e.run(3) // no new wake is missed
-	s.n.AwaitLog(`level=WARN msg="the database is back without its latest events; streams beyond them are reset"`)
+	s.n.AwaitLog(
+		`level=WARN msg="the database is back without its latest events; streams beyond them are reset"`,
+	)
 	var base string
 	const latest = `SELECT epoch || '.' || base FROM epochs ORDER BY epoch DESC LIMIT 1`
 	if err := dbtest.Connect(t, second.URL()).QueryRow(t.Context(), latest).Scan(&base); err != nil {

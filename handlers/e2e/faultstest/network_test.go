@@ -39,7 +39,8 @@ func newLink(t *testing.T, addr string) *link {
 func (l *link) spoil(toxic, attributes string) (heal func()) {
 	l.t.Helper()
 	for _, direction := range []string{"upstream", "downstream"} {
-		description := fmt.Sprintf(`{"type": %q, "stream": %q, "attributes": {%s}}`, toxic, direction, attributes)
+		description := fmt.Sprintf(`{"type": %q, "stream": %q, "attributes": {%s}}`, toxic,
+			direction, attributes)
 		if _, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(description)); err != nil {
 			l.t.Fatal(err)
 		}

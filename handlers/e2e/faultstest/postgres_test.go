@@ -16,7 +16,8 @@ import (
 )
 
 // cannotRead matches the beginning of the log line of a server that cannot read the event log.
-const cannotRead = `level=ERROR msg="event log read failed; streams are paused until it succeeds" error="the database is unavailable: `
+const cannotRead = `level=ERROR msg="event log read failed; streams are paused until it succeeds" ` +
+	`error="the database is unavailable: `
 
 // onCluster starts a Postgres, and a server that uses it.
 func onCluster(t *testing.T, settings ...string) (*pgrun.Postgres, *guildtest.Node) {
@@ -80,7 +81,8 @@ func TestPostgresStandsStill(t *testing.T) {
 	signal(t, syscall.SIGSTOP, all...)
 	s.n.AwaitReadiness("database_unavailable")
 	<-time.After(5 * time.Second)
-	s.n.AwaitLog(cannotRead + `it does not answer in time: is it overloaded or stopped, or the network to it cut\?`)
+	s.n.AwaitLog(cannotRead +
+		`it does not answer in time: is it overloaded or stopped, or the network to it cut\?`)
 	signal(t, syscall.SIGCONT, all...)
 	s.recovered()
 	s.holds()
@@ -150,7 +152,8 @@ func TestPostgresIsOutOfConnections(t *testing.T) {
 		return left == 0
 	})
 	s.n.AwaitReadiness("database_unavailable")
-	s.n.AwaitLog(cannotRead + `all of its connections are taken: raise max_connections, or lower pool_max_conns`)
+	s.n.AwaitLog(cannotRead +
+		`all of its connections are taken: raise max_connections, or lower pool_max_conns`)
 	_, stderr, code := program.Run(t, nil,
 		"serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", pg.URL())
 	if code != 1 || !guildtest.IsOneLine(stderr) || !strings.Contains(stderr, "raise max_connections") {
@@ -176,7 +179,10 @@ func TestPostgresIsLocked(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `LOCK TABLE messages IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
-	s.n.AwaitLog(`error="the database is unavailable: a lock was not had in time: pg_stat_activity and pg_locks show who holds it`)
+	s.n.AwaitLog(
+		`error="the database is unavailable: a lock was not had in time: ` +
+			`pg_stat_activity and pg_locks show who holds it`,
+	)
 	s.n.AwaitReadiness("log_stale") // reading the event log waits for the lock too
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,10 @@ func TestRestoredIntoANewDatabase(t *testing.T) {
 	t.Parallel()
 	restored(t, func(t *testing.T, pg *pgrun.Postgres, restore func(args ...string)) {
 		admin := dbtest.Connect(t, pg.URLFor(pgrun.Superuser, "postgres"))
-		for _, statement := range []string{`DROP DATABASE fabric WITH (FORCE)`, `CREATE DATABASE fabric OWNER fabric`} {
+		for _, statement := range []string{
+			`DROP DATABASE fabric WITH (FORCE)`,
+			`CREATE DATABASE fabric OWNER fabric`,
+		} {
 			if _, err := admin.Exec(t.Context(), statement); err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +65,9 @@ func restored(t *testing.T, replace func(t *testing.T, pg *pgrun.Postgres, resto
 
 	replace(t, pg, func(args ...string) { tool("pg_restore", append(args, "-d", pg.URL(), dump)...) })
 	s.recovered()
-	s.n.AwaitLog(`level=WARN msg="the database is back without its latest events; streams beyond them are reset"`)
+	s.n.AwaitLog(
+		`level=WARN msg="the database is back without its latest events; streams beyond them are reset"`,
+	)
 	var base string
 	const latest = `SELECT epoch || '.' || base FROM epochs ORDER BY epoch DESC LIMIT 1`
 	if err := dbtest.Connect(t, pg.URL()).QueryRow(t.Context(), latest).Scan(&base); err != nil {

@@ -85,7 +85,8 @@ func TestServerIsStopped(t *testing.T) {
 	before := bob.Record() // cannot change while there is no server
 	s.n = s.n.Restart()
 	s.recovered()
-	bob.Await("the message after the end of its stream", func(got guildtest.Record) bool { return got.Heard("slow") })
+	bob.Await("the message after the end of its stream",
+		func(got guildtest.Record) bool { return got.Heard("slow") })
 	want := guildtest.Frame{
 		Event: "stream.ready",
 		Data:  fmt.Sprintf(`{"cursor":%q,"userId":"bob","resumed":true}`, before.Cursor),
@@ -139,7 +140,8 @@ func TestOneOfTwoServersIsKilled(t *testing.T) {
 	}
 	var readers []*guildtest.Reader
 	for _, user := range []string{"bob", "carol"} {
-		readers = append(readers, l.Listen(user, aThenB), l.Listen(user, b.Base)) // both must get the same messages
+		// both must get the same messages
+		readers = append(readers, l.Listen(user, aThenB), l.Listen(user, b.Base))
 	}
 	l.Write(3, aThenB)
 	l.Write(3, b.Base)

@@ -80,7 +80,8 @@ func TestSoak(t *testing.T) {
 			goroutines: int(n.Metric("go_goroutines")),
 			mib:        v.Memory,
 		}
-		if err := log.QueryRow(t.Context(), `SELECT last - horizon FROM log_horizon()`).Scan(&s.pending); err != nil {
+		if err := log.QueryRow(t.Context(),
+			`SELECT last - horizon FROM log_horizon()`).Scan(&s.pending); err != nil {
 			t.Fatal(err)
 		}
 		samples = append(samples, s)

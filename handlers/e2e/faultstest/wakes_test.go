@@ -44,7 +44,8 @@ func (e *errands) run(messages int) {
 	owed := map[string]bool{}
 	for range messages {
 		var posted struct{ Message struct{ ID string } }
-		e.call("POST", "/api/channels/"+e.channel+"/messages", e.writer, body{"content": "go"}, &posted, http.StatusCreated)
+		e.call("POST", "/api/channels/"+e.channel+"/messages", e.writer, body{"content": "go"}, &posted,
+			http.StatusCreated)
 		owed[posted.Message.ID] = true
 	}
 	guildtest.Eventually(e.t, "the queue hands out all messages", guildtest.Patience, func() bool {

@@ -103,7 +103,8 @@ func (c *Clock) Program(p Program) Program {
 	c.must(os.WriteFile(replaced, source, 0o600))
 	c.must(os.WriteFile(added, fmt.Appendf(nil, follow, c.file), 0o600))
 	p.Path = filepath.Join(c.dir, "fabric-guild")
-	build := exec.CommandContext(c.t.Context(), "go", "build", "-overlay", overlay, "-o", p.Path, "fabric-guild")
+	build := exec.CommandContext(c.t.Context(), "go", "build", "-overlay", overlay, "-o", p.Path,
+		"fabric-guild")
 	if out, err := build.CombinedOutput(); err != nil {
 		c.t.Fatalf("build the program: %v\n%s", err, out)
 	}
@@ -120,7 +121,8 @@ func (c *Clock) Postgres() (bin string) {
 		servers = append(servers, path)
 	}
 	if len(lib) == 0 || len(servers) == 0 {
-		c.t.Skip("to set the clock of Postgres, this test needs Postgres and libfaketime (Debian: libfaketime)")
+		c.t.Skip("to set the clock of Postgres, this test needs Postgres and libfaketime (Debian: " +
+			"libfaketime)")
 	}
 	server := slices.Max(servers)
 	bin = filepath.Join(c.dir, "bin")

@@ -69,7 +69,9 @@ func (p Program) Run(t testing.TB, env []string, args ...string) (stdout, stderr
 }
 
 // secretLooks matches tokens, which are JWTs, and keys, which are hexadecimal or PEM.
-var secretLooks = regexp.MustCompile(`\beyJ[\w-]+\.[\w-]+\.[\w-]+|\b[0-9a-f]{64}\b|-----BEGIN [A-Z ]*PRIVATE KEY`)
+var secretLooks = regexp.MustCompile(
+	`\beyJ[\w-]+\.[\w-]+\.[\w-]+|\b[0-9a-f]{64}\b|-----BEGIN [A-Z ]*PRIVATE KEY`,
+)
 
 // wantNoSecret checks an output of the program. The output must not contain a token, a key, or one of the
 // others.

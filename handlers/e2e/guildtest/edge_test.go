@@ -52,7 +52,8 @@ func TestTLS(t *testing.T) {
 	trust(first)
 	alice := n.Token("alice")
 	curl := func(args string) (out *guildtest.Text, ended <-chan error) {
-		return n.Shell(fmt.Sprintf("exec curl -sSN --cacert %s -H 'Authorization: Bearer %s' %s", trusted, alice, args))
+		return n.Shell(fmt.Sprintf("exec curl -sSN --cacert %s -H 'Authorization: Bearer %s' %s", trusted,
+			alice, args))
 	}
 	shows := func(out *guildtest.Text, ended <-chan error, want string) {
 		t.Helper()
@@ -69,13 +70,17 @@ func TestTLS(t *testing.T) {
 		ended <-chan error
 	}
 	var streams []open
-	for _, s := range []struct{ flag, status string }{{"--http1.1", "HTTP/1.1 200"}, {"--http2", "HTTP/2 200"}} {
+	for _, s := range []struct{ flag, status string }{
+		{"--http1.1", "HTTP/1.1 200"},
+		{"--http2", "HTTP/2 200"},
+	} {
 		out, ended := curl(s.flag + " -i " + n.Base() + "/api/stream")
 		shows(out, ended, "event: stream.ready\n")
 		shows(out, ended, s.status)
 		streams = append(streams, open{name: s.flag, out: out, ended: ended})
 	}
-	out, ended := curl(`-H 'Content-Type: application/json' -d '{"guildId":"g1","name":"ops","xType":"general"}' ` +
+	out, ended := curl(`-H 'Content-Type: application/json' ` +
+		`-d '{"guildId":"g1","name":"ops","xType":"general"}' ` +
 		n.Base() + "/api/channels")
 	shows(out, ended, `"name":"ops"`)
 	for _, s := range streams {

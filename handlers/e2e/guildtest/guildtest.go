@@ -14,7 +14,8 @@ const (
 	Patience = ssetest.Patience
 	// Recovery is how long a deployment may take to recover on a busy machine.
 	Recovery = ssetest.Patience
-	// Sesame is a part of everything that must not be in a log: contents of messages, invalid tokens, passwords.
+	// Sesame is a part of everything that must not be in a log: contents of messages, invalid tokens,
+	// passwords.
 	Sesame = "open-sesame"
 )
 

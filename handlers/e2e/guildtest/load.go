@@ -95,7 +95,8 @@ func (l *Load) Write(writers int, base func() string) {
 				case <-time.After(l.Pause):
 				}
 				began := time.Now()
-				_, cursor, _ := l.post(base(), l.Channels[(i+w)%len(l.Channels)], fmt.Sprintf("%d of %d", i, w))
+				_, cursor, _ := l.post(base(), l.Channels[(i+w)%len(l.Channels)],
+					fmt.Sprintf("%d of %d", i, w))
 				if cursor != "" {
 					l.mu.Lock()
 					l.latest[w] = acknowledged{began: began, cursor: cursor}

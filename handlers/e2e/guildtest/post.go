@@ -23,7 +23,8 @@ func (l *Load) post(base, channel, content string) (status int, cursor string, e
 	var answer struct{ Cursor string }
 	content = secret(content)
 	url := base + "/api/channels/" + channel + "/messages"
-	status, err = Call(l.t.Context(), http.MethodPost, url, l.alice, map[string]any{"content": content}, &answer)
+	status, err = Call(l.t.Context(), http.MethodPost, url, l.alice, map[string]any{"content": content},
+		&answer)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {

@@ -90,7 +90,9 @@ func (n *Node) Restart() *Node {
 }
 
 // ready matches the server's URL in the greeting, or in a line of a JSON log.
-var ready = regexp.MustCompile(`(?:fabric-guild is ready on |"msg":"ready","url":")(https?://([^/\s"]+)[^\s"]*)["\n]`)
+var ready = regexp.MustCompile(
+	`(?:fabric-guild is ready on |"msg":"ready","url":")(https?://([^/\s"]+)[^\s"]*)["\n]`,
+)
 
 // Base returns the server's URL with its prefix. It returns an empty string until the server is ready for the
 // first time. It still returns the URL after the server has ended.

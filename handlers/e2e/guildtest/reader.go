@@ -135,7 +135,8 @@ func (r Record) Heard(content string) bool {
 // Messages returns only the messages. They are the same for all members. Other events may differ: one reader
 // gets a channel in a snapshot, and another gets an event about it, depending on when its stream began.
 func (r Record) Messages() []Frame {
-	return slices.DeleteFunc(slices.Clone(r.Frames), func(f Frame) bool { return f.Event != "message.created" })
+	return slices.DeleteFunc(slices.Clone(r.Frames),
+		func(f Frame) bool { return f.Event != "message.created" })
 }
 
 // connect opens a stream and blocks until it ends.

@@ -62,13 +62,15 @@ func (r *Running) HasEnded() bool {
 // Await blocks until a text is on stderr.
 func (r *Running) Await(text string) {
 	r.t.Helper()
-	Eventually(r.t, "the client writes "+text, Patience, func() bool { return strings.Contains(r.Err.String(), text) })
+	Eventually(r.t, "the client writes "+text, Patience,
+		func() bool { return strings.Contains(r.Err.String(), text) })
 }
 
 // AwaitLines blocks until there are n lines on stdout.
 func (r *Running) AwaitLines(n int) {
 	r.t.Helper()
-	Eventually(r.t, "lines on stdout", Patience, func() bool { return strings.Count(r.Out.String(), "\n") >= n })
+	Eventually(r.t, "lines on stdout", Patience,
+		func() bool { return strings.Count(r.Out.String(), "\n") >= n })
 }
 
 // Signal sends a signal to the process.
@@ -79,7 +81,8 @@ func (r *Running) Signal(s syscall.Signal) {
 	}
 }
 
-// WantExit blocks until the process ends, and checks the exit code. -1 means that a signal killed the process.
+// WantExit blocks until the process ends, and checks the exit code. -1 means that a signal killed the
+// process.
 func (r *Running) WantExit(code int) {
 	r.t.Helper()
 	Eventually(r.t, "the client ends", Patience, r.HasEnded)

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A Spoiler is a proxy that harms requests which post a message: it loses answers, and it answers some requests
-// itself, as a proxy that is overloaded or wants a login does.
+// A Spoiler is a proxy that harms requests which post a message: it loses answers, and it answers some
+// requests itself, as a proxy that is overloaded or wants a login does.
 type Spoiler struct {
 	*httptest.Server
 
@@ -32,7 +32,9 @@ func NewSpoiler(t testing.TB, upstream string) *Spoiler {
 	}
 	s := &Spoiler{posts: map[string][]string{}}
 	through := httputil.NewSingleHostReverseProxy(to)
-	through.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	through.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) {
+		w.WriteHeader(http.StatusBadGateway)
+	}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/messages") {
 			through.ServeHTTP(w, r)

@@ -84,7 +84,9 @@ func (n *Node) Connections() map[int]bool {
 	number, _ := strconv.Atoi(port)
 	// The fields are sl, local_address, rem_address and st. State 01 is established. In state 08 only the
 	// peer has closed.
-	mine := regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]{8}:%04X [0-9A-F]{8}:([0-9A-F]{4}) (?:01|08) `, number))
+	mine := regexp.MustCompile(
+		fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]{8}:%04X [0-9A-F]{8}:([0-9A-F]{4}) (?:01|08) `, number),
+	)
 	open := map[int]bool{}
 	for _, m := range mine.FindAllSubmatch(table, -1) {
 		client, _ := strconv.ParseInt(string(m[1]), 16, 32)

@@ -59,7 +59,8 @@ func (w *Workplace) Do(method, path, token string, body, answer any, want int) {
 func (w *Workplace) Says(channel, content string) (id string) {
 	w.t.Helper()
 	var posted struct{ Message struct{ ID string } }
-	w.Do(http.MethodPost, "/api/channels/"+channel+"/messages", w.Alice, map[string]any{"content": content}, &posted, http.StatusCreated)
+	w.Do(http.MethodPost, "/api/channels/"+channel+"/messages", w.Alice, map[string]any{"content": content},
+		&posted, http.StatusCreated)
 	return posted.Message.ID
 }
 
@@ -81,11 +82,13 @@ type Answer struct {
 // Answers returns bob's messages in a channel, oldest first.
 func (w *Workplace) Answers(channel string) []Answer {
 	w.t.Helper()
-	return query[Answer](w, `SELECT content, coalesce(reply_to::text, '') AS reply_to, wake_id IS NOT NULL AS ends
+	return query[Answer](w, `SELECT content, coalesce(reply_to::text, '') AS reply_to, wake_id IS NOT NULL AS
+		ends
 		FROM messages WHERE author_user_id = 'bob' AND channel_id = $1 ORDER BY seq`, channel)
 }
 
-// AwaitAnswers blocks until bob has written n messages that end a wake in a channel, and returns his messages.
+// AwaitAnswers blocks until bob has written n messages that end a wake in a channel, and returns his
+// messages.
 func (w *Workplace) AwaitAnswers(channel string, n int) (answers []Answer) {
 	w.t.Helper()
 	Eventually(w.t, fmt.Sprintf("%d answers", n), Patience, func() bool {
@@ -120,7 +123,8 @@ func (w *Workplace) Unanswered() (left int) {
 // twice, or if bob wrote something that ends no wake.
 func (w *Workplace) AwaitEachAnsweredOnce() {
 	w.t.Helper()
-	Eventually(w.t, "each message is answered", Patience, func() bool { return w.Unanswered() == 0 || w.t.Failed() })
+	Eventually(w.t, "each message is answered", Patience,
+		func() bool { return w.Unanswered() == 0 || w.t.Failed() })
 	for _, a := range w.Answers(w.Channel) {
 		if !a.Ends {
 			w.t.Errorf("got %q, which ends no wake", a.Content)

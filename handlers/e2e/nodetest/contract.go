@@ -17,8 +17,8 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// A contract is openapi.json, ready to hold answers against: the schemas of JSON Schema 2020-12, which is what
-// OpenAPI 3.1 speaks.
+// A contract is openapi.json, ready to hold answers against: the schemas of JSON Schema 2020-12, which is
+// what OpenAPI 3.1 speaks.
 type contract struct {
 	Doc struct {
 		Paths      map[string]map[string]json.RawMessage `json:"paths"`
@@ -138,7 +138,8 @@ func (c *contract) pointer(method, path string, status int, contentType string) 
 		return "", fmt.Errorf("the contract has no %d as %s of %s %s", status, contentType, method, template)
 	}
 	escaped := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(template)
-	return fmt.Sprintf("/paths/%s/%s/responses/%s/content/application~1json/schema", escaped, strings.ToLower(method), code), nil
+	return fmt.Sprintf("/paths/%s/%s/responses/%s/content/application~1json/schema", escaped,
+		strings.ToLower(method), code), nil
 }
 
 // holdAnswer is called for every answer that the suite gets.

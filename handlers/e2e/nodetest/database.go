@@ -18,7 +18,8 @@ func (n *Node) HeldBack(t *testing.T, do func()) {
 	id := n.User("holder").General(t, "held").Channel.ID
 	undo := errors.New("undo")
 	err := n.DB.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
-		if _, err := tx.UpdateChannel(ctx, uuid.MustParse(id), "holder", db.ChannelUpdate{Name: new("never")}); err != nil {
+		if _, err := tx.UpdateChannel(ctx, uuid.MustParse(id), "holder",
+			db.ChannelUpdate{Name: new("never")}); err != nil {
 			return err
 		}
 		do()
@@ -91,6 +92,8 @@ func (n *Node) Count(t *testing.T, query string, args ...any) (got int) {
 func (n *Node) Agents(t *testing.T, users ...string) {
 	t.Helper()
 	for _, user := range users {
-		n.Exec(t, `INSERT INTO users (id, kind) VALUES ($1, 'agent') ON CONFLICT (id) DO UPDATE SET kind = 'agent'`, user)
+		n.Exec(t,
+			`INSERT INTO users (id, kind) VALUES ($1, 'agent') ON CONFLICT (id) DO UPDATE SET kind = 'agent'`,
+			user)
 	}
 }

@@ -46,7 +46,8 @@ func (n *Node) Scrape(t *testing.T) Scrape {
 	t.Helper()
 	nobody := n.As("", "")
 	a, err := nobody.Do("GET", "/metrics", nil)
-	if err != nil || a.Status != http.StatusOK || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
+	if err != nil || a.Status != http.StatusOK ||
+		!strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
 		t.Fatalf("got %v with %v and error %v, want metrics", a, a.Header, err)
 	}
 	m := Scrape{string(a.Body), map[string]float64{}}
@@ -82,7 +83,8 @@ func (m Scrape) Sum(name string, labels ...string) (sum float64) {
 
 // Families are the names of the server's own metrics.
 func (m Scrape) Families() (names []string) {
-	for _, match := range regexp.MustCompile(`(?m)^# TYPE (fabric_guild_\w+) `).FindAllStringSubmatch(m.Text, -1) {
+	for _, match := range regexp.MustCompile(`(?m)^# TYPE (fabric_guild_\w+) `).FindAllStringSubmatch(m.Text,
+		-1) {
 		names = append(names, match[1])
 	}
 	return names

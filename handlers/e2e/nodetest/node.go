@@ -40,7 +40,11 @@ type Transport struct {
 var (
 	Raw        = Transport{Name: "raw"}
 	Transports = []Transport{
-		Raw, {Name: "h2c", H2c: true}, {Name: "r3labs", R3labs: true}, {Name: "TLS", TLS: true}, {Name: "h2", TLS: true, H2: true},
+		Raw,
+		{Name: "h2c", H2c: true},
+		{Name: "r3labs", R3labs: true},
+		{Name: "TLS", TLS: true},
+		{Name: "h2", TLS: true, H2: true},
 	}
 )
 
@@ -117,7 +121,13 @@ func Start(t testing.TB, s Setup) *Node {
 	if s.Logger == nil {
 		s.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	}
-	n := &Node{Setup: s, T: t, Label: fmt.Sprint("node", nodes.Add(1)), Client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, TLSClientConfig: Trusting()}}}
+	n := &Node{
+		Setup: s, T: t, Label: fmt.Sprint("node", nodes.Add(1)),
+		Client: &http.Client{Transport: &http.Transport{
+			MaxIdleConnsPerHost: 64,
+			TLSClientConfig:     Trusting(),
+		}},
+	}
 	var err error
 	if n.Tokens, err = auth.OpenTokens(s.State); err != nil {
 		t.Fatal(err)

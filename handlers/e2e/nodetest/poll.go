@@ -79,7 +79,8 @@ func (u *User) PollOver(ctx context.Context, over http.RoundTripper, query strin
 	if err != nil {
 		return p, err
 	}
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Cache-Control") != "no-store" || !strings.Contains(string(b), `{"items":[`) {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Cache-Control") != "no-store" ||
+		!strings.Contains(string(b), `{"items":[`) {
 		return p, fmt.Errorf("got %d %s, want 200, items, and no-store", resp.StatusCode, b)
 	}
 	return p, Strictly(b, &p)

@@ -40,19 +40,23 @@ func WantProblem(t *testing.T, a Answer, status int, code string) (p Problem) {
 		t.Errorf("got %v, want code %q and the same status", a, code)
 	}
 	if p.Title == "" || p.Detail == "" || p.RequestID == "" || p.RequestID != a.Header.Get("X-Request-Id") {
-		t.Errorf("got %v, want a title, a detail and the request id of the header, %q", a, a.Header.Get("X-Request-Id"))
+		t.Errorf("got %v, want a title, a detail and the request id of the header, %q", a,
+			a.Header.Get("X-Request-Id"))
 	}
 	if status == http.StatusUnauthorized && a.Header.Get("WWW-Authenticate") == "" {
 		t.Errorf("got no WWW-Authenticate with %v, want one", a)
 	}
-	if (status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable) && a.Header.Get("Retry-After") == "" {
+	if (status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable) &&
+		a.Header.Get("Retry-After") == "" {
 		t.Errorf("got no Retry-After with %v, want one", a)
 	}
 	return p
 }
 
 // Refused sends a request that must be answered with a problem.
-func (u *User) Refused(t *testing.T, status int, code, method, path string, body any, headers ...string) Problem {
+func (u *User) Refused(
+	t *testing.T, status int, code, method, path string, body any, headers ...string,
+) Problem {
 	t.Helper()
 	a, err := u.Do(method, path, body, headers...)
 	if err != nil {

@@ -145,7 +145,8 @@ func (s turnState) String() string {
 
 func (u *User) Wakes(t *testing.T, channel string, users ...string) WakeList {
 	t.Helper()
-	return Call[WakeList](t, u, 200, "PUT", "/api/channels/"+channel+"/wake", Body{"userIds": append([]string{}, users...)})
+	return Call[WakeList](t, u, 200, "PUT", "/api/channels/"+channel+"/wake",
+		Body{"userIds": append([]string{}, users...)})
 }
 
 // Deliveries are a message's, as "outcome reason" by user.
@@ -162,7 +163,9 @@ func (u *User) Deliveries(t *testing.T, message string) map[string]string {
 }
 
 // WantRefused sends a request that must be refused with a status and a code.
-func (u *User) WantRefused(t *testing.T, status int, code, method, path string, b any, headers ...string) refusal {
+func (u *User) WantRefused(
+	t *testing.T, status int, code, method, path string, b any, headers ...string,
+) refusal {
 	t.Helper()
 	a, err := u.Do(method, path, b, headers...)
 	if err != nil {
@@ -177,7 +180,8 @@ func (u *User) WantRefused(t *testing.T, status int, code, method, path string, 
 
 // InChannel are the frames of one channel.
 func InChannel(frames []ssetest.Frame, channel string) []ssetest.Frame {
-	return slices.DeleteFunc(slices.Clone(frames), func(f ssetest.Frame) bool { return !strings.Contains(f.Data, `"channelId":"`+channel+`"`) })
+	return slices.DeleteFunc(slices.Clone(frames),
+		func(f ssetest.Frame) bool { return !strings.Contains(f.Data, `"channelId":"`+channel+`"`) })
 }
 
 // A channel in which everyone is has the last word: what has not come before it does not come.

@@ -19,7 +19,10 @@ import (
 // readFrame is ssetest.ReadFrame, and holds the frame against the contract.
 func readFrame(in *bufio.Reader) (ssetest.Frame, error) {
 	got, err := ssetest.ReadFrame(in)
-	f := ssetest.Frame{Event: got.Event, Data: got.Data, ID: got.ID, Comment: got.Comment, Retry: got.Retry, Raw: got.Raw}
+	f := ssetest.Frame{
+		Event: got.Event, Data: got.Data, ID: got.ID, Comment: got.Comment, Retry: got.Retry,
+		Raw: got.Raw,
+	}
 	if err != nil {
 		return f, err
 	}
@@ -42,7 +45,10 @@ func NewLine(over Transport, receiveBuffer int) *Line {
 	l.Protocols.SetHTTP2(over.H2)
 	l.Protocols.SetUnencryptedHTTP2(over.H2c)
 	if receiveBuffer > 0 {
-		l.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 64 << 10}
+		l.HTTP2 = &http.HTTP2Config{
+			MaxReceiveBufferPerStream:     64 << 10,
+			MaxReceiveBufferPerConnection: 64 << 10,
+		}
 	}
 	l.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)

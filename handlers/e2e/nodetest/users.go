@@ -27,7 +27,8 @@ func Program(t *testing.T, name, debian string) string {
 // Fetch fetches a page without following redirects. headers are names and values by turns.
 func Fetch(t *testing.T, method, url string, headers ...string) Answer {
 	t.Helper()
-	n := &Node{T: t, URL: url, Client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	n := &Node{T: t, URL: url, Client: &http.Client{CheckRedirect: stay}}
 	a, err := (&User{Node: n}).Do(method, "", nil, headers...)
 	if err != nil {
 		t.Fatal(err)
@@ -48,9 +49,11 @@ func (u *User) Twice(t *testing.T, path, key string, b any, again ...string) Ans
 	}
 	for _, key := range again {
 		second, err := u.Do("POST", path, b, "Idempotency-Key", key)
-		if err != nil || second.String() != first.String() || second.Header.Get("Idempotency-Replayed") != "true" ||
+		if err != nil || second.String() != first.String() ||
+			second.Header.Get("Idempotency-Replayed") != "true" ||
 			second.Header.Get("Content-Type") != first.Header.Get("Content-Type") {
-			t.Errorf("%s, key %s: got %v, %v and error %v, want a replay of %v", path, key, second, second.Header, err, first)
+			t.Errorf("%s, key %s: got %v, %v and error %v, want a replay of %v", path, key, second,
+				second.Header, err, first)
 		}
 	}
 	return first

@@ -17,7 +17,8 @@ func TestTheOperatorRefreshesTheAdmin(t *testing.T) {
 	ann := n.User("ann")
 	id := ann.Makes(t, "triage", []string{"bob"}, nil).Channel.ID
 	for name, who := range map[string]*nodetest.User{
-		"nobody": {Node: n, ID: "nobody", Token: ""}, "a user": ann, "another key": {Node: n, ID: "wrong", Token: strings.Repeat("0", 64)},
+		"nobody": {Node: n, ID: "nobody", Token: ""}, "a user": ann,
+		"another key":       {Node: n, ID: "wrong", Token: strings.Repeat("0", 64)},
 		"a part of the key": {Node: n, ID: "part", Token: n.Operator(t).Token[:63]},
 	} {
 		a, err := who.Do("POST", "/api/admin/refresh", nil)
@@ -25,7 +26,8 @@ func TestTheOperatorRefreshesTheAdmin(t *testing.T) {
 			t.Errorf("%s: got %v, %v and error %v, want 401", name, a, a.Header, err)
 		}
 	}
-	ada, eve := &nodetest.AdminJSON{Email: "ada@example.org", UserID: "ada"}, &nodetest.AdminJSON{Email: "eve@example.org", UserID: "eve"}
+	ada, eve := &nodetest.AdminJSON{Email: "ada@example.org", UserID: "ada"},
+		&nodetest.AdminJSON{Email: "eve@example.org", UserID: "eve"}
 	for _, step := range []struct {
 		name          string
 		change        func()
@@ -38,12 +40,18 @@ func TestTheOperatorRefreshesTheAdmin(t *testing.T) {
 		{"another", func() { fake.SetAdmin(eve.Email, "eve") }, ada, eve, "eve"},
 		{"a half is none", func() { fake.SetAdmin("half@example.org", "") }, eve, nil, ""},
 		{"again", func() { fake.SetAdmin(eve.Email, "eve") }, nil, eve, "eve"},
-		{"a failure is none", func() { fake.Break(centertest.Status(500), centertest.AdminEmail) }, eve, nil, ""},
+		{
+			"a failure is none", func() { fake.Break(centertest.Status(500), centertest.AdminEmail) },
+			eve, nil, "",
+		},
 		{"mended", func() { fake.Mend() }, nil, eve, "eve"},
 		{"removed", fake.RemoveAdmin, eve, nil, ""},
 	} {
 		step.change()
-		want := nodetest.Refreshed{OK: true, Before: step.before, After: step.after, Changed: !cmp.Equal(step.before, step.after)}
+		want := nodetest.Refreshed{
+			OK: true, Before: step.before, After: step.after,
+			Changed: !cmp.Equal(step.before, step.after),
+		}
 		if diff := cmp.Diff(want, n.Operate(t, 200)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", step.name, diff)
 		}
@@ -51,7 +59,8 @@ func TestTheOperatorRefreshesTheAdmin(t *testing.T) {
 		if step.admin != "" {
 			wantOutcomes[step.admin] = "observer admin"
 		}
-		if diff := cmp.Diff(wantOutcomes, ann.Deliveries(t, ann.Says(t, id, step.name).Message.ID)); diff != "" {
+		if diff := cmp.Diff(wantOutcomes,
+			ann.Deliveries(t, ann.Says(t, id, step.name).Message.ID)); diff != "" {
 			t.Errorf("%s: deliveries (-want +got):\n%s", step.name, diff)
 		}
 	}
@@ -65,15 +74,20 @@ func TestTheOperatorRefreshesTheAdmin(t *testing.T) {
 func TestTheAdminWithoutCenter(t *testing.T) {
 	t.Parallel()
 	ada := &nodetest.AdminJSON{Email: "ada@example.org", UserID: "ada"}
-	for name, want := range map[string]nodetest.Refreshed{"": {OK: true}, "ada": {OK: true, Before: ada, After: ada}} {
-		if diff := cmp.Diff(want, nodetest.Start(t, nodetest.Setup{Admin: name}).Operate(t, 200)); diff != "" {
+	for name, want := range map[string]nodetest.Refreshed{
+		"":    {OK: true},
+		"ada": {OK: true, Before: ada, After: ada},
+	} {
+		if diff := cmp.Diff(want,
+			nodetest.Start(t, nodetest.Setup{Admin: name}).Operate(t, 200)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-// A message in triage waits for the first answer of Center about the admin. Other messages do not wait. Center has
-// two seconds for the answer: if a busy machine takes longer for the test's steps, the test begins again.
+// A message in triage waits for the first answer of Center about the admin. Other messages do not wait.
+// Center has two seconds for the answer: if a busy machine takes longer for the test's steps, the test begins
+// again.
 func TestWhoWaitsForTheAdmin(t *testing.T) {
 	t.Parallel()
 	for attempt := 1; !triageWaits(t); attempt++ {
@@ -98,7 +112,8 @@ func triageWaits(t *testing.T) bool {
 	go func() {
 		defer close(posted)
 		var err error
-		if p, err = nodetest.Ask[nodetest.FullPost](ann, 201, "POST", "/api/channels/"+triage+"/messages", nodetest.Body{"content": "waits"}); err != nil {
+		if p, err = nodetest.Ask[nodetest.FullPost](ann, 201, "POST", "/api/channels/"+triage+"/messages",
+			nodetest.Body{"content": "waits"}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -124,8 +139,8 @@ func triageWaits(t *testing.T) bool {
 	return true
 }
 
-// It does not wait for ever, and once: then there is no admin. Tests of the client of Center, whose clock stands still,
-// show that it waits for two seconds.
+// It does not wait for ever, and once: then there is no admin. Tests of the client of Center, whose clock
+// stands still, show that it waits for two seconds.
 func TestTheAdminIsNotWaitedForTwice(t *testing.T) {
 	t.Parallel()
 	fake := centertest.New(t)

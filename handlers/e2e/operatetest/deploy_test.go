@@ -40,16 +40,19 @@ func TestSystemdUnit(t *testing.T) {
 	if err := os.WriteFile(path, []byte(installed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", path).CombinedOutput(); err != nil || len(out) > 0 {
+	if out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no",
+		path).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 	// From 0 to 10; a unit without any confinement has 9.6.
-	if out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager", "--threshold=20", path).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager",
+		"--threshold=20", path).CombinedOutput(); err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}
 
 	var c config.Serve
-	if _, err := config.Parse("serve", nil, func(string) string { return "" }, io.Discard, func(f *flag.FlagSet) { c.Flags(f) }); err != nil {
+	if _, err := config.Parse("serve", nil, func(string) string { return "" },
+		io.Discard, func(f *flag.FlagSet) { c.Flags(f) }); err != nil {
 		t.Fatal(err)
 	}
 	stop := regexp.MustCompile(`(?m)^TimeoutStopSec=(\d+)$`).FindStringSubmatch(unit)
@@ -63,14 +66,17 @@ func TestSystemdUnit(t *testing.T) {
 	}
 }
 
-// The container file builds, by a real builder, an image that holds the server and nothing else; and the server
-// runs in it, as nobody in particular, in front of a Postgres elsewhere.
+// The container file builds, by a real builder, an image that holds the server and nothing else; and the
+// server runs in it, as nobody in particular, in front of a Postgres elsewhere.
 func TestContainer(t *testing.T) {
 	nodetest.Long(t)
 	t.Parallel()
 	b := newBuilder(t)
 	b.standIn(t, "golang:1.26")
-	b.run(t, append([]string{"build", "--isolation", "chroot", "--pull-never", "-q", "-f", opsDir + "Containerfile", "-t", "guild"}, append(b.toolchain(t), "../../..")...)...)
+	b.run(t, append([]string{
+		"build", "--isolation", "chroot", "--pull-never", "-q", "-f",
+		opsDir + "Containerfile", "-t", "guild",
+	}, append(b.toolchain(t), "../../..")...)...)
 
 	var image struct {
 		OCIv1 struct {
@@ -89,7 +95,8 @@ func TestContainer(t *testing.T) {
 	var set struct{}
 	want := c
 	want.User, want.StopSignal, want.Entrypoint = "65532:65532", "SIGTERM", []string{"/fabric-guild"}
-	want.ExposedPorts, want.Volumes = map[string]struct{}{"8080/tcp": set}, map[string]struct{}{"/var/lib/fabric-guild": set}
+	want.ExposedPorts, want.Volumes = map[string]struct{}{"8080/tcp": set},
+		map[string]struct{}{"/var/lib/fabric-guild": set}
 	if diff := gocmp.Diff(want, c); diff != "" {
 		t.Errorf("the image (-want +got):\n%s", diff)
 	}
@@ -102,7 +109,8 @@ func TestContainer(t *testing.T) {
 		}
 		return err
 	})
-	if diff := gocmp.Diff([]string{"/etc/ssl/certs/ca-certificates.crt", "/fabric-guild"}, files); diff != "" || err != nil {
+	if diff := gocmp.Diff([]string{"/etc/ssl/certs/ca-certificates.crt", "/fabric-guild"},
+		files); diff != "" || err != nil {
 		t.Errorf("its files, error %v (-want +got):\n%s", err, diff)
 	}
 	program, err := elf.Open(root + "/fabric-guild")
@@ -118,10 +126,16 @@ func TestContainer(t *testing.T) {
 
 	cmd := exec.Command("/fabric-guild")
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
-	n := guildtest.Program{}.Launch(t, "", append(c.Env, "FABRIC_BACKEND_GUILD_ADDR=127.0.0.1:0", "DATABASE_URL="+overTCP(t, dbtest.New(t))), cmd)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Chroot:     root,
+		Credential: &syscall.Credential{Uid: 65532, Gid: 65532},
+	}
+	n := guildtest.Program{}.Launch(t, "",
+		append(c.Env, "FABRIC_BACKEND_GUILD_ADDR=127.0.0.1:0", "DATABASE_URL="+overTCP(t, dbtest.New(t))),
+		cmd)
 	n.AwaitReady()
-	if key, err := os.Stat(root + "/var/lib/fabric-guild/token.key"); err != nil || key.Sys().(*syscall.Stat_t).Uid != 65532 {
+	if key, err := os.Stat(root + "/var/lib/fabric-guild/token.key"); err != nil ||
+		key.Sys().(*syscall.Stat_t).Uid != 65532 {
 		t.Errorf("got %v and error %v, want a key that is its user's", key, err)
 	}
 	n.Stop()
@@ -140,7 +154,10 @@ func newBuilder(t *testing.T) *builder {
 		t.Skip("building and running an image takes root here: it goes by chroot")
 	}
 	dir := t.TempDir()
-	return &builder{path, []string{"--root", dir + "/root", "--runroot", dir + "/run", "--storage-driver", "vfs"}}
+	return &builder{path, []string{
+		"--root", dir + "/root", "--runroot", dir + "/run",
+		"--storage-driver", "vfs",
+	}}
 }
 
 func (b *builder) run(t *testing.T, args ...string) (stdout string) {
@@ -164,7 +181,10 @@ func (b *builder) standIn(t *testing.T, image string) {
 	if root == "" {
 		t.Fatal("got no root of an empty image")
 	}
-	for _, dir := range []string{"tmp", "root", "usr", "bin", "lib", "lib64", "proc", "sys", "dev", "etc/ssl/certs"} {
+	for _, dir := range []string{
+		"tmp", "root", "usr", "bin", "lib", "lib64", "proc", "sys", "dev",
+		"etc/ssl/certs",
+	} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +209,8 @@ func (b *builder) standIn(t *testing.T, image string) {
 func (b *builder) toolchain(t *testing.T) (mounts []string) {
 	t.Helper()
 	for _, m := range []string{
-		"/usr:/usr:ro", "/bin:/bin:ro", "/lib:/lib:ro", "/lib64:/lib64:ro", goEnv(t, "GOROOT") + ":/usr/local/go:ro",
+		"/usr:/usr:ro", "/bin:/bin:ro", "/lib:/lib:ro", "/lib64:/lib64:ro",
+		goEnv(t, "GOROOT") + ":/usr/local/go:ro",
 		goEnv(t, "GOMODCACHE") + ":/root/go/pkg/mod", goEnv(t, "GOCACHE") + ":/root/.cache/go-build",
 	} {
 		mounts = append(mounts, "-v", m)

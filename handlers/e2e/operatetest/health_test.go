@@ -58,8 +58,12 @@ func TestHealth(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{Database: pg.URL()})
 	nobody := n.As("", "")
 	awaitReadyz(t, n, "")
-	all := nodetest.Readiness{Status: "ready", Checks: []string{"accepting", "database", "changes", "log", "horizon"}}
-	if diff := cmp.Diff(all, nodetest.Call[nodetest.Readiness](t, nobody, 200, "GET", "/readyz", nil)); diff != "" {
+	all := nodetest.Readiness{
+		Status: "ready",
+		Checks: []string{"accepting", "database", "changes", "log", "horizon"},
+	}
+	if diff := cmp.Diff(all, nodetest.Call[nodetest.Readiness](t, nobody, 200, "GET", "/readyz",
+		nil)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if got := nodetest.Call[health](t, nobody, 200, "GET", "/healthz", nil); got.Status != "ok" {
@@ -72,8 +76,10 @@ func TestHealth(t *testing.T) {
 	}
 	nobody.Refused(t, 503, "database_unavailable", "GET", "/readyz", nil)
 	nodetest.Call[health](t, nobody, 200, "GET", "/healthz", nil)
-	alice.Refused(t, 503, "unavailable", "POST", "/api/channels/"+id+"/messages", nodetest.Body{"content": "hi"})
-	alice.Refused(t, 503, "unavailable", "POST", "/api/channels", nodetest.NewChannel{GuildID: "g1", Name: "x", XType: "general"})
+	alice.Refused(t, 503, "unavailable", "POST", "/api/channels/"+id+"/messages",
+		nodetest.Body{"content": "hi"})
+	alice.Refused(t, 503, "unavailable", "POST", "/api/channels",
+		nodetest.NewChannel{GuildID: "g1", Name: "x", XType: "general"})
 	alice.Refused(t, 503, "unavailable", "GET", "/api/channels", nil)
 	alice.Refused(t, 503, "unavailable", "GET", "/api/sync", nil)
 	awaitReadyz(t, n, "database_unavailable", "database", "log") // streams are paused
@@ -92,8 +98,10 @@ func TestADatabaseThatIsReadOnlyIsNotReady(t *testing.T) {
 	alter := func(value string) {
 		for _, statement := range []string{
 			`BEGIN READ WRITE`,
-			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = ` + value + `', current_database()); END $$`,
-			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = ` + value +
+				`', current_database()); END $$`,
+			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+				AND pid <> pg_backend_pid()`,
 			`COMMIT`,
 		} {
 			if _, err := conn.Exec(t.Context(), statement); err != nil {
@@ -106,7 +114,8 @@ func TestADatabaseThatIsReadOnlyIsNotReady(t *testing.T) {
 	if !strings.Contains(details[0], "default_transaction_read_only is on") {
 		t.Errorf("got %q, want what to do", details[0])
 	}
-	alice.Refused(t, 503, "unavailable", "POST", "/api/channels/"+id+"/messages", nodetest.Body{"content": "hi"})
+	alice.Refused(t, 503, "unavailable", "POST", "/api/channels/"+id+"/messages",
+		nodetest.Body{"content": "hi"})
 	alter("off")
 	awaitReadyz(t, n, "")
 }
@@ -120,7 +129,11 @@ func TestAHeldHorizonIsNotReady(t *testing.T) {
 	id := alice.General(t, "ops", "bob").Channel.ID
 	bob, _ := n.User("bob").Fresh(t, nodetest.Raw, "")
 	conn := dbtest.Connect(t, n.Database)
-	for _, statement := range []string{`BEGIN`, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', '` + id + `', 'somebody')`} {
+	for _, statement := range []string{
+		`BEGIN`,
+		`INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', '` + id +
+			`', 'somebody')`,
+	} {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +148,8 @@ func TestAHeldHorizonIsNotReady(t *testing.T) {
 	if block == nil {
 		t.Fatal("got no query in docs/operate.md, want the one that finds the transaction")
 	}
-	if got, want := n.Count(t, "SELECT pid FROM ("+string(block[1])+") AS holders"), int(conn.PgConn().PID()); got != want {
+	if got, want := n.Count(t, "SELECT pid FROM ("+string(block[1])+") AS holders"),
+		int(conn.PgConn().PID()); got != want {
 		t.Errorf("got process %d by the query of docs/operate.md, want %d", got, want)
 	}
 	if _, err := conn.Exec(t.Context(), `ROLLBACK`); err != nil {

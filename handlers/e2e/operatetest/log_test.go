@@ -23,9 +23,15 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 		t.Run(over.Name, func(t *testing.T) {
 			t.Parallel()
 			log := &nodetest.LogBuffer{}
-			n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, TLS: over.TLS, Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+			n := nodetest.Start(t, nodetest.Setup{
+				R3labs: over.R3labs, TLS: over.TLS,
+				Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			})
 			alice, nobody := n.User("alice"), n.As("", "")
-			id := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}).Channel.ID
+			id := alice.Create(t, nodetest.NewChannel{
+				GuildID: "g1", Name: "SECRETNAME",
+				XType: "general",
+			}).Channel.ID
 			for _, name := range []string{"token", "access_token", "Authorization", "TOKEN"} {
 				query := "?" + name + "=" + alice.Token
 				for _, u := range []*nodetest.User{alice, nobody} {
@@ -33,14 +39,22 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 					u.Refused(t, 400, "token_in_query", "GET", "/api/stream"+query, nil)
 					u.Refused(t, 400, "token_in_query", "GET", "/api/channels"+query+"&page=%zz", nil)
 				}
-				alice.Refused(t, 400, "token_in_query", "POST", "/api/channels/"+id+"/messages"+query, nodetest.Body{"content": "hi"})
+				alice.Refused(t, 400, "token_in_query", "POST", "/api/channels/"+id+"/messages"+query,
+					nodetest.Body{"content": "hi"})
 			}
 			alice.Post(t, id, "SECRETTEXT")
-			alice.Refused(t, 422, "invalid", "POST", "/api/channels/"+id+"/messages", nodetest.Body{"content": "SECRETTEXT\x00"})
-			alice.Refused(t, 400, "malformed", "POST", "/api/channels/"+id+"/messages", nodetest.Body{"SECRETTEXT": "SECRETTEXT"})
-			alice.Refused(t, 403, "guild_forbidden", "POST", "/api/channels", nodetest.NewChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}, "Authorization", "Bearer "+n.User("bob", "g2").Token)
-			nobody.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization", "Bearer SECRETTOKEN", "Cookie", "fabric_session=SECRETTOKEN; __Host-fabric_session=SECRETTOKEN")
-			nobody.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Cookie", "fabric_session=SECRETTOKEN; __Host-fabric_session=SECRETTOKEN")
+			alice.Refused(t, 422, "invalid", "POST", "/api/channels/"+id+"/messages",
+				nodetest.Body{"content": "SECRETTEXT\x00"})
+			alice.Refused(t, 400, "malformed", "POST", "/api/channels/"+id+"/messages",
+				nodetest.Body{"SECRETTEXT": "SECRETTEXT"})
+			alice.Refused(t, 403, "guild_forbidden", "POST", "/api/channels",
+				nodetest.NewChannel{GuildID: "g1", Name: "SECRETNAME", XType: "general"}, "Authorization",
+				"Bearer "+n.User("bob", "g2").Token)
+			nobody.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Authorization",
+				"Bearer SECRETTOKEN", "Cookie",
+				"fabric_session=SECRETTOKEN; __Host-fabric_session=SECRETTOKEN")
+			nobody.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, "Cookie",
+				"fabric_session=SECRETTOKEN; __Host-fabric_session=SECRETTOKEN")
 			if _, err := alice.Do("POST", "/api/session", nil); err != nil {
 				t.Error(err)
 			}
@@ -50,7 +64,10 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 			s.Close()
 			n.Stop()
 			got := log.String()
-			for _, secret := range []string{alice.Token, alice.Token[strings.LastIndex(alice.Token, "."):], "SECRET", "token="} {
+			for _, secret := range []string{
+				alice.Token, alice.Token[strings.LastIndex(alice.Token, "."):],
+				"SECRET", "token=",
+			} {
 				if strings.Contains(got, secret) {
 					t.Errorf("the log holds %q:\n%s", secret, got)
 				}
@@ -68,7 +85,8 @@ func TestAPanicTellsNoSecret(t *testing.T) {
 	}
 	log := &nodetest.LogBuffer{}
 	_, handler := handlers.New(handlers.Config{
-		Logger: slog.New(slog.NewJSONHandler(log, nil)), Tokens: tokens, DB: &db.DB{Doorbell: &db.Doorbell{}}, // which is not open
+		// which is not open
+		Logger: slog.New(slog.NewJSONHandler(log, nil)), Tokens: tokens, DB: &db.DB{Doorbell: &db.Doorbell{}},
 	})
 	web := httptest.NewServer(handler)
 	defer web.Close()
@@ -76,8 +94,12 @@ func TestAPanicTellsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &nodetest.User{Node: &nodetest.Node{T: t, URL: web.URL, Client: web.Client()}, ID: "alice", Token: token}
-	const path = "/api/channels/01a20138-0000-7000-8000-000000000000/activity" // asks the router, which is missing
+	u := &nodetest.User{
+		Node: &nodetest.Node{T: t, URL: web.URL, Client: web.Client()}, ID: "alice",
+		Token: token,
+	}
+	// asks the router, which is missing
+	const path = "/api/channels/01a20138-0000-7000-8000-000000000000/activity"
 	draft := nodetest.Body{"kind": "draft", "text": "SECRETTEXT"}
 	p := u.Refused(t, 500, "internal", "POST", path, draft, "Cookie", "fabric_session=SECRETTOKEN")
 	got := log.String()
@@ -100,10 +122,14 @@ func TestOneLinePerRequest(t *testing.T) {
 		t.Run(over.Name, func(t *testing.T) {
 			t.Parallel()
 			log := &nodetest.LogBuffer{}
-			n := nodetest.Start(t, nodetest.Setup{BasePath: "/chat", R3labs: over.R3labs, TLS: over.TLS, Logger: slog.New(slog.NewJSONHandler(log, nil))})
+			n := nodetest.Start(t, nodetest.Setup{
+				BasePath: "/chat", R3labs: over.R3labs, TLS: over.TLS,
+				Logger: slog.New(slog.NewJSONHandler(log, nil)),
+			})
 			alice := n.User("alice")
 			alice.Refused(t, 404, "not_found", "GET", "/none?q=1", nil, "X-Request-Id", "first")
-			if a, err := alice.Do("GET", "/api/me", nil, "X-Request-Id", "second"); err != nil || a.Status != 200 {
+			if a, err := alice.Do("GET", "/api/me", nil, "X-Request-Id", "second"); err != nil ||
+				a.Status != 200 {
 				t.Errorf("got %v and error %v, want 200", a, err)
 			}
 			s := alice.Open(t, over, "", "X-Request-Id", "third")
@@ -148,7 +174,8 @@ func TestOneLinePerRequest(t *testing.T) {
 	}
 }
 
-// Probes come every few seconds: what they find well is not told at the info level, and what they find ill is.
+// Probes come every few seconds: what they find well is not told at the info level, and what they find ill
+// is.
 func TestProbesAreQuietWhileAllIsWell(t *testing.T) {
 	t.Parallel()
 	log := &nodetest.LogBuffer{}
@@ -165,7 +192,10 @@ func TestProbesAreQuietWhileAllIsWell(t *testing.T) {
 	nobody.Refused(t, 405, "method_not_allowed", "POST", "/metrics", nil, "X-Request-Id", "wrong")
 	n.Stop()
 	got := log.String()
-	for line, want := range map[string]bool{"request_id=well": false, "level=WARN msg=request request_id=ill": true, "level=INFO msg=request request_id=wrong": true} {
+	for line, want := range map[string]bool{
+		"request_id=well":                       false,
+		"level=WARN msg=request request_id=ill": true, "level=INFO msg=request request_id=wrong": true,
+	} {
 		if strings.Contains(got, line) != want {
 			t.Errorf("got a log with %q: %v, want %v:\n%s", line, !want, want, got)
 		}

@@ -51,7 +51,10 @@ func TestEveryMetricMoves(t *testing.T) {
 	outside := &nodetest.Node{Setup: nodetest.Setup{Database: dbtest.New(t)}}
 	n := nodetest.Start(t, nodetest.Setup{
 		Center: fake, Database: outside.Database + "&pool_max_conns=1", SendBuffer: 8 << 10,
-		Edge: config.Edge{MaxStreams: 100, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Edge: config.Edge{
+			MaxStreams:     100,
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		},
 	})
 	m := &mover{Node: n, t: t, outside: outside, moved: map[string]bool{}}
 	alice := n.User("alice")
@@ -63,7 +66,8 @@ func TestEveryMetricMoves(t *testing.T) {
 	m.more("fabric_guild_search_index_position")
 	m.more("fabric_guild_delivery_latency_seconds_count")
 	m.more("fabric_guild_delivery_latency_seconds_sum")
-	m.more("fabric_guild_http_request_duration_seconds_count", `method="POST"`, `route="/api/channels"`, `status="2xx"`)
+	m.more("fabric_guild_http_request_duration_seconds_count", `method="POST"`, `route="/api/channels"`,
+		`status="2xx"`)
 	m.more("fabric_guild_http_request_duration_seconds_sum", `method="POST"`)
 	m.base = n.Scrape(t)
 
@@ -73,9 +77,10 @@ func TestEveryMetricMoves(t *testing.T) {
 	m.wakes(alice, channel)
 	m.database(alice, channel)
 	for _, name := range n.Scrape(t).Families() {
-		// TestIdleConnectionsMakeRoom and TestConnectionsOfAnAddress move the metrics of connections, and the tests of
-		// signals in events/live move what streams did not get.
-		elsewhere := strings.HasPrefix(name, "fabric_guild_connections") || name == "fabric_guild_stream_signals_dropped_total"
+		// TestIdleConnectionsMakeRoom and TestConnectionsOfAnAddress move the metrics of connections, and the
+		// tests of signals in events/live move what streams did not get.
+		elsewhere := strings.HasPrefix(name, "fabric_guild_connections") ||
+			name == "fabric_guild_stream_signals_dropped_total"
 		if !m.moved[name] && !elsewhere {
 			t.Errorf("nothing moved %s here", name)
 		}
@@ -95,7 +100,10 @@ func (m *mover) streams(alice *nodetest.User, channel string) (seen string) {
 	seen = alice.Post(t, channel, "hi <@bob>").Cursor
 	s.Until(t, seen)
 	h2c.Until(t, seen)
-	triage := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "triage", XType: "triage", Members: []string{"bob"}}).Channel.ID
+	triage := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "triage", XType: "triage",
+		Members: []string{"bob"},
+	}).Channel.ID
 	alice.Post(t, triage, "for nobody")
 	for _, outcome := range []string{"wake", "observer", "skip"} {
 		m.more("fabric_guild_deliveries_total", `outcome="`+outcome+`"`, `source="live"`)
@@ -110,7 +118,8 @@ func (m *mover) streams(alice *nodetest.User, channel string) (seen string) {
 	m.more("fabric_guild_stream_signals_total")
 	bob.Resume(t, nodetest.Raw, "", seen)
 	m.more("fabric_guild_stream_catchups_total", `source="ring"`)
-	m.more("fabric_guild_deliveries_total", `outcome="observer"`, `source="ring"`) // the channel that bob is in now
+	// the channel that bob is in now
+	m.more("fabric_guild_deliveries_total", `outcome="observer"`, `source="ring"`)
 	bob.Open(t, nodetest.Raw, "", "Last-Event-ID", "5.1")
 	m.more("fabric_guild_stream_resets_total", `reason="unknown_epoch"`)
 
@@ -119,7 +128,8 @@ func (m *mover) streams(alice *nodetest.User, channel string) (seen string) {
 	bob.At(away).Resume(t, nodetest.Raw, "", seen)
 	if !ssetest.Await(func() bool {
 		there := away.Scrape(t)
-		return there.Sum("fabric_guild_stream_catchups_total", `source="log"`) == 1 && there.Sum("fabric_guild_deliveries_total", `source="log"`) > 0
+		return there.Sum("fabric_guild_stream_catchups_total", `source="log"`) == 1 &&
+			there.Sum("fabric_guild_deliveries_total", `source="log"`) > 0
 	}) {
 		t.Error("got no catch-up from the log, want one")
 	}
@@ -146,8 +156,10 @@ func (m *mover) slowReaders(alice *nodetest.User, channel, seen string) {
 	var posting sync.WaitGroup
 	for range 4 {
 		posting.Go(func() {
-			for range 100 { // all of them are more than a queue holds, and than a stream gets at once when it is back
-				if _, err := nodetest.Ask[nodetest.Posted](alice, 201, "POST", "/api/channels/"+channel+"/messages", nodetest.Body{"content": strings.Repeat("x", 8000)}); err != nil {
+			// all of them are more than a queue holds, and than a stream gets at once when it is back
+			for range 100 {
+				if _, err := nodetest.Ask[nodetest.Posted](alice, 201, "POST", "/api/channels/"+channel+
+					"/messages", nodetest.Body{"content": strings.Repeat("x", 8000)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -176,7 +188,8 @@ func (m *mover) authorities(fake *centertest.Server, alice *nodetest.User) {
 
 	// An address that brings more unknown tokens than it may.
 	for range 64 {
-		_, _ = (&nodetest.User{Node: m.Node, ID: "nobody", Token: uuid.NewString()}).Do("GET", "/api/me", nil, "X-Forwarded-For", "192.0.2.1")
+		_, _ = (&nodetest.User{Node: m.Node, ID: "nobody", Token: uuid.NewString()}).Do("GET", "/api/me", nil,
+			"X-Forwarded-For", "192.0.2.1")
 	}
 	m.more("fabric_guild_center_refused_total", `reason="address"`)
 	m.more("fabric_guild_refused_total", `code="too_many_sign_ins"`)
@@ -198,7 +211,8 @@ func (m *mover) wakes(alice *nodetest.User, channel string) {
 	bob.Reply(t, held, "done", nil)
 	m.more("fabric_guild_wake_replies_total")
 	limited := alice.Makes(t, "general", []string{"bob"}, nil).Channel.ID
-	nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+limited, nodetest.Body{"loopLimit": 1})
+	nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+limited,
+		nodetest.Body{"loopLimit": 1})
 	bob.Says(t, limited, "one")
 	bob.Says(t, limited, "two")
 	m.more("fabric_guild_guard_trips_total")
@@ -242,14 +256,17 @@ func (m *mover) database(alice *nodetest.User, channel string) {
 
 	m.want("fabric_guild_key_readable", 0, `file="operator.key"`)
 	m.want("fabric_guild_doorbell_listening", 0)
-	m.outside.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'`)
+	m.outside.Exec(t,
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+			AND query LIKE 'LISTEN %'`)
 	if !ssetest.Await(func() bool { return m.Scrape(t).Sum("fabric_guild_doorbell_listening") == 0 }) {
 		t.Error("got a doorbell that is heard without a connection")
 	}
 
 	alice.Twice(t, "/api/channels/"+channel+"/messages", "key", nodetest.Body{"content": "once"})
 	m.outside.Exec(t, `UPDATE idempotency_keys SET created_at = now() - interval '25 hours'`)
-	m.while(func(ctx context.Context) { m.DB.RunSweeper(ctx, m.Logger) }, "fabric_guild_idempotency_keys_swept_total")
+	m.while(func(ctx context.Context) { m.DB.RunSweeper(ctx, m.Logger) },
+		"fabric_guild_idempotency_keys_swept_total")
 	retain := func(ctx context.Context) { m.DB.RunRetention(ctx, db.Retention{Events: 10}, m.Logger) }
 	m.while(retain, "fabric_guild_retention_events_removed_total")
 	m.outside.Exec(t, `ALTER TABLE log_floor RENAME TO not_there`)

@@ -24,16 +24,21 @@ func TestMetricsFollowPrometheusConventions(t *testing.T) {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
 	}
-	for _, name := range []string{"go_goroutines", "go_build_info", "process_open_fds", "process_resident_memory_bytes", "process_start_time_seconds"} {
+	for _, name := range []string{
+		"go_goroutines", "go_build_info", "process_open_fds",
+		"process_resident_memory_bytes", "process_start_time_seconds",
+	} {
 		if m.Sum(name) <= 0 {
 			t.Errorf("got no %s, want the process' own metrics too", name)
 		}
 	}
 	// Prometheus sees an increase only from a value that it has seen before.
 	for _, series := range []string{
-		`fabric_guild_stream_resets_total{reason="lost_tail"}`, `fabric_guild_streams_closed_total{reason="stalled"}`,
+		`fabric_guild_stream_resets_total{reason="lost_tail"}`,
+		`fabric_guild_streams_closed_total{reason="stalled"}`,
 		`fabric_guild_streams{transport="raw"}`, `fabric_guild_stream_catchups_total{source="log"}`,
-		`fabric_guild_center_calls_total{endpoint="introspect",outcome="timeout"}`, `fabric_guild_streams_closed_total{reason="replaced"}`,
+		`fabric_guild_center_calls_total{endpoint="introspect",outcome="timeout"}`,
+		`fabric_guild_streams_closed_total{reason="replaced"}`,
 		`fabric_guild_center_refused_total{reason="address"}`, `fabric_guild_connections_evicted_total`,
 	} {
 		if v, ok := m.Series[series]; !ok || v != 0 {

@@ -53,7 +53,9 @@ func dashboardQueries(t *testing.T) map[string]string {
 	queries := map[string]string{}
 	for _, p := range dashboard.Panels {
 		for _, q := range p.Targets {
-			queries[fmt.Sprintf("%s (%d%s)", p.Title, p.ID, q.RefID)] = strings.NewReplacer("$__rate_interval", "30s", "$instance", ".+").Replace(q.Expr)
+			queries[fmt.Sprintf("%s (%d%s)", p.Title, p.ID, q.RefID)] = strings.NewReplacer(
+				"$__rate_interval", "30s", "$instance", ".+",
+			).Replace(q.Expr)
 		}
 	}
 	if len(queries) < 20 {
@@ -100,9 +102,12 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	cases := readOps(t, "alerts_test.yml")
-	for _, alert := range regexp.MustCompile(`(?m)^ *- alert: (\w+)$`).FindAllStringSubmatch(readOps(t, "alerts.yml"), -1) {
-		if !strings.Contains(cases, "alertname: "+alert[1]+"}") || !strings.Contains(cases, "alertname: "+alert[1]+"\n        exp_alerts:") {
-			t.Errorf("got no two cases of %s, want one in which it fires and one in which it does not", alert[1])
+	for _, alert := range regexp.MustCompile(`(?m)^ *- alert: (\w+)$`).FindAllStringSubmatch(readOps(t,
+		"alerts.yml"), -1) {
+		if !strings.Contains(cases, "alertname: "+alert[1]+"}") ||
+			!strings.Contains(cases, "alertname: "+alert[1]+"\n        exp_alerts:") {
+			t.Errorf("got no two cases of %s, want one in which it fires and one in which it does not",
+				alert[1])
 		}
 	}
 }
@@ -122,7 +127,8 @@ func TestPrometheus(t *testing.T) {
 	go func() { // for as long as it takes: rates want a few scrapes
 		defer close(posted)
 		for posting.Err() == nil {
-			if _, err := nodetest.Ask[json.RawMessage](alice, 201, "POST", "/api/channels/"+channel+"/messages", nodetest.Body{"content": "hi"}); err != nil {
+			if _, err := nodetest.Ask[json.RawMessage](alice, 201, "POST", "/api/channels/"+channel+
+				"/messages", nodetest.Body{"content": "hi"}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -182,12 +188,15 @@ func prometheus(t *testing.T, program string, n *nodetest.Node) string {
 	}
 	dir := t.TempDir()
 	config := fmt.Sprintf(`{"global":{"scrape_interval":"1s","evaluation_interval":"1s"},"rule_files":[%q],
-		"scrape_configs":[{"job_name":"fabric-guild","metrics_path":%q,"static_configs":[{"targets":[%q]}]}]}`, alerts, target.Path+"/metrics", target.Host)
+		"scrape_configs":[{"job_name":"fabric-guild","metrics_path":%q,
+		"static_configs":[{"targets":[%q]}]}]}`,
+		alerts, target.Path+"/metrics", target.Host)
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var stderr guildtest.Text
-	cmd := exec.Command(program, "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0")
+	cmd := exec.Command(program, "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+		"--web.listen-address=127.0.0.1:0")
 	cmd.Dir, cmd.Stderr = dir, &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

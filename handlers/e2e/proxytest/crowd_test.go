@@ -114,7 +114,8 @@ func (c *crowd) connect(ctx context.Context, f *follower) {
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
 		if answer.StatusCode < http.StatusBadGateway {
-			f.fault(fmt.Sprintf("got %d for a stream, want 200, or 502 and above from a proxy without a server",
+			f.fault(fmt.Sprintf("got %d for a stream, want 200, or 502 and above from a proxy "+
+				"without a server",
 				answer.StatusCode))
 		}
 		return
@@ -224,7 +225,8 @@ func (c *crowd) verify() {
 	c.await("the last message", func(f *follower) bool { return number(f.cursor) >= number(last) })
 	want := c.streams[0].heard
 	if got := len(want); got < len(c.posted) || got > len(c.posted)+c.unknown {
-		c.t.Errorf("got %d messages, want the %d acknowledged ones, and at most %d others", got, len(c.posted), c.unknown)
+		c.t.Errorf("got %d messages, want the %d acknowledged ones, and at most %d others", got,
+			len(c.posted), c.unknown)
 	}
 	for id := range c.posted {
 		if !slices.Contains(want, id) {
@@ -233,7 +235,8 @@ func (c *crowd) verify() {
 	}
 	for i := 1; i < len(want); i++ {
 		if number(want[i-1]) >= number(want[i]) {
-			c.t.Errorf("got %s after %s, want each message once, in the order of the event log", want[i], want[i-1])
+			c.t.Errorf("got %s after %s, want each message once, in the order of the event log",
+				want[i], want[i-1])
 		}
 	}
 	for i, f := range c.streams {

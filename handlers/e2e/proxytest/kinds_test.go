@@ -13,7 +13,8 @@ var nginx = kind{
 		all := []string{
 			"daemon off;", "worker_processes 2;", "pid pid;", "error_log stderr warn;",
 			"events { worker_connections 4096; }",
-			"http {", "access_log off;", "gzip on;", "gzip_proxied any;", "gzip_types text/event-stream application/json;",
+			"http {", "access_log off;", "gzip on;", "gzip_proxied any;",
+			"gzip_types text/event-stream application/json;",
 			"proxy_read_timeout " + seconds(idle) + ";",
 		}
 		for _, of := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
@@ -32,7 +33,8 @@ var haproxy = kind{
 	around: func(_ *testing.T, p *proxy, file string, idle time.Duration) []string {
 		main := p.write("main.cfg", lines(
 			"global", "maxconn 8000",
-			"defaults", "mode http", "timeout connect 5s", "timeout client "+seconds(idle)+"s", "timeout server "+seconds(idle)+"s",
+			"defaults", "mode http", "timeout connect 5s", "timeout client "+seconds(idle)+"s",
+			"timeout server "+seconds(idle)+"s",
 			"compression algo gzip", "compression type text/event-stream application/json"))
 		return []string{"-db", "-f", main, "-f", file}
 	},
@@ -46,26 +48,33 @@ var caddy = kind{
 			t.Fatal(err)
 		}
 		// By default Caddy has no read timeout. It belongs into the block of reverse_proxy.
-		before, after, _ := strings.Cut(strings.Replace(string(shown), "\n{\n", "\n{\nadmin off\n", 1), "\treverse_proxy ")
+		before, after, _ := strings.Cut(strings.Replace(string(shown), "\n{\n", "\n{\nadmin off\n", 1),
+			"\treverse_proxy ")
 		line, after, _ := strings.Cut(after, "\n")
-		block := lines("reverse_proxy "+line+" {", "transport http {", "read_timeout "+seconds(idle)+"s", "}", "}")
+		block := lines("reverse_proxy "+line+" {", "transport http {", "read_timeout "+seconds(idle)+"s",
+			"}", "}")
 		mine := before + block + after
 		return []string{"run", "--adapter", "caddyfile", "--config", p.write("main", mine)}
 	},
 }
 
 var apache = kind{
-	name: "apache2", config: "apache.conf", listen: "<VirtualHost *:80>", replace: "<VirtualHost %[1]s:%[2]s>",
+	name: "apache2", config: "apache.conf", listen: "<VirtualHost *:80>",
+	replace: "<VirtualHost %[1]s:%[2]s>",
 	around: func(_ *testing.T, p *proxy, file string, idle time.Duration) []string {
 		all := []string{
-			"ServerName guild", "Listen " + p.addr, "PidFile pid", "DefaultRuntimeDir .", "ErrorLog /dev/stderr", "Timeout 300",
+			"ServerName guild", "Listen " + p.addr, "PidFile pid", "DefaultRuntimeDir .",
+			"ErrorLog /dev/stderr", "Timeout 300",
 			"StartServers 2", "MaxRequestWorkers 150",
 			"ProxyTimeout " + seconds(idle),
 		}
 		if os.Geteuid() == 0 {
 			all = append(all, "User www-data", "Group www-data")
 		}
-		for _, module := range []string{"mpm_event", "authz_core", "reqtimeout", "filter", "deflate", "proxy", "proxy_http"} {
+		for _, module := range []string{
+			"mpm_event", "authz_core", "reqtimeout", "filter", "deflate", "proxy",
+			"proxy_http",
+		} {
 			all = append(all, "LoadModule "+module+"_module /usr/lib/apache2/modules/mod_"+module+".so")
 		}
 		all = append(all, "RequestReadTimeout header=20-40,minrate=500 body=10,minrate=500",

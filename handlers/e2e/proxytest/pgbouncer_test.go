@@ -55,7 +55,8 @@ func TestServersBehindPgBouncer(t *testing.T) {
 			const silent = "leads to a connection pooler"
 			for _, n := range []*guildtest.Node{a, b} {
 				if got := strings.Count(n.Log(), silent); doorbell && got > 0 || !doorbell && got != 1 {
-					t.Errorf("got %d log lines with %q, want one without -doorbell-url and none with it", got, silent)
+					t.Errorf("got %d log lines with %q, want one without -doorbell-url and none with it",
+						got, silent)
 				}
 			}
 		})

@@ -34,7 +34,8 @@ func TestNothingIsHeldBack(t *testing.T) {
 		for _, transport := range []string{"auto", "r3labs"} {
 			t.Run(k.name+"/"+transport, func(t *testing.T) {
 				t.Parallel()
-				n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t), "-transport", transport)
+				n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t),
+					"-transport", transport)
 				p := start(t, k, idle, n)
 				l := guildtest.NewLoad(t, n)
 				bob := n.Token("bob")
@@ -137,7 +138,8 @@ func TestDisconnectIsNoticed(t *testing.T) {
 				return gone()
 			}
 			posts++
-			if status, err := l.Post(n.Base(), l.Channels[0], fmt.Sprint("to nobody ", posts)); status != http.StatusCreated {
+			if status, err := l.Post(n.Base(), l.Channels[0],
+				fmt.Sprint("to nobody ", posts)); status != http.StatusCreated {
 				t.Errorf("got %d and %v for a post, want 201", status, err)
 			}
 			return false
@@ -212,7 +214,8 @@ func TestSessionOfABrowser(t *testing.T) {
 			_ = answer.Body.Close()
 			return answer
 		}
-		answer := ask("POST", "/api/session", "", "Authorization", "Bearer "+n.Token("alice"), "Origin", p.base())
+		answer := ask("POST", "/api/session", "", "Authorization", "Bearer "+n.Token("alice"),
+			"Origin", p.base())
 		if answer.StatusCode != http.StatusOK || len(answer.Cookies()) != 1 {
 			t.Fatalf("got %v, want 200 and a cookie", answer)
 		}

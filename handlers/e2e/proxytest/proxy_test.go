@@ -83,7 +83,8 @@ func (p *proxy) configuration(servers []*guildtest.Node) string {
 	}
 	host, port, _ := net.SplitHostPort(p.addr)
 	mine := bytes.Replace(shown, []byte(p.kind.listen), fmt.Appendf(nil, p.kind.replace, host, port), 1)
-	// The configuration has one line for one server. If that line has a name with a number, the name is guild1.
+	// The configuration has one line for one server. If that line has a name with a number, the name is
+	// guild1.
 	const there = "127.0.0.1:8080"
 	line := regexp.MustCompile(`(?m)^.*` + regexp.QuoteMeta(there) + `.*\n`).Find(mine)
 	if bytes.Equal(mine, shown) || line == nil {

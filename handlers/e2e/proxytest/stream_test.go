@@ -14,8 +14,8 @@ import (
 	"fabric-guild/handlers/e2e/guildtest"
 )
 
-// soon is how long a test waits for what must come. A proxy that holds frames back shows by the heartbeats that push
-// them on: see wantFewBeats.
+// soon is how long a test waits for what must come. A proxy that holds frames back shows by the heartbeats
+// that push them on: see wantFewBeats.
 const soon = guildtest.Patience
 
 // A stream is an open stream. A goroutine reads its frames.
@@ -46,7 +46,8 @@ func open(t *testing.T, url, token, encoding string) *stream {
 	if err != nil {
 		t.Fatal("the headers: ", err)
 	}
-	if !late.Stop() || answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/event-stream" {
+	if !late.Stop() || answer.StatusCode != http.StatusOK ||
+		answer.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("got %v, want 200 and a stream", answer)
 	}
 	s := &stream{t: t, answer: answer, frames: make(chan string, 1000), hangUp: cancel}
@@ -101,13 +102,14 @@ func (s *stream) await(want string, within time.Duration) {
 	}
 }
 
-// wantFewBeats fails if heartbeats came for more than a tenth of the frames that the test awaited one by one. Of a
-// proxy that holds a frame back until the next one pushes it on, a heartbeat comes for each. On a busy machine a
-// few come as well.
+// wantFewBeats fails if heartbeats came for more than a tenth of the frames that the test awaited one by one.
+// Of a proxy that holds a frame back until the next one pushes it on, a heartbeat comes for each. On a busy
+// machine a few come as well.
 func (s *stream) wantFewBeats(frames int) {
 	s.t.Helper()
 	if s.beats > frames/10 {
-		s.t.Errorf("got %d heartbeats while %d frames were awaited: the frames are held back", s.beats, frames)
+		s.t.Errorf("got %d heartbeats while %d frames were awaited: the frames are held back",
+			s.beats, frames)
 	}
 }
 

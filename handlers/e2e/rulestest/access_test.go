@@ -11,14 +11,23 @@ func TestHiddenChannelsAreUnknown(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice, stranger := n.User("alice"), n.User("stranger")
-	private := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "p", XType: "general", Private: true, Members: []string{"former"}}).Channel.ID
-	dm := alice.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"bob"}}).Channel.ID
+	private := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "p", XType: "general", Private: true,
+		Members: []string{"former"},
+	}).Channel.ID
+	dm := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g1", XType: "dm",
+		Members: []string{"bob"},
+	}).Channel.ID
 	alice.Remove(t, private, "former")
 	seen := alice.Post(t, private, "seen")
 	unknown := "01a20138-0000-7000-8000-000000000000"
 	var want nodetest.Problem
 	for _, u := range []*nodetest.User{stranger, n.User("former"), n.User("alice", "g2")} {
-		for name, id := range map[string]string{"unknown": unknown, "private": private, "dm": dm, "no id": "x", "a short id": "01a20138"} {
+		for name, id := range map[string]string{
+			"unknown": unknown, "private": private, "dm": dm,
+			"no id": "x", "a short id": "01a20138",
+		} {
 			for _, r := range []struct {
 				method, path string
 				body         any
@@ -87,6 +96,7 @@ func TestATokenForOtherGuildsMayNotCreate(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	u := n.User("alice", "g1")
-	u.Refused(t, 403, "guild_forbidden", "POST", "/api/channels", nodetest.NewChannel{GuildID: "g2", Name: "x", XType: "general"})
+	u.Refused(t, 403, "guild_forbidden", "POST", "/api/channels",
+		nodetest.NewChannel{GuildID: "g2", Name: "x", XType: "general"})
 	u.General(t, "x")
 }

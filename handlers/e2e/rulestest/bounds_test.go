@@ -27,15 +27,45 @@ var bounds = []bound{
 	{name: "no bound", fits: everyXType, becomes: as},
 	{name: "an agent", agent: true, fits: everyXType, becomes: as},
 	{name: "a notice", more: nodetest.Body{"wake": "none"}, fits: everyXType, becomes: all("notice")},
-	{name: "an agent's notice", agent: true, settings: nodetest.Body{"loopLimit": 1}, guarded: true, more: nodetest.Body{"wake": "none"}, fits: everyXType, becomes: all("notice")},
-	{name: "the loop guard", agent: true, settings: nodetest.Body{"loopLimit": 1}, guarded: true, fits: "general triage custom dm discuss work", becomes: all("loop_guard")},
-	{name: "the guard with a report", agent: true, settings: nodetest.Body{"loopLimit": 1}, guarded: true, fits: "report", becomes: as},
-	{name: "the guard of a human", settings: nodetest.Body{"loopLimit": 1}, guarded: true, fits: everyXType, becomes: as},
-	{name: "the guard is off", agent: true, settings: nodetest.Body{"loopLimit": 0}, guarded: true, fits: everyXType, becomes: as},
-	{name: "mentions of humans", settings: nodetest.Body{"humanWakes": "mentions", "agentWakes": "none"}, fits: manyWoken, becomes: mentions},
-	{name: "mentions of agents", agent: true, settings: nodetest.Body{"agentWakes": "mentions"}, fits: manyWoken, becomes: mentions},
-	{name: "no wakes of agents", agent: true, settings: nodetest.Body{"agentWakes": "none"}, fits: manyWoken, becomes: none},
-	{name: "the guard before a setting", agent: true, settings: nodetest.Body{"loopLimit": 1, "agentWakes": "none"}, guarded: true, fits: "general triage custom", becomes: all("loop_guard")},
+	{
+		name: "an agent's notice", agent: true, settings: nodetest.Body{"loopLimit": 1}, guarded: true,
+		more: nodetest.Body{"wake": "none"}, fits: everyXType, becomes: all("notice"),
+	},
+	{
+		name: "the loop guard", agent: true, settings: nodetest.Body{"loopLimit": 1}, guarded: true,
+		fits: "general triage custom dm discuss work", becomes: all("loop_guard"),
+	},
+	{
+		name: "the guard with a report", agent: true, settings: nodetest.Body{"loopLimit": 1}, guarded: true,
+		fits: "report", becomes: as,
+	},
+	{
+		name: "the guard of a human", settings: nodetest.Body{"loopLimit": 1}, guarded: true,
+		fits:    everyXType,
+		becomes: as,
+	},
+	{
+		name: "the guard is off", agent: true, settings: nodetest.Body{"loopLimit": 0}, guarded: true,
+		fits: everyXType, becomes: as,
+	},
+	{
+		name: "mentions of humans", settings: nodetest.Body{"humanWakes": "mentions", "agentWakes": "none"},
+		fits: manyWoken, becomes: mentions,
+	},
+	{
+		name: "mentions of agents", agent: true, settings: nodetest.Body{"agentWakes": "mentions"},
+		fits: manyWoken, becomes: mentions,
+	},
+	{
+		name: "no wakes of agents", agent: true, settings: nodetest.Body{"agentWakes": "none"},
+		fits:    manyWoken,
+		becomes: none,
+	},
+	{
+		name: "the guard before a setting", agent: true,
+		settings: nodetest.Body{"loopLimit": 1, "agentWakes": "none"}, guarded: true,
+		fits: "general triage custom", becomes: all("loop_guard"),
+	},
 }
 
 func as(_ scene, _, outcome string) string { return outcome }

@@ -12,9 +12,13 @@ func TestWhoMayChangeAMessage(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	pam, ann, bob, str := n.User("pam"), n.User("ann"), n.User("bob"), n.User("str")
-	id := pam.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "ops", XType: "general", Private: true, Members: []string{"ann", "bob"}}).Channel.ID
+	id := pam.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "ops", XType: "general", Private: true,
+		Members: []string{"ann", "bob"},
+	}).Channel.ID
 	open := pam.General(t, "open", "ann").Channel.ID
-	m, gone, public := ann.Says(t, id, "hi").Message.ID, ann.Says(t, id, "gone").Message.ID, ann.Says(t, open, "hi").Message.ID
+	m, gone, public := ann.Says(t, id, "hi").Message.ID, ann.Says(t, id, "gone").Message.ID,
+		ann.Says(t, open, "hi").Message.ID
 	ann.Deletes(t, gone)
 	n.User("late").Join(t, open)
 	before := n.Count(t, `SELECT count(*) FROM events`)
@@ -32,10 +36,22 @@ func TestWhoMayChangeAMessage(t *testing.T) {
 		{"another member deletes", bob, "DELETE", "/api/messages/" + m, "", 403, "not_author"},
 		{"a stranger edits", str, "PATCH", "/api/messages/" + m, "mine", 404, "message_not_found"},
 		{"a stranger deletes", str, "DELETE", "/api/messages/" + m, "", 404, "message_not_found"},
-		{"a stranger edits in a channel that they could join", str, "PATCH", "/api/messages/" + public, "mine", 404, "message_not_found"},
-		{"a stranger asks who heard it", str, "GET", "/api/messages/" + m + "/deliveries", "", 404, "message_not_found"},
-		{"who joined later edits", n.User("late"), "PATCH", "/api/messages/" + public, "mine", 404, "message_not_found"},
-		{"another guild's token", n.User("ann", "g2"), "PATCH", "/api/messages/" + m, "mine", 404, "message_not_found"},
+		{
+			"a stranger edits in a channel that they could join", str, "PATCH", "/api/messages/" + public,
+			"mine", 404, "message_not_found",
+		},
+		{
+			"a stranger asks who heard it", str, "GET", "/api/messages/" + m + "/deliveries", "", 404,
+			"message_not_found",
+		},
+		{
+			"who joined later edits", n.User("late"), "PATCH", "/api/messages/" + public, "mine", 404,
+			"message_not_found",
+		},
+		{
+			"another guild's token", n.User("ann", "g2"), "PATCH", "/api/messages/" + m, "mine", 404,
+			"message_not_found",
+		},
 		{"no such message", ann, "PATCH", nobody, "mine", 404, "message_not_found"},
 		{"no such message to delete", ann, "DELETE", nobody, "", 404, "message_not_found"},
 		{"no id", ann, "DELETE", "/api/messages/x", "", 404, "message_not_found"},
@@ -47,7 +63,9 @@ func TestWhoMayChangeAMessage(t *testing.T) {
 		if tt.method == "PATCH" {
 			b = nodetest.Body{"content": tt.content}
 		}
-		t.Run(tt.name, func(t *testing.T) { tt.who.WantRefused(t, tt.status, tt.code, tt.method, tt.path, b) })
+		t.Run(tt.name, func(t *testing.T) {
+			tt.who.WantRefused(t, tt.status, tt.code, tt.method, tt.path, b)
+		})
 	}
 	if got := n.Count(t, `SELECT count(*) FROM events`); got != before {
 		t.Errorf("got %d events, want the %d that were there", got, before)
@@ -66,7 +84,8 @@ func TestAChangeThatChangesNothingHasNoEvent(t *testing.T) {
 	one, two := ann.Says(t, id, "one").Message.ID, ann.Says(t, id, "two").Message.ID
 	events := func() int { return n.Count(t, `SELECT count(*) FROM events`) }
 	before := events()
-	if got := ann.Edits(t, one, "one"); got.Message.EditedAt != "" || nodetest.Seq(got.Cursor) > nodetest.Seq(joined.Cursor) || events() != before {
+	if got := ann.Edits(t, one, "one"); got.Message.EditedAt != "" ||
+		nodetest.Seq(got.Cursor) > nodetest.Seq(joined.Cursor) || events() != before {
 		t.Errorf("the same text: got %+v and %d events, want it unchanged and %d", got, events(), before)
 	}
 	first := pam.Deletes(t, two)
@@ -74,12 +93,14 @@ func TestAChangeThatChangesNothingHasNoEvent(t *testing.T) {
 		t.Errorf("got %d events, want %d", got, before+1)
 	}
 	for _, u := range []*nodetest.User{pam, ann} {
-		if got := u.Deletes(t, two); !got.Message.Deleted || got.Cursor == first.Cursor || events() != before+1 {
+		if got := u.Deletes(t, two); !got.Message.Deleted || got.Cursor == first.Cursor ||
+			events() != before+1 {
 			t.Errorf("once more: got %+v and %d events, want it deleted and %d", got, events(), before+1)
 		}
 	}
 	nodetest.Call[nodetest.Created](t, pam, 200, "DELETE", "/api/channels/"+id, nil)
-	ann.WantRefused(t, 409, "channel_archived", "PATCH", "/api/messages/"+one, nodetest.Body{"content": "late"})
+	ann.WantRefused(t, 409, "channel_archived", "PATCH", "/api/messages/"+one,
+		nodetest.Body{"content": "late"})
 	ann.WantRefused(t, 409, "channel_archived", "DELETE", "/api/messages/"+one, nil)
 }
 
@@ -95,7 +116,8 @@ func TestHistoryShowsEdits(t *testing.T) {
 	if edited.Message.Content != "2 <@ann>" {
 		t.Errorf("got %+v, want its mentions as in a post", edited.Message)
 	}
-	page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, n.User("bob"), 200, "GET", "/api/channels/"+id+"/messages", nil)
+	page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, n.User("bob"), 200, "GET",
+		"/api/channels/"+id+"/messages", nil)
 	wantGone := one.Message
 	wantGone.Content, wantGone.Deleted = "", true
 	edited.Message.Wakeup, edited.Message.WakeReason = new(true), "mention" // as the stream had it
@@ -103,7 +125,8 @@ func TestHistoryShowsEdits(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// Its at-list is that of its post, and so is whom it was for.
-	if diff := cmp.Diff(map[string]string{"ann": "skip author", "bob": "wake mention"}, ann.Deliveries(t, two.Message.ID)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"ann": "skip author", "bob": "wake mention"},
+		ann.Deliveries(t, two.Message.ID)); diff != "" {
 		t.Errorf("deliveries (-want +got):\n%s", diff)
 	}
 }
@@ -126,18 +149,21 @@ func TestTheAdminHearsEdits(t *testing.T) {
 			fence := n.Fence(t, "adm")
 			id := ann.Makes(t, "triage", []string{"bob"}, nil).Channel.ID
 			from := fence()
-			live := adm.Resume(t, nodetest.Raw, "?types=message.created,message.updated,message.deleted", from)
+			live := adm.Resume(t, nodetest.Raw, "?types=message.created,message.updated,message.deleted",
+				from)
 			m := ann.Says(t, id, "one").Message.ID
 			step(t, adm, id)
 			ann.Edits(t, m, "two")
 			ann.Deletes(t, m)
 			last := fence()
 			want := []string{"message.created", "message.updated", "message.deleted"}
-			if diff := cmp.Diff(want, nodetest.Kinds(nodetest.InChannel(live.Until(t, last), id))); diff != "" {
+			if diff := cmp.Diff(want,
+				nodetest.Kinds(nodetest.InChannel(live.Until(t, last), id))); diff != "" {
 				t.Errorf("live (-want +got):\n%s", diff)
 			}
 			for _, r := range n.Replays(t) {
-				frames, _ := raws(t, adm, r.N, "?types=message.created,message.updated,message.deleted", from, last)
+				frames, _ := raws(t, adm, r.N, "?types=message.created,message.updated,message.deleted",
+					from, last)
 				if diff := cmp.Diff(want, nodetest.Kinds(nodetest.InChannel(frames, id))); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", r.Name, diff)
 				}

@@ -26,25 +26,41 @@ func TestCreateChannel(t *testing.T) {
 		{
 			"the least",
 			nodetest.Body{"guildId": "g1", "name": "ops", "xType": "general"},
-			nodetest.Channel{GuildID: "g1", Name: "ops", XType: "general", History: "joined", LoopLimit: 20, HumanWakes: "all", AgentWakes: "all"},
+			nodetest.Channel{
+				GuildID: "g1", Name: "ops", XType: "general", History: "joined", LoopLimit: 20,
+				HumanWakes: "all", AgentWakes: "all",
+			},
 			[]string{"alice"},
 		},
 		{
 			"all of it",
-			nodetest.Body{"guildId": "g.1_@-", "name": "Ops & Co. 🙂", "xType": "report", "memberUserIds": []string{"bob", "alice", "carol", "bob"}, "private": true, "history": "all", "loopLimit": 7, "humanWakes": "mentions", "agentWakes": "none"},
-			nodetest.Channel{GuildID: "g.1_@-", Name: "Ops & Co. 🙂", XType: "report", Private: true, History: "all", LoopLimit: 7, HumanWakes: "mentions", AgentWakes: "none"},
+			nodetest.Body{
+				"guildId": "g.1_@-", "name": "Ops & Co. 🙂", "xType": "report",
+				"memberUserIds": []string{"bob", "alice", "carol", "bob"}, "private": true, "history": "all",
+				"loopLimit": 7, "humanWakes": "mentions", "agentWakes": "none",
+			},
+			nodetest.Channel{
+				GuildID: "g.1_@-", Name: "Ops & Co. 🙂", XType: "report", Private: true,
+				History: "all", LoopLimit: 7, HumanWakes: "mentions", AgentWakes: "none",
+			},
 			[]string{"alice", "bob", "carol"},
 		},
 		{
 			"a dm",
 			nodetest.Body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}},
-			nodetest.Channel{GuildID: "g1", XType: "dm", History: "joined", LoopLimit: 20, HumanWakes: "all", AgentWakes: "all"},
+			nodetest.Channel{
+				GuildID: "g1", XType: "dm", History: "joined", LoopLimit: 20, HumanWakes: "all",
+				AgentWakes: "all",
+			},
 			[]string{"alice", "bob"},
 		},
 		{
 			"null for what may be absent",
 			nodetest.Body{"guildId": "g1", "name": "nulls", "xType": "work", "history": nil},
-			nodetest.Channel{GuildID: "g1", Name: "nulls", XType: "work", History: "joined", LoopLimit: 0, HumanWakes: "all", AgentWakes: "all"},
+			nodetest.Channel{
+				GuildID: "g1", Name: "nulls", XType: "work", History: "joined", LoopLimit: 0,
+				HumanWakes: "all", AgentWakes: "all",
+			},
 			[]string{"alice"},
 		},
 	} {
@@ -53,7 +69,8 @@ func TestCreateChannel(t *testing.T) {
 			t.Errorf("%s: got id %q, want a UUIDv7", tt.name, got.Channel.ID)
 		}
 		if !nodetest.IsTime(got.Channel.CreatedAt) {
-			t.Errorf("%s: got createdAt %q, want RFC 3339 in UTC with milliseconds", tt.name, got.Channel.CreatedAt)
+			t.Errorf("%s: got createdAt %q, want RFC 3339 in UTC with milliseconds", tt.name,
+				got.Channel.CreatedAt)
 		}
 		tt.want.ID, tt.want.CreatedAt, tt.want.CreatedBy = got.Channel.ID, got.Channel.CreatedAt, "alice"
 		if diff := cmp.Diff(tt.want, got.Channel); diff != "" {
@@ -61,7 +78,8 @@ func TestCreateChannel(t *testing.T) {
 		}
 		read := nodetest.Call[nodetest.Roomy](t, alice, 200, "GET", "/api/channels/"+got.Channel.ID, nil)
 		if diff := cmp.Diff(got.Channel, read.Channel); diff != "" || read.MemberCount != len(tt.members) {
-			t.Errorf("%s: got %d members, want %d; read it differs (-created +read):\n%s", tt.name, read.MemberCount, len(tt.members), diff)
+			t.Errorf("%s: got %d members, want %d; read it differs (-created +read):\n%s", tt.name,
+				read.MemberCount, len(tt.members), diff)
 		}
 		if diff := cmp.Diff(tt.members, userIDs(read.Members)); diff != "" {
 			t.Errorf("%s: members (-want +got):\n%s", tt.name, diff)
@@ -81,7 +99,9 @@ func TestXTypes(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	for _, xType := range []string{"general", "report", "triage", "custom", "discuss", "work"} {
-		if got := n.User("alice").Create(t, nodetest.NewChannel{GuildID: "g1", Name: "c", XType: xType}).Channel.XType; got != xType {
+		if got := n.User("alice").Create(
+			t, nodetest.NewChannel{GuildID: "g1", Name: "c", XType: xType},
+		).Channel.XType; got != xType {
 			t.Errorf("got %q, want %q", got, xType)
 		}
 	}
@@ -96,7 +116,10 @@ func TestListChannels(t *testing.T) {
 	other := bob.Create(t, nodetest.NewChannel{GuildID: "g2", Name: "other guild", XType: "general"}).Channel
 	bob.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "private", XType: "general", Private: true})
 	bob.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"carol"}})
-	secret := bob.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "secret", XType: "general", Private: true, Members: []string{"alice"}}).Channel
+	secret := bob.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "secret", XType: "general",
+		Private: true, Members: []string{"alice"},
+	}).Channel
 	left := bob.General(t, "left", "alice").Channel
 	alice.Leave(t, left.ID)
 	old := alice.General(t, "old").Channel
@@ -118,7 +141,8 @@ func TestListChannels(t *testing.T) {
 		{n.User("alice", "g2"), "?member=any", []nodetest.Channel{other}},
 		{n.User("alice", "g2"), "", []nodetest.Channel{}},
 	} {
-		got := nodetest.Call[nodetest.List[nodetest.Channel]](t, tt.user, 200, "GET", "/api/channels"+tt.query, nil)
+		got := nodetest.Call[nodetest.List[nodetest.Channel]](t, tt.user, 200, "GET",
+			"/api/channels"+tt.query, nil)
 		if diff := cmp.Diff(tt.want, got.Items); diff != "" || got.Next != nil {
 			t.Errorf("%s %q: got next %v, want none (-want +got):\n%s", tt.user.ID, tt.query, got.Next, diff)
 		}
@@ -133,8 +157,12 @@ func TestPagesOfChannels(t *testing.T) {
 	for i := range 60 {
 		want = append(want, alice.General(t, fmt.Sprint("c", i)).Channel.ID)
 	}
-	for path, pages := range map[string]int{"/api/channels": 50, "/api/channels?limit=20": 20, "/api/channels?limit=60": 60, "/api/channels?limit=7": 7} {
-		if first := nodetest.Call[nodetest.List[nodetest.Channel]](t, alice, 200, "GET", path, nil); len(first.Items) != pages || (first.Next == nil) != (pages == 60) {
+	for path, pages := range map[string]int{
+		"/api/channels": 50, "/api/channels?limit=20": 20,
+		"/api/channels?limit=60": 60, "/api/channels?limit=7": 7,
+	} {
+		if first := nodetest.Call[nodetest.List[nodetest.Channel]](t, alice, 200, "GET", path,
+			nil); len(first.Items) != pages || (first.Next == nil) != (pages == 60) {
 			t.Errorf("%s: got %d items and next %v, want %d", path, len(first.Items), first.Next, pages)
 		}
 		got := []string{}
@@ -160,7 +188,8 @@ func TestADMIsUnique(t *testing.T) {
 				u, other = bob, "alice"
 			}
 			var err error
-			if answers[i], err = u.Do("POST", "/api/channels", nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{other}}); err != nil {
+			if answers[i], err = u.Do("POST", "/api/channels",
+				nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{other}}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -180,20 +209,24 @@ func TestADMIsUnique(t *testing.T) {
 		t.Errorf("statuses (-want +got):\n%s", diff)
 	}
 	if len(bodies) != 1 {
-		t.Errorf("got %d different answers, want one dm with the cursor of its event: %v", len(bodies), bodies)
+		t.Errorf("got %d different answers, want one dm with the cursor of its event: %v",
+			len(bodies), bodies)
 	}
 	if got := n.Count(t, `SELECT count(*) FROM events`); got != 1 {
 		t.Errorf("got %d events, want 1", got)
 	}
-	alice.Create(t, nodetest.NewChannel{GuildID: "g2", XType: "dm", Members: []string{"bob"}})   // another guild
-	alice.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"carol"}}) // another pair
+	// another guild
+	alice.Create(t, nodetest.NewChannel{GuildID: "g2", XType: "dm", Members: []string{"bob"}})
+	// another pair
+	alice.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"carol"}})
 }
 
 func TestADMIsFixed(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
-	dm := "/api/channels/" + alice.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"bob"}}).Channel.ID
+	dm := "/api/channels/" +
+		alice.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"bob"}}).Channel.ID
 	alice.Refused(t, 422, "dm_fixed", "POST", dm+"/leave", nil)
 	alice.Refused(t, 422, "dm_fixed", "DELETE", dm, nil)
 	alice.Refused(t, 422, "dm_fixed", "PATCH", dm, nodetest.Body{"name": "us"})
@@ -216,7 +249,8 @@ func TestRename(t *testing.T) {
 	name := strings.Repeat("é", 100) // characters, not bytes
 	got := nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", path, nodetest.Body{"name": name})
 	c.Channel.Name = name
-	if diff := cmp.Diff(c.Channel, got.Channel); diff != "" || nodetest.Seq(got.Cursor) <= nodetest.Seq(c.Cursor) {
+	if diff := cmp.Diff(c.Channel, got.Channel); diff != "" ||
+		nodetest.Seq(got.Cursor) <= nodetest.Seq(c.Cursor) {
 		t.Errorf("got cursor %s, want one after %s (-want +got):\n%s", got.Cursor, c.Cursor, diff)
 	}
 	again := nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", path, nodetest.Body{"name": name})
@@ -238,12 +272,15 @@ func TestArchive(t *testing.T) {
 	s, _ := bob.Fresh(t, nodetest.Raw, "")
 
 	archived := nodetest.Call[nodetest.Created](t, alice, 200, "DELETE", path, nil)
-	if !nodetest.IsTime(archived.Channel.ArchivedAt) || nodetest.Seq(archived.Cursor) <= nodetest.Seq(c.Cursor) {
+	if !nodetest.IsTime(archived.Channel.ArchivedAt) ||
+		nodetest.Seq(archived.Cursor) <= nodetest.Seq(c.Cursor) {
 		t.Errorf("got %+v, want archivedAt and a cursor after %s", archived, c.Cursor)
 	}
 	again := nodetest.Call[nodetest.Created](t, alice, 200, "DELETE", path, nil)
-	if diff := cmp.Diff(archived.Channel, again.Channel); diff != "" || nodetest.Seq(again.Cursor) > nodetest.Seq(archived.Cursor) {
-		t.Errorf("archived again: got cursor %s, want no event after %s (-first +second):\n%s", again.Cursor, archived.Cursor, diff)
+	if diff := cmp.Diff(archived.Channel, again.Channel); diff != "" ||
+		nodetest.Seq(again.Cursor) > nodetest.Seq(archived.Cursor) {
+		t.Errorf("archived again: got cursor %s, want no event after %s (-first +second):\n%s", again.Cursor,
+			archived.Cursor, diff)
 	}
 	bob.Refused(t, 409, "channel_archived", "POST", path+"/messages", nodetest.Body{"content": "hi"})
 	n.User("carol").Refused(t, 409, "channel_archived", "POST", path+"/join", nil)
@@ -253,7 +290,8 @@ func TestArchive(t *testing.T) {
 	if diff := cmp.Diff([]string{"before"}, bob.History(t, c.Channel.ID)); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
-	if got := nodetest.Call[nodetest.Roomy](t, bob, 200, "GET", path, nil); got.MemberCount != 2 || got.Channel.ArchivedAt != archived.Channel.ArchivedAt {
+	if got := nodetest.Call[nodetest.Roomy](t, bob, 200, "GET", path, nil); got.MemberCount != 2 ||
+		got.Channel.ArchivedAt != archived.Channel.ArchivedAt {
 		t.Errorf("got %+v, want the archived channel with 2 members", got)
 	}
 	if got := bob.Join(t, c.Channel.ID); got.Changed {
@@ -262,7 +300,10 @@ func TestArchive(t *testing.T) {
 	for what, in := range map[string][]nodetest.Channel{
 		"the list": nodetest.Everything[nodetest.Channel](t, bob, "/api/channels", "after"),
 		"sync":     bob.Sync(t).Channels,
-		"ready":    func() []nodetest.Channel { _, r := bob.Fresh(t, nodetest.Raw, ""); return *r.Channels }(),
+		"ready": func() []nodetest.Channel {
+			_, r := bob.Fresh(t, nodetest.Raw, "")
+			return *r.Channels
+		}(),
 	} {
 		if slices.ContainsFunc(in, func(o nodetest.Channel) bool { return o.ID == c.Channel.ID }) {
 			t.Errorf("%s holds an archived channel: %v", what, in)

@@ -14,8 +14,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// A scene is one message: who is in its channel, what it says, and what it is to each, as the contract's table
-// has it: in three-state and, where that differs, in two-state.
+// A scene is one message: who is in its channel, what it says, and what it is to each, as the contract's
+// table has it: in three-state and, where that differs, in two-state.
 type scene struct {
 	name, xType string
 	members     []string // beside ann, who creates the channel and speaks
@@ -59,7 +59,8 @@ var scenes = func() []scene {
 	mention := is("ann", author, "men both", "wake mention", "map adm pla", "observer not_addressed")
 	silent := is("ann", author, "men map both adm pla", "observer silent")
 	custom := is("ann", author, "map both", "wake wake_list", "men adm pla", "observer not_addressed")
-	triage := is("ann", author, "map both", "wake on_duty", "men", "wake mention", "adm", "observer admin", "pla", "skip not_addressed")
+	triage := is("ann", author, "map both", "wake on_duty", "men", "wake mention", "adm", "observer admin",
+		"pla", "skip not_addressed")
 	triage2 := is("ann", author2, "map both", "wake on_duty", "men pla", "observer not_addressed")
 	direct := is("ann", author, "men", "wake direct")
 	turn := func(holder string) map[string]string {
@@ -70,22 +71,56 @@ var scenes = func() []scene {
 	all := []scene{
 		{"nobody is mentioned", "general", inside, nil, "hi", everyone, two(everyone), ""},
 		{"some are mentioned", "general", inside, nil, hiBoth, mention, two(mention), ""},
-		{"who is mentioned is not there", "general", inside, nil, "hi <@str> <@ann>", everyone, two(everyone), ""},
+		{
+			"who is mentioned is not there", "general", inside, nil, "hi <@str> <@ann>", everyone,
+			two(everyone), "",
+		},
 		{"a report", "report", inside, nil, hiBoth, silent, two(silent), ""},
-		{"the admin is a member", "triage", inside, duty, hiBoth, triage, but(triage2, "adm", "observer not_addressed"), ""},
+		{
+			"the admin is a member", "triage", inside, duty, hiBoth, triage,
+			but(triage2, "adm", "observer not_addressed"), "",
+		},
 		{"the admin is a stranger", "triage", others, duty, hiBoth + "<@adm>", triage, triage2, ""},
-		{"the admin is mentioned", "triage", inside, duty, hiBoth + "<@adm>", but(triage, "adm", "wake mention"), but(triage2, "adm", "observer not_addressed"), ""},
-		{"the admin is on duty", "triage", others, []string{"map", "both", "adm"}, hiBoth, but(triage, "adm", "wake on_duty"), but(triage2, "adm", "wake on_duty"), ""},
-		{"nobody is on duty", "triage", []string{"adm", "pla"}, nil, "hi", is("ann", author, "adm", "observer admin", "pla", "skip not_addressed"), is("ann", author2, "adm pla", "observer not_addressed"), ""},
-		{"the author is on duty", "triage", others, []string{"ann", "map", "both"}, hiBoth, triage, triage2, ""},
+		{
+			"the admin is mentioned", "triage", inside, duty, hiBoth + "<@adm>",
+			but(triage, "adm", "wake mention"), but(triage2, "adm", "observer not_addressed"), "",
+		},
+		{
+			"the admin is on duty", "triage", others,
+			[]string{"map", "both", "adm"},
+			hiBoth,
+			but(triage, "adm", "wake on_duty"), but(triage2, "adm", "wake on_duty"), "",
+		},
+		{
+			"nobody is on duty", "triage",
+			[]string{"adm", "pla"},
+			nil, "hi",
+			is("ann", author, "adm", "observer admin", "pla", "skip not_addressed"),
+			is("ann", author2, "adm pla", "observer not_addressed"), "",
+		},
+		{
+			"the author is on duty", "triage", others,
+			[]string{"ann", "map", "both"},
+			hiBoth, triage,
+			triage2, "",
+		},
 		{"a wake list", "custom", inside, duty, hiBoth, custom, two(custom), ""},
-		{"no wake list", "custom", inside, nil, hiBoth, but(custom, "map both", "observer not_addressed"), but(two(custom), "map both", "observer not_addressed"), ""},
+		{
+			"no wake list", "custom", inside, nil, hiBoth, but(custom, "map both", "observer not_addressed"),
+			but(two(custom), "map both", "observer not_addressed"), "",
+		},
 		{"two", "dm", []string{"men"}, nil, "hi", direct, two(direct), ""},
 	}
 	for _, xType := range []string{"discuss", "work"} {
 		all = append(all,
-			scene{"the next in join order", xType, inside, nil, "hi <@str> <@ann>", turn("men"), two(turn("men")), "men"},
-			scene{"the first mentioned", xType, inside, nil, "hi <@str> <@both> <@men>", turn("both"), two(turn("both")), "both"},
+			scene{
+				"the next in join order", xType, inside, nil, "hi <@str> <@ann>", turn("men"),
+				two(turn("men")), "men",
+			},
+			scene{
+				"the first mentioned", xType, inside, nil, "hi <@str> <@both> <@men>", turn("both"),
+				two(turn("both")), "both",
+			},
 			scene{"alone", xType, nil, nil, "hi <@str>", is("ann", author), is("ann", author2), ""})
 	}
 	return all
@@ -95,7 +130,8 @@ var scenes = func() []scene {
 func hears(outcome, query string) (wakeup bool, reason string, ok bool) {
 	outcome, reason, _ = strings.Cut(outcome, " ")
 	switch {
-	case outcome == "", outcome == "skip" && (reason != "author" || query != "?echo=true"), query == "?wakeup=true" && outcome != "wake":
+	case outcome == "", outcome == "skip" && (reason != "author" || query != "?echo=true"),
+		query == "?wakeup=true" && outcome != "wake":
 		return false, "", false
 	}
 	return outcome == "wake", reason, true
@@ -103,8 +139,8 @@ func hears(outcome, query string) (wakeup bool, reason string, ok bool) {
 
 var queries = []string{"", "?echo=true", "?wakeup=true"}
 
-// The table of the contract, live, from the ring and from Postgres, in the history and in the queue. Before the
-// replays everything changes that a message is decided by: nothing of it shows.
+// The table of the contract, live, from the ring and from Postgres, in the history and in the queue. Before
+// the replays everything changes that a message is decided by: nothing of it shows.
 func TestDelivery(t *testing.T) {
 	t.Parallel()
 	for _, bound := range bounds {
@@ -149,7 +185,8 @@ func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
 	live := listen(n)
 	posts := make([]nodetest.FullPost, len(scenes))
 	for i, sc := range scenes {
-		posts[i] = nodetest.Call[nodetest.FullPost](t, ann, 201, "POST", "/api/channels/"+ids[i]+"/messages", bound.post(sc.content))
+		posts[i] = nodetest.Call[nodetest.FullPost](t, ann, 201, "POST", "/api/channels/"+ids[i]+"/messages",
+			bound.post(sc.content))
 	}
 	last := fence()
 	compare := func(when string, listening map[string]*nodetest.Stream) {
@@ -198,7 +235,10 @@ func polled(t *testing.T, u *nodetest.User, query, from, last string) (frames []
 	for after := from; ; {
 		p := u.Poll(t, "limit=7&wait=5&after="+after+"&"+query)
 		for _, item := range p.Items {
-			frames = append(frames, ssetest.Frame{Event: item.Event, ID: item.ID, Data: string(item.Data), Raw: string(item.Data)})
+			frames = append(frames, ssetest.Frame{
+				Event: item.Event, ID: item.ID, Data: string(item.Data),
+				Raw: string(item.Data),
+			})
 			if item.ID == last {
 				return frames
 			}
@@ -224,14 +264,18 @@ func wantHistory(t *testing.T, u *nodetest.User, scenes []scene, posts []nodetes
 			Next  *string                `json:"next"`
 		}](t, u, 200, "GET", path, nil).Items[0]
 		decided := got.Wakeup != nil
-		if decided != (outcome != "skip") || decided && (*got.Wakeup != (outcome == "wake") || got.WakeReason != reason) {
-			t.Errorf("%s, %s: got %+v in the history of %s, want %s %s", sc.xType, sc.name, got, u.ID, outcome, reason)
+		if decided != (outcome != "skip") ||
+			decided && (*got.Wakeup != (outcome == "wake") || got.WakeReason != reason) {
+			t.Errorf("%s, %s: got %+v in the history of %s, want %s %s", sc.xType, sc.name, got, u.ID,
+				outcome, reason)
 		}
 	}
 }
 
 // wantQueue opens the user's queue and empties it: it has the messages that wake the user, and no others.
-func wantQueue(t *testing.T, u *nodetest.User, from string, scenes []scene, posts []nodetest.FullPost, twoState bool) {
+func wantQueue(
+	t *testing.T, u *nodetest.User, from string, scenes []scene, posts []nodetest.FullPost, twoState bool,
+) {
 	t.Helper()
 	want, got := map[string]string{}, map[string]string{}
 	for i, sc := range scenes {
@@ -264,22 +308,29 @@ func (sc scene) wants(twoState bool) map[string]string {
 	return sc.three
 }
 
-func wantHeard(t *testing.T, when, key string, frames []ssetest.Frame, scenes []scene, posts []nodetest.FullPost, twoState bool) {
+func wantHeard(
+	t *testing.T, when, key string, frames []ssetest.Frame, scenes []scene, posts []nodetest.FullPost,
+	twoState bool,
+) {
 	t.Helper()
 	name, query, _ := strings.Cut(key, "?")
 	if query != "" {
 		query = "?" + query
 	}
 	for i, sc := range scenes {
-		got := slices.DeleteFunc(nodetest.InChannel(frames, posts[i].Message.ChannelID), func(f ssetest.Frame) bool { return f.Event != "message.created" })
+		got := slices.DeleteFunc(nodetest.InChannel(frames, posts[i].Message.ChannelID),
+			func(f ssetest.Frame) bool { return f.Event != "message.created" })
 		wakeup, reason, ok := hears(sc.wants(twoState)[name], query)
 		switch {
 		case !ok && len(got) > 0, ok && len(got) != 1:
 			t.Errorf("%s: %s, %s: %s: got %v, want it heard: %v", when, sc.xType, sc.name, key, got, ok)
 		case ok:
 			want := nodetest.FullHeard{FullMessage: posts[i].Message, Wakeup: wakeup, WakeReason: reason}
-			if diff := cmp.Diff(want, nodetest.Data[nodetest.FullHeard](t, got[0], "message.created")); diff != "" || got[0].ID != posts[i].Cursor {
-				t.Errorf("%s: %s, %s: %s: got id %s, want %s (-want +got):\n%s", when, sc.xType, sc.name, key, got[0].ID, posts[i].Cursor, diff)
+			if diff := cmp.Diff(want,
+				nodetest.Data[nodetest.FullHeard](t, got[0], "message.created")); diff != "" ||
+				got[0].ID != posts[i].Cursor {
+				t.Errorf("%s: %s, %s: %s: got id %s, want %s (-want +got):\n%s", when, sc.xType, sc.name, key,
+					got[0].ID, posts[i].Cursor, diff)
 			}
 		}
 	}
@@ -298,8 +349,10 @@ func wantWakeups(t *testing.T, sc scene, post nodetest.FullPost, twoState bool) 
 	for _, w := range post.Wakeups {
 		got[w.UserID] = w.Reason
 	}
-	if diff := cmp.Diff(want, got); diff != "" || post.WakeupCount != len(want) || len(post.Wakeups) != len(want) {
-		t.Errorf("%s, %s: got a count of %d, want %d; wakeups (-want +got):\n%s", sc.xType, sc.name, post.WakeupCount, len(want), diff)
+	if diff := cmp.Diff(want, got); diff != "" || post.WakeupCount != len(want) ||
+		len(post.Wakeups) != len(want) {
+		t.Errorf("%s, %s: got a count of %d, want %d; wakeups (-want +got):\n%s", sc.xType, sc.name,
+			post.WakeupCount, len(want), diff)
 	}
 	if post.Message.TurnUserID != sc.turn {
 		t.Errorf("%s, %s: got turnUserId %q, want %q", sc.xType, sc.name, post.Message.TurnUserID, sc.turn)
@@ -313,7 +366,8 @@ func upset(t *testing.T, ann *nodetest.User, channel string, sc scene) {
 	if sc.xType == "general" || sc.xType == "triage" || sc.xType == "custom" || sc.xType == "report" {
 		change = nodetest.Body{"loopLimit": 0, "humanWakes": "mentions", "agentWakes": "none"}
 	}
-	if nodetest.Call[nodetest.Roomy](t, ann, 200, "GET", "/api/channels/"+channel, nil).Channel.AgentWakes == "none" {
+	if nodetest.Call[nodetest.Roomy](t, ann, 200, "GET", "/api/channels/"+channel,
+		nil).Channel.AgentWakes == "none" {
 		change = nodetest.Body{"loopLimit": 1, "humanWakes": "all", "agentWakes": "all"}
 	}
 	nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+channel, change)

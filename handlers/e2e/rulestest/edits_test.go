@@ -11,7 +11,9 @@ import (
 )
 
 // raws are the frames of a stream's replay up to an id, as they came.
-func raws(t *testing.T, u *nodetest.User, at *nodetest.Node, query, from, to string) (frames []ssetest.Frame, bytes string) {
+func raws(
+	t *testing.T, u *nodetest.User, at *nodetest.Node, query, from, to string,
+) (frames []ssetest.Frame, bytes string) {
 	t.Helper()
 	frames = u.At(at).Resume(t, nodetest.Raw, query, from).Until(t, to)
 	for _, f := range frames {
@@ -26,12 +28,14 @@ func TestEditsGoToThoseWhoHeardTheMessage(t *testing.T) {
 	all := []string{"message.created", "message.updated", "message.deleted"}
 	for xType, want := range map[string]map[string][]string{ // of whom hears anything of it
 		"triage": {
-			"ann?echo=true": all, "duty": all, "duty?echo=true": all, "duty?wakeup=true": all[:1], "adm": all, "adm?echo=true": all,
-			"back": all[:1], "back?echo=true": all[:1], "back?wakeup=true": all[:1],
+			"ann?echo=true": all, "duty": all, "duty?echo=true": all, "duty?wakeup=true": all[:1], "adm": all,
+			"adm?echo=true": all,
+			"back":          all[:1], "back?echo=true": all[:1], "back?wakeup=true": all[:1],
 		},
 		"custom": {
-			"ann?echo=true": all, "duty": all, "duty?echo=true": all, "duty?wakeup=true": all[:1], "pam": all, "pam?echo=true": all,
-			"back": all[:1], "back?echo=true": all[:1],
+			"ann?echo=true": all, "duty": all, "duty?echo=true": all, "duty?wakeup=true": all[:1], "pam": all,
+			"pam?echo=true": all,
+			"back":          all[:1], "back?echo=true": all[:1],
 		},
 	} {
 		t.Run(xType, func(t *testing.T) {
@@ -61,7 +65,8 @@ func TestEditsGoToThoseWhoHeardTheMessage(t *testing.T) {
 			n.Settle(t)
 			deleted := pam.Deletes(t, m.Message.ID)
 			last := fence()
-			if edited.Message.EditedAt == "" || edited.Message.Content != "second words" || !deleted.Message.Deleted || deleted.Message.Content != "" {
+			if edited.Message.EditedAt == "" || edited.Message.Content != "second words" ||
+				!deleted.Message.Deleted || deleted.Message.Content != "" {
 				t.Errorf("got %+v and %+v, want the message as it then is", edited.Message, deleted.Message)
 			}
 			compare := func(when string, listening map[string]*nodetest.Stream, texts ...string) {
@@ -153,13 +158,15 @@ func TestAReaderWhoHasLeftSeesNoLaterText(t *testing.T) {
 					t.Errorf("%s: got %s, want nothing that was written after he left", r.Name, bytes)
 				}
 				if got := strings.Count(bytes, "event: message."); got != 2+len(tt.before) {
-					t.Errorf("%s: got %d frames of messages, want the message, its edits up to his leave, and the end", r.Name, got)
+					t.Errorf("%s: got %d frames of messages, want the message, its edits up to his leave, "+
+						"and the end", r.Name, got)
 				}
 				for _, f := range nodetest.InChannel(frames, id) {
 					if !strings.HasPrefix(f.Event, "message.") {
 						continue
 					}
-					if h := nodetest.Data[nodetest.FullHeard](t, f, f.Event); h.Redacted != tt.redacted || tt.redacted && h.Content != "" {
+					if h := nodetest.Data[nodetest.FullHeard](t, f, f.Event); h.Redacted != tt.redacted ||
+						tt.redacted && h.Content != "" {
 						t.Errorf("%s: got %s, want it redacted: %v", r.Name, f.Raw, tt.redacted)
 					}
 				}
@@ -170,8 +177,10 @@ func TestAReaderWhoHasLeftSeesNoLaterText(t *testing.T) {
 				}
 			}
 			if tt.back {
-				page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, bob, 200, "GET", "/api/channels/"+id+"/messages", nil)
-				if len(page.Items) != 1 || page.Items[0].Redacted != tt.redacted || tt.redacted && page.Items[0].Content != "" {
+				page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, bob, 200, "GET",
+					"/api/channels/"+id+"/messages", nil)
+				if len(page.Items) != 1 || page.Items[0].Redacted != tt.redacted ||
+					tt.redacted && page.Items[0].Content != "" {
 					t.Errorf("history: got %+v, want it redacted: %v", page.Items, tt.redacted)
 				}
 			}
@@ -195,7 +204,10 @@ func TestFormerMembersDoNotSeeNewerTexts(t *testing.T) {
 		ann.Edits(t, m.ID, "later")
 	})
 	last := fence()
-	for name, frames := range map[string][]ssetest.Frame{"live": s.Until(t, last), "ring": bob.Resume(t, nodetest.Raw, "", from).Until(t, last)} {
+	for name, frames := range map[string][]ssetest.Frame{
+		"live": s.Until(t, last),
+		"ring": bob.Resume(t, nodetest.Raw, "", from).Until(t, last),
+	} {
 		for _, f := range nodetest.InChannel(frames, id) {
 			if strings.Contains(f.Data, "later") {
 				t.Errorf("%s: got %s, want nothing that was written after he left", name, f.Raw)
@@ -203,7 +215,8 @@ func TestFormerMembersDoNotSeeNewerTexts(t *testing.T) {
 		}
 	}
 	for _, f := range nodetest.InChannel(other.Until(t, last), id) {
-		if strings.HasPrefix(f.Event, "message.") && nodetest.Data[nodetest.FullHeard](t, f, f.Event).Content != "later" {
+		if strings.HasPrefix(f.Event, "message.") &&
+			nodetest.Data[nodetest.FullHeard](t, f, f.Event).Content != "later" {
 			t.Errorf("got %s for a member, want the text", f.Raw)
 		}
 	}

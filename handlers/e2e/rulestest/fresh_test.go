@@ -14,7 +14,9 @@ import (
 )
 
 // patient sends a request until the second has passed in which a user may send one post with ifLast.
-func patient(t *testing.T, u *nodetest.User, path string, b nodetest.Body, headers ...string) (a nodetest.Answer) {
+func patient(
+	t *testing.T, u *nodetest.User, path string, b nodetest.Body, headers ...string,
+) (a nodetest.Answer) {
 	t.Helper()
 	if !ssetest.Await(func() bool {
 		var err error
@@ -29,7 +31,9 @@ func patient(t *testing.T, u *nodetest.User, path string, b nodetest.Body, heade
 // wantMoved checks that an answer refuses a post, and shows the newer messages.
 func wantMoved(t *testing.T, what string, a nodetest.Answer, newer ...string) {
 	t.Helper()
-	if got := nodetest.Texts(nodetest.WantProblem(t, a, 409, "conversation_moved").Messages); !slices.Equal(got, newer) {
+	if got := nodetest.Texts(
+		nodetest.WantProblem(t, a, 409, "conversation_moved").Messages,
+	); !slices.Equal(got, newer) {
 		t.Errorf("%s: got the newer messages %q, want %q", what, got, newer)
 	}
 }
@@ -60,7 +64,8 @@ func TestOneOfManyFreshPostsIsStored(t *testing.T) {
 				posting.Go(func() {
 					u := n.User(name).At([]*nodetest.Node{n, other}[i%2])
 					var err error
-					answers[i], err = u.Do("POST", nodetest.PathOf(id), nodetest.Body{"content": "I", "ifLast": last}, headers...)
+					answers[i], err = u.Do("POST", nodetest.PathOf(id),
+						nodetest.Body{"content": "I", "ifLast": last}, headers...)
 					if err != nil {
 						t.Error(err)
 					}
@@ -99,8 +104,10 @@ func TestAWakeStaysIfTheConversationHasMoved(t *testing.T) {
 				b := nodetest.Body{"content": "answer", "wakeId": w.ID, "keepWake": keep, "ifLast": one}
 				wantMoved(t, xType+", "+key, patient(t, bot, nodetest.PathOf(id), b, headers...), "two")
 			}
-			nodetest.Call[nodetest.KeptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{})
-			a := patient(t, bot, nodetest.PathOf(id), nodetest.Body{"content": "answer", "wakeId": w.ID, "ifLast": two}, headers...)
+			nodetest.Call[nodetest.KeptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend",
+				nodetest.Body{})
+			a := patient(t, bot, nodetest.PathOf(id),
+				nodetest.Body{"content": "answer", "wakeId": w.ID, "ifLast": two}, headers...)
 			if a.Status != 201 {
 				t.Errorf("%s, %s: got %v, want the reply stored", xType, key, a)
 			}
@@ -158,7 +165,10 @@ func TestFreshnessAfterALeave(t *testing.T) {
 		{"all of it", "joined", "before", "during", "after", []string{"after", "before"}},
 		{"something that bob may read", "all", "", "during", "", []string{"during"}},
 	} {
-		c := nodetest.NewChannel{GuildID: "g1", Name: "c", XType: "general", History: tt.history, Members: []string{"bob"}}
+		c := nodetest.NewChannel{
+			GuildID: "g1", Name: "c", XType: "general", History: tt.history,
+			Members: []string{"bob"},
+		}
 		id := ann.Create(t, c).Channel.ID
 		say := func(text string) {
 			if text != "" {
@@ -169,7 +179,8 @@ func TestFreshnessAfterALeave(t *testing.T) {
 		say(tt.before)
 		bob.Leave(t, id)
 		say(tt.during)
-		ann.WantRefused(t, 422, "invalid", "POST", nodetest.PathOf(id), nodetest.Body{"content": "x", "ifLast": bob.ID})
+		ann.WantRefused(t, 422, "invalid", "POST", nodetest.PathOf(id),
+			nodetest.Body{"content": "x", "ifLast": bob.ID})
 		bob.Join(t, id)
 		say(tt.after)
 		a, err := bob.Do("POST", nodetest.PathOf(id), nodetest.Body{"content": "mine", "ifLast": last})
@@ -187,10 +198,12 @@ func TestFreshnessAfterALeave(t *testing.T) {
 	bob.Leave(t, id)
 	hidden := ann.Says(t, id, "hidden").Message.ID
 	bob.Join(t, id)
-	bob.WantRefused(t, 422, "invalid", "POST", nodetest.PathOf(id), nodetest.Body{"content": "x", "ifLast": hidden})
+	bob.WantRefused(t, 422, "invalid", "POST", nodetest.PathOf(id),
+		nodetest.Body{"content": "x", "ifLast": hidden})
 	deleted := ann.Says(t, id, "deleted").Message.ID
 	ann.Deletes(t, deleted)
-	if a := patient(t, bob, nodetest.PathOf(id), nodetest.Body{"content": "x", "ifLast": deleted}); a.Status != 201 {
+	if a := patient(t, bob, nodetest.PathOf(id),
+		nodetest.Body{"content": "x", "ifLast": deleted}); a.Status != 201 {
 		t.Errorf("after a deleted message: got %v, want 201", a)
 	}
 }
@@ -208,11 +221,16 @@ func TestOldBodiesKeepTheirHashes(t *testing.T) {
 		hashed string
 	}{
 		{nodetest.PathOf(id), nodetest.Body{"content": "hi"}, `{"content":"hi","replyTo":null}`},
-		{nodetest.PathOf(id), nodetest.Body{"content": "hi", "replyTo": first}, `{"content":"hi","replyTo":"` + first + `"}`},
+		{
+			nodetest.PathOf(id),
+			nodetest.Body{"content": "hi", "replyTo": first},
+			`{"content":"hi","replyTo":"` + first + `"}`,
+		},
 		{
 			"/api/channels",
 			nodetest.Body{"guildId": "g1", "name": "c", "xType": "general"},
-			`{"guildId":"g1","name":"c","xType":"general","memberUserIds":null,"wakeUserIds":null,"private":false,"history":null}`,
+			`{"guildId":"g1","name":"c","xType":"general","memberUserIds":null,"wakeUserIds":null,` +
+				`"private":false,"history":null}`,
 		},
 	} {
 		key := fmt.Sprint("k", i)

@@ -17,7 +17,8 @@ func TestAnEditKeepsTheFacts(t *testing.T) {
 	ann, bot, cyd := n.User("ann"), n.User("bot"), n.User("cyd")
 	n.Agents(t, "bot")
 	id := ann.Makes(t, "general", []string{"bot", "cyd"}, nil).Channel.ID
-	nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+id, nodetest.Body{"loopLimit": 1, "humanWakes": "mentions"})
+	nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+id,
+		nodetest.Body{"loopLimit": 1, "humanWakes": "mentions"})
 	from := fence()
 	human := ann.Says(t, id, "by a human").Message.ID
 	var ids []string
@@ -27,15 +28,18 @@ func TestAnEditKeepsTheFacts(t *testing.T) {
 		{"content": "stopped", "replyTo": human},
 		{"content": "notice", "wake": "none"},
 	} {
-		ids = append(ids, nodetest.Call[nodetest.FullPost](t, bot, 201, "POST", nodetest.PathOf(id), b).Message.ID)
+		ids = append(ids, nodetest.Call[nodetest.FullPost](t, bot, 201, "POST", nodetest.PathOf(id),
+			b).Message.ID)
 	}
 	reasons := map[string]string{
-		human: "observer not_addressed", ids[0]: "wake everyone", ids[1]: "observer loop_guard", ids[2]: "observer loop_guard",
+		human: "observer not_addressed", ids[0]: "wake everyone", ids[1]: "observer loop_guard",
+		ids[2]: "observer loop_guard",
 		ids[3]: "observer notice",
 	}
 	// The count of a run stops at one above the limit, because more make no difference.
 	const stored = `SELECT count(*) FROM messages WHERE
-		(content LIKE '%by a human%', by_agent, coalesce(agent_run, 0), coalesce(bound, ''), coalesce(reply_to_user_id, '')) IN (
+		(content LIKE '%by a human%', by_agent, coalesce(agent_run, 0), coalesce(bound, ''),
+			coalesce(reply_to_user_id, '')) IN (
 			(true, false, 0, 'mentions', ''), (false, true, 1, '', ''), (false, true, 2, 'tripped', ''),
 			(false, true, 3, 'loop_guard', 'ann'), (false, true, 2, 'notice', ''))`
 	check := func(when string) {
@@ -60,7 +64,8 @@ func TestAnEditKeepsTheFacts(t *testing.T) {
 		}
 	}
 	check("before")
-	nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+id, nodetest.Body{"loopLimit": 0, "humanWakes": "all", "agentWakes": "none"})
+	nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+id,
+		nodetest.Body{"loopLimit": 0, "humanWakes": "all", "agentWakes": "none"})
 	n.Agents(t, "ann")
 	ann.Edits(t, human, "by a human, edited <@cyd>")
 	for _, message := range ids {

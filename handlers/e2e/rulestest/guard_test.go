@@ -19,9 +19,13 @@ func TestTheGuardTripsAndAHumanLetsGo(t *testing.T) {
 	path := "/api/channels/" + id + "/messages"
 	from := ann.Says(t, id, "go").Cursor
 	s := ann.Resume(t, nodetest.Raw, "", from)
-	counts := []int{bot.Says(t, id, "one").WakeupCount, bot.Says(t, id, "two").WakeupCount, bot.Says(t, id, "three").WakeupCount}
+	counts := []int{
+		bot.Says(t, id, "one").WakeupCount, bot.Says(t, id, "two").WakeupCount,
+		bot.Says(t, id, "three").WakeupCount,
+	}
 	bot.WantRefused(t, 403, "not_human", "POST", path, nodetest.Body{"content": "/go"})
-	if got := nodetest.Call[nodetest.CommandDone](t, ann, 200, "POST", path, nodetest.Body{"content": "/go"}); got.Command != "go" {
+	if got := nodetest.Call[nodetest.CommandDone](t, ann, 200, "POST", path,
+		nodetest.Body{"content": "/go"}); got.Command != "go" {
 		t.Errorf("got %+v, want the command", got)
 	}
 	last := bot.Says(t, id, "four")
@@ -32,7 +36,10 @@ func TestTheGuardTripsAndAHumanLetsGo(t *testing.T) {
 	for _, f := range nodetest.InChannel(s.Until(t, last.Cursor), id) {
 		names = append(names, f.Event)
 	}
-	want := []string{"message.created", "message.created", "guard.tripped", "message.created", "message.created"}
+	want := []string{
+		"message.created", "message.created", "guard.tripped", "message.created",
+		"message.created",
+	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -53,8 +60,14 @@ func TestHintsAndFreshPosts(t *testing.T) {
 		{nodetest.Body{"content": "hi @bob the builder"}, map[string][]string{"plain_mention": {"bob"}}},
 		{nodetest.Body{"content": "hi <@bob> `@cyd` cyd@bob"}, map[string][]string{}},
 		{nodetest.Body{"content": "hi @bob", "mentionUserIds": []string{"bob"}}, map[string][]string{}},
-		{nodetest.Body{"content": "hi <@cyd>", "mentionUserIds": []string{"str", "bob"}}, map[string][]string{"not_a_member": {"str"}}},
-		{nodetest.Body{"content": "hi <@cyd>", "mentionUserIds": []string{}}, map[string][]string{"wakes_everyone": nil}},
+		{
+			nodetest.Body{"content": "hi <@cyd>", "mentionUserIds": []string{"str", "bob"}},
+			map[string][]string{"not_a_member": {"str"}},
+		},
+		{
+			nodetest.Body{"content": "hi <@cyd>", "mentionUserIds": []string{}},
+			map[string][]string{"wakes_everyone": nil},
+		},
 		{nodetest.Body{"content": "hi @bob", "wake": "none"}, map[string][]string{}},
 	} {
 		post := nodetest.Call[nodetest.FullPost](t, ann, 201, "POST", path, tt.body)
@@ -67,8 +80,10 @@ func TestHintsAndFreshPosts(t *testing.T) {
 		}
 	}
 	last := ann.Says(t, id, "who knows?").Message.ID
-	nodetest.Call[nodetest.FullPost](t, bob, 201, "POST", path, nodetest.Body{"content": "I do", "ifLast": last})
-	p := n.User("cyd").Refused(t, 409, "conversation_moved", "POST", path, nodetest.Body{"content": "me too", "ifLast": last})
+	nodetest.Call[nodetest.FullPost](t, bob, 201, "POST", path,
+		nodetest.Body{"content": "I do", "ifLast": last})
+	p := n.User("cyd").Refused(t, 409, "conversation_moved", "POST", path,
+		nodetest.Body{"content": "me too", "ifLast": last})
 	if got := p.Messages; len(got) != 1 || got[0].Content != "I do" {
 		t.Errorf("got the messages %+v, want the newer one", got)
 	}

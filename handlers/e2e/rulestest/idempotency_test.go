@@ -23,11 +23,23 @@ func TestARequestWithAKeyIsDoneOnce(t *testing.T) {
 	}{
 		"a message":           {general, nodetest.Body{"content": "hi"}, 201, 1},
 		"a message with more": {general, nodetest.Body{"content": "<@user.id:bob>", "replyTo": nil}, 201, 1},
-		"in a turn channel":   {"/api/channels/" + discuss + "/messages", nodetest.Body{"content": "hi"}, 201, 1},
-		"a command":           {"/api/channels/" + discuss + "/messages", nodetest.Body{"content": "/pass"}, 200, 1},
-		"help":                {general, nodetest.Body{"content": "/help"}, 200, 0},
-		"a channel":           {"/api/channels", nodetest.Body{"guildId": "g1", "name": "c", "xType": "report"}, 201, 1},
-		"a dm":                {"/api/channels", nodetest.Body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}}, 201, 1},
+		"in a turn channel": {
+			"/api/channels/" + discuss + "/messages",
+			nodetest.Body{"content": "hi"},
+			201, 1,
+		},
+		"a command": {"/api/channels/" + discuss + "/messages", nodetest.Body{"content": "/pass"}, 200, 1},
+		"help":      {general, nodetest.Body{"content": "/help"}, 200, 0},
+		"a channel": {
+			"/api/channels",
+			nodetest.Body{"guildId": "g1", "name": "c", "xType": "report"},
+			201, 1,
+		},
+		"a dm": {
+			"/api/channels",
+			nodetest.Body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}},
+			201, 1,
+		},
 	} {
 		before := n.Count(t, `SELECT count(*) FROM events`)
 		a := ann.Twice(t, tt.path, name, tt.body, name, `"`+name+`"`)
@@ -39,7 +51,8 @@ func TestARequestWithAKeyIsDoneOnce(t *testing.T) {
 		}
 	}
 	// The dm is there already: that too is answered again as it was.
-	ann.Twice(t, "/api/channels", `"dm 2"`, nodetest.Body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}}, "dm 2")
+	ann.Twice(t, "/api/channels", `"dm 2"`,
+		nodetest.Body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}}, "dm 2")
 }
 
 func TestTwelveRequestsAtOnceWithOneKey(t *testing.T) {
@@ -52,11 +65,14 @@ func TestTwelveRequestsAtOnceWithOneKey(t *testing.T) {
 		path string
 		body any
 	}{
-		"messages":       {"/api/channels/" + triage + "/messages", nodetest.Body{"content": "<@bob>"}},
-		"turns":          {"/api/channels/" + work + "/messages", nodetest.Body{"content": "hi"}},
-		"commands":       {"/api/channels/" + work + "/messages", nodetest.Body{"content": "/pass"}},
-		"channels":       {"/api/channels", nodetest.Body{"guildId": "g1", "name": "one", "xType": "custom"}},
-		"dms":            {"/api/channels", nodetest.Body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}}},
+		"messages": {"/api/channels/" + triage + "/messages", nodetest.Body{"content": "<@bob>"}},
+		"turns":    {"/api/channels/" + work + "/messages", nodetest.Body{"content": "hi"}},
+		"commands": {"/api/channels/" + work + "/messages", nodetest.Body{"content": "/pass"}},
+		"channels": {"/api/channels", nodetest.Body{"guildId": "g1", "name": "one", "xType": "custom"}},
+		"dms": {
+			"/api/channels",
+			nodetest.Body{"guildId": "g1", "xType": "dm", "memberUserIds": []string{"bob"}},
+		},
 		"messages again": {"/api/channels/" + triage + "/messages", nodetest.Body{"content": "again"}},
 	} {
 		before := n.Count(t, `SELECT count(*) FROM events`)
@@ -75,7 +91,8 @@ func TestTwelveRequestsAtOnceWithOneKey(t *testing.T) {
 		for _, a := range answers {
 			switch {
 			case a.Status == 409:
-				if a.Header.Get("Retry-After") != "1" || !strings.Contains(string(a.Body), `"idempotency_in_flight"`) {
+				if a.Header.Get("Retry-After") != "1" ||
+					!strings.Contains(string(a.Body), `"idempotency_in_flight"`) {
 					t.Errorf("%s: got %v, %v, want one to be sent again", name, a, a.Header)
 				}
 				conflicts++
@@ -88,7 +105,8 @@ func TestTwelveRequestsAtOnceWithOneKey(t *testing.T) {
 			}
 		}
 		if first == "" || conflicts+replays[first] != 11 {
-			t.Errorf("%s: got the answer %s, %d conflicts and %v, want a replay or a conflict of all others", name, first, conflicts, replays)
+			t.Errorf("%s: got the answer %s, %d conflicts and %v, want a replay or a conflict of all others",
+				name, first, conflicts, replays)
 		}
 		if got := n.Count(t, `SELECT count(*) FROM events`) - before; got != 1 {
 			t.Errorf("%s: got %d events, want 1", name, got)
@@ -108,19 +126,29 @@ func TestTheScopeOfAKey(t *testing.T) {
 	ann.Twice(t, path(two), "k", b) // another route
 	ann.Twice(t, "/api/channels", "k", nodetest.Body{"guildId": "g1", "name": "k", "xType": "general"})
 	ann.Twice(t, path(one), "K", b) // another key
-	for _, other := range []any{nodetest.Body{"content": "other"}, nodetest.Body{"content": "hi", "replyTo": one}, nodetest.Body{"content": "hi "}, nodetest.Body{"content": "/help"}} {
+	for _, other := range []any{
+		nodetest.Body{"content": "other"},
+		nodetest.Body{"content": "hi", "replyTo": one},
+		nodetest.Body{"content": "hi "},
+		nodetest.Body{"content": "/help"},
+	} {
 		ann.WantRefused(t, 422, "idempotency_key_reused", "POST", path(one), other, "Idempotency-Key", `"k"`)
 	}
-	if a, err := ann.Do("POST", path(one), ` { "replyTo":null, "content" : "\u0068i" } `, "Idempotency-Key", "k"); err != nil || a.Header.Get("Idempotency-Replayed") != "true" {
+	if a, err := ann.Do("POST", path(one), ` { "replyTo":null, "content" : "\u0068i" } `, "Idempotency-Key",
+		"k"); err != nil || a.Header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("got %v and error %v, want a replay: it says the same", a, err)
 	}
-	if a, err := ann.Do("POST", path(strings.ToUpper(one)), b, "Idempotency-Key", "k"); err != nil || a.Header.Get("Idempotency-Replayed") != "true" {
+	if a, err := ann.Do("POST", path(strings.ToUpper(one)), b, "Idempotency-Key", "k"); err != nil ||
+		a.Header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("got %v and error %v, want a replay: it is the same channel", a, err)
 	}
 	if got := n.Count(t, `SELECT count(*) FROM messages`); got != 4 {
 		t.Errorf("got %d messages, want 4", got)
 	}
-	for _, key := range []string{`"`, `""`, `"a`, `a"`, `a"b`, `"a"b"`, `a\b`, `"a", "b"`, "é", strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`, `"k";p=1`} {
+	for _, key := range []string{
+		`"`, `""`, `"a`, `a"`, `a"b`, `"a"b"`, `a\b`, `"a", "b"`, "é",
+		strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`, `"k";p=1`,
+	} {
 		ann.WantRefused(t, 400, "idempotency_key_malformed", "POST", path(one), b, "Idempotency-Key", key)
 	}
 	ann.Twice(t, path(one), strings.Repeat("k", 255), b, `"`+strings.Repeat("k", 255)+`"`)
@@ -143,12 +171,42 @@ func TestAFailedRequestIsNotRemembered(t *testing.T) {
 		body, better nodetest.Body
 		between      func()
 	}{
-		{bob, path, 403, "not_member", nodetest.Body{"content": "hi"}, nodetest.Body{"content": "hi"}, func() { bob.Join(t, id) }},
-		{ann, path, 422, "invalid", nodetest.Body{"content": "hi", "replyTo": id}, nodetest.Body{"content": "hi"}, nil},
-		{ann, path, 422, "command_invalid", nodetest.Body{"content": "/nope"}, nodetest.Body{"content": "//nope"}, nil},
-		{ann, path, 422, "no_turns", nodetest.Body{"content": "/pass"}, nodetest.Body{"content": "pass"}, nil},
-		{bob, "/api/channels/" + work + "/messages", 403, "not_member", nodetest.Body{"content": "/pass"}, nodetest.Body{"content": "/pass"}, func() { bob.Join(t, work) }},
-		{ann, "/api/channels", 422, "invalid", nodetest.Body{"guildId": "g1", "name": "", "xType": "general"}, nodetest.Body{"guildId": "g1", "name": "n", "xType": "general"}, nil},
+		{
+			bob, path, 403, "not_member",
+			nodetest.Body{"content": "hi"},
+			nodetest.Body{"content": "hi"},
+			func() { bob.Join(t, id) },
+		},
+		{
+			ann, path, 422, "invalid",
+			nodetest.Body{"content": "hi", "replyTo": id},
+			nodetest.Body{"content": "hi"},
+			nil,
+		},
+		{
+			ann, path, 422, "command_invalid",
+			nodetest.Body{"content": "/nope"},
+			nodetest.Body{"content": "//nope"},
+			nil,
+		},
+		{
+			ann, path, 422, "no_turns",
+			nodetest.Body{"content": "/pass"},
+			nodetest.Body{"content": "pass"},
+			nil,
+		},
+		{
+			bob, "/api/channels/" + work + "/messages", 403, "not_member",
+			nodetest.Body{"content": "/pass"},
+			nodetest.Body{"content": "/pass"},
+			func() { bob.Join(t, work) },
+		},
+		{
+			ann, "/api/channels", 422, "invalid",
+			nodetest.Body{"guildId": "g1", "name": "", "xType": "general"},
+			nodetest.Body{"guildId": "g1", "name": "n", "xType": "general"},
+			nil,
+		},
 	} {
 		key := fmt.Sprint("key", i)
 		tt.who.WantRefused(t, tt.status, tt.code, "POST", tt.path, tt.body, "Idempotency-Key", key)
@@ -157,8 +215,12 @@ func TestAFailedRequestIsNotRemembered(t *testing.T) {
 		}
 		tt.who.Twice(t, tt.path, key, tt.better)
 	}
-	secret := ann.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "p", XType: "general", Private: true}).Channel.ID
-	bob.WantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+secret+"/messages", nodetest.Body{"content": "hi"}, "Idempotency-Key", "s")
+	secret := ann.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "p", XType: "general",
+		Private: true,
+	}).Channel.ID
+	bob.WantRefused(t, 404, "channel_not_found", "POST", "/api/channels/"+secret+"/messages",
+		nodetest.Body{"content": "hi"}, "Idempotency-Key", "s")
 	ann.Add(t, secret, "bob")
 	bob.Twice(t, "/api/channels/"+secret+"/messages", "s", nodetest.Body{"content": "hi"})
 }
@@ -204,7 +266,8 @@ func TestAKeyIsRememberedForADay(t *testing.T) {
 		t.Errorf("within the day: got %v, want %v", a, first)
 	}
 	age("24 hours 1 second")
-	if a := replay(); a.Status != 201 || a.String() == first.String() || a.Header.Get("Idempotency-Replayed") != "" {
+	if a := replay(); a.Status != 201 || a.String() == first.String() ||
+		a.Header.Get("Idempotency-Replayed") != "" {
 		t.Errorf("after a day: got %v, want a new message", a)
 	}
 	if a := replay(); a.Header.Get("Idempotency-Replayed") != "true" {

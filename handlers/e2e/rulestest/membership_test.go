@@ -20,14 +20,17 @@ func TestOnlyAChangeOfARowIsAnEvent(t *testing.T) {
 	before := events()
 
 	joined := bob.Join(t, id)
-	if diff := cmp.Diff(nodetest.Changed{Changed: true, Cursor: joined.Cursor}, joined); diff != "" || nodetest.Seq(joined.Cursor) <= nodetest.Seq(ops.Cursor) {
+	if diff := cmp.Diff(nodetest.Changed{Changed: true, Cursor: joined.Cursor}, joined); diff != "" ||
+		nodetest.Seq(joined.Cursor) <= nodetest.Seq(ops.Cursor) {
 		t.Errorf("got %+v, want a change after %s", joined, ops.Cursor)
 	}
 	for name, again := range map[string]nodetest.Changed{
-		"join again": bob.Join(t, id), "add who is in": alice.Add(t, id, "bob"), "add oneself": alice.Add(t, id, "alice"),
+		"join again": bob.Join(t, id), "add who is in": alice.Add(t, id, "bob"),
+		"add oneself":          alice.Add(t, id, "alice"),
 		"remove who is not in": alice.Remove(t, id, "carol"),
 	} {
-		if again.Changed || nodetest.Seq(again.Cursor) == 0 || nodetest.Seq(again.Cursor) > nodetest.Seq(joined.Cursor) {
+		if again.Changed || nodetest.Seq(again.Cursor) == 0 ||
+			nodetest.Seq(again.Cursor) > nodetest.Seq(joined.Cursor) {
 			t.Errorf("%s: got %+v, want no change, and a cursor that has been served", name, again)
 		}
 	}
@@ -38,7 +41,8 @@ func TestOnlyAChangeOfARowIsAnEvent(t *testing.T) {
 	if again := bob.Leave(t, id); again.Changed || again.Cursor != left.Cursor {
 		t.Errorf("left again: got %+v, want no change at %s", again, left.Cursor)
 	}
-	if never := n.User("carol").Leave(t, id); never.Changed || nodetest.Seq(never.Cursor) > nodetest.Seq(left.Cursor) {
+	if never := n.User("carol").Leave(t, id); never.Changed ||
+		nodetest.Seq(never.Cursor) > nodetest.Seq(left.Cursor) {
 		t.Errorf("left what was never joined: got %+v, want no change", never)
 	}
 	if got := events() - before; got != 2 {
@@ -61,9 +65,11 @@ func TestOneOfRacingJoinsIsAChange(t *testing.T) {
 					var err error
 					u, method, path := bob, "POST", "/api/channels/"+id+"/"+action
 					if i%3 == 0 { // the creator does the same to bob
-						u, method, path = alice, map[string]string{"join": "PUT", "leave": "DELETE"}[action], "/api/channels/"+id+"/members/bob"
+						u, method, path = alice, map[string]string{"join": "PUT", "leave": "DELETE"}[action],
+							"/api/channels/"+id+"/members/bob"
 					}
-					if answers[i], err = nodetest.Ask[nodetest.Changed](u, 200, method, path, nil); err != nil {
+					if answers[i], err = nodetest.Ask[nodetest.Changed](u, 200, method, path,
+						nil); err != nil {
 						t.Error(err)
 					}
 				})
@@ -84,11 +90,14 @@ func TestOneOfRacingJoinsIsAChange(t *testing.T) {
 		joined, left := race("join"), race("leave")
 		again := race("join")
 		end := alice.Post(t, id, "end")
-		if got := nodetest.IDs(bs.Until(t, end.Cursor)); !cmp.Equal(got, []string{joined, left, again, end.Cursor}) {
+		if got := nodetest.IDs(bs.Until(t, end.Cursor)); !cmp.Equal(got,
+			[]string{joined, left, again, end.Cursor}) {
 			t.Errorf("bob: got %q, want %q", got, []string{joined, left, again, end.Cursor})
 		}
 		n.User("carol").Join(t, id)
-		if got := nodetest.Kinds([]ssetest.Frame{as.Next(t), as.Next(t), as.Next(t), as.Next(t)}); !cmp.Equal(got, []string{"member.joined", "member.left", "member.joined", "member.joined"}) {
+		if got := nodetest.Kinds([]ssetest.Frame{as.Next(t), as.Next(t), as.Next(t), as.Next(t)}); !cmp.Equal(
+			got, []string{"member.joined", "member.left", "member.joined", "member.joined"},
+		) {
 			t.Errorf("alice: got %q, want bob's join, leave and join, then carol's", got)
 		}
 	})
@@ -100,7 +109,10 @@ func TestAMemberHearsTheirIntervalsOnly(t *testing.T) {
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		alice, bob := n.User("alice"), n.User("bob")
 		start := alice.General(t, "start", "bob")
-		open := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "open", XType: "general", History: "all"}).Channel.ID
+		open := alice.Create(t, nodetest.NewChannel{
+			GuildID: "g1", Name: "open", XType: "general",
+			History: "all",
+		}).Channel.ID
 		closed := alice.General(t, "closed").Channel.ID
 		live, _ := bob.Fresh(t, over, "")
 		say := func(what string) {
@@ -115,7 +127,8 @@ func TestAMemberHearsTheirIntervalsOnly(t *testing.T) {
 		alice.Remove(t, closed, "bob")
 		say("out")
 		n.User("carol").Join(t, closed)
-		nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+closed, nodetest.Body{"name": "renamed"})
+		nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+closed,
+			nodetest.Body{"name": "renamed"})
 		bob.Refused(t, 403, "not_member", "GET", "/api/channels/"+closed+"/messages", nil)
 		bob.Join(t, open)
 		alice.Add(t, closed, "bob")
@@ -124,17 +137,20 @@ func TestAMemberHearsTheirIntervalsOnly(t *testing.T) {
 
 		var first []ssetest.Frame
 		for name, s := range map[string]*nodetest.Stream{
-			"live": live, "resumed": bob.Resume(t, over, "", start.Cursor), "by parameter": bob.Open(t, over, "?lastEventId="+start.Cursor),
+			"live": live, "resumed": bob.Resume(t, over, "", start.Cursor),
+			"by parameter": bob.Open(t, over, "?lastEventId="+start.Cursor),
 		} {
 			got := s.Until(t, end.Cursor)
 			want := []string{
-				"channel.joined", "channel.joined", "message.created", "message.created", "channel.left", "channel.left",
+				"channel.joined", "channel.joined", "message.created", "message.created", "channel.left",
+				"channel.left",
 				"channel.joined", "channel.joined", "message.created", "message.created", "message.created",
 			}
 			if diff := cmp.Diff(want, nodetest.Kinds(got)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
-			if diff := cmp.Diff([]string{"in", "in", "in again", "in again", "end"}, nodetest.Contents(t, got)); diff != "" {
+			if diff := cmp.Diff([]string{"in", "in", "in again", "in again", "end"},
+				nodetest.Contents(t, got)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
 			if first == nil {
@@ -169,13 +185,15 @@ func TestIntervalsInAReplayFromTheLog(t *testing.T) {
 	alice.Post(t, id, "in again")
 	end := alice.Post(t, begin.Channel.ID, "end")
 	for _, over := range nodetest.Transports {
-		later := nodetest.Start(t, nodetest.Setup{Database: first.Database, State: first.State, R3labs: over.R3labs, TLS: over.TLS})
+		later := nodetest.Start(t,
+			nodetest.Setup{Database: first.Database, State: first.State, R3labs: over.R3labs, TLS: over.TLS})
 		got := bob.At(later).Resume(t, over, "", begin.Cursor).Until(t, end.Cursor)
 		if diff := cmp.Diff([]string{"in", "in again", "end"}, nodetest.Contents(t, got)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", over.Name, diff)
 		}
 		got = bob.At(later).Resume(t, over, "", left.Cursor).Until(t, end.Cursor)
-		if diff := cmp.Diff([]string{"channel.joined", "message.created", "message.created"}, nodetest.Kinds(got)); diff != "" {
+		if diff := cmp.Diff([]string{"channel.joined", "message.created", "message.created"},
+			nodetest.Kinds(got)); diff != "" {
 			t.Errorf("%s, after the leave (-want +got):\n%s", over.Name, diff)
 		}
 	}
@@ -198,7 +216,8 @@ func TestAMutationsCursorIsItsEventsID(t *testing.T) {
 		did(bob.Leave(t, id).Cursor)
 		did(alice.Add(t, id, "bob").Cursor)
 		did(alice.Remove(t, id, "bob").Cursor)
-		did(nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+id, nodetest.Body{"name": "dev"}).Cursor)
+		did(nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+id,
+			nodetest.Body{"name": "dev"}).Cursor)
 		did(nodetest.Call[nodetest.Created](t, alice, 200, "DELETE", "/api/channels/"+id, nil).Cursor)
 		did(bob.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"alice"}}).Cursor)
 		did(alice.Leave(t, id).Cursor)

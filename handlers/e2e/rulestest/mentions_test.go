@@ -14,7 +14,8 @@ import (
 func said(t *testing.T, u *nodetest.User, channel, content string) (stored string, mentioned []string) {
 	t.Helper()
 	p := u.Says(t, channel, content)
-	page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, u, 200, "GET", "/api/channels/"+channel+"/messages?limit=1", nil)
+	page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, u, 200, "GET",
+		"/api/channels/"+channel+"/messages?limit=1", nil)
 	if diff := cmp.Diff([]nodetest.FullMessage{p.Message}, page.Items); diff != "" {
 		t.Errorf("%q in history (-posted +read):\n%s", content, diff)
 	}
@@ -32,8 +33,15 @@ func TestMentionsByName(t *testing.T) {
 		mentioned             []string
 	}{
 		{withCenter, "resolved", "<@user.name:Bob Smith>!", "<@bob>!", []string{"bob"}},
-		{withCenter, "two, one of them twice", "<@user.name:Çelik 🙂><@user.name:Bob Smith><@bob>", "<@cyd><@bob><@bob>", []string{"cyd", "bob"}},
-		{withCenter, "unresolved", "<@user.name:Nobody> <@user.id:bob>", "<@user.name:Nobody> <@bob>", []string{"bob"}},
+		{
+			withCenter, "two, one of them twice", "<@user.name:Çelik 🙂><@user.name:Bob Smith><@bob>",
+			"<@cyd><@bob><@bob>",
+			[]string{"cyd", "bob"},
+		},
+		{
+			withCenter, "unresolved", "<@user.name:Nobody> <@user.id:bob>", "<@user.name:Nobody> <@bob>",
+			[]string{"bob"},
+		},
 		{withCenter, "of no member", "<@user.name:Stranger>", "<@str>", []string{}},
 		{withCenter, "to what is no id", "<@user.name:bad>", "<@user.name:bad>", []string{}},
 		{withCenter, "an id is no name", "<@user.name:bob>", "<@user.name:bob>", []string{}},
@@ -48,7 +56,8 @@ func TestMentionsByName(t *testing.T) {
 			if stored != tt.stored || !cmp.Equal(mentioned, tt.mentioned) {
 				t.Errorf("got %q for %q, want %q for %q", stored, mentioned, tt.stored, tt.mentioned)
 			}
-			if got := nodetest.Data[nodetest.FullHeard](t, bob.Next(t), "message.created"); got.Content != tt.stored {
+			if got := nodetest.Data[nodetest.FullHeard](t, bob.Next(t),
+				"message.created"); got.Content != tt.stored {
 				t.Errorf("on the stream: got %q, want %q", got.Content, tt.stored)
 			}
 			m := ann.Says(t, id, "plain").Message.ID
@@ -59,8 +68,8 @@ func TestMentionsByName(t *testing.T) {
 	}
 }
 
-// A message does not wait for its names for ever, and is posted as it was written. Tests of the client of Center, whose
-// clock stands still, show that it waits for two seconds.
+// A message does not wait for its names for ever, and is posted as it was written. Tests of the client of
+// Center, whose clock stands still, show that it waits for two seconds.
 func TestNamesWhileCenterDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(*centertest.Server){
@@ -77,10 +86,12 @@ func TestNamesWhileCenterDoesNotAnswer(t *testing.T) {
 			ann := n.User("ann")
 			id := ann.General(t, "ops", "bob").Channel.ID // its token is known from here on
 			trouble(fake)
-			if stored, mentioned := said(t, ann, id, "<@user.name:Bob>"); stored != "<@user.name:Bob>" || len(mentioned) != 0 {
+			if stored, mentioned := said(t, ann, id, "<@user.name:Bob>"); stored != "<@user.name:Bob>" ||
+				len(mentioned) != 0 {
 				t.Errorf("got %q for %q, want it as it was written", stored, mentioned)
 			}
-			ann.WantRefused(t, 422, "command_invalid", "POST", "/api/channels/"+id+"/messages", nodetest.Body{"content": "/turn <@user.name:Bob>"})
+			ann.WantRefused(t, 422, "command_invalid", "POST", "/api/channels/"+id+"/messages",
+				nodetest.Body{"content": "/turn <@user.name:Bob>"})
 		})
 	}
 }
@@ -101,7 +112,8 @@ func TestAReplayNeedsNoNames(t *testing.T) {
 			t.Fatalf("%s: got %v and error %v, want it done", content, first, err)
 		}
 		fake.Break(centertest.Status(500), centertest.ResolveNames)
-		if again, err := ann.Do("POST", path, nodetest.Body{"content": content}, "Idempotency-Key", content); err != nil || again.String() != first.String() {
+		if again, err := ann.Do("POST", path, nodetest.Body{"content": content}, "Idempotency-Key",
+			content); err != nil || again.String() != first.String() {
 			t.Errorf("%s: got %v and error %v, want a replay of %v", content, again, err, first)
 		}
 	}
@@ -114,7 +126,8 @@ func TestSlashCommands(t *testing.T) {
 	id := ann.General(t, "ops", "bob").Channel.ID
 	path := "/api/channels/" + id + "/messages"
 	for content, want := range map[string]string{
-		"//pass": "/pass", "///x": "//x", "//": "/", "/": "/", "/ pass": "/ pass", " /pass": " /pass", "/1": "/1",
+		"//pass": "/pass", "///x": "//x", "//": "/", "/": "/", "/ pass": "/ pass", " /pass": " /pass",
+		"/1":                  "/1",
 		"/me waves at <@bob>": "/me waves at <@bob>", "//me too": "/me too", "//<@user.name:bob>": "/<@bob>",
 	} {
 		if stored, _ := said(t, ann, id, content); stored != want {
@@ -125,9 +138,13 @@ func TestSlashCommands(t *testing.T) {
 	if got := ann.Says(t, id, "/me waves"); got.WakeupCount != 1 {
 		t.Errorf("got %+v, want a message like any other", got)
 	}
-	for _, content := range []string{"/nope", "/PASS", "/passx", "/mé", "/me", "/me ", "/turn", "/turn a b", "/pass bob", "/help me"} {
+	for _, content := range []string{
+		"/nope", "/PASS", "/passx", "/mé", "/me", "/me ", "/turn", "/turn a b",
+		"/pass bob", "/help me",
+	} {
 		p := ann.WantRefused(t, 422, "command_invalid", "POST", path, nodetest.Body{"content": content})
-		unknown := strings.HasPrefix(content, "/nope") || content == "/PASS" || content == "/passx" || content == "/mé"
+		unknown := strings.HasPrefix(content, "/nope") || content == "/PASS" || content == "/passx" ||
+			content == "/mé"
 		for _, name := range []string{"/pass", "/turn @USER", "/pause", "/resume", "/me TEXT", "/help"} {
 			if unknown && !strings.Contains(p.Errors[0].Detail, name) {
 				t.Errorf("%q: got %q, want %s among what there is", content, p.Errors[0].Detail, name)

@@ -17,7 +17,10 @@ func TestPostMessage(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
 	general := alice.General(t, "ops", "bob", "carol").Channel
-	report := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "news", XType: "report", Members: []string{"bob"}}).Channel
+	report := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "news", XType: "report",
+		Members: []string{"bob"},
+	}).Channel
 	dm := alice.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"bob"}}).Channel
 	alone := alice.General(t, "alone").Channel
 	first := alice.Post(t, general.ID, "first")
@@ -27,24 +30,58 @@ func TestPostMessage(t *testing.T) {
 		mentions []string
 		wakeups  []nodetest.Wakeup
 	}{
-		{general, nodetest.Body{"content": "hi", "replyTo": first.Message.ID}, []string{}, []nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}}},
-		{general, nodetest.Body{"content": "<@carol> <@bob> <@carol>", "replyTo": nil}, []string{"carol", "bob"}, []nodetest.Wakeup{{UserID: "carol", Reason: "mention"}, {UserID: "bob", Reason: "mention"}}},
-		{general, nodetest.Body{"content": "<@alice> <@dave>"}, []string{}, []nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}}},
+		{
+			general,
+			nodetest.Body{"content": "hi", "replyTo": first.Message.ID},
+			[]string{},
+			[]nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}},
+		},
+		{
+			general,
+			nodetest.Body{"content": "<@carol> <@bob> <@carol>", "replyTo": nil},
+			[]string{"carol", "bob"},
+			[]nodetest.Wakeup{{UserID: "carol", Reason: "mention"}, {UserID: "bob", Reason: "mention"}},
+		},
+		{
+			general,
+			nodetest.Body{"content": "<@alice> <@dave>"},
+			[]string{},
+			[]nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}},
+		},
 		{report, nodetest.Body{"content": "<@bob>"}, []string{"bob"}, []nodetest.Wakeup{}},
-		{dm, nodetest.Body{"content": "you"}, []string{}, []nodetest.Wakeup{{UserID: "bob", Reason: "direct"}}},
+		{
+			dm,
+			nodetest.Body{"content": "you"},
+			[]string{},
+			[]nodetest.Wakeup{{UserID: "bob", Reason: "direct"}},
+		},
 		{alone, nodetest.Body{"content": "echo?"}, []string{}, []nodetest.Wakeup{}},
-		{general, nodetest.Body{"content": strings.Repeat("é", 8<<10)}, []string{}, []nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}}},
-		{general, nodetest.Body{"content": " <b>\u2028 & \"\\ 🙂\r\n\t"}, []string{}, []nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}}},
+		{
+			general,
+			nodetest.Body{"content": strings.Repeat("é", 8<<10)},
+			[]string{},
+			[]nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}},
+		},
+		{
+			general,
+			nodetest.Body{"content": " <b>\u2028 & \"\\ 🙂\r\n\t"},
+			[]string{},
+			[]nodetest.Wakeup{{UserID: "bob", Reason: "everyone"}, {UserID: "carol", Reason: "everyone"}},
+		},
 	} {
-		got := nodetest.Call[nodetest.Posted](t, alice, 201, "POST", "/api/channels/"+tt.channel.ID+"/messages", tt.body)
-		if id, err := uuid.Parse(got.Message.ID); err != nil || id.Version() != 7 || !nodetest.IsTime(got.Message.CreatedAt) {
+		got := nodetest.Call[nodetest.Posted](t, alice, 201, "POST",
+			"/api/channels/"+tt.channel.ID+"/messages", tt.body)
+		if id, err := uuid.Parse(got.Message.ID); err != nil || id.Version() != 7 ||
+			!nodetest.IsTime(got.Message.CreatedAt) {
 			t.Errorf("%v: got %+v, want a UUIDv7 and a time", tt.body, got)
 		}
 		replyTo, _ := tt.body["replyTo"].(string)
 		want := nodetest.Posted{
 			Message: nodetest.Message{
-				ID: got.Message.ID, ChannelID: tt.channel.ID, GuildID: "g1", XType: tt.channel.XType, AuthorUserID: "alice", AuthorKind: "human",
-				Content: tt.body["content"].(string), MentionUserIDs: tt.mentions, ReplyTo: replyTo, CreatedAt: got.Message.CreatedAt,
+				ID: got.Message.ID, ChannelID: tt.channel.ID, GuildID: "g1", XType: tt.channel.XType,
+				AuthorUserID: "alice", AuthorKind: "human",
+				Content: tt.body["content"].(string), MentionUserIDs: tt.mentions, ReplyTo: replyTo,
+				CreatedAt: got.Message.CreatedAt,
 			},
 			Cursor: got.Cursor, Wakeups: tt.wakeups, WakeupCount: len(tt.wakeups),
 		}
@@ -52,12 +89,15 @@ func TestPostMessage(t *testing.T) {
 			want.Message.ReplyToUserID = "alice"
 		}
 		if strings.Contains(want.Message.Content, "<@dave>") {
-			want.Hints = []nodetest.Hint{{Code: "not_a_member", Detail: got.Hints[0].Detail, UserIDs: []string{"dave"}}}
+			want.Hints = []nodetest.Hint{
+				{Code: "not_a_member", Detail: got.Hints[0].Detail, UserIDs: []string{"dave"}},
+			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" || nodetest.Seq(got.Cursor) <= nodetest.Seq(first.Cursor) {
 			t.Errorf("%v (-want +got):\n%s", tt.body, diff)
 		}
-		page := nodetest.Call[nodetest.List[nodetest.Message]](t, alice, 200, "GET", "/api/channels/"+tt.channel.ID+"/messages?limit=1", nil)
+		page := nodetest.Call[nodetest.List[nodetest.Message]](t, alice, 200, "GET",
+			"/api/channels/"+tt.channel.ID+"/messages?limit=1", nil)
 		if diff := cmp.Diff([]nodetest.Message{got.Message}, page.Items); diff != "" {
 			t.Errorf("%v in history (-posted +read):\n%s", tt.body, diff)
 		}
@@ -76,8 +116,10 @@ func TestWakeupsAreBoundedAndCounted(t *testing.T) {
 	id := alice.General(t, "ops", members...).Channel.ID
 	for content, reason := range map[string]string{"all": "everyone", mentions: "mention"} {
 		got := alice.Post(t, id, content)
-		if len(got.Wakeups) != 20 || got.WakeupCount != 70 || got.Wakeups[19] != (nodetest.Wakeup{UserID: "m19", Reason: reason}) {
-			t.Errorf("%q: got %d wakeups of %d, the last %v; want 20 of 70, the last m19", content, len(got.Wakeups), got.WakeupCount, got.Wakeups)
+		if len(got.Wakeups) != 20 || got.WakeupCount != 70 ||
+			got.Wakeups[19] != (nodetest.Wakeup{UserID: "m19", Reason: reason}) {
+			t.Errorf("%q: got %d wakeups of %d, the last %v; want 20 of 70, the last m19", content,
+				len(got.Wakeups), got.WakeupCount, got.Wakeups)
 		}
 	}
 }
@@ -126,7 +168,8 @@ func TestHistory(t *testing.T) {
 	if diff := cmp.Diff(alice.History(t, id), got); diff != "" || len(got) != 60 {
 		t.Errorf("page by page (-at once +in pages):\n%s", diff)
 	}
-	if got := nodetest.Call[nodetest.List[nodetest.Message]](t, alice, 200, "GET", path+"?before="+posts[0].Message.ID, nil); got.Items == nil || len(got.Items) != 0 || got.Next != nil {
+	if got := nodetest.Call[nodetest.List[nodetest.Message]](t, alice, 200, "GET", path+"?before="+
+		posts[0].Message.ID, nil); got.Items == nil || len(got.Items) != 0 || got.Next != nil {
 		t.Errorf("got %+v, want an empty list", got)
 	}
 }
@@ -146,9 +189,11 @@ func TestRoster(t *testing.T) {
 	n.User("m100").Leave(t, id)
 	n.User("m100").Join(t, id)
 	gone := func(m string) bool { return m == "m200" || m == "m100" }
-	want := slices.Concat([]string{"alice"}, slices.DeleteFunc(members, gone), []string{"late", "added", "m100"})
+	want := slices.Concat([]string{"alice"}, slices.DeleteFunc(members, gone),
+		[]string{"late", "added", "m100"})
 	for _, limit := range []int{200, 50, 7} {
-		got := nodetest.Everything[nodetest.Member](t, alice, fmt.Sprintf("/api/channels/%s/members?limit=%d", id, limit), "after")
+		got := nodetest.Everything[nodetest.Member](t, alice,
+			fmt.Sprintf("/api/channels/%s/members?limit=%d", id, limit), "after")
 		if diff := cmp.Diff(want, userIDs(got)); diff != "" {
 			t.Errorf("limit %d (-want +got):\n%s", limit, diff)
 		}
@@ -174,14 +219,18 @@ func TestSyncIsExactAsOfItsCursor(t *testing.T) {
 		alice.Leave(t, alice.General(t, "left").Channel.ID)
 		last := bob.General(t, "bob's own")
 		got := alice.Sync(t)
-		if diff := cmp.Diff(nodetest.SyncData{Cursor: last.Cursor, UserID: "alice", Channels: []nodetest.Channel{one.Channel, two.Channel}}, got); diff != "" {
+		if diff := cmp.Diff(nodetest.SyncData{
+			Cursor: last.Cursor, UserID: "alice",
+			Channels: []nodetest.Channel{one.Channel, two.Channel},
+		}, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		if got := n.User("alice", "g2").Sync(t).Channels; !cmp.Equal(got, []nodetest.Channel{two.Channel}) {
 			t.Errorf("for one guild: got %v, want %v", got, two.Channel)
 		}
 		missed := bob.Post(t, two.Channel.ID, "hi")
-		if got := nodetest.IDs(alice.Resume(t, over, "", got.Cursor).Until(t, missed.Cursor)); !cmp.Equal(got, []string{missed.Cursor}) {
+		if got := nodetest.IDs(alice.Resume(t, over, "", got.Cursor).Until(t, missed.Cursor)); !cmp.Equal(got,
+			[]string{missed.Cursor}) {
 			t.Errorf("a stream that goes on from it: got %q, want %q", got, missed.Cursor)
 		}
 	})

@@ -48,11 +48,13 @@ func TestChannelSettings(t *testing.T) {
 	if diff := cmp.Diff([]nodetest.Channel{want}, ann.Sync(t).Channels); diff != "" {
 		t.Errorf("sync (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want, nodetest.Call[nodetest.Roomy](t, ann, 200, "GET", path, nil).Channel); diff != "" {
+	if diff := cmp.Diff(want,
+		nodetest.Call[nodetest.Roomy](t, ann, 200, "GET", path, nil).Channel); diff != "" {
 		t.Errorf("the channel (-want +got):\n%s", diff)
 	}
 	ready := ann.Open(t, nodetest.Raw, "").Next(t)
-	if diff := cmp.Diff(&[]nodetest.Channel{want}, nodetest.Data[nodetest.ReadyData](t, ready, "stream.ready").Channels); diff != "" {
+	if diff := cmp.Diff(&[]nodetest.Channel{want},
+		nodetest.Data[nodetest.ReadyData](t, ready, "stream.ready").Channels); diff != "" {
 		t.Errorf("a snapshot (-want +got):\n%s", diff)
 	}
 	ann.Says(t, made.Channel.ID, "hi")
@@ -97,10 +99,12 @@ func TestSettingsThatAChannelCannotHave(t *testing.T) {
 		for _, field := range []string{"humanWakes", "agentWakes"} {
 			ann.WantRefused(t, 422, "invalid", "PATCH", "/api/channels/"+id, nodetest.Body{field: "all"})
 		}
-		if got := nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+id, nodetest.Body{"loopLimit": 5}).Channel.LoopLimit; got != 5 {
+		if got := nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+id,
+			nodetest.Body{"loopLimit": 5}).Channel.LoopLimit; got != 5 {
 			t.Errorf("%s: got the limit %d, want 5", xType, got)
 		}
 	}
 	dm := ann.Makes(t, "dm", []string{"carol"}, nil).Channel.ID
-	ann.WantRefused(t, 422, "dm_fixed", "PATCH", "/api/channels/"+dm, nodetest.Body{"loopLimit": 1, "name": "us"})
+	ann.WantRefused(t, 422, "dm_fixed", "PATCH", "/api/channels/"+dm,
+		nodetest.Body{"loopLimit": 1, "name": "us"})
 }

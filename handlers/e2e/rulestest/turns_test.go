@@ -38,15 +38,19 @@ func TestTurnsGoOn(t *testing.T) {
 			post := n.User(step.author).Says(t, id, step.content)
 			if got := ann.Turn(t, id); got != step.next || post.Message.TurnUserID != step.next ||
 				!cmp.Equal(post.Wakeups, []nodetest.Wakeup{{UserID: step.next, Reason: "turn"}}) {
-				t.Errorf("%s: %s: %q: got %s's turn and %+v, want %s's", xType, step.author, step.content, got, post, step.next)
+				t.Errorf("%s: %s: %q: got %s's turn and %+v, want %s's", xType, step.author, step.content,
+					got, post, step.next)
 			}
 		}
 		bob.Turns(t, id, nodetest.Body{"action": "pause"})
-		if got := n.User("cyd").Says(t, id, "<@bob>"); got.WakeupCount != 0 || got.Message.TurnUserID != "" || ann.Turn(t, id) != "cyd paused" {
-			t.Errorf("%s, paused: got %+v and %s's turn, want that it wakes nobody and stays", xType, got, ann.Turn(t, id))
+		if got := n.User("cyd").Says(t, id, "<@bob>"); got.WakeupCount != 0 || got.Message.TurnUserID != "" ||
+			ann.Turn(t, id) != "cyd paused" {
+			t.Errorf("%s, paused: got %+v and %s's turn, want that it wakes nobody and stays", xType, got,
+				ann.Turn(t, id))
 		}
 		alone := ann.Makes(t, xType, nil, nil).Channel.ID
-		if got := ann.Says(t, alone, "hi <@ann> <@bob>"); got.WakeupCount != 0 || got.Message.TurnUserID != "" || ann.Turn(t, alone) != "ann" {
+		if got := ann.Says(t, alone, "hi <@ann> <@bob>"); got.WakeupCount != 0 ||
+			got.Message.TurnUserID != "" || ann.Turn(t, alone) != "ann" {
 			t.Errorf("%s, alone: got %+v, want that it wakes nobody", xType, got)
 		}
 	}
@@ -85,7 +89,8 @@ func TestTurnsAreSet(t *testing.T) {
 			for _, step := range steps {
 				var got nodetest.TurnMoved
 				if commands {
-					c := nodetest.Call[nodetest.CommandDone](t, ann, 200, "POST", "/api/channels/"+id+"/messages", nodetest.Body{"content": step.command})
+					c := nodetest.Call[nodetest.CommandDone](t, ann, 200, "POST",
+						"/api/channels/"+id+"/messages", nodetest.Body{"content": step.command})
 					if c.Command != step.action || c.Turn == nil {
 						t.Fatalf("%s: got %+v, want %s with its turn", step.command, c, step.action)
 					}
@@ -97,15 +102,19 @@ func TestTurnsAreSet(t *testing.T) {
 					}
 					got = ann.Turns(t, id, b)
 				}
-				if got.Turn.String() != step.turn || ann.Turn(t, id) != step.turn || (nodetest.Seq(got.Cursor) > nodetest.Seq(from)) != step.changed {
-					t.Errorf("%s: got %+v, and %s's turn; want %s's, changed: %v", step.command, got, ann.Turn(t, id), step.turn, step.changed)
+				if got.Turn.String() != step.turn || ann.Turn(t, id) != step.turn ||
+					(nodetest.Seq(got.Cursor) > nodetest.Seq(from)) != step.changed {
+					t.Errorf("%s: got %+v, and %s's turn; want %s's, changed: %v", step.command, got,
+						ann.Turn(t, id), step.turn, step.changed)
 				}
 				if step.changed {
-					want = append(want, fmt.Sprintf("%s %s %s", got.Cursor, strings.TrimSuffix(step.turn, " paused"), step.action))
+					want = append(want, fmt.Sprintf("%s %s %s", got.Cursor,
+						strings.TrimSuffix(step.turn, " paused"), step.action))
 				}
 			}
 			last := fence()
-			if diff := cmp.Diff(want, turnsHeard(t, nodetest.InChannel(live.Until(t, last), id))); diff != "" {
+			if diff := cmp.Diff(want,
+				turnsHeard(t, nodetest.InChannel(live.Until(t, last), id))); diff != "" {
 				t.Errorf("live (-want +got):\n%s", diff)
 			}
 			for _, r := range n.Replays(t) {
@@ -136,7 +145,10 @@ func TestWhoMaySetTheTurn(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, str := n.User("ann"), n.User("str")
 	discuss := ann.Makes(t, "discuss", []string{"bob"}, nil).Channel.ID
-	hidden := ann.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "h", XType: "work", Private: true}).Channel.ID
+	hidden := ann.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "h", XType: "work",
+		Private: true,
+	}).Channel.ID
 	general := ann.General(t, "ops", "bob").Channel.ID
 	archived := ann.Makes(t, "work", []string{"bob"}, nil).Channel.ID
 	nodetest.Call[nodetest.Created](t, ann, 200, "DELETE", "/api/channels/"+archived, nil)
@@ -150,9 +162,19 @@ func TestWhoMaySetTheTurn(t *testing.T) {
 		status  int
 		code    string
 	}{
-		{"to who is no member", ann, discuss, nodetest.Body{"action": "give", "userId": "str"}, "/turn @str", 422, "invalid"},
+		{
+			"to who is no member", ann, discuss,
+			nodetest.Body{"action": "give", "userId": "str"},
+			"/turn @str",
+			422, "invalid",
+		},
 		{"to nobody", ann, discuss, nodetest.Body{"action": "give"}, "", 422, "invalid"},
-		{"a pass to somebody", ann, discuss, nodetest.Body{"action": "pass", "userId": "bob"}, "", 422, "invalid"},
+		{
+			"a pass to somebody", ann, discuss,
+			nodetest.Body{"action": "pass", "userId": "bob"},
+			"",
+			422, "invalid",
+		},
 		{"leave is no action", ann, discuss, nodetest.Body{"action": "leave"}, "", 422, "invalid"},
 		{"no turns there", ann, general, nodetest.Body{"action": "pass"}, "/pass", 422, "no_turns"},
 		{"no member", str, discuss, nodetest.Body{"action": "take"}, "/pass", 403, "not_member"},
@@ -161,7 +183,8 @@ func TestWhoMaySetTheTurn(t *testing.T) {
 	} {
 		tt.who.WantRefused(t, tt.status, tt.code, "POST", "/api/channels/"+tt.channel+"/turn", tt.body)
 		if tt.command != "" {
-			tt.who.WantRefused(t, tt.status, tt.code, "POST", "/api/channels/"+tt.channel+"/messages", nodetest.Body{"content": tt.command})
+			tt.who.WantRefused(t, tt.status, tt.code, "POST", "/api/channels/"+tt.channel+"/messages",
+				nodetest.Body{"content": tt.command})
 		}
 	}
 	ann.WantRefused(t, 422, "no_turns", "GET", "/api/channels/"+general+"/turn", nil)
@@ -221,7 +244,8 @@ func TestALeaverPassesTheTurnOn(t *testing.T) {
 	if got := ann.Turn(t, id); got != "bob" {
 		t.Errorf("got %s's turn, want that of the first who joined", got)
 	}
-	if got := bob.Says(t, id, "hi"); !cmp.Equal(got.Wakeups, []nodetest.Wakeup{{UserID: "ann", Reason: "turn"}}) {
+	if got := bob.Says(t, id, "hi"); !cmp.Equal(got.Wakeups,
+		[]nodetest.Wakeup{{UserID: "ann", Reason: "turn"}}) {
 		t.Errorf("got %+v, want ann woken", got.Wakeups)
 	}
 }
@@ -254,7 +278,8 @@ func TestSixteenHandOversAtOnce(t *testing.T) {
 			if len(p.Message.MentionUserIDs) > 0 {
 				holder = p.Message.MentionUserIDs[0]
 			}
-			if p.Message.TurnUserID != holder || !cmp.Equal(p.Wakeups, []nodetest.Wakeup{{UserID: holder, Reason: "turn"}}) {
+			if p.Message.TurnUserID != holder ||
+				!cmp.Equal(p.Wakeups, []nodetest.Wakeup{{UserID: holder, Reason: "turn"}}) {
 				t.Errorf("%s: got %+v, want %s's turn", author, p, holder)
 			}
 			woken[holder] = append(woken[holder], p.Cursor)
@@ -267,7 +292,8 @@ func TestSixteenHandOversAtOnce(t *testing.T) {
 	for name, s := range live {
 		var got []string
 		for _, f := range nodetest.InChannel(s.Until(t, last), id) {
-			if h := nodetest.Data[nodetest.FullHeard](t, f, "message.created"); h.AuthorUserID == name || h.Wakeup != (h.TurnUserID == name) {
+			if h := nodetest.Data[nodetest.FullHeard](t, f, "message.created"); h.AuthorUserID == name ||
+				h.Wakeup != (h.TurnUserID == name) {
 				t.Errorf("%s: got %s", name, f.Raw)
 			} else if h.Wakeup {
 				got = append(got, f.ID)
@@ -291,12 +317,15 @@ func burst(t *testing.T, n *nodetest.Node, channel string, crew []string) []node
 				content = fmt.Sprintf("<@%s> <@%s>", name, crew[(i+5)%len(crew)])
 			}
 			var err error
-			if posts[i], err = nodetest.Ask[nodetest.FullPost](n.User(name), 201, "POST", "/api/channels/"+channel+"/messages", nodetest.Body{"content": content}); err != nil {
+			if posts[i], err = nodetest.Ask[nodetest.FullPost](n.User(name), 201, "POST", "/api/channels/"+
+				channel+"/messages", nodetest.Body{"content": content}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	posting.Wait()
-	slices.SortFunc(posts, func(a, b nodetest.FullPost) int { return int(nodetest.Seq(a.Cursor) - nodetest.Seq(b.Cursor)) })
+	slices.SortFunc(posts, func(a, b nodetest.FullPost) int {
+		return int(nodetest.Seq(a.Cursor) - nodetest.Seq(b.Cursor))
+	})
 	return posts
 }

@@ -35,7 +35,8 @@ func message(t *testing.T, s *nodetest.Stream) nodetest.Heard {
 // letAuthoritySpeak ends the minute in which the authority may not change the rows of users again.
 func letAuthoritySpeak(t *testing.T, n *nodetest.Node) {
 	t.Helper()
-	_, err := dbtest.Connect(t, n.Database).Exec(t.Context(), `UPDATE users SET told_at = told_at - interval '2 minutes'`)
+	_, err := dbtest.Connect(t, n.Database).Exec(t.Context(),
+		`UPDATE users SET told_at = told_at - interval '2 minutes'`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,25 +58,100 @@ func TestAUserSaysWhoTheyAre(t *testing.T) {
 		code   string
 		want   nodetest.ListedUser
 	}{
-		{"a name", nodetest.Body{"displayName": "Bob the builder"}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: "Bob the builder"}},
-		{"64 emoji", nodetest.Body{"displayName": strings.Repeat("🙂", 64)}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: strings.Repeat("🙂", 64)}},
-		{"65 emoji", nodetest.Body{"displayName": strings.Repeat("🙂", 65)}, 422, "invalid", nodetest.ListedUser{}},
-		{"300 emoji", nodetest.Body{"displayName": strings.Repeat("🙂", 300)}, 422, "invalid", nodetest.ListedUser{}},
-		{"60 code points in 12 emoji", nodetest.Body{"displayName": family}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: family}},
+		{
+			"a name",
+			nodetest.Body{"displayName": "Bob the builder"},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: "Bob the builder"},
+		},
+		{
+			"64 emoji",
+			nodetest.Body{"displayName": strings.Repeat("🙂", 64)},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: strings.Repeat("🙂", 64)},
+		},
+		{
+			"65 emoji",
+			nodetest.Body{"displayName": strings.Repeat("🙂", 65)},
+			422, "invalid",
+			nodetest.ListedUser{},
+		},
+		{
+			"300 emoji",
+			nodetest.Body{"displayName": strings.Repeat("🙂", 300)},
+			422, "invalid",
+			nodetest.ListedUser{},
+		},
+		{
+			"60 code points in 12 emoji",
+			nodetest.Body{"displayName": family},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: family},
+		},
 		{"a line end", nodetest.Body{"displayName": "Bob\nadmin"}, 422, "invalid", nodetest.ListedUser{}},
-		{"a control character", nodetest.Body{"displayName": "Bob\u0007"}, 422, "invalid", nodetest.ListedUser{}},
-		{"text that runs backwards", nodetest.Body{"displayName": "Bob \u202enimda"}, 422, "invalid", nodetest.ListedUser{}},
-		{"nothing visible", nodetest.Body{"displayName": "\u200b \u3164"}, 422, "invalid", nodetest.ListedUser{}},
+		{
+			"a control character",
+			nodetest.Body{"displayName": "Bob\u0007"},
+			422, "invalid",
+			nodetest.ListedUser{},
+		},
+		{
+			"text that runs backwards",
+			nodetest.Body{"displayName": "Bob \u202enimda"},
+			422, "invalid",
+			nodetest.ListedUser{},
+		},
+		{
+			"nothing visible",
+			nodetest.Body{"displayName": "\u200b \u3164"},
+			422, "invalid",
+			nodetest.ListedUser{},
+		},
 		{"the id of another", nodetest.Body{"displayName": "alice"}, 422, "invalid", nodetest.ListedUser{}},
-		{"the id of another in capitals", nodetest.Body{"displayName": "ALICE"}, 422, "invalid", nodetest.ListedUser{}},
-		{"their own id", nodetest.Body{"displayName": "bob"}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: "bob"}},
-		{"no name", nodetest.Body{"displayName": ""}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: ""}},
+		{
+			"the id of another in capitals",
+			nodetest.Body{"displayName": "ALICE"},
+			422, "invalid",
+			nodetest.ListedUser{},
+		},
+		{
+			"their own id",
+			nodetest.Body{"displayName": "bob"},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: "bob"},
+		},
+		{
+			"no name",
+			nodetest.Body{"displayName": ""},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: ""},
+		},
 		{"no kind", nodetest.Body{"kind": "robot"}, 422, "invalid", nodetest.ListedUser{}},
 		{"nothing", nodetest.Body{}, 400, "malformed", nodetest.ListedUser{}},
-		{"a human", nodetest.Body{"kind": "human"}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: ""}},
-		{"an agent", nodetest.Body{"kind": "agent", "displayName": "B"}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "agent", DisplayName: "B"}},
-		{"an agent again", nodetest.Body{"kind": "agent"}, 200, "", nodetest.ListedUser{UserID: "bob", Kind: "agent", DisplayName: "B"}},
-		{"a human again, with a name", nodetest.Body{"kind": "human", "displayName": "C"}, 422, "invalid", nodetest.ListedUser{}},
+		{
+			"a human",
+			nodetest.Body{"kind": "human"},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: ""},
+		},
+		{
+			"an agent",
+			nodetest.Body{"kind": "agent", "displayName": "B"},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "agent", DisplayName: "B"},
+		},
+		{
+			"an agent again",
+			nodetest.Body{"kind": "agent"},
+			200, "",
+			nodetest.ListedUser{UserID: "bob", Kind: "agent", DisplayName: "B"},
+		},
+		{
+			"a human again, with a name",
+			nodetest.Body{"kind": "human", "displayName": "C"},
+			422, "invalid",
+			nodetest.ListedUser{},
+		},
 	} {
 		if tt.status != 200 {
 			before := me(t, bob)
@@ -85,7 +161,8 @@ func TestAUserSaysWhoTheyAre(t *testing.T) {
 			}
 			continue
 		}
-		if got := nodetest.Call[nodetest.MeData](t, bob, 200, "PATCH", "/api/me", tt.b).ListedUser; got != tt.want {
+		if got := nodetest.Call[nodetest.MeData](t, bob, 200, "PATCH", "/api/me",
+			tt.b).ListedUser; got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 		if got := me(t, bob); got != tt.want {
@@ -124,7 +201,8 @@ func TestATokenSaysWhoAUserIs(t *testing.T) {
 	}
 	// Each message still says what its author was.
 	var stored []bool
-	rows, err := dbtest.Connect(t, n.Database).Query(t.Context(), `SELECT by_agent FROM messages ORDER BY seq`)
+	rows, err := dbtest.Connect(t, n.Database).Query(t.Context(),
+		`SELECT by_agent FROM messages ORDER BY seq`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +221,10 @@ func TestATokenSaysWhoAUserIs(t *testing.T) {
 		u.WantRefused(t, 409, "set_by_authority", "PATCH", "/api/me", nodetest.Body{"displayName": "Robert"})
 		u.WantRefused(t, 409, "set_by_authority", "PATCH", "/api/me", nodetest.Body{"kind": "human"})
 	}
-	if got := me(t, bob); got != (nodetest.ListedUser{UserID: "bob", Kind: "agent", DisplayName: "Bob's agent"}) {
+	if got := me(t, bob); got != (nodetest.ListedUser{
+		UserID: "bob", Kind: "agent",
+		DisplayName: "Bob's agent",
+	}) {
 		t.Errorf("got %v with a token that says nothing, want what the other said", got)
 	}
 }
@@ -154,13 +235,27 @@ func TestTheNewerTokenCounts(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{Center: fake})
 	at := time.Now().Add(-time.Hour)
 	for i, name := range []string{"first", "second", "third"} {
-		fake.SetToken(name, centertest.Token{UserID: "bob", Kind: "human", DisplayName: name, IssuedAt: at.Add(time.Duration(i) * time.Minute)})
+		fake.SetToken(name, centertest.Token{
+			UserID: "bob", Kind: "human", DisplayName: name,
+			IssuedAt: at.Add(time.Duration(i) * time.Minute),
+		})
 	}
-	for _, tt := range []struct{ token, want string }{{"second", "second"}, {"first", "second"}, {"third", "third"}, {"first", "third"}} {
+	for _, tt := range []struct{ token, want string }{
+		{"second", "second"},
+		{"first", "second"},
+		{"third", "third"},
+		{"first", "third"},
+	} {
 		letAuthoritySpeak(t, n)
 		// Each node asks for itself. So the minute in which a node believes itself does not matter here.
 		fresh := nodetest.Start(t, nodetest.Setup{Center: fake, Database: n.Database})
-		if got := me(t, (&nodetest.User{Node: fresh, ID: "bob", Token: tt.token})); got != (nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: tt.want}) {
+		if got := me(t, (&nodetest.User{
+			Node: fresh, ID: "bob",
+			Token: tt.token,
+		})); got != (nodetest.ListedUser{
+			UserID: "bob", Kind: "human",
+			DisplayName: tt.want,
+		}) {
 			t.Errorf("after a request with the %s token: got %v, want %s", tt.token, got, tt.want)
 		}
 	}
@@ -181,17 +276,27 @@ func TestACenterThatSaysNothing(t *testing.T) {
 	if got := me(t, bob); got != (nodetest.ListedUser{UserID: "bob", Kind: "human", DisplayName: ""}) {
 		t.Errorf("got %v, want a human without a name", got)
 	}
-	nodetest.Call[nodetest.MeData](t, bob, 200, "PATCH", "/api/me", nodetest.Body{"displayName": "Bob", "kind": "agent"})
+	nodetest.Call[nodetest.MeData](t, bob, 200, "PATCH", "/api/me",
+		nodetest.Body{"displayName": "Bob", "kind": "agent"})
 	if got := me(t, bob); got != (nodetest.ListedUser{UserID: "bob", Kind: "agent", DisplayName: "Bob"}) {
 		t.Errorf("got %v, want what bob said", got)
 	}
 	// What Center says wrongly counts as not said. Nobody is kept out for it.
-	fake.SetToken("odd", centertest.Token{UserID: "carol", Kind: "robot", DisplayName: strings.Repeat("🙂", 300)})
-	if got := me(t, n.As("carol", "odd")); got != (nodetest.ListedUser{UserID: "carol", Kind: "human", DisplayName: ""}) {
+	fake.SetToken("odd", centertest.Token{
+		UserID: "carol", Kind: "robot",
+		DisplayName: strings.Repeat("🙂", 300),
+	})
+	if got := me(t, n.As("carol", "odd")); got != (nodetest.ListedUser{
+		UserID: "carol", Kind: "human",
+		DisplayName: "",
+	}) {
 		t.Errorf("got %v, want a human without a name", got)
 	}
 	fake.SetToken("thief", centertest.Token{UserID: "dave", DisplayName: "bob", Kind: "agent"})
-	if got := me(t, n.As("dave", "thief")); got != (nodetest.ListedUser{UserID: "dave", Kind: "agent", DisplayName: ""}) {
+	if got := me(t, n.As("dave", "thief")); got != (nodetest.ListedUser{
+		UserID: "dave", Kind: "agent",
+		DisplayName: "",
+	}) {
 		t.Errorf("got %v, want an agent without bob's id as name", got)
 	}
 }
@@ -225,7 +330,8 @@ func TestAQueueMakesAnAgent(t *testing.T) {
 	}
 }
 
-// A message by a human ends the pause of a wake. A message by an agent does not, even if the agent has no queue.
+// A message by a human ends the pause of a wake. A message by an agent does not, even if the agent has no
+// queue.
 func TestOnlyAHumanEndsAPause(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -234,10 +340,12 @@ func TestOnlyAHumanEndsAPause(t *testing.T) {
 	carol.Claim(t, nodetest.Body{})
 	alice.Post(t, c, "do it")
 	w := carol.Wake(t, nodetest.Body{})
-	if a, err := carol.Do("POST", "/api/wakes/"+w.ID+"/nack", nodetest.Body{"error": "no"}); err != nil || a.Status != 204 {
+	if a, err := carol.Do("POST", "/api/wakes/"+w.ID+"/nack", nodetest.Body{"error": "no"}); err != nil ||
+		a.Status != 204 {
 		t.Fatalf("got %v and error %v, want 204", a, err)
 	}
-	_, err := dbtest.Connect(t, n.Database).Exec(t.Context(), `UPDATE wakes SET not_before = now() + interval '1 hour'`)
+	_, err := dbtest.Connect(t, n.Database).Exec(t.Context(),
+		`UPDATE wakes SET not_before = now() + interval '1 hour'`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,8 +375,10 @@ func TestARenameIsSeenByEveryone(t *testing.T) {
 	if m := message(t, live); m.AuthorName != "Old" || m.AuthorKind != "human" {
 		t.Errorf("live: got %+v, want a human named Old", m.Message)
 	}
-	nodetest.Call[nodetest.MeData](t, bob, 200, "PATCH", "/api/me", nodetest.Body{"displayName": "New", "kind": "agent"})
-	second := nodetest.Call[nodetest.Posted](t, bob, 201, "POST", "/api/channels/"+c+"/messages", nodetest.Body{"content": "second", "replyTo": first.Message.ID})
+	nodetest.Call[nodetest.MeData](t, bob, 200, "PATCH", "/api/me",
+		nodetest.Body{"displayName": "New", "kind": "agent"})
+	second := nodetest.Call[nodetest.Posted](t, bob, 201, "POST", "/api/channels/"+c+"/messages",
+		nodetest.Body{"content": "second", "replyTo": first.Message.ID})
 	if m := second.Message; m.AuthorName != "New" || m.AuthorKind != "agent" || m.ReplyToUserID != "bob" {
 		t.Errorf("answer: got %+v, want an agent named New that replies to bob", m)
 	}
@@ -279,16 +389,18 @@ func TestARenameIsSeenByEveryone(t *testing.T) {
 		at.Settle(t)
 		reader := alice.At(at)
 		if !ssetest.Await(func() bool { // a poll is cheaper than a stream, and reads the same memory
-			return !slices.ContainsFunc(reader.Poll(t, "after="+ready.Cursor).Items, func(i nodetest.PollItem) bool {
-				return strings.Contains(string(i.Data), "Old")
-			})
+			return !slices.ContainsFunc(reader.Poll(t, "after="+ready.Cursor).Items,
+				func(i nodetest.PollItem) bool {
+					return strings.Contains(string(i.Data), "Old")
+				})
 		}) {
 			t.Errorf("%s: a poll shows the old name", at.Label)
 		}
 		s := reader.Resume(t, nodetest.Raw, "", ready.Cursor)
 		for _, want := range []string{"first", "second"} {
 			if m := message(t, s); m.Content != want || m.AuthorName != "New" || m.AuthorKind != "agent" {
-				t.Errorf("%s: a resumed stream shows %+v, want the message %s of an agent named New", at.Label, m.Message, want)
+				t.Errorf("%s: a resumed stream shows %+v, want the message %s of an agent named New",
+					at.Label, m.Message, want)
 			}
 		}
 		s.Close()
@@ -314,8 +426,10 @@ func TestARenameIsSeenByEveryone(t *testing.T) {
 		Items []nodetest.Member `json:"items"`
 		Next  *string           `json:"next"`
 	}](t, carol, 200, "GET", "/api/channels/"+c+"/members", nil)
-	if got := roster.Items[1]; got.Name != "New" || got.Kind != "agent" || roster.Items[2].Kind != "agent" || roster.Items[0].Kind != "human" {
-		t.Errorf("roster: got %+v, want bob as an agent named New, and carol with her queue as one", roster.Items)
+	if got := roster.Items[1]; got.Name != "New" || got.Kind != "agent" || roster.Items[2].Kind != "agent" ||
+		roster.Items[0].Kind != "human" {
+		t.Errorf("roster: got %+v, want bob as an agent named New, and carol with her queue as one",
+			roster.Items)
 	}
 }
 
@@ -339,15 +453,25 @@ func TestWhomAUserMayKnow(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	owner := n.User("owner")
-	public := owner.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "ops", XType: "general", Members: []string{"ann", "gone"}}).Channel.ID
+	public := owner.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "ops", XType: "general",
+		Members: []string{"ann", "gone"},
+	}).Channel.ID
 	n.User("gone").Leave(t, public)
-	owner.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "secret", XType: "general", Private: true, Members: []string{"hidden", "bob"}})
-	left := owner.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "left", XType: "general", Private: true, Members: []string{"leaver", "bob"}}).Channel.ID
+	owner.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "secret", XType: "general", Private: true,
+		Members: []string{"hidden", "bob"},
+	})
+	left := owner.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "left", XType: "general", Private: true,
+		Members: []string{"leaver", "bob"},
+	}).Channel.ID
 	n.User("leaver").Leave(t, left)
 	owner.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"friend"}})
 	n.User("zed").General(t, "other") // creates in g1
 	n.User("far").Create(t, nodetest.NewChannel{GuildID: "g2", Name: "far", XType: "general"})
-	nodetest.Call[nodetest.MeData](t, n.User("ann"), 200, "PATCH", "/api/me", nodetest.Body{"displayName": "Ann OPS"})
+	nodetest.Call[nodetest.MeData](t, n.User("ann"), 200, "PATCH", "/api/me",
+		nodetest.Body{"displayName": "Ann OPS"})
 	inG1 := []string{"ann", "gone", "owner", "zed"}
 	for _, tt := range []struct {
 		who    *nodetest.User
@@ -358,14 +482,30 @@ func TestWhomAUserMayKnow(t *testing.T) {
 		{n.User("stranger"), "?guildId=g1", inG1, "who is or was in a channel to join"},
 		{n.User("stranger"), "", []string{"ann", "far", "gone", "owner", "zed"}, "of all guilds"},
 		{n.User("stranger", "g1"), "", inG1, "of the token's guild"},
-		{n.User("bob"), "?guildId=g1", []string{"ann", "bob", "gone", "hidden", "owner", "zed"}, "who shares a private channel, too; not who left it"},
-		{n.User("friend"), "?guildId=g1", []string{"ann", "friend", "gone", "owner", "zed"}, "who shares a dm, too"},
+		{
+			n.User("bob"), "?guildId=g1",
+			[]string{"ann", "bob", "gone", "hidden", "owner", "zed"},
+			"who shares a private channel, too; not who left it",
+		},
+		{
+			n.User("friend"), "?guildId=g1",
+			[]string{"ann", "friend", "gone", "owner", "zed"},
+			"who shares a dm, too",
+		},
 		{n.User("bob"), "?guildId=g2", []string{"far"}, "of one guild"},
-		{n.User("bob", "g2"), "", []string{"far"}, "a private channel of another guild than the token's does not count"},
+		{
+			n.User("bob", "g2"), "",
+			[]string{"far"},
+			"a private channel of another guild than the token's does not count",
+		},
 		{n.User("bob"), "?q=OPS", []string{"ann"}, "a part of the name"},
 		{n.User("bob"), "?q=e", []string{"gone", "hidden", "owner", "zed"}, "a part of the id"},
 		{n.User("stranger"), "?q=hidden", nil, "search finds nobody hidden"},
-		{n.User("bob"), "?ids=hidden,leaver,nobody,ann,ann,friend,far", []string{"ann", "far", "hidden"}, "by id"},
+		{
+			n.User("bob"), "?ids=hidden,leaver,nobody,ann,ann,friend,far",
+			[]string{"ann", "far", "hidden"},
+			"by id",
+		},
 		{n.User("bob", "g1"), "?ids=hidden,far", []string{"hidden"}, "by id in the token's guild"},
 		{n.User("stranger"), "?ids=hidden", nil, "by id nobody hidden"},
 	} {
@@ -387,7 +527,10 @@ func TestWhomAUserMayKnow(t *testing.T) {
 	}
 	bob := n.User("bob", "g1")
 	bob.WantRefused(t, 403, "guild_forbidden", "GET", "/api/users?guildId=g2", nil)
-	for _, query := range []string{"?guildId=no%20id", "?q=" + strings.Repeat("x", 65), "?after=%20", "?ids=" + strings.Repeat("x,", 100) + "x", "?ids=a&q=b", "?ids=a,,b", "?limit=0", "?all=true"} {
+	for _, query := range []string{
+		"?guildId=no%20id", "?q=" + strings.Repeat("x", 65), "?after=%20",
+		"?ids=" + strings.Repeat("x,", 100) + "x", "?ids=a&q=b", "?ids=a,,b", "?limit=0", "?all=true",
+	} {
 		n.User("bob").WantRefused(t, 400, "malformed", "GET", "/api/users"+query, nil)
 	}
 }

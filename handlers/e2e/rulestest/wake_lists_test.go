@@ -37,7 +37,8 @@ func TestWakeupsOfALargeChannel(t *testing.T) {
 		id := ann.Makes(t, tt.xType, crew, tt.wake).Channel.ID
 		got := ann.Says(t, id, tt.content)
 		if got.WakeupCount != tt.count || len(got.Wakeups) != min(20, tt.count) {
-			t.Errorf("%s, %.10s: got %d wakeups of %d, want %d of %d", tt.xType, tt.content, len(got.Wakeups), got.WakeupCount, min(20, tt.count), tt.count)
+			t.Errorf("%s, %.10s: got %d wakeups of %d, want %d of %d", tt.xType, tt.content, len(got.Wakeups),
+				got.WakeupCount, min(20, tt.count), tt.count)
 		}
 		explained, woken := ann.Deliveries(t, got.Message.ID), 0
 		for _, outcome := range explained {
@@ -46,11 +47,13 @@ func TestWakeupsOfALargeChannel(t *testing.T) {
 			}
 		}
 		if woken != tt.count || len(explained) != 61 {
-			t.Errorf("%s, %.10s: got deliveries %v, want %d of 61 woken", tt.xType, tt.content, explained, tt.count)
+			t.Errorf("%s, %.10s: got deliveries %v, want %d of 61 woken", tt.xType, tt.content,
+				explained, tt.count)
 		}
 		for _, w := range got.Wakeups {
 			if explained[w.UserID] != "wake "+w.Reason {
-				t.Errorf("%s, %.10s: got %v, want it as its deliveries: %s", tt.xType, tt.content, w, explained[w.UserID])
+				t.Errorf("%s, %.10s: got %v, want it as its deliveries: %s", tt.xType, tt.content, w,
+					explained[w.UserID])
 			}
 		}
 	}
@@ -70,15 +73,18 @@ func TestTheWakeList(t *testing.T) {
 	general := ann.General(t, "ops", "bob").Channel.ID
 	path := func(channel string) string { return "/api/channels/" + channel + "/wake" }
 	id := triage.Channel.ID
-	if got := nodetest.Call[nodetest.WakeList](t, bob, 200, "GET", path(id), nil); !cmp.Equal(got, nodetest.WakeList{UserIDs: []string{"duty", "bob"}}) {
+	if got := nodetest.Call[nodetest.WakeList](t, bob, 200, "GET", path(id), nil); !cmp.Equal(got,
+		nodetest.WakeList{UserIDs: []string{"duty", "bob"}}) {
 		t.Errorf("got %v, want it as it was created", got)
 	}
-	if got := nodetest.Call[nodetest.WakeList](t, bob, 200, "GET", path(custom), nil); got.UserIDs == nil || len(got.UserIDs) != 0 {
+	if got := nodetest.Call[nodetest.WakeList](t, bob, 200, "GET", path(custom), nil); got.UserIDs == nil ||
+		len(got.UserIDs) != 0 {
 		t.Errorf("got %v, want an empty list", got)
 	}
 	set := ann.Wakes(t, id, "bob", "bob")
 	same := ann.Wakes(t, id, "bob")
-	if !cmp.Equal(set.UserIDs, []string{"bob"}) || nodetest.Seq(set.Cursor) <= nodetest.Seq(triage.Cursor) || nodetest.Seq(same.Cursor) > nodetest.Seq(triage.Cursor) {
+	if !cmp.Equal(set.UserIDs, []string{"bob"}) || nodetest.Seq(set.Cursor) <= nodetest.Seq(triage.Cursor) ||
+		nodetest.Seq(same.Cursor) > nodetest.Seq(triage.Cursor) {
 		t.Errorf("got %v and then %v, want that the second changes nothing", set, same)
 	}
 	if f := joined.Next(t); f.Event != "channel.updated" || f.ID != set.Cursor {
@@ -93,16 +99,24 @@ func TestTheWakeList(t *testing.T) {
 		code    string
 	}{
 		{"who is no member", ann, id, nodetest.Body{"userIds": []string{"bob", "str"}}, 422, "invalid"},
-		{"no channel with a wake list", ann, general, nodetest.Body{"userIds": []string{"bob"}}, 422, "no_wake_list"},
+		{
+			"no channel with a wake list", ann, general,
+			nodetest.Body{"userIds": []string{"bob"}},
+			422,
+			"no_wake_list",
+		},
 		{"another than the creator", bob, id, nodetest.Body{"userIds": []string{"bob"}}, 403, "not_creator"},
 		{"a stranger", n.User("str"), id, nodetest.Body{"userIds": []string{"bob"}}, 403, "not_member"},
 		{"no list", ann, id, nodetest.Body{}, 400, "malformed"},
 		{"no id", ann, id, nodetest.Body{"userIds": []string{"a b"}}, 422, "invalid"},
 	} {
-		t.Run(tt.name, func(t *testing.T) { tt.who.WantRefused(t, tt.status, tt.code, "PUT", path(tt.channel), tt.body) })
+		t.Run(tt.name, func(t *testing.T) {
+			tt.who.WantRefused(t, tt.status, tt.code, "PUT", path(tt.channel), tt.body)
+		})
 	}
 	ann.WantRefused(t, 422, "no_wake_list", "GET", path(general), nil)
-	n.User("str").WantRefused(t, 422, "invalid", "POST", "/api/channels", nodetest.Body{"guildId": "g1", "name": "c", "xType": "custom", "wakeUserIds": []string{"x"}})
+	n.User("str").WantRefused(t, 422, "invalid", "POST", "/api/channels",
+		nodetest.Body{"guildId": "g1", "name": "c", "xType": "custom", "wakeUserIds": []string{"x"}})
 	if got := ann.Wakes(t, id); len(got.UserIDs) != 0 || ann.Says(t, id, "hi").WakeupCount != 0 {
 		t.Errorf("got %v, want an empty list that wakes nobody", got)
 	}
@@ -127,7 +141,8 @@ func TestWhoIsOnTheWakeListAndHasLeft(t *testing.T) {
 			if admin != "" {
 				want["duty"] = "observer admin" // as any admin who is no member
 			}
-			if diff := cmp.Diff(want, ann.Deliveries(t, away.Message.ID)); diff != "" || away.WakeupCount != 0 {
+			if diff := cmp.Diff(want, ann.Deliveries(t, away.Message.ID)); diff != "" ||
+				away.WakeupCount != 0 {
 				t.Errorf("got %d wakeups, want none; deliveries (-want +got):\n%s", away.WakeupCount, diff)
 			}
 			var heard []string

@@ -15,8 +15,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// whoMayWhat is the table of that name in docs/api.md: for each route what it answers to whom. Of a head or a cell
-// with several names each stands for itself.
+// whoMayWhat is the table of that name in docs/api.md: for each route what it answers to whom. Of a head or a
+// cell with several names each stands for itself.
 func whoMayWhat(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	readme, err := os.ReadFile("../../docs/api.md")
@@ -67,7 +67,10 @@ type stage struct {
 func newStage(t *testing.T, n *nodetest.Node, xType string, private bool) *stage {
 	t.Helper()
 	creator := n.User("creator")
-	c := creator.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "ops", XType: xType, Private: private, Members: []string{"member", "ex-member", "other"}})
+	c := creator.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "ops", XType: xType, Private: private,
+		Members: []string{"member", "ex-member", "other"},
+	})
 	s := &stage{c.Channel.ID, map[string]string{}}
 	for _, author := range []string{"creator", "member", "ex-member", "other"} {
 		s.messages[author] = n.User(author).Says(t, s.channel, "hi").Message.ID
@@ -113,7 +116,8 @@ func TestWhoMayWhat(t *testing.T) {
 	}
 	n := nodetest.Start(t, nodetest.Setup{Admin: "admin"})
 	callers := map[string]*nodetest.User{
-		"no token": {Node: n, ID: "", Token: ""}, "bad token": {Node: n, ID: "", Token: n.User("member").Token + "x"}, "operator": n.Operator(t),
+		"no token":  {Node: n, ID: "", Token: ""},
+		"bad token": {Node: n, ID: "", Token: n.User("member").Token + "x"}, "operator": n.Operator(t),
 	}
 	for _, id := range []string{"stranger", "ex-member", "member", "creator", "admin"} {
 		callers[id] = n.User(id)
@@ -139,7 +143,10 @@ func TestWhoMayWhat(t *testing.T) {
 // trial asks for a route as someone, and compares with a cell: yes, a status, or yes for what is their own
 // and else a status. Of two with a stroke between, the second is of a private channel.
 // A stage, of a private channel or not, is there until a trial changes it.
-func trial(t *testing.T, n *nodetest.Node, stages map[bool]*stage, route, who string, caller *nodetest.User, cell string) {
+func trial(
+	t *testing.T, n *nodetest.Node, stages map[bool]*stage, route, who string, caller *nodetest.User,
+	cell string,
+) {
 	t.Helper()
 	method, path, _ := strings.Cut(route, " ")
 	xType := "general"
@@ -169,7 +176,8 @@ func trial(t *testing.T, n *nodetest.Node, stages map[bool]*stage, route, who st
 					continue // they have none
 				}
 			}
-			at := strings.NewReplacer(":id", id, ":userId", strings.ReplaceAll(target, " ", "-"), ":file", "app.js", ":page", "stream").Replace(path)
+			at := strings.NewReplacer(":id", id, ":userId", strings.ReplaceAll(target, " ", "-"), ":file",
+				"app.js", ":page", "stream").Replace(path)
 			want := open
 			if private {
 				want = hidden
@@ -185,7 +193,8 @@ func trial(t *testing.T, n *nodetest.Node, stages map[bool]*stage, route, who st
 				content = nodetest.Body{"messageId": s.messages["creator"]}
 			}
 			got, code := tries(t, caller, method, at+routeQueries[route], content)
-			if got != want || got == "403" && (code == "not_member") != (who != "member" && who != "creator") {
+			if got != want || got == "403" && (code == "not_member") != (who != "member" &&
+				who != "creator") {
 				t.Errorf("%s, private: %v, own: %v: got %s %s, want %s", who, private, own, got, code, want)
 			}
 			if got == "yes" && method != http.MethodGet {

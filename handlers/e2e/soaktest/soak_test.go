@@ -94,7 +94,8 @@ func TestSoak(t *testing.T) {
 	pg := dbtest.NewCluster(t)
 	state := guildtest.StateDir(t)
 	start := func(i int, args ...string) *guildtest.Node {
-		args = append(args, "-database-url", pg.URL(), "-admin-user", admin, "-retention-events", fmt.Sprint(kept),
+		args = append(args, "-database-url", pg.URL(), "-admin-user", admin, "-retention-events",
+			fmt.Sprint(kept),
 			"-stream-max-age", "3s", "-log-level", "warn", "-drain-streams", "1s")
 		if i == 1 {
 			args = append(args, "-transport", "r3labs")
@@ -303,7 +304,8 @@ func (w *worker) lastWord() int64 {
 func (s *soak) judge(all []*client, w *worker, last int64) {
 	s.t.Helper()
 	const rows = `
-		SELECT seq, kind, channel_id::text, user_id, coalesce(message_id::text, '') FROM soak_log ORDER BY seq`
+		SELECT seq, kind, channel_id::text, user_id, coalesce(message_id::text, '') FROM soak_log
+			ORDER BY seq`
 	found, err := s.log.Query(s.t.Context(), rows)
 	if err != nil {
 		s.t.Fatal(err)

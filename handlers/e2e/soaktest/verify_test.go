@@ -156,7 +156,8 @@ func (s *soak) verify(c *client, head int64) (resets int) {
 	for i, f := range c.frames {
 		fail := func(format string, args ...any) {
 			wrong := fmt.Sprintf(format, args...)
-			s.fault("%s, frame %d of %d, %s %s %.300s: %s", c.name, i, len(c.frames), f.event, f.id, f.data, wrong)
+			s.fault("%s, frame %d of %d, %s %s %.300s: %s", c.name, i, len(c.frames), f.event, f.id,
+				f.data, wrong)
 		}
 		var p payload
 		if len(f.data) > 0 {

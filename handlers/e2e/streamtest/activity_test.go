@@ -42,8 +42,8 @@ func said(t *testing.T, s *nodetest.Stream) (content string) {
 	}
 }
 
-// Activity reaches a stream that asked, by every transport, and is in no replay, poll or history. A client that
-// resumes misses nothing of the event log.
+// Activity reaches a stream that asked, by every transport, and is in no replay, poll or history. A client
+// that resumes misses nothing of the event log.
 func TestActivityIsShownAndNotKept(t *testing.T) {
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
@@ -54,9 +54,13 @@ func TestActivityIsShownAndNotKept(t *testing.T) {
 		asked, ready := bob.Fresh(t, over, "?activity=true")
 		silent, _ := bob.Fresh(t, over, "")
 		before := n.Stored(t)
-		alice.Does(t, channel, nodetest.Body{"kind": "draft", "text": "so far\n<@bob> \u0001\u2028", "replyTo": first, "ttlSeconds": 60})
+		alice.Does(t, channel, nodetest.Body{
+			"kind": "draft", "text": "so far\n<@bob> \u0001\u2028",
+			"replyTo": first, "ttlSeconds": 60,
+		})
 		got := activity(t, asked)
-		if got.UserID != "alice" || got.ChannelID != channel || got.Kind != "draft" || got.Text != "so far\n<@bob> \u0001\u2028" || got.ReplyTo != first || got.Until == "" || got.Cut {
+		if got.UserID != "alice" || got.ChannelID != channel || got.Kind != "draft" ||
+			got.Text != "so far\n<@bob> \u0001\u2028" || got.ReplyTo != first || got.Until == "" || got.Cut {
 			t.Errorf("got %+v, want the draft", got)
 		}
 		alice.Does(t, channel, nodetest.Body{"kind": "idle"})
@@ -129,23 +133,33 @@ func TestBadActivity(t *testing.T) {
 		{"for no time", `{"kind":"typing","ttlSeconds":0}`, 422, "invalid"},
 		{"for over a minute", `{"kind":"typing","ttlSeconds":61}`, 422, "invalid"},
 		{"for half a second", `{"kind":"typing","ttlSeconds":0.5}`, 400, "malformed"},
-		{"64 KiB and a byte", `{"kind":"draft","text":"` + strings.Repeat("x", 64<<10) + `"}`, 413, "body_too_large"},
+		{
+			"64 KiB and a byte", `{"kind":"draft","text":"` + strings.Repeat("x", 64<<10) + `"}`, 413,
+			"body_too_large",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) { alice.Refused(t, tt.status, tt.code, "POST", path, tt.body) })
 	}
 	alice.Does(t, channel, nodetest.Body{"kind": "draft", "text": strings.Repeat("🦀", 1024)})
-	n.User("bob").Does(t, channel, nodetest.Body{"kind": "tool", "text": strings.Repeat("\u0001", 4096), "ttlSeconds": 60})
+	n.User("bob").Does(t, channel, nodetest.Body{
+		"kind": "tool", "text": strings.Repeat("\u0001", 4096),
+		"ttlSeconds": 60,
+	})
 	n.User("bob").Leave(t, channel)
-	n.User("bob").Refused(t, http.StatusForbidden, "not_member", "POST", path, nodetest.Body{"kind": "typing"})
-	n.User("alice", "g2").Refused(t, http.StatusNotFound, "channel_not_found", "POST", path, nodetest.Body{"kind": "typing"})
-	n.User("zoe").Refused(t, http.StatusForbidden, "not_member", "POST", path, nodetest.Body{"kind": "typing"})
+	n.User("bob").Refused(t, http.StatusForbidden, "not_member", "POST", path,
+		nodetest.Body{"kind": "typing"})
+	n.User("alice", "g2").Refused(t, http.StatusNotFound, "channel_not_found", "POST", path,
+		nodetest.Body{"kind": "typing"})
+	n.User("zoe").Refused(t, http.StatusForbidden, "not_member", "POST", path,
+		nodetest.Body{"kind": "typing"})
 	nodetest.Call[json.RawMessage](t, alice, http.StatusOK, "DELETE", "/api/channels/"+channel, nil)
 	other := nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State})
-	alice.At(other).Refused(t, http.StatusConflict, "channel_archived", "POST", path, nodetest.Body{"kind": "typing"})
+	alice.At(other).Refused(t, http.StatusConflict, "channel_archived", "POST", path,
+		nodetest.Body{"kind": "typing"})
 }
 
-// Only current members hear activity, and only with a token for the channel's guild. In triage only those hear
-// it who would hear a message.
+// Only current members hear activity, and only with a token for the channel's guild. In triage only those
+// hear it who would hear a message.
 func TestWhoHearsActivity(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{Admin: "admin"})
@@ -153,14 +167,21 @@ func TestWhoHearsActivity(t *testing.T) {
 	n.Together(t, other)
 	alice := n.User("alice")
 	channel := alice.General(t, "ops", "bob", "gone").Channel.ID
-	triage := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "triage", XType: "triage", Members: []string{"bob", "duty", "admin"}}).Channel.ID
+	triage := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "triage", XType: "triage",
+		Members: []string{"bob", "duty", "admin"},
+	}).Channel.ID
 	alice.Wakes(t, triage, "duty")
-	nobody := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "triage", XType: "triage", Members: []string{"bob"}}).Channel.ID
+	nobody := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "triage", XType: "triage",
+		Members: []string{"bob"},
+	}).Channel.ID
 	for _, at := range []*nodetest.Node{n, other} {
 		at.Settle(t)
 		hears := map[string]*nodetest.Stream{}
 		for name, u := range map[string]*nodetest.User{
-			"bob": n.User("bob"), "duty": n.User("duty"), "admin": n.User("admin"), "gone": n.User("gone"), "zoe": n.User("zoe"), "elsewhere": n.User("bob", "g2"),
+			"bob": n.User("bob"), "duty": n.User("duty"), "admin": n.User("admin"), "gone": n.User("gone"),
+			"zoe": n.User("zoe"), "elsewhere": n.User("bob", "g2"),
 			"alice": alice,
 		} {
 			hears[name], _ = u.At(at).Fresh(t, nodetest.Raw, "?activity=true")
@@ -226,8 +247,10 @@ func TestActivityOfAnotherServerIsCutToFit(t *testing.T) {
 		if got := activity(t, here); got.Text != tt.text || got.Cut {
 			t.Errorf("got %d bytes here, cut: %v, want all %d", len(got.Text), got.Cut, len(tt.text))
 		}
-		if got := activity(t, there); got.Cut != tt.cut || !strings.HasPrefix(tt.text, got.Text) || len(got.Text) < 1000 || !tt.cut && got.Text != tt.text {
-			t.Errorf("got %d bytes there, cut: %v, want the beginning of %d", len(got.Text), got.Cut, len(tt.text))
+		if got := activity(t, there); got.Cut != tt.cut || !strings.HasPrefix(tt.text, got.Text) ||
+			len(got.Text) < 1000 || !tt.cut && got.Text != tt.text {
+			t.Errorf("got %d bytes there, cut: %v, want the beginning of %d", len(got.Text), got.Cut,
+				len(tt.text))
 		}
 	}
 }
@@ -247,7 +270,8 @@ func TestAFloodOfActivity(t *testing.T) {
 		if i > 100_000 {
 			t.Fatal("got no refusal")
 		}
-		a, err := alice.Do("POST", "/api/channels/"+channel+"/activity", nodetest.Body{"kind": "draft", "text": fmt.Sprint(i)})
+		a, err := alice.Do("POST", "/api/channels/"+channel+"/activity",
+			nodetest.Body{"kind": "draft", "text": fmt.Sprint(i)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,15 +325,18 @@ func TestWorkIsShown(t *testing.T) {
 			if err := json.Unmarshal([]byte(s.Signal(t, "wake.state")), &got); err != nil {
 				t.Fatal(err)
 			}
-			if got.ChannelID != channel || got.UserID != "agent" || got.State != state || got.Status != status || !slices.Equal(got.MessageIDs, []string{message}) {
+			if got.ChannelID != channel || got.UserID != "agent" || got.State != state ||
+				got.Status != status || !slices.Equal(got.MessageIDs, []string{message}) {
 				t.Errorf("got %+v, want %s %q of %s", got, state, status, message)
 			}
 		}
 	}
 	want("claimed", "")
-	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{"status": "reading"})
+	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend",
+		nodetest.Body{"status": "reading"})
 	want("claimed", "reading")
-	if a, err := agent.Do("POST", "/api/wakes/"+w.ID+"/ack", nodetest.Body{}); err != nil || a.Status != http.StatusNoContent {
+	if a, err := agent.Do("POST", "/api/wakes/"+w.ID+"/ack", nodetest.Body{}); err != nil ||
+		a.Status != http.StatusNoContent {
 		t.Fatalf("got %v, %v", a, err)
 	}
 	want("done", "")

@@ -70,7 +70,9 @@ func dropAtRandom(t *testing.T, over nodetest.Transport, nodes ...*nodetest.Node
 			defer tick.Stop()
 			for n := 0; (n < each || broken.Load() < breaks) && !t.Failed(); n++ {
 				content := strings.Repeat(fmt.Sprint(u.ID, " "), 1+rand.IntN(40))
-				p, err := nodetest.Ask[nodetest.Posted](u, 201, "POST", "/api/channels/"+channels[rand.IntN(rooms)]+"/messages", nodetest.Body{"content": content})
+				p, err := nodetest.Ask[nodetest.Posted](u, 201, "POST",
+					"/api/channels/"+channels[rand.IntN(rooms)]+"/messages",
+					nodetest.Body{"content": content})
 				if err != nil {
 					t.Error(err)
 					return
@@ -113,7 +115,8 @@ func dropAtRandom(t *testing.T, over nodetest.Transport, nodes ...*nodetest.Node
 		for {
 			f, err := s.Read()
 			// Over TLS a client says goodbye, and may still get to read the server's.
-			if writes && (errors.Is(err, errCut) || errors.Is(err, context.Canceled) || over.TLS && errors.Is(err, io.EOF)) {
+			if writes && (errors.Is(err, errCut) || errors.Is(err, context.Canceled) ||
+				over.TLS && errors.Is(err, io.EOF)) {
 				broken.Add(1)
 				break
 			}
@@ -136,7 +139,8 @@ func dropAtRandom(t *testing.T, over nodetest.Transport, nodes ...*nodetest.Node
 	want := slices.SortedFunc(slices.Values(slices.Concat(acknowledged...)), bySeq)
 	t.Logf("%d messages, %d connections, %d of which broke", len(want), connections, broken.Load())
 	if len(want) < 200 || broken.Load() < 5 {
-		t.Errorf("got %d messages and %d broken connections, too few to tell anything", len(want), broken.Load())
+		t.Errorf("got %d messages and %d broken connections, too few to tell anything", len(want),
+			broken.Load())
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-acknowledged +heard):\n%s", diff)

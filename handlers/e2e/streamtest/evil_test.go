@@ -17,8 +17,10 @@ import (
 func TestNoContentBreaksAStream(t *testing.T) {
 	t.Parallel()
 	evil := []string{
-		"\r", "\n", "\r\n", "a\rb\nc\r\nd", ":", ": hb 1.1", ":\n\n:", "a\n\nevent: message.created\ndata: {}\nid: 1.1\n\n", "id: 9.9",
-		"\u2028", "a\u2029b", "\ufeff", "\u0085", "\x01\x1b[31m\x7f", "\\r\\n", `"}`, "\u200b\u202e", "😀", strings.Repeat("\n", 1000),
+		"\r", "\n", "\r\n", "a\rb\nc\r\nd", ":", ": hb 1.1", ":\n\n:",
+		"a\n\nevent: message.created\ndata: {}\nid: 1.1\n\n", "id: 9.9",
+		"\u2028", "a\u2029b", "\ufeff", "\u0085", "\x01\x1b[31m\x7f", "\\r\\n", `"}`, "\u200b\u202e", "😀",
+		strings.Repeat("\n", 1000),
 	}
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		alice := n.User("alice")
@@ -39,7 +41,8 @@ func TestNoContentBreaksAStream(t *testing.T) {
 			m := alice.Post(t, c.Channel.ID, "."+s)
 			edited := alice.Edits(t, m.Message.ID, s+".")
 			want, last = append(want, name, "."+s, s+"."), edited.Cursor
-			alice.Refused(t, 422, "invalid", "POST", "/api/channels/"+c.Channel.ID+"/messages", nodetest.Body{"content": s + "\x00"})
+			alice.Refused(t, 422, "invalid", "POST", "/api/channels/"+c.Channel.ID+"/messages",
+				nodetest.Body{"content": s + "\x00"})
 			if s != "😀" && strings.TrimSpace(s) != "" {
 				for _, field := range []string{"guildId", "xType", "history"} {
 					b := nodetest.Body{"guildId": "g1", "name": "x", "xType": "general"}
@@ -63,7 +66,8 @@ func TestNoContentBreaksAStream(t *testing.T) {
 			if err := json.Unmarshal([]byte(e.Data), &d); err != nil {
 				t.Fatal(err)
 			}
-			if got = append(got, d.Name+d.Content); !strings.HasPrefix(e.LastEventID, strings.Split(last, ".")[0]+".") || !strings.Contains(e.Type, ".") {
+			if got = append(got, d.Name+d.Content); !strings.HasPrefix(e.LastEventID,
+				strings.Split(last, ".")[0]+".") || !strings.Contains(e.Type, ".") {
 				t.Errorf("got %+v, want an event of ours", e)
 			}
 		}

@@ -19,7 +19,8 @@ func TestNoGoroutineOutlives200Streams(t *testing.T) {
 		ops := alice.General(t, "ops").Channel.ID
 		use := func(i, streams int) {
 			u := n.User(fmt.Sprint("user", i))
-			if _, err := nodetest.Ask[nodetest.Changed](u, 200, "POST", "/api/channels/"+ops+"/join", nil); err != nil {
+			if _, err := nodetest.Ask[nodetest.Changed](u, 200, "POST", "/api/channels/"+ops+"/join",
+				nil); err != nil {
 				t.Error(err)
 				return
 			}
@@ -45,7 +46,8 @@ func TestNoGoroutineOutlives200Streams(t *testing.T) {
 				}
 				open = append(open, s)
 			}
-			if _, err := nodetest.Ask[nodetest.Posted](alice, 201, "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "hi"}); err != nil {
+			if _, err := nodetest.Ask[nodetest.Posted](alice, 201, "POST", "/api/channels/"+ops+"/messages",
+				nodetest.Body{"content": "hi"}); err != nil {
 				t.Error(err)
 			}
 			for k, s := range open {

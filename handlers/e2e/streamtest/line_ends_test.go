@@ -52,9 +52,12 @@ func TestReadersThatSplitAtUnicodeLineEnds(t *testing.T) {
 }
 
 // splits reads the contents of the next messages after a cursor with testdata/clients/splitlines.py.
-func splits(t *testing.T, u *nodetest.User, python, accept, after string, count int) (contents []string, last string) {
+func splits(
+	t *testing.T, u *nodetest.User, python, accept, after string, count int,
+) (contents []string, last string) {
 	t.Helper()
-	cmd := exec.Command(python, "../../../testdata/clients/splitlines.py", u.Node.URL+"/api/stream", accept, after)
+	cmd := exec.Command(python, "../../../testdata/clients/splitlines.py", u.Node.URL+"/api/stream",
+		accept, after)
 	cmd.Env = append(os.Environ(), "TOKEN="+u.Token)
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
@@ -88,8 +91,8 @@ func splits(t *testing.T, u *nodetest.User, python, accept, after string, count 
 	return contents, last
 }
 
-// Every answer is one line to every reader: of a resource, of a list, of an error, and one that is kept for a key
-// and that an edit has rewritten in the database.
+// Every answer is one line to every reader: of a resource, of a list, of an error, and one that is kept for a
+// key and that an edit has rewritten in the database.
 func TestAnswersAreOneLine(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -103,27 +106,33 @@ func TestAnswersAreOneLine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.TrimSuffix(string(a.Body), "\n"); a.Status != status || slices.ContainsFunc(lineEnds, func(end string) bool { return strings.Contains(got, end) }) {
+		if got := strings.TrimSuffix(string(a.Body), "\n"); a.Status != status ||
+			slices.ContainsFunc(lineEnds, func(end string) bool { return strings.Contains(got, end) }) {
 			t.Errorf("%s %s: got %d %q, want %d and one line", method, path, a.Status, got, status)
 		}
 		return a
 	}
 	var one nodetest.Posted
-	if err := json.Unmarshal(ask(201, "POST", path, nodetest.Body{"content": "first"}, "Idempotency-Key", "k").Body, &one); err != nil {
+	if err := json.Unmarshal(
+		ask(201, "POST", path, nodetest.Body{"content": "first"}, "Idempotency-Key", "k").Body, &one,
+	); err != nil {
 		t.Fatal(err)
 	}
 	ask(200, "PATCH", "/api/messages/"+one.Message.ID, nodetest.Body{"content": text})
 	again := ask(201, "POST", path, nodetest.Body{"content": "first"}, "Idempotency-Key", "k")
-	if err := json.Unmarshal(again.Body, &one); err != nil || again.Header.Get("Idempotency-Replayed") != "true" || one.Message.Content != text {
+	if err := json.Unmarshal(again.Body, &one); err != nil ||
+		again.Header.Get("Idempotency-Replayed") != "true" || one.Message.Content != text {
 		t.Errorf("got %v and error %v, want the kept answer with the new text", again, err)
 	}
 	ask(201, "POST", path, nodetest.Body{"content": text})
 	var page nodetest.List[nodetest.Message]
-	if err := json.Unmarshal(ask(200, "GET", path, nil).Body, &page); err != nil || len(page.Items) != 2 || page.Items[0].Content != text || page.Items[1].Content != text {
+	if err := json.Unmarshal(ask(200, "GET", path, nil).Body, &page); err != nil || len(page.Items) != 2 ||
+		page.Items[0].Content != text || page.Items[1].Content != text {
 		t.Errorf("got %v and error %v, want both texts", page, err)
 	}
 	n.Settle(t)
-	if a := ask(200, "GET", "/api/events?echo=true&after="+one.Cursor, nil); !strings.Contains(a.String(), `\u0085`) {
+	if a := ask(200, "GET", "/api/events?echo=true&after="+one.Cursor, nil); !strings.Contains(a.String(),
+		`\u0085`) {
 		t.Errorf("got %v, want the text in it", a)
 	}
 	ask(400, "POST", path, nodetest.Body{text: text})

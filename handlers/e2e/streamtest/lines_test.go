@@ -17,7 +17,9 @@ import (
 const ndjson = "application/x-ndjson"
 
 // lines opens a stream of JSON lines and reads its first, which comes at once.
-func lines(t *testing.T, u *nodetest.User, over nodetest.Transport, query string, headers ...string) *nodetest.Stream {
+func lines(
+	t *testing.T, u *nodetest.User, over nodetest.Transport, query string, headers ...string,
+) *nodetest.Stream {
 	t.Helper()
 	u.Node.Settle(t)
 	s, err := u.Ask(over, query, append(headers, "Accept", ndjson)...)
@@ -76,7 +78,10 @@ func TestLinesSayWhatAStreamSays(t *testing.T) {
 		alice, bob := n.User("alice"), n.User("bob")
 		before := bob.General(t, "before")
 		ops := bob.General(t, "ops", "alice")
-		for _, content := range []string{"<@alice> & \"all\" \\ \u2028 𝄞", ": a comment?\nid: 7\ndata: x\r\n\r\n{}", strings.Repeat("long ", 3000)} {
+		for _, content := range []string{
+			"<@alice> & \"all\" \\ \u2028 𝄞",
+			": a comment?\nid: 7\ndata: x\r\n\r\n{}", strings.Repeat("long ", 3000),
+		} {
 			bob.Post(t, ops.Channel.ID, content)
 		}
 		for i := range 201 {
@@ -85,8 +90,12 @@ func TestLinesSayWhatAStreamSays(t *testing.T) {
 		for _, open := range []struct {
 			query, until string
 			headers      []string
-		}{{"", "stream.channels", nil}, {"?snapshot=true", "stream.live", []string{"Last-Event-ID", before.Cursor}}} {
-			events, lines := alice.Open(t, over, open.query, open.headers...), lines(t, alice, over, open.query, open.headers...)
+		}{
+			{"", "stream.channels", nil},
+			{"?snapshot=true", "stream.live", []string{"Last-Event-ID", before.Cursor}},
+		} {
+			events, lines := alice.Open(t, over, open.query, open.headers...),
+				lines(t, alice, over, open.query, open.headers...)
 			same := func() ssetest.Frame {
 				t.Helper()
 				want, got := events.Next(t), nextLine(t, lines)
@@ -106,7 +115,8 @@ func TestLinesSayWhatAStreamSays(t *testing.T) {
 		for nextLine(t, last).Event != "stream.channels" {
 		}
 		go n.Stop()
-		if f := nextLine(t, last); f.Event != "stream.closing" || f.Data != `{"reason":"drain","reconnect":true}` {
+		if f := nextLine(t, last); f.Event != "stream.closing" ||
+			f.Data != `{"reason":"drain","reconnect":true}` {
 			t.Errorf("got %+v, want stream.closing", f)
 		}
 		if rest, err := io.ReadAll(last.In); err != nil || len(rest) != 0 {
@@ -121,12 +131,17 @@ func TestWhichFormAStreamHas(t *testing.T) {
 	alice := n.User("alice")
 	const sse = "text/event-stream"
 	for accept, want := range map[string]string{
-		"": sse, "*/*": sse, sse: sse, "text/*": sse, "application/json": sse, "application/json, text/plain, */*": sse,
-		ndjson: ndjson, "Application/X-NDJSON": ndjson, ndjson + ";charset=utf-8": ndjson, "application/*": ndjson,
+		"": sse, "*/*": sse, sse: sse, "text/*": sse, "application/json": sse,
+		"application/json, text/plain, */*": sse,
+		ndjson:                              ndjson, "Application/X-NDJSON": ndjson,
+		ndjson + ";charset=utf-8": ndjson, "application/*": ndjson,
 		ndjson + ", " + sse: sse, sse + "," + ndjson: sse, ndjson + ",*/*": sse,
-		ndjson + ", " + sse + ";q=0.9": ndjson, ndjson + ";q=0.5, " + sse + ";q=0.4": ndjson, ndjson + ";q=0.4, " + sse + ";q=0.5": sse,
-		ndjson + ", */*;q=0.1": ndjson, ndjson + ", text/*;q=0.8": ndjson, "application/*;q=0.9, text/event-stream;q=0.1, */*": ndjson,
-		ndjson + ";q=0": sse, ndjson + ";q=2": sse, ndjson + ";q=x": sse, ndjson + ";q=0.001": ndjson, "text/event-stream;q=0, */*": ndjson,
+		ndjson + ", " + sse + ";q=0.9": ndjson, ndjson + ";q=0.5, " + sse + ";q=0.4": ndjson,
+		ndjson + ";q=0.4, " + sse + ";q=0.5": sse,
+		ndjson + ", */*;q=0.1":               ndjson, ndjson + ", text/*;q=0.8": ndjson,
+		"application/*;q=0.9, text/event-stream;q=0.1, */*": ndjson,
+		ndjson + ";q=0": sse, ndjson + ";q=2": sse, ndjson + ";q=x": sse, ndjson + ";q=0.001": ndjson,
+		"text/event-stream;q=0, */*":              ndjson,
 		"application/*, application/x-ndjson;q=0": sse, ";;, /, " + ndjson: ndjson,
 	} {
 		s, err := alice.Ask(nodetest.Raw, "", "Accept", accept)
@@ -157,11 +172,13 @@ func TestPaddedStreamsAreTheSameBytes(t *testing.T) {
 	const padding = 5000
 	for accept, blanks := range map[string]string{
 		"text/event-stream": ": " + strings.Repeat(" ", padding-4) + "\n\n",
-		ndjson:              `{"event":"stream.heartbeat","data":{}}` + strings.Repeat(" ", padding-39) + "\n",
+		ndjson: `{"event":"stream.heartbeat","data":{}}` +
+			strings.Repeat(" ", padding-39) + "\n",
 	} {
 		read := func(n *nodetest.Node, over nodetest.Transport) string {
 			n.Settle(t)
-			s, err := alice.At(n).Ask(over, fmt.Sprint("?padding=", padding), "Last-Event-ID", from.Cursor, "Accept", accept)
+			s, err := alice.At(n).Ask(over, fmt.Sprint("?padding=", padding), "Last-Event-ID", from.Cursor,
+				"Accept", accept)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,9 +201,13 @@ func TestPaddedStreamsAreTheSameBytes(t *testing.T) {
 		}
 		want := read(first, nodetest.Raw)
 		if got := strings.Count(want, blanks); got != 3 {
-			t.Errorf("%s: got padding %d times, want it at the start, after stream.ready and after the backlog", accept, got)
+			t.Errorf("%s: got padding %d times, want it at the start, after stream.ready and after the "+
+				"backlog", accept, got)
 		}
-		for name, got := range map[string]string{"r3labs": read(second, nodetest.Raw), "h2c": read(first, nodetest.Transports[1])} {
+		for name, got := range map[string]string{
+			"r3labs": read(second, nodetest.Raw),
+			"h2c":    read(first, nodetest.Transports[1]),
+		} {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s, %s (-raw +%s):\n%s", accept, name, name, diff)
 			}

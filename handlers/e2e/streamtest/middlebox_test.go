@@ -16,8 +16,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// middlebox is the same node behind an nginx that holds answers back until a buffer of 4 KiB is full, and does
-// not care that it is asked not to.
+// middlebox is the same node behind an nginx that holds answers back until a buffer of 4 KiB is full, and
+// does not care that it is asked not to.
 func middlebox(t *testing.T, n *nodetest.Node) (*nodetest.Node, *http.Transport) {
 	t.Helper()
 	nodetest.Long(t)

@@ -18,19 +18,23 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// Clients that only poll, from either of two nodes, with random limits and waits, some of whose requests break,
-// see what a stream shows, event for event, while others post, edit, delete, rename, come and go.
+// Clients that only poll, from either of two nodes, with random limits and waits, some of whose requests
+// break, see what a stream shows, event for event, while others post, edit, delete, rename, come and go.
 func TestPollsShowWhatAStreamShows(t *testing.T) {
 	t.Parallel()
 	first := nodetest.Start(t, nodetest.Setup{Admin: "alice"})
-	nodes := []*nodetest.Node{first, nodetest.Start(t, nodetest.Setup{Database: first.Database, State: first.State, Admin: "alice"})}
+	nodes := []*nodetest.Node{
+		first,
+		nodetest.Start(t, nodetest.Setup{Database: first.Database, State: first.State, Admin: "alice"}),
+	}
 	alice := first.User("alice")
 	texts := &versions{of: map[string][]string{}}
 	var channels []string
 	var from string
 	for i, xType := range []string{"general", "triage", "discuss", "report", "general", "triage"} {
 		c := first.User("writer0").Create(t, nodetest.NewChannel{
-			GuildID: fmt.Sprint("g", i%2), Name: fmt.Sprint("room ", i), XType: xType, Members: []string{"writer1", "writer2", "writer3"},
+			GuildID: fmt.Sprint("g", i%2), Name: fmt.Sprint("room ", i), XType: xType,
+			Members: []string{"writer1", "writer2", "writer3"},
 		})
 		texts.add(c.Channel.ID, fmt.Sprint("room ", i))
 		if i < 3 {
@@ -48,8 +52,10 @@ func TestPollsShowWhatAStreamShows(t *testing.T) {
 	writing.Go(func() { comeAndGoAtRandom(t, alice, channels) })
 
 	queries := []string{
-		"", "wakeup=true", "echo=true", "types=message.created,channel.joined", "channels=" + channels[0] + "," + channels[3],
-		"types=message.updated,message.deleted", "types=member.joined,channel.left,channel.updated", "wakeup=true&channels=" + channels[1],
+		"", "wakeup=true", "echo=true", "types=message.created,channel.joined",
+		"channels=" + channels[0] + "," + channels[3],
+		"types=message.updated,message.deleted", "types=member.joined,channel.left,channel.updated",
+		"wakeup=true&channels=" + channels[1],
 	}
 	polled := make([][]nodetest.PollItem, len(queries))
 	for i, query := range queries {
@@ -116,7 +122,8 @@ func writeAbout(t *testing.T, u *nodetest.User, channels []string, texts *versio
 		case k == 0 && len(mine) > 0:
 			message, text := mine[rand.IntN(len(mine))], fmt.Sprint(u.ID, " edits ", i)
 			texts.add(message, text) // before it is: it may be seen before the answer is
-			if a, e := u.Do("PATCH", "/api/messages/"+message, nodetest.Body{"content": text}); e != nil || a.Status != 200 && a.Status != 409 {
+			if a, e := u.Do("PATCH", "/api/messages/"+message, nodetest.Body{"content": text}); e != nil ||
+				a.Status != 200 && a.Status != 409 {
 				err = fmt.Errorf("got %v, %w", a, e)
 			}
 		case k == 1 && len(mine) > 0:
@@ -124,11 +131,13 @@ func writeAbout(t *testing.T, u *nodetest.User, channels []string, texts *versio
 		case k == 2 && u.ID == "writer0":
 			name := fmt.Sprint("room ", i)
 			texts.add(channel, name)
-			_, err = nodetest.Ask[nodetest.Created](u, 200, "PATCH", "/api/channels/"+channel, nodetest.Body{"name": name})
+			_, err = nodetest.Ask[nodetest.Created](u, 200, "PATCH", "/api/channels/"+channel,
+				nodetest.Body{"name": name})
 		default:
 			var p nodetest.FullPost
 			content := []string{"", "<@alice> ", "<@writer1> "}[rand.IntN(3)] + fmt.Sprint(u.ID, " says ", i)
-			p, err = nodetest.Ask[nodetest.FullPost](u, 201, "POST", "/api/channels/"+channel+"/messages", nodetest.Body{"content": content})
+			p, err = nodetest.Ask[nodetest.FullPost](u, 201, "POST", "/api/channels/"+channel+"/messages",
+				nodetest.Body{"content": content})
 			texts.add(p.Message.ID, content)
 			mine = append(mine, p.Message.ID)
 		}
@@ -145,11 +154,13 @@ func comeAndGoAtRandom(t *testing.T, u *nodetest.User, channels []string) {
 	for i := range 50 {
 		<-tick.C
 		path := "/api/channels/" + channels[rand.IntN(len(channels))]
-		if _, err := nodetest.Ask[nodetest.Changed](u, 200, "POST", path+[]string{"/join", "/leave", "/join"}[rand.IntN(3)], nil); err != nil {
+		if _, err := nodetest.Ask[nodetest.Changed](u, 200, "POST",
+			path+[]string{"/join", "/leave", "/join"}[rand.IntN(3)], nil); err != nil {
 			t.Error(err)
 			return
 		}
-		if _, err := u.Do("POST", path+"/messages", nodetest.Body{"content": fmt.Sprint("I, too ", i)}); err != nil {
+		if _, err := u.Do("POST", path+"/messages",
+			nodetest.Body{"content": fmt.Sprint("I, too ", i)}); err != nil {
 			t.Error(err)
 			return
 		}
@@ -157,7 +168,9 @@ func comeAndGoAtRandom(t *testing.T, u *nodetest.User, channels []string) {
 }
 
 // pollAtRandom polls from a cursor on, until an answer that was asked for after done has nothing.
-func pollAtRandom(t *testing.T, nodes []*nodetest.Node, u *nodetest.User, cursor, query string, done <-chan struct{}) (all []nodetest.PollItem) {
+func pollAtRandom(
+	t *testing.T, nodes []*nodetest.Node, u *nodetest.User, cursor, query string, done <-chan struct{},
+) (all []nodetest.PollItem) {
 	lines := []*nodetest.Line{nodetest.NewLine(nodetest.Raw, 0), nodetest.NewLine(nodetest.Transports[1], 0)}
 	defer lines[0].HangUp()
 	defer lines[1].HangUp()
@@ -173,13 +186,16 @@ func pollAtRandom(t *testing.T, nodes []*nodetest.Node, u *nodetest.User, cursor
 		}
 		limit := 1 + rand.IntN(1+rand.IntN(200))
 		var over http.RoundTripper = lines[rand.IntN(2)]
-		p, err := u.At(n).PollOver(ctx, over, fmt.Sprintf("%s&after=%s&limit=%d&wait=%d", query, cursor, limit, rand.IntN(2)))
+		p, err := u.At(n).PollOver(ctx, over,
+			fmt.Sprintf("%s&after=%s&limit=%d&wait=%d", query, cursor, limit, rand.IntN(2)))
 		hangUp()
 		if errors.Is(err, context.Canceled) {
 			continue // nothing is lost: the cursor stands
 		}
-		if err != nil || p.Reset != nil || len(p.Items) > limit || nodetest.Seq(p.Cursor) < nodetest.Seq(cursor) {
-			t.Errorf("%q from %s: got %d items for a limit of %d, cursor %s, reset %v and error %v", query, cursor, len(p.Items), limit, p.Cursor, p.Reset, err)
+		if err != nil || p.Reset != nil || len(p.Items) > limit ||
+			nodetest.Seq(p.Cursor) < nodetest.Seq(cursor) {
+			t.Errorf("%q from %s: got %d items for a limit of %d, cursor %s, reset %v and error %v", query,
+				cursor, len(p.Items), limit, p.Cursor, p.Reset, err)
 			return all
 		}
 		if n := len(p.Items); n > 0 && nodetest.Seq(p.Items[n-1].ID) > nodetest.Seq(p.Cursor) {

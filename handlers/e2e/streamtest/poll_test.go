@@ -36,14 +36,18 @@ func TestPollsBeginWithASnapshotAndGoOnFromItsCursor(t *testing.T) {
 	ops := bob.General(t, "ops", "alice")
 	n.Settle(t)
 	first := alice.Poll(t, "limit=1&wait=60") // there is something to say: it does not wait
-	if diff := cmp.Diff([]string{"stream.ready " + ops.Cursor}, first.Shown()); diff != "" || first.Cursor != ops.Cursor || first.Reset != nil {
+	if diff := cmp.Diff([]string{"stream.ready " + ops.Cursor}, first.Shown()); diff != "" ||
+		first.Cursor != ops.Cursor || first.Reset != nil {
 		t.Fatalf("got cursor %s, want %s (-want +got):\n%s", first.Cursor, ops.Cursor, diff)
 	}
 	var ready nodetest.ReadyData
 	if err := nodetest.Strictly(first.Items[0].Data, &ready); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(nodetest.ReadyData{Cursor: ops.Cursor, UserID: "alice", Channels: &[]nodetest.Channel{ops.Channel}}, ready); diff != "" {
+	if diff := cmp.Diff(nodetest.ReadyData{
+		Cursor: ops.Cursor, UserID: "alice",
+		Channels: &[]nodetest.Channel{ops.Channel},
+	}, ready); diff != "" {
 		t.Errorf("stream.ready (-want +got):\n%s", diff)
 	}
 	var want []string
@@ -58,10 +62,12 @@ func TestPollsBeginWithASnapshotAndGoOnFromItsCursor(t *testing.T) {
 	}
 	rest := alice.Poll(t, "after="+two.Cursor)
 	if diff := cmp.Diff(want[2:], rest.Shown()); diff != "" || rest.Cursor != mine.Cursor {
-		t.Errorf("got cursor %s, want that of what was skipped, %s (-want +got):\n%s", rest.Cursor, mine.Cursor, diff)
+		t.Errorf("got cursor %s, want that of what was skipped, %s (-want +got):\n%s", rest.Cursor,
+			mine.Cursor, diff)
 	}
 	var m nodetest.Heard
-	if err := nodetest.Strictly(rest.Items[2].Data, &m); err != nil || m.Content != "4" || !m.Wakeup || m.WakeReason != "everyone" {
+	if err := nodetest.Strictly(rest.Items[2].Data, &m); err != nil || m.Content != "4" || !m.Wakeup ||
+		m.WakeReason != "everyone" {
 		t.Errorf("got %+v and error %v, want message 4, which wakes everyone", m, err)
 	}
 	if none := alice.Poll(t, "after="+rest.Cursor); len(none.Items) != 0 || none.Cursor != rest.Cursor {
@@ -82,11 +88,13 @@ func TestAPollIsAnsweredByWhatItWaitsFor(t *testing.T) {
 		bob.Post(t, ops.Channel.ID, "not for alice")
 		joined := bob.Add(t, ops.Channel.ID, "alice")
 		p := <-answer
-		if diff := cmp.Diff([]string{"channel.joined " + joined.Cursor}, p.Shown()); diff != "" || p.Cursor != joined.Cursor {
+		if diff := cmp.Diff([]string{"channel.joined " + joined.Cursor}, p.Shown()); diff != "" ||
+			p.Cursor != joined.Cursor {
 			t.Errorf("got cursor %s, want %s (-want +got):\n%s", p.Cursor, joined.Cursor, diff)
 		}
 		answer = alice.Polling(t, over, "wait=60&wakeup=true&after="+p.Cursor)
-		bob.Post(t, ops.Channel.ID, "for <@bob>, and <@carol>") // neither of them is another member: it wakes everyone
+		// neither of them is another member: it wakes everyone
+		bob.Post(t, ops.Channel.ID, "for <@bob>, and <@carol>")
 		if p := <-answer; len(p.Items) != 1 || p.Items[0].Event != "message.created" {
 			t.Errorf("got %q, want the message", p.Shown())
 		}
@@ -117,25 +125,32 @@ func TestAPollFromACursorThatCannotBeHonoured(t *testing.T) {
 	last := alice.Post(t, old.Channel.ID, "hi")
 	epoch, _, _ := strings.Cut(last.Cursor, ".")
 	n.Exec(t, `UPDATE log_floor SET seq = $1`, nodetest.Seq(last.Cursor))
-	alice = alice.At(nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State})) // its ring is empty
+	// its ring is empty
+	alice = alice.At(nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State}))
 	for cursor, reason := range map[string]string{
 		"1.1": "unknown_epoch", epoch + ".9223372036854775807": "beyond_end", old.Cursor: "expired",
 	} {
 		p := alice.Poll(t, "wait=60&after="+cursor)
 		if p.Reset == nil || p.Reset.Reason != reason || p.Cursor != last.Cursor {
-			t.Fatalf("%s: got reset %v and cursor %s, want %s and %s", cursor, p.Reset, p.Cursor, reason, last.Cursor)
+			t.Fatalf("%s: got reset %v and cursor %s, want %s and %s", cursor, p.Reset, p.Cursor,
+				reason, last.Cursor)
 		}
 		var data nodetest.ReadyData
 		if err := nodetest.Strictly(p.Items[0].Data, &data); err != nil {
 			t.Fatal(err)
 		}
-		want := nodetest.ReadyData{Cursor: last.Cursor, UserID: "alice", Reason: reason, Channels: &[]nodetest.Channel{old.Channel}}
+		want := nodetest.ReadyData{
+			Cursor: last.Cursor, UserID: "alice", Reason: reason,
+			Channels: &[]nodetest.Channel{old.Channel},
+		}
 		if diff := cmp.Diff(want, data); diff != "" || p.Items[0].Event != "stream.reset" {
 			t.Errorf("%s: got %s, want stream.reset (-want +got):\n%s", cursor, p.Items[0].Event, diff)
 		}
 		next := alice.Post(t, old.Channel.ID, "next")
-		if p := alice.Poll(t, "wait=60&echo=true&after="+p.Cursor); p.Reset != nil || p.Cursor != next.Cursor {
-			t.Errorf("%s: got reset %v and cursor %s afterwards, want none and %s", cursor, p.Reset, p.Cursor, next.Cursor)
+		if p := alice.Poll(t, "wait=60&echo=true&after="+p.Cursor); p.Reset != nil ||
+			p.Cursor != next.Cursor {
+			t.Errorf("%s: got reset %v and cursor %s afterwards, want none and %s", cursor, p.Reset, p.Cursor,
+				next.Cursor)
 		}
 		last.Cursor = next.Cursor
 		n.Exec(t, `UPDATE log_floor SET seq = $1`, nodetest.Seq(last.Cursor))
@@ -147,8 +162,10 @@ func TestBadPolls(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
 	for query, field := range map[string]string{
-		"wait=61": "wait", "wait=-1": "wait", "wait=1.5": "wait", "wait=1s": "wait", "wait=0x1": "wait", "limit=0": "limit", "limit=201": "limit",
-		"types=message": "types", "channels=x": "channels", "echo=1": "echo", "wakeup=yes": "wakeup", "snapshot=true": "snapshot",
+		"wait=61": "wait", "wait=-1": "wait", "wait=1.5": "wait", "wait=1s": "wait", "wait=0x1": "wait",
+		"limit=0": "limit", "limit=201": "limit",
+		"types=message": "types", "channels=x": "channels", "echo=1": "echo", "wakeup=yes": "wakeup",
+		"snapshot=true":   "snapshot",
 		"lastEventId=1.1": "lastEventId", "padding=1": "padding", "wait=1&wait=2": "wait",
 	} {
 		p := alice.Refused(t, 400, "malformed", "GET", "/api/events?"+query, nil)
@@ -196,7 +213,8 @@ func TestAPollWhoseClientHangsUpLeavesNothing(t *testing.T) {
 		ctx, hangUp := context.WithCancel(t.Context())
 		for range 12 {
 			hanging.Go(func() {
-				if _, err := alice.PollOver(ctx, over, "wait=60&after="+ops.Cursor); !errors.Is(err, context.Canceled) {
+				if _, err := alice.PollOver(ctx, over, "wait=60&after="+ops.Cursor); !errors.Is(err,
+					context.Canceled) {
 					t.Errorf("got error %v, want that of the client that hangs up", err)
 				}
 			})
@@ -224,7 +242,8 @@ func TestDrainAnswersPolls(t *testing.T) {
 				switch {
 				case err != nil && strings.Contains(err.Error(), "shutting_down"): // it had no position yet
 				case err != nil || len(p.Items) != 0 || p.Cursor != ops.Cursor:
-					t.Errorf("got %q, %s and error %v, want none and %s", p.Shown(), p.Cursor, err, ops.Cursor)
+					t.Errorf("got %q, %s and error %v, want none and %s", p.Shown(), p.Cursor,
+						err, ops.Cursor)
 				}
 			})
 		}

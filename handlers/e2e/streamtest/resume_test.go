@@ -26,7 +26,8 @@ func TestAResumedStreamShowsTheBacklogThenIsLive(t *testing.T) {
 		s := alice.Open(t, over, "", "Last-Event-ID", seen.Cursor)
 		f := s.Next(t)
 		ready := nodetest.Data[nodetest.ReadyData](t, f, "stream.ready")
-		if diff := cmp.Diff(nodetest.ReadyData{Cursor: seen.Cursor, UserID: "alice", Resumed: true}, ready); diff != "" || f.ID != seen.Cursor {
+		if diff := cmp.Diff(nodetest.ReadyData{Cursor: seen.Cursor, UserID: "alice", Resumed: true},
+			ready); diff != "" || f.ID != seen.Cursor {
 			t.Errorf("got id %s, want %s (-want +got):\n%s", f.ID, seen.Cursor, diff)
 		}
 		var got []ssetest.Frame
@@ -65,14 +66,21 @@ func TestWhereAStreamResumes(t *testing.T) {
 			{"parameter", "?lastEventId=" + a.Cursor, nil, a.Cursor},
 			{"both", "?lastEventId=" + a.Cursor, []string{"Last-Event-ID", b.Cursor}, b.Cursor},
 			{"an empty header", "", []string{"Last-Event-ID", ""}, ""},
-			{"an empty header with a parameter", "?lastEventId=" + a.Cursor, []string{"Last-Event-ID", ""}, a.Cursor},
+			{
+				"an empty header with a parameter", "?lastEventId=" + a.Cursor,
+				[]string{"Last-Event-ID", ""},
+				a.Cursor,
+			},
 			{"an empty parameter", "?lastEventId=", nil, ""},
 		} {
 			s := alice.Open(t, over, tt.query, tt.headers...)
 			ready := nodetest.Data[nodetest.ReadyData](t, s.Next(t), "stream.ready")
 			want := nodetest.ReadyData{Cursor: tt.want, UserID: "alice", Resumed: true}
 			if tt.want == "" {
-				want = nodetest.ReadyData{Cursor: b.Cursor, UserID: "alice", Channels: &[]nodetest.Channel{a.Channel, b.Channel}}
+				want = nodetest.ReadyData{
+					Cursor: b.Cursor, UserID: "alice",
+					Channels: &[]nodetest.Channel{a.Channel, b.Channel},
+				}
 			}
 			if diff := cmp.Diff(want, ready); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tt.name, diff)
@@ -90,11 +98,15 @@ func TestAResumedStreamMayAskForASnapshotAsOfItsCursor(t *testing.T) {
 		c := alice.General(t, "c")
 		s := alice.Open(t, over, "?snapshot=true", "Last-Event-ID", b.Cursor)
 		ready := nodetest.Data[nodetest.ReadyData](t, s.Next(t), "stream.ready")
-		want := nodetest.ReadyData{Cursor: b.Cursor, UserID: "alice", Resumed: true, Channels: &[]nodetest.Channel{a.Channel, b.Channel}}
+		want := nodetest.ReadyData{
+			Cursor: b.Cursor, UserID: "alice", Resumed: true,
+			Channels: &[]nodetest.Channel{a.Channel, b.Channel},
+		}
 		if diff := cmp.Diff(want, ready); diff != "" {
 			t.Errorf("stream.ready (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]string{"channel.left", "channel.joined"}, nodetest.Kinds(s.Until(t, c.Cursor))); diff != "" {
+		if diff := cmp.Diff([]string{"channel.left", "channel.joined"},
+			nodetest.Kinds(s.Until(t, c.Cursor))); diff != "" {
 			t.Errorf("the backlog (-want +got):\n%s", diff)
 		}
 	})
@@ -107,7 +119,8 @@ func TestACursorThatCannotBeHonouredIsAnsweredWithAReset(t *testing.T) {
 		ops := alice.General(t, "ops")
 		last := alice.Post(t, ops.Channel.ID, "hi")
 		epoch := last.Cursor[:len(last.Cursor)-len(fmt.Sprint(".", nodetest.Seq(last.Cursor)))]
-		again := nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State, R3labs: n.R3labs}) // its ring is empty
+		// its ring is empty
+		again := nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State, R3labs: n.R3labs})
 		raise := func() {
 			t.Helper()
 			for _, node := range []*nodetest.Node{n, again} {
@@ -125,8 +138,12 @@ func TestACursorThatCannotBeHonouredIsAnsweredWithAReset(t *testing.T) {
 		} {
 			s := alice.At(again).Open(t, over, "", "Last-Event-ID", tt.cursor)
 			f := s.Next(t)
-			want := nodetest.ReadyData{Cursor: last.Cursor, UserID: "alice", Reason: tt.reason, Channels: &[]nodetest.Channel{ops.Channel}}
-			if diff := cmp.Diff(want, nodetest.Data[nodetest.ReadyData](t, f, "stream.reset")); diff != "" || f.ID != last.Cursor {
+			want := nodetest.ReadyData{
+				Cursor: last.Cursor, UserID: "alice", Reason: tt.reason,
+				Channels: &[]nodetest.Channel{ops.Channel},
+			}
+			if diff := cmp.Diff(want, nodetest.Data[nodetest.ReadyData](t, f, "stream.reset")); diff != "" ||
+				f.ID != last.Cursor {
 				t.Errorf("%s: got id %s, want %s (-want +got):\n%s", tt.cursor, f.ID, last.Cursor, diff)
 			}
 			now := n.User("bob").General(t, "now", "alice")
@@ -148,18 +165,25 @@ func TestAMalformedCursorIsRefused(t *testing.T) {
 		alice := n.User("alice")
 		good := alice.General(t, "ops").Cursor
 		for _, cursor := range []string{
-			"x", "1", ".", "1.", ".1", "0.1", "-1.1", "1.-1", "+1.1", "01.1", "1.01", "1.1.1", "1. 1", good + "0x", good + ",", "1e3.1",
+			"x", "1", ".", "1.", ".1", "0.1", "-1.1", "1.-1", "+1.1", "01.1", "1.01", "1.1.1", "1. 1",
+			good + "0x", good + ",", "1e3.1",
 			"9223372036854775808.1", "1.9223372036854775808", "١.١",
 		} {
 			for name, s := range map[string]func() (*nodetest.Stream, error){
-				"header":    func() (*nodetest.Stream, error) { return alice.Ask(over, "", "Last-Event-ID", cursor) },
-				"parameter": func() (*nodetest.Stream, error) { return alice.Ask(over, "?lastEventId="+nodetest.Escape(cursor)) },
+				"header": func() (*nodetest.Stream, error) {
+					return alice.Ask(over, "", "Last-Event-ID", cursor)
+				},
+				"parameter": func() (*nodetest.Stream, error) {
+					return alice.Ask(over, "?lastEventId="+nodetest.Escape(cursor))
+				},
 			} {
 				s, err := s()
 				if err != nil {
 					t.Fatal(err)
 				}
-				t.Run(name+" "+cursor, func(t *testing.T) { nodetest.WantProblem(t, s.Answer(t), 400, "cursor_malformed") })
+				t.Run(name+" "+cursor, func(t *testing.T) {
+					nodetest.WantProblem(t, s.Answer(t), 400, "cursor_malformed")
+				})
 				s.Close()
 			}
 		}

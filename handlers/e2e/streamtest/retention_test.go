@@ -47,7 +47,8 @@ func TestMessagesOutliveTheirEvents(t *testing.T) {
 	look := func() all {
 		t.Helper()
 		return all{
-			pam.History(t, id), n.User("back").History(t, id), ann.Deliveries(t, first), ann.Deliveries(t, second),
+			pam.History(t, id), n.User("back").History(t, id), ann.Deliveries(t, first),
+			ann.Deliveries(t, second),
 			pam.Sync(t).Channels, nodetest.Call[nodetest.Roomy](t, pam, 200, "GET", "/api/channels/"+id, nil),
 		}
 	}
@@ -66,7 +67,9 @@ func TestMessagesOutliveTheirEvents(t *testing.T) {
 	last := fence()
 	for _, r := range n.Replays(t) {
 		for _, hearer := range []*nodetest.User{pam, n.User("duty"), adm} {
-			got := nodetest.InChannel(hearer.At(r.N).Resume(t, nodetest.Raw, "?echo=true", from).Until(t, last), id)
+			got := nodetest.InChannel(
+				hearer.At(r.N).Resume(t, nodetest.Raw, "?echo=true", from).Until(t, last), id,
+			)
 			want := []string{edited.Cursor}
 			if hearer == pam {
 				want = append(want, deleted.Cursor) // to others it was nothing: nobody is on duty any more
@@ -76,7 +79,8 @@ func TestMessagesOutliveTheirEvents(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, nodetest.IDs(got)); diff != "" {
 				t.Errorf("%s from the %s (-want +got):\n%s", hearer.ID, r.Name, diff)
-			} else if m := nodetest.Data[nodetest.FullHeard](t, got[0], "message.updated"); m.Content != "look here" || m.ID != first {
+			} else if m := nodetest.Data[nodetest.FullHeard](t, got[0],
+				"message.updated"); m.Content != "look here" || m.ID != first {
 				t.Errorf("%s from the %s: got %+v, want the message as it now is", hearer.ID, r.Name, m)
 			}
 		}
@@ -84,8 +88,8 @@ func TestMessagesOutliveTheirEvents(t *testing.T) {
 }
 
 // Retention runs all the time, close to the end of the log, while a reader's connection breaks at random, and
-// each time it comes back to a node that has nothing in memory. It hears everything, in order, or is told by a
-// reset what it has not; who stays connected hears everything.
+// each time it comes back to a node that has nothing in memory. It hears everything, in order, or is told by
+// a reset what it has not; who stays connected hears everything.
 func TestRetentionLosesNothingOnStreams(t *testing.T) {
 	nodetest.Long(t)
 	t.Parallel()
@@ -110,7 +114,8 @@ func TestRetentionLosesNothingOnStreams(t *testing.T) {
 			tick := time.NewTicker(pace)
 			defer tick.Stop()
 			for ; working.Err() == nil; <-tick.C {
-				p, err := nodetest.Ask[nodetest.Posted](n.User("poster"), 201, "POST", "/api/channels/"+ops.Channel.ID+"/messages", nodetest.Body{"content": "hi"})
+				p, err := nodetest.Ask[nodetest.Posted](n.User("poster"), 201, "POST",
+					"/api/channels/"+ops.Channel.ID+"/messages", nodetest.Body{"content": "hi"})
 				if err != nil {
 					t.Error(err)
 					return
@@ -145,7 +150,8 @@ func TestRetentionLosesNothingOnStreams(t *testing.T) {
 
 	r := wanderer{User: n.User("bob"), last: ready.Cursor}
 	for i := range rounds {
-		missed := said() + i%2*kept // by turns it is away for a moment, and for so long that retention overtakes it
+		// by turns it is away for a moment, and for so long that retention overtakes it
+		missed := said() + i%2*kept
 		if !ssetest.Await(func() bool { return said() >= missed }) || t.Failed() {
 			break
 		}
@@ -203,7 +209,8 @@ func (w *wanderer) visit(t *testing.T, until string, bytes int) {
 		}
 		switch f.Event {
 		case "stream.reset":
-			if r := nodetest.Data[nodetest.ReadyData](t, f, f.Event); r.Reason != "expired" || w.Node.Count(t, `SELECT seq FROM log_floor`) <= int(nodetest.Seq(w.last)) {
+			if r := nodetest.Data[nodetest.ReadyData](t, f, f.Event); r.Reason != "expired" ||
+				w.Node.Count(t, `SELECT seq FROM log_floor`) <= int(nodetest.Seq(w.last)) {
 				t.Errorf("got a reset for %q at %s, which the log reaches back to", r.Reason, w.last)
 			}
 			w.resets = append(w.resets, [2]string{w.last, f.ID})

@@ -26,7 +26,8 @@ func TestAReaderThatIsRotatedMissesNothing(t *testing.T) {
 				defer tick.Stop()
 				for range 150 {
 					<-tick.C
-					p, err := nodetest.Ask[nodetest.Posted](bob, 201, "POST", "/api/channels/"+ops.Channel.ID+"/messages", nodetest.Body{"content": "hi"})
+					p, err := nodetest.Ask[nodetest.Posted](bob, 201, "POST",
+						"/api/channels/"+ops.Channel.ID+"/messages", nodetest.Body{"content": "hi"})
 					if err != nil {
 						t.Error(err)
 						return
@@ -51,7 +52,8 @@ func TestAReaderThatIsRotatedMissesNothing(t *testing.T) {
 				frames := s.Ended(t)
 				s.Close()
 				closing := frames[len(frames)-1]
-				if closing.Event != "stream.closing" || closing.Data != `{"reason":"rotated","reconnect":true}` {
+				if closing.Event != "stream.closing" ||
+					closing.Data != `{"reason":"rotated","reconnect":true}` {
 					t.Fatalf("got %s last, want stream.closing", closing.Raw)
 				}
 				rotations++

@@ -42,7 +42,8 @@ func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
 				}
 				stalled[id] = s
 			}
-			from := nodetest.Data[nodetest.ReadyData](t, stalled["dave"].Next(t), "stream.ready").Cursor // the last that dave reads
+			// the last that dave reads
+			from := nodetest.Data[nodetest.ReadyData](t, stalled["dave"].Next(t), "stream.ready").Cursor
 			nodetest.Data[nodetest.ReadyData](t, stalled["carol"].Next(t), "stream.ready")
 
 			acknowledged := make([][]string, posters)
@@ -51,7 +52,9 @@ func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
 				posting.Go(func() {
 					u := n.User(fmt.Sprint("poster", i))
 					for range each {
-						p, err := nodetest.Ask[nodetest.Posted](u, 201, "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": strings.Repeat("x", size)})
+						p, err := nodetest.Ask[nodetest.Posted](u, 201, "POST",
+							"/api/channels/"+ops+"/messages",
+							nodetest.Body{"content": strings.Repeat("x", size)})
 						if err != nil {
 							t.Error(err)
 							return
@@ -70,11 +73,13 @@ func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
 				t.Errorf("who reads (-acknowledged +heard):\n%s", diff)
 			}
 			end := alice.Post(t, ops, "end")
-			if diff := cmp.Diff(append(want, end.Cursor), nodetest.IDs(stalled["carol"].Until(t, end.Cursor))); diff != "" {
+			if diff := cmp.Diff(append(want, end.Cursor),
+				nodetest.IDs(stalled["carol"].Until(t, end.Cursor))); diff != "" {
 				t.Errorf("who reads again (-acknowledged +heard):\n%s", diff)
 			}
 			stalled["dave"].Close()
-			if diff := cmp.Diff(append(want, end.Cursor), nodetest.IDs(n.User("dave").Resume(t, over, "", from).Until(t, end.Cursor))); diff != "" {
+			if diff := cmp.Diff(append(want, end.Cursor),
+				nodetest.IDs(n.User("dave").Resume(t, over, "", from).Until(t, end.Cursor))); diff != "" {
 				t.Errorf("who resumes (-acknowledged +heard):\n%s", diff)
 			}
 		})

@@ -66,7 +66,8 @@ func TestSnapshotPlusStreamEqualsTheTruth(t *testing.T) {
 		alice.General(t, "the end")
 		reading.Wait()
 		want := map[string]bool{}
-		for _, c := range nodetest.Everything[nodetest.Channel](t, alice, "/api/channels?limit=100", "after") {
+		for _, c := range nodetest.Everything[nodetest.Channel](t, alice, "/api/channels?limit=100",
+			"after") {
 			want[c.ID] = true
 		}
 		for i := range streams {
@@ -74,7 +75,8 @@ func TestSnapshotPlusStreamEqualsTheTruth(t *testing.T) {
 				continue
 			}
 			opened[i].Close()
-			if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(folded[i]))); diff != "" {
+			if diff := cmp.Diff(slices.Sorted(maps.Keys(want)),
+				slices.Sorted(maps.Keys(folded[i]))); diff != "" {
 				t.Errorf("stream %d (-want +got):\n%s", i, diff)
 			}
 		}

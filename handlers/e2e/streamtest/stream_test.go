@@ -17,10 +17,14 @@ func TestAFreshStreamBeginsWithItsHeadAndASnapshot(t *testing.T) {
 		alice := n.User("alice")
 		ops := alice.General(t, "ops", "bob")
 		n.User("bob").General(t, "without alice")
-		report := n.User("bob").Create(t, nodetest.NewChannel{GuildID: "g2", Name: "news", XType: "report", Members: []string{"alice"}, History: "all"})
+		report := n.User("bob").Create(t, nodetest.NewChannel{
+			GuildID: "g2", Name: "news", XType: "report",
+			Members: []string{"alice"}, History: "all",
+		})
 		s, ready := alice.Fresh(t, over, "")
 		for name, want := range map[string]string{
-			"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no",
+			"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform",
+			"X-Accel-Buffering": "no",
 		} {
 			if got := s.Resp.Header.Values(name); len(got) != 1 || got[0] != want {
 				t.Errorf("%s: got %q, want %q once", name, got, want)
@@ -32,7 +36,10 @@ func TestAFreshStreamBeginsWithItsHeadAndASnapshot(t *testing.T) {
 		if got, want := s.Resp.ProtoMajor, map[bool]int{true: 2, false: 1}[over.H2c || over.H2]; got != want {
 			t.Errorf("got HTTP/%d, want HTTP/%d", got, want)
 		}
-		want := nodetest.ReadyData{Cursor: report.Cursor, UserID: "alice", Channels: &[]nodetest.Channel{ops.Channel, report.Channel}}
+		want := nodetest.ReadyData{
+			Cursor: report.Cursor, UserID: "alice",
+			Channels: &[]nodetest.Channel{ops.Channel, report.Channel},
+		}
 		if diff := cmp.Diff(want, ready); diff != "" {
 			t.Errorf("stream.ready (-want +got):\n%s", diff)
 		}
@@ -45,7 +52,8 @@ func TestAUserOfNoChannelsGetsAnEmptySnapshot(t *testing.T) {
 		s := n.User("alice").Open(t, over, "")
 		f := s.Next(t)
 		ready := nodetest.Data[nodetest.ReadyData](t, f, "stream.ready")
-		if ready.Channels == nil || len(*ready.Channels) != 0 || f.ID != ready.Cursor || !strings.Contains(f.Data, `"channels":[]`) {
+		if ready.Channels == nil || len(*ready.Channels) != 0 || f.ID != ready.Cursor ||
+			!strings.Contains(f.Data, `"channels":[]`) {
 			t.Errorf("got %s, want an empty list of channels and the cursor as id", f.Raw)
 		}
 	})
@@ -61,7 +69,10 @@ func TestMembersHearMemberships(t *testing.T) {
 
 		ops := alice.General(t, "ops", "bob")
 		shape := func(user string) nodetest.Membership {
-			return nodetest.Membership{ChannelID: ops.Channel.ID, UserID: user, XType: "general", GuildID: "g1", Name: "ops"}
+			return nodetest.Membership{
+				ChannelID: ops.Channel.ID, UserID: user, XType: "general",
+				GuildID: "g1", Name: "ops",
+			}
 		}
 		hears := func(s *nodetest.Stream, event string, want nodetest.Membership, cursor string) {
 			t.Helper()
@@ -85,12 +96,14 @@ func TestMembersHearMemberships(t *testing.T) {
 		hears(as, "member.left", shape("bob"), left.Cursor)
 		hears(bs, "channel.left", shape("bob"), left.Cursor)
 		hears(cs, "member.left", shape("bob"), left.Cursor)
-		renamed := nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+ops.Channel.ID, nodetest.Body{"name": "operations"})
+		renamed := nodetest.Call[nodetest.Created](t, alice, 200, "PATCH", "/api/channels/"+ops.Channel.ID,
+			nodetest.Body{"name": "operations"})
 		want := shape("alice")
 		want.Name = "operations"
 		hears(as, "channel.updated", want, renamed.Cursor)
 		hears(cs, "channel.updated", want, renamed.Cursor)
-		archived := nodetest.Call[nodetest.Created](t, alice, 200, "DELETE", "/api/channels/"+ops.Channel.ID, nil)
+		archived := nodetest.Call[nodetest.Created](t, alice, 200, "DELETE",
+			"/api/channels/"+ops.Channel.ID, nil)
 		hears(as, "channel.archived", want, archived.Cursor)
 		hears(cs, "channel.archived", want, archived.Cursor)
 	})
@@ -102,10 +115,14 @@ func TestWhoHearsAMessageAndWhy(t *testing.T) {
 		alice, bob, carol := n.User("alice"), n.User("bob"), n.User("carol")
 		channels := map[string]string{}
 		for _, xType := range []string{"general", "report"} {
-			c := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: xType, XType: xType, Members: []string{"bob", "carol"}})
+			c := alice.Create(t, nodetest.NewChannel{
+				GuildID: "g1", Name: xType, XType: xType,
+				Members: []string{"bob", "carol"},
+			})
 			channels[xType] = c.Channel.ID
 		}
-		channels["dm"] = alice.Create(t, nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"bob"}}).Channel.ID
+		channels["dm"] = alice.Create(t,
+			nodetest.NewChannel{GuildID: "g1", XType: "dm", Members: []string{"bob"}}).Channel.ID
 
 		streams := map[string]*nodetest.Stream{}
 		streams["alice"], _ = alice.Fresh(t, over, "")
@@ -117,11 +134,26 @@ func TestWhoHearsAMessageAndWhy(t *testing.T) {
 			xType, content string
 			want           map[string]string // wakeReason by stream; absent: not heard
 		}{
-			{"general", "all", map[string]string{"bob": "everyone", "carol": "everyone", "alice echoed": "author"}},
-			{"general", "hi <@bob>", map[string]string{"bob": "mention", "carol": "not_addressed", "alice echoed": "author"}},
-			{"general", "hi <@user.id:carol>", map[string]string{"bob": "not_addressed", "carol": "mention", "alice echoed": "author"}},
-			{"general", "I, <@alice>, and <@nobody>", map[string]string{"bob": "everyone", "carol": "everyone", "alice echoed": "author"}},
-			{"report", "for <@bob>", map[string]string{"bob": "silent", "carol": "silent", "alice echoed": "author"}},
+			{"general", "all", map[string]string{
+				"bob": "everyone", "carol": "everyone",
+				"alice echoed": "author",
+			}},
+			{
+				"general", "hi <@bob>",
+				map[string]string{"bob": "mention", "carol": "not_addressed", "alice echoed": "author"},
+			},
+			{
+				"general", "hi <@user.id:carol>",
+				map[string]string{"bob": "not_addressed", "carol": "mention", "alice echoed": "author"},
+			},
+			{
+				"general", "I, <@alice>, and <@nobody>",
+				map[string]string{"bob": "everyone", "carol": "everyone", "alice echoed": "author"},
+			},
+			{
+				"report", "for <@bob>",
+				map[string]string{"bob": "silent", "carol": "silent", "alice echoed": "author"},
+			},
 			{"dm", "you", map[string]string{"bob": "direct", "alice echoed": "author"}},
 		} {
 			p := alice.Post(t, channels[tt.xType], tt.content)
@@ -131,15 +163,19 @@ func TestWhoHearsAMessageAndWhy(t *testing.T) {
 					continue // the next frame that is expected there is another
 				}
 				f := s.Next(t)
-				want := nodetest.Heard{Message: p.Message, Wakeup: reason == "everyone" || reason == "mention" || reason == "direct", WakeReason: reason}
-				if diff := cmp.Diff(want, nodetest.Data[nodetest.Heard](t, f, "message.created")); diff != "" || f.ID != p.Cursor {
-					t.Errorf("%s %q on %s's stream: got id %s, want %s (-want +got):\n%s", tt.xType, tt.content, name, f.ID, p.Cursor, diff)
+				want := nodetest.Heard{Message: p.Message, Wakeup: reason == "everyone" ||
+					reason == "mention" || reason == "direct", WakeReason: reason}
+				if diff := cmp.Diff(want,
+					nodetest.Data[nodetest.Heard](t, f, "message.created")); diff != "" || f.ID != p.Cursor {
+					t.Errorf("%s %q on %s's stream: got id %s, want %s (-want +got):\n%s", tt.xType,
+						tt.content, name, f.ID, p.Cursor, diff)
 				}
 			}
 		}
 		// What one's own stream has left out it has left out for good.
 		end := bob.Post(t, channels["general"], "end")
-		if got := nodetest.Contents(t, streams["alice"].Until(t, end.Cursor)); !cmp.Equal(got, []string{"end"}) {
+		if got := nodetest.Contents(t, streams["alice"].Until(t, end.Cursor)); !cmp.Equal(got,
+			[]string{"end"}) {
 			t.Errorf("the author's stream: got %q, want only the other's message", got)
 		}
 	})
@@ -151,8 +187,10 @@ func TestFilters(t *testing.T) {
 		alice, bob := n.User("alice"), n.User("bob")
 		one, two := bob.General(t, "one", "alice"), bob.General(t, "two", "alice")
 		queries := []string{
-			"", "?wakeup=true", "?types=message.created", "?types=channel.joined,member.joined", "?channels=" + one.Channel.ID,
-			"?channels=" + one.Channel.ID + "," + two.Channel.ID, "?wakeup=true&channels=" + one.Channel.ID, "?echo=true&types=message.created",
+			"", "?wakeup=true", "?types=message.created", "?types=channel.joined,member.joined",
+			"?channels=" + one.Channel.ID,
+			"?channels=" + one.Channel.ID + "," + two.Channel.ID, "?wakeup=true&channels=" + one.Channel.ID,
+			"?echo=true&types=message.created",
 			"?wakeup=false&echo=false&snapshot=false&heartbeat=true&types=&channels=&_=17",
 		}
 		streams := make([]*nodetest.Stream, len(queries))
@@ -170,10 +208,16 @@ func TestFilters(t *testing.T) {
 		end := bob.General(t, "end", "alice")
 		bob.Post(t, end.Channel.ID, "not of interest")
 
-		all := []string{"message", "message", "message", "member.joined", "member.joined", "message", "channel.joined", "channel.joined"}
+		all := []string{
+			"message", "message", "message", "member.joined", "member.joined", "message",
+			"channel.joined", "channel.joined",
+		}
 		for i, want := range [][]string{
 			all,
-			{"message", "message", "message", "member.joined", "member.joined", "channel.joined", "channel.joined"},
+			{
+				"message", "message", "message", "member.joined", "member.joined", "channel.joined",
+				"channel.joined",
+			},
 			nil, // has no end of its own, see below
 			{"member.joined", "member.joined", "channel.joined", "channel.joined"},
 			{"message", "message", "member.joined", "channel.joined", "channel.joined"},
@@ -283,8 +327,14 @@ func TestATokenForGuildsShowsNoOthers(t *testing.T) {
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		bob := n.User("bob")
 		members := []string{"alice"}
-		in := bob.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "in", XType: "general", Members: members})
-		out := bob.Create(t, nodetest.NewChannel{GuildID: "g2", Name: "out", XType: "general", Members: members})
+		in := bob.Create(t, nodetest.NewChannel{
+			GuildID: "g1", Name: "in", XType: "general",
+			Members: members,
+		})
+		out := bob.Create(t, nodetest.NewChannel{
+			GuildID: "g2", Name: "out", XType: "general",
+			Members: members,
+		})
 		alice := n.User("alice", "g1", "g3")
 		s, ready := alice.Fresh(t, over, "")
 		if diff := cmp.Diff([]nodetest.Channel{in.Channel}, *ready.Channels); diff != "" {
@@ -292,11 +342,15 @@ func TestATokenForGuildsShowsNoOthers(t *testing.T) {
 		}
 		bob.Post(t, out.Channel.ID, "out")
 		bob.Create(t, nodetest.NewChannel{GuildID: "g2", Name: "out too", XType: "general", Members: members})
-		third := bob.Create(t, nodetest.NewChannel{GuildID: "g3", Name: "third", XType: "general", Members: members})
+		third := bob.Create(t, nodetest.NewChannel{
+			GuildID: "g3", Name: "third", XType: "general",
+			Members: members,
+		})
 		end := bob.Post(t, in.Channel.ID, "in")
 		for _, s := range []*nodetest.Stream{s, alice.Resume(t, over, "", in.Cursor)} {
 			got := s.Until(t, end.Cursor)
-			if diff := cmp.Diff([]string{"channel.joined", "message.created"}, nodetest.Kinds(got)); diff != "" || got[0].ID != third.Cursor {
+			if diff := cmp.Diff([]string{"channel.joined", "message.created"},
+				nodetest.Kinds(got)); diff != "" || got[0].ID != third.Cursor {
 				t.Errorf("got %s first, want %s (-want +got):\n%s", got[0].ID, third.Cursor, diff)
 			}
 		}
@@ -311,7 +365,10 @@ func TestTransportsWriteTheSameBytes(t *testing.T) {
 	alice, bob := first.User("alice"), first.User("bob")
 	before := bob.General(t, "before")
 	ops := bob.General(t, "ops", "alice")
-	for _, content := range []string{"<@alice> & \"all\" \\ \u2028 𝄞", ": a comment?\nid: 7\ndata: x\r\n\r\n", strings.Repeat("long ", 3000)} {
+	for _, content := range []string{
+		"<@alice> & \"all\" \\ \u2028 𝄞", ": a comment?\nid: 7\ndata: x\r\n\r\n",
+		strings.Repeat("long ", 3000),
+	} {
 		bob.Post(t, ops.Channel.ID, content)
 	}
 	alice.Leave(t, ops.Channel.ID)
@@ -330,7 +387,11 @@ func TestTransportsWriteTheSameBytes(t *testing.T) {
 	if !strings.Contains(want, "id: "+end.Cursor+"\n") {
 		t.Fatalf("got %s, want all of the backlog", want)
 	}
-	for name, got := range map[string]string{"r3labs": read(second, nodetest.Raw), "h2c": read(first, nodetest.Transports[1]), "h2c at the other node": read(second, nodetest.Transports[1])} {
+	for name, got := range map[string]string{
+		"r3labs":                read(second, nodetest.Raw),
+		"h2c":                   read(first, nodetest.Transports[1]),
+		"h2c at the other node": read(second, nodetest.Transports[1]),
+	} {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-raw +%s):\n%s", name, name, diff)
 		}
@@ -344,7 +405,8 @@ func TestHeartbeatsAsEventsOnTheWire(t *testing.T) {
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		s, ready := n.User("alice").Fresh(t, over, "?heartbeat=true")
 		f := s.Next(t)
-		if want := `{"cursor":"` + ready.Cursor + `"}`; f.Event != "stream.heartbeat" || f.Data != want || f.ID != "" {
+		if want := `{"cursor":"` + ready.Cursor + `"}`; f.Event != "stream.heartbeat" || f.Data != want ||
+			f.ID != "" {
 			t.Errorf("got %q, want stream.heartbeat with %s and no id", f.Raw, want)
 		}
 	})

@@ -21,7 +21,8 @@ type unreadChannel struct {
 // reads marks a channel as read.
 func reads(t *testing.T, u *nodetest.User, channel, message string) bool {
 	t.Helper()
-	return nodetest.Call[struct{ Changed bool }](t, u, 200, "PUT", "/api/channels/"+channel+"/read", nodetest.Body{"messageId": message}).Changed
+	return nodetest.Call[struct{ Changed bool }](t, u, 200, "PUT", "/api/channels/"+channel+"/read",
+		nodetest.Body{"messageId": message}).Changed
 }
 
 // badge returns what a list and the snapshot say of a channel. Both must agree.
@@ -79,7 +80,8 @@ func TestUnread(t *testing.T) {
 		t.Error("got a marker that does not only move forward")
 	}
 	for _, s := range []*nodetest.Stream{here, there} {
-		if data := s.Signal(t, "channel.read"); !strings.Contains(data, second) || !strings.Contains(data, channel) {
+		if data := s.Signal(t, "channel.read"); !strings.Contains(data, second) ||
+			!strings.Contains(data, channel) {
 			t.Errorf("got %s, want the mark", data)
 		}
 	}
@@ -102,14 +104,21 @@ func TestUnread(t *testing.T) {
 	for _, tt := range []struct {
 		name, message string
 		u             *nodetest.User
-	}{{"of another channel", elsewhere, bob}, {"from before the join", first, late}, {"unknown", nodetest.Uuid7, bob}, {"no id", "x", bob}} {
+	}{
+		{"of another channel", elsewhere, bob},
+		{"from before the join", first, late},
+		{"unknown", nodetest.Uuid7, bob},
+		{"no id", "x", bob},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.u.Refused(t, http.StatusBadRequest, "malformed", "PUT", path, nodetest.Body{"messageId": tt.message})
+			tt.u.Refused(t, http.StatusBadRequest, "malformed", "PUT", path,
+				nodetest.Body{"messageId": tt.message})
 		})
 	}
 	bob.Refused(t, http.StatusBadRequest, "malformed", "PUT", path, nodetest.Body{})
 	bob.Refused(t, http.StatusBadRequest, "malformed", "GET", "/api/channels?unread=yes", nil)
-	n.User("bob", "g2").Refused(t, http.StatusNotFound, "channel_not_found", "PUT", path, nodetest.Body{"messageId": first})
+	n.User("bob", "g2").Refused(t, http.StatusNotFound, "channel_not_found", "PUT", path,
+		nodetest.Body{"messageId": first})
 	bob.Leave(t, channel)
 	bob.Refused(t, http.StatusForbidden, "not_member", "PUT", path, nodetest.Body{"messageId": first})
 }
@@ -158,7 +167,10 @@ func TestSearch(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice, bob, zoe := n.User("alice"), n.User("bob"), n.User("zoe")
 	ops := alice.General(t, "ops", "bob").Channel.ID
-	whole := alice.Create(t, nodetest.NewChannel{GuildID: "g2", Name: "all", XType: "general", History: "all"}).Channel.ID
+	whole := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g2", Name: "all", XType: "general",
+		History: "all",
+	}).Channel.ID
 	one := alice.Says(t, ops, "disk one full").Message.ID
 	bob.Says(t, ops, "Disk two")
 	alice.Says(t, whole, "disk three")
@@ -184,15 +196,24 @@ func TestSearch(t *testing.T) {
 		query url.Values
 		want  []string
 	}{
-		{"a member", alice, q(), []string{"disk six", "disk four, when bob was away", "disk three", "Disk two", "disk one full"}},
-		{"page by page", alice, q("limit", "1"), []string{"disk six", "disk four, when bob was away", "disk three", "Disk two", "disk one full"}},
+		{"a member", alice, q(), []string{
+			"disk six", "disk four, when bob was away", "disk three",
+			"Disk two", "disk one full",
+		}},
+		{
+			"page by page", alice, q("limit", "1"),
+			[]string{"disk six", "disk four, when bob was away", "disk three", "Disk two", "disk one full"},
+		},
 		{"one who was away", bob, q(), []string{"disk six", "disk three", "Disk two", "disk one full"}},
 		{"a stranger", zoe, q(), nil},
 		{"a token for a guild", n.User("alice", "g2"), q(), []string{"disk three"}},
 		{"of a guild", alice, q("guildId", "g2"), []string{"disk three"}},
 		{"of a channel", alice, q("channelId", whole), []string{"disk three"}},
 		{"by an author", alice, q("author", "bob"), []string{"Disk two"}},
-		{"older than a message", alice, q("before", six, "channelId", ops, "author", "alice"), []string{"disk four, when bob was away", "disk one full"}},
+		{
+			"older than a message", alice, q("before", six, "channelId", ops, "author", "alice"),
+			[]string{"disk four, when bob was away", "disk one full"},
+		},
 		{"words", alice, q("q", `disk -six -three "one full"`), []string{"disk one full"}},
 		{"a text from before an edit", alice, q("q", "tape"), nil},
 	} {
@@ -250,12 +271,15 @@ func TestBadSearches(t *testing.T) {
 			alice.Refused(t, tt.status, tt.code, "GET", "/api/search?"+tt.query, nil)
 		})
 	}
-	if a, err := alice.Do("GET", "/api/search?q="+strings.Repeat("x", 64<<10), nil); err != nil || a.Status != http.StatusRequestHeaderFieldsTooLarge {
+	if a, err := alice.Do("GET", "/api/search?q="+strings.Repeat("x", 64<<10), nil); err != nil ||
+		a.Status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("got %v and error %v for 64 KiB, want 431", a, err)
 	}
 	for _, query := range []string{
-		`"unbalanced`, `a " b " c "`, `a or`, `or or or`, `-`, `-a`, `--a`, `a & b | !c`, `a:* <-> b`, `'; DROP TABLE messages --`, `\`, `a\'b`,
-		strings.Repeat("a ", 499), strings.Repeat("x", 1000), strings.Repeat("🦀 ", 100) + "a", strings.Repeat(`"a" or `, 100) + "b", "\ue000a\ue001", "\u202ea",
+		`"unbalanced`, `a " b " c "`, `a or`, `or or or`, `-`, `-a`, `--a`, `a & b | !c`, `a:* <-> b`,
+		`'; DROP TABLE messages --`, `\`, `a\'b`,
+		strings.Repeat("a ", 499), strings.Repeat("x", 1000), strings.Repeat("🦀 ", 100) + "a",
+		strings.Repeat(`"a" or `, 100) + "b", "\ue000a\ue001", "\u202ea",
 	} {
 		a, err := alice.Do("GET", "/api/search?q="+url.QueryEscape(query), nil)
 		if err != nil || a.Status != 200 && a.Status != 422 {
@@ -264,13 +288,17 @@ func TestBadSearches(t *testing.T) {
 	}
 }
 
-// Quotes, dashes, brackets, tags and emoji around a word are no part of it, whatever the locale of the database.
+// Quotes, dashes, brackets, tags and emoji around a word are no part of it, whatever the locale of the
+// database.
 func TestSearchFindsWordsInPunctuation(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
 	ops := alice.General(t, "ops").Channel.ID
-	texts := []string{"<lamp> one", "<b>lamp</b>", "“lamp” and ‘cable’", "«lamp»", "off—lamp—on", "lamp…", "✅lamp🦊", "a\u00a0lamp", "(lamp)"}
+	texts := []string{
+		"<lamp> one", "<b>lamp</b>", "“lamp” and ‘cable’", "«lamp»", "off—lamp—on", "lamp…",
+		"✅lamp🦊", "a\u00a0lamp", "(lamp)",
+	}
 	for _, text := range texts {
 		alice.Says(t, ops, text)
 	}

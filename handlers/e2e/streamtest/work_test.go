@@ -37,7 +37,8 @@ func TestEveryChangeOfWorkIsShown(t *testing.T) {
 	}
 	message := alice.Post(t, channel, "hi <@agent>").Message.ID
 
-	// want waits until both streams have shown a state of the message. A stream may leave out states in between.
+	// want waits until both streams have shown a state of the message. A stream may leave out states in
+	// between.
 	want := func(what, state, status string) {
 		t.Helper()
 		for _, s := range streams {
@@ -46,7 +47,8 @@ func TestEveryChangeOfWorkIsShown(t *testing.T) {
 				if err := json.Unmarshal([]byte(s.Signal(t, events.WakeState)), &got); err != nil {
 					t.Fatal(err)
 				}
-				if got.ChannelID != channel || got.UserID != "agent" || !slices.Equal(got.MessageIDs, []string{message}) {
+				if got.ChannelID != channel || got.UserID != "agent" ||
+					!slices.Equal(got.MessageIDs, []string{message}) {
 					t.Fatalf("%s: got %+v, want the work of agent on %s", what, got, message)
 				}
 				if got.State == state && got.Status == status {
@@ -72,11 +74,13 @@ func TestEveryChangeOfWorkIsShown(t *testing.T) {
 		want("a retry", "pending", "")
 	}
 	claims("a claim")
-	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{"status": "reading"})
+	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend",
+		nodetest.Body{"status": "reading"})
 	want("a status", "claimed", "reading")
 	expire()
 	want("the end of a lease", "pending", "")
-	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{})
+	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend",
+		nodetest.Body{})
 	want("an extension of a lease that has ended", "claimed", "reading")
 	expire()
 	want("the end of a lease", "pending", "")
@@ -136,7 +140,10 @@ func TestWorkOnMessagesThatWereKeptFromAMember(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice, agent, bob := n.User("alice"), n.User("agent"), n.User("bob")
-	triage := alice.Create(t, nodetest.NewChannel{GuildID: "g1", Name: "triage", XType: "triage", Members: []string{"bob", "agent", "duty"}}).Channel.ID
+	triage := alice.Create(t, nodetest.NewChannel{
+		GuildID: "g1", Name: "triage", XType: "triage",
+		Members: []string{"bob", "agent", "duty"},
+	}).Channel.ID
 	alice.Wakes(t, triage, "agent", "duty")
 	agent.Claim(t, nodetest.Body{})
 	n.Settle(t)

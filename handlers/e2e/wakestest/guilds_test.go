@@ -36,11 +36,15 @@ func TestWakesOfOtherGuilds(t *testing.T) {
 	for _, end := range []string{"extend", "ack", "nack"} {
 		far.Refused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/"+end, nodetest.Body{})
 	}
-	far.Refused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "re", "wakeId": w.ID})
-	far.WantRefused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "re", "wakeId": w.ID}, "Idempotency-Key", "k")
-	far.Refused(t, 404, "channel_not_found", "POST", "/api/channels/"+ops+"/stop", nodetest.Body{"userId": "bot"})
+	far.Refused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages",
+		nodetest.Body{"content": "re", "wakeId": w.ID})
+	far.WantRefused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages",
+		nodetest.Body{"content": "re", "wakeId": w.ID}, "Idempotency-Key", "k")
+	far.Refused(t, 404, "channel_not_found", "POST", "/api/channels/"+ops+"/stop",
+		nodetest.Body{"userId": "bot"})
 	bot.Reply(t, w, "done", nil)
-	far.Refused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "re", "wakeId": w.ID})
+	far.Refused(t, 409, "wake_lost", "POST", "/api/channels/"+ops+"/messages",
+		nodetest.Body{"content": "re", "wakeId": w.ID})
 
 	w = bot.Wake(t, nodetest.Body{})
 	bot.Done(t, "POST", "/api/wakes/"+w.ID+"/ack", nodetest.Body{"outcome": "declined", "note": "no"})
@@ -56,8 +60,8 @@ func TestWakesOfOtherGuilds(t *testing.T) {
 	}
 }
 
-// What a claim and a reply accept: since counts only where the queue begins, worker needs no instance, and a wake
-// belongs to its channel.
+// What a claim and a reply accept: since counts only where the queue begins, worker needs no instance, and a
+// wake belongs to its channel.
 func TestFieldsOfClaimsAndReplies(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -70,8 +74,10 @@ func TestFieldsOfClaimsAndReplies(t *testing.T) {
 	bot.Refused(t, 400, "cursor_malformed", "POST", "/api/wakes/claim", nodetest.Body{"since": "x"})
 	ann.Says(t, ops, "one")
 	w := bot.Wake(t, nodetest.Body{"worker": "w"})
-	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+other+"/messages", nodetest.Body{"content": "re", "wakeId": w.ID})
-	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "/stop <@bot>", "wakeId": w.ID})
+	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+other+"/messages",
+		nodetest.Body{"content": "re", "wakeId": w.ID})
+	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages",
+		nodetest.Body{"content": "/stop <@bot>", "wakeId": w.ID})
 	if q := bot.Queue(t); len(q.Claimed) != 1 {
 		t.Errorf("got %+v, want the wake still claimed", q)
 	}
@@ -110,8 +116,9 @@ func TestListOfWakesHasOnlyWhatIsOwed(t *testing.T) {
 	}
 }
 
-// A dead wake that the list does not show cannot be retried, and stays: in a channel that the user has left, and in
-// an archived one. After a return it is listed, but nothing of it is owed, so a retry takes it off the list.
+// A dead wake that the list does not show cannot be retried, and stays: in a channel that the user has left,
+// and in an archived one. After a return it is listed, but nothing of it is owed, so a retry takes it off the
+// list.
 func TestRetryFindsWhatTheListShows(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

@@ -28,10 +28,12 @@ func TestWakes(t *testing.T) {
 	ann.Says(t, ops, "two <@ann>")
 	ann.Says(t, ops, "not for you <@nobody>")
 	w := bot.Wake(t, nodetest.Body{"leaseSeconds": 30})
-	if got := nodetest.Texts(w.Messages); !slices.Equal(got, []string{"one <@bot>", "two <@ann>", "not for you <@nobody>"}) {
+	if got := nodetest.Texts(w.Messages); !slices.Equal(got,
+		[]string{"one <@bot>", "two <@ann>", "not for you <@nobody>"}) {
 		t.Errorf("got the messages %q", got)
 	}
-	if got := nodetest.Texts(w.Context); !slices.Equal(got, []string{"before the queue"}) || w.Reason != "mention" || w.Attempt != 1 || w.LeaseMS != 30000 {
+	if got := nodetest.Texts(w.Context); !slices.Equal(got, []string{"before the queue"}) ||
+		w.Reason != "mention" || w.Attempt != 1 || w.LeaseMS != 30000 {
 		t.Errorf("got %+v, want the one from before as context, and a mention", w)
 	}
 	if bot.Claim(t, nodetest.Body{}) != nil {
@@ -46,15 +48,19 @@ func TestWakes(t *testing.T) {
 		t.Errorf("got %+v, want no wake in the final answer", done.Wake)
 	}
 	again := bot.Reply(t, w, "done", nil)
-	if again.Message.ID != done.Message.ID || again.WakeupCount != done.WakeupCount || !slices.Equal(again.Wakeups, done.Wakeups) {
+	if again.Message.ID != done.Message.ID || again.WakeupCount != done.WakeupCount ||
+		!slices.Equal(again.Wakeups, done.Wakeups) {
 		t.Errorf("got %+v for the same reply again, want %+v", again, done)
 	}
 	bot.Refused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{})
 	bot.Refused(t, 409, "wake_lost", "POST", "/api/wakes/"+uuid.NewString()+"/ack", nodetest.Body{})
 	bot.Refused(t, 404, "wake_not_found", "POST", "/api/wakes/soon/ack", nodetest.Body{})
-	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "x", "wakeId": "soon"})
-	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "x", "keepWake": true})
-	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "/pass", "wakeId": w.ID})
+	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages",
+		nodetest.Body{"content": "x", "wakeId": "soon"})
+	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages",
+		nodetest.Body{"content": "x", "keepWake": true})
+	bot.Refused(t, 422, "invalid", "POST", "/api/channels/"+ops+"/messages",
+		nodetest.Body{"content": "/pass", "wakeId": w.ID})
 	bot.Refused(t, 400, "malformed", "POST", "/api/wakes/claim", nodetest.Body{"leaseSeconds": 0})
 	bot.Refused(t, 400, "malformed", "POST", "/api/wakes/claim", nodetest.Body{"leaseSeconds": 36000})
 	bot.Refused(t, 422, "invalid", "POST", "/api/wakes/claim", nodetest.Body{"instance": "i1"})
@@ -107,7 +113,8 @@ func TestEachMessageIsAnsweredOnce(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bot := n.User("ann"), n.User("bot")
 	ops := nodetest.Call[nodetest.Created](t, ann, 201, "POST", "/api/channels", nodetest.Body{
-		"guildId": "g1", "name": "duty", "xType": "custom", "memberUserIds": []string{"bot"}, "wakeUserIds": []string{"bot"},
+		"guildId": "g1", "name": "duty", "xType": "custom", "memberUserIds": []string{"bot"},
+		"wakeUserIds": []string{"bot"},
 	}).Channel.ID
 	bot.Claim(t, nodetest.Body{})
 	ctx, stop := context.WithCancel(t.Context())
@@ -125,7 +132,11 @@ func TestEachMessageIsAnsweredOnce(t *testing.T) {
 					_, _ = bot.Do("POST", "/api/wakes/"+a.Wake.ID+"/nack", nodetest.Body{"delaySeconds": 0})
 					continue
 				}
-				_, _ = bot.Do("POST", "/api/channels/"+ops+"/messages", nodetest.Body{"content": "re: " + strings.Join(nodetest.Texts(a.Wake.Messages), ","), "wakeId": a.Wake.ID})
+				_, _ = bot.Do("POST", "/api/channels/"+ops+"/messages",
+					nodetest.Body{
+						"content": "re: " + strings.Join(nodetest.Texts(a.Wake.Messages), ","),
+						"wakeId":  a.Wake.ID,
+					})
 			}
 		})
 	}
@@ -134,7 +145,8 @@ func TestEachMessageIsAnsweredOnce(t *testing.T) {
 		ann.Says(t, ops, fmt.Sprint(i))
 	}
 	answered := func() (all []string) {
-		for _, m := range nodetest.Call[nodetest.List[nodetest.Decided]](t, ann, 200, "GET", "/api/channels/"+ops+"/messages?limit=200", nil).Items {
+		for _, m := range nodetest.Call[nodetest.List[nodetest.Decided]](t, ann, 200, "GET",
+			"/api/channels/"+ops+"/messages?limit=200", nil).Items {
 			if text, ok := strings.CutPrefix(m.Content, "re: "); ok {
 				all = append(all, strings.Split(text, ",")...)
 			}
