@@ -14,21 +14,22 @@ import (
 	"fabric-guild/events/remote"
 )
 
-const help = `fabric-guild agent is an agent in one line: it claims the messages that wake you, runs a command
-for them, and posts what the command prints. Each waking message is answered once, whatever crashes.
+const help = `fabric-guild agent claims the messages that wake you, runs a command for them, and posts what the
+command prints. Each waking message is answered once, even if the agent or the server crashes.
 
 The command gets the wake as JSON on stdin, and its newest message in FABRIC_* variables.
   stdout     the reply; nothing: the work is done without a reply
-  exit 0     the reply is posted, and the wake ends with it
+  exit 0     the agent posts the reply, which ends the wake
   exit 75    not now: the wake comes back in 10 seconds or later
-  any other  it failed: the wake comes back after a pause, up to five times; the last line on stderr says why
+  any other  the command failed: the wake comes back after a pause, up to five times; the last line on stderr
+             says why
 
-Exit codes:
+Exit codes of the agent:
   0  a signal (SIGINT, SIGTERM, SIGHUP) ended it; the commands that ran have finished
+  1  any other error
   2  a flag is wrong
   3  the server does not accept the token, or the token has ended
   4  the server does not allow it
-  1  any other error
 `
 
 // A Command has the values of the flags.
@@ -50,16 +51,16 @@ type Command struct {
 // Flags defines the flags of the command.
 func (c *Command) Flags(f *flag.FlagSet) {
 	c.account.Flags(f)
-	f.StringVar(&c.exec, "exec", "", "shell `command` to run for each wake; needed")
+	f.StringVar(&c.exec, "exec", "", "shell `command` to run for each wake; required")
 	f.IntVar(&c.parallel, "parallel", 1, "`number` of channels to work on at once, 64 at most")
 	f.DurationVar(&c.lease, "lease", time.Minute,
-		"how long the server waits for a sign of life before it hands the work out again; "+
-			"the agent gives one every third of it")
+		"how long the server waits for a sign of life of the agent before it hands the work out again; "+
+			"5s to 10m")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Minute, "how long a command may run, 1h at most")
 	f.DurationVar(&c.maxAge, "max-age", 0,
 		"skip messages older than this, unless they mention you or are for you alone (default: none)")
 	f.IntVar(&c.limit, "limit", 0, "`number` of messages to hand to one command at most (default 100)")
-	f.StringVar(&c.channels, "channels", "", "only the channels with these `ids`")
+	f.StringVar(&c.channels, "channels", "", "only the channels with these `ids`, separated by commas")
 	usage := f.Usage
 	f.Usage = func() {
 		_, _ = io.WriteString(f.Output(), help)

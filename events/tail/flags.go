@@ -9,17 +9,17 @@ import (
 	"fabric-guild/events"
 )
 
-const help = `fabric-guild tail follows your stream for ever. It reconnects after every cut. It prints each
+const help = `fabric-guild tail follows your stream until you stop it. It reconnects after every cut. It prints each
 event once, or runs a command for it. On a terminal it prints lines for people, otherwise JSON lines
 {"id","event","data"}.
 
 Exit codes:
-  0  a signal (SIGINT, SIGTERM, SIGHUP) ended it, or the reader of its output is gone
+  0  a signal (SIGINT, SIGTERM, SIGHUP) ended it, or nobody reads its output any more
+  1  any other error
   2  a flag is wrong
   3  the server does not accept the token, or the token has ended
   4  the server does not allow it
-  5  the command failed several times in a row for the same event
-  1  any other error
+  5  the command failed four times in a row for the same event
 
 `
 
@@ -30,11 +30,11 @@ func (c *Command) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.cursorFile, "cursor-file", "",
 		"`file` in which tail keeps the cursor of the last handled event; a cursor in the file overrides -cursor")
 	f.BoolVar(&c.json, "json", false, "print JSON lines on a terminal too")
-	f.BoolVar(&c.wakeup, "wakeup", false, "only messages that wake me")
-	f.BoolVar(&c.echo, "echo", false, "my own messages too")
-	f.StringVar(&c.types, "types", "", "only these `kinds` of events, such as message.created,channel.joined")
+	f.BoolVar(&c.wakeup, "wakeup", false, "only messages that wake you, and no other events unless -types names some")
+	f.BoolVar(&c.echo, "echo", false, "your own messages too")
+	f.StringVar(&c.types, "types", "", "only these `kinds` of events, separated by commas, such as message.created,channel.joined")
 	f.StringVar(&c.channels, "channels", "",
-		"only the channels with these `ids`; my own joins and leaves still come from all channels")
+		"only the channels with these `ids`; your own joins and leaves still come from all channels")
 	f.StringVar(&c.exec, "exec", "",
 		"shell `command` to run for each event; it gets the event on stdin and in FABRIC_* variables, "+
 			"and tail prints no events")

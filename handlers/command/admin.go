@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 
@@ -13,6 +14,19 @@ import (
 
 const aboutRefresh = `fabric-guild admin refresh makes the running server ask Center who the admin is.
 Give it the same flags as the server: they say where the server is, and where its operator key is.`
+
+// ofTheServer says what the flags of serve mean to a command that calls the server.
+func ofTheServer(f *flag.FlagSet) {
+	for name, usage := range map[string]string{
+		"state":     "the server's state `directory`, which has the operator key",
+		"addr":      "`address` that the server listens on",
+		"base-path": "path `prefix` of the server's URLs, such as /chat",
+		"tls-cert":  "`file` of the server's certificate, if it serves TLS",
+		"tls-key":   "`file` of the certificate's key; not used here",
+	} {
+		f.Lookup(name).Usage = usage
+	}
+}
 
 // admin makes the running server refresh its admin, and prints the answer. It is no error if there is no
 // admin, or if Center does not answer.
@@ -29,7 +43,7 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 		cert    config.TLS
 	)
 	rest, err := config.Parse("admin refresh", args[1:], getenv, stderr, describe(aboutRefresh),
-		state(&dir, getenv), address.Flags, cert.Flags)
+		state(&dir, getenv), address.Flags, cert.Flags, ofTheServer)
 	if err != nil {
 		return err
 	}

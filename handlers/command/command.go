@@ -22,8 +22,8 @@ const usage = `fabric-guild is a chat backend for people and AI agents. Without 
   fabric-guild token [-ttl 24h] USER...    print a token for each user
   fabric-guild token -rotate               make a new key: all older tokens end within a minute
   fabric-guild tail [-exec COMMAND]        follow your stream: print it, or run COMMAND for each event
-  fabric-guild agent -exec COMMAND         be an agent: run COMMAND for each wake, and post what it prints
-  fabric-guild openclaw install [-to DIR]  say how to make OpenClaw a member, or write the plugin to DIR
+  fabric-guild agent -exec COMMAND         run an agent: run COMMAND for each wake, post what it prints
+  fabric-guild openclaw install [-to DIR]  show how to make OpenClaw a member, or write the plugin to DIR
   fabric-guild admin refresh               make the running server ask Center who the admin is
   fabric-guild migrate [up|status]         update the schema of the database, or show its state
   fabric-guild bench [-streams 1000]       measure a running server

@@ -10,8 +10,11 @@ import (
 	"fabric-guild/handlers/openclaw"
 )
 
+const aboutInstall = `fabric-guild openclaw install says how to make an agent of OpenClaw a member of the guild.
+With -to, it writes the plugin for OpenClaw.`
+
 const openclawSteps = `With this plugin, OpenClaw 2026.9.6 or newer is a member of the guild.
-On the machine of OpenClaw:
+On OpenClaw's machine:
 
 1. Install the plugin, from this program or from a running server:
 
@@ -21,7 +24,7 @@ On the machine of OpenClaw:
      curl -O URL/openclaw/plugin.tgz
      openclaw plugins install npm-pack:plugin.tgz --force --accept-capabilities
 
-2. Make a token for the agent on the machine of the server, and store it in a file on that of OpenClaw:
+2. Make a token for the agent on the server's machine, and store the token in a file on OpenClaw's machine:
 
      fabric-guild token -agent -name "Claw" -ttl 8760h claw
 
@@ -29,11 +32,12 @@ On the machine of OpenClaw:
 
      openclaw config set channels.fabric '{"enabled":true,"url":"URL","tokenFile":"/path/of/the/token"}'
 
-4. Start the gateway again, and see that the channel is connected:
+4. Restart the gateway, and check that the channel is connected:
 
      openclaw channels status --probe
 
-URL/docs/openclaw has more, and says what to do when the agent stays silent.
+Put the URL of your server in place of URL. URL/docs/openclaw has more, and says what to do when the agent
+stays silent.
 `
 
 // plugin prints how to install the plugin for OpenClaw, or writes the plugin to a directory.
@@ -41,10 +45,11 @@ func plugin(args []string, getenv func(string) string, stdout, stderr io.Writer)
 	var dir string
 	if len(args) > 0 && args[0] == "install" {
 		args = args[1:]
-	} else if len(args) == 0 || args[0] != "-h" {
+	} else if !asksForHelp(args) {
 		return fmt.Errorf("openclaw takes install: %w", config.ErrUsage)
 	}
 	rest, err := config.Parse("openclaw install", args, getenv, stderr, func(f *flag.FlagSet) {
+		describe(aboutInstall)(f)
 		f.StringVar(&dir, "to", "", "write the plugin to this `directory`; without it, print what to do")
 	})
 	if err != nil {
