@@ -1,10 +1,8 @@
 package web
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -83,47 +81,6 @@ func decodeObject(body []byte, v reflect.Value) error {
 		return Malformed(sorted(wrong)...)
 	}
 	return nil
-}
-
-// maxFields limits the fields of a body. No request has nearly as many. Without the limit, a body of 64 KiB can
-// have 7,000 unknown fields, and reading them takes longer than most requests.
-const maxFields = 100
-
-// objectMembers splits a JSON object into its members. It refuses a body that is anything else, a member that
-// is given twice, more than maxFields members, and anything after the object.
-func objectMembers(body []byte) (map[string]json.RawMessage, error) {
-	bad := NewProblem(http.StatusBadRequest, "malformed", "the body is not one JSON object")
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, bad
-	}
-	members := map[string]json.RawMessage{}
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return nil, bad
-		}
-		name := key.(string) // the decoder accepts only strings as keys
-		if _, twice := members[name]; twice {
-			return nil, Malformed(FieldError{name, "is given twice"})
-		}
-		var raw json.RawMessage
-		if dec.Decode(&raw) != nil {
-			return nil, bad
-		}
-		members[name] = raw
-		if len(members) > maxFields {
-			tooMany := fmt.Sprintf("is one field too many: a body has at most %d", maxFields)
-			return nil, Malformed(FieldError{name, tooMany})
-		}
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, bad
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, bad
-	}
-	return members, nil
 }
 
 // describe names a field's type for an error text.
