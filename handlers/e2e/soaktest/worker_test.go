@@ -72,7 +72,7 @@ func (w *worker) ask(user, method, path, key string, body any, out any, want ...
 		text, _ = json.Marshal(body) // never fails for these bodies
 	}
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
-		status, answer, err := w.send(user, method, path, key, text)
+		status, answer, err := w.send(context.Background(), user, method, path, key, text)
 		var said struct{ Code string }
 		if err == nil && status >= 300 {
 			_ = json.Unmarshal(answer, &said)
@@ -95,8 +95,11 @@ func (w *worker) ask(user, method, path, key string, body any, out any, want ...
 	return false
 }
 
-func (w *worker) send(user, method, path, key string, body []byte) (status int, answer []byte, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+// send sends a request once, to one of the servers.
+func (w *worker) send(
+	ctx context.Context, user, method, path, key string, body []byte,
+) (status int, answer []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	base := w.bases[w.rand.IntN(len(w.bases))]
 	r, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(body))
