@@ -66,5 +66,5 @@ func SpendReads(s *Server, user string) error {
 // SpendFreshness counts a post with ifLast as of an hour from now. So the user may send no other one for an
 // hour, however slow the test is.
 func SpendFreshness(s *Server, user string, channel uuid.UUID) error {
-	return s.freshness.take(user, channel, time.Now().Add(time.Hour))
+	return s.freshness.Take(http.Header{}, freshKey(user, channel), 1, time.Now().Add(time.Hour))
 }

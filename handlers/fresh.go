@@ -49,42 +49,15 @@ func (s *Server) moved(ctx context.Context, id auth.Identity, m db.NewMessage, e
 	return p
 }
 
-// A freshness limits posts with ifLast to one per second for each user and channel: each takes the channel's
-// lock from everybody else. The zero value is ready.
-type freshness struct {
-	mu    sync.Mutex
-	last  map[freshKey]time.Time // within the last second, so the rate of posts bounds it
-	swept time.Time
+// countFresh returns a function that counts a post with ifLast, once however often it is called. It must come after
+// the look-up of an Idempotency-Key, because a repetition is not a new post, and before the channel's lock.
+func (s *Server) countFresh(w http.ResponseWriter, m db.NewMessage) func() error {
+	if m.IfLast == nil {
+		return func() error { return nil }
+	}
+	return sync.OnceValue(func() error {
+		return s.freshness.Take(w.Header(), freshKey(m.AuthorUserID, m.ChannelID), 1, time.Now())
+	})
 }
 
-type freshKey struct {
-	user    string
-	channel uuid.UUID
-}
-
-const freshPause = time.Second
-
-// take counts a post. The error is a *web.Problem.
-func (f *freshness) take(user string, channel uuid.UUID, now time.Time) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now.Sub(f.swept) >= freshPause {
-		for key, at := range f.last {
-			if now.Sub(at) >= freshPause {
-				delete(f.last, key)
-			}
-		}
-		f.swept = now
-	}
-	key := freshKey{user, channel}
-	if at, ok := f.last[key]; ok && now.Sub(at) < freshPause {
-		p := web.NewProblem(http.StatusTooManyRequests, "rate_limited", "a user may post with ifLast once per second in a channel")
-		p.RetryAfter = 1
-		return p
-	}
-	if f.last == nil {
-		f.last = map[freshKey]time.Time{}
-	}
-	f.last[key] = now
-	return nil
-}
+func freshKey(user string, channel uuid.UUID) string { return channel.String() + user }

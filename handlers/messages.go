@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -93,18 +92,25 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if err := s.weigh(w, id.UserID, len(command.Content), len(m.Mentioned)); err != nil {
 		return err
 	}
-	if m.IfLast != nil {
-		if err := s.freshness.take(id.UserID, channel, time.Now()); err != nil {
-			return err
-		}
-	}
 	if m.TwoState = s.twoState; !m.TwoState {
 		if m.Admin, err = s.adminFor(r.Context(), id, channel); err != nil {
 			return err
 		}
 	}
+	count := s.countFresh(w, m)
+	if key == nil {
+		if err := count(); err != nil {
+			return err
+		}
+	}
+	postIn := func(ctx context.Context, tx db.Tx) (db.Post, error) {
+		if err := count(); err != nil {
+			return db.Post{}, err
+		}
+		return s.postIn(ctx, tx, id, m)
+	}
 	if reply != nil {
-		return s.moved(r.Context(), id, m, s.postReply(w, r, id, key, m))
+		return s.moved(r.Context(), id, m, s.postReply(w, r, id, key, m, postIn))
 	}
 	if key == nil {
 		post, err := s.db.Post(r.Context(), m)
@@ -117,7 +123,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return s.moved(r.Context(), id, m, s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
-		post, err := s.postIn(ctx, tx, id, m)
+		post, err := postIn(ctx, tx)
 		if err != nil {
 			return 0, nil, err
 		}

@@ -60,7 +60,7 @@ type Server struct {
 	rendered     rendered
 	wakes        metrics.Wakes
 	proxies      edge.Proxies
-	freshness    freshness
+	freshness    *edge.Rates // of posts with ifLast, by freshKey
 	sessions     *auth.Sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
@@ -104,7 +104,7 @@ func New(c Config) (*Server, http.Handler) {
 		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
 		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit), readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
 		openRates: edge.NewOpenRates(c.RateLimit), work: edge.NewWork(), pages: edge.NewWork(),
-		activity: edge.NewActivityRates(), standings: newStandings(),
+		activity: edge.NewActivityRates(), freshness: edge.NewFreshRates(), standings: newStandings(),
 		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
 		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router), worked: make(chan db.WorkChange, workChanges),
 		searching: edge.NewLanes(searchesOfOne, searchesQueued), searches: make(chan struct{}, searchesAtOnce),

@@ -39,11 +39,15 @@ func hiddenWake(reply *db.Reply, err error) error {
 	return err
 }
 
-// postReply stores a reply and ends its wake, or does neither. With keepWake it extends the lease instead.
+// postReply stores a reply and ends its wake, or does neither. With keepWake it extends the lease instead. postIn
+// posts in a transaction.
 //
 // A repeated request gets the same answer: by its Idempotency-Key, or without a key by its wake, which only one
 // message can have ended.
-func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage) error {
+func (s *Server) postReply(
+	w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage,
+	postIn func(context.Context, db.Tx) (db.Post, error),
+) error {
 	var post db.Post
 	err := error(db.ErrRefused)
 	if key == nil {
@@ -61,7 +65,7 @@ func (s *Server) postReply(w http.ResponseWriter, r *http.Request, id auth.Ident
 	}
 	if errors.Is(err, db.ErrRefused) { // in a channel that takes turns too
 		err = s.onceOr(w, r, key, again, func(ctx context.Context, tx db.Tx) (status int, answer any, err error) {
-			if post, err = s.postIn(ctx, tx, id, m); err != nil {
+			if post, err = postIn(ctx, tx); err != nil {
 				return 0, nil, hiddenWake(m.Reply, err)
 			}
 			a, err := s.replyAnswer(ctx, tx.Queries, m, post)

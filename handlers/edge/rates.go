@@ -72,6 +72,15 @@ func NewActivityRates() *Rates {
 	return x
 }
 
+// NewFreshRates returns the limit of posts with ifLast: one per second for each user and channel, because each takes
+// the channel's lock from everybody else. The keys are the caller's.
+func NewFreshRates() *Rates {
+	const refusal = "a user may post with ifLast %v times per second in a channel, and %d times at once"
+	return &Rates{
+		buckets: newBuckets(1, 1), name: "ifLast", refusal: refusal, policy: []string{`"ifLast";q=1;w=1`}, quiet: true,
+	}
+}
+
 func rated(name string, each float64, refusal string) *Rates {
 	burst := int(math.Ceil(each * rateWindow.Seconds()))
 	return &Rates{
