@@ -71,25 +71,13 @@ func (c *replyColumns) add(r *Reply) {
 }
 
 // checkReply waits for the wake of a message, and locks it. It must come after the channel's lock and before the
-// post, so that nothing waits once the post has drawn its number. ErrWakeLost, ErrLeaseLimit.
+// post, so that nothing waits once the post has drawn its number. ErrWakeLost.
 func (tx Tx) checkReply(ctx context.Context, m NewMessage) error {
 	if m.Reply == nil {
 		return nil
 	}
-	ref := WakeRef{User: m.AuthorUserID, Guilds: m.Guilds, ID: m.Reply.Wake}
-	row, err := tx.fence(ctx, ref, &m.ChannelID)
-	if err != nil || !m.Reply.Keep {
-		return err
-	}
-	const over = `SELECT $1::timestamptz + $2::interval <= clock_timestamp()`
-	var limit bool
-	if err := tx.conn.QueryRow(ctx, over, row.ClaimedAt, leaseLimit).Scan(&limit); err != nil {
-		return err
-	}
-	if limit {
-		return ErrLeaseLimit
-	}
-	return nil
+	_, err := tx.fence(ctx, WakeRef{User: m.AuthorUserID, Guilds: m.Guilds, ID: m.Reply.Wake}, &m.ChannelID)
+	return err
 }
 
 // Kept returns the state of a wake that a post has kept, as ExtendWake would.

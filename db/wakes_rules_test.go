@@ -47,18 +47,21 @@ func TestAClaimInAnotherEpoch(t *testing.T) {
 	}
 }
 
-// Rule 35: a retried wake does not bring back what was answered after it. Two parts of a channel are not
-// leased at the same time. The retried one comes first.
+// Rule 35: a retried wake does not bring back what was answered after it. Two parts of a channel are
+// not leased at the same time. The retried one comes first, before older messages of other channels.
 func TestARetryIsNotMerged(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
+	other, _ := create(t, q.d, "ann", "bot")
+	older := post(t, q.d, other, "ann", "older").Seq
+	here := db.WakeClaim{Channels: []uuid.UUID{q.channel}}
 	one := q.post("ann", "one")
-	w := q.wake(db.WakeClaim{})
+	w := q.wake(here)
 	if _, _, err := q.d.AckWake(t.Context(), q.ref(w.ID), db.Ack{Declined: true, Note: "no"}); err != nil {
 		t.Fatal(err)
 	}
 	q.post("ann", "two")
-	if _, err := q.reply(q.wake(db.WakeClaim{}).ID, "re"); err != nil {
+	if _, err := q.reply(q.wake(here).ID, "re"); err != nil {
 		t.Fatal(err)
 	}
 	three := q.post("ann", "three")
@@ -71,11 +74,14 @@ func TestARetryIsNotMerged(t *testing.T) {
 	if !slices.Equal(w.Messages, []int64{one}) {
 		t.Errorf("got %v, want the first message alone", w.Messages)
 	}
-	q.none(db.WakeClaim{})
+	q.none(here)
 	if _, err := q.reply(w.ID, "re"); err != nil {
 		t.Fatal(err)
 	}
-	if w = q.wake(db.WakeClaim{}); !slices.Equal(w.Messages, []int64{three}) {
+	if next := q.wake(db.WakeClaim{}); !slices.Equal(next.Messages, []int64{older}) {
+		t.Errorf("got %v after the retried message, want the older one of the other channel", next.Messages)
+	}
+	if w = q.wake(here); !slices.Equal(w.Messages, []int64{three}) {
 		t.Errorf("got %v, want the third message", w.Messages)
 	}
 }
