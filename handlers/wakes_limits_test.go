@@ -46,3 +46,27 @@ func TestWaitingClaimsAreLimited(t *testing.T) {
 		})
 	}
 }
+
+// A user may have 64 claims wait, and no more, however many it sends.
+func TestClaimsOfOneUserAreLimited(t *testing.T) {
+	t.Parallel()
+	const most = 64
+	n := nodetest.Start(t, nodetest.Setup{})
+	bot := n.User("bot")
+	bot.Claim(t, nodetest.Body{})
+	wait := nodetest.Body{"waitSeconds": 60}
+	var waiting sync.WaitGroup
+	for range most {
+		waiting.Go(func() { bot.Claim(t, wait) })
+	}
+	if !ssetest.Await(func() bool { return handlers.PlacesTaken(n.Server) == most }) {
+		t.Fatal("the claims do not wait")
+	}
+	for range 10 {
+		bot.Refused(t, 429, "too_many_claims", "POST", "/api/wakes/claim", wait)
+	}
+	n.User("other").Claim(t, nodetest.Body{}) // the limit of one user is not that of others
+	bot.Done(t, "DELETE", "/api/wakes", nil)  // all that wait end
+	waiting.Wait()
+	bot.Claim(t, nodetest.Body{})
+}
