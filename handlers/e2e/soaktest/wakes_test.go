@@ -71,10 +71,10 @@ const (
 	refused // 409 wake_lost
 )
 
-// Agents with two workers each answer what wakes them, on three servers. Some of the agents are processes of the
-// command agent. Workers, processes, servers and Postgres are killed, leases end, and answers get lost. At the end
-// each waking message is covered by exactly one finished wake, each reply stands once, and the only dead wakes are
-// those of messages that no worker can answer.
+// Agents with two workers each answer what wakes them, on three servers. Some of the agents are processes of
+// the command agent. Workers, processes, servers and Postgres are killed, leases end, and answers get lost. At
+// the end each waking message is covered by exactly one finished wake, each reply stands once, and the only
+// dead wakes are those of messages that no worker can answer.
 func TestWakes(t *testing.T) {
 	t.Parallel()
 	agents, commands, pause := 6, 1, 40*time.Millisecond
@@ -151,7 +151,8 @@ func TestWakes(t *testing.T) {
 // prepare makes the rooms, and opens the queues of the agents.
 func (s *wakeSoak) prepare() {
 	w := &worker{soak: s.soak, rand: rand.New(rand.NewPCG(1, 1))}
-	w.ask(bot, http.MethodPatch, "/api/me", "bot", map[string]any{"kind": "agent"}, &struct{}{}, http.StatusOK)
+	kind := map[string]any{"kind": "agent"}
+	w.ask(bot, http.MethodPatch, "/api/me", "bot", kind, &struct{}{}, http.StatusOK)
 	add := func(author string, agents ...string) {
 		var made answer
 		w.ask(author, http.MethodPost, "/api/channels", fmt.Sprint("room", len(s.rooms)), map[string]any{
@@ -167,7 +168,8 @@ func (s *wakeSoak) prepare() {
 		add(ann, s.agents...)
 	}
 	for _, agent := range s.agents {
-		if !w.ask(agent, http.MethodPost, "/api/wakes/claim", "", map[string]any{}, &struct{}{}, http.StatusOK) {
+		claim := map[string]any{}
+		if !w.ask(agent, http.MethodPost, "/api/wakes/claim", "", claim, &struct{}{}, http.StatusOK) {
 			s.t.Fatal("an agent cannot open its queue")
 		}
 	}
@@ -175,7 +177,10 @@ func (s *wakeSoak) prepare() {
 
 // command starts two processes of the command agent.
 func (s *wakeSoak) command(agent string) {
-	const answer = `sleep 0.1; case $FABRIC_CONTENT in poison*) exit 1;; esac; printf '<@ann> %s' "$FABRIC_CONTENT"`
+	const answer = `
+		sleep 0.1
+		case $FABRIC_CONTENT in poison*) exit 1;; esac
+		printf '<@ann> %s' "$FABRIC_CONTENT"`
 	for range 2 {
 		dir := s.t.TempDir() // a worker of its own name
 		start := func() *guildtest.Running {
@@ -192,7 +197,7 @@ func (s *wakeSoak) command(agent string) {
 	}
 }
 
-// write posts until ctx ends. Every tenth message of the bot is poison. Ann's are not, because a human's message takes
+// write posts until ctx ends. Every tenth message of the bot is poison. Ann's are not: a human's message takes
 // an attempt back, so a wake that humans write to lives on.
 func (s *wakeSoak) write(ctx context.Context, writer int, pause time.Duration) {
 	w := &worker{soak: s.soak, number: writer, rand: rand.New(rand.NewPCG(rand.Uint64(), 1))}
@@ -241,7 +246,8 @@ func (s *wakeSoak) harmWork(pg *pgrun.Postgres, nodes []*guildtest.Node, start s
 		s.killCommand,
 	}
 	began := time.Now()
-	for n := 0; n < len(harms) || time.Since(began) < *wakesFor; n++ {
+	n := 0
+	for ; n < len(harms) || time.Since(began) < *wakesFor; n++ {
 		if n%len(harms) == 0 {
 			rand.Shuffle(len(harms), func(i, j int) { harms[i], harms[j] = harms[j], harms[i] })
 		}
@@ -252,10 +258,11 @@ func (s *wakeSoak) harmWork(pg *pgrun.Postgres, nodes []*guildtest.Node, start s
 		}
 		s.hurry()
 	}
+	s.t.Logf("%d faults, a sixth of them kills of Postgres and a sixth kills of servers", n)
 }
 
-// killCommand kills a process of the command agent, and starts it again. It spares a process whose work has failed
-// twice, because a wake that fails five times dies.
+// killCommand kills a process of the command agent, and starts it again. It spares a process whose work has
+// failed twice, because a wake that fails five times dies.
 func (s *wakeSoak) killCommand() {
 	s.t.Helper()
 	i := rand.IntN(len(s.runs))
@@ -278,7 +285,8 @@ func (s *wakeSoak) hurry() {
 // left returns how many wakes and messages wait for a worker. It returns 1 while Postgres is away.
 func (s *wakeSoak) left() (n int) {
 	const count = `
-		SELECT (SELECT count(*) FROM wakes) + (SELECT count(*) FROM wake_consumers k JOIN members i USING (user_id)
+		SELECT (SELECT count(*) FROM wakes) + (SELECT count(*)
+			FROM wake_consumers k JOIN members i USING (user_id)
 			JOIN messages m ON m.channel_id = i.channel_id AND m.seq > k.scanned_seq
 			WHERE m.author_user_id = ANY ($1))`
 	if s.log.QueryRow(s.t.Context(), count, []string{ann, bot}).Scan(&n) != nil {

@@ -38,7 +38,8 @@ func (s *wakeSoak) judgeWork() {
 	s.t.Helper()
 	messages := rowsOf[posted](s, `SELECT id::text, channel_id::text, author_user_id, content, seq,
 		coalesce(wake_first, 0), coalesce(wake_upto, 0) FROM messages ORDER BY seq`)
-	graves := rowsOf[grave](s, `SELECT user_id, channel_id::text, outcome, first_seq, last_seq FROM wakes_dead`)
+	graves := rowsOf[grave](s, `
+		SELECT user_id, channel_id::text, outcome, first_seq, last_seq FROM wakes_dead`)
 	asked := map[string][]posted{} // by channel, in order
 	for _, m := range messages {
 		if m.Author == ann || m.Author == bot {
@@ -104,8 +105,8 @@ func (s *wakeSoak) judgeWork() {
 			}
 		}
 	}
-	s.t.Logf("%d messages owed: %d answered, %d dead, the others acked; %d replies known; %d workers crashed, %d requests "+
-		"were refused because others had claimed the wake", total, ends, died, len(s.replies), s.crashes.Load(), s.lost.Load())
+	s.t.Logf("%d messages owed: %d answered, %d dead, the others acked; %d replies known; "+
+		"%d workers crashed, %d requests were refused because others had claimed the wake", total, ends, died, len(s.replies), s.crashes.Load(), s.lost.Load())
 	if ends == 0 || died == 0 {
 		s.t.Errorf("got %d messages answered and %d dead, want some of both", ends, died)
 	}

@@ -42,14 +42,14 @@ func (c *claimer) run(ctx, faults context.Context) {
 		if w == nil {
 			continue
 		}
-		// Five faults in a row would make a wake die, so each wake meets two at most. After that the worker keeps
-		// the wake, however slow the machine is.
+		// Five faults in a row would make a wake die, so each wake meets two at most. After that the worker
+		// keeps the wake, however slow the machine is.
 		faulty := faults.Err() == nil && w.Attempt <= 2
 		switch {
 		case faulty && !c.falter(ctx, w):
 			c.s.crashes.Add(1)
 			c.life++
-		case !faulty && c.post(ctx, "/api/wakes/"+w.ID+"/extend", "", map[string]any{"leaseSeconds": 60}) != done:
+		case !faulty && c.extend(ctx, w, 60) != done:
 			continue
 		default:
 			c.finish(ctx, w)
@@ -59,7 +59,9 @@ func (c *claimer) run(ctx, faults context.Context) {
 
 // claim claims once. nil: there is nothing to do.
 func (c *claimer) claim(ctx, faults context.Context) *work {
-	body := map[string]any{"waitSeconds": 2, "leaseSeconds": 5, "limit": 1 + c.rand.IntN(20), "context": c.rand.IntN(5)}
+	body := map[string]any{
+		"waitSeconds": 2, "leaseSeconds": 5, "limit": 1 + c.rand.IntN(20), "context": c.rand.IntN(5),
+	}
 	if c.named {
 		body["worker"] = "claimer"
 		body["instance"] = fmt.Sprint(c.life)
@@ -77,7 +79,8 @@ func (c *claimer) claim(ctx, faults context.Context) *work {
 	return a.Wake
 }
 
-// falter does to a wake what a worker with faults does. It reports whether the worker lives on to finish the work.
+// falter does to a wake what a worker with faults does. It reports whether the worker lives on to finish the
+// work.
 func (c *claimer) falter(ctx context.Context, w *work) (lives bool) {
 	path := "/api/wakes/" + w.ID
 	switch c.rand.IntN(20) {
@@ -99,13 +102,19 @@ func (c *claimer) falter(ctx context.Context, w *work) (lives bool) {
 		c.keep(ctx, w)
 		return !c.named // a lease of a minute ends for the next life only
 	case 6:
-		c.post(ctx, path+"/extend", "", map[string]any{"leaseSeconds": 5, "status": "hm"})
+		c.extend(ctx, w, 5)
 		return false
 	case 7:
 		c.post(ctx, path+"/nack", "", map[string]any{"delaySeconds": c.rand.IntN(2), "error": "later"})
 		return false
 	}
 	return true
+}
+
+// extend extends a lease.
+func (c *claimer) extend(ctx context.Context, w *work, seconds int) outcome {
+	body := map[string]any{"leaseSeconds": seconds, "status": "busy"}
+	return c.post(ctx, "/api/wakes/"+w.ID+"/extend", "", body)
 }
 
 // finish ends a wake.
@@ -169,7 +178,9 @@ func (c *claimer) post(ctx context.Context, path, key string, body map[string]an
 }
 
 // try makes a request once. If it got no answer, or one that says to try again, known is false.
-func (c *claimer) try(ctx context.Context, path, key string, body map[string]any, out any) (o outcome, known bool) {
+func (c *claimer) try(
+	ctx context.Context, path, key string, body map[string]any, out any,
+) (o outcome, known bool) {
 	text, _ := json.Marshal(body) // never fails for these bodies
 	status, answer, err := c.send(ctx, c.agent, http.MethodPost, path, key, text)
 	var said struct{ Code string }
