@@ -16,6 +16,7 @@ import (
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 
+	"fabric-guild/events/ssetest"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -36,13 +37,7 @@ func TestAServerNoticesADeadDoorbellAndKeepsRinging(t *testing.T) {
 	running.Go(func() { d.RunDoorbell(ctx, line.url, slog.New(slog.NewTextHandler(&log, nil))) })
 	await := func(what string, condition func() bool) {
 		t.Helper()
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.Now().Add(time.Minute); !condition(); <-tick.C {
-			if time.Now().After(deadline) {
-				t.Fatal("timeout: ", what)
-			}
-		}
+		eventually(t, what, condition)
 	}
 	await("it is alone", func() bool { return d.Hears() && d.Alone() })
 	line.swallow(true)
@@ -208,30 +203,31 @@ func TestAServerThatIsAloneSendsNoRings(t *testing.T) {
 	}
 	conn := dbtest.Connect(t, url)
 	exec(t, conn, `LISTEN fabric_guild`)
-	// rings counts what a server sends during the time of three hellos, while commits ring it.
-	rings := func(d *db.DB) (n int) {
+	// rings counts up to enough what a server sends within a time, while commits ring it.
+	rings := func(d *db.DB, enough int, within time.Duration) (n int) {
 		for silence := false; !silence; { // rings from before
 			ctx, cancel := context.WithTimeout(t.Context(), hello/4)
 			_, err := conn.WaitForNotification(ctx)
 			silence = err != nil
 			cancel()
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 3*hello)
+		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
 		go func() {
 			for tick := time.NewTicker(10 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 				d.Ring()
 			}
 		}()
-		for {
+		for n < enough {
 			got, err := conn.WaitForNotification(ctx)
 			if err != nil {
-				return n
+				break
 			}
 			if got.Payload == d.Node() {
 				n++
 			}
 		}
+		return n
 	}
 	await := func(what string, condition func() bool) {
 		t.Helper()
@@ -243,12 +239,12 @@ func TestAServerThatIsAloneSendsNoRings(t *testing.T) {
 		t.Error("got a server that believes that it is alone before it listens, want that it does not know")
 	}
 	await("it is alone", one.Alone)
-	if n := rings(one); n > 4 {
+	if n := rings(one, 100, 3*hello); n > 4 {
 		t.Errorf("got %d rings of a server that is alone, want only its hellos", n)
 	}
 	other := start()
 	await("it hears of the other", func() bool { return !one.Alone() })
-	if n := rings(one); n < 8 {
+	if n := rings(one, 8, ssetest.Patience); n < 8 {
 		t.Errorf("got %d rings while there is another server, want rings for commits", n)
 	}
 	if other.Alone() {

@@ -13,6 +13,7 @@ import (
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
 
+	"fabric-guild/events/ssetest"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -170,7 +171,7 @@ func TestHeardPostsFollowTheLog(t *testing.T) {
 	}
 	x.end()
 	want := column[int64](t, x.sql, `SELECT seq FROM events WHERE seq > $1 ORDER BY seq`, first)
-	for deadline := time.Now().Add(time.Minute); len(x.got) < len(want) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(ssetest.Patience); len(x.got) < len(want) && time.Now().Before(deadline); {
 		x.tail()
 	}
 	x.tail()

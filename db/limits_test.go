@@ -132,11 +132,9 @@ func TestRecallWaitsForAnOldKeyBeforeTheNumberIsDrawn(t *testing.T) {
 	}()
 	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
 		AND wait_event_type = 'Lock'`
-	for deadline := time.Now().Add(4 * time.Second); column[int64](t, watch, waiting)[0] == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("no transaction waits for the row")
-		}
-	}
+	eventually(t, "a transaction waits for the row", func() bool {
+		return column[int64](t, watch, waiting)[0] > 0
+	})
 	if held := column[bool](t, watch, `SELECT horizon < last FROM log_horizon()`)[0]; held {
 		t.Error("a transaction that waits holds the horizon")
 	}

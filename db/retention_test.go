@@ -15,6 +15,7 @@ import (
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
 
+	"fabric-guild/events/ssetest"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -300,7 +301,7 @@ func TestRetentionDoesNotTrustTheClock(t *testing.T) {
 		d.RunRetention(ctx, db.Retention{Age: 30 * day}, slog.New(slog.NewTextHandler(&log, nil)))
 		close(ended)
 	}()
-	for deadline := time.Now().Add(time.Minute); d.Retained.Events.Load() == 0 &&
+	for deadline := time.Now().Add(ssetest.Patience); d.Retained.Events.Load() == 0 &&
 		time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}

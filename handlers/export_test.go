@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"fabric-guild/handlers/edge"
 )
 
 // LookAtKeys has the key files looked at when they are used next.
@@ -59,8 +61,16 @@ func CloseDesk(s *Server, user string) {
 
 // SpendReads takes everything that a user may read at once, as of an hour from now. So the user regains
 // nothing for an hour, however slow the test is.
-func SpendReads(s *Server, user string) error {
-	return s.readRates.Take(http.Header{}, user, 1<<20, time.Now().Add(time.Hour))
+func SpendReads(s *Server, user string) error { return spend(s.readRates, user) }
+
+// SpendChanges is like SpendReads, for changes.
+func SpendChanges(s *Server, user string) error { return spend(s.rates, user) }
+
+// SpendActivity is like SpendReads, for activity.
+func SpendActivity(s *Server, user string) error { return spend(s.activity, user) }
+
+func spend(x *edge.Rates, user string) error {
+	return x.Take(http.Header{}, user, 1<<20, time.Now().Add(time.Hour))
 }
 
 // SpendFreshness counts a post with ifLast as of an hour from now. So the user may send no other one for an

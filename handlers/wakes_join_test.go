@@ -24,7 +24,7 @@ func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 		waiting.Go(func() {
 			a, err := nodetest.Ask[struct {
 				Wake *nodetest.Wake `json:"wake"`
-			}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 9})
+			}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 60})
 			if err != nil {
 				t.Error(err)
 			}

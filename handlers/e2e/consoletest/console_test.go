@@ -110,7 +110,7 @@ func testTokenEnds(t *testing.T, b *browser) {
 	p.expectRefusals()
 	p.do(chromedp.Navigate(n.url + "/#/" + id))
 	p.await("!document.querySelector('#sign-in').hidden")
-	token, err := n.tokens.Sign("alice", nil, 8*time.Second)
+	token, err := n.tokens.Sign("alice", nil, 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,9 +161,15 @@ func TestAStreamEndsWithTheTokenOfCenter(t *testing.T) {
 	t.Parallel()
 	fake := centertest.New(t)
 	n := nodetest.Start(t, nodetest.Setup{Center: fake})
-	fake.SetToken("short", centertest.Token{UserID: "ann", Expires: time.Now().Add(4 * time.Second)})
-	frames := n.As("ann", "short").Open(t, nodetest.Raw, "").Ended(t)
-	if got := nodetest.Data[closing](t, frames[len(frames)-1],
+	_, frames := nodetest.BriefStream(t, nodetest.Raw, func(life time.Duration) *nodetest.User {
+		token := fmt.Sprint("short-", life)
+		fake.SetToken(token, centertest.Token{UserID: "ann", Expires: time.Now().Add(life)})
+		return n.As("ann", token)
+	})
+	if len(frames) != 1 {
+		t.Fatalf("got %v, want one frame", frames)
+	}
+	if got := nodetest.Data[closing](t, frames[0],
 		"stream.closing"); got != (closing{"token_expired", false}) {
 		t.Errorf("got %+v, want that the token has expired", got)
 	}

@@ -25,13 +25,13 @@ type closing struct {
 func TestAStreamEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
-		token, err := n.Tokens.Sign("alice", nil, 2*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		alice := n.As("alice", token)
-		s, _ := alice.Fresh(t, over, "")
-		frames := s.Ended(t)
+		alice, frames := nodetest.BriefStream(t, over, func(life time.Duration) *nodetest.User {
+			token, err := n.Tokens.Sign("alice", nil, life)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n.As("alice", token)
+		})
 		if len(frames) != 1 || frames[0].ID != "" {
 			t.Fatalf("got %v, want one frame without an id", frames)
 		}

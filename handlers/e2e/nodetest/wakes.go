@@ -85,11 +85,14 @@ func (u *User) Wake(t testing.TB, b Body) *Wake {
 	if b["waitSeconds"] == nil {
 		b["waitSeconds"] = 60
 	}
-	w := u.Claim(t, b)
-	if w == nil {
-		t.Fatal("got no wake, want one")
+	for range 3 {
+		w := u.Claim(t, b)
+		if w != nil {
+			return w
+		}
 	}
-	return w
+	t.Fatal("got no wake, want one")
+	return nil
 }
 
 type KeptWake struct {

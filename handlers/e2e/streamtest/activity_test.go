@@ -2,7 +2,6 @@ package streamtest_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -251,48 +250,6 @@ func TestActivityOfAnotherServerIsCutToFit(t *testing.T) {
 			len(got.Text) < 1000 || !tt.cut && got.Text != tt.text {
 			t.Errorf("got %d bytes there, cut: %v, want the beginning of %d", len(got.Text), got.Cut,
 				len(tt.text))
-		}
-	}
-}
-
-// A flood of activity has its own limit, which leaves the limit of changes alone, and it slows no message.
-func TestAFloodOfActivity(t *testing.T) {
-	t.Parallel()
-	s := nodetest.Setup{}
-	s.Edge.RateLimit = 100
-	n := nodetest.Start(t, s)
-	alice, bob := n.User("alice"), n.User("bob")
-	channel := alice.General(t, "ops", "bob").Channel.ID
-	n.Settle(t)
-	listening, _ := bob.Fresh(t, nodetest.Raw, "?activity=true")
-	refused := 0
-	for i := 0; refused == 0; i++ {
-		if i > 100_000 {
-			t.Fatal("got no refusal")
-		}
-		a, err := alice.Do("POST", "/api/channels/"+channel+"/activity",
-			nodetest.Body{"kind": "draft", "text": fmt.Sprint(i)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch a.Status {
-		case http.StatusAccepted:
-		case http.StatusTooManyRequests:
-			refused++
-			if i < 500 || a.Header.Get("Retry-After") == "" {
-				t.Errorf("got %v after %d, want the burst first", a, i)
-			}
-		default:
-			t.Fatalf("got %v", a)
-		}
-	}
-	a, err := alice.Do("POST", "/api/channels/"+channel+"/messages", nodetest.Body{"content": "final"})
-	if err != nil || a.Status != http.StatusCreated || !strings.Contains(a.Header.Get("Ratelimit"), `;r=99`) {
-		t.Errorf("got %v with %v, want all changes left", a, a.Header)
-	}
-	for {
-		if f := listening.Next(t); f.Event == "message.created" {
-			break
 		}
 	}
 }

@@ -80,7 +80,7 @@ func TestParkedClaims(t *testing.T) {
 		parked.Go(func() {
 			a, err := nodetest.Ask[struct {
 				Wake *nodetest.Wake `json:"wake"`
-			}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 9})
+			}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 60})
 			if err != nil {
 				t.Error(err)
 			}
@@ -99,6 +99,7 @@ func TestParkedClaims(t *testing.T) {
 		t.Fatalf("got %+v, want the rest, once the first was answered", second)
 	}
 	bot.Reply(t, second, "hi", nil)
+	bot.Done(t, "DELETE", "/api/wakes", nil) // which ends the claims that wait
 	parked.Wait()
 	for range 14 {
 		if w := <-got; w != nil {
@@ -124,7 +125,7 @@ func TestEachMessageIsAnsweredOnce(t *testing.T) {
 			for run := 0; ctx.Err() == nil; run++ {
 				a, err := nodetest.Ask[struct {
 					Wake *nodetest.Wake `json:"wake"`
-				}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 1, "leaseSeconds": 5})
+				}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 1, "leaseSeconds": 600})
 				if err != nil || a.Wake == nil {
 					continue
 				}

@@ -1,0 +1,65 @@
+package handlers_test
+
+import (
+	"strings"
+	"testing"
+
+	"fabric-guild/handlers"
+	"fabric-guild/handlers/config"
+	"fabric-guild/handlers/e2e/nodetest"
+)
+
+// A user who has made all changes that are allowed is refused, and the answer says when to come back. Reads
+// are not counted, and neither are the changes of others.
+func TestChangesAreRateLimited(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{Edge: config.Edge{RateLimit: 5}})
+	alice := n.User("alice")
+	id := alice.General(t, "ops", "bob").Channel.ID
+	if err := handlers.SpendChanges(n.Server, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	path := "/api/channels/" + id + "/messages"
+	a, err := alice.Do("POST", path, nodetest.Body{"content": "hi"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodetest.WantProblem(t, a, 429, "rate_limited")
+	for name, want := range map[string]string{
+		"RateLimit-Policy": `"user";q=50;w=10`, "RateLimit": `"user";r=0;t=10`, "Retry-After": "1",
+	} {
+		if got := a.Header.Get(name); got != want {
+			t.Errorf("got %s %q, want %q", name, got, want)
+		}
+	}
+	nodetest.Call[nodetest.Roomy](t, alice, 200, "GET", "/api/channels/"+id, nil)
+	n.User("bob").Post(t, id, "hi")
+}
+
+// Activity has a rate of its own, which leaves changes alone. The message comes after all of the activity.
+func TestActivityIsRateLimited(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{Edge: config.Edge{RateLimit: 100}})
+	alice := n.User("alice")
+	channel := "/api/channels/" + alice.General(t, "ops").Channel.ID
+	listening, _ := alice.Fresh(t, nodetest.Raw, "?activity=true")
+	typing := nodetest.Body{"kind": "typing"}
+	for i := range 500 {
+		a, err := alice.Do("POST", channel+"/activity", typing)
+		if err != nil || a.Status != 202 {
+			t.Fatalf("activity %d: got %v and error %v, want 500 at once", i, a, err)
+		}
+	}
+	if err := handlers.SpendActivity(n.Server, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	bob := n.User("bob")
+	bob.Join(t, strings.TrimPrefix(channel, "/api/channels/"))
+	bob.Refused(t, 429, "rate_limited", "POST", channel+"/activity", typing)
+	a, err := bob.Do("POST", channel+"/messages", nodetest.Body{"content": "final"})
+	if err != nil || a.Status != 201 || !strings.Contains(a.Header.Get("RateLimit"), ";r=99") {
+		t.Errorf("got %v with %v and error %v, want a change that is allowed", a, a.Header, err)
+	}
+	for listening.Next(t).Event != "message.created" {
+	}
+}
