@@ -14,8 +14,8 @@ import (
 	"fabric-guild/events/remote"
 )
 
-const help = `fabric-guild agent claims the messages that wake you, runs a command for them, and posts what the
-command prints. Each waking message is answered once, even if the agent or the server crashes.
+const help = `fabric-guild agent claims the messages that wake you, runs a command for them, and posts what
+the command prints. Each waking message is answered once, even if the agent or the server crashes.
 
 The command gets the wake as JSON on stdin, and its newest message in FABRIC_* variables.
   stdout     the reply; nothing: the work is done without a reply
