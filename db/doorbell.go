@@ -31,6 +31,9 @@ type Doorbell struct {
 
 	outgoing outgoing // what the next ring for the other servers carries
 
+	line atomic.Pointer[line]        // nil: this server does not listen
+	take atomic.Pointer[func() bool] // see OnEvents
+
 	// Each server sends a hello at this interval. A server that has not heard another one for a while sends no
 	// rings: a NOTIFY costs a fifth of a post.
 	hello time.Duration
@@ -93,9 +96,6 @@ func signal(c chan struct{}) {
 }
 
 const (
-	doorbellChannel = "fabric_guild"
-	listen          = `LISTEN fabric_guild`
-
 	// Retries of a doorbell that does not work back off: it may never work.
 	listenRetryMin, listenRetryMax = time.Second, 30 * time.Second
 
@@ -139,6 +139,9 @@ func (d *DB) notifyOthers(ctx context.Context) {
 			if d.alone() {
 				continue
 			}
+			if l := d.line.Load(); l != nil {
+				l.settle(ctx, d.hello)
+			}
 			// A pause before the ring costs no wakeup if the commits are far enough apart.
 			if left := notifyPause - time.Since(sent); left > 0 {
 				wait(ctx, left)
@@ -155,26 +158,44 @@ func (d *DB) notifyOthers(ctx context.Context) {
 			return
 		}
 		// If it fails, the ring is lost, and the others poll.
-		if d.notify(ctx, doorbellChannel, payloads) == nil {
-			d.unanswered.Add(hellos)
+		if d.notify(ctx, payloads) == nil {
+			d.missed(hellos)
 		}
 		sent = time.Now()
 	}
 }
 
-// notify sends notifications to the other servers, in one transaction.
-func (d *DB) notify(ctx context.Context, channel string, payloads []string) error {
-	// A NOTIFY takes a transaction number, so its commit would wait for the disk for nothing.
+// missed counts hellos of this server that have not come back yet. Too many mean that its connection is dead.
+func (d *DB) missed(hellos int32) {
+	l := d.line.Load()
+	if d.unanswered.Add(hellos) >= helloMissed && l != nil {
+		l.hangUp()
+	}
+}
+
+// notify sends notifications to the other servers, in one transaction. Without a line it uses the pool: this
+// server hears nobody then, and others may hear it.
+func (d *DB) notify(ctx context.Context, payloads []string) error {
+	if len(payloads) == 0 {
+		return nil
+	}
+	if l := d.line.Load(); l != nil {
+		return l.send(payloads)
+	}
+	return d.notifyByPool(ctx, payloads)
+}
+
+func (d *DB) notifyByPool(ctx context.Context, payloads []string) error {
 	const send = `
 		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify($1, n)) FROM unnest($2::text[]) AS n`
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
-	_, err := d.conn.Exec(ctx, send, channel, payloads)
+	_, err := d.conn.Exec(ctx, send, doorbellChannel, payloads)
 	return err
 }
 
-// listen rings this server's bell for every notification, until the connection ends or is found dead. It
-// calls connected once it hears its own ring.
+// listen takes the notifications of other servers, until the connection ends or is found dead. It calls connected
+// once it hears its own ring.
 func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	config, err := parse(url)
 	if err != nil {
@@ -188,43 +209,60 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	if behind, err := pooled(ctx, conn); behind || err != nil {
 		return cmp.Or(err, errPooled) // LISTEN would make a process that other clients use listen
 	}
-	for _, statement := range []string{listen, listenWakes, listenSignals} {
-		if _, err := conn.Exec(ctx, statement); err != nil {
-			return err
-		}
+	l, err := newLine(ctx, conn)
+	if err != nil {
+		return err
 	}
 	if err := d.testBell(ctx, conn); err != nil {
 		return err
 	}
 	d.unanswered.Store(0)
+	d.line.Store(l)
+	defer d.line.Store(nil)
 	connected()
 	signal(d.here) // for events from before the LISTEN
 	d.heard()      // until the others have had time for a hello
 	defer d.quiet.Store(unheard)
+	defer context.AfterFunc(ctx, l.hangUp)()
 	for {
-		timed, cancel := context.WithTimeout(ctx, d.hello)
-		n, err := conn.WaitForNotification(timed)
-		waited := timed.Err() != nil && ctx.Err() == nil
-		cancel()
+		payload, err := l.receive()
 		switch {
-		case err == nil && n.Channel == wakeChannel:
-			d.hearWakes(n.Payload)
-		case err == nil && n.Channel == signalChannel:
-			d.heardSignal(n.Payload)
-		case err == nil && strings.HasPrefix(n.Payload, d.node):
+		case err == nil && strings.HasPrefix(payload, d.node):
+			l.cameBack()
 			d.unanswered.Store(0)
 		case err == nil:
-			d.heard()
-			d.hearEvents(ctx, n.Payload)
-			signal(d.here)
-		case !waited:
-			return err
-		}
-		if d.unanswered.Load() >= helloMissed {
+			d.hears(ctx, payload)
+		case d.unanswered.Load() >= helloMissed:
 			return errDeafened
+		default:
+			return err
 		}
 	}
 }
+
+// hears takes what another server says. It believes only what is sealed. From anybody else it takes only that the
+// event log may have grown.
+func (d *DB) hears(ctx context.Context, payload string) {
+	d.heard()
+	l := d.open(ctx, payload)
+	switch l.kind {
+	case letterSignals:
+		d.hearSignals(l.text)
+		return
+	case letterWakes:
+		d.hearWakes(l.text)
+		return
+	case letterEvents:
+		d.hearEvents(l)
+	}
+	if take := d.take.Load(); take == nil || !(*take)() {
+		signal(d.here)
+	}
+}
+
+// OnEvents sets the function that is called when events of other servers were heard. It takes the events that Known
+// returns, and must not block. It returns false if the tailer must look at the event log.
+func (b *Doorbell) OnEvents(take func() bool) { b.take.Store(&take) }
 
 // hangUp closes a connection. It works after ctx has ended, too.
 func hangUp(ctx context.Context, conn *pgx.Conn) {

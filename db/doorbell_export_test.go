@@ -18,7 +18,7 @@ func (b *Doorbell) BeHeard() { b.unanswered.Store(helloMissed) }
 func (d *DB) Rings(ctx context.Context) []string { return d.rings(ctx) }
 
 // Hear takes the payload of a ring.
-func (d *DB) Hear(ctx context.Context, payload string) { d.hearEvents(ctx, payload) }
+func (d *DB) Hear(ctx context.Context, payload string) { d.hears(ctx, payload) }
 
 // Known returns how many events the server knows that its tailer has not taken.
 func (d *DB) Known() int {

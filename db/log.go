@@ -29,9 +29,8 @@ var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the
 // Tail implements events.Log. Events that this server knows need no query if they follow the position without a
 // gap: their numbers are committed.
 func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
-	if run, more := d.known.after(after, limit); len(run) > 0 {
-		d.mark.set(run[len(run)-1])
-		return events.Tail{Events: run, Pending: more, Epoch: after.Epoch}, nil
+	if t := d.KnownAfter(after, limit); len(t.Events) > 0 {
+		return t, nil
 	}
 	for range maxEpochs {
 		t, again, err := d.tailRows(ctx, after, limit)
@@ -40,6 +39,15 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 		}
 	}
 	return events.Tail{}, errNoRest
+}
+
+// KnownAfter is Tail without a read: it returns no events if the event log must be read. It does not block.
+func (d *DB) KnownAfter(after events.Cursor, limit int) events.Tail {
+	run, more := d.known.after(after, limit)
+	if len(run) > 0 {
+		d.mark.set(run[len(run)-1])
+	}
+	return events.Tail{Events: run, Pending: more, Epoch: after.Epoch}
 }
 
 // tailRows reads rows of the event log. It sends three statements in one round trip, and each has its own

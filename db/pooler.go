@@ -118,7 +118,7 @@ var errDeafened = errors.New("LISTEN no longer hears what NOTIFY sends, although
 func (d *DB) testBell(ctx context.Context, conn *pgx.Conn) error {
 	timed, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
-	if err := d.notify(timed, doorbellChannel, []string{d.node}); err != nil {
+	if err := d.notifyByPool(timed, []string{d.node}); err != nil {
 		return err
 	}
 	for {

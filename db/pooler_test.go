@@ -212,7 +212,7 @@ func TestADoorbellThroughAPoolerIsLogged(t *testing.T) {
 	log := hang(t, openURL(t, pooled), pooled)
 	wantToldOnce(t, log, "leads to a connection pooler")
 	const listens = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-		AND query LIKE 'LISTEN%'`
+		AND query ~ '^(LISTEN|NOTIFY) '`
 	var n int
 	if err := dbtest.Connect(t, direct).QueryRow(t.Context(), listens).Scan(&n); err != nil || n != 0 {
 		t.Errorf("got %d processes that were left listening, and %v; want none", n, err)

@@ -14,14 +14,8 @@ import (
 // lost: then the other servers do not show it.
 
 const (
-	signalChannel = "fabric_guild_signals"
-	listenSignals = `LISTEN fabric_guild_signals`
-
-	// MaxNote is how long an encoded signal may be. Postgres takes fewer than 8,000 bytes, and the name of this
-	// server goes first.
-	MaxNote = 7999 - nodeLength
-	// nodeLength is the length of Doorbell.node.
-	nodeLength = 36
+	// MaxNote is how long an encoded signal may be.
+	MaxNote = letterBytes
 
 	outboxNotes = 1024                  // signals that wait, of all topics
 	outboxBatch = 200                   // signals of one transaction
@@ -60,7 +54,7 @@ func (b *Doorbell) Send(s *events.Signal) {
 func (b *Doorbell) OnSignal(hear func(*events.Signal)) { b.hear.Store(&hear) }
 
 // take removes and returns up to outboxBatch of the signals that wait. more says that others are left.
-func (o *outbox) take(node string) (notes []string, more bool) {
+func (o *outbox) take() (notes [][]byte, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for topic, s := range o.notes {
@@ -69,13 +63,13 @@ func (o *outbox) take(node string) (notes []string, more bool) {
 		}
 		delete(o.notes, topic)
 		if line := s.Encode(); len(line) <= MaxNote {
-			notes = append(notes, node+string(line))
+			notes = append(notes, line)
 		}
 	}
 	return notes, false
 }
 
-// sendSignals sends the signals of the outbox until ctx ends.
+// sendSignals sends the signals of the outbox until ctx ends. If it fails, the signals are lost.
 func (d *DB) sendSignals(ctx context.Context) {
 	for {
 		select {
@@ -84,28 +78,26 @@ func (d *DB) sendSignals(ctx context.Context) {
 			return
 		}
 		for more := true; more && ctx.Err() == nil; wait(ctx, outboxPause) {
-			var notes []string
-			if notes, more = d.outbox.take(d.node); len(notes) == 0 {
+			var notes [][]byte
+			if notes, more = d.outbox.take(); len(notes) == 0 {
 				break
 			}
-			_ = d.notify(ctx, signalChannel, notes) // if it fails, the signals are lost
+			_ = d.notify(ctx, d.letters(ctx, d.epoch.Load(), letterSignals, notes))
 		}
 	}
 }
 
-// heardSignal passes on a signal that another server has sent. It ignores this server's own.
-func (d *DB) heardSignal(payload string) {
-	node := payload[:min(nodeLength, len(payload))]
+// hearSignals passes on the signals that another server has sent.
+func (d *DB) hearSignals(text string) {
 	hear := d.hear.Load()
-	if node == d.node {
-		return
-	}
-	d.heard()
 	if hear == nil {
 		return
 	}
-	var s events.Signal
-	if json.NewDecoder(strings.NewReader(payload[len(node):])).Decode(&s) == nil && json.Valid(s.Data) {
+	for in := json.NewDecoder(strings.NewReader(text)); ; {
+		var s events.Signal
+		if in.Decode(&s) != nil || !json.Valid(s.Data) {
+			return
+		}
 		(*hear)(&s)
 	}
 }

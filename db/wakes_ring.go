@@ -4,17 +4,10 @@ import (
 	"context"
 	"strings"
 	"sync"
-
-	"github.com/google/uuid"
 )
 
-const (
-	wakeChannel = "fabric_guild_wakes"
-	listenWakes = `LISTEN fabric_guild_wakes`
-
-	ringBytes = 7000   // text of one NOTIFY; Postgres takes fewer than 8,000 bytes
-	ringUsers = 10_000 // users who wait to be named; the claims of others find their wakes when they look again
-)
+// ringUsers is how many users may wait to be named. The claims of others find their wakes when they look again.
+const ringUsers = 10_000
 
 // wakeRings carries the names of users whose wakes became due to the claims that wait, on this server and, with
 // the doorbell's connection, on the others.
@@ -48,48 +41,37 @@ func (b *Doorbell) RingWakes(user string) {
 	signal(b.wakes.ready)
 }
 
-// take removes the users to name, and returns them as the payloads of notifications.
-func (r *wakeRings) take(node string) (payloads []string) {
+// take removes the users to name, and returns a text for each.
+func (r *wakeRings) take() (texts [][]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	text := node
 	for user := range r.users {
-		if len(text)+1+len(user) > ringBytes {
-			payloads = append(payloads, text)
-			text = node
+		if len(user) < letterBytes {
+			texts = append(texts, []byte(user+" "))
 		}
-		text += " " + user
-	}
-	if text != node {
-		payloads = append(payloads, text)
 	}
 	clear(r.users)
-	return payloads
+	return texts
 }
 
 // ringWakesOfOthers sends the rings that have accumulated. If it fails, they are lost.
 func (d *DB) ringWakesOfOthers(ctx context.Context) {
-	payloads := d.wakes.take(d.node)
-	if len(payloads) == 0 || d.alone() {
+	texts := d.wakes.take()
+	if d.alone() {
 		return
 	}
-	_ = d.notify(ctx, wakeChannel, payloads)
+	_ = d.notify(ctx, d.letters(ctx, d.epoch.Load(), letterWakes, texts))
 }
 
-// hearWakes rings for the users whom another server names. It ignores a payload that is not one of a server.
-func (b *Doorbell) hearWakes(payload string) {
-	node, names, _ := strings.Cut(payload, " ")
-	if _, err := uuid.Parse(node); err != nil || node == b.node || names == "" {
-		return
-	}
-	b.heard()
+// hearWakes rings for the users whom another server names.
+func (b *Doorbell) hearWakes(text string) {
 	b.wakes.mu.Lock()
 	rung := b.wakes.rung
 	b.wakes.mu.Unlock()
 	if rung == nil {
 		return
 	}
-	for user := range strings.SplitSeq(names, " ") {
+	for user := range strings.FieldsSeq(text) {
 		rung(user)
 	}
 }

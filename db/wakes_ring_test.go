@@ -9,6 +9,8 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
+
+	"github.com/google/uuid"
 )
 
 // rungUsers counts the rings for each user.
@@ -41,6 +43,9 @@ func TestWakesRingOnOtherServers(t *testing.T) {
 		d := openURL(t, url)
 		heard := &rungUsers{rings: map[string]int{}}
 		d.OnWake(heard.ring)
+		if _, err := d.Head(ctx); err != nil { // its epoch's secret seals the rings
+			t.Fatal(err)
+		}
 		running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
 		eventually(t, "it hears", d.Hears)
 		return d, heard
@@ -52,9 +57,9 @@ func TestWakesRingOnOtherServers(t *testing.T) {
 	conn := dbtest.Connect(t, url)
 	for _, payload := range []string{
 		"", " ", "hello", "bot bot", one.Node(), one.Node() + " ", other.Node() + " mallory",
-		strings.Repeat("x", 7000),
+		other.Node() + "wmallory ", uuid.NewString() + "wbWFsbG9yeQ", strings.Repeat("x", 7000),
 	} {
-		exec(t, conn, `SELECT pg_notify('fabric_guild_wakes', $1)`, payload)
+		exec(t, conn, `SELECT pg_notify('fabric_guild', $1)`, payload)
 	}
 	for i := range 500 { // more than one notification holds
 		one.RingWakes(fmt.Sprintf("%s%d", strings.Repeat("u", 100), i))

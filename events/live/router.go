@@ -95,8 +95,8 @@ func (r *Router) Streams() int {
 // Counters returns the counters of the router and its streams. They may be read at any time.
 func (r *Router) Counters() *Counters { return &r.counters }
 
-// publish routes the next event.
-func (r *Router) publish(e *events.Event) {
+// publish routes the next event. It reports whether the event concerns a stream of this server.
+func (r *Router) publish(e *events.Event) (reached bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var n deliveries
@@ -129,6 +129,7 @@ func (r *Router) publish(e *events.Event) {
 			r.leaveLocked(u, e)
 		}
 	}
+	return n != deliveries{}
 }
 
 // enter notes the epoch in which the event log was read. Events up to base survived from the router's epoch;

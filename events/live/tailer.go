@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,9 @@ type Tailer struct {
 	logger *slog.Logger
 	bell   <-chan struct{}
 	read   atomic.Pointer[time.Time] // the time of the last read, by the monotonic clock
+
+	mu   sync.Mutex // held from reading the position until what follows it is published
+	sent time.Time  // when an event last reached a stream; guarded by mu
 
 	events  atomic.Int64 // the number of events that were read
 	horizon horizon
@@ -104,18 +108,71 @@ func (t *Tailer) Run(ctx context.Context) {
 			continue
 		}
 		pending = 0
-		sleep(ctx, pollInterval, t.bell)
+		t.await(ctx)
 		// A pause that comes after the bell costs no wakeup if the bell rings late enough.
-		if left := pause - time.Since(began); left > 0 {
+		if left := max(pause-time.Since(began), t.pause()); left > 0 {
 			sleep(ctx, left, nil)
 		}
 	}
+}
+
+// await blocks until the bell rings, or until nothing has been read for pollInterval.
+func (t *Tailer) await(ctx context.Context) {
+	timer := time.NewTimer(pollInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-t.bell:
+			return
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		left := pollInterval - t.Age() // Take reads too
+		if left <= 0 {
+			return
+		}
+		timer.Reset(left)
+	}
+}
+
+// pause returns for how long events should still wait for others, so that streams get them in one write.
+func (t *Tailer) pause() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return tailPause - time.Since(t.sent)
+}
+
+// Take publishes the events that the log knows without a read. It returns false if the tailer must look: there are
+// none, it is at work, or the streams got events just before. Unlike the tailer, Take works on the goroutine that
+// heard the events: waking another one costs more than publishing an event that nobody on this server hears.
+func (t *Tailer) Take(known func(after events.Cursor, limit int) events.Tail) bool {
+	if !t.mu.TryLock() {
+		return false
+	}
+	defer t.mu.Unlock()
+	if time.Since(t.sent) < tailPause {
+		return false
+	}
+	tail := known(t.router.Position(), tailLimit)
+	if len(tail.Events) == 0 {
+		return false
+	}
+	t.readNow()
+	t.publishLocked(tail.Events)
+	return !tail.Pending && len(tail.Events) < tailLimit
 }
 
 // next reads the next events and publishes them.
 func (t *Tailer) next(ctx context.Context) (events.Tail, error) {
 	ctx, cancel := context.WithTimeout(ctx, tailTimeout)
 	defer cancel()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.nextLocked(ctx)
+}
+
+func (t *Tailer) nextLocked(ctx context.Context) (events.Tail, error) {
 	tail, err := t.log.Tail(ctx, t.router.Position(), tailLimit)
 	if err != nil {
 		t.horizon.unseen()
@@ -133,17 +190,25 @@ func (t *Tailer) next(ctx context.Context) (events.Tail, error) {
 			t.logger.Warn("the database is back without its latest events; streams beyond them are reset",
 				"epoch", tail.Epoch, "base", tail.Base)
 		}
-		return t.next(ctx)
+		return t.nextLocked(ctx)
 	}
 	if t.router.expire(tail.Floor) {
 		t.logger.Warn("retention removed events that this server had not read; its streams are reset. Was the server stopped, or is retention too short?",
 			"floor", tail.Floor)
-		return t.next(ctx)
+		return t.nextLocked(ctx)
 	}
-	for _, e := range tail.Events {
-		t.router.publish(e)
+	t.publishLocked(tail.Events)
+	return tail, nil
+}
+
+func (t *Tailer) publishLocked(found []*events.Event) {
+	reached := false
+	for _, e := range found {
+		reached = t.router.publish(e) || reached
 		t.latency.Observe(time.Since(e.OccurredAt.Time))
 	}
-	t.events.Add(int64(len(tail.Events)))
-	return tail, nil
+	if reached {
+		t.sent = time.Now()
+	}
+	t.events.Add(int64(len(found)))
 }

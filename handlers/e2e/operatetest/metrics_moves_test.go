@@ -263,7 +263,7 @@ func (m *mover) database(alice *nodetest.User, channel string) {
 	m.want("fabric_guild_doorbell_listening", 0)
 	m.outside.Exec(t,
 		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
-			AND query LIKE 'LISTEN %'`)
+			AND query ~ '^(LISTEN|NOTIFY) '`)
 	if !ssetest.Await(func() bool { return m.Scrape(t).Sum("fabric_guild_doorbell_listening") == 0 }) {
 		t.Error("got a doorbell that is heard without a connection")
 	}
