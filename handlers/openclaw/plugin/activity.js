@@ -4,56 +4,33 @@ const intervalMs = 500 // at most two requests per second and run
 const ttlSeconds = 20 // shown this long without a refresh
 const draftUnits = 1300 // UTF-16 units of the end of a draft: the server takes 4 KiB
 
-let silentUntil = 0 // the server has no such route: it is an older one
-
-/**
- * Shows activity in a channel. `show(kind, text?)` may be called as often as the model speaks; text may be a function,
- * called when it is sent. `end(posted)` takes the activity back, which a posted message does by itself.
- */
+/** Shows activity in a channel. `show` may be called for each word; `done(posted)` takes back what no message replaces. */
 export function activity(api, channelId, replyTo) {
-  const path = `/api/channels/${channelId}/activity`
   let next // what to show, the latest wins
   let shown
-  let busy = false
-  let ended = false
-  let timer
-  let due = Infinity
+  let refreshAt
+  let request // the one under way
 
-  async function post(body) {
-    if (Date.now() < silentUntil) return
-    await api.call('POST', path, body, { timeoutMs: 10_000 }).catch((error) => {
-      if (error.code === 'not_found') silentUntil = Date.now() + 600_000
+  function send() {
+    if (request || !next || (next === shown && Date.now() < refreshAt)) return
+    shown = next
+    refreshAt = Date.now() + (ttlSeconds * 1000) / 2 // a model that is silent for long is not idle
+    request = post({ ...next, replyTo, ttlSeconds }).finally(() => {
+      request = undefined
     })
   }
-
-  async function send() {
-    due = Infinity
-    busy = true
-    shown = next
-    const text = typeof next.text === 'function' ? next.text() : next.text
-    await post({ kind: next.kind, replyTo, ttlSeconds, ...(text && { text: text.slice(-draftUnits).toWellFormed() }) })
-    busy = false
-    plan(shown === next ? (ttlSeconds * 1000) / 2 : intervalMs) // a model that is silent for long is not idle
-  }
-
-  function plan(ms) {
-    const at = Date.now() + ms
-    if (ended || busy || at >= due) return
-    clearTimeout(timer)
-    due = at
-    timer = setTimeout(send, ms)
-  }
+  const post = (body) =>
+    api.call('POST', `/api/channels/${channelId}/activity`, body, { timeoutMs: 10_000 }).catch(() => {})
+  const timer = setInterval(send, intervalMs)
 
   return {
     show(kind, text) {
-      if (ended) return
-      next = { kind, text }
-      if (shown) plan(intervalMs)
-      else if (!busy) send()
+      next = { kind, text: text?.slice(-draftUnits).toWellFormed() }
+      if (!shown) send()
     },
-    async end(posted) {
-      ended = true
-      clearTimeout(timer)
+    async done(posted) {
+      clearInterval(timer)
+      await request
       if (shown && !posted) await post({ kind: 'idle' })
     },
   }

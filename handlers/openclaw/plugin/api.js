@@ -4,43 +4,38 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** An answer that is not 2xx. The message is the server's own words; `code` is for programs. */
 export class ApiError extends Error {
-  constructor(status, problem, retryAfter) {
-    super(problem?.code ? `${problem.code}: ${problem.detail}` : `the server answered ${status}`)
+  constructor(status, { code, detail } = {}, retryAfterSeconds = 0) {
+    super(code ? `${code}: ${detail}` : `the server answered ${status}`)
     this.name = 'ApiError'
-    this.status = status
-    this.code = problem?.code
-    this.retryAfterMs = retryAfter > 0 ? retryAfter * 1000 : 0
-  }
-
-  /** True if the same request can succeed later. */
-  get passing() {
-    return this.status === 429 || this.status >= 500 || this.code === 'idempotency_in_flight'
+    this.code = code
+    this.final = status < 500 && status !== 429 && code !== 'idempotency_in_flight' // the same request cannot succeed
+    this.retryAfterMs = 1000 * retryAfterSeconds
   }
 }
 
-/**
- * Connects an account `{url, token?, tokenFile?}`. A token file is read for each request.
- * Returns `call`, which sends one request and returns the parsed answer, and `persist`, which repeats a request
- * after network errors, 429 and 5xx until `limitMs` have passed. Both throw ApiError for other answers.
- */
-export function connect(account) {
-  const base = account.url.replace(/\/+$/, '')
+/** The pause after so many failures in a row: 0.25 to 30 seconds, or what the server asks for. */
+export function backoffMs(failures, { retryAfterMs = 0 }) {
+  return Math.max(Math.min(2 ** failures * 250, 30_000) * (0.5 + Math.random()), retryAfterMs)
+}
+
+/** Connects an account `{url, token?, tokenFile?}`. A token file is read for each request. Requests throw ApiError. */
+export function connect({ url, token, tokenFile }) {
   const api = { call, persist }
   return api
 
+  /** Sends one request, and returns the parsed answer. */
   async function call(method, path, body, { headers, signal, timeoutMs = 30_000 } = {}) {
-    const token = account.tokenFile ? (await readFile(account.tokenFile, 'utf8')).trim() : account.token
-    const timeout = AbortSignal.timeout(timeoutMs)
-    const response = await fetch(base + path, {
+    const bearer = tokenFile ? (await readFile(tokenFile, 'utf8')).trim() : token
+    const response = await fetch(url.replace(/\/+$/, '') + path, {
       method,
-      headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json', ...headers },
+      headers: { Authorization: `Bearer ${bearer}`, 'Content-Type': 'application/json', ...headers },
       body: body && JSON.stringify(body),
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),
     })
     const text = await response.text()
-    let answer
+    let answer = {}
     try {
-      answer = text ? JSON.parse(text) : {}
+      if (text) answer = JSON.parse(text)
     } catch {
       throw new ApiError(response.ok ? 502 : response.status) // a proxy's page
     }
@@ -48,15 +43,16 @@ export function connect(account) {
     return answer
   }
 
-  async function persist(method, path, request, { signal, limitMs = 600_000, firstPauseMs = 250 } = {}) {
+  /** Sends what `request()` returns, again and again, until the server has answered it or `limitMs` have passed. */
+  async function persist(method, path, request, { signal, limitMs = 600_000 } = {}) {
     const until = Date.now() + limitMs
-    for (let pause = firstPauseMs; ; pause = Math.min(2 * pause, 15_000)) {
-      const { body, headers } = request() // made anew for each attempt: the wake may have a new id by now
+    for (let failures = 0; ; failures++) {
+      const { body, headers } = request()
       try {
         return await api.call(method, path, body, { headers, signal })
       } catch (error) {
-        if (signal?.aborted || Date.now() > until || (error instanceof ApiError && !error.passing)) throw error
-        await sleep(Math.max(pause * (0.5 + Math.random()), error.retryAfterMs ?? 0), undefined, { signal })
+        if (error.final || signal?.aborted || Date.now() > until) throw error
+        await sleep(backoffMs(failures, error), undefined, { signal })
       }
     }
   }

@@ -1,69 +1,48 @@
 // Users and channels, so that the agent can find whom it may write to, and targets of its own messages.
 
-const maxPages = 10
-
 /** Returns lookups in OpenClaw's shape, and `channelOf(to)`, which resolves a target to a channel's id. */
 export function directory(api) {
-  async function all(path, query, limit = 1000) {
-    const items = []
-    let after
-    for (let page = 0; page < maxPages && items.length < limit; page++) {
-      const parameters = new URLSearchParams({ ...query, ...(after && { after }) })
-      const answer = await api.call('GET', `${path}?${parameters}`)
-      items.push(...answer.items)
-      after = answer.next
-      if (!after) break
+  async function list(path, query) {
+    const found = []
+    let after = ''
+    for (let pages = 0; pages < 10 && after !== null; pages++) {
+      const page = await api.call('GET', `${path}?${new URLSearchParams({ ...query, limit: 200, after })}`)
+      found.push(...page.items)
+      after = page.next
     }
-    return items.slice(0, limit)
+    return found
   }
-  const peer = (user) => ({
-    kind: 'user',
-    id: `user:${user.userId}`,
-    name: user.displayName ?? user.userId,
-    handle: user.userId,
-  })
-  const group = (channel) => ({ kind: 'group', id: channel.id, name: `#${channel.name}`, handle: channel.name })
-  const matching = (entries, query, limit) => {
-    const wanted = query?.trim().toLowerCase().replace(/^[#@]/, '')
-    const found = wanted
-      ? entries.filter(({ name, handle }) => `${name} ${handle}`.toLowerCase().includes(wanted))
-      : entries
-    return found.slice(0, limit ?? undefined)
-  }
-  const channels = () => all('/api/channels', {})
+  const groups = async () => (await list('/api/channels')).filter(({ xType }) => xType !== 'dm')
+  const user = ({ userId, displayName }) => ({ kind: 'user', id: `user:${userId}`, name: displayName ?? userId })
+  const bare = (query) => query?.trim().toLowerCase().replace(/^[#@]/, '') ?? ''
 
   return {
     async self() {
-      const me = await api.call('GET', '/api/me')
-      return peer(me)
+      return user(await api.call('GET', '/api/me'))
     },
     async peers({ query, limit }) {
-      return matching((await all('/api/users', {})).map(peer), query, limit)
+      const q = bare(query)
+      return (await list('/api/users', q && { q })).map(user).slice(0, limit ?? undefined)
     },
     async groups({ query, limit }) {
-      return matching((await channels()).filter(({ xType }) => xType !== 'dm').map(group), query, limit)
-    },
-    async members({ groupId }) {
-      return (await all(`/api/channels/${groupId.replace(/^fabric:/, '')}/members`, {})).map(peer)
+      const found = (await groups()).filter(({ name }) => name.toLowerCase().includes(bare(query)))
+      return found.map(({ id, name }) => ({ kind: 'group', id, name: `#${name}` })).slice(0, limit ?? undefined)
     },
     async channelOf(to) {
-      const target = to.trim().replace(/^fabric:/, '')
-      const user = /^(?:user:|@)(.+)$/.exec(target)?.[1]
-      if (user) return dm(user)
-      if (!target.startsWith('#')) return target
-      const named = (await channels()).filter(({ name }) => name === target.slice(1))
+      const [, mark, name] = /^(?:fabric:)?(user:|@|#|)(.*)$/.exec(to.trim())
+      if (mark === '') return name
+      if (mark !== '#') return dm(name)
+      const named = (await groups()).filter((channel) => channel.name === name)
       if (named.length === 1) return named[0].id
-      throw new Error(
-        named.length ? `${target} names ${named.length} channels: use an id` : `there is no channel ${target}`,
-      )
+      throw new Error(`#${name} is the name of ${named.length} channels: use the id of one`)
     },
   }
 
   /** The dm with a user. It exists once per guild, so creating it finds it. */
-  async function dm(user) {
-    const [first] = await all('/api/channels', {}, 1)
-    if (!first) throw new Error('join a channel first: a dm belongs to a guild')
-    const body = { guildId: first.guildId, xType: 'dm', memberUserIds: [user] }
+  async function dm(userId) {
+    const { items } = await api.call('GET', '/api/channels?limit=1')
+    if (!items.length) throw new Error('join a channel first: a dm belongs to a guild')
+    const body = { guildId: items[0].guildId, xType: 'dm', memberUserIds: [userId] }
     return (await api.call('POST', '/api/channels', body)).channel.id
   }
 }

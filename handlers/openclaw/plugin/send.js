@@ -1,13 +1,12 @@
 // Every message of OpenClaw leaves through `post`: replies, replays after a crash, notices, sends that the agent starts.
-import { ApiError } from './api.js'
 
-const pieceBytes = 16 * 1024 // the server's limit of one message
+const pieceBytes = 16 * 1024 - 1 // the server's limit of one message, less a slash
 
 /**
  * The reply target of an answer names the wake that it ends, and OpenClaw stores the target with the answer. So an
  * answer that is sent again, even by another process, still ends that wake and no other. A notice wakes nobody.
  */
-export const replyTarget = (replyTo, hold, notice) => [replyTo, hold.id, ...(notice ? ['notice'] : [])].join('~')
+export const replyTarget = (replyTo, wakeId, notice) => [replyTo, wakeId, ...(notice ? ['notice'] : [])].join('~')
 
 /**
  * Returns `post(message)`. A message is `{channelId, text, key?, replyTo?, wakeId?, notice?, keep?, signal?}`. With
@@ -18,23 +17,22 @@ export const replyTarget = (replyTo, hold, notice) => [replyTo, hold.id, ...(not
 export function poster({ api, holds }) {
   return async function post({ channelId, text, key, replyTo, wakeId, notice, keep, signal }) {
     const pieces = split(text)
-    const mentions =
-      pieces.length > 1 ? new Set(Array.from(text.matchAll(/<@([\w.@-]{1,128})>/g), (match) => match[1])) : []
+    const mentions = Array.from(text.matchAll(/<@([\w.@-]{1,128})>/g), (match) => match[1])
     let message
     for (const [index, content] of pieces.entries()) {
-      const last = index === pieces.length - 1
-      const keepWake = wakeId && (keep || !last)
-      const request = () => ({
-        headers: key && { 'Idempotency-Key': `${key}.${index}` },
-        body: {
+      const more = index < pieces.length - 1
+      const request = () => {
+        const hold = wakeId && holds.get(channelId) // it may have a newer claim by now, with a new id
+        const body = {
           content,
-          ...(replyTo && { replyTo }),
-          ...(wakeId && { wakeId: holds.covering(channelId, wakeId, replyTo)?.id ?? wakeId }), // a newer claim has a new id
-          ...(keepWake && { keepWake }),
-          ...(notice && !keepWake && { wake: 'none' }),
-          ...(last && mentions.size && { mentionUserIds: [...mentions] }),
-        },
-      })
+          replyTo,
+          wakeId: hold?.covers(wakeId, replyTo) ? hold.wake.id : wakeId,
+          keepWake: (wakeId && (keep || more)) || undefined,
+          wake: notice || more ? 'none' : undefined,
+          mentionUserIds: index && !more && mentions.length ? [...new Set(mentions)] : undefined,
+        }
+        return { body, headers: key && { 'Idempotency-Key': `${key}.${index}` } }
+      }
       try {
         message = (await api.persist('POST', `/api/channels/${channelId}/messages`, request, { signal })).message
       } catch (error) {
@@ -46,45 +44,32 @@ export function poster({ api, holds }) {
   }
 }
 
-/**
- * Returns OpenClaw's `message.send.text`. `channelOf(to)` resolves a target to a channel's id, and `receipt(messages, to)`
- * makes OpenClaw's receipt.
- */
+/** Returns OpenClaw's `message.send.text`. `channelOf(to)` finds a target's channel, `receipt` makes OpenClaw's receipt. */
 export function sender({ api, post, holds, channelOf, receipt, log }) {
   return async function send(ctx) {
     const channelId = await channelOf(ctx.to)
-    let [replyTo, wakeId, mark] = (ctx.replyToId ?? '').split('~')
+    let [replyTo, wakeId, mark] = ctx.replyToId?.split('~') ?? []
     const queued = ctx.deliveryQueueId // absent only on OpenClaw's own words, such as those about a restart
     if (queued && !replyTo) await holds.ready // it may be the answer of a resumed run, whose wake must be claimed first
-    if (holds.posted.has(wakeId))
-      wakeId = undefined // a further answer of the same run
-    else if (!wakeId && queued) {
-      const hold = holds.get(channelId)
-      if (hold && !hold.ended && hold.adopts()) {
-        wakeId = hold.id
-        replyTo ||= hold.last.id
-      }
+    const held = holds.get(channelId)
+    if (held?.ended === 'posted' && held.wake.id === wakeId) wakeId = undefined // a further answer of the same run
+    if (!wakeId && queued && held && !held.ended && held.adopts()) {
+      wakeId = held.wake.id
+      replyTo ??= held.last.id
     }
-    const hold = wakeId && holds.covering(channelId, wakeId, replyTo)
+    const hold = wakeId && held?.covers(wakeId, replyTo) ? held : undefined // none: it is an answer of an earlier process
     await ctx.onPlatformSendDispatch?.()
     ctx.assertDirectAdapterHandoff?.()
     try {
-      const message = await post({
-        channelId,
-        text: ctx.text,
-        key: queued && `${queued}.${ctx.deliveryPartIndex ?? 0}`,
-        replyTo,
-        wakeId,
-        notice: mark === 'notice' || !queued,
-        signal: ctx.signal,
-      })
-      if (message && wakeId) holds.endByPost(hold, wakeId)
-      if (!message) hold?.end('lost')
-      return message ? receipt([message], ctx.to) : { ...receipt([], ctx.to), outcome: 'not_sent' }
+      const key = queued && `${queued}.${ctx.deliveryPartIndex ?? 0}`
+      const notice = mark === 'notice' || !queued
+      const message = await post({ channelId, text: ctx.text, key, replyTo, wakeId, notice, signal: ctx.signal })
+      hold?.end(message ? 'posted' : 'lost')
+      return message ? receipt(ctx.to, message) : { ...receipt(ctx.to), outcome: 'not_sent' }
     } catch (error) {
-      if (wakeId && error instanceof ApiError && !error.passing) {
+      if (wakeId && error.final) {
         const body = { outcome: 'declined', note: error.message.slice(0, 500) }
-        await api.call('POST', `/api/wakes/${hold?.id ?? wakeId}/ack`, body).catch(() => {}) // else the lease ends it
+        await api.call('POST', `/api/wakes/${hold?.wake.id ?? wakeId}/ack`, body).catch(() => {}) // else the lease ends it
         hold?.end('refused')
       }
       log?.error?.(`send: ${error.message}`)
@@ -96,16 +81,13 @@ export function sender({ api, post, holds, channelOf, receipt, log }) {
 /** Splits a text into pieces that the server takes, at line ends where possible. A leading slash is no command here. */
 export function split(text) {
   const pieces = []
-  let rest = text
-  while (Buffer.byteLength(rest) >= pieceBytes) {
-    let end = pieceBytes / 4 // no character needs more than 3 bytes per UTF-16 unit
-    while (end < rest.length && Buffer.byteLength(rest.slice(0, end + 256)) < pieceBytes) end += 256
-    const line = rest.lastIndexOf('\n', end)
-    if (line > end / 2) end = line + 1
-    else if (/[\uD800-\uDBFF]/.test(rest[end - 1])) end--
-    pieces.push(rest.slice(0, end))
-    rest = rest.slice(end)
+  let rest = Buffer.from(text)
+  while (rest.length > pieceBytes) {
+    let end = rest.lastIndexOf('\n', pieceBytes - 1) + 1
+    if (end < pieceBytes / 2) end = pieceBytes
+    while ((rest[end] & 0xc0) === 0x80) end-- // in the middle of a character
+    pieces.push(rest.subarray(0, end))
+    rest = rest.subarray(end)
   }
-  pieces.push(rest)
-  return pieces.map((piece) => (piece.startsWith('/') ? `/${piece}` : piece))
+  return [...pieces, rest].map(String).map((piece) => (piece.startsWith('/') ? `/${piece}` : piece))
 }

@@ -11,7 +11,7 @@ export function fakeServer(answer = () => undefined) {
   const requests = []
   const api = connect({ url: 'http://guild.invalid', token: 't' })
   api.call = async (method, path, body, { headers = {} } = {}) => {
-    requests.push({ method, path, body, headers })
+    requests.push({ method, path, body: body && JSON.parse(JSON.stringify(body)), headers })
     const scripted = await answer(method, path, body, headers)
     if (scripted) return scripted
     return path.endsWith('/messages') ? { message: { id: `p${requests.length}` } } : {}
@@ -60,14 +60,14 @@ export const messageOf = (id, fields = {}) => ({
  * `lose(how)`, `answer(payload)` (on its way
  * through the delivery adapter and `message.send.text`), and `send(ctx)`.
  */
-export function fakeOpenClaw(server, { wake = wakeOf(), script, session = () => undefined } = {}) {
+export function fakeOpenClaw(server, { wake = wakeOf(), script, session = () => undefined, worker: options } = {}) {
   const holds = new Holds()
   holds.caughtUp()
   const hold = new Hold(wake)
   holds.set(channelId, hold)
   const { api } = server
   const post = poster({ api, holds })
-  const receipt = (messages, to) => ({ messageId: messages[0]?.id ?? '', to })
+  const receipt = (to, message) => ({ messageId: message?.id ?? '', to })
   const channelOf = async (to) => to.replace(/^fabric:/, '')
   const send = sender({ api, post, holds, channelOf, receipt })
   const turns = []
@@ -107,7 +107,7 @@ export function fakeOpenClaw(server, { wake = wakeOf(), script, session = () => 
       },
     },
   }
-  const work = worker({ rt, api, post, me: 'claw', accountId: 'default', pollMs: 1, graceMs: 1 })
+  const work = worker({ rt, api, post, me: 'claw', pollMs: 1, restMs: 1, ...options })
   return {
     hold,
     holds,

@@ -1,8 +1,7 @@
 // What a run gets to read.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { quoteOf } from '../plugin/context.js'
-import { bodyOf, look } from '../plugin/prompt.js'
+import { bodyOf, look, quoteOf } from '../plugin/context.js'
 import { fakeOpenClaw, fakeServer, messageOf, wakeOf } from './fakes.mjs'
 
 const ids = (messages) => messages.map(({ id }) => id)
@@ -12,10 +11,10 @@ const own = (id, fields) => other(id, { authorUserId: 'claw', ...fields })
 test('the context is what the agent has not seen', () => {
   const context = [other('a'), own('b'), other('c'), messageOf('d'), other('e', { content: undefined }), other('f')]
   const wake = wakeOf({ context })
-  assert.deepEqual(ids(look(wake, 'claw', undefined).unseen), ['c', 'f']) // after its own last post
-  assert.deepEqual(ids(look(wake, 'claw', 'a').unseen), ['c', 'f']) // b is its own, d has its own run, e was deleted
-  assert.deepEqual(ids(look(wake, 'claw', 'c').unseen), ['f'])
-  assert.deepEqual(ids(look(wake, 'claw', 'older').unseen), ['a', 'c', 'f'])
+  assert.deepEqual(ids(look(wake, 'claw').unseen), ['c', 'f']) // after its own last post
+  assert.deepEqual(ids(look(wake, 'claw', { seen: 'a' }).unseen), ['c', 'f']) // b is its own, d has its own run, e was deleted
+  assert.deepEqual(ids(look(wake, 'claw', { seen: 'c' }).unseen), ['f'])
+  assert.deepEqual(ids(look(wake, 'claw', { seen: 'older' }).unseen), ['a', 'c', 'f'])
 })
 
 test('only messages that nobody has answered are work', () => {

@@ -41,7 +41,7 @@ test('a post is repeated with its key until the server has answered', async () =
 test('a reply that is repeated goes under the newest claim of its work', async () => {
   const { claw, send, bodies } = setUp((_method, _path, body) => {
     if (body.wakeId !== 'w1') return
-    claw.hold.renew(wakeOf({ id: 'w2' }))
+    claw.hold.wake = wakeOf({ id: 'w2' })
     throw problem(503, 'unavailable')
   })
   await send({ replyToId: 'm1~w1' })
