@@ -43,7 +43,7 @@ func TestPages(t *testing.T) {
 func TestRecipesAreInPlace(t *testing.T) {
 	t.Parallel()
 	var pages, html strings.Builder
-	for _, name := range []string{"agents", "clients"} {
+	for _, name := range []string{"agents", "clients", "openclaw"} {
 		text, _ := docs.Open(name + ".md")
 		pages.Write(text.Body)
 		shown, _ := docs.Open(name)
