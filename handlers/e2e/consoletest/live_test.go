@@ -36,6 +36,12 @@ func testActivity(t *testing.T, b *browser) {
 	ann.awaitText("#doing", "bot thinks …")
 	bot.does(t, id, "draft", "318 failures")
 	ann.awaitText("#drafts .draft", "318 failures")
+	const distance = `(() => { const [text, box] = ["#drafts .draft span", "#drafts .draft"].map((s) =>
+		document.querySelector(s).getBoundingClientRect().%s)
+		return Math.abs(text - box) })()`
+	if eval[float64](ann, fmt.Sprintf(distance, "top")) >= 2 {
+		t.Error("got a gap above a short draft, want it right below its author")
+	}
 	ann.await(`document.querySelector("#doing").innerText === ""`)
 	ann.await(`(() => {
 		globalThis.moved = 0
@@ -59,9 +65,7 @@ func testActivity(t *testing.T, b *browser) {
 	if !eval[bool](ann, "places() === before") || eval[int](ann, "moved") > 0 {
 		t.Error("got a page that moves while a draft grows")
 	}
-	if !eval[bool](ann, `(() => { const [text, box] = ["#drafts .draft span", "#drafts .draft"].map((s) =>
-		document.querySelector(s).getBoundingClientRect())
-		return Math.abs(text.bottom - box.bottom) < 2 })()`) {
+	if eval[float64](ann, fmt.Sprintf(distance, "bottom")) >= 2 {
 		t.Error("got another part of the draft, want its end")
 	}
 	bot.post(t, id, "318 failures, that is all")
