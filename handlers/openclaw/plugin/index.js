@@ -20,7 +20,7 @@ holds.caughtUp()
 function resolveAccount(cfg) {
   const section = cfg.channels?.fabric ?? {}
   const configured = Boolean(section.url && (section.token || section.tokenFile))
-  return { accountId, enabled: true, configured, concurrency: 4, ...section }
+  return { accountId, enabled: true, configured, concurrency: 4, baseUrl: section.url, ...section }
 }
 
 function receipt(to, ...messages) {
@@ -60,7 +60,7 @@ const plugin = {
     listAccountIds: () => [accountId],
     resolveAccount,
     isConfigured: ({ configured }) => configured,
-    describeAccount: ({ enabled, configured, url }) => ({ accountId, enabled, configured, baseUrl: url }), // no token
+    describeAccount: ({ enabled, configured, baseUrl }) => ({ accountId, enabled, configured, baseUrl }), // no token
   },
   gateway: { startAccount },
   message: defineChannelMessageAdapter({
