@@ -118,3 +118,28 @@ func (tx Tx) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (
 	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
 	return at, err
 }
+
+// MemberNames finds members of a channel by what a text calls them: an id, or a display name in any case. It
+// returns for each name that it finds the member's id, and at most limit of them.
+func (q Queries) MemberNames(ctx context.Context, channel uuid.UUID, names []string, limit int) (map[string]string, error) {
+	// The inner LIMIT bounds the look-ups if many users have the same name.
+	const query = `
+		SELECT n.name, n.name FROM unnest($2::text[]) AS n (name)
+		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = n.name AND m.left_seq IS NULL)
+		UNION ALL
+		(SELECT n.name, u.id FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
+			SELECT u.id FROM users u WHERE lower(u.display_name) = lower(n.name) LIMIT 20) u
+		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id AND m.left_seq IS NULL))
+		LIMIT $3`
+	rows, err := q.conn.Query(ctx, query, channel, names, limit)
+	if err != nil {
+		return nil, sentinel(err)
+	}
+	found := map[string]string{}
+	var name, id string
+	_, err = pgx.ForEachRow(rows, []any{&name, &id}, func() error {
+		found[name] = id
+		return nil
+	})
+	return found, sentinel(err)
+}

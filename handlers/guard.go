@@ -19,11 +19,11 @@ func letGo(ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID) e
 	if err != nil {
 		return err
 	}
-	kind, err := tx.KindOf(ctx, id.UserID)
+	user, err := tx.User(ctx, id.UserID)
 	if err != nil {
 		return err
 	}
-	if kind != events.Human {
+	if user.Kind != events.Human {
 		return web.NewProblem(http.StatusForbidden, "not_human", "only a human may let the agents go on")
 	}
 	if err := notArchived(c); err != nil {

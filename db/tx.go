@@ -1,0 +1,186 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Tx is a transaction that InTx has begun. Mutations and locks exist only here: outside of a transaction a
+// lock would be free again at once. A Tx must not be used after the function that got it has returned.
+type Tx struct {
+	Queries
+	work *[]WorkChange // what the commit tells
+}
+
+// begin and settings open the transaction of a mutation. The settings do the following:
+//
+//   - What was acknowledged is on disk, whatever the server's default is.
+//   - A transaction that hangs ends by itself. It would hold the horizon for every reader.
+//   - Postgres does not plan a statement again each time, which for a post costs as much as running it.
+//   - Postgres does not compile a statement (jit), which costs far more.
+//   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks of a
+//     table without statistics.
+//
+// These settings belong to the transaction. Settings of the session would not survive a pooler.
+const (
+	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
+	settings = `
+		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
+			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
+			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
+			set_config('max_parallel_workers_per_gather', '0', true),
+			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
+)
+
+// plannedOnce has the planner's settings for a statement outside of a transaction, in the statement's batch.
+// A generic plan expects more rows than come. With parallel workers it would read whole tables.
+const plannedOnce = `
+	SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
+		set_config('max_parallel_workers_per_gather', '0', true),
+		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
+
+// endsByItself has the timeouts for a post outside of a transaction. A post that hung would hold the horizon.
+// post_messages makes the other settings.
+const endsByItself = `
+	SELECT set_config('statement_timeout', '10s', true), set_config('max_parallel_workers_per_gather', '0', true)`
+
+// InTx runs do in a transaction. The changes of do and their event are committed together or not at all. The
+// append must be the last statement of do that can wait. If do returns an error, InTx rolls back and returns
+// the error.
+//
+// do may run more than once. In a new life of the database the first append fails. InTx then begins the epoch
+// and runs do again.
+//
+// A mutation that has begun runs to its end, even if its client is gone. So do gets a context of its own:
+// cancelling a statement would cost the connection.
+//
+// A transaction may wait for a channel's lock. So transactions may use at most half of the connections. The
+// other half is for work that never waits for a lock. InTx waits up to acquireTimeout for a connection, and
+// then returns ErrUnavailable.
+func (d *DB) InTx(ctx context.Context, do func(context.Context, Tx) error) error {
+	release, err := d.place(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return d.inEpoch(ctx, func() error {
+		defer d.ring()
+		return d.inTx(ctx, d.pool, do)
+	})
+}
+
+// place waits for one of the connections that transactions may use.
+func (d *DB) place(ctx context.Context) (release func(), err error) { return enter(ctx, d.places) }
+
+// Reading waits for one of the connections that reads outside of a transaction may use, for up to
+// acquireTimeout. The caller must call done once. It must not call Reading again before that: two callers
+// could wait for each other.
+func (d *DB) Reading(ctx context.Context) (done func(), err error) { return enter(ctx, d.reads) }
+
+// enter waits for a place, for up to acquireTimeout.
+func enter(ctx context.Context, places chan struct{}) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	case <-ctx.Done():
+		return nil, lacking(ctx.Err())
+	}
+}
+
+// inEpoch runs do again after it has begun an epoch: if the database is in a life without an epoch, or if the
+// sequence gives out numbers that it gave out before.
+func (d *DB) inEpoch(ctx context.Context, do func() error) error {
+	for range maxEpochs {
+		epoch := d.epoch.Load()
+		err := do()
+		switch {
+		case code(err) == errNoEpoch:
+			err = d.beginEpoch(ctx)
+		case taken(err):
+			err = d.contradict(ctx, epoch, "the sequence gave out the number of an event that is there already")
+		default:
+			return sentinel(err)
+		}
+		if err != nil {
+			return sentinel(err)
+		}
+	}
+	return errNoRest
+}
+
+// taken reports whether err is from an append whose number another event has.
+func taken(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Code != "23505" {
+		return false
+	}
+	return pg.ConstraintName == "events_pkey" || pg.ConstraintName == "messages_history"
+}
+
+func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Tx) error) error {
+	return d.inTxFrom(ctx, pool, nothing, func(ctx context.Context, tx Tx, _ *pgx.Batch) error { return do(ctx, tx) })
+}
+
+func nothing(*pgx.Batch) {}
+
+// inTxFrom is inTx for a transaction that saves round trips: the statements that first queues go with the BEGIN,
+// and those that do queues at its end go with the COMMIT. Postgres still runs them one after the other.
+func (d *DB) inTxFrom(
+	ctx context.Context, pool *pgxpool.Pool, first func(*pgx.Batch), do func(context.Context, Tx, *pgx.Batch) error,
+) error {
+	c, err := acquire(ctx, pool)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := finish(ctx)
+	defer cancel()
+	defer c.Release() // a connection that is still in a transaction is closed
+	var opening, closing pgx.Batch
+	opening.Queue(begin)
+	opening.Queue(settings)
+	first(&opening)
+	err = c.SendBatch(ctx, &opening).Close()
+	var work []WorkChange
+	if err == nil {
+		err = do(ctx, Tx{Queries{c}, &work}, &closing)
+	}
+	if err == nil {
+		closing.Queue(`COMMIT`)
+		err = c.SendBatch(ctx, &closing).Close()
+	}
+	if err != nil {
+		_, _ = c.Exec(ctx, `ROLLBACK`) // err is the useful error
+		return err
+	}
+	d.tell(work...)
+	return nil
+}
+
+// acquire waits for a connection until ctx ends, and at most acquireTimeout.
+func acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	c, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil, lacking(err)
+	}
+	return c, nil
+}
+
+// finish returns the context of work that has begun and must run to its end. It ignores cancellation, and has
+// a deadline of mutationTimeout.
+func finish(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), mutationTimeout)
+}
+
+const (
+	acquireTimeout  = 5 * time.Second
+	mutationTimeout = 15 * time.Second
+)
