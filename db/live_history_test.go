@@ -211,7 +211,7 @@ func (c *toldChannel) unread(user string) (all, waking int) {
 // message that the user may read.
 func TestUnreadEqualsAModel(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
+	for seed := range histories(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			d := open(t)
@@ -329,7 +329,7 @@ var queries = []struct {
 // Edits and deletions count at once.
 func TestSearchEqualsAScan(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
+	for seed := range histories(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			d := open(t)

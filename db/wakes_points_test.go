@@ -48,7 +48,7 @@ func (q *queueTest) drain() (all []int64) {
 // and retention.
 func TestTheQueueEqualsTheStream(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(6) {
+	for seed := range histories(6) {
 		t.Run(fmt.Sprint("history ", seed), func(t *testing.T) {
 			t.Parallel()
 			q := newQueue(t)
