@@ -123,7 +123,7 @@ func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 			down := when == "restarted"
 			t.Run(tt.name+"/"+when, func(t *testing.T) {
 				if when != "noticed" || tt.name != "restored in place" && tt.name != "rows are missing at the end" {
-					long(t)
+					dbtest.Long(t)
 				}
 				t.Parallel()
 				w := newLifeWorld(t)

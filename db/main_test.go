@@ -69,14 +69,6 @@ func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, men
 	return p
 }
 
-// long marks a test that go test -short leaves out, because other tests touch its subject.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("left out by -short")
-	}
-}
-
 // histories returns how many random histories a test tries: one with -short.
 func histories(n uint64) uint64 {
 	if testing.Short() {

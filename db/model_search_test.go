@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"fabric-guild/db/dbtest"
 )
 
 // settled returns the fault of a world in which every writer is done: the reader has not reached the end of
@@ -86,6 +88,7 @@ func (p protocol) wander(w world, rng *rand.Rand) (story []string) {
 // Rules 1 to 11: in every order in which a few writers and a reader take their steps, with and without a
 // crash, no number appears later at or below a horizon, and the reader reaches the end.
 func TestModelOfTheLogHolds(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	for _, size := range []struct {
 		protocol
@@ -115,6 +118,7 @@ func TestModelOfTheLogHolds(t *testing.T) {
 
 // Rules 1 to 11 with more writers, in random orders.
 func TestModelOfTheLogHoldsAtRandom(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	for range 200 {

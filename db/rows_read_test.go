@@ -357,7 +357,7 @@ func TestRowsRead(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				if stale {
-					long(t)
+					dbtest.Long(t)
 				}
 				t.Parallel()
 				url := dbtest.New(t)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"fabric-guild/db/dbtest"
 )
 
 // This file models the wake queue of one user in one channel (wakes_scan.go, wakes_claim.go, wakes_end.go):
@@ -420,7 +422,7 @@ func exploreQueue(rules queueRule) (worlds int, story []string) {
 // Rules 26 to 34: in every order of the steps, each message is answered once, none is lost, no live lease is
 // taken away, no replaced worker answers, and no message dies untried.
 func TestModelOfTheQueueHolds(t *testing.T) {
-	long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	worlds, story := exploreQueue(allQueueRules)
 	if t.Logf("%d worlds", worlds); story != nil {

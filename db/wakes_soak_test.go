@@ -43,7 +43,7 @@ func (w *wakeWorld) node(rng *rand.Rand) *lifeNode { return w.nodes[rng.IntN(len
 // finished wake, each reply stands once, and the only dead wakes are those of messages that nobody can
 // answer.
 func TestWakesUnderFaults(t *testing.T) {
-	long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	agents := 6
 	if *wakeSoak > time.Minute {

@@ -56,6 +56,14 @@ func Main(m *testing.M) int {
 	return code
 }
 
+// Long marks a test that go test -short leaves out. Another test must touch its subject.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short")
+	}
+}
+
 // New makes a database for the test and returns its URL. At the end of the test,
 // New drops the database and ends all its connections. If the test failed, New
 // keeps the database and logs how to open it. Tests may run in parallel. All tests

@@ -26,7 +26,11 @@ func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 
 func TestDatabasesAreSeparateAndMigrated(t *testing.T) {
 	t.Parallel()
-	for n := range 20 {
+	databases := 20
+	if testing.Short() {
+		databases = 3
+	}
+	for n := range databases {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			conn := dbtest.Connect(t, dbtest.New(t))

@@ -18,6 +18,7 @@ func TestSeedIsMadeOnce(t *testing.T) {
 		wantMigrated(t)
 		return
 	}
+	dbtest.Long(t) // two clusters are made
 	t.Parallel()
 	cache := t.TempDir()
 	seeds := filepath.Join(cache, "fabric-guild", "dbtest")
@@ -59,6 +60,7 @@ func TestWithoutAHomeThereIsNoSeed(t *testing.T) {
 		wantMigrated(t)
 		return
 	}
+	dbtest.Long(t) // a cluster is made
 	t.Parallel()
 	cmd := child(t)
 	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME=", "HOME=")

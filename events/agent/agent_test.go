@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/guildtest"
 )
@@ -130,6 +131,9 @@ func TestFailures(t *testing.T) {
 		"refused reply":    {exec: "printf '<@u%d>' $(seq 201)", dead: "declined invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "failed" && name != "refused reply" {
+				dbtest.Long(t)
+			}
 			t.Parallel()
 			g := newGuild(t)
 			g.Says(g.Channel, "hi")
@@ -173,6 +177,7 @@ func TestStop(t *testing.T) {
 // After a restart, the agent gets its work back at once. The earlier run, should it still live, drops the
 // work.
 func TestRestartTakesTheWorkOver(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	g.Says(g.Channel, "hi")
@@ -221,6 +226,7 @@ func TestSignal(t *testing.T) {
 
 // The second signal kills the command. The attempt does not count.
 func TestSecondSignal(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	r := g.agent(`trap '' TERM; echo begun >>runs; while :; do sleep 0.1; done`)
@@ -238,6 +244,7 @@ func TestSecondSignal(t *testing.T) {
 
 // With -parallel 2, two channels are worked on at once: each command waits for the other.
 func TestParallel(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	other := g.NewChannel("other")
@@ -251,6 +258,7 @@ func TestParallel(t *testing.T) {
 
 // -channels and -limit choose what a command gets.
 func TestChoice(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	other := g.NewChannel("other")

@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/guildtest"
 )
 
 // Agent and server are killed at random. Each message is answered once.
 func TestKilledAtRandom(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	other := g.NewChannel("other")
@@ -56,6 +58,7 @@ func TestKilledAtRandom(t *testing.T) {
 // A proxy loses every second answer, answers 429 and 503 itself, and wants a login at times. The agent sends
 // each post again, with the same key and the same text, and nothing is posted twice.
 func TestLostAnswers(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	bad := guildtest.NewSpoiler(t, g.Base())

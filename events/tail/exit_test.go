@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/guildtest"
 )
@@ -116,6 +117,7 @@ func TestExitCodes(t *testing.T) {
 
 // When its token ends, tail ends and says so. If the token file is renewed in time, tail continues.
 func TestEndedToken(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	dir := t.TempDir()
@@ -194,6 +196,7 @@ func TestReaderWasNeverThere(t *testing.T) {
 
 // A reader that reads nothing does not keep tail from ending.
 func TestReaderStalls(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	dir := t.TempDir()

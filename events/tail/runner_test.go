@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/guildtest"
 )
@@ -136,6 +137,7 @@ func variables(t *testing.T, path ...string) []string {
 // tail runs a failing command again. After too many failures tail ends. The next run of tail begins with the
 // event that failed.
 func TestFailingCommand(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	g := newGuild(t)
 	dir := t.TempDir()

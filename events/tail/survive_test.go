@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/guildtest"
 )
 
@@ -23,6 +24,7 @@ func number(cursor string) string { return guildtest.Number(cursor) }
 // tail follows through a proxy that harms most connections, while the server is killed and started again. It
 // must print each message once and in order, exactly like a reader without a proxy.
 func TestFollowsThroughEverything(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	// The server's private Postgres dies with the server, so each start begins a new epoch.
 	n := program.Start(t, guildtest.StateDir(t))
