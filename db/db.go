@@ -87,7 +87,8 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	d := &DB{
-		Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{}, Doorbell: newDoorbell(),
+		Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{},
+		Doorbell: newDoorbell(),
 	}
 	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts.
 	// They never wait for a connection that a slower request holds.

@@ -16,8 +16,8 @@ import (
 var (
 	// ErrNotFound says that there is no such row.
 	ErrNotFound = errors.New("not found")
-	// ErrUnavailable says that Postgres cannot be reached, is starting, or lacks a resource. If a commit was in
-	// progress, its result is unknown.
+	// ErrUnavailable says that Postgres cannot be reached, is starting, or lacks a resource. If a commit was
+	// in progress, its result is unknown.
 	ErrUnavailable = errors.New("the database is unavailable")
 )
 
@@ -77,7 +77,8 @@ func unavailable(err error) bool {
 		return true
 	}
 	return slices.Contains([]string{
-		"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000", errIncomplete,
+		"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000",
+		errIncomplete,
 	}, c)
 }
 
