@@ -1,6 +1,46 @@
--- Fewer wakes: channel settings and the loop guard. A message stores what limits whom it wakes.
+-- Users, what limits whom a message wakes, and replies that end their wakes.
 
 -- +goose Up
+CREATE TABLE users (
+    id           text        NOT NULL CONSTRAINT users_pkey PRIMARY KEY,
+    kind         text        NOT NULL DEFAULT 'human' CONSTRAINT users_kind_known CHECK (kind IN ('human', 'agent')),
+    display_name text,
+    kind_iat     timestamptz,
+    name_iat     timestamptz,
+    told_at      timestamptz,
+    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN users.kind_iat IS 'when the token was issued by which the authority decided the kind; NULL: it did not decide';
+COMMENT ON COLUMN users.name_iat IS 'the same for display_name';
+COMMENT ON COLUMN users.told_at IS 'when the authority last changed the row';
+COMMENT ON COLUMN users.changed_at IS 'when kind or display_name last changed';
+-- Servers look for users who changed, to show their names in events that they have in memory.
+CREATE INDEX users_changed ON users (changed_at);
+
+-- The users who are or were in a channel of the guild that is not private. Everybody in the guild may know
+-- them. Joining a channel adds the row, and nothing removes it.
+CREATE TABLE guild_users (
+    guild_id text NOT NULL,
+    user_id  text NOT NULL,
+    CONSTRAINT guild_users_pkey PRIMARY KEY (guild_id, user_id)
+);
+CREATE INDEX guild_users_of_user ON guild_users (user_id, guild_id);
+
+-- The roster of a channel in the order of ids, for lists of users.
+CREATE INDEX members_by_id ON members (channel_id, user_id) WHERE left_seq IS NULL;
+
+INSERT INTO users (id, kind) SELECT user_id, 'agent' FROM wake_consumers;
+INSERT INTO guild_users (guild_id, user_id)
+SELECT DISTINCT c.guild_id, m.user_id FROM channels c JOIN members m ON m.channel_id = c.id
+WHERE NOT c.private AND c.x_type <> 'dm';
+
+ALTER TABLE messages
+    ADD COLUMN reply_to_user_id text,
+    ADD COLUMN by_agent boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN messages.reply_to_user_id IS 'the author of the message in reply_to';
+COMMENT ON COLUMN messages.by_agent IS 'its author was an agent when it was posted, or it answers a wake';
+UPDATE messages SET by_agent = true WHERE wake_id IS NOT NULL;
+UPDATE messages m SET reply_to_user_id = r.author_user_id FROM messages r WHERE r.id = m.reply_to;
 
 ALTER TABLE channels
     ADD COLUMN loop_limit integer NOT NULL DEFAULT 20 CONSTRAINT channels_loop_limit_known CHECK (loop_limit BETWEEN 0 AND 200),
@@ -18,7 +58,31 @@ ALTER TABLE messages ADD COLUMN agent_run integer, ADD COLUMN bound text;
 COMMENT ON COLUMN messages.agent_run IS 'by an agent: how many messages of agents in a row this makes, if the loop guard was on';
 COMMENT ON COLUMN messages.bound IS 'what limits whom it wakes, as of the post (events.Bound); NULL: nothing';
 
--- As before, with the new column. The deliveries of a message depend on it.
+ALTER TABLE wakes ADD COLUMN rest_at timestamptz;
+COMMENT ON COLUMN wakes.rest_at IS 'time of the oldest owed message beyond claimed_upto';
+
+-- finish_wake removes the last hand-out from a row that this transaction has locked: everything up to claimed_upto
+-- is dealt with. It returns whether the row has more, which is due now. The lock must be an earlier statement: what
+-- others committed before the lock was free is visible only then.
+-- +goose StatementBegin
+CREATE FUNCTION finish_wake(owner text, channel uuid, which uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    DELETE FROM wakes w
+    WHERE w.user_id = owner AND w.channel_id = channel AND w.part = which AND w.last_seq <= w.claimed_upto;
+    IF FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE wakes w SET first_seq = w.claimed_upto + 1, first_at = coalesce(w.rest_at, w.first_at), rest_at = NULL,
+        priority = w.rest_priority, width = least(100, 2 * w.width), attempts = 0, first_attempt_at = NULL, not_before = NULL, error = NULL, id = NULL,
+        claimed_upto = NULL, claimed_at = NULL, lease_until = NULL, worker = NULL, instance = NULL, status = NULL, stopped_by = NULL
+    WHERE w.user_id = owner AND w.channel_id = channel AND w.part = which;
+    RETURN true;
+END
+$$;
+-- +goose StatementEnd
+
+-- As before, with the new columns, and the author as the user is now. The deliveries of a message depend on bound.
+-- The LIMIT keeps the look-up of the author: a planner without statistics would read all users.
 CREATE OR REPLACE VIEW event_rows AS
 SELECT e.seq, e.kind, e.user_id, e.occurred_at, e.channel_id, c.guild_id,
     coalesce((
@@ -156,12 +220,41 @@ $$;
 -- Posts look for members whom a text calls by name without mentioning them.
 CREATE INDEX users_by_name ON users (lower(display_name)) WHERE display_name IS NOT NULL;
 
-DROP FUNCTION post_messages;
--- As before. It also stores what limits whom a message wakes: a notice (notices, NULL: none; or keeps), the loop
--- guard, or the channel's settings. And it appends guard.tripped for the message that trips the guard.
+DROP FUNCTION post_messages(integer, integer, boolean, text, boolean, uuid[], uuid[], text[], text[], uuid[], text[], text[], text[]);
+
+-- post_messages stores messages with their events, one row each, however large the channel is. It returns one
+-- row for each message, in any order. It is a function because it must take the channels' locks in a
+-- statement before the one that reads the rosters, without a round trip between the two.
+--
+-- The n-th message consists of the n-th elements. mentioned and guilds are ids with commas between. guilds
+-- are the guilds that the author's token allows; NULL means all. turn and two_state apply to every message.
+--
+-- A message with a wake id is the author's reply for this wake. It is stored only if the wake is still the
+-- author's. If it is stored, the same transaction ends the wake, or, where keeps is true, extends its lease to
+-- lease_seconds from now. Without replies, wake_ids is NULL. Two messages must not have the same wake id. The column
+-- wake says what the reply answered.
+--
+-- A message stores its author's kind at the time of the post (by_agent): the author is an agent, or the message
+-- answers a wake. It also stores what limits whom it wakes: a notice (notices, NULL: none; or keeps), the loop guard,
+-- or the channel's settings. post_messages appends guard.tripped for the message that trips the guard. author_kind
+-- and author_name are those of now; both are NULL for a user without a row.
 --
 -- A post with an element in lasts (NULL: none has one) is refused, and its wake stays, if others have posted
 -- since that message. Its transaction must hold the channel exclusively, by an earlier statement.
+--
+-- A post without a row is refused, and its wake stays. Its channel does not exist, is archived, does not have the
+-- author as a member, or (unless turns_too) is one in which members take turns. Or the message that it replies to
+-- is not readable.
+--
+-- A post whose row has no number is not stored either: the shared side of its channel's lock, of class
+-- lock_class, was not free. Or its wake was locked or lost, or may not be extended any more. post_messages never
+-- waits for a channel lock or a wake, because another transaction may hold it for long. If lock_class is NULL, the
+-- transaction holds the channels' locks and the wakes already. (A try would fail where others wait.)
+--
+-- Scalar sub-selects look up single members, and a LIMIT looks up channels. As joins, a planner without
+-- statistics would read whole tables instead. The planner estimates as many rows from an unnest as come. What
+-- it estimates for large rosters would make it compile the statement (jit), which costs a hundred times more
+-- than running it.
 -- +goose StatementBegin
 CREATE FUNCTION post_messages(
     lock_class integer, listed integer, turns_too boolean, turn text, two_state boolean,
