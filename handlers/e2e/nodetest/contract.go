@@ -23,13 +23,20 @@ type contract struct {
 	Doc struct {
 		Paths      map[string]map[string]json.RawMessage `json:"paths"`
 		Components struct {
-			Schemas map[string]json.RawMessage `json:"schemas"`
+			Schemas   map[string]json.RawMessage `json:"schemas"`
+			Responses map[string]response        `json:"responses"`
 		} `json:"components"`
 	}
 	compiler *jsonschema.Compiler
 
 	mu       sync.Mutex
 	compiled map[string]*jsonschema.Schema // by JSON pointer
+}
+
+// A response is an answer of an operation, as the document describes it.
+type response struct {
+	Description string                     `json:"description"`
+	Content     map[string]json.RawMessage `json:"content"`
 }
 
 // theContract is read once; the whole suite's answers are held against it.
@@ -122,24 +129,48 @@ func (c *contract) pointer(method, path string, status int, contentType string) 
 	if !ok || contentType != "application/json" {
 		return "", nil
 	}
-	var op struct {
-		Responses map[string]struct {
-			Content map[string]json.RawMessage `json:"content"`
-		} `json:"responses"`
-	}
 	if method == http.MethodHead {
 		return "", nil
 	}
-	if err := json.Unmarshal(c.Doc.Paths[template][strings.ToLower(method)], &op); err != nil {
+	responses, err := c.responses(method, template)
+	if err != nil {
 		return "", fmt.Errorf("%s %s is not in the contract: %w", method, template, err)
 	}
 	code := fmt.Sprint(status)
-	if _, ok := op.Responses[code].Content[contentType]; !ok {
+	if _, ok := responses[code].Content[contentType]; !ok {
 		return "", fmt.Errorf("the contract has no %d as %s of %s %s", status, contentType, method, template)
 	}
 	escaped := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(template)
 	return fmt.Sprintf("/paths/%s/%s/responses/%s/content/application~1json/schema", escaped,
 		strings.ToLower(method), code), nil
+}
+
+// responses returns the answers of an operation, by status. An operation that is not in the document is an
+// error.
+func (c *contract) responses(method, template string) (map[string]response, error) {
+	var op struct {
+		Responses map[string]response `json:"responses"`
+	}
+	err := json.Unmarshal(c.Doc.Paths[template][strings.ToLower(method)], &op)
+	return op.Responses, err
+}
+
+// checkCode returns an error if the document does not name the code of a problem: either in the description of
+// the operation's errors, or among the errors of every request.
+func (c *contract) checkCode(method, path, code string) error {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	named := c.Doc.Components.Responses["Problem"].Description
+	if template, ok := c.template(path); ok {
+		if responses, err := c.responses(method, template); err == nil {
+			named += responses["default"].Description
+		}
+	}
+	if !strings.Contains(named, "`"+code+"`") {
+		return fmt.Errorf("the contract does not name the error %s of %s %s", code, method, path)
+	}
+	return nil
 }
 
 // holdAnswer is called for every answer that the suite gets.
@@ -157,6 +188,16 @@ func holdAnswer(t testing.TB, method, path string, a Answer) {
 	}
 	if at == "" || len(a.Body) == 0 {
 		return
+	}
+	if a.Header.Get("Content-Type") == "application/problem+json" {
+		var p struct{ Code string }
+		err := json.Unmarshal(a.Body, &p)
+		if err == nil {
+			err = c.checkCode(method, path, p.Code)
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	if err := c.check(at, a.Body); err != nil {
 		t.Errorf("%s %s: got %s, which is not as the contract has it: %v", method, path, a, err)
