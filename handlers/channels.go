@@ -111,7 +111,7 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 			members = append(members, u)
 		default:
 			wrong = append(wrong, web.FieldError{
-				Field: "wakeUserIds", Detail: "names who are not among the members",
+				Field: "wakeUserIds", Detail: "names users who are not among the members",
 			})
 		}
 	}
@@ -128,7 +128,7 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 		wrong = append(wrong, checkName(c.Name)...)
 	case len(members) != 2:
 		wrong = append(wrong, web.FieldError{
-			Field: "memberUserIds", Detail: "is to name the one other member of a dm",
+			Field: "memberUserIds", Detail: "must name exactly one other user, because a dm has two members",
 		})
 	case b.Name != nil && *b.Name != "":
 		wrong = append(wrong, web.FieldError{Field: "name", Detail: "is not for a dm"})

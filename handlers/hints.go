@@ -59,7 +59,7 @@ func (b *postBody) fill(m *db.NewMessage) error {
 		m.Mentioned, wrong = users, bad
 	}
 	if n := len(m.Mentioned); n > maxMentions {
-		refuse(field, "mentions %d users, and may mention %d", n, maxMentions)
+		refuse(field, "mentions %d users; the maximum is %d", n, maxMentions)
 	}
 	message := func(field string, value *string) *uuid.UUID {
 		if value == nil {

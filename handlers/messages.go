@@ -198,7 +198,7 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 	}
 	post, err := tx.Post(ctx, m)
 	if errors.Is(err, db.ErrRefused) {
-		err = web.Refused(web.FieldError{Field: "replyTo", Detail: "is no message of this channel"})
+		err = web.Refused(web.FieldError{Field: "replyTo", Detail: "is not a message of this channel that you may read"})
 	}
 	return post, err
 }

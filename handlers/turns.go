@@ -82,9 +82,9 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 			Field: "action", Detail: "must be pass, take, give, pause or resume",
 		})
 	case action == chat.Give && body.UserID == nil:
-		return web.Refused(web.FieldError{Field: "userId", Detail: "is to say whom the turn is given to"})
+		return web.Refused(web.FieldError{Field: "userId", Detail: "is missing; it says who gets the turn"})
 	case action != chat.Give && body.UserID != nil:
-		return web.Refused(web.FieldError{Field: "userId", Detail: "goes with give only"})
+		return web.Refused(web.FieldError{Field: "userId", Detail: "is only for give"})
 	}
 	var target string
 	if body.UserID != nil {

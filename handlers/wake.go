@@ -73,7 +73,7 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 		}
 		if len(strangers) > 0 {
 			return at, web.Refused(web.FieldError{
-				Field: "userIds", Detail: "names who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", "),
+				Field: "userIds", Detail: "names users who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", "),
 			})
 		}
 		now, err := tx.WakeList(ctx, channel)

@@ -188,7 +188,7 @@ func (s *Server) startOf(ctx context.Context, since *events.Cursor, at events.Cu
 	reset, err := s.db.CheckCursor(ctx, *since, at)
 	if err == nil && reset != "" {
 		err = web.Refused(web.FieldError{
-			Field: "since", Detail: "cannot be used, as a stream would say: " + reset,
+			Field: "since", Detail: "is a cursor from which the server cannot continue: " + reset,
 		})
 	}
 	return since.Seq, since.Seq > at.Seq, err

@@ -18,7 +18,7 @@ const keepLease = defaultLease * time.Second
 func (b *postBody) replying() (*db.Reply, error) {
 	if b.WakeID == nil {
 		if b.KeepWake {
-			return nil, web.Refused(web.FieldError{Field: "keepWake", Detail: "goes with wakeId only"})
+			return nil, web.Refused(web.FieldError{Field: "keepWake", Detail: "needs wakeId"})
 		}
 		return nil, nil
 	}

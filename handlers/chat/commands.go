@@ -58,7 +58,7 @@ func Parse(text string) (Command, error) {
 	switch name {
 	case "me":
 		if argument == "" {
-			return Command{}, errors.New("is to say what you do: /me TEXT")
+			return Command{}, errors.New("says nothing; write /me TEXT")
 		}
 		return Command{Content: text}, nil
 	case "turn":
@@ -122,5 +122,6 @@ func errUnknown() error {
 	for i, c := range commands {
 		all[i] = "/" + c.name + c.takes
 	}
-	return errors.New("is no command; there are " + strings.Join(all, ", ") + "; a message that is to begin with a slash is sent with two")
+	return errors.New("is not a command; there are " + strings.Join(all, ", ") +
+		"; to post a message that begins with a slash, write two slashes")
 }

@@ -52,8 +52,8 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	const (
-		unknown = "is no command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /go, /me " +
-			"TEXT, /help; a message that is to begin with a slash is sent with two"
+		unknown = "is not a command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /go, " +
+			"/me TEXT, /help; to post a message that begins with a slash, write two slashes"
 		oneUser = "must name one user: /turn <@ID>, /turn @ID or /turn ID"
 		noName  = "names a user whose name could not be resolved"
 	)
@@ -69,8 +69,8 @@ func TestParseRefuses(t *testing.T) {
 		{"pause takes nothing", "/pause now", "has something behind /pause, which takes no argument"},
 		{"resume takes nothing", "/resume\nnow", "has something behind /resume, which takes no argument"},
 		{"help takes nothing", "/help turn", "has something behind /help, which takes no argument"},
-		{"me needs a text", "/me", "is to say what you do: /me TEXT"},
-		{"white space is no text", "/me \n", "is to say what you do: /me TEXT"},
+		{"me needs a text", "/me", "says nothing; write /me TEXT"},
+		{"white space is no text", "/me \n", "says nothing; write /me TEXT"},
 		{"turn needs a user", "/turn", oneUser},
 		{"an @ is no user", "/turn @", oneUser},
 		{"turn takes one user", "/turn bob carol", oneUser},

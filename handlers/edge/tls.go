@@ -53,7 +53,7 @@ func (c *Certificate) current() *tls.Certificate {
 	changed, err := c.load()
 	switch {
 	case err != nil:
-		c.logger.Error("the new certificate cannot be used, the one before stays", "error", err)
+		c.logger.Error("the new certificate cannot be used, so the old one stays in use", "error", err)
 	case changed:
 		c.logger.Info("a new certificate is in use", "not_after", c.pair.Leaf.NotAfter)
 	}

@@ -45,11 +45,11 @@ func TestANewCertificateIsTakenUp(t *testing.T) {
 			{
 				"a certificate without its key",
 				func() error { return os.WriteFile(certFile, second.Cert, 0o600) }, first,
-				"the one before stays",
+				"the old one stays in use",
 			},
 			{
 				"half a key", func() error { return os.WriteFile(keyFile, second.Key[:40], 0o600) }, first,
-				"the one before stays",
+				"the old one stays in use",
 			},
 			{
 				"the key", func() error { return os.WriteFile(keyFile, second.Key, 0o600) }, second,

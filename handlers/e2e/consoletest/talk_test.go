@@ -76,7 +76,7 @@ func testTalk(t *testing.T, b *browser) {
 	ann.expectRefusals()
 	ann.write("#text", "/nonsense")
 	ann.enter()
-	ann.awaitText("#composer-problem", "This is no command")
+	ann.awaitText("#composer-problem", "This is not a command")
 	if got := eval[string](ann, "document.querySelector('#text').value"); got != "/nonsense" {
 		t.Errorf("got %q in the box, want what was refused", got)
 	}
