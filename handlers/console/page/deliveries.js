@@ -3,7 +3,7 @@ import { button, el, written } from './dom.js'
 import { who } from './users.js'
 import { note as noteWork } from './work.js'
 
-// The list of members at the time of a message, and what the message did for each (README, "Who is woken").
+// The list of members at the time of a message, and what the message did for each (the page "Who is woken").
 
 const means = {
   everyone: 'nobody was mentioned, so it was for everyone',

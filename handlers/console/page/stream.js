@@ -1,6 +1,6 @@
 import { api, base } from './api.js'
 
-// The events of a stream (README, "The stream"). EventSource delivers only events that have a listener.
+// The events of a stream (the page "The stream"). EventSource delivers only events that have a listener.
 const names = [
   'stream.ready',
   'stream.live',
