@@ -194,20 +194,21 @@ func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMess
 }
 
 func (h History) query() (query string, args []any) {
-	const where = `
-		WHERE m.id = ANY (ARRAY(
-			(SELECT a.id FROM messages a
-			WHERE $5 AND a.channel_id = $2 AND a.seq > $3 AND a.seq < $4
-			ORDER BY a.seq DESC LIMIT $6)
-			UNION ALL
-			SELECT history_of($2, $1, $3, $4, CASE WHEN $5 THEN 0 ELSE $6 END)))
-		ORDER BY m.seq DESC`
+	const where = ` WHERE m.id = ANY (ARRAY(` + historyIDs + `)) ORDER BY m.seq DESC`
 	before := h.Before
 	if before == 0 {
 		before = math.MaxInt64
 	}
 	return selectMessage + where, []any{h.User, h.Channel, h.After, before, h.All, h.Limit}
 }
+
+// historyIDs are the ids of the messages of a History, by the arguments of its query.
+const historyIDs = `
+	(SELECT a.id FROM messages a
+	WHERE $5 AND a.channel_id = $2 AND a.seq > $3 AND a.seq < $4
+	ORDER BY a.seq DESC LIMIT $6)
+	UNION ALL
+	SELECT history_of($2, $1, $3, $4, CASE WHEN $5 THEN 0 ELSE $6 END)`
 
 // eachMessage calls do with each message of rows until do returns false, and closes rows.
 func eachMessage(rows pgx.Rows, do func(StoredMessage) (more bool)) error {

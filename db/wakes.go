@@ -33,6 +33,7 @@ const (
 	scanPages    = 10       // pages per claim
 	scanTime     = time.Second
 	scanDistance = 40 // with more numbers per channel, a scan reads channel by channel
+	fewChannels  = 8  // with so few, a claim reads them with its first round trip
 	newerLooked  = 1000
 	choices      = 50 // rows that a claim tries in one transaction
 	factsPage    = 500
@@ -81,6 +82,7 @@ type wakeRow struct {
 	GuildID      string
 	Name         string
 	XType        events.XType
+	History      string
 }
 
 // exhausted is the condition of a row w of wakes that is never handed out again. toBury is that of such a row
@@ -95,7 +97,7 @@ const (
 const selectWake = `
 	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width, w.id,
 		w.claimed_upto, w.claimed_at, w.stopped_by, w.error,
-		coalesce(w.lease_until <= clock_timestamp(), true) AS ended, c.guild_id, c.name, c.x_type
+		coalesce(w.lease_until <= clock_timestamp(), true) AS ended, c.guild_id, c.name, c.x_type, c.history
 	FROM wakes w JOIN channels c ON c.id = w.channel_id`
 
 // A wakeFact is what the queue needs of a message to decide. It has no text.

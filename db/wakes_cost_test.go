@@ -17,22 +17,30 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A claim sends its statements to Postgres in few round trips: one to lock the queue, one to scan, one to
-// choose, and one to write the lease. Each further trip makes the claim slower than the stream
-// that shows the same message.
+// A claim sends its statements to Postgres in few round trips: one to lock the queue and to scan, one to choose, and
+// one to write the lease and to read what the worker sees. Each further trip makes the claim slower than the stream
+// that shows the same message. A user in more channels than the first trip reads needs one more.
 func TestRoundTripsOfAClaim(t *testing.T) {
 	t.Parallel()
 	url, trips := countTrips(t, dbtest.New(t))
 	d := openURL(t, url)
 	channel, _ := create(t, d, "ann", "bot")
+	for range 8 {
+		create(t, d, "ann", "many")
+	}
+	many, _ := create(t, d, "ann", "many")
 	at := position(t, d)
-	_, err := d.Claim(t.Context(), db.WakeClaim{User: "bot", Create: true, Since: at.Seq, At: at, Limit: 100})
+	_, err := d.Claim(t.Context(), db.WakeClaim{User: "many", Create: true, Since: at.Seq, At: at, Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Claim(t.Context(), db.WakeClaim{User: "bot", Create: true, Since: at.Seq, At: at, Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const none = 1 << 30
 	// the first use of a connection prepares statements
-	least := struct{ look, claim, show int64 }{none, none, none}
+	least := struct{ look, claim, inMany, nothing int64 }{none, none, none, none}
 	count := func(least *int64, do func() error) {
 		t.Helper()
 		before := trips.Load()
@@ -43,29 +51,41 @@ func TestRoundTripsOfAClaim(t *testing.T) {
 	}
 	for range 10 {
 		post(t, d, channel, "ann", "hi")
+		post(t, d, many, "ann", "hi")
 		at := position(t, d)
-		var a db.Claimed
 		count(&least.look, func() error {
 			_, _, err := d.Due(t.Context(), "bot", at)
 			return err
 		})
-		count(&least.claim, func() (err error) {
-			a, err = d.Claim(t.Context(), db.WakeClaim{
-				User: "bot", At: at, Limit: 100, Lease: 1e9, Worker: "w", Instance: "1",
+		claim := func(least *int64, user string, due bool) {
+			t.Helper()
+			var a db.Claimed
+			count(least, func() (err error) {
+				a, err = d.Claim(t.Context(), db.WakeClaim{
+					User: user, At: at, Limit: 100, Lease: 1e9, Worker: "w", Instance: "1", Around: 20,
+				})
+				return err
 			})
-			return err
-		})
-		count(&least.show, func() error {
-			_, err := d.ShowWake(t.Context(), "bot", a.Wake, 20, 1<<20)
-			return err
-		})
-		if _, _, err := d.AckWake(t.Context(), db.WakeRef{User: "bot", ID: a.Wake.ID}, db.Ack{}); err != nil {
-			t.Fatal(err)
+			if (a.Wake != nil) != due {
+				t.Fatalf("%s: got %+v, want a wake: %v", user, a, due)
+			}
+			if !due {
+				return
+			}
+			if n := len(a.Wake.Shown.Messages); n != 1 {
+				t.Errorf("%s: got %d messages, want 1", user, n)
+			}
+			if _, _, err := d.AckWake(t.Context(), db.WakeRef{User: user, ID: a.Wake.ID}, db.Ack{}); err != nil {
+				t.Fatal(err)
+			}
 		}
+		claim(&least.claim, "bot", true)
+		claim(&least.inMany, "many", true)
+		claim(&least.nothing, "bot", false)
 	}
-	if least.look != 1 || least.claim != 4 || least.show != 1 {
-		t.Errorf("got %d round trips to look, %d to claim and %d to show the wake, want 1, 4 and 1",
-			least.look, least.claim, least.show)
+	if least.look != 1 || least.claim != 3 || least.inMany != 4 || least.nothing != 3 {
+		t.Errorf("got %d round trips to look, %d to claim, %d to claim in many channels and %d to find nothing, want 1, 3, 4 and 3",
+			least.look, least.claim, least.inMany, least.nothing)
 	}
 }
 

@@ -189,8 +189,8 @@ func TestNoChannelBlocksAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := q.wake(db.WakeClaim{})
-	if next.Channel.ID == leased.Channel.ID || next.Channel.ID == paused.Channel.ID {
-		t.Errorf("got a channel that is leased or paused: %v", next.Channel.ID)
+	if next.Shown.Channel.ID == leased.Shown.Channel.ID || next.Shown.Channel.ID == paused.Shown.Channel.ID {
+		t.Errorf("got a channel that is leased or paused: %v", next.Shown.Channel.ID)
 	}
 	q.exec(`UPDATE wakes SET first_at = first_at - interval '2 minutes'`)
 	dm := events.Channel{
@@ -202,7 +202,7 @@ func TestNoChannelBlocksAnother(t *testing.T) {
 		return err
 	})
 	post(t, q.d, dm.ID, "ann", "urgent")
-	if w := q.wake(db.WakeClaim{}); w.Channel.ID != dm.ID || w.Reason != events.Direct {
+	if w := q.wake(db.WakeClaim{}); w.Shown.Channel.ID != dm.ID || w.Reason != events.Direct {
 		t.Errorf("got %+v, want the direct message", w)
 	}
 }

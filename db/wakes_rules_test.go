@@ -135,7 +135,7 @@ func TestTheOrderOfClaims(t *testing.T) {
 	q.exec(`UPDATE wakes SET priority = 6 WHERE channel_id = $1`, channels[0]) // as a dm has
 	var got []uuid.UUID
 	for range channels {
-		got = append(got, q.wake(db.WakeClaim{}).Channel.ID)
+		got = append(got, q.wake(db.WakeClaim{}).Shown.Channel.ID)
 	}
 	if want := []uuid.UUID{channels[0], channels[1], channels[2], channels[3]}; !slices.Equal(got, want) {
 		t.Errorf("got the order %v, want %v", got, want)

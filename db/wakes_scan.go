@@ -23,8 +23,9 @@ type consumer struct {
 	claims     bool // the transaction is a claim, not only a scan
 	scannedSeq int64
 	created    bool
-	channels   int64 // of the user; counted no further than the choice between the two scans needs
-	expired    bool  // the event log no longer reaches back to scannedSeq
+	channels   int64        // of the user at the position; counted no further than the choice of a scan needs
+	expired    bool         // the event log no longer reaches back to scannedSeq
+	ahead      *[]*wakeFact // what lookAhead has read; complete if the user has fewChannels at most
 
 	// What this transaction has read: the facts of the user's messages in (from, scannedSeq].
 	from  int64
@@ -62,8 +63,8 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
 	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
 	const distance = `
-		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL
-				LIMIT greatest($2 - q.scanned_seq, 0) / $3 + 1) AS i),
+		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $2
+				LIMIT greatest(greatest($2 - q.scanned_seq, 0) / $3, $4) + 1) AS i),
 			(SELECT seq FROM log_floor) > q.scanned_seq
 		FROM wake_consumers q WHERE q.user_id = $1`
 	if since != nil {
@@ -82,8 +83,31 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 		}
 		return nil
 	})
-	b.Queue(distance, c.user, at.Seq, int64(scanDistance)).QueryRow(func(row pgx.Row) error {
+	b.Queue(distance, c.user, at.Seq, int64(scanDistance), int64(fewChannels)).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&c.channels, &c.expired)
+	})
+}
+
+// lookAhead queues the read of a page channel by channel, for a user in fewChannels at most. It saves the round trip
+// of unscanned. It must come after lock. lock has counted the channels before; a membership at or below the position
+// cannot begin later, so if lock has counted fewChannels at most, lookAhead has read all of them.
+func (c *consumer) lookAhead(b *pgx.Batch, at events.Cursor) {
+	const query = selectFacts + `
+		FROM members i
+		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
+			WHERE c.id = i.channel_id AND c.archived_seq IS NULL LIMIT 1) c
+		CROSS JOIN LATERAL (SELECT m.* FROM messages m
+			WHERE m.channel_id = i.channel_id AND m.seq > (SELECT q.scanned_seq FROM wake_consumers q WHERE q.user_id = $1)
+				AND m.seq >= i.joined_seq AND m.seq <= $2 AND m.deleted_at IS NULL AND m.author_user_id <> $1
+			ORDER BY m.seq LIMIT $3) m
+		WHERE i.user_id = $1 AND i.left_seq IS NULL
+			AND (SELECT count(*) FROM (SELECT FROM members f
+				WHERE f.user_id = $1 AND f.left_seq IS NULL AND f.joined_seq <= $2 LIMIT $4 + 1) AS f) <= $4
+		ORDER BY m.seq LIMIT $3`
+	b.Queue(query, c.user, at.Seq, scanNumbers, int64(fewChannels)).Query(func(rows pgx.Rows) error {
+		facts, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
+		c.ahead = &facts
+		return err
 	})
 }
 
@@ -176,6 +200,9 @@ func (tx Tx) unscanned(
 			ORDER BY m.seq LIMIT $4) m
 		WHERE i.user_id = $1 AND i.left_seq IS NULL
 		ORDER BY m.seq LIMIT $4`
+	if c.ahead != nil && c.channels <= fewChannels {
+		return *c.ahead, reachedBy(*c.ahead, upTo), nil
+	}
 	far := upTo - c.scannedSeq
 	query := alongTheLog
 	reached = min(upTo, c.scannedSeq+scanNumbers)
@@ -188,11 +215,15 @@ func (tx Tx) unscanned(
 		return nil, 0, err
 	}
 	facts, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
-	n := len(facts)
-	if n == scanNumbers { // a full page by channel: messages beyond its last number may be unread
-		reached = facts[n-1].Seq
+	return facts, reachedBy(facts, reached), err
+}
+
+// reachedBy returns how far a page reaches: if it is full, messages beyond its last number may be unread.
+func reachedBy(facts []*wakeFact, upTo int64) int64 {
+	if n := len(facts); n == scanNumbers {
+		return facts[n-1].Seq
 	}
-	return facts, reached, err
+	return upTo
 }
 
 // ranges groups the facts that wake the user by channel.
@@ -233,12 +264,12 @@ func queueOwed(b *pgx.Batch, user string, found []owedRange) {
 			AS u (channel_id, first_seq, last_seq, first_at, priority)
 		ON CONFLICT ON CONSTRAINT wakes_pkey DO UPDATE
 			SET last_seq = greatest(w.last_seq, EXCLUDED.last_seq), priority = greatest(w.priority, EXCLUDED.priority),
-				rest_priority = greatest(w.rest_priority, EXCLUDED.priority), rest_at = coalesce(w.rest_at, EXCLUDED.first_at)`
-	const encourage = `
-		UPDATE wakes SET not_before = NULL, attempts = greatest(attempts - 1, 0)
-		WHERE user_id = $1 AND channel_id = ANY ($2) AND part = '00000000-0000-0000-0000-000000000000'
-			AND attempts < $3 AND (attempts > 0 OR not_before IS NOT NULL)`
-	var channels, humans []uuid.UUID
+				rest_priority = greatest(w.rest_priority, EXCLUDED.priority), rest_at = coalesce(w.rest_at, EXCLUDED.first_at),
+				not_before = CASE WHEN w.channel_id = ANY ($7) AND w.attempts < $8 THEN NULL ELSE w.not_before END,
+				attempts = CASE WHEN w.channel_id = ANY ($7) AND w.attempts < $8
+					THEN greatest(w.attempts - 1, 0) ELSE w.attempts END`
+	var channels []uuid.UUID
+	humans := []uuid.UUID{} // channels with a message by a human
 	var firsts, lasts []int64
 	var times []time.Time
 	var strongest []int16
@@ -252,8 +283,5 @@ func queueOwed(b *pgx.Batch, user string, found []owedRange) {
 			humans = append(humans, r.channel)
 		}
 	}
-	b.Queue(upsert, user, channels, firsts, lasts, times, strongest)
-	if len(humans) > 0 {
-		b.Queue(encourage, user, humans, maxAttempts)
-	}
+	b.Queue(upsert, user, channels, firsts, lasts, times, strongest, humans, maxAttempts)
 }

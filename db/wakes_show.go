@@ -1,8 +1,9 @@
 package db
 
 import (
-	"context"
+	"slices"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -10,43 +11,48 @@ import (
 type ShownWake struct {
 	Channel  Channel         // as the worker sees it
 	Messages []StoredMessage // those that were handed out, oldest first
-	Latest   []StoredMessage // the latest up to the scan, newest first, Messages among them
-	Own      []StoredMessage // the worker's own from after the scan, newest first
+	Around   []StoredMessage // the latest others up to the scan, and the worker's own from after it, newest first
+	Last     *uuid.UUID      // the latest message up to the scan
 }
 
-// ShowWake reads what a claim's answer shows, in one round trip. around is how many messages besides those that
-// were handed out. Latest ends early, once its texts have this number of bytes.
-func (q Queries) ShowWake(
-	ctx context.Context, user string, w *Wake, around, bytes int,
-) (s ShownWake, err error) {
-	const own = `
-		WHERE m.channel_id = $2 AND m.seq > $3 AND m.author_user_id = $1 ORDER BY m.seq DESC LIMIT $4`
+const aroundBytes = 256 << 10 // the texts in ShownWake.Around
+
+// queueShown reads the messages that the worker sees, in one statement. around is how many messages it shows besides
+// those that are handed out.
+func (w *Wake) queueShown(b *pgx.Batch, row *wakeRow, scanned int64, around int) {
+	const query = ` WHERE m.id = ANY (ARRAY(` + historyIDs + `
+			UNION ALL
+			(SELECT a.id FROM messages a
+			WHERE a.channel_id = $2 AND a.seq >= $4 AND a.author_user_id = $1
+			ORDER BY a.seq DESC LIMIT $7)
+			UNION ALL
+			SELECT a.id FROM messages a WHERE a.channel_id = $2 AND a.seq = ANY ($8)))
+		ORDER BY m.seq DESC`
 	history := History{
-		Channel: w.Channel.ID, User: user, All: w.Channel.History == "all", Before: w.Scanned + 1,
+		Channel: row.ChannelID, User: row.UserID, All: row.History == "all", Before: scanned + 1,
 		Limit: around + len(w.Messages),
 	}
-	latest, args := history.query()
-	collect := func(to *[]StoredMessage) func(pgx.Rows) error {
-		return func(rows pgx.Rows) (err error) {
-			*to, err = pgx.CollectRows(rows, scanMessage)
-			return err
-		}
-	}
-	var b pgx.Batch
-	b.Queue(plannedOnce)
-	b.Queue(selectChannel, w.Channel.ID, user).Query(func(rows pgx.Rows) (err error) {
-		s.Channel, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Channel])
+	_, args := history.query()
+	s := &w.Shown
+	b.Queue(selectMessage+query, append(args, around, w.Messages)...).Query(func(rows pgx.Rows) error {
+		size := 0
+		full := false
+		err := eachMessage(rows, func(m StoredMessage) bool {
+			if s.Last == nil && m.Seq <= scanned {
+				s.Last = &m.ID
+			}
+			if slices.Contains(w.Messages, m.Seq) {
+				s.Messages = append(s.Messages, m)
+				return true
+			}
+			size += len(m.Content)
+			full = full || len(s.Around) == around || size > aroundBytes
+			if !full {
+				s.Around = append(s.Around, m)
+			}
+			return true
+		})
+		slices.Reverse(s.Messages)
 		return err
 	})
-	b.Queue(selectMessagesAt, user, w.Channel.ID, w.Messages).Query(collect(&s.Messages))
-	b.Queue(latest, args...).Query(func(rows pgx.Rows) error {
-		size := 0
-		return eachMessage(rows, func(m StoredMessage) bool {
-			s.Latest = append(s.Latest, m)
-			size += len(m.Content)
-			return size < bytes
-		})
-	})
-	b.Queue(selectMessage+own, user, w.Channel.ID, w.Scanned, around).Query(collect(&s.Own))
-	return s, sentinel(q.conn.SendBatch(ctx, &b).Close())
 }

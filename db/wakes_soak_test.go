@@ -244,7 +244,7 @@ func (w *wakeWorld) keep(ctx context.Context, agent string, wake uuid.UUID, rng 
 func (w *wakeWorld) answer(ctx context.Context, agent string, wake *db.Wake, rng *rand.Rand, faulty bool) {
 	d := w.node(rng).db
 	ref := db.WakeRef{User: agent, ID: wake.ID}
-	m := newMessage(wake.Channel.ID, agent, "re <@ann>", "ann") // wakes no other agent
+	m := newMessage(wake.Shown.Channel.ID, agent, "re <@ann>", "ann") // wakes no other agent
 	m.Reply = &db.Reply{Wake: wake.ID, Lease: time.Second}
 	fails, err := w.poisoned(ctx, d, agent, wake)
 	if err != nil {
@@ -279,7 +279,7 @@ func (w *wakeWorld) answer(ctx context.Context, agent string, wake *db.Wake, rng
 }
 
 func (w *wakeWorld) poisoned(ctx context.Context, d *db.DB, agent string, wake *db.Wake) (bool, error) {
-	found, err := d.MessagesAt(ctx, wake.Channel.ID, agent, wake.Messages)
+	found, err := d.MessagesAt(ctx, wake.Shown.Channel.ID, agent, wake.Messages)
 	return slices.ContainsFunc(found, func(m db.StoredMessage) bool { return m.Content == poison }), err
 }
 

@@ -62,8 +62,6 @@ const (
 	earlyEnd                         = 5
 	defaultContext, maxContext       = 20, 100
 	maxWakeMessages                  = 100
-	contextBytes                     = 256 << 10
-	wakeBytes                        = 1 << 20
 )
 
 // whole reads an optional number of a body.
@@ -104,7 +102,7 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	wait := whole(&wrong, "waitSeconds", body.WaitSeconds, 0, 0, maxClaimWait)
 	claim.Lease = time.Duration(whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)) * time.Second
 	claim.Limit = whole(&wrong, "limit", body.Limit, maxWakeMessages, 1, maxWakeMessages)
-	around := whole(&wrong, "context", body.Context, defaultContext, 0, maxContext)
+	claim.Around = whole(&wrong, "context", body.Context, defaultContext, 0, maxContext)
 	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1, 1<<30)) * time.Second
 	claim.Worker, claim.Instance = label(&wrong, "worker", body.Worker), label(&wrong, "instance", body.Instance)
 	for _, name := range body.ChannelIDs {
@@ -140,16 +138,15 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ref := db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: wake.ID}
-	shown, err := s.db.ShowWake(r.Context(), id.UserID, wake, around, wakeBytes+contextBytes)
-	if err != nil || r.Context().Err() != nil {
+	if err := r.Context().Err(); err != nil {
 		s.unclaim(r.Context(), ref)
-		return errors.Join(err, r.Context().Err())
+		return err
 	}
 	s.wakes.Claims.Add(1)
 	if wake.Expired {
 		s.wakes.Expired.Add(1)
 	}
-	if err = web.WriteJSON(w, http.StatusOK, claimAnswer{shownItem(id.UserID, wake, &shown, around)}); err != nil {
+	if err = web.WriteJSON(w, http.StatusOK, claimAnswer{shownItem(id.UserID, wake)}); err != nil {
 		s.unclaim(r.Context(), ref)
 	}
 	return err
@@ -325,29 +322,19 @@ func (s *Server) tryClaim(
 func unfiltered(c db.WakeClaim) bool { return len(c.Channels) == 0 && c.Guilds == nil }
 
 // shownItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
-func shownItem(user string, wake *db.Wake, shown *db.ShownWake, around int) *wakeItem {
-	c := shown.Channel
+func shownItem(user string, wake *db.Wake) *wakeItem {
+	c := wake.Shown.Channel
 	item := &wakeItem{
 		ID: wake.ID, GuildID: c.GuildID, ChannelID: c.ID, Name: c.Name, XType: c.XType, Reason: wake.Reason.String(), Attempt: wake.Attempt,
-		LeaseUntil: wake.LeaseUntil, LeaseMS: wake.Lease.Milliseconds(), More: wake.More, Messages: []decidedMessage{}, Context: []decidedMessage{},
+		LeaseUntil: wake.LeaseUntil, LeaseMS: wake.Lease.Milliseconds(), More: wake.More, Last: wake.Shown.Last,
+		Messages: []decidedMessage{}, Context: []decidedMessage{},
 	}
-	if len(shown.Latest) > 0 {
-		item.Last = &shown.Latest[0].ID
-	}
-	for _, m := range shown.Messages {
+	for _, m := range wake.Shown.Messages {
 		item.Messages = append(item.Messages, decided(m, c, user))
 	}
-	size := 0
-	for _, m := range append(shown.Own, shown.Latest...) {
-		if slices.Contains(wake.Messages, m.Seq) || len(item.Context) == around {
-			continue
-		}
-		if size += len(m.Content); size > contextBytes {
-			break
-		}
+	for _, m := range slices.Backward(wake.Shown.Around) {
 		item.Context = append(item.Context, decided(m, c, user))
 	}
-	slices.Reverse(item.Context)
 	return item
 }
 
