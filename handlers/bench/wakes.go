@@ -110,7 +110,7 @@ func (b *run) parkedClaims(ctx context.Context) error {
 	defer leave()
 	ended := make(chan error, 1)
 	go func() { ended <- b.claimAll(waiting, agents, claimWait) }()
-	pause(ctx, 3*time.Second)
+	pause(ctx, time.Duration(agents)*claimGap+3*time.Second)
 	idle := b.target.usage(ctx)
 	leave()
 	if err := <-ended; err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
@@ -124,8 +124,12 @@ func (b *run) parkedClaims(ctx context.Context) error {
 	return nil
 }
 
+// claimGap is the time between the beginnings of claims that wait. Agents do not all claim in one moment. The server
+// needs more memory for a claim in its first second, and would show what it needed at the peak.
+const claimGap = 20 * time.Millisecond
+
 // claimAll lets agents claim at the same time, and returns when all have their answer. If the claims do not
-// wait, few of them run at once.
+// wait, few of them run at once; if they do, they begin one after the other.
 func (b *run) claimAll(ctx context.Context, agents int, wait time.Duration) error {
 	errs := make(chan error, agents)
 	slots := make(chan struct{}, 64)
@@ -133,6 +137,8 @@ func (b *run) claimAll(ctx context.Context, agents int, wait time.Duration) erro
 		p := pair{b: b, agent: b.tokens[i]}
 		if wait == 0 {
 			slots <- struct{}{}
+		} else {
+			pause(ctx, claimGap)
 		}
 		go func() {
 			_, err := p.claim(ctx, wait)
