@@ -78,3 +78,10 @@ func spend(x *edge.Rates, user string) error {
 func SpendFreshness(s *Server, user string, channel uuid.UUID) error {
 	return s.freshness.Take(http.Header{}, freshKey(user, channel), 1, time.Now().Add(time.Hour))
 }
+
+// ParkedClaims returns how many claims wait on connections that were taken over.
+func ParkedClaims(s *Server) int {
+	s.desks.mu.Lock()
+	defer s.desks.mu.Unlock()
+	return len(s.desks.held)
+}

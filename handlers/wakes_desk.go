@@ -24,10 +24,13 @@ type desks struct {
 	parked int           // all of them, for metrics
 	closed chan struct{} // closed when the server drains
 	over   bool
+	held   map[*parked]struct{} // claims on connections that were taken over
+	left   chan struct{}        // receives when one of held has ended
 }
 
 func newDesks(router *live.Router) *desks {
-	return &desks{router: router, every: pollDesk, byUser: map[string]*desk{}, closed: make(chan struct{})}
+	return &desks{router: router, every: pollDesk, byUser: map[string]*desk{}, closed: make(chan struct{}),
+		held: map[*parked]struct{}{}, left: make(chan struct{}, 1)}
 }
 
 // A desk is where the claims of one user wait. It stays for a while after its last claim, with its watch: most
@@ -40,13 +43,15 @@ type desk struct {
 	parked int         // guarded by all.mu
 	idle   *time.Timer // removes the desk; runs while no claim is here; guarded by all.mu
 
-	mu      sync.Mutex
-	rung    chan struct{} // closed by the next ring
-	rings   int           // so far
-	emptyAt int           // rings when a claim without a filter last found nothing; -1: none has
-	next    time.Time     // when a pause or a lease ends, as that claim saw it; zero: nothing is paused or leased
-	stop    func()        // ends the watch
-	ended   <-chan struct{}
+	mu       sync.Mutex
+	rung     chan struct{}        // closed by the next ring
+	rings    int                  // so far
+	message  bool                 // a message has rung, and no claim has looked since
+	sleeping map[*parked]struct{} // to kick at each ring
+	emptyAt  int                  // rings when a claim without a filter last found nothing; -1: none has
+	next     time.Time            // when a pause or a lease ends, as that claim saw it; zero: nothing is paused or leased
+	stop     func()               // ends the watch
+	ended    <-chan struct{}
 }
 
 // enter adds a claim to the desk of its user; leave must follow. The error is a refusal.
@@ -123,14 +128,19 @@ func (x *desks) ring(user string) {
 	d := x.byUser[user]
 	x.mu.Unlock()
 	if d != nil {
-		d.ring()
+		d.ring(false)
 	}
 }
 
-func (d *desk) ring() {
+// ring makes the claims that wait look again. message says that a message has passed which wakes the user.
+func (d *desk) ring(message bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.rings++
+	d.message = d.message || message
+	for p := range d.sleeping {
+		p.kick()
+	}
 	close(d.rung)
 	d.rung = make(chan struct{})
 }
@@ -145,6 +155,15 @@ func (d *desk) look() (rings int, rung <-chan struct{}, skip bool, next time.Dur
 		next = max(time.Millisecond, time.Until(d.next))
 	}
 	return d.rings, d.rung, skip, next
+}
+
+// takeMessage reports whether a message has rung since the last look of a claim.
+func (d *desk) takeMessage() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	had := d.message
+	d.message = false
+	return had
 }
 
 // empty notes that a claim without a filter found nothing after that many rings, and when a pause or a lease ends.
@@ -206,6 +225,9 @@ func (x *desks) drain() {
 	if !x.over {
 		x.over = true
 		close(x.closed)
+		for p := range x.held {
+			p.kick()
+		}
 	}
 }
 

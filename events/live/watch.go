@@ -2,19 +2,25 @@ package live
 
 import (
 	"errors"
+	"slices"
 
 	"fabric-guild/events"
 )
 
 // Watch calls ring once at the start, and then whenever a message that wakes user passes this server's
-// router. It is a session without a client: it follows joins and leaves as a stream does, and does not count
-// as one of the user's streams. ring must not block. The watch ends when stop is called, when the user's
-// position is lost, or when the router closes; then ended is closed. The error is ErrClosed.
-func (r *Router) Watch(user string, ring func()) (stop func(), ended <-chan struct{}, err error) {
+// router; message says that there is one. It is a session without a client: it follows joins and leaves as a stream
+// does, and does not count as one of the user's streams. ring must not block. The watch ends when stop is called,
+// when the user's position is lost, or when the router closes; then ended is closed, and ring is called once more.
+// The error is ErrClosed.
+func (r *Router) Watch(user string, ring func(message bool)) (stop func(), ended <-chan struct{}, err error) {
 	over := make(chan struct{})
+	end := func() {
+		close(over)
+		go ring(false) // not here: whoever ends the watch may hold what ring waits for
+	}
 	opts := Options{
 		User: user, Filter: events.Filter{Wakeup: true, Types: []string{string(events.MessageCreated)}},
-		Uncounted: true, Ended: func() { close(over) },
+		Uncounted: true, Ended: end,
 	}
 	for {
 		at := r.Position()
@@ -32,15 +38,15 @@ func (r *Router) Watch(user string, ring func()) (stop func(), ended <-chan stru
 }
 
 // A watcher is the transport of a Watch.
-type watcher func()
+type watcher func(message bool)
 
 // Send rings for a message and for the end of the backlog. A scan finds the messages from before the watch.
 func (ring watcher) Send(frames []*events.Frame) error {
-	for _, f := range frames {
-		if f.Event == string(events.MessageCreated) || f.Event == events.StreamLive {
-			ring()
-			return nil
-		}
+	is := func(name string) bool {
+		return slices.ContainsFunc(frames, func(f *events.Frame) bool { return f.Event == name })
+	}
+	if message := is(string(events.MessageCreated)); message || is(events.StreamLive) {
+		ring(message)
 	}
 	return nil
 }

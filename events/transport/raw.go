@@ -46,14 +46,7 @@ func ServeRaw(w http.ResponseWriter, s *live.Session) error {
 	}
 	t := &raw{conn: conn}
 	_ = conn.SetDeadline(time.Time{}) // clears the deadline of net/http; if it fails, the write below fails too
-	head := make([]byte, 0, 512)
-	head = append(head, "HTTP/1.1 200 OK\r\nConnection: close\r\nDate: "...)
-	head = time.Now().UTC().AppendFormat(head, http.TimeFormat)
-	head = append(head, "\r\n"...)
-	for name, values := range w.Header() {
-		head = append(head, name+": "+strings.Join(values, ", ")+"\r\n"...)
-	}
-	head = append(head, "\r\n"...)
+	head := Head(http.StatusOK, w.Header())
 	if err := t.write(append(head, s.Format().Preamble()...)); err != nil {
 		s.Abort()
 		_ = conn.Close()
@@ -61,6 +54,18 @@ func ServeRaw(w http.ResponseWriter, s *live.Session) error {
 	}
 	t.run(s)
 	return nil
+}
+
+// Head returns the head of the last answer on an HTTP/1 connection that was taken over.
+func Head(status int, header http.Header) []byte {
+	head := make([]byte, 0, 512)
+	head = fmt.Appendf(head, "HTTP/1.1 %d %s\r\nConnection: close\r\nDate: ", status, http.StatusText(status))
+	head = time.Now().UTC().AppendFormat(head, http.TimeFormat)
+	head = append(head, "\r\n"...)
+	for name, values := range header {
+		head = append(head, name+": "+strings.Join(values, ", ")+"\r\n"...)
+	}
+	return append(head, "\r\n"...)
 }
 
 // ServeConn starts s on a connection on which the head of the answer has been written. It returns at once. It

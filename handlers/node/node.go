@@ -120,7 +120,7 @@ func (n *Node) Drain(streams, requests time.Duration) error {
 		return nil
 	})
 	return errors.Join(err, within(requests, func(ctx context.Context) error {
-		if n.HTTP.Shutdown(ctx) == nil {
+		if n.HTTP.Shutdown(ctx) == nil && n.Server.AwaitClaims(ctx) == nil {
 			return nil
 		}
 		n.config.Logger.Warn("some requests did not finish in time and are cut")
@@ -142,7 +142,8 @@ func (n *Node) Close() {
 	cut, cancel := context.WithCancel(context.Background())
 	cancel()
 	n.Router.Close(cut)
-	_ = n.HTTP.Close() // the error is that of the listener, which may be closed already
+	_ = n.HTTP.Close()            // the error is that of the listener, which may be closed already
+	_ = n.Server.AwaitClaims(cut) // cuts them
 	n.stop()
 	n.tasks.Wait()
 	n.DB.Close()

@@ -1,0 +1,143 @@
+package handlers
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+	"fabric-guild/handlers/web"
+
+	"github.com/google/uuid"
+)
+
+type queuedItem struct {
+	ID         *uuid.UUID   `json:"id,omitempty"`
+	ChannelID  uuid.UUID    `json:"channelId"`
+	Reason     string       `json:"reason,omitempty"`
+	Attempts   int          `json:"attempts"`
+	At         events.Time  `json:"at"`
+	LeaseUntil *events.Time `json:"leaseUntil,omitempty"`
+	NotBefore  *events.Time `json:"notBefore,omitempty"`
+	Worker     *string      `json:"worker,omitempty"`
+	Status     *string      `json:"status,omitempty"`
+	Outcome    *string      `json:"outcome,omitempty"`
+	Note       *string      `json:"note,omitempty"`
+	Error      *string      `json:"error,omitempty"`
+}
+
+type queueAnswer struct {
+	Pending []queuedItem `json:"pending"`
+	Claimed []queuedItem `json:"claimed"`
+	Dead    []queuedItem `json:"dead"`
+	Behind  bool         `json:"behind,omitempty"`
+	Next    *string      `json:"next"`
+}
+
+func queued(all []db.QueuedWake) []queuedItem {
+	items := make([]queuedItem, len(all))
+	for i, w := range all {
+		items[i] = queuedItem{
+			ID: w.ID, ChannelID: w.ChannelID, Attempts: w.Attempts, At: w.At, LeaseUntil: w.LeaseUntil, NotBefore: w.NotBefore,
+			Worker: w.Worker, Status: w.Status, Outcome: w.Outcome, Note: w.Note, Error: w.Error,
+		}
+		if w.Outcome == nil {
+			items[i].Reason = w.Reason().String()
+		}
+	}
+	return items
+}
+
+// listWakes shows the caller's queue: GET /api/wakes. The first page scans first, and creates no queue.
+func (s *Server) listWakes(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.caller(w, r)
+	if err != nil {
+		return err
+	}
+	q, err := web.Query(r, "limit", "after")
+	if err != nil {
+		return err
+	}
+	asked, err := web.PageLimit(q)
+	if err != nil {
+		return err
+	}
+	after, afterSeq, err := placeInQueue(q.Get("after"))
+	if err != nil {
+		return err
+	}
+	a := queueAnswer{}
+	if q.Get("after") == "" {
+		a.Behind, err = s.db.ScanWakes(r.Context(), id.UserID, s.router.Position())
+		if err != nil && !errors.Is(err, db.ErrNotFound) {
+			return err
+		}
+		a.Behind = a.Behind && err == nil
+	}
+	list, err := s.db.ListWakes(r.Context(), id.UserID, id.Guilds, after, afterSeq, asked)
+	if err != nil {
+		return err
+	}
+	a.Pending, a.Claimed, a.Dead, a.Next = queued(list.Pending), queued(list.Claimed), queued(list.Dead), nextInQueue(list, asked)
+	return web.WriteJSON(w, http.StatusOK, a)
+}
+
+// placeInQueue reads a place in a user's queue: a channel and a number. Empty is the beginning.
+func placeInQueue(s string) (channel uuid.UUID, seq int64, err error) {
+	if s == "" {
+		return channel, 0, nil
+	}
+	name, number, _ := strings.Cut(s, ".")
+	channel, ok := web.ParseID(name)
+	seq, err = strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || seq < 0 {
+		return channel, 0, web.Malformed(web.FieldError{
+			Field: "after", Detail: "must be the next of an earlier page",
+		})
+	}
+	return channel, seq, nil
+}
+
+// nextInQueue is where the next page begins. Live and dead wakes are two lists in one order, each of which ends at
+// the limit: the page reaches as far as the shorter of them.
+func nextInQueue(l db.WakeList, limit int) *string {
+	live := append(append([]db.QueuedWake{}, l.Pending...), l.Claimed...)
+	var ends []db.QueuedWake
+	if len(live) == limit {
+		ends = append(ends, last(live))
+	}
+	if len(l.Dead) == limit {
+		ends = append(ends, last(l.Dead))
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	end := ends[0]
+	if len(ends) == 2 && inQueue(ends[1], end) < 0 {
+		end = ends[1]
+	}
+	s := fmt.Sprintf("%s.%d", end.ChannelID, end.FirstSeq)
+	return &s
+}
+
+// last is the one that stands last in the order of the queue.
+func last(all []db.QueuedWake) db.QueuedWake {
+	l := all[0]
+	for _, w := range all[1:] {
+		if inQueue(w, l) > 0 {
+			l = w
+		}
+	}
+	return l
+}
+
+func inQueue(a, b db.QueuedWake) int {
+	if c := bytes.Compare(a.ChannelID[:], b.ChannelID[:]); c != 0 {
+		return c
+	}
+	return int(max(-1, min(1, a.FirstSeq-b.FirstSeq)))
+}

@@ -1,0 +1,64 @@
+package handlers
+
+import (
+	"slices"
+
+	"fabric-guild/db"
+	"fabric-guild/events"
+
+	"github.com/google/uuid"
+)
+
+// A decidedMessage is a message with the decision that the stream had; without, where the stream skipped it.
+type decidedMessage struct {
+	events.Message
+	Wakeup     *bool  `json:"wakeup,omitempty"`
+	WakeReason string `json:"wakeReason,omitempty"`
+}
+
+type wakeItem struct {
+	ID         uuid.UUID        `json:"id"`
+	GuildID    string           `json:"guildId"`
+	ChannelID  uuid.UUID        `json:"channelId"`
+	Name       string           `json:"name"`
+	XType      events.XType     `json:"xType"`
+	Reason     string           `json:"reason"`
+	Attempt    int              `json:"attempt"`
+	LeaseUntil events.Time      `json:"leaseUntil"`
+	LeaseMS    int64            `json:"leaseMs"`
+	More       bool             `json:"more"`
+	Last       *uuid.UUID       `json:"last"`
+	Messages   []decidedMessage `json:"messages"`
+	Context    []decidedMessage `json:"context"`
+}
+
+// shownItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
+func shownItem(user string, wake *db.Wake) *wakeItem {
+	c := wake.Shown.Channel
+	item := &wakeItem{
+		ID: wake.ID, GuildID: c.GuildID, ChannelID: c.ID, Name: c.Name, XType: c.XType, Reason: wake.Reason.String(), Attempt: wake.Attempt,
+		LeaseUntil: wake.LeaseUntil, LeaseMS: wake.Lease.Milliseconds(), More: wake.More, Last: wake.Shown.Last,
+		Messages: []decidedMessage{}, Context: []decidedMessage{},
+	}
+	for _, m := range wake.Shown.Messages {
+		item.Messages = append(item.Messages, decided(m, c, user))
+	}
+	for _, m := range slices.Backward(wake.Shown.Around) {
+		item.Context = append(item.Context, decided(m, c, user))
+	}
+	return item
+}
+
+// decided is a message as a reader may see it, with the decision that the stream had.
+func decided(m db.StoredMessage, c db.Channel, reader string) decidedMessage {
+	facts := m.Facts()
+	if m.OnList {
+		facts.WakeList = []string{reader}
+	}
+	shown := decidedMessage{Message: asSeen(m, c)}
+	outcome, reason := facts.Decide(reader)
+	if outcome != events.Skip {
+		shown.Wakeup, shown.WakeReason = new(outcome == events.Wake), reason.String()
+	}
+	return shown
+}
