@@ -17,9 +17,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A claim sends its statements to Postgres in few round trips: one to lock the queue and to scan, one to choose, and
-// one to write the lease and to read what the worker sees. Each further trip makes the claim slower than the stream
-// that shows the same message. A user in more channels than the first trip reads needs one more.
+// A claim sends its statements to Postgres in few round trips: one to lock the queue and to scan, one to
+// choose, and one to write the lease and to read what the worker sees. Each further trip makes the claim
+// slower than the stream that shows the same message. A user in more channels than the first trip reads needs
+// one more.
 func TestRoundTripsOfAClaim(t *testing.T) {
 	t.Parallel()
 	url, trips := countTrips(t, dbtest.New(t))
@@ -30,7 +31,9 @@ func TestRoundTripsOfAClaim(t *testing.T) {
 	}
 	many, _ := create(t, d, "ann", "many")
 	at := position(t, d)
-	_, err := d.Claim(t.Context(), db.WakeClaim{User: "many", Create: true, Since: at.Seq, At: at, Limit: 100})
+	_, err := d.Claim(t.Context(), db.WakeClaim{
+		User: "many", Create: true, Since: at.Seq, At: at, Limit: 100,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +78,8 @@ func TestRoundTripsOfAClaim(t *testing.T) {
 			if n := len(a.Wake.Shown.Messages); n != 1 {
 				t.Errorf("%s: got %d messages, want 1", user, n)
 			}
-			if _, _, err := d.AckWake(t.Context(), db.WakeRef{User: user, ID: a.Wake.ID}, db.Ack{}); err != nil {
+			ref := db.WakeRef{User: user, ID: a.Wake.ID}
+			if _, _, err := d.AckWake(t.Context(), ref, db.Ack{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -84,7 +88,8 @@ func TestRoundTripsOfAClaim(t *testing.T) {
 		claim(&least.nothing, "bot", false)
 	}
 	if least.look != 1 || least.claim != 3 || least.inMany != 4 || least.nothing != 3 {
-		t.Errorf("got %d round trips to look, %d to claim, %d to claim in many channels and %d to find nothing, want 1, 3, 4 and 3",
+		t.Errorf("got %d round trips to look, %d to claim, %d to claim in many channels "+
+			"and %d to find nothing, want 1, 3, 4 and 3",
 			least.look, least.claim, least.inMany, least.nothing)
 	}
 }

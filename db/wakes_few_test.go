@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A claim reads few channels with its first round trip, and many channels with another one. In both cases, and at the
-// border, each channel's message is handed out once.
+// A claim reads few channels with its first round trip, and many channels with another one. In both cases,
+// and at the border, each channel's message is handed out once.
 func TestClaimsInFewAndInManyChannels(t *testing.T) {
 	t.Parallel()
 	d := open(t)
@@ -49,7 +49,7 @@ func TestClaimsInFewAndInManyChannels(t *testing.T) {
 				break
 			}
 			if c := w.Shown.Channel.ID; !owed[c] || len(w.Shown.Messages) != 1 || w.Shown.Last == nil {
-				t.Errorf("%d channels: got %+v, want one message of a channel that was not handed out", n, w.Shown)
+				t.Errorf("%d channels: got %+v, want one message of a channel not yet handed out", n, w.Shown)
 			}
 			delete(owed, w.Shown.Channel.ID)
 		}

@@ -29,7 +29,8 @@ func claimRaw(t testing.TB, u *nodetest.User, b string) rawClaim {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if _, err := fmt.Fprintf(conn, "POST /api/wakes/claim HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
+	if _, err := fmt.Fprintf(conn, "POST /api/wakes/claim HTTP/1.1\r\nHost: localhost\r\n"+
+		"Authorization: Bearer %s\r\n"+
 		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", u.Token, len(b), b); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,8 @@ func park(t testing.TB, n *nodetest.Node, claims int) {
 
 const waits = `{"waitSeconds":60,"leaseSeconds":600}`
 
-// A claim that waits for long is answered on the connection that the server took over, whatever ends the wait.
+// A claim that waits for long is answered on the connection that the server took over, whatever ends the
+// wait.
 func TestWhatEndsAParkedClaim(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -79,7 +81,8 @@ func TestWhatEndsAParkedClaim(t *testing.T) {
 	if w == nil || w.Attempt != 1 || w.Messages[0].Content != "one" {
 		t.Fatalf("got %+v, want the message", w)
 	}
-	if h.Get("X-Request-Id") == "" || h.Get("Content-Type") != "application/json" || h.Get("Content-Length") == "" {
+	json := h.Get("Content-Type") == "application/json"
+	if !json || h.Get("X-Request-Id") == "" || h.Get("Content-Length") == "" {
 		t.Errorf("got the headers %v, want those of any answer", h)
 	}
 	park(t, n, 0)
@@ -152,8 +155,9 @@ func TestParkedClaimsAreCut(t *testing.T) {
 	park(t, n, 0)
 }
 
-// A parked claim has one goroutine. It is no parallel test: it counts the memory of the whole process, which has the
-// client's side of the connections too. In its handler a claim has two goroutines, and twice as much memory.
+// A parked claim has one goroutine. It is no parallel test: it counts the memory of the whole process, which
+// has the client's side of the connections too. In its handler a claim has two goroutines, and twice the
+// memory.
 func TestMemoryOfAParkedClaim(t *testing.T) {
 	const claims, most = 300, 20 << 10
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -191,6 +195,7 @@ func TestMemoryOfAParkedClaim(t *testing.T) {
 		t.Fatalf("got %d parked claims, want %d: they ended before their memory was counted", n, claims)
 	}
 	if each := (bytes - beforeBytes) / claims; each > most || goroutines-before > claims+10 {
-		t.Errorf("got %d bytes for each claim and %d goroutines for all, want %d and %d", each, goroutines-before, most, claims)
+		t.Errorf("got %d bytes for each claim and %d goroutines for all, want %d and %d",
+			each, goroutines-before, most, claims)
 	}
 }
