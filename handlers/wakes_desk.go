@@ -29,8 +29,10 @@ type desks struct {
 }
 
 func newDesks(router *live.Router) *desks {
-	return &desks{router: router, every: pollDesk, byUser: map[string]*desk{}, closed: make(chan struct{}),
-		held: map[*parked]struct{}{}, left: make(chan struct{}, 1)}
+	return &desks{
+		router: router, every: pollDesk, byUser: map[string]*desk{}, closed: make(chan struct{}),
+		held: map[*parked]struct{}{}, left: make(chan struct{}, 1),
+	}
 }
 
 // A desk is where the claims of one user wait. It stays for a while after its last claim, with its watch: most
