@@ -208,39 +208,18 @@ const (
 	tabWidth = 4
 )
 
-// wide has the folders whose code still has lines that are too long. The list may only shrink.
-// Tests have none.
-var wide = []string{
-	"db", "db/pgrun", "events", "events/follow", "events/live", "events/remote", "events/tail",
-	"events/transport", "handlers", "handlers/auth", "handlers/bench", "handlers/center", "handlers/chat",
-	"handlers/command", "handlers/config", "handlers/console", "handlers/docs", "handlers/edge",
-	"handlers/metrics", "handlers/web", "migrations",
-}
-
 // Lines of Go have at most 110 columns, with tabs of four.
 func TestColumns(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{}
 	sources(t, func(path, text string) {
-		folder := filepath.ToSlash(filepath.Dir(path))
-		mayBeWide := slices.Contains(wide, folder) && !strings.HasSuffix(path, "_test.go")
 		number := 0
 		for line := range strings.Lines(text) {
 			number++
 			line = strings.TrimRight(line, "\n")
 			got := utf8.RuneCountInString(line) + (tabWidth-1)*strings.Count(line, "\t")
-			switch {
-			case got <= columns:
-			case mayBeWide:
-				found[folder] = true
-			default:
+			if got > columns {
 				t.Errorf("%s:%d has %d columns, want at most %d", path, number, got, columns)
 			}
 		}
 	}, ".go")
-	for _, folder := range wide {
-		if !found[folder] {
-			t.Errorf("no long line in the code of %s: take it out of wide", folder)
-		}
-	}
 }

@@ -24,7 +24,8 @@ func advice(err error) string {
 	case "53200":
 		return "it is out of memory: give it more, or lower max_connections or work_mem"
 	case "53300":
-		return "all of its connections are taken: raise max_connections, or lower pool_max_conns in the database URLs"
+		return "all of its connections are taken: raise max_connections, or lower pool_max_conns in the " +
+			"database URLs"
 	case "57P01", "57P02", "57P03":
 		return "it is stopping or starting; if that lasts, its own log says why"
 	case "55P03", "57014":
@@ -32,12 +33,15 @@ func advice(err error) string {
 	case errIncomplete:
 		return "its tables are not complete"
 	case "42704", "42883", "42P01":
-		return "tables or functions of the guild are missing there: is it being restored? If not, restart the server, which migrates"
+		return "tables or functions of the guild are missing there: is it being restored? If not, restart " +
+			"the server, which migrates"
 	case "2200H":
-		return "the sequence events_seq was set to its end: set it to the greatest number in use; the page run (Restore) says how"
+		return "the sequence events_seq was set to its end: set it to the greatest number in use; the page " +
+			"run (Restore) says how"
 	case "25006":
 		return "it takes no changes: either default_transaction_read_only is on, then switch it off, " +
-			"or pg_is_in_recovery() says that this is a standby, then have the database URL lead to the primary"
+			"or pg_is_in_recovery() says that this is a standby, then have the database URL lead " +
+			"to the primary"
 	case "55000":
 		return adviceStandby
 	case "":

@@ -46,8 +46,8 @@ func decodeEvents(encoded string) []*events.Event {
 	return found
 }
 
-// fields lists the fields of an event with a message. A test fails if a field is missing. Writing an event does
-// not change it.
+// fields lists the fields of an event with a message. A test fails if a field is missing. Writing an event
+// does not change it.
 func (c *carrier) fields(e *events.Event, m *events.Message) {
 	c.number(&e.Cursor.Epoch)
 	c.number(&e.Cursor.Seq)
@@ -98,9 +98,11 @@ func (c *carrier) fields(e *events.Event, m *events.Message) {
 	text(c, &m.Bound)
 }
 
-// layout is a digest of the fields of an event. Servers whose fields differ must not read each other's events.
+// layout is a digest of the fields of an event. Servers whose fields differ must not read each other's
+// events.
 var layout = func() string {
-	sum := sha256.Sum256([]byte(describe(reflect.TypeFor[events.Event]()) + describe(reflect.TypeFor[events.Message]())))
+	sum := sha256.Sum256([]byte(describe(reflect.TypeFor[events.Event]()) +
+		describe(reflect.TypeFor[events.Message]())))
 	return string(sum[:])
 }()
 

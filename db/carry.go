@@ -21,8 +21,8 @@ type outgoing struct {
 	bytes int
 }
 
-// carry hands the event of a post to the next ring. It drops the event if nobody would hear it, or if it does not
-// fit: the other servers read it then.
+// carry hands the event of a post to the next ring. It drops the event if nobody would hear it, or if it does
+// not fit: the other servers read it then.
 func (b *Doorbell) carry(e *events.Event) {
 	if b.alone() {
 		return

@@ -64,17 +64,19 @@ type ChannelQuery struct {
 // ListChannels returns channels in the order of their creation. It starts from the user's memberships, and
 // from a page of the joinable channels: most channels may be neither.
 func (q Queries) ListChannels(ctx context.Context, list ChannelQuery) ([]events.Channel, error) {
-	// Each of the two conditions fits one index, which has the joinable channels in order. The condition for all
-	// guilds must not match the index by guild: a planner without statistics would read and sort all of that
-	// index.
+	// Each of the two conditions fits one index, which has the joinable channels in order. The condition for
+	// all guilds must not match the index by guild: a planner without statistics would read and sort all of
+	// that index.
 	const inGuild = `j.guild_id = $1 AND NOT j.private AND j.x_type <> 'dm'`
 	const inAnyGuild = `(j.private OR j.x_type = 'dm') IS NOT TRUE`
 	const page = `
-		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
+		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at,
+			c.archived_at,
 			c.loop_limit, c.human_wakes, c.agent_wakes
 		FROM channels c
 		WHERE c.id = ANY (ARRAY(
-				SELECT m.channel_id FROM members m WHERE m.user_id = $5 AND m.left_seq IS NULL AND m.channel_id > $4
+				SELECT m.channel_id FROM members m WHERE m.user_id = $5 AND m.left_seq IS NULL
+					AND m.channel_id > $4
 				UNION ALL
 				(SELECT j.id FROM channels j
 				WHERE $6 AND (j.archived_seq IS NOT NULL) = $3 AND j.id > $4
@@ -104,15 +106,18 @@ func (tx Tx) CreateChannel(
 	ctx context.Context, c *events.Channel, members, wake []string,
 ) (at events.Cursor, created bool, err error) {
 	const insert = `
-		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair, turn_user_id,
+		INSERT INTO channels (id, guild_id, name, x_type, private, history, created_by, member_count, dm_pair,
+			turn_user_id,
 			loop_limit, human_wakes, agent_wakes)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END, $10, $11, $12)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $4 IN ('discuss', 'work') THEN $7 END, $10, $11,
+		$12)
 		ON CONFLICT (guild_id, dm_pair) WHERE dm_pair IS NOT NULL DO NOTHING
 		RETURNING created_at`
-	// This must be a later statement: the insert's own statement cannot see the row that the insert conflicted
-	// with.
+	// This must be a later statement: the insert's own statement cannot see the row that the insert
+	// conflicted with.
 	const existing = `
-		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, c.loop_limit, c.human_wakes, c.agent_wakes,
+		SELECT c.id, c.name, c.private, c.history, c.created_by, c.created_at, c.loop_limit, c.human_wakes,
+			c.agent_wakes,
 			m.joined_seq, log_epoch()
 		FROM channels c JOIN members m ON m.channel_id = c.id AND m.user_id = $3 AND m.left_seq IS NULL
 		WHERE c.guild_id = $1 AND c.dm_pair = $2`
@@ -132,7 +137,8 @@ func (tx Tx) CreateChannel(
 		pair = &p
 	}
 	rows, err := tx.conn.Query(ctx, insert,
-		c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair, c.LoopLimit, c.HumanWakes, c.AgentWakes)
+		c.ID, c.GuildID, c.Name, c.XType, c.Private, c.History, c.CreatedBy, len(members), pair, c.LoopLimit,
+		c.HumanWakes, c.AgentWakes)
 	if err != nil {
 		return at, false, err
 	}
@@ -140,7 +146,8 @@ func (tx Tx) CreateChannel(
 	c.CreatedAt, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[events.Time])
 	if err == pgx.ErrNoRows {
 		err = tx.conn.QueryRow(ctx, existing, c.GuildID, pair, c.CreatedBy).Scan(
-			&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.LoopLimit, &c.HumanWakes, &c.AgentWakes,
+			&c.ID, &c.Name, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.LoopLimit, &c.HumanWakes,
+			&c.AgentWakes,
 			&at.Seq, &at.Epoch)
 		return at, false, err
 	}
@@ -185,8 +192,8 @@ func set[T any](field, value *T) {
 	}
 }
 
-// UpdateChannel changes a channel and appends the event. The caller must hold the channel. The event keeps the
-// old name, for users who left before.
+// UpdateChannel changes a channel and appends the event. The caller must hold the channel. The event keeps
+// the old name, for users who left before.
 func (tx Tx) UpdateChannel(
 	ctx context.Context, id uuid.UUID, by string, u ChannelUpdate,
 ) (at events.Cursor, err error) {

@@ -127,9 +127,10 @@ func parse(url string) (*pgxpool.Config, error) {
 	// settings of the server's connections.
 	if !named(url, "target_session_attrs") {
 		config.ConnConfig.ValidateConnect = nil
-	} else if slices.ContainsFunc([]string{"read-only", "standby", "prefer-standby"}, func(which string) bool {
-		return strings.Contains(url, "target_session_attrs="+which)
-	}) {
+	} else if slices.ContainsFunc([]string{"read-only", "standby", "prefer-standby"},
+		func(which string) bool {
+			return strings.Contains(url, "target_session_attrs="+which)
+		}) {
 		return nil, errors.New("the database URL: target_session_attrs must be any, read-write or primary: " +
 			"a standby takes no posts")
 	}

@@ -16,10 +16,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Doorbell says that the event log may have grown, or that a number was decided. A ring may be lost: readers
-// poll as well. Commits of this server ring it in the process. NOTIFY carries the rings between servers, with the
-// events of posts. It is outside of every mutation's transaction, because a commit with a NOTIFY takes a lock of
-// the whole cluster.
+// A Doorbell says that the event log may have grown, or that a number was decided. A ring may be lost:
+// readers poll as well. Commits of this server ring it in the process. NOTIFY carries the rings between
+// servers, with the events of posts. It is outside of every mutation's transaction, because a commit with a
+// NOTIFY takes a lock of the whole cluster.
 type Doorbell struct {
 	node  string        // distinguishes this server's rings from the others'
 	here  chan struct{} // for this server's tailer
@@ -34,8 +34,8 @@ type Doorbell struct {
 	line atomic.Pointer[line]        // nil: this server does not listen
 	take atomic.Pointer[func() bool] // see OnEvents
 
-	// Each server sends a hello at this interval. A server that has not heard another one for a while sends no
-	// rings: a NOTIFY costs a fifth of a post.
+	// Each server sends a hello at this interval. A server that has not heard another one for a while sends
+	// no rings: a NOTIFY costs a fifth of a post.
 	hello time.Duration
 	born  time.Time
 	quiet atomic.Int64 // when another server was heard last, counted from born; unheard: it cannot hear any
@@ -119,7 +119,8 @@ func (d *DB) RunDoorbell(ctx context.Context, url string, logger *slog.Logger) {
 			retry = 0
 		})
 		if ctx.Err() == nil && retry == 0 {
-			logger.Warn("doorbell failed; polling finds new events, and activity of other servers is not shown", "error", err)
+			logger.Warn("doorbell failed; polling finds new events, and activity of other servers is "+
+				"not shown", "error", err)
 		}
 		retry = min(max(2*retry, listenRetryMin), listenRetryMax)
 		wait(ctx, retry)
@@ -187,15 +188,16 @@ func (d *DB) notify(ctx context.Context, payloads []string) error {
 
 func (d *DB) notifyByPool(ctx context.Context, payloads []string) error {
 	const send = `
-		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify($1, n)) FROM unnest($2::text[]) AS n`
+		SELECT set_config('synchronous_commit', 'off', true), count(pg_notify($1, n))
+			FROM unnest($2::text[]) AS n`
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
 	_, err := d.conn.Exec(ctx, send, doorbellChannel, payloads)
 	return err
 }
 
-// listen takes the notifications of other servers, until the connection ends or is found dead. It calls connected
-// once it hears its own ring.
+// listen takes the notifications of other servers, until the connection ends or is found dead. It calls
+// connected once it hears its own ring.
 func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	config, err := parse(url)
 	if err != nil {
@@ -240,8 +242,8 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	}
 }
 
-// hears takes what another server says. It believes only what is sealed. From anybody else it takes only that the
-// event log may have grown.
+// hears takes what another server says. It believes only what is sealed. From anybody else it takes only that
+// the event log may have grown.
 func (d *DB) hears(ctx context.Context, payload string) {
 	d.heard()
 	l := d.open(ctx, payload)
@@ -260,8 +262,8 @@ func (d *DB) hears(ctx context.Context, payload string) {
 	}
 }
 
-// OnEvents sets the function that is called when events of other servers were heard. It takes the events that Known
-// returns, and must not block. It returns false if the tailer must look at the event log.
+// OnEvents sets the function that is called when events of other servers were heard. It takes the events that
+// Known returns, and must not block. It returns false if the tailer must look at the event log.
 func (b *Doorbell) OnEvents(take func() bool) { b.take.Store(&take) }
 
 // hangUp closes a connection. It works after ctx has ended, too.

@@ -84,10 +84,10 @@ const maxEpochs = 4
 var errNoRest = fmt.Errorf("%w: the database keeps changing: is it being restored?", ErrUnavailable)
 
 // CheckCursor decides whether a stream may continue from c. position is how far this server has read the
-// event log. reset is one of events.ResetReasons, or empty if the stream may continue. A cursor in this server's
-// past needs no query. Every cursor that was given out is the number of an event, or the head or base of an epoch.
-// If the event does not exist, it was lost, or retention removed it. The first page of the catch-up detects
-// the second case.
+// event log. reset is one of events.ResetReasons, or empty if the stream may continue. A cursor in this
+// server's past needs no query. Every cursor that was given out is the number of an event, or the head or
+// base of an epoch. If the event does not exist, it was lost, or retention removed it. The first page of the
+// catch-up detects the second case.
 func (d *DB) CheckCursor(ctx context.Context, c, position events.Cursor) (reset string, err error) {
 	if c.Epoch == position.Epoch && c.Seq <= position.Seq {
 		return "", nil

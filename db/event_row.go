@@ -10,8 +10,10 @@ import (
 // event log select them, with m as the row's name. A reader may find a number whose event is missing: then
 // kind is empty.
 var eventColumns = `
-	coalesce(m.kind, '') AS kind, coalesce(m.user_id, '') AS user_id, coalesce(m.occurred_at, 'epoch') AS occurred_at,
-	coalesce(m.channel_id, '00000000-0000-0000-0000-000000000000') AS channel_id, coalesce(m.guild_id, '') AS guild_id,
+	coalesce(m.kind, '') AS kind, coalesce(m.user_id, '') AS user_id,
+		coalesce(m.occurred_at, 'epoch') AS occurred_at,
+	coalesce(m.channel_id, '00000000-0000-0000-0000-000000000000') AS channel_id,
+	coalesce(m.guild_id, '') AS guild_id,
 	coalesce(m.name, '') AS name, coalesce(m.x_type, '') AS x_type, m.reason, m.joined, m.heard_by_admin,
 	m.message_id, m.message_seq, ` + messageColumns
 
@@ -65,8 +67,9 @@ var selectPage = `
 // event returns the event of a row that was read in an epoch. It is the only place that builds an event.
 func (r *eventRow) event(epoch int64, lists wakeLists) *events.Event {
 	e := &events.Event{
-		Cursor: events.Cursor{Epoch: epoch, Seq: r.Seq}, Kind: r.Kind, UserID: r.UserID, OccurredAt: r.OccurredAt,
-		ChannelID: r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType,
+		Cursor: events.Cursor{Epoch: epoch, Seq: r.Seq}, Kind: r.Kind, UserID: r.UserID,
+		OccurredAt: r.OccurredAt,
+		ChannelID:  r.ChannelID, GuildID: r.GuildID, Name: r.Name, XType: r.XType,
 		Joined: r.Joined, Reason: value(r.Reason), Admin: value(r.HeardByAdmin),
 	}
 	if r.MessageID != nil && r.MessageSeq != nil {

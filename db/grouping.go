@@ -168,7 +168,8 @@ func (p *posting) event() *events.Event {
 	m := p.post.Message
 	row := eventRow{
 		Seq: m.Seq, Kind: events.MessageCreated, UserID: m.AuthorUserID, OccurredAt: m.CreatedAt,
-		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType, HeardByAdmin: optional(m.Admin),
+		ChannelID: m.ChannelID, GuildID: m.GuildID, Name: p.name, XType: m.XType,
+		HeardByAdmin: optional(m.Admin),
 	}
 	e := row.event(p.post.Cursor.Epoch, nil)
 	e.Message = &m
@@ -181,7 +182,8 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 	defer d.ring() // last, so that the tailer and the ring find the posts
 	err := d.inEpoch(ctx, func() error { return d.storeGroup(ctx, group) })
 	c := code(err)
-	dataError := strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23") // data, integrity: nothing was stored
+	// data, integrity: nothing was stored
+	dataError := strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23")
 	if dataError && len(group) > 1 {
 		for i, p := range group {
 			d.storePosts(ctx, group[i:i+1])

@@ -40,7 +40,8 @@ const keptFor = `24 hours`
 // another request holds the key, it returns ErrInFlight. ErrOtherBody.
 func (tx Tx) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 	// Bit 62 is set. The event log's keys are below 2^62.
-	const lock = `SELECT pg_try_advisory_xact_lock((1::bigint << 62) | (hashtextextended($1 || ' ' || $2 || ' ' || $3, 0) & 4611686018427387903))`
+	const lock = `SELECT pg_try_advisory_xact_lock((1::bigint << 62) |
+		(hashtextextended($1 || ' ' || $2 || ' ' || $3, 0) & 4611686018427387903))`
 	// This must be a later statement: it sees what was committed before the lock was free.
 	const query = `
 		SELECT body_hash, status, answer, message_id, created_at <= now() - $4::interval FROM idempotency_keys
@@ -78,7 +79,8 @@ func (tx Tx) Recall(ctx context.Context, k RequestKey) (*Answer, error) {
 // found no answer. It waits for nobody, because the event's number has been drawn.
 func (tx Tx) Remember(ctx context.Context, k RequestKey, a Answer) error {
 	const insert = `
-		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+		INSERT INTO idempotency_keys (user_id, route, key, body_hash, status, answer, message_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	_, err := tx.conn.Exec(ctx, insert, k.User, k.Route, k.Key, k.BodyHash, a.Status, a.Body, a.Message)
 	return err
 }
@@ -106,7 +108,8 @@ const sweepInterval = 10 * time.Minute
 func (d *DB) SweepKeys(ctx context.Context) (int64, error) {
 	const sweep = `
 		DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
-			SELECT ctid FROM idempotency_keys WHERE created_at <= now() - $1::interval LIMIT 1000 FOR UPDATE SKIP LOCKED))`
+			SELECT ctid FROM idempotency_keys WHERE created_at <= now() - $1::interval LIMIT 1000
+				FOR UPDATE SKIP LOCKED))`
 	tag, err := d.conn.Exec(ctx, sweep, keptFor)
 	return tag.RowsAffected(), sentinel(err)
 }

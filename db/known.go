@@ -10,34 +10,36 @@ import (
 )
 
 const (
-	// Bounds of the events that are known and not taken: a server whose tailer does not take them keeps no more.
+	// Bounds of the events that are known and not taken: a server whose tailer does not take them keeps no
+	// more.
 	knownEvents = 4096
 	knownBytes  = 16 << 20
 
-	// knownTaken is how many of the latest events are remembered, to tell a late notification from a number that
-	// was given out again.
+	// knownTaken is how many of the latest events are remembered, to tell a late notification from a number
+	// that was given out again.
 	knownTaken = 8192
 
-	// A server that always knows the next event still reads the event log this often. So it finds out that the
-	// database is not the one that the events come from.
+	// A server that always knows the next event still reads the event log this often. So it finds out that
+	// the database is not the one that the events come from.
 	knownFor = time.Second
 )
 
-// known holds events of posts that were committed and that this server's tailer has not taken yet: its own, and
-// those that other servers' notifications carry. Events that follow the tailer's position without a gap are
-// exactly what the event log holds there: no other event of the epoch has those numbers. So the tailer need not
-// read their rows. Everything else is read.
+// known holds events of posts that were committed and that this server's tailer has not taken yet: its own,
+// and those that other servers' notifications carry. Events that follow the tailer's position without a gap
+// are exactly what the event log holds there: no other event of the epoch has those numbers. So the tailer
+// need not read their rows. Everything else is read.
 type known struct {
 	mu     sync.Mutex
 	events map[int64]*events.Event
 	bytes  int                  // the sum of their sizes
 	taken  [knownTaken]identity // of the latest events, by number modulo knownTaken
 	since  time.Time            // the first run after the last read; zero: none
-	unread events.Cursor        // a post has appended an event after this one, which is not here; zero: none has
+	// a post has appended an event after this one, which is not here; zero: none has
+	unread events.Cursor
 }
 
-// An identity is which message's creation a number of an epoch is. It has no message if the event is something
-// else.
+// An identity is which message's creation a number of an epoch is. It has no message if the event is
+// something else.
 type identity struct {
 	cursor  events.Cursor
 	message uuid.UUID
@@ -84,8 +86,8 @@ func (k *known) dropLocked(e *events.Event) {
 }
 
 // after removes and returns the events that follow a position without a gap, in the same epoch. more says
-// that there are events beyond a gap, or events that are not here. It returns nothing if the event log must be
-// read.
+// that there are events beyond a gap, or events that are not here. It returns nothing if the event log must
+// be read.
 //
 // That is so if there is an event at or below the position that is not the one that was taken there: the
 // number may have been given out a second time, and only a read can tell.

@@ -122,7 +122,8 @@ func TestNoPostIsLostInAnyLifeOfTheDatabase(t *testing.T) {
 		for _, when := range []string{"at once", "noticed", "restarted"} {
 			down := when == "restarted"
 			t.Run(tt.name+"/"+when, func(t *testing.T) {
-				if when != "noticed" || tt.name != "restored in place" && tt.name != "rows are missing at the end" {
+				if when != "noticed" || tt.name != "restored in place" &&
+					tt.name != "rows are missing at the end" {
 					dbtest.Long(t)
 				}
 				t.Parallel()

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// MaxMemberships is how many channels a user can be in at once. Each connect of the user reads all of them,
-	// and anybody can add a user to a channel.
+	// MaxMemberships is how many channels a user can be in at once. Each connect of the user reads all of
+	// them, and anybody can add a user to a channel.
 	MaxMemberships = 5000
 	// MaxJoins is how often a user can join the same channel within joinsPer. Each membership leaves an
 	// interval, and intervals are kept as long as the channel's history.
@@ -52,7 +52,8 @@ func (tx Tx) roomFor(ctx context.Context, users []string) error {
 	// Every transaction takes these locks in the order of their numbers, so that none deadlocks.
 	const lock = `
 		SELECT pg_advisory_xact_lock($1, b.bucket) FROM (
-			SELECT DISTINCT hashtext(u.id) & ($3::int - 1) AS bucket FROM unnest($2::text[]) AS u (id) ORDER BY 1) AS b`
+			SELECT DISTINCT hashtext(u.id) & ($3::int - 1) AS bucket FROM unnest($2::text[]) AS u (id)
+				ORDER BY 1) AS b`
 	// The second count is a later statement, so it sees what a transaction that had the lock first has
 	// committed.
 	for _, least := range []int{nearMaxMemberships, MaxMemberships} {

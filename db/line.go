@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A line is the connection on which a server listens. It sends the server's notifications too: Postgres hands a
-// session its own notifications without waking another process, and a NOTIFY that is not part of a query needs no
-// plan. One goroutine receives. Any goroutine may send meanwhile.
+// A line is the connection on which a server listens. It sends the server's notifications too: Postgres hands
+// a session its own notifications without waking another process, and a NOTIFY that is not part of a query
+// needs no plan. One goroutine receives. Any goroutine may send meanwhile.
 type line struct {
 	conn *pgx.Conn
 	raw  net.Conn
@@ -46,7 +46,8 @@ func (l *line) receive() (string, error) {
 // hangUp makes receive return an error, now or when it is called next.
 func (l *line) hangUp() { _ = l.raw.SetReadDeadline(time.Unix(1, 0)) }
 
-// send sends notifications in one transaction. It does not wait for an answer: an error of Postgres is not seen.
+// send sends notifications in one transaction. It does not wait for an answer: an error of Postgres is not
+// seen.
 func (l *line) send(payloads []string) error {
 	l.sent.Add(1)
 	_ = l.raw.SetWriteDeadline(time.Now().Add(notifyTimeout))

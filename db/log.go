@@ -26,8 +26,8 @@ func (h *horizon) scan() []any {
 // errOlderLife says that a connection leads to a primary that has been replaced.
 var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the database", ErrUnavailable)
 
-// Tail implements events.Log. Events that this server knows need no query if they follow the position without a
-// gap: their numbers are committed.
+// Tail implements events.Log. Events that this server knows need no query if they follow the position without
+// a gap: their numbers are committed.
 func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
 	if t := d.KnownAfter(after, limit); len(t.Events) > 0 {
 		return t, nil
@@ -60,7 +60,8 @@ func (d *DB) tailRows(
 	ctx context.Context, after events.Cursor, limit int,
 ) (t events.Tail, again bool, err error) {
 	const position = `
-		SELECT coalesce((SELECT f.seq FROM log_floor f), 0), (SELECT e.occurred_at FROM events e WHERE e.seq = $1)`
+		SELECT coalesce((SELECT f.seq FROM log_floor f), 0),
+			(SELECT e.occurred_at FROM events e WHERE e.seq = $1)`
 	var h horizon
 	var found []*tailRow
 	var at *events.Time
@@ -182,20 +183,24 @@ func (d *DB) Memberships(
 	ctx context.Context, users []string, asOf int64, from events.Place, limit int,
 ) (map[string][]events.Membership, error) {
 	// Only members_once fits the comparison of pairs. With a comparison of the channel alone, a planner with
-	// stale statistics walks members_pkey, through the memberships of everybody. The LIMITs keep these look-ups: a
-	// planner without statistics would read whole tables. The join with channels must drop no row, or a page that
-	// is not the last could be short. It drops none, because a foreign key keeps the channel of each membership.
+	// stale statistics walks members_pkey, through the memberships of everybody. The LIMITs keep these
+	// look-ups: a planner without statistics would read whole tables. The join with channels must drop no
+	// row, or a page that is not the last could be short. It drops none, because a foreign key keeps the
+	// channel of each membership.
 	const query = `
 		SELECT u.id, i.joined_seq, i.left_seq, c.id, c.guild_id,
 			CASE WHEN i.left_seq = 0 THEN c.name ELSE coalesce((
 				SELECT n.old_name FROM events n
-				WHERE n.channel_id = c.id AND n.seq > i.left_seq AND n.old_name IS NOT NULL ORDER BY n.seq LIMIT 1), c.name) END,
-			c.x_type, c.private, c.history, c.created_by, c.created_at, CASE WHEN c.archived_seq <= $2 THEN c.archived_at END,
+				WHERE n.channel_id = c.id AND n.seq > i.left_seq AND n.old_name IS NOT NULL ORDER BY n.seq
+					LIMIT 1), c.name) END,
+			c.x_type, c.private, c.history, c.created_by, c.created_at, CASE
+			WHEN c.archived_seq <= $2 THEN c.archived_at END,
 			c.loop_limit, c.human_wakes, c.agent_wakes
 		FROM unnest($1::text[]) AS u (id)
 		CROSS JOIN LATERAL (
 			(SELECT i.channel_id, i.joined_seq, 0::bigint AS left_seq FROM members i
-			WHERE i.user_id = u.id AND i.left_seq IS NULL AND (i.user_id, i.channel_id) > (u.id, $3) AND i.joined_seq <= $2
+			WHERE i.user_id = u.id AND i.left_seq IS NULL AND (i.user_id, i.channel_id) > (u.id, $3)
+				AND i.joined_seq <= $2
 			ORDER BY i.user_id, i.channel_id LIMIT $5)
 			UNION ALL
 			(SELECT i.channel_id, i.joined_seq, i.left_seq FROM members i
@@ -219,7 +224,8 @@ func (d *DB) Memberships(
 	c := &m.Channel
 	_, err = pgx.ForEachRow(rows, []any{
 		&user, &m.Joined, &m.Left, &c.ID, &c.GuildID, &c.Name,
-		&c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt, &c.LoopLimit, &c.HumanWakes, &c.AgentWakes,
+		&c.XType, &c.Private, &c.History, &c.CreatedBy, &c.CreatedAt, &c.ArchivedAt, &c.LoopLimit,
+		&c.HumanWakes, &c.AgentWakes,
 	}, func() error {
 		m.ChannelID = c.ID
 		found[user] = append(found[user], m)

@@ -26,11 +26,13 @@ func (q Queries) ListMembers(
 	ctx context.Context, channel uuid.UUID, afterSeq int64, afterPosition int32, limit int,
 ) ([]Member, error) {
 	const query = `
-		SELECT m.user_id, m.joined_at, m.joined_seq, m.position, coalesce(u.kind, 'human') AS kind, u.display_name
+		SELECT m.user_id, m.joined_at, m.joined_seq, m.position, coalesce(u.kind, 'human') AS kind,
+			u.display_name
 		FROM (SELECT user_id, joined_at, joined_seq, position FROM members
 			WHERE channel_id = $1 AND left_seq IS NULL AND (joined_seq, position) > ($2, $3)
 			ORDER BY joined_seq, position LIMIT $4) m
-		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.user_id LIMIT 1) u ON true
+		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.user_id
+		LIMIT 1) u ON true
 		ORDER BY m.joined_seq, m.position`
 	rows, err := q.conn.Query(ctx, query, channel, afterSeq, afterPosition, limit)
 	if err != nil {
@@ -63,14 +65,16 @@ func (q Queries) WasMember(
 ) (was bool, err error) {
 	const query = `
 		SELECT coalesce((SELECT left_seq IS NULL OR left_seq > $3 FROM members
-			WHERE channel_id = $1 AND user_id = $2 AND joined_seq <= $3 ORDER BY joined_seq DESC LIMIT 1), false)`
+			WHERE channel_id = $1 AND user_id = $2 AND joined_seq <= $3 ORDER BY joined_seq DESC
+				LIMIT 1), false)`
 	err = q.conn.QueryRow(ctx, query, channel, user, seq).Scan(&was)
 	return was, sentinel(err)
 }
 
 // IsMember reports whether user is in a channel now.
 func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (is bool, err error) {
-	const query = `SELECT EXISTS (SELECT FROM members WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL)`
+	const query = `SELECT EXISTS (SELECT FROM members WHERE channel_id = $1 AND user_id = $2
+		AND left_seq IS NULL)`
 	err = q.conn.QueryRow(ctx, query, channel, user).Scan(&is)
 	return is, err
 }
@@ -121,15 +125,19 @@ func (tx Tx) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (
 
 // MemberNames finds members of a channel by what a text calls them: an id, or a display name in any case. It
 // returns for each name that it finds the member's id, and at most limit of them.
-func (q Queries) MemberNames(ctx context.Context, channel uuid.UUID, names []string, limit int) (map[string]string, error) {
+func (q Queries) MemberNames(
+	ctx context.Context, channel uuid.UUID, names []string, limit int,
+) (map[string]string, error) {
 	// The inner LIMIT bounds the look-ups if many users have the same name.
 	const query = `
 		SELECT n.name, n.name FROM unnest($2::text[]) AS n (name)
-		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = n.name AND m.left_seq IS NULL)
+		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = n.name
+			AND m.left_seq IS NULL)
 		UNION ALL
 		(SELECT n.name, u.id FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
 			SELECT u.id FROM users u WHERE lower(u.display_name) = lower(n.name) LIMIT 20) u
-		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id AND m.left_seq IS NULL))
+		WHERE (SELECT true FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id
+		AND m.left_seq IS NULL))
 		LIMIT $3`
 	rows, err := q.conn.Query(ctx, query, channel, names, limit)
 	if err != nil {

@@ -29,8 +29,8 @@ type StoredMessage struct {
 	In             *events.Interval // the interval by which the user may see it; nil: none
 }
 
-// AsSeen returns the message as a member of its channel may see it: possibly without its content, if the content
-// changed while the member was not in the channel.
+// AsSeen returns the message as a member of its channel may see it: possibly without its content, if the
+// content changed while the member was not in the channel.
 func (m *StoredMessage) AsSeen(c *Channel) events.Message {
 	// here: the member was in the channel when the message last changed, and still is.
 	here := c.JoinedSeq != nil && *c.JoinedSeq <= m.EditedSeq
@@ -82,8 +82,9 @@ func (r *messageRow) message(
 	return events.Message{
 		ID: id, Seq: seq, ChannelID: channel, GuildID: guild, XType: xType,
 		AuthorUserID: value(r.AuthorUserID), Content: value(r.Content), MentionUserIDs: r.MentionUserIDs,
-		ReplyTo: r.ReplyTo, CreatedAt: value(r.CreatedAt), EditedAt: r.EditedAt, EditedSeq: value(r.EditedSeq),
-		Deleted: r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID),
+		ReplyTo: r.ReplyTo, CreatedAt: value(r.CreatedAt), EditedAt: r.EditedAt,
+		EditedSeq: value(r.EditedSeq),
+		Deleted:   r.DeletedAt != nil, TurnUserID: value(r.TurnUserID), Admin: value(r.AdminUserID),
 		TwoState: value(r.TwoState), ReplyToUserID: value(r.ReplyToUserID), ByAgent: value(r.ByAgent),
 		Bound:      value(r.Bound),
 		AuthorKind: cmp.Or(value(r.AuthorKind), events.Human), AuthorName: value(r.AuthorName),
@@ -95,12 +96,14 @@ func (r *messageRow) message(
 const messageRows = `(
 		SELECT m.*, u.kind AS author_kind, u.display_name AS author_name
 		FROM messages m
-		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id LIMIT 1) u ON true)`
+		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id
+			LIMIT 1) u ON true)`
 
 var selectMessage = `
 	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
-			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)) AS on_list,
+			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version
+				AND $1 = ANY (w.user_ids)) AS on_list,
 		i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
 	FROM ` + messageRows + ` m
 	JOIN channels c ON c.id = m.channel_id
@@ -235,8 +238,10 @@ func (tx Tx) EditMessage(
 ) (at events.Cursor, err error) {
 	const forget = `
 		UPDATE idempotency_keys SET answer = convert_to((
-			CASE WHEN $3 THEN jsonb_set(convert_from(answer, 'UTF8')::jsonb #- '{message,content}', '{message,deleted}', 'true')
-			ELSE jsonb_set(convert_from(answer, 'UTF8')::jsonb, '{message,content}', to_jsonb($2::text)) END)::text, 'UTF8')
+			CASE WHEN $3 THEN jsonb_set(convert_from(answer, 'UTF8')::jsonb #- '{message,content}',
+				'{message,deleted}', 'true')
+			ELSE jsonb_set(convert_from(answer, 'UTF8')::jsonb, '{message,content}',
+			to_jsonb($2::text)) END)::text, 'UTF8')
 		WHERE message_id = $1`
 	const query = `
 		WITH e AS (

@@ -43,7 +43,8 @@ func refuseNewer(ctx context.Context, conn *sql.DB, p *goose.Provider) error {
 	}
 	sources := p.ListSources()
 	return fmt.Errorf("the database's schema has version %d, and this program knows versions up to %d: "+
-		"start the program that changed the schema, or a newer one, or restore a backup of the database from before",
+		"start the program that changed the schema, or a newer one, or restore a backup of the database "+
+		"from before",
 		newer[len(newer)-1], sources[len(sources)-1].Version)
 }
 
@@ -106,7 +107,8 @@ func withProvider(ctx context.Context, url string, use func(*sql.DB, *goose.Prov
 			err = e
 		}
 	}()
-	p, err := goose.NewProvider(goose.DialectPostgres, conn, migrations.FS, goose.WithLocker(&migrationLock{}))
+	p, err := goose.NewProvider(goose.DialectPostgres, conn, migrations.FS,
+		goose.WithLocker(&migrationLock{}))
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,8 @@ type migrationLock struct{ tx *sql.Tx }
 // Lock retries until it has the lock. It must not wait in a statement: that would hold up a CREATE INDEX
 // CONCURRENTLY.
 func (l *migrationLock) Lock(ctx context.Context, conns *sql.DB) error {
-	const lock = `SELECT pg_try_advisory_xact_lock($1, 0), set_config('idle_in_transaction_session_timeout', '0', true)`
+	const lock = `SELECT pg_try_advisory_xact_lock($1, 0),
+		set_config('idle_in_transaction_session_timeout', '0', true)`
 	for {
 		tx, err := conns.BeginTx(context.WithoutCancel(ctx), nil) // for Unlock to end
 		if err != nil {

@@ -26,7 +26,8 @@ func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
 	}
 	mode := &config.ConnConfig.DefaultQueryExecMode
 	if *mode == pgx.QueryExecModeExec || *mode == pgx.QueryExecModeSimpleProtocol {
-		return nil, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol do not know " +
+		return nil, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol " +
+			"do not know " +
 			"the types that Postgres wants; remove the setting, even behind a pooler")
 	}
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
@@ -41,7 +42,8 @@ func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
 	if behind && !strings.Contains(url, "default_query_exec_mode") {
 		*mode = pgx.QueryExecModeCacheDescribe
 	}
-	if err := settle(ctx, conn, config.ConnConfig, behind, !named(url, "search_path", "options")); err != nil {
+	if err := settle(ctx, conn, config.ConnConfig, behind,
+		!named(url, "search_path", "options")); err != nil {
 		return nil, err
 	}
 	return config, nil
@@ -61,9 +63,11 @@ func named(url string, parameters ...string) bool {
 // settle returns an error: the server would start a second guild, which is empty.
 func settle(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig, behind, inherited bool) error {
 	const query = `
-		SELECT current_setting('default_transaction_isolation'), current_setting('search_path'), coalesce(current_schema(), ''),
+		SELECT current_setting('default_transaction_isolation'), current_setting('search_path'),
+			coalesce(current_schema(), ''),
 			to_regclass('goose_db_version') IS NOT NULL,
-			coalesce((SELECT min(n.nspname::text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			coalesce((SELECT min(n.nspname::text) FROM pg_class c
+				JOIN pg_namespace n ON n.oid = c.relnamespace
 				WHERE c.relname = 'goose_db_version' AND EXISTS (
 					SELECT FROM pg_class e WHERE e.relnamespace = n.oid AND e.relname = 'epochs')), '')`
 	ctx, cancel := context.WithTimeout(ctx, mutationTimeout)
@@ -76,7 +80,8 @@ func settle(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig, behind,
 	}
 	if inherited && !here && other != "" {
 		return fmt.Errorf("the guild of this database is in the schema %q, "+
-			"but the search_path of its role leads to %q: add search_path=%s to the database URL, or, for another guild, search_path=%[2]s", other, schema, other)
+			"but the search_path of its role leads to %q: add search_path=%s to the database URL, or, for "+
+			"another guild, search_path=%[2]s", other, schema, other)
 	}
 	if !behind {
 		config.RuntimeParams["default_transaction_isolation"] = "read committed"
@@ -85,7 +90,8 @@ func settle(ctx context.Context, conn *pgx.Conn, config *pgx.ConnConfig, behind,
 	}
 	if isolation != "read committed" {
 		return fmt.Errorf("connections have default_transaction_isolation = %q, "+
-			"and a pooler prevents the server from changing it: ALTER ROLE ... RESET default_transaction_isolation, and the same for the database", isolation)
+			"and a pooler prevents the server from changing it: ALTER ROLE ... RESET "+
+			"default_transaction_isolation, and the same for the database", isolation)
 	}
 	return nil
 }
@@ -101,7 +107,8 @@ func pooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
 }
 
 // errPooled says that the doorbell's URL leads to a pooler.
-var errPooled = errors.New("this URL leads to a connection pooler, and LISTEN does not work through a pooler; " +
+var errPooled = errors.New("this URL leads to a connection pooler, and LISTEN does not work through " +
+	"a pooler; " +
 	"-doorbell-url must lead to Postgres itself")
 
 // errDeaf says that the doorbell never hears the database's notifications.

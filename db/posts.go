@@ -18,8 +18,8 @@ import (
 // To learn which, read the channel.
 var ErrRefused = errors.New("the post was refused")
 
-// errHeld says that another transaction holds the channel's lock or the wake that the post answers, or that the
-// wake is lost. Only a transaction can wait, and find out which.
+// errHeld says that another transaction holds the channel's lock or the wake that the post answers, or that
+// the wake is lost. Only a transaction can wait, and find out which.
 var errHeld = errors.New("the channel or the wake is held")
 
 // WakeupsListed is how many of the users whom a post wakes its answer names. The answer counts all of them.
@@ -33,12 +33,13 @@ type NewMessage struct {
 
 	Mentioned []string // users whom it mentions; post_messages keeps those who are members
 	Listed    bool     // its author has listed them; otherwise the text names them
-	Notice    bool     // it wakes nobody, because its author wants so; in a turn channel TurnUserID is not set
-	Guilds    []string // guilds that the author's token allows; nil: all
-	Reply     *Reply   // the wake that the message ends or keeps; nil: none
+	// it wakes nobody, because its author wants so; in a turn channel TurnUserID is not set
+	Notice bool
+	Guilds []string // guilds that the author's token allows; nil: all
+	Reply  *Reply   // the wake that the message ends or keeps; nil: none
 
-	// IfLast is the message that the author has read last, or nil. If others have posted since, the message is
-	// not stored.
+	// IfLast is the message that the author has read last, or nil. If others have posted since, the message
+	// is not stored.
 	IfLast *uuid.UUID
 }
 
@@ -84,8 +85,8 @@ func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 }
 
 // Post is DB.Post in a transaction that holds the channel. In a channel where members take turns the
-// transaction must hold it exclusively, and Post hands the turn to m.TurnUserID. After an error the caller must
-// roll back: ErrRefused, ErrWakeLost, ErrLeaseLimit.
+// transaction must hold it exclusively, and Post hands the turn to m.TurnUserID. After an error the caller
+// must roll back: ErrRefused, ErrWakeLost, ErrLeaseLimit.
 func (tx Tx) Post(ctx context.Context, m NewMessage) (Post, error) {
 	if err := tx.checkReply(ctx, m); err != nil {
 		return Post{}, err
@@ -119,7 +120,8 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 // members take turns; then the group has one message.
 func postAll(ctx context.Context, conn conn, group []*posting, class *int32, turns bool) error {
 	const post = `
-		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids, admin_user_id, roster, wake_list, wake,
+		SELECT n, epoch, seq, occurred_at, guild_id, name, x_type, member_count, mention_user_ids,
+			admin_user_id, roster, wake_list, wake,
 			reply_to_user_id, by_agent, author_kind, author_name, bound
 		FROM post_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
 	var a struct {

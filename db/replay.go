@@ -29,7 +29,8 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 		SELECT (SELECT count(*) FROM (
 			(SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $3 LIMIT 17)
 			UNION ALL
-			(SELECT FROM members WHERE user_id = $1 AND left_seq > $2 AND joined_seq <= $3 LIMIT 17)) AS i) <= 16,
+			(SELECT FROM members WHERE user_id = $1 AND left_seq > $2 AND joined_seq <= $3
+				LIMIT 17)) AS i) <= 16,
 		coalesce((SELECT max(seq) FROM events WHERE seq > $2 AND seq <= least($3, $2 + 20000)),
 			(SELECT min(seq) FROM events WHERE seq > $2 AND seq <= $3), $3)`
 	const fewIntervals = `
@@ -37,10 +38,12 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 			SELECT f.seq, i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
 			FROM members i CROSS JOIN LATERAL (
 				(SELECT m.seq FROM messages m WHERE m.channel_id = i.channel_id
-					AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= least($3, i.left_seq) ORDER BY m.seq LIMIT 500)
+					AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= least($3, i.left_seq) ORDER BY m.seq
+						LIMIT 500)
 				UNION ALL
 				(SELECT e.seq FROM events e WHERE e.channel_id = i.channel_id AND e.kind <> 'message.created'
-					AND e.seq > $2 AND e.seq >= i.joined_seq AND e.seq <= least($3, i.left_seq) ORDER BY e.seq LIMIT 500)
+					AND e.seq > $2 AND e.seq >= i.joined_seq AND e.seq <= least($3, i.left_seq) ORDER BY e.seq
+						LIMIT 500)
 			) f
 			WHERE i.user_id = $1 AND i.joined_seq <= $3 AND (i.left_seq IS NULL OR i.left_seq > $2)
 			UNION ALL
@@ -66,8 +69,8 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 				WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.joined_seq <= w.seq
 				ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR w.seq <= i.left_seq
 		)`
-	// This must come after the rows. Retention moves the floor in the transaction that deletes, so a reader that
-	// misses deleted rows sees the new floor.
+	// This must come after the rows. Retention moves the floor in the transaction that deletes, so a reader
+	// that misses deleted rows sees the new floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
 	done, err := d.Reading(ctx)

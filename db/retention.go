@@ -141,11 +141,13 @@ func (d *DB) expired(ctx context.Context, keep Retention, now *time.Time) (upTo 
 	// on. An event with a time in the future is as old as its neighbours.
 	const young = `
 		SELECT e.seq FROM events e
-		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq <= $1 AND e.occurred_at BETWEEN coalesce($3, now()) - $2::interval AND now()
+		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq <= $1
+			AND e.occurred_at BETWEEN coalesce($3, now()) - $2::interval AND now()
 		ORDER BY e.seq LIMIT 1`
 	const old = `
 		SELECT e.seq FROM events e
-		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq < $1 AND e.occurred_at < coalesce($3, now()) - $2::interval
+		WHERE e.seq > (SELECT f.seq FROM log_floor f) AND e.seq < $1
+			AND e.occurred_at < coalesce($3, now()) - $2::interval
 		ORDER BY e.seq DESC LIMIT 1`
 	h, err := d.current(ctx, d.conn) // removes nothing from an event log that contradicts itself
 	if err != nil {

@@ -25,8 +25,8 @@ type rowsCase struct {
 const analyze = `ANALYZE channels, members, messages, events, users, guild_users, message_words, read_markers`
 
 // A frequent query reads only the rows that it needs, and not everything that ever existed, whatever the
-// planner knows about the tables: nothing, their current state, or what autovacuum saw when it first looked at
-// them. Autovacuum is off, because it would choose one of these at random.
+// planner knows about the tables: nothing, their current state, or what autovacuum saw when it first looked
+// at them. Autovacuum is off, because it would choose one of these at random.
 func TestRowsRead(t *testing.T) {
 	t.Parallel()
 	const many = 3000

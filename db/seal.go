@@ -11,8 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A notification's payload is the name of the server that sends it (nodeLength bytes). A letter follows, if the
-// notification says more than that the event log may have grown: its kind (one byte), and its sealed text.
+// A notification's payload is the name of the server that sends it (nodeLength bytes). A letter follows, if
+// the notification says more than that the event log may have grown: its kind (one byte), and its sealed
+// text.
 
 // The kinds of letters.
 const (
@@ -25,13 +26,14 @@ const (
 	nodeLength = 36 // the length of Doorbell.node
 	sealBytes  = 12 + 16
 
-	// letterBytes is how much text fits into a letter: Postgres takes fewer than 8,000 bytes, and base64 makes 4
-	// bytes of 3.
+	// letterBytes is how much text fits into a letter: Postgres takes fewer than 8,000 bytes, and base64
+	// makes 4 bytes of 3.
 	letterBytes = (7999-nodeLength-1)/4*3 - sealBytes
 )
 
-// A seal keeps letters from everybody but the servers of an epoch. Every role that may connect to a database can
-// hear its notifications and send some. But only a role that may read the tables knows the secret of an epoch.
+// A seal keeps letters from everybody but the servers of an epoch. Every role that may connect to a database
+// can hear its notifications and send some. But only a role that may read the tables knows the secret of an
+// epoch.
 type seal struct {
 	epoch int64
 	aead  cipher.AEAD // nil: the epoch has no secret
@@ -40,8 +42,8 @@ type seal struct {
 // sealed is a cache of the latest seal.
 type sealed struct{ latest atomic.Pointer[seal] }
 
-// sealOf returns the seal of an epoch. It reads the secret once in an epoch. It returns nil if there is none, or
-// if it cannot be read.
+// sealOf returns the seal of an epoch. It reads the secret once in an epoch. It returns nil if there is none,
+// or if it cannot be read.
 func (d *DB) sealOf(ctx context.Context, epoch int64) *seal {
 	const query = `SELECT secret FROM epochs WHERE epoch = $1`
 	s := d.sealed.latest.Load()
@@ -103,8 +105,8 @@ func (s *seal) open(node string, kind byte, sealed string) (text string, ok bool
 	return string(raw), err == nil
 }
 
-// letters returns the payloads that carry texts to the other servers. There are none if the epoch has no secret.
-// Each text must have at most letterBytes. Texts that fit into one letter share it.
+// letters returns the payloads that carry texts to the other servers. There are none if the epoch has no
+// secret. Each text must have at most letterBytes. Texts that fit into one letter share it.
 func (d *DB) letters(ctx context.Context, epoch int64, kind byte, texts [][]byte) (payloads []string) {
 	if len(texts) == 0 {
 		return nil
@@ -131,8 +133,8 @@ type letter struct {
 	text  string
 }
 
-// open returns the letter in a payload. Its kind is 0 if there is none, or if it was not sealed with the secret of
-// the epoch in which this server reads.
+// open returns the letter in a payload. Its kind is 0 if there is none, or if it was not sealed with the
+// secret of the epoch in which this server reads.
 func (d *DB) open(ctx context.Context, payload string) letter {
 	if len(payload) <= nodeLength+1 {
 		return letter{}

@@ -55,9 +55,11 @@ const (
 )
 
 // SearchScope returns the channels of a search: those of which user is a member, in guilds (nil: any) and in
-// guild (empty: any). words is how many words and operators the query has. indexed is the position up to which
-// messages can be found.
-func (q Queries) SearchScope(ctx context.Context, user string, guilds []string, guild, query string) (all []SearchChannel, words int, indexed events.Cursor, err error) {
+// guild (empty: any). words is how many words and operators the query has. indexed is the position up to
+// which messages can be found.
+func (q Queries) SearchScope(
+	ctx context.Context, user string, guilds []string, guild, query string,
+) (all []SearchChannel, words int, indexed events.Cursor, err error) {
 	const channels = `
 		SELECT c.id, c.history = 'all' FROM members m CROSS JOIN LATERAL (
 			SELECT c.id, c.history, c.guild_id FROM channels c WHERE c.id = m.channel_id LIMIT 1) c
@@ -71,14 +73,16 @@ func (q Queries) SearchScope(ctx context.Context, user string, guilds []string, 
 		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[SearchChannel])
 		return err
 	})
-	b.Queue(reach, query).QueryRow(func(row pgx.Row) error { return row.Scan(&words, &indexed.Seq, &indexed.Epoch) })
+	b.Queue(reach, query).QueryRow(
+		func(row pgx.Row) error { return row.Scan(&words, &indexed.Seq, &indexed.Epoch) },
+	)
 	err = q.conn.SendBatch(ctx, &b).Close()
 	return all, words, indexed, sentinel(err)
 }
 
 // Search returns the newest messages that match and that the user may read, at most s.Limit, newest first. It
-// walks windows of numbers of the event log, from the newest on. If next is not 0, the search has not looked at
-// messages with smaller numbers yet: they may be searched with Before. It takes about 200 ms at most.
+// walks windows of numbers of the event log, from the newest on. If next is not 0, the search has not looked
+// at messages with smaller numbers yet: they may be searched with Before. It takes about 200 ms at most.
 func (d *DB) Search(ctx context.Context, s Search) (hits []Hit, next int64, err error) {
 	began := time.Now()
 	const end = `SELECT w.seq FROM words_cursor w`
@@ -126,7 +130,9 @@ func (d *DB) Search(ctx context.Context, s Search) (hits []Hit, next int64, err 
 //
 // It reads rows of message_words only where the user may read the messages: in each interval of the user that
 // reaches into the window.
-func (d *DB) searchWindow(ctx context.Context, s *Search, low, high int64, timed bool, limit int) (seqs []int64, channels []uuid.UUID, err error) {
+func (d *DB) searchWindow(
+	ctx context.Context, s *Search, low, high int64, timed bool, limit int,
+) (seqs []int64, channels []uuid.UUID, err error) {
 	const timeout = `SELECT set_config('statement_timeout', $1, true)`
 	window := `
 		SELECT w.seq, c.id
@@ -138,8 +144,10 @@ func (d *DB) searchWindow(ctx context.Context, s *Search, low, high int64, timed
 			SELECT i.first, i.ended FROM intervals_in(c.id, $1, $4, $5) i WHERE NOT c.whole) i
 		CROSS JOIN LATERAL (
 			SELECT w.seq FROM message_words w
-			WHERE w.channel_id = c.id AND w.seq >= greatest($4, i.first) AND w.seq < least($5, i.ended) AND w.words @@ q.query
-				AND ($7 = '' OR (SELECT m.author_user_id FROM messages m WHERE m.channel_id = c.id AND m.seq = w.seq) = $7)
+			WHERE w.channel_id = c.id AND w.seq >= greatest($4, i.first) AND w.seq < least($5, i.ended)
+				AND w.words @@ q.query
+				AND ($7 = '' OR (SELECT m.author_user_id FROM messages m WHERE m.channel_id = c.id
+					AND m.seq = w.seq) = $7)
 			ORDER BY w.seq DESC LIMIT $8) w
 		ORDER BY w.seq DESC LIMIT $8`
 	ids := make([]uuid.UUID, len(s.Channels))
@@ -173,15 +181,20 @@ var selectChannels = strings.Replace(selectChannel, "c.id = $1", "c.id = ANY ($1
 
 // hitsAt returns the hits at some places, in their order. A place whose message does not match any more, or
 // may not be read, has no hit.
-func (d *DB) hitsAt(ctx context.Context, s *Search, channels []uuid.UUID, seqs []int64) (hits []Hit, err error) {
+func (d *DB) hitsAt(
+	ctx context.Context, s *Search, channels []uuid.UUID, seqs []int64,
+) (hits []Hit, err error) {
 	snippets := `
 		SELECT m.channel_id, m.seq, ts_headline('pg_catalog.simple',
-			regexp_replace(translate(m.content, $4::text || $5, ''), '(` + breaks + `)', $5::text || '\1' || $5, 'g'), q.query,
-			'StartSel=' || left($4, 1) || ', StopSel=' || right($4, 1) || ', MinWords=12, MaxWords=30, ShortWord=0')
+			regexp_replace(translate(m.content, $4::text || $5, ''),
+				'(` + breaks + `)', $5::text || '\1' || $5, 'g'), q.query,
+			'StartSel=' || left($4, 1) || ', StopSel=' || right($4,
+				1) || ', MinWords=12, MaxWords=30, ShortWord=0')
 		FROM (SELECT ` + queryOf("$3::text") + ` AS query OFFSET 0) q
 		CROSS JOIN unnest($1::uuid[], $2::bigint[]) AS u (channel, seq)
 		CROSS JOIN LATERAL (
-			SELECT m.channel_id, m.seq, m.content FROM messages m WHERE m.channel_id = u.channel AND m.seq = u.seq LIMIT 1) m
+			SELECT m.channel_id, m.seq, m.content FROM messages m WHERE m.channel_id = u.channel
+				AND m.seq = u.seq LIMIT 1) m
 		WHERE ` + wordsOf("m.content") + ` @@ q.query`
 	if len(seqs) == 0 {
 		return nil, nil

@@ -35,8 +35,10 @@ func (q Queries) ChannelsAsOf(
 		SELECT c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at,
 			NULL::timestamptz AS archived_at,
 			c.loop_limit, c.human_wakes, c.agent_wakes
-		FROM unnest($1::uuid[]) AS i (id) CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = i.id LIMIT 1) c
-		WHERE (c.archived_seq IS NULL OR c.archived_seq > $2) AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))
+		FROM unnest($1::uuid[]) AS i (id) CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = i.id
+		LIMIT 1) c
+		WHERE (c.archived_seq IS NULL OR c.archived_seq > $2)
+			AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))
 		ORDER BY c.id`
 	rows, err := q.conn.Query(ctx, query, ids, asOf, guilds)
 	if err != nil {

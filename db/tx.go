@@ -23,7 +23,8 @@ type Tx struct {
 //   - A transaction that hangs ends by itself. It would hold the horizon for every reader.
 //   - Postgres does not plan a statement again each time, which for a post costs as much as running it.
 //   - Postgres does not compile a statement (jit), which costs far more.
-//   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks of a
+//   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks
+//     of a
 //     table without statistics.
 //
 // These settings belong to the transaction. Settings of the session would not survive a pooler.
@@ -31,7 +32,8 @@ const (
 	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	settings = `
 		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
-			set_config('statement_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
+			set_config('statement_timeout', '10s', true),
+				set_config('idle_in_transaction_session_timeout', '5s', true),
 			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
 			set_config('max_parallel_workers_per_gather', '0', true),
 			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
@@ -47,7 +49,8 @@ const plannedOnce = `
 // endsByItself has the timeouts for a post outside of a transaction. A post that hung would hold the horizon.
 // post_messages makes the other settings.
 const endsByItself = `
-	SELECT set_config('statement_timeout', '10s', true), set_config('max_parallel_workers_per_gather', '0', true)`
+	SELECT set_config('statement_timeout', '10s', true),
+		set_config('max_parallel_workers_per_gather', '0', true)`
 
 // InTx runs do in a transaction. The changes of do and their event are committed together or not at all. The
 // append must be the last statement of do that can wait. If do returns an error, InTx rolls back and returns
@@ -104,7 +107,8 @@ func (d *DB) inEpoch(ctx context.Context, do func() error) error {
 		case code(err) == errNoEpoch:
 			err = d.beginEpoch(ctx)
 		case taken(err):
-			err = d.contradict(ctx, epoch, "the sequence gave out the number of an event that is there already")
+			err = d.contradict(ctx, epoch,
+				"the sequence gave out the number of an event that is there already")
 		default:
 			return sentinel(err)
 		}
@@ -125,15 +129,18 @@ func taken(err error) bool {
 }
 
 func (d *DB) inTx(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, Tx) error) error {
-	return d.inTxFrom(ctx, pool, nothing, func(ctx context.Context, tx Tx, _ *pgx.Batch) error { return do(ctx, tx) })
+	return d.inTxFrom(ctx, pool, nothing,
+		func(ctx context.Context, tx Tx, _ *pgx.Batch) error { return do(ctx, tx) })
 }
 
 func nothing(*pgx.Batch) {}
 
-// inTxFrom is inTx for a transaction that saves round trips: the statements that first queues go with the BEGIN,
-// and those that do queues at its end go with the COMMIT. Postgres still runs them one after the other.
+// inTxFrom is inTx for a transaction that saves round trips: the statements that first queues go with the
+// BEGIN, and those that do queues at its end go with the COMMIT. Postgres still runs them one after the
+// other.
 func (d *DB) inTxFrom(
-	ctx context.Context, pool *pgxpool.Pool, first func(*pgx.Batch), do func(context.Context, Tx, *pgx.Batch) error,
+	ctx context.Context, pool *pgxpool.Pool, first func(*pgx.Batch),
+	do func(context.Context, Tx, *pgx.Batch) error,
 ) error {
 	c, err := acquire(ctx, pool)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 const (
 	// MaxUnread is how many unread messages of a channel are counted.
 	MaxUnread = 100
-	// unreadLooks is how many messages after the marker are looked at, the newest ones: own and deleted messages
-	// do not count, and there can be any number of them.
+	// unreadLooks is how many messages after the marker are looked at, the newest ones: own and deleted
+	// messages do not count, and there can be any number of them.
 	unreadLooks = 500
 	// Now is an upTo for everything that is committed.
 	Now = math.MaxInt64 - 1
@@ -33,7 +33,9 @@ var selectUndecided = strings.Replace(selectMessage, "m.content", "''::text AS c
 
 // Unread returns what of some channels a user has not read, counting messages up to a number. Channels in
 // which nothing is unread and that were never marked are not in the result.
-func (q Queries) Unread(ctx context.Context, user string, channels []uuid.UUID, upTo int64) (map[uuid.UUID]Unread, error) {
+func (q Queries) Unread(
+	ctx context.Context, user string, channels []uuid.UUID, upTo int64,
+) (map[uuid.UUID]Unread, error) {
 	const markers = `
 		SELECT u.id, (SELECT m.id FROM messages m WHERE m.channel_id = u.id AND m.seq = r.read_seq)
 		FROM unnest($2::uuid[]) AS u (id) CROSS JOIN LATERAL (
@@ -92,11 +94,15 @@ func (u *Unread) count(m *StoredMessage, user string) {
 
 // MarkRead moves a user's marker of a channel forward to the number of a message. It never moves the marker
 // back: then changed is false. Without a marker, joined is where the user has read to.
-func (d *DB) MarkRead(ctx context.Context, user string, channel uuid.UUID, seq, joined int64) (changed bool, err error) {
-	const safe = `SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '10s', true)`
+func (d *DB) MarkRead(
+	ctx context.Context, user string, channel uuid.UUID, seq, joined int64,
+) (changed bool, err error) {
+	const safe = `SELECT set_config('synchronous_commit', 'on', true),
+		set_config('statement_timeout', '10s', true)`
 	const upsert = `
 		INSERT INTO read_markers AS r (user_id, channel_id, read_seq) SELECT $1::text, $2::uuid, $3::bigint
-		WHERE $3 >= $4::bigint OR EXISTS (SELECT FROM read_markers r WHERE r.user_id = $1 AND r.channel_id = $2)
+		WHERE $3 >= $4::bigint
+			OR EXISTS (SELECT FROM read_markers r WHERE r.user_id = $1 AND r.channel_id = $2)
 		ON CONFLICT ON CONSTRAINT read_markers_pkey DO UPDATE SET read_seq = EXCLUDED.read_seq
 			WHERE r.read_seq < EXCLUDED.read_seq`
 	release, err := d.place(ctx)

@@ -51,7 +51,8 @@ func (tx Tx) LockUser(ctx context.Context, id string) (User, error) {
 
 // SaveUser stores the kind and the display name of a user whom this transaction has locked.
 func (tx Tx) SaveUser(ctx context.Context, u User) error {
-	const update = `UPDATE users SET kind = $2, display_name = $3, changed_at = clock_timestamp() WHERE id = $1`
+	const update = `UPDATE users SET kind = $2, display_name = $3, changed_at = clock_timestamp()
+		WHERE id = $1`
 	_, err := tx.conn.Exec(ctx, update, u.ID, u.Kind, u.DisplayName)
 	return err
 }
@@ -74,8 +75,8 @@ type Told struct {
 	At   time.Time       // when the token was issued; zero: the authority says what holds now
 }
 
-// TellUser stores what the authority says of a user, unless a newer token has said otherwise, or the authority
-// has changed the row within the last minute.
+// TellUser stores what the authority says of a user, unless a newer token has said otherwise, or the
+// authority has changed the row within the last minute.
 func (d *DB) TellUser(ctx context.Context, t Told) error {
 	// With $5 the authority says what holds now: then the time of what it said before does not move on.
 	const upsert = `
@@ -144,9 +145,9 @@ const (
 	changesPage    = 500
 )
 
-// RunRenames calls rename with the users whose kind or display name changed, on any server, until ctx ends. It
-// looks every second. It may report a change more than once. An error is not logged: the next look makes up
-// for it, and other tasks report that Postgres does not answer.
+// RunRenames calls rename with the users whose kind or display name changed, on any server, until ctx ends.
+// It looks every second. It may report a change more than once. An error is not logged: the next look makes
+// up for it, and other tasks report that Postgres does not answer.
 func (d *DB) RunRenames(ctx context.Context, rename func([]events.Profile)) {
 	var seen time.Time
 	for ; ctx.Err() == nil; wait(ctx, changesInterval) {
@@ -163,9 +164,11 @@ func (d *DB) RunRenames(ctx context.Context, rename func([]events.Profile)) {
 	}
 }
 
-// changedUsers returns the users who changed since a time, and the time of Postgres' clock before it looked. If
-// since is zero, it returns only that time.
-func (d *DB) changedUsers(ctx context.Context, since time.Time) (changed []events.Profile, now time.Time, err error) {
+// changedUsers returns the users who changed since a time, and the time of Postgres' clock before it looked.
+// If since is zero, it returns only that time.
+func (d *DB) changedUsers(
+	ctx context.Context, since time.Time,
+) (changed []events.Profile, now time.Time, err error) {
 	const query = `
 		SELECT id, kind, coalesce(display_name, ''), changed_at FROM users
 		WHERE (changed_at, id) > ($1, $2) ORDER BY changed_at, id LIMIT $3`

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A UserQuery selects users whom a user may know: those who share a channel with the user, and those who are or
-// were in a channel that the user could join.
+// A UserQuery selects users whom a user may know: those who share a channel with the user, and those who are
+// or were in a channel that the user could join.
 type UserQuery struct {
 	User   string
 	Guilds []string // only channels of these guilds; nil: all
@@ -32,8 +32,8 @@ const (
 	isHidden   = `(c.private OR c.x_type = 'dm')`
 )
 
-// ListUsers returns users in the order of their ids. next is where the list goes on; empty: it ends here. With
-// Like there may be fewer users than Limit, and still a next: one call looks at 2,000 users.
+// ListUsers returns users in the order of their ids. next is where the list goes on; empty: it ends here.
+// With Like there may be fewer users than Limit, and still a next: one call looks at 2,000 users.
 //
 // It reads the rows of guild_users, and rosters of the user's own channels. Each part begins after an id and
 // is bounded. So it reads nothing about users whom the user may not know.
@@ -53,7 +53,8 @@ func (q Queries) ListUsers(ctx context.Context, list UserQuery) (found []ListedU
 			CROSS JOIN LATERAL (SELECT c.id FROM channels c WHERE c.id = i.channel_id AND ` + isHidden + `
 				AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) LIMIT 1) c
 			CROSS JOIN LATERAL (SELECT m.user_id FROM members m
-				WHERE m.channel_id = c.id AND m.left_seq IS NULL AND m.user_id > $3 ORDER BY m.user_id LIMIT $4) m
+				WHERE m.channel_id = c.id AND m.left_seq IS NULL AND m.user_id > $3 ORDER BY m.user_id
+					LIMIT $4) m
 			WHERE i.user_id = $1 AND i.left_seq IS NULL)) p
 			ORDER BY p.id LIMIT $4)
 		SELECT p.id, coalesce(u.kind, 'human') AS kind, u.display_name FROM page p
@@ -93,22 +94,27 @@ func (q Queries) ListUsers(ctx context.Context, list UserQuery) (found []ListedU
 }
 
 func (u *ListedUser) like(part string) bool {
-	return strings.Contains(strings.ToLower(u.ID), part) || strings.Contains(strings.ToLower(value(u.DisplayName)), part)
+	return strings.Contains(strings.ToLower(u.ID), part) ||
+		strings.Contains(strings.ToLower(value(u.DisplayName)), part)
 }
 
 // UsersByID returns those of ids whom the user of the query may know, in the order of their ids.
 func (q Queries) UsersByID(ctx context.Context, list UserQuery, ids []string) ([]ListedUser, error) {
 	const query = `
-		SELECT w.id, coalesce(u.kind, 'human') AS kind, u.display_name FROM (SELECT DISTINCT unnest($3::text[]) AS id) w
+		SELECT w.id, coalesce(u.kind, 'human') AS kind, u.display_name
+			FROM (SELECT DISTINCT unnest($3::text[]) AS id) w
 		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = w.id LIMIT 1) u ON true
-		WHERE CASE WHEN $2::text[] IS NULL THEN (SELECT true FROM guild_users g WHERE g.user_id = w.id LIMIT 1)
+		WHERE CASE WHEN $2::text[] IS NULL THEN (SELECT true FROM guild_users g WHERE g.user_id = w.id
+			LIMIT 1)
 			ELSE (SELECT true FROM unnest($2) AS a (guild_id)
-				WHERE (SELECT true FROM guild_users g WHERE g.guild_id = a.guild_id AND g.user_id = w.id) LIMIT 1) END
+				WHERE (SELECT true FROM guild_users g WHERE g.guild_id = a.guild_id AND g.user_id = w.id)
+					LIMIT 1) END
 			OR (SELECT true FROM members i
 				CROSS JOIN LATERAL (SELECT c.id FROM channels c WHERE c.id = i.channel_id AND ` + isHidden + `
 					AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) LIMIT 1) c
 				WHERE i.user_id = $1 AND i.left_seq IS NULL
-					AND (SELECT true FROM members m WHERE m.user_id = w.id AND m.channel_id = c.id AND m.left_seq IS NULL)
+					AND (SELECT true FROM members m WHERE m.user_id = w.id AND m.channel_id = c.id
+						AND m.left_seq IS NULL)
 				LIMIT 1)
 		ORDER BY w.id`
 	rows, err := q.conn.Query(ctx, query, list.User, list.Guilds, ids)

@@ -14,7 +14,8 @@ import (
 // WakeList returns the users on a channel's current wake list, members or not.
 func (q Queries) WakeList(ctx context.Context, channel uuid.UUID) ([]string, error) {
 	const query = `
-		SELECT w.user_ids FROM wake_lists w JOIN channels c ON c.id = w.channel_id AND c.wake_version = w.version
+		SELECT w.user_ids FROM wake_lists w JOIN channels c ON c.id = w.channel_id
+			AND c.wake_version = w.version
 		WHERE c.id = $1`
 	var users []string
 	err := q.conn.QueryRow(ctx, query, channel).Scan(&users)
@@ -70,7 +71,8 @@ func (tx Tx) newWakeList(ctx context.Context, channel uuid.UUID, users []string)
 			UPDATE channels SET wake_version = wake_version + 1 WHERE id = $1 RETURNING wake_version
 		), unused AS (
 			DELETE FROM wake_lists w USING c WHERE w.channel_id = $1 AND w.version = c.wake_version - 1
-				AND w.version > coalesce((SELECT m.wake_version FROM messages m WHERE m.channel_id = $1 ORDER BY m.seq DESC LIMIT 1), 0)
+				AND w.version > coalesce((SELECT m.wake_version FROM messages m WHERE m.channel_id = $1
+					ORDER BY m.seq DESC LIMIT 1), 0)
 		)
 		INSERT INTO wake_lists (channel_id, version, user_ids) SELECT $1, wake_version, $2 FROM c`
 	_, err := tx.conn.Exec(ctx, query, channel, users)
@@ -95,7 +97,8 @@ const wakeListsKept = 1000
 // returns an error.
 func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*eventRow) (wakeLists, error) {
 	const query = `
-		SELECT log_epoch(), k.channel_id, k.version, ARRAY(SELECT u FROM unnest(w.user_ids) AS u ORDER BY u COLLATE "C")
+		SELECT log_epoch(), k.channel_id, k.version,
+			ARRAY(SELECT u FROM unnest(w.user_ids) AS u ORDER BY u COLLATE "C")
 		FROM unnest($1::uuid[], $2::int[]) AS k (channel_id, version)
 		LEFT JOIN wake_lists w ON w.channel_id = k.channel_id AND w.version = k.version`
 	found := wakeLists{}
@@ -146,7 +149,8 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*ev
 func (q Queries) Strangers(ctx context.Context, channel uuid.UUID, users []string) ([]string, error) {
 	const query = `
 		SELECT u.id FROM unnest($2::text[]) AS u (id)
-		WHERE NOT EXISTS (SELECT FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id AND m.left_seq IS NULL)`
+		WHERE NOT EXISTS (SELECT FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id
+			AND m.left_seq IS NULL)`
 	rows, err := q.conn.Query(ctx, query, channel, users)
 	if err != nil {
 		return nil, err

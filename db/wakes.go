@@ -45,7 +45,8 @@ const WakeErrorLength = 500
 
 // priorities orders wakes by their strongest reason. A reason that wakes nobody has no priority.
 var priorities = map[events.Reason]int16{
-	events.Everyone: 1, events.WakeList: 2, events.OnDuty: 3, events.Turn: 4, events.Mention: 5, events.Direct: 6,
+	events.Everyone: 1, events.WakeList: 2, events.OnDuty: 3, events.Turn: 4, events.Mention: 5,
+	events.Direct: 6,
 }
 
 const (
@@ -95,7 +96,8 @@ const (
 )
 
 const selectWake = `
-	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width, w.id,
+	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width,
+		w.id,
 		w.claimed_upto, w.claimed_at, w.stopped_by, w.error,
 		coalesce(w.lease_until <= clock_timestamp(), true) AS ended, c.guild_id, c.name, c.x_type, c.history
 	FROM wakes w JOIN channels c ON c.id = w.channel_id`
@@ -119,9 +121,11 @@ type wakeFact struct {
 
 // selectFacts selects the wakeFacts of messages m in channels c for the user $1.
 const selectFacts = `
-	SELECT m.channel_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids, m.turn_user_id, m.two_state,
+	SELECT m.channel_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids, m.turn_user_id,
+		m.two_state,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
-			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version AND $1 = ANY (w.user_ids)) AS on_list,
+			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version
+				AND $1 = ANY (w.user_ids)) AS on_list,
 		m.created_at, octet_length(m.content) AS bytes, m.by_agent, m.bound`
 
 // wakes returns the priority of a message for a user, 0 if the message does not wake the user. Streams decide

@@ -100,7 +100,8 @@ const replayRetry = 500 * time.Millisecond
 
 // inQueue is InTx for a change of the queue alone. It appends nothing, so it does not ring the doorbell.
 func (d *DB) inQueue(ctx context.Context, do func(context.Context, Tx) error) error {
-	return d.inQueueFrom(ctx, nothing, func(ctx context.Context, tx Tx, _ *pgx.Batch) error { return do(ctx, tx) })
+	return d.inQueueFrom(ctx, nothing,
+		func(ctx context.Context, tx Tx, _ *pgx.Batch) error { return do(ctx, tx) })
 }
 
 // inQueueFrom is inQueue with the round trips of inTxFrom.
@@ -159,9 +160,9 @@ func (tx Tx) claim(
 	return true, nil
 }
 
-// queueTakeOver ends the leases of a worker's other instances at the first claim of an instance. So a restarted
-// program does not wait for its own leases. Wake ids stay valid: a reply of the old instance counts until
-// another worker claims the wake.
+// queueTakeOver ends the leases of a worker's other instances at the first claim of an instance. So a
+// restarted program does not wait for its own leases. Wake ids stay valid: a reply of the old instance counts
+// until another worker claims the wake.
 func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool, work *[]WorkChange) {
 	const query = `
 		WITH seen AS (
@@ -170,7 +171,8 @@ func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool, work *[]WorkChange) {
 			RETURNING xmax = 0 AS first)
 		UPDATE wakes SET lease_until = clock_timestamp()
 		WHERE (SELECT first FROM seen)
-			AND user_id = $1 AND worker = $2 AND instance IS DISTINCT FROM $3 AND lease_until > clock_timestamp()
+			AND user_id = $1 AND worker = $2 AND instance IS DISTINCT FROM $3
+				AND lease_until > clock_timestamp()
 			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))
 		RETURNING user_id, channel_id, first_seq, claimed_upto`
 	b.Queue(query, c.User, c.Worker, c.Instance, c.Guilds).Query(func(rows pgx.Rows) error {
@@ -182,13 +184,14 @@ func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool, work *[]WorkChange) {
 }
 
 // queueChoice locks the row to hand out; nil: there is none. All conditions are in one statement: if another
-// transaction changes the row meanwhile, Postgres checks them again once the row is locked. The order is: direct
-// messages; rows that have been due for a minute, oldest first; priority, a retried part first; age.
+// transaction changes the row meanwhile, Postgres checks them again once the row is locked. The order is:
+// direct messages; rows that have been due for a minute, oldest first; priority, a retried part first; age.
 func queueChoice(b *pgx.Batch, c WakeClaim, row **wakeRow) {
 	const query = selectWake + `
 		CROSS JOIN LATERAL (SELECT greatest(w.first_at, w.not_before, w.lease_until) AS at) due
 		WHERE w.user_id = $1
-			AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) AND (cardinality($3::uuid[]) = 0 OR w.channel_id = ANY ($3))
+			AND ($2::text[] IS NULL OR c.guild_id = ANY ($2))
+				AND (cardinality($3::uuid[]) = 0 OR w.channel_id = ANY ($3))
 			AND NOT EXISTS (SELECT FROM wakes o
 				WHERE o.user_id = $1 AND o.channel_id = w.channel_id AND o.lease_until > clock_timestamp())
 			AND (w.not_before IS NULL OR w.not_before <= clock_timestamp())
@@ -197,7 +200,8 @@ func queueChoice(b *pgx.Batch, c WakeClaim, row **wakeRow) {
 			CASE WHEN due.at < clock_timestamp() - $5::interval THEN due.at END,
 			w.priority DESC, w.part <> '00000000-0000-0000-0000-000000000000' DESC, w.first_seq
 		LIMIT 1 FOR UPDATE OF w`
-	b.Queue(query, c.User, c.Guilds, orEmpty(c.Channels), priorityDirect, dueSoon).Query(func(rows pgx.Rows) error {
+	b.Queue(query, c.User, c.Guilds, orEmpty(c.Channels), priorityDirect,
+		dueSoon).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeRow])
 		if len(found) > 0 {
 			*row = found[0]

@@ -45,7 +45,8 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 			outcome = "stopped"
 		}
 		if first != nil {
-			if err := tx.dead(ctx, row, first.Seq, *row.ClaimedUpto, outcome, "", value(row.Error)); err != nil {
+			if err := tx.dead(ctx, row, first.Seq, *row.ClaimedUpto, outcome, "",
+				value(row.Error)); err != nil {
 				return err
 			}
 		}
@@ -60,7 +61,8 @@ func (d *DB) BuryWake(ctx context.Context, w WakePart) (left bool, err error) {
 	return left, err
 }
 
-// firstOwed returns the first message in [from, upTo] of a row's channel that is still owed; nil if there is none.
+// firstOwed returns the first message in [from, upTo] of a row's channel that is still owed; nil if there is
+// none.
 func (tx Tx) firstOwed(ctx context.Context, row *wakeRow, from, upTo int64) (first *wakeFact, err error) {
 	err = tx.owed(ctx, row.UserID, row.ChannelID, from, upTo, func(f *wakeFact, _ int16) bool {
 		first = f
@@ -78,21 +80,25 @@ func (tx Tx) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID
 }
 
 // RetryWake makes a dead wake due again, as a row of its own. It never merges the wake into another row,
-// because a range cannot have holes. It finds what ListWakes lists: a wake in a channel that the user has left, or
-// that is archived, stays as it is. If nothing of a wake is owed any more, the wake goes. ErrNotFound.
+// because a range cannot have holes. It finds what ListWakes lists: a wake in a channel that the user has
+// left, or that is archived, stays as it is. If nothing of a wake is owed any more, the wake goes.
+// ErrNotFound.
 func (d *DB) RetryWake(ctx context.Context, ref WakeRef, at events.Cursor) error {
 	const take = `
 		DELETE FROM wakes_dead d USING channels c
 		WHERE d.id = $2 AND d.user_id = $1 AND NOT d.hidden AND c.id = d.channel_id AND c.archived_seq IS NULL
 			AND ($3::text[] IS NULL OR c.guild_id = ANY ($3))
-			AND EXISTS (SELECT FROM members i WHERE i.channel_id = d.channel_id AND i.user_id = $1 AND i.left_seq IS NULL)
+			AND EXISTS (SELECT FROM members i WHERE i.channel_id = d.channel_id AND i.user_id = $1
+				AND i.left_seq IS NULL)
 		RETURNING d.channel_id, d.first_seq, d.last_seq`
 	// It has been due since now, not since its messages were posted: it must not pass everything that is due.
 	const insert = `
-		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority, not_before)
+		INSERT INTO wakes (user_id, channel_id, part, first_seq, last_seq, first_at, priority, rest_priority,
+			not_before)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, clock_timestamp())`
 	err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
-		if _, err := tx.lockConsumer(ctx, ref.User, at, waitLocked); err != nil && !errors.Is(err, errEpochMoved) {
+		if _, err := tx.lockConsumer(ctx, ref.User, at, waitLocked); err != nil &&
+			!errors.Is(err, errEpochMoved) {
 			return err
 		}
 		var channel uuid.UUID
@@ -192,11 +198,13 @@ func (d *DB) SweepWakes(ctx context.Context, at events.Cursor) error {
 	const dead = `SELECT w.user_id, w.channel_id, w.part FROM wakes w WHERE ` + toBury + ` LIMIT 1000`
 	const idle = `
 		SELECT user_id FROM wake_consumers
-		WHERE claimed_at BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp() - interval '1 minute'
+		WHERE claimed_at BETWEEN clock_timestamp() - interval '7 days'
+			AND clock_timestamp() - interval '1 minute'
 			AND scanned_seq < $1
 		LIMIT 10000`
 	const forget = `DELETE FROM wake_workers WHERE seen_at < clock_timestamp() - interval '7 days'`
-	const forgetErrors = `UPDATE wakes_dead SET error = NULL WHERE error IS NOT NULL AND at < clock_timestamp() - interval '90 days'`
+	const forgetErrors = `UPDATE wakes_dead SET error = NULL WHERE error IS NOT NULL
+		AND at < clock_timestamp() - interval '90 days'`
 	release, mine, err := d.tryLock(ctx, lockWakeSweep)
 	if err != nil || !mine {
 		return err
@@ -225,7 +233,8 @@ func (d *DB) SweepWakes(ctx context.Context, at events.Cursor) error {
 		return failed
 	}
 	for _, user := range users {
-		if _, failed := d.scanWakes(ctx, user, at, skipLocked); failed != nil && !errors.Is(failed, ErrNotFound) {
+		if _, failed := d.scanWakes(ctx, user, at, skipLocked); failed != nil &&
+			!errors.Is(failed, ErrNotFound) {
 			err = failed
 		}
 	}

@@ -39,7 +39,8 @@ func (tx Tx) fence(ctx context.Context, ref WakeRef, channel *uuid.UUID) (*wakeR
 }
 
 // finish removes the last hand-out from a locked row: the user has dealt with all messages up to
-// claimed_upto. left says that the row has more, which is due now. post_messages ends a wake by the same function.
+// claimed_upto. left says that the row has more, which is due now. post_messages ends a wake by the same
+// function.
 func (tx Tx) finish(ctx context.Context, row *wakeRow) (left bool, err error) {
 	const query = `SELECT finish_wake($1, $2, $3)`
 	err = tx.conn.QueryRow(ctx, query, row.UserID, row.ChannelID, row.Part).Scan(&left)
@@ -115,7 +116,8 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 		}
 		a = Nacked{Part: WakePart{row.UserID, row.ChannelID, row.Part}, Stopped: row.StoppedBy != nil}
 		if a.Stopped {
-			if err := tx.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, "stopped", "", nack.Error); err != nil {
+			if err := tx.dead(ctx, row, row.FirstSeq, *row.ClaimedUpto, "stopped", "",
+				nack.Error); err != nil {
 				return err
 			}
 			_, err = tx.finish(ctx, row)
@@ -136,7 +138,8 @@ func (d *DB) NackWake(ctx context.Context, ref WakeRef, nack Nack, spread float6
 		return err
 	})
 	if err == nil {
-		d.RingWakes(ref.User) // for what is left, and for the pause, which ends at another time than the lease
+		// for what is left, and for the pause, which ends at another time than the lease
+		d.RingWakes(ref.User)
 	}
 	return a, err
 }
@@ -213,7 +216,8 @@ func (q Queries) sinceClaim(
 		WHERE m.channel_id = $2 AND m.seq BETWEEN $3 AND $4 AND (m.deleted_at IS NULL OR m.deleted_at >= $5)
 		ORDER BY m.seq`
 	const left = `
-		SELECT NOT EXISTS (SELECT FROM channels c JOIN members i ON i.channel_id = c.id AND i.user_id = $1 AND i.left_seq IS NULL
+		SELECT NOT EXISTS (SELECT FROM channels c JOIN members i ON i.channel_id = c.id AND i.user_id = $1
+			AND i.left_seq IS NULL
 			WHERE c.id = $2 AND c.archived_seq IS NULL AND i.joined_seq <= $3)`
 	var stop bool
 	if err := q.conn.QueryRow(ctx, left, user, a.ChannelID, first).Scan(&stop); err != nil {

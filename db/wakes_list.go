@@ -37,30 +37,36 @@ type WakeList struct{ Pending, Claimed, Dead []QueuedWake }
 
 // ListWakes returns a page of a user's queue, ordered by channel and first number. It lists only channels in
 // the token's guilds in which the user is a member now. This applies to dead wakes too. A row of which only
-// deleted messages are left, or messages from before the user left and came back, is not pending: the next claim
-// removes it.
+// deleted messages are left, or messages from before the user left and came back, is not pending: the next
+// claim removes it.
 func (q Queries) ListWakes(
 	ctx context.Context, user string, guilds []string, after uuid.UUID, afterSeq int64, limit int,
 ) (l WakeList, err error) {
 	const mine = `
 		CROSS JOIN LATERAL (SELECT c.guild_id FROM channels c
-			WHERE c.id = w.channel_id AND c.archived_seq IS NULL AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) LIMIT 1) c
+			WHERE c.id = w.channel_id AND c.archived_seq IS NULL
+				AND ($2::text[] IS NULL OR c.guild_id = ANY ($2)) LIMIT 1) c
 		CROSS JOIN LATERAL (SELECT i.joined_seq FROM members i
 			WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.left_seq IS NULL LIMIT 1) i
 		WHERE w.user_id = $1 AND (w.channel_id, w.first_seq) > ($3, $4)`
 	const rows = `
-		SELECT w.id, w.channel_id, w.priority, w.attempts, CASE WHEN live THEN w.claimed_at ELSE w.first_at END AS at,
+		SELECT w.id, w.channel_id, w.priority, w.attempts, CASE WHEN live THEN w.claimed_at
+			ELSE w.first_at END AS at,
 			CASE WHEN live THEN w.lease_until END AS lease_until,
 			CASE WHEN NOT live AND w.not_before > clock_timestamp() THEN w.not_before END AS not_before,
 			w.worker, w.status, NULL::text AS outcome, NULL::text AS note, w.error, w.first_seq,
 			CASE WHEN live THEN w.claimed_upto ELSE w.last_seq END AS last_seq
-		FROM wakes w CROSS JOIN LATERAL (SELECT coalesce(w.lease_until > clock_timestamp(), false) AS live) l` + mine + `
+		FROM wakes w
+		CROSS JOIN LATERAL (SELECT coalesce(w.lease_until > clock_timestamp(), false) AS live) l` + mine + `
 			AND (live OR EXISTS (SELECT FROM messages m WHERE m.channel_id = w.channel_id
-				AND m.seq BETWEEN greatest(w.first_seq, i.joined_seq) AND w.last_seq AND m.deleted_at IS NULL))
+				AND m.seq BETWEEN greatest(w.first_seq, i.joined_seq) AND w.last_seq
+					AND m.deleted_at IS NULL))
 		ORDER BY w.channel_id, w.first_seq LIMIT $5`
 	const deadRows = `
-		SELECT w.id, w.channel_id, 0::smallint AS priority, w.attempts, w.at, NULL::timestamptz AS lease_until,
-			NULL::timestamptz AS not_before, NULL::text AS worker, NULL::text AS status, w.outcome, w.note, w.error,
+		SELECT w.id, w.channel_id, 0::smallint AS priority, w.attempts, w.at,
+			NULL::timestamptz AS lease_until,
+			NULL::timestamptz AS not_before, NULL::text AS worker, NULL::text AS status, w.outcome, w.note,
+				w.error,
 			w.first_seq, w.last_seq
 		FROM wakes_dead w` + mine + ` AND NOT w.hidden
 		ORDER BY w.channel_id, w.first_seq LIMIT $5`
@@ -88,17 +94,20 @@ func (q Queries) ListWakes(
 	return l, nil
 }
 
-// Due reports, without a lock, whether a claim could find work: the queue is behind the position, or has a row
-// that is neither leased nor paused. next is the time until the next pause or lease ends; 0: there is none.
-// ErrNotFound: there is no queue.
+// Due reports, without a lock, whether a claim could find work: the queue is behind the position, or has a
+// row that is neither leased nor paused. next is the time until the next pause or lease ends; 0: there is
+// none. ErrNotFound: there is no queue.
 func (q Queries) Due(
 	ctx context.Context, user string, at events.Cursor,
 ) (due bool, next time.Duration, err error) {
 	const query = `
-		SELECT c.scanned_seq < $2 OR EXISTS (SELECT FROM wakes WHERE user_id = $1 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+		SELECT c.scanned_seq < $2
+			OR EXISTS (SELECT FROM wakes WHERE user_id = $1
+				AND (lease_until IS NULL OR lease_until <= clock_timestamp())
 					AND (not_before IS NULL OR not_before <= clock_timestamp())),
 			extract(epoch FROM (SELECT min(greatest(not_before, lease_until)) FROM wakes
-				WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()) - clock_timestamp())::float8
+				WHERE user_id = $1
+					AND greatest(not_before, lease_until) > clock_timestamp()) - clock_timestamp())::float8
 		FROM wake_consumers c WHERE c.user_id = $1`
 	var seconds *float64
 	if err := q.conn.QueryRow(ctx, query, user, at.Seq).Scan(&due, &seconds); err != nil {
@@ -119,7 +128,8 @@ type WakeState struct {
 }
 
 // WakeStates returns the states of messages of a channel for users, in their order: the n-th state is that of
-// the message with the n-th number for the n-th user. It is one statement, so all states are from one snapshot.
+// the message with the n-th number for the n-th user. It is one statement, so all states are from one
+// snapshot.
 func (q Queries) WakeStates(
 	ctx context.Context, channel uuid.UUID, seqs []int64, users []string,
 ) ([]WakeState, error) {
@@ -128,18 +138,23 @@ func (q Queries) WakeStates(
 				WHEN k.user_id IS NULL OR u.seq <= k.since_seq THEN 'unmanaged'
 				WHEN i.user_id IS NULL OR c.archived_seq IS NOT NULL OR m.deleted_at IS NOT NULL THEN ''
 				WHEN u.seq > k.scanned_seq THEN 'pending'
-				WHEN w.user_id IS NOT NULL AND u.seq <= w.claimed_upto AND w.lease_until > clock_timestamp() THEN 'claimed'
+				WHEN w.user_id IS NOT NULL AND u.seq <= w.claimed_upto
+					AND w.lease_until > clock_timestamp() THEN 'claimed'
 				WHEN w.user_id IS NOT NULL THEN 'pending'
 				WHEN d.id IS NOT NULL THEN d.outcome
 				ELSE 'done' END AS state,
-			CASE WHEN w.lease_until > clock_timestamp() AND u.seq <= w.claimed_upto THEN w.claimed_at END AS since,
-			CASE WHEN w.lease_until > clock_timestamp() AND u.seq <= w.claimed_upto THEN w.status END AS status,
+			CASE WHEN w.lease_until > clock_timestamp()
+			AND u.seq <= w.claimed_upto THEN w.claimed_at END AS since,
+			CASE WHEN w.lease_until > clock_timestamp()
+				AND u.seq <= w.claimed_upto THEN w.status END AS status,
 			CASE WHEN w.user_id IS NULL THEN d.note END AS note
 		FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS u (seq, id, n)
 		CROSS JOIN LATERAL (SELECT c.archived_seq FROM channels c WHERE c.id = $1 LIMIT 1) c
-		CROSS JOIN LATERAL (SELECT m.deleted_at FROM messages m WHERE m.channel_id = $1 AND m.seq = u.seq LIMIT 1) m
+		CROSS JOIN LATERAL (SELECT m.deleted_at FROM messages m WHERE m.channel_id = $1 AND m.seq = u.seq
+			LIMIT 1) m
 		LEFT JOIN wake_consumers k ON k.user_id = u.id
-		LEFT JOIN members i ON i.channel_id = $1 AND i.user_id = u.id AND i.left_seq IS NULL AND i.joined_seq <= u.seq
+		LEFT JOIN members i ON i.channel_id = $1 AND i.user_id = u.id AND i.left_seq IS NULL
+			AND i.joined_seq <= u.seq
 		LEFT JOIN LATERAL (SELECT w.* FROM wakes w
 			WHERE w.user_id = u.id AND w.channel_id = $1 AND u.seq BETWEEN w.first_seq AND w.last_seq
 			ORDER BY w.lease_until DESC NULLS LAST LIMIT 1) w ON true

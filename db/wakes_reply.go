@@ -43,8 +43,8 @@ func (r *Reply) replied(column []byte) (*Replied, error) {
 	return &a, nil
 }
 
-// replyColumns are the arguments of post_messages for the replies in a group. They are nil, which is NULL, for a
-// group without replies.
+// replyColumns are the arguments of post_messages for the replies in a group. They are nil, which is NULL,
+// for a group without replies.
 type replyColumns struct {
 	n      int
 	ids    []*uuid.UUID
@@ -70,8 +70,8 @@ func (c *replyColumns) add(r *Reply) {
 	}
 }
 
-// checkReply waits for the wake of a message, and locks it. It must come after the channel's lock and before the
-// post, so that nothing waits once the post has drawn its number. ErrWakeLost.
+// checkReply waits for the wake of a message, and locks it. It must come after the channel's lock and before
+// the post, so that nothing waits once the post has drawn its number. ErrWakeLost.
 func (tx Tx) checkReply(ctx context.Context, m NewMessage) error {
 	if m.Reply == nil {
 		return nil
@@ -117,7 +117,8 @@ func (tx Tx) ReplayedReply(
 func (q Queries) WakeElsewhere(ctx context.Context, ref WakeRef, channel uuid.UUID) (there bool, err error) {
 	const query = `
 		SELECT EXISTS (SELECT FROM wakes w JOIN channels c ON c.id = w.channel_id
-			WHERE w.user_id = $1 AND w.id = $2 AND w.channel_id <> $3 AND ($4::text[] IS NULL OR c.guild_id = ANY ($4)))`
+			WHERE w.user_id = $1 AND w.id = $2 AND w.channel_id <> $3
+				AND ($4::text[] IS NULL OR c.guild_id = ANY ($4)))`
 	err = q.conn.QueryRow(ctx, query, ref.User, ref.ID, channel, ref.Guilds).Scan(&there)
 	return there, sentinel(err)
 }
@@ -126,15 +127,18 @@ func (q Queries) WakeElsewhere(ctx context.Context, ref WakeRef, channel uuid.UU
 func (q Queries) StoredReply(ctx context.Context, ref WakeRef, channel uuid.UUID) (p Post, err error) {
 	const find = `
 		SELECT m.id FROM messages m JOIN channels c ON c.id = m.channel_id
-		WHERE m.wake_id = $2 AND m.author_user_id = $1 AND m.channel_id = $3 AND ($4::text[] IS NULL OR c.guild_id = ANY ($4))`
+		WHERE m.wake_id = $2 AND m.author_user_id = $1 AND m.channel_id = $3
+			AND ($4::text[] IS NULL OR c.guild_id = ANY ($4))`
 	const at = `
 		SELECT log_epoch(),
-			(SELECT count(*) FROM members r WHERE r.channel_id = $1 AND r.joined_seq <= $2 AND (r.left_seq IS NULL OR r.left_seq > $2)),
+			(SELECT count(*) FROM members r WHERE r.channel_id = $1 AND r.joined_seq <= $2
+				AND (r.left_seq IS NULL OR r.left_seq > $2)),
 			ARRAY(SELECT r.user_id FROM members r
 				WHERE r.channel_id = $1 AND r.joined_seq <= $2 AND (r.left_seq IS NULL OR r.left_seq > $2)
 				ORDER BY r.joined_seq, r.position LIMIT $4),
 			ARRAY(SELECT u.id FROM wake_lists w, unnest(w.user_ids) WITH ORDINALITY AS u (id, position)
-				WHERE w.channel_id = $1 AND w.version = $3 AND EXISTS (SELECT FROM members r WHERE r.channel_id = $1
+				WHERE w.channel_id = $1 AND w.version = $3
+					AND EXISTS (SELECT FROM members r WHERE r.channel_id = $1
 					AND r.user_id = u.id AND r.joined_seq <= $2 AND (r.left_seq IS NULL OR r.left_seq > $2))
 				ORDER BY u.position)`
 	var id uuid.UUID

@@ -6,11 +6,12 @@ import (
 	"sync"
 )
 
-// ringUsers is how many users may wait to be named. The claims of others find their wakes when they look again.
+// ringUsers is how many users may wait to be named. The claims of others find their wakes when they look
+// again.
 const ringUsers = 10_000
 
-// wakeRings carries the names of users whose wakes became due to the claims that wait, on this server and, with
-// the doorbell's connection, on the others.
+// wakeRings carries the names of users whose wakes became due to the claims that wait, on this server and,
+// with the doorbell's connection, on the others.
 type wakeRings struct {
 	ready chan struct{} // receives when there are users to name
 
@@ -26,8 +27,9 @@ func (b *Doorbell) OnWake(rung func(user string)) {
 	b.wakes.rung = rung
 }
 
-// RingWakes makes the waiting claims of a user look for due wakes again, on all servers. It must come after the
-// commit that makes a wake due. It does not block. Rings to other servers are sent together, and may be lost.
+// RingWakes makes the waiting claims of a user look for due wakes again, on all servers. It must come after
+// the commit that makes a wake due. It does not block. Rings to other servers are sent together, and may be
+// lost.
 func (b *Doorbell) RingWakes(user string) {
 	b.wakes.mu.Lock()
 	rung := b.wakes.rung

@@ -51,12 +51,13 @@ func (tx Tx) lockConsumer(
 	return c, err
 }
 
-// lock queues the statements that lock a user's queue and read where its scan stands. All scans and claims of the
-// user take this lock before they change rows. If since is not nil, a missing queue is created. The batch fails with
-// ErrNotFound if there is no queue, and with errEpochMoved.
+// lock queues the statements that lock a user's queue and read where its scan stands. All scans and claims of
+// the user take this lock before they change rows. If since is not nil, a missing queue is created. The batch
+// fails with ErrNotFound if there is no queue, and with errEpochMoved.
 //
-// The insert and the lock must be two statements: the insert's own statement cannot see the row that the insert
-// conflicted with. What is read of the queue must come in a later statement than the lock, or be of the locked row.
+// The insert and the lock must be two statements: the insert's own statement cannot see the row that the
+// insert conflicted with. What is read of the queue must come in a later statement than the lock, or be of
+// the locked row.
 func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked consumerLock) {
 	const insert = `
 		INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ($1, $2, $2)
@@ -129,13 +130,15 @@ type owedRange struct {
 	human       bool
 }
 
-// scanPage reads the next page of messages for a locked consumer, up to the position at, and queues in b what to
-// write. It never goes beyond the position, because a writer with a smaller number may still be open there. done
-// says that it has reached the position.
+// scanPage reads the next page of messages for a locked consumer, up to the position at, and queues in b what
+// to write. It never goes beyond the position, because a writer with a smaller number may still be open
+// there. done says that it has reached the position.
 //
 // A page is a range of numbers, read for all of the user's channels. scanned_seq never passes a number below
 // which a channel is unread.
-func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor, b *pgx.Batch) (done bool, err error) {
+func (tx Tx) scanPage(
+	ctx context.Context, c *consumer, at events.Cursor, b *pgx.Batch,
+) (done bool, err error) {
 	const move = `
 		UPDATE wake_consumers SET scanned_seq = greatest(scanned_seq, $2),
 			claimed_at = CASE WHEN $3 THEN clock_timestamp() ELSE claimed_at END
@@ -155,8 +158,8 @@ func (tx Tx) scanPage(ctx context.Context, c *consumer, at events.Cursor, b *pgx
 	return c.scannedSeq >= at.Seq, nil
 }
 
-// owed is Queries.owed for a row of the queue. If the scan of this transaction has read the whole row, owed does not
-// read it again.
+// owed is Queries.owed for a row of the queue. If the scan of this transaction has read the whole row, owed
+// does not read it again.
 func (c *consumer) owed(ctx context.Context, tx Tx, row *wakeRow, each func(*wakeFact, int16) bool) error {
 	if row.FirstSeq <= c.from {
 		return tx.owed(ctx, c.user, row.ChannelID, row.FirstSeq, row.LastSeq, each)
@@ -187,7 +190,8 @@ func (tx Tx) unscanned(
 			WHERE i.channel_id = e.channel_id AND i.user_id = $1 AND i.left_seq IS NULL LIMIT 1) i
 		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
 			WHERE c.id = e.channel_id AND c.archived_seq IS NULL LIMIT 1) c
-		CROSS JOIN LATERAL (SELECT m.* FROM messages m WHERE m.id = e.message_id AND m.deleted_at IS NULL LIMIT 1) m
+		CROSS JOIN LATERAL (SELECT m.* FROM messages m WHERE m.id = e.message_id AND m.deleted_at IS NULL
+		LIMIT 1) m
 		WHERE e.seq >= i.joined_seq
 		ORDER BY m.seq`
 	const byChannel = selectFacts + `

@@ -21,7 +21,8 @@ const (
 
 // breaks matches characters that end a word. Postgres takes most of them for letters if the database has the
 // locale C, and < for the begin of a tag, whose words it leaves out.
-const breaks = `[<\u00a0-\u00bf\u00d7\u00f7\u2000-\u200b\u2010-\u2bff\u3000-\u303f\ufe00-\ufe0f\uff01-\uff0f\U0001f000-\U0001faff]`
+const breaks = `[<\u00a0-\u00bf\u00d7\u00f7\u2000-\u200b\u2010-\u2bff\u3000-\u303f` +
+	`\ufe00-\ufe0f\uff01-\uff0f\U0001f000-\U0001faff]`
 
 // wordsOf returns the SQL of the words of a text.
 func wordsOf(text string) string { return "to_tsvector('pg_catalog.simple', " + spaced(text) + ")" }
@@ -41,8 +42,8 @@ type Words struct {
 	Position atomic.Int64 // up to where the index is complete, as this server last saw
 }
 
-// RunIndexer fills the search index behind the posts, up to position, until ctx ends. Every server may run it: a
-// lock makes them take turns.
+// RunIndexer fills the search index behind the posts, up to position, until ctx ends. Every server may run
+// it: a lock makes them take turns.
 func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logger *slog.Logger) {
 	told := false
 	var looked time.Time
@@ -58,14 +59,15 @@ func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logg
 			told = false
 			last, looked = at, time.Now()
 		case !told && ctx.Err() == nil:
-			logger.Error("search index could not be filled; searches do not find new messages until a retry succeeds", "error", err)
+			logger.Error("search index could not be filled; searches do not find new messages until a "+
+				"retry succeeds", "error", err)
 			told = true
 		}
 	}
 }
 
-// IndexWords fills the search index up to a position that Tail has reached. It stops early if another server is
-// at it, or if the database is in another epoch.
+// IndexWords fills the search index up to a position that Tail has reached. It stops early if another server
+// is at it, or if the database is in another epoch.
 func (d *DB) IndexWords(ctx context.Context, at events.Cursor) error {
 	for ctx.Err() == nil {
 		more, err := d.indexBatch(ctx, at)
@@ -85,7 +87,8 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err e
 		SELECT w.seq, f.seq, log_epoch(), pg_try_advisory_xact_lock($1, 0) FROM words_cursor w, log_floor f`
 	batch := `
 		WITH e AS (
-			SELECT e.seq, e.kind, e.message_id FROM events e WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3
+			SELECT e.seq, e.kind, e.message_id FROM events e WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq
+				LIMIT $3
 		), i AS (
 			INSERT INTO message_words (channel_id, seq, words)
 			SELECT m.channel_id, m.seq, ` + wordsOf("m.content") + ` FROM e CROSS JOIN LATERAL (
@@ -122,7 +125,8 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err e
 				return err
 			}
 			n = reached - from
-		} else if err := tx.conn.QueryRow(ctx, batch, from, at.Seq, wordsBatch).Scan(&n, &reached); err != nil {
+		} else if err := tx.conn.QueryRow(ctx, batch, from, at.Seq, wordsBatch).Scan(&n,
+			&reached); err != nil {
 			return err
 		}
 		if n == 0 {
@@ -141,8 +145,8 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err e
 	return more && err == nil, err
 }
 
-// replaceWords replaces the words of a message, in the transaction that changes its text. The caller must hold
-// the message. It may wait for the indexer, so it must come before the append.
+// replaceWords replaces the words of a message, in the transaction that changes its text. The caller must
+// hold the message. It may wait for the indexer, so it must come before the append.
 func replaceWords(b *pgx.Batch, m *events.Message, content string) {
 	upsert := `
 		INSERT INTO message_words (channel_id, seq, words) VALUES ($1, $2, ` + wordsOf("$3::text") + `)

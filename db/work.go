@@ -97,7 +97,8 @@ func (q Queries) workAt(ctx context.Context, c WorkChange, seqs []int64) (w Work
 	if w.Channel, err = q.Channel(ctx, c.Channel, c.User); err != nil {
 		return w, err
 	}
-	if w.Messages, err = q.MessagesAt(ctx, c.Channel, c.User, seqs); err != nil || w.Channel.XType != events.Triage {
+	if w.Messages, err = q.MessagesAt(ctx, c.Channel, c.User, seqs); err != nil ||
+		w.Channel.XType != events.Triage {
 		return w, err
 	}
 	lists := map[int][]string{}
@@ -116,10 +117,12 @@ func (q Queries) workAt(ctx context.Context, c WorkChange, seqs []int64) (w Work
 // firstLook is how far back LeasesEnded looks first.
 const firstLook = 10 * time.Second
 
-// LeasesEnded returns the work whose leases have ended by themselves after a time of Postgres' clock (zero: ten
-// seconds ago), 1,000 at most, and the time up to which it has looked. The end of a lease is no transaction, so
-// nobody tells it.
-func (q Queries) LeasesEnded(ctx context.Context, since time.Time) (ended []WorkChange, upTo time.Time, err error) {
+// LeasesEnded returns the work whose leases have ended by themselves after a time of Postgres' clock (zero:
+// ten seconds ago), 1,000 at most, and the time up to which it has looked. The end of a lease is no
+// transaction, so nobody tells it.
+func (q Queries) LeasesEnded(
+	ctx context.Context, since time.Time,
+) (ended []WorkChange, upTo time.Time, err error) {
 	const now = `SELECT clock_timestamp()`
 	const query = `
 		SELECT user_id, channel_id, first_seq, claimed_upto FROM wakes

@@ -62,11 +62,14 @@ type Event struct {
 	Name      string
 	XType     XType
 
-	Joined  []string // ChannelCreated: the first members
-	Message *Message // message events; WakeDead: the first message that nobody answers; GuardTripped: the first message that wakes nobody
-	Gone    []string // message events: members at the event's place who were no members at the last change of its text
-	Admin   string   // message events in triage: the user who hears the event as the admin, member or not
-	Reason  string   // TurnChanged: the cause
+	Joined []string // ChannelCreated: the first members
+	// message events; WakeDead: the first message that nobody answers; GuardTripped: the first message that
+	// wakes nobody
+	Message *Message
+	// message events: members at the event's place who were no members at the last change of its text
+	Gone   []string
+	Admin  string // message events in triage: the user who hears the event as the admin, member or not
+	Reason string // TurnChanged: the cause
 
 	// frames holds one encoding per variant. The first reader of a variant makes it. A race makes it twice,
 	// which does no harm.
@@ -98,7 +101,8 @@ func (e *Event) Joiners() []string {
 func (e *Event) WithMessage(m *Message, gone []string) *Event {
 	return &Event{
 		Cursor: e.Cursor, Kind: e.Kind, UserID: e.UserID, OccurredAt: e.OccurredAt,
-		ChannelID: e.ChannelID, GuildID: e.GuildID, Name: e.Name, XType: e.XType, Message: m, Admin: e.Admin, Gone: gone,
+		ChannelID: e.ChannelID, GuildID: e.GuildID, Name: e.Name, XType: e.XType, Message: m, Admin: e.Admin,
+		Gone: gone,
 	}
 }
 
@@ -107,8 +111,9 @@ func (e *Event) WithMessage(m *Message, gone []string) *Event {
 func (e *Event) Size() int {
 	n := 512 + 2*(len(e.UserID)+len(e.GuildID)+len(e.Name)+len(e.Reason)) + held(e.Joined) + held(e.Gone)
 	if m := e.Message; m != nil {
-		n += len(m.Content) + 2*m.size()                 // about two variants
-		n += 2*held(m.MentionUserIDs) + held(m.WakeList) // mentions also exist sorted; a wake list is often not shared
+		n += len(m.Content) + 2*m.size() // about two variants
+		// mentions also exist sorted; a wake list is often not shared
+		n += 2*held(m.MentionUserIDs) + held(m.WakeList)
 		n += len(m.GuildID) + len(m.AuthorUserID) + len(m.AuthorName) + len(m.TurnUserID) + len(m.Admin)
 	}
 	return n

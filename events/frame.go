@@ -108,7 +108,8 @@ func (e *Event) FrameFor(user string, in Interval, f *Filter) *Frame {
 	if !f.passes(string(e.Kind), e.ChannelID) {
 		return nil
 	}
-	return e.cached(noReason, func() *Frame { return newFrame(string(e.Kind), e.membership(e.UserID), e.Cursor) })
+	return e.cached(noReason,
+		func() *Frame { return newFrame(string(e.Kind), e.membership(e.UserID), e.Cursor) })
 }
 
 // own returns the frame of the user's own join or leave.

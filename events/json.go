@@ -119,7 +119,8 @@ var lineEnds = strings.NewReplacer("\u0085", `\u0085`, "\u2028", `\u2028`, "\u20
 // Outside of strings JSON has none of these characters. OneLine returns text itself if nothing needs an
 // escape.
 func OneLine(text []byte) []byte {
-	if !bytes.Contains(text, []byte("\u0085")) && !bytes.Contains(text, []byte("\u2028")) && !bytes.Contains(text, []byte("\u2029")) {
+	if !bytes.Contains(text, []byte("\u0085")) && !bytes.Contains(text, []byte("\u2028")) &&
+		!bytes.Contains(text, []byte("\u2029")) {
 		return text
 	}
 	return []byte(lineEnds.Replace(string(text)))

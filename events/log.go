@@ -38,13 +38,15 @@ type Tail struct {
 	// Contradiction says how the data showed that the epoch of the reader's position, or a later one, was
 	// over. It is empty if the data showed no such thing.
 	Contradiction string
-	Floor         int64 // retention removed events up to here; may be 0 if the reader's position is at or above it
+	// retention removed events up to here; may be 0 if the reader's position is at or above it
+	Floor int64
 }
 
 // A Page is a part of the events that one user missed.
 type Page struct {
-	Events  []Heard
-	Reached int64 // the read has looked at everything up to here: the number of an event, or the read's upper end
+	Events []Heard
+	// the read has looked at everything up to here: the number of an event, or the read's upper end
+	Reached int64
 	Epoch   int64 // the epoch of the database that answered
 }
 

@@ -8,31 +8,34 @@ import (
 
 // A Message is a message as answers and the history show it to members. A stream adds a wake decision.
 type Message struct {
-	ID             uuid.UUID  `json:"id"`
-	ChannelID      uuid.UUID  `json:"channelId"`
-	GuildID        string     `json:"guildId"`
-	XType          XType      `json:"xType"`
-	AuthorUserID   string     `json:"authorUserId"`
-	AuthorKind     UserKind   `json:"authorKind"`           // as the author is now
-	AuthorName     string     `json:"authorName,omitempty"` // as the author is now; empty: no display name is known
-	Content        string     `json:"content,omitempty"`    // empty if deleted or redacted
+	ID           uuid.UUID `json:"id"`
+	ChannelID    uuid.UUID `json:"channelId"`
+	GuildID      string    `json:"guildId"`
+	XType        XType     `json:"xType"`
+	AuthorUserID string    `json:"authorUserId"`
+	AuthorKind   UserKind  `json:"authorKind"` // as the author is now
+	// as the author is now; empty: no display name is known
+	AuthorName     string     `json:"authorName,omitempty"`
+	Content        string     `json:"content,omitempty"` // empty if deleted or redacted
 	MentionUserIDs []string   `json:"mentionUserIds"`
 	ReplyTo        *uuid.UUID `json:"replyTo,omitempty"`
 	ReplyToUserID  string     `json:"replyToUserId,omitempty"` // the author of the message in ReplyTo
 	CreatedAt      Time       `json:"createdAt"`
 	EditedAt       *Time      `json:"editedAt,omitempty"`
 	Deleted        bool       `json:"deleted,omitempty"`
-	Redacted       bool       `json:"redacted,omitempty"`   // the message changed after the reader had left
-	TurnUserID     string     `json:"turnUserId,omitempty"` // discuss, work: whose turn it is after the message
+	Redacted       bool       `json:"redacted,omitempty"` // the message changed after the reader had left
+	// discuss, work: whose turn it is after the message
+	TurnUserID string `json:"turnUserId,omitempty"`
 
-	Seq       int64    `json:"-"` // the number of its first event
-	EditedSeq int64    `json:"-"` // the number of the latest event that changed it; 0: none
-	WakeList  []string `json:"-"` // the wake list at the time of the post; messages share it, because lists never change
-	Admin     string   `json:"-"` // the admin at the time of the post
-	TwoState  bool     `json:"-"`
-	ByAgent   bool     `json:"-"` // an agent wrote it, as of the post
-	Bound     Bound    `json:"-"` // what limits whom it wakes
-	facts     *Facts
+	Seq       int64 `json:"-"` // the number of its first event
+	EditedSeq int64 `json:"-"` // the number of the latest event that changed it; 0: none
+	// the wake list at the time of the post; messages share it, because lists never change
+	WakeList []string `json:"-"`
+	Admin    string   `json:"-"` // the admin at the time of the post
+	TwoState bool     `json:"-"`
+	ByAgent  bool     `json:"-"` // an agent wrote it, as of the post
+	Bound    Bound    `json:"-"` // what limits whom it wakes
+	facts    *Facts
 }
 
 // Facts returns what delivery decides by.

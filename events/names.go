@@ -1,8 +1,8 @@
 package events
 
 // This file is the only home of the names that the event log, the API, the metrics and the clients share.
-// Other code ranges over the lists below. A test in handlers compares them with the console, openapi.json, the
-// pages and the database.
+// Other code ranges over the lists below. A test in handlers compares them with the console, openapi.json,
+// the pages and the database.
 
 import "strings"
 
@@ -110,7 +110,8 @@ const (
 
 // ClosingReasons lists the reasons in stream.closing.
 var ClosingReasons = []string{
-	ClosedDrain, ClosedRotated, ClosedReplaced, ClosedTokenExpired, ClosedTokenRevoked, ClosedReset, ClosedExpired,
+	ClosedDrain, ClosedRotated, ClosedReplaced, ClosedTokenExpired, ClosedTokenRevoked, ClosedReset,
+	ClosedExpired,
 }
 
 // The ways in which a stream ends without a stream.closing. Metrics count them next to the closing reasons.
@@ -194,7 +195,8 @@ var WakeReasons = []Reason{
 
 func (r Reason) String() string {
 	return [reasons]string{
-		"", "author", "everyone", "mention", "not_addressed", "silent", "on_duty", "admin", "wake_list", "direct", "turn",
+		"", "author", "everyone", "mention", "not_addressed", "silent", "on_duty", "admin", "wake_list",
+		"direct", "turn",
 		"not_your_turn", "notice", "loop_guard",
 	}[r]
 }
@@ -204,12 +206,14 @@ type Bound string
 
 // The bounds. A message without a bound wakes everyone whom its x-type wakes.
 const (
-	NoBound       Bound = ""
-	BoundMentions Bound = "mentions"   // only those who are mentioned stay woken, in triage also those on duty
-	BoundNone     Bound = "none"       // the channel's setting lets messages of this kind of author wake nobody
-	BoundGuard    Bound = "loop_guard" // too many agents' messages in a row: it wakes nobody
-	BoundTripped  Bound = "tripped"    // the same, and guard.tripped reports this message: it is the first one
-	BoundNotice   Bound = "notice"     // its author wants it to wake nobody
+	NoBound Bound = ""
+	// only those who are mentioned stay woken, in triage also those on duty
+	BoundMentions Bound = "mentions"
+	// the channel's setting lets messages of this kind of author wake nobody
+	BoundNone    Bound = "none"
+	BoundGuard   Bound = "loop_guard" // too many agents' messages in a row: it wakes nobody
+	BoundTripped Bound = "tripped"    // the same, and guard.tripped reports this message: it is the first one
+	BoundNotice  Bound = "notice"     // its author wants it to wake nobody
 )
 
 // Bounds lists every Bound that a message can store.

@@ -11,8 +11,9 @@ type Facts struct {
 	WakeList  []string // triage (those on duty), custom; sorted
 	Turn      string   // discuss, work: whose turn it is after the message; empty: the message wakes nobody
 	Admin     string   // triage: the Center admin, member or not; empty: none
-	TwoState  bool     // the older rule: it skips nobody; in triage, mentions change nothing and there is no admin
-	Bound     Bound    // what limits whom it wakes
+	// the older rule: it skips nobody; in triage, mentions change nothing and there is no admin
+	TwoState bool
+	Bound    Bound // what limits whom it wakes
 }
 
 // Decide returns what the message means to user, and why. The user must have been a member at the message's

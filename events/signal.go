@@ -22,7 +22,8 @@ type Signal struct {
 	Part      int       `json:"part,omitempty"` // tells signals apart that have different parts of one Only
 	Of        uuid.UUID `json:"of,omitzero"`    // of a wake.state: the first message
 
-	At    Cursor    `json:"at"`    // the sender's position: a server shows the signal only once it has read that far
+	// the sender's position: a server shows the signal only once it has read that far
+	At    Cursor    `json:"at"`
 	Sent  int64     `json:"sent"`  // orders the signals of a topic
 	Until time.Time `json:"until"` // from then on the signal means nothing
 

@@ -15,8 +15,11 @@ import (
 )
 
 // begin does what every request about one channel begins with: it identifies the caller, checks the query
-// against the allowed params, and parses the channel's id. The error is a *web.Problem, or a fault of the server.
-func (s *Server) begin(w http.ResponseWriter, r *http.Request, params ...string) (id auth.Identity, channel uuid.UUID, q url.Values, err error) {
+// against the allowed params, and parses the channel's id. The error is a *web.Problem, or a fault of the
+// server.
+func (s *Server) begin(
+	w http.ResponseWriter, r *http.Request, params ...string,
+) (id auth.Identity, channel uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(w, r); err != nil {
 		return id, channel, nil, err
 	}
@@ -33,12 +36,16 @@ type change func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, e
 
 // changeChannel runs do for a caller who is a member. It returns the channel after the change, and the cursor
 // of do.
-func (s *Server) changeChannel(ctx context.Context, id auth.Identity, channel uuid.UUID, do change) (db.Channel, events.Cursor, error) {
+func (s *Server) changeChannel(
+	ctx context.Context, id auth.Identity, channel uuid.UUID, do change,
+) (db.Channel, events.Cursor, error) {
 	return s.changeAs(ctx, id, channel, ofMember, do)
 }
 
 // changeAs is like changeChannel, but stand decides whether the caller has access.
-func (s *Server) changeAs(ctx context.Context, id auth.Identity, channel uuid.UUID, stand standing, do change) (c db.Channel, at events.Cursor, err error) {
+func (s *Server) changeAs(
+	ctx context.Context, id auth.Identity, channel uuid.UUID, stand standing, do change,
+) (c db.Channel, at events.Cursor, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx db.Tx) error {
 		if c, err = hold(ctx, tx, id, channel, stand); err != nil {
 			return err
@@ -54,7 +61,9 @@ func (s *Server) changeAs(ctx context.Context, id auth.Identity, channel uuid.UU
 
 // hold checks access with stand, takes the channel's lock, and checks again under the lock. The first check
 // keeps strangers from taking locks and so from delaying other users. hold blocks until the lock is free.
-func hold(ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID, stand standing) (db.Channel, error) {
+func hold(
+	ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID, stand standing,
+) (db.Channel, error) {
 	if c, err := stand(ctx, tx.Queries, id, channel); err != nil {
 		return c, err
 	}

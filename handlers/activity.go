@@ -54,8 +54,9 @@ func (s *Server) showActivity(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.signal(&events.Signal{
-		Event: events.Activity, ChannelID: channel, GuildID: c.guild, UserID: id.UserID, At: at, Until: doing.Until.Time,
-		Echo: !s.twoState, Only: c.only, Data: doing.Encode(),
+		Event: events.Activity, ChannelID: channel, GuildID: c.guild, UserID: id.UserID, At: at,
+		Until: doing.Until.Time,
+		Echo:  !s.twoState, Only: c.only, Data: doing.Encode(),
 	}, doing.Within)
 	return web.WriteJSON(w, http.StatusAccepted, activityAnswer{doing.Until})
 }
@@ -64,14 +65,20 @@ func (s *Server) showActivity(w http.ResponseWriter, r *http.Request) error {
 func (b activityBody) doing(channel uuid.UUID, user string, now time.Time) (events.Doing, error) {
 	var wrong []web.FieldError
 	if !slices.Contains(events.ActivityKinds, b.Kind) {
-		wrong = append(wrong, web.FieldError{Field: "kind", Detail: "must be one of " + events.Join(events.ActivityKinds)})
+		wrong = append(wrong, web.FieldError{
+			Field:  "kind",
+			Detail: "must be one of " + events.Join(events.ActivityKinds),
+		})
 	}
 	d := events.Doing{ChannelID: channel, UserID: user, Kind: b.Kind}
 	if b.Text != nil {
 		d.Text = *b.Text
 	}
 	if len(d.Text) > maxActivityText || strings.ContainsRune(d.Text, 0) {
-		wrong = append(wrong, web.FieldError{Field: "text", Detail: fmt.Sprintf("must have %d bytes at most, and no NUL", maxActivityText)})
+		wrong = append(wrong, web.FieldError{
+			Field:  "text",
+			Detail: fmt.Sprintf("must have %d bytes at most, and no NUL", maxActivityText),
+		})
 	}
 	if b.ReplyTo != nil {
 		message, ok := web.ParseID(*b.ReplyTo)
@@ -88,8 +95,8 @@ func (b activityBody) doing(channel uuid.UUID, user string, now time.Time) (even
 	return d, nil
 }
 
-// signal shows a signal on this server and on the others. within returns its data in a limited number of bytes.
-// It never blocks.
+// signal shows a signal on this server and on the others. within returns its data in a limited number of
+// bytes. It never blocks.
 func (s *Server) signal(x *events.Signal, within func(size int) json.RawMessage) {
 	x.Sent = time.Now().UnixNano()
 	s.router.Tell(x)
@@ -132,7 +139,9 @@ func newStandings() *standings { return &standings{channels: map[uuid.UUID]*acti
 // activeIn returns what activity needs to know about the channel, and the position that the activity must not
 // be shown before. Where the caller is live, the router knows the memberships. The error is a *web.Problem if
 // the caller may not send activity there.
-func (s *Server) activeIn(ctx context.Context, id auth.Identity, channel uuid.UUID) (activeChannel, events.Cursor, error) {
+func (s *Server) activeIn(
+	ctx context.Context, id auth.Identity, channel uuid.UUID,
+) (activeChannel, events.Cursor, error) {
 	now := time.Now()
 	member, known := s.router.Member(id.UserID, channel)
 	c, listed, at, changes := s.standings.look(id.UserID, channel, now)
@@ -169,7 +178,9 @@ func (s *Server) activeIn(ctx context.Context, id auth.Identity, channel uuid.UU
 }
 
 // look returns a channel, with no guild if none is remembered, and whether user is remembered as a member.
-func (x *standings) look(user string, channel uuid.UUID, now time.Time) (c activeChannel, listed bool, changed events.Cursor, changes int) {
+func (x *standings) look(
+	user string, channel uuid.UUID, now time.Time,
+) (c activeChannel, listed bool, changed events.Cursor, changes int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if found := x.channels[channel]; found != nil && now.Before(found.until) {

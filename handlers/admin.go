@@ -104,7 +104,8 @@ func RequestRefresh(ctx context.Context, dir, addr, basePath, certFile string) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+net.JoinHostPort(host, port)+basePath+"/api/admin/refresh", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+net.JoinHostPort(host, port)+
+		basePath+"/api/admin/refresh", nil)
 	if err != nil {
 		return a, err
 	}

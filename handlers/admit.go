@@ -11,7 +11,8 @@ import (
 const (
 	readsAtOnce, readsWaiting     = 4, 200
 	changesAtOnce, changesWaiting = 64, 1000
-	// pollsAtOnce is twice the router's limit, because the next poll may arrive before the last one has ended.
+	// pollsAtOnce is twice the router's limit, because the next poll may arrive before the last one has
+	// ended.
 	pollsAtOnce = 32
 )
 
@@ -61,15 +62,15 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) erro
 	return nil
 }
 
-// A change counts once, and once more for each of these. Without this, the largest changes that the limits allow
-// would take all of the server's time, at the same rate as small ones.
+// A change counts once, and once more for each of these. Without this, the largest changes that the limits
+// allow would take all of the server's time, at the same rate as small ones.
 const (
 	bytesPerChange = 4 << 10 // of text
 	usersPerChange = 20      // who are mentioned, or who become members
 )
 
-// weigh charges what a change costs beyond one request to the caller's rate limit. The error is a *web.Problem:
-// the caller has too few requests left for this change.
+// weigh charges what a change costs beyond one request to the caller's rate limit. The error is a
+// *web.Problem: the caller has too few requests left for this change.
 func (s *Server) weigh(w http.ResponseWriter, user string, bytes, users int) error {
 	return s.rates.Take(w.Header(), user, bytes/bytesPerChange+users/usersPerChange, time.Now())
 }
@@ -79,7 +80,8 @@ func (s *Server) paced(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		client := s.proxies.Household(r)
 		if !client.IsValid() {
-			client = s.proxies.Client(r) // a proxy without a name for its client, or a program on this machine
+			// a proxy without a name for its client, or a program on this machine
+			client = s.proxies.Client(r)
 		}
 		from := client.String()
 		if err := s.pages.Await(r.Context(), from); err != nil {

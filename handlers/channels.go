@@ -91,7 +91,8 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 	}
 	wrong = append(wrong, checkSettings(c.XType, b.LoopLimit, b.HumanWakes, b.AgentWakes)...)
 	settings := db.ChannelUpdate{
-		LoopLimit: b.LoopLimit, HumanWakes: (*events.Wakes)(b.HumanWakes), AgentWakes: (*events.Wakes)(b.AgentWakes),
+		LoopLimit: b.LoopLimit, HumanWakes: (*events.Wakes)(b.HumanWakes),
+		AgentWakes: (*events.Wakes)(b.AgentWakes),
 	}
 	settings.Apply(&c)
 	listed, bad := distinct("memberUserIds", b.MemberUserIDs)
@@ -235,17 +236,18 @@ func (s *Server) archiveChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
-		if err := cmp.Or(notDM(*c), maySteer(*c, id)); err != nil {
-			return events.Cursor{}, err
-		}
-		if c.ArchivedSeq != nil {
-			return unchanged(ctx, tx.Queries, *c)
-		}
-		at, archivedAt, err := tx.ArchiveChannel(ctx, c.ID, id.UserID)
-		c.ArchivedAt = &archivedAt
-		return at, err
-	})
+	c, at, err := s.changeChannel(r.Context(), id,
+		channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
+			if err := cmp.Or(notDM(*c), maySteer(*c, id)); err != nil {
+				return events.Cursor{}, err
+			}
+			if c.ArchivedSeq != nil {
+				return unchanged(ctx, tx.Queries, *c)
+			}
+			at, archivedAt, err := tx.ArchiveChannel(ctx, c.ID, id.UserID)
+			c.ArchivedAt = &archivedAt
+			return at, err
+		})
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,9 @@ func messageNotFound() *web.Problem {
 
 // beginMessage does what every request about one message begins with: it identifies the caller, checks the
 // query against the allowed params, and parses the message's id.
-func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...string) (id auth.Identity, message uuid.UUID, q url.Values, err error) {
+func (s *Server) beginMessage(
+	w http.ResponseWriter, r *http.Request, params ...string,
+) (id auth.Identity, message uuid.UUID, q url.Values, err error) {
 	if id, err = s.caller(w, r); err != nil {
 		return id, message, nil, err
 	}
@@ -45,7 +47,9 @@ func (s *Server) beginMessage(w http.ResponseWriter, r *http.Request, params ...
 // seen returns a message and its channel if the caller is a member and may see the message. Otherwise the
 // error is message_not_found, also if the channel is hidden or the caller is not a member: the answer must
 // not tell whether the message exists.
-func seen(ctx context.Context, q db.Queries, id auth.Identity, message uuid.UUID) (db.StoredMessage, db.Channel, error) {
+func seen(
+	ctx context.Context, q db.Queries, id auth.Identity, message uuid.UUID,
+) (db.StoredMessage, db.Channel, error) {
 	m, err := q.Message(ctx, message, id.UserID)
 	if errors.Is(err, db.ErrNotFound) {
 		return m, db.Channel{}, messageNotFound()
@@ -96,7 +100,9 @@ func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
+	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message,
+		c db.Channel,
+	) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID:
 			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author",
@@ -116,7 +122,9 @@ func (s *Server) deleteMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message, c db.Channel) (events.Cursor, error) {
+	return s.changeMessage(w, r, id, message, func(ctx context.Context, tx db.Tx, m *events.Message,
+		c db.Channel,
+	) (events.Cursor, error) {
 		switch {
 		case m.AuthorUserID != id.UserID && (c.CreatedBy != id.UserID || c.XType == events.DM):
 			return events.Cursor{}, web.NewProblem(http.StatusForbidden, "not_author",
@@ -167,8 +175,8 @@ type delivery struct {
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason"`
 
-	// State is the state of the wake, for a user whom the message woke. Since and Status are set with the state
-	// claimed, and Note with the state declined.
+	// State is the state of the wake, for a user whom the message woke. Since and Status are set with the
+	// state claimed, and Note with the state declined.
 	State  string       `json:"state,omitempty"`
 	Since  *events.Time `json:"since,omitempty"`
 	Status *string      `json:"status,omitempty"`

@@ -32,7 +32,8 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 		return p, true
 	case errors.Is(err, db.ErrUnavailable):
 		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable",
-			"the database cannot be reached; whether the change was made is not known, so look before you repeat it")
+			"the database cannot be reached; whether the change was made is not known, so look before "+
+				"you repeat it")
 		p.RetryAfter = 1
 		return p, false
 	case errors.Is(err, live.ErrUnread):

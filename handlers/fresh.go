@@ -22,7 +22,10 @@ const newerListed = 20
 func (s *Server) moved(ctx context.Context, id auth.Identity, m db.NewMessage, err error) error {
 	switch {
 	case errors.Is(err, db.ErrNotReadable):
-		return web.Refused(web.FieldError{Field: "ifLast", Detail: "must be the id of a message of this channel that you may read"})
+		return web.Refused(web.FieldError{
+			Field:  "ifLast",
+			Detail: "must be the id of a message of this channel that you may read",
+		})
 	case !errors.Is(err, db.ErrMoved):
 		return err
 	}
@@ -37,7 +40,10 @@ func (s *Server) moved(ctx context.Context, id auth.Identity, m db.NewMessage, e
 	p := web.NewProblem(http.StatusConflict, "conversation_moved",
 		"others have posted since that message; messages has the newest first. Read them, and decide again")
 	newer := []decidedMessage{}
-	h := db.History{Channel: c.ID, User: id.UserID, All: c.History == "all", After: last.Seq, Limit: newerListed}
+	h := db.History{
+		Channel: c.ID, User: id.UserID, All: c.History == "all", After: last.Seq,
+		Limit: newerListed,
+	}
 	err = s.db.ListMessages(ctx, h, func(m db.StoredMessage) bool {
 		newer = append(newer, decided(m, c, id.UserID))
 		return true
@@ -49,8 +55,9 @@ func (s *Server) moved(ctx context.Context, id auth.Identity, m db.NewMessage, e
 	return p
 }
 
-// countFresh returns a function that counts a post with ifLast, once however often it is called. It must come after
-// the look-up of an Idempotency-Key, because a repetition is not a new post, and before the channel's lock.
+// countFresh returns a function that counts a post with ifLast, once however often it is called. It must come
+// after the look-up of an Idempotency-Key, because a repetition is not a new post, and before the channel's
+// lock.
 func (s *Server) countFresh(w http.ResponseWriter, m db.NewMessage) func() error {
 	if m.IfLast == nil {
 		return func() error { return nil }

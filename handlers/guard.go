@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// letGo carries out /go: agents' messages in the channel may wake again. Only a human may do this, because the
-// loop guard stops agents until a human looks.
+// letGo carries out /go: agents' messages in the channel may wake again. Only a human may do this, because
+// the loop guard stops agents until a human looks.
 func letGo(ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID) error {
 	c, err := hold(ctx, tx, id, channel, ofMember)
 	if err != nil {

@@ -57,11 +57,13 @@ func (s *Server) checks(ctx context.Context) []check {
 	database.fail, changes.fail = s.checkDatabase(ctx)
 	log := check{name: "log", code: "log_stale"}
 	if age := s.tailer.Age(); age > staleAfter {
-		log.fail = fmt.Sprintf("the event log was last read %d s ago; streams are paused until a read succeeds", int(age.Seconds()))
+		log.fail = fmt.Sprintf("the event log was last read %d s ago; streams are paused until a read "+
+			"succeeds", int(age.Seconds()))
 	}
 	horizon := check{name: "horizon", code: "horizon_held"}
 	if held := s.tailer.Held(); held > live.HeldTooLong {
-		horizon.fail = fmt.Sprintf("a transaction that appended to the event log has not ended for %d s; streams are paused until it ends", int(held.Seconds()))
+		horizon.fail = fmt.Sprintf("a transaction that appended to the event log has not ended for %d s; "+
+			"streams are paused until it ends", int(held.Seconds()))
 	}
 	return []check{accepting, database, changes, log, horizon}
 }
@@ -88,7 +90,8 @@ func (s *Server) checkDatabase(ctx context.Context) (silent, refusing string) {
 func (s *Server) warnings() (all []string) {
 	for name, readable := range s.keysReadable() {
 		if !readable {
-			all = append(all, name+" cannot be read: the key that was read before stays in use, and a restart would "+
+			all = append(all, name+" cannot be read: the key that was read before stays in use, and a "+
+				"restart would "+
 				"fail; the log says why")
 		}
 	}
@@ -132,7 +135,8 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 // this request, and the tailer needs the database connections that the checks use. The end of ctx does not
 // cancel the run.
 func (s *Server) checkOnce(ctx context.Context) []check {
-	checks, _, _ := s.checking.Do("", func() (any, error) { return s.checks(context.WithoutCancel(ctx)), nil })
+	checks, _, _ := s.checking.Do("",
+		func() (any, error) { return s.checks(context.WithoutCancel(ctx)), nil })
 	return checks.([]check)
 }
 

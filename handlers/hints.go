@@ -91,7 +91,10 @@ func (s *Server) answer(ctx context.Context, q db.Queries, m db.NewMessage, p db
 		s.wakes.Trips.Add(1)
 	}
 	wakeups, count := woken(p)
-	a := postAnswer{id: p.ID, Message: p.AppendJSON(nil), Cursor: p.Cursor, Wakeups: wakeups, WakeupCount: count}
+	a := postAnswer{
+		id: p.ID, Message: p.AppendJSON(nil), Cursor: p.Cursor, Wakeups: wakeups,
+		WakeupCount: count,
+	}
 	var strangers []string
 	for _, user := range m.Mentioned {
 		if user != p.AuthorUserID && !slices.Contains(p.MentionUserIDs, user) {
@@ -99,14 +102,19 @@ func (s *Server) answer(ctx context.Context, q db.Queries, m db.NewMessage, p db
 		}
 	}
 	if len(strangers) > 0 {
-		a.Hints = append(a.Hints, hintAbout("not_a_member", "these users are no members, so they are not mentioned", strangers))
+		a.Hints = append(a.Hints,
+			hintAbout("not_a_member", "these users are no members, so they are not mentioned", strangers))
 	}
 	if m.Listed && len(p.MentionUserIDs) == 0 && p.XType == events.General && p.Bound == events.NoBound {
-		a.Hints = append(a.Hints, hintAbout("wakes_everyone", `nobody is mentioned, so the message wakes everyone; to wake nobody, send "wake":"none"`, nil))
+		a.Hints = append(a.Hints,
+			hintAbout("wakes_everyone",
+				`nobody is mentioned, so the message wakes everyone; to wake nobody, send "wake":"none"`,
+				nil))
 	}
 	plain, err := plainMentions(ctx, q, p)
 	if len(plain) > 0 {
-		text := "the text names these members after a bare @, which mentions nobody; write <@ID>, or list them in mentionUserIds"
+		text := "the text names these members after a bare @, which mentions nobody; write <@ID>, or list " +
+			"them in mentionUserIds"
 		a.Hints = append(a.Hints, hintAbout("plain_mention", text, plain))
 	}
 	return a, err
@@ -116,8 +124,8 @@ func hintAbout(code, detail string, users []string) hint {
 	return hint{Code: code, Detail: detail, UserIDs: users[:min(hintedUsers, len(users))]}
 }
 
-// plainMentions returns the members whom a text names after a bare @ and who are not mentioned, where a mention
-// could wake them. It reads the database only if a text has such a name.
+// plainMentions returns the members whom a text names after a bare @ and who are not mentioned, where a
+// mention could wake them. It reads the database only if a text has such a name.
 func plainMentions(ctx context.Context, q db.Queries, p db.Post) (users []string, err error) {
 	if p.XType == events.Report || p.XType == events.DM || p.Bound == events.BoundNotice {
 		return nil, nil
@@ -148,7 +156,8 @@ func plainMentions(ctx context.Context, q db.Queries, p db.Post) (users []string
 			if user == "" {
 				continue
 			}
-			if user != p.AuthorUserID && !slices.Contains(p.MentionUserIDs, user) && !slices.Contains(users, user) {
+			if user != p.AuthorUserID && !slices.Contains(p.MentionUserIDs, user) &&
+				!slices.Contains(users, user) {
 				users = append(users, user)
 			}
 			break

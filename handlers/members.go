@@ -47,12 +47,13 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerChange(w, r, id, channel, visible, func(_ context.Context, _ db.Tx, c *db.Channel) (bool, error) {
-		if c.JoinedSeq != nil {
-			return false, nil
-		}
-		return true, notArchived(*c)
-	}, s.adds(channel, id.UserID))
+	return s.answerChange(w, r, id, channel,
+		visible, func(_ context.Context, _ db.Tx, c *db.Channel) (bool, error) {
+			if c.JoinedSeq != nil {
+				return false, nil
+			}
+			return true, notArchived(*c)
+		}, s.adds(channel, id.UserID))
 }
 
 func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
@@ -68,16 +69,17 @@ func (s *Server) addMember(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerChange(w, r, id, channel, ofMember, func(ctx context.Context, tx db.Tx, c *db.Channel) (bool, error) {
-		if err := notDM(*c); err != nil {
-			return false, err
-		}
-		is, err := tx.IsMember(ctx, channel, user)
-		if err != nil || is {
-			return false, err
-		}
-		return true, notArchived(*c)
-	}, s.adds(channel, user))
+	return s.answerChange(w, r, id, channel,
+		ofMember, func(ctx context.Context, tx db.Tx, c *db.Channel) (bool, error) {
+			if err := notDM(*c); err != nil {
+				return false, err
+			}
+			is, err := tx.IsMember(ctx, channel, user)
+			if err != nil || is {
+				return false, err
+			}
+			return true, notArchived(*c)
+		}, s.adds(channel, user))
 }
 
 func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
@@ -90,23 +92,26 @@ func (s *Server) removeMember(w http.ResponseWriter, r *http.Request) error {
 
 // removeFrom ends the membership of user and writes the answer. The caller may end their own membership. The
 // membership of another user needs maySteer.
-func (s *Server) removeFrom(w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID, user string) error {
+func (s *Server) removeFrom(
+	w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID, user string,
+) error {
 	stand := ofMember
 	if user == id.UserID {
 		stand = onceMember
 	}
-	return s.answerChange(w, r, id, channel, stand, func(ctx context.Context, tx db.Tx, c *db.Channel) (bool, error) {
-		if err := notDM(*c); err != nil {
-			return false, err
-		}
-		if user == id.UserID {
-			return c.JoinedSeq != nil, nil
-		}
-		if err := maySteer(*c, id); err != nil {
-			return false, err
-		}
-		return tx.IsMember(ctx, channel, user)
-	}, s.removes(channel, user))
+	return s.answerChange(w, r, id, channel,
+		stand, func(ctx context.Context, tx db.Tx, c *db.Channel) (bool, error) {
+			if err := notDM(*c); err != nil {
+				return false, err
+			}
+			if user == id.UserID {
+				return c.JoinedSeq != nil, nil
+			}
+			if err := maySteer(*c, id); err != nil {
+				return false, err
+			}
+			return tx.IsMember(ctx, channel, user)
+		}, s.removes(channel, user))
 }
 
 // onceMember is visible for a caller who leaves. It also lets in a caller who has left already, even a
@@ -121,19 +126,21 @@ func onceMember(ctx context.Context, q db.Queries, id auth.Identity, channel uui
 
 // answerChange locks the channel for a caller whom stand accepts. It calls do if due returns true, and
 // answers whether the roster changed. An error of due refuses the request.
-func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID, stand standing,
+func (s *Server) answerChange(w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID,
+	stand standing,
 	due func(context.Context, db.Tx, *db.Channel) (bool, error), do change,
 ) error {
 	var changed bool
-	_, at, err := s.changeAs(r.Context(), id, channel, stand, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
-		if changed, err = due(ctx, tx, c); err != nil {
-			return at, err
-		}
-		if !changed {
-			return unchanged(ctx, tx.Queries, *c)
-		}
-		return do(ctx, tx, c)
-	})
+	_, at, err := s.changeAs(r.Context(), id, channel,
+		stand, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
+			if changed, err = due(ctx, tx, c); err != nil {
+				return at, err
+			}
+			if !changed {
+				return unchanged(ctx, tx.Queries, *c)
+			}
+			return do(ctx, tx, c)
+		})
 	if err != nil {
 		return err
 	}
@@ -171,7 +178,9 @@ func (s *Server) removes(channel uuid.UUID, user string) change {
 }
 
 // beginMember is begin for a path that also names a user. An invalid user id is refused.
-func (s *Server) beginMember(w http.ResponseWriter, r *http.Request) (id auth.Identity, channel uuid.UUID, user string, err error) {
+func (s *Server) beginMember(
+	w http.ResponseWriter, r *http.Request,
+) (id auth.Identity, channel uuid.UUID, user string, err error) {
 	if id, channel, _, err = s.begin(w, r); err != nil {
 		return id, channel, "", err
 	}
@@ -216,7 +225,8 @@ func rosterPlace(q url.Values) (m db.Member, err error) {
 	if after == "" {
 		return m, nil
 	}
-	if _, err := fmt.Sscanf(after, "%d-%d", &m.JoinedSeq, &m.Position); err != nil || nextInRoster(m) != after {
+	if _, err := fmt.Sscanf(after, "%d-%d", &m.JoinedSeq, &m.Position); err != nil ||
+		nextInRoster(m) != after {
 		return m, web.Malformed(web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
 	}
 	return m, nil

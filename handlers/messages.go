@@ -85,7 +85,8 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return s.carryOut(w, r, id, channel, key, command)
 	}
 	m := db.NewMessage{Guilds: id.Guilds, Reply: reply}
-	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID, command.Content
+	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID,
+		command.Content
 	if err := body.fill(&m); err != nil {
 		return err
 	}
@@ -115,25 +116,27 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if key == nil {
 		post, err := s.db.Post(r.Context(), m)
 		if err == nil {
-			a, _ := s.answer(r.Context(), s.db.Queries, m, post) // it is stored, so a missing hint does no harm
+			// it is stored, so a missing hint does no harm
+			a, _ := s.answer(r.Context(), s.db.Queries, m, post)
 			return web.WriteJSON(w, http.StatusCreated, a)
 		}
 		if !errors.Is(err, db.ErrRefused) {
 			return s.moved(r.Context(), id, m, err)
 		}
 	}
-	return s.moved(r.Context(), id, m, s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
-		post, err := postIn(ctx, tx)
-		if err != nil {
-			return 0, nil, err
-		}
-		a, err := s.answer(ctx, tx.Queries, m, post)
-		return http.StatusCreated, a, err
-	}))
+	return s.moved(r.Context(), id, m,
+		s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
+			post, err := postIn(ctx, tx)
+			if err != nil {
+				return 0, nil, err
+			}
+			a, err := s.answer(ctx, tx.Queries, m, post)
+			return http.StatusCreated, a, err
+		}))
 }
 
-// understand parses a text as a command or as a message to post. With names it first resolves the names in the
-// text. The error is a *web.Problem for the author of the text.
+// understand parses a text as a command or as a message to post. With names it first resolves the names in
+// the text. The error is a *web.Problem for the author of the text.
 func (s *Server) understand(ctx context.Context, text string, names bool) (chat.Command, error) {
 	var err error
 	if names {
@@ -153,8 +156,8 @@ func (s *Server) understand(ctx context.Context, text string, names bool) (chat.
 	return command, nil
 }
 
-// rewritten returns text with its mentions by name resolved, as it may be stored. The error is a *web.Problem if
-// the content is not valid.
+// rewritten returns text with its mentions by name resolved, as it may be stored. The error is a *web.Problem
+// if the content is not valid.
 func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 	if p := checkContent(text); p != nil {
 		return "", p
@@ -294,7 +297,8 @@ func (s *Server) placeOf(r *http.Request, id auth.Identity, c db.Channel, name, 
 		return 0, wrong
 	}
 	m, err := s.db.Message(r.Context(), message, id.UserID)
-	if errors.Is(err, db.ErrNotFound) || err == nil && (m.ChannelID != c.ID || m.In == nil && c.History != "all") {
+	if errors.Is(err, db.ErrNotFound) ||
+		err == nil && (m.ChannelID != c.ID || m.In == nil && c.History != "all") {
 		return 0, wrong
 	}
 	return m.Seq, err

@@ -110,8 +110,8 @@ func (r *recorder) hasRead() {
 	}
 }
 
-// worked charges the work of the request. The time that the client takes to read the answer does not count. worked
-// may be called more than once.
+// worked charges the work of the request. The time that the client takes to read the answer does not count.
+// worked may be called more than once.
 func (r *recorder) worked() {
 	if r.work != nil {
 		r.work()

@@ -81,7 +81,8 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
-	return web.Write(w, a.Status, events.OneLine(a.Body)) // after an edit, jsonb has reformatted the stored answer
+	// after an edit, jsonb has reformatted the stored answer
+	return web.Write(w, a.Status, events.OneLine(a.Body))
 }
 
 // requestKey returns the request's Idempotency-Key, or nil if there is none. The header may be a string of
@@ -101,7 +102,8 @@ func requestKey(r *http.Request, id auth.Identity, body any) (*db.RequestKey, er
 	bad := func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
 	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, bad) {
 		p := web.Malformed(web.FieldError{
-			Field: "Idempotency-Key", Detail: "must be given once, 1 to 255 printable ASCII characters, with or without double quotes around",
+			Field: "Idempotency-Key", Detail: "must be given once, 1 to 255 printable ASCII characters, " +
+				"with or without double quotes around",
 		})
 		p.Code = "idempotency_key_malformed"
 		return nil, p
@@ -111,7 +113,10 @@ func requestKey(r *http.Request, id auth.Identity, body any) (*db.RequestKey, er
 		return nil, fmt.Errorf("encode a body again: %w", err)
 	}
 	hash := sha256.Sum256(b)
-	return &db.RequestKey{User: id.UserID, Route: r.Method + " " + canonical(r.URL.Path), Key: key, BodyHash: hash[:]}, nil
+	return &db.RequestKey{
+		User: id.UserID, Route: r.Method + " " + canonical(r.URL.Path), Key: key,
+		BodyHash: hash[:],
+	}, nil
 }
 
 // canonical returns path with its ids in the stored spelling: clients may write ids in upper case.

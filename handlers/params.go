@@ -31,12 +31,15 @@ func checkID(field, s string) []web.FieldError {
 	if chat.ValidID(s) {
 		return nil
 	}
-	return []web.FieldError{{Field: field, Detail: "must be 1 to 128 of letters, digits and . _ @ -, and neither . nor .."}}
+	return []web.FieldError{
+		{Field: field, Detail: "must be 1 to 128 of letters, digits and . _ @ -, and neither . nor .."},
+	}
 }
 
 func checkName(s string) []web.FieldError {
 	if utf8.RuneCountInString(s) > maxName || !chat.Readable(s) {
-		return []web.FieldError{{Field: "name", Detail: "must have 1 to 100 characters, something visible among them, and no control " +
+		return []web.FieldError{{Field: "name", Detail: "must have 1 to 100 characters, something visible " +
+			"among them, and no control " +
 			"character, line end, or mark that sets the direction of text"}}
 	}
 	return nil

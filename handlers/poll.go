@@ -61,7 +61,9 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 }
 
 // poll waits for events, as a stream of the user. When it returns, l has given back its place.
-func (l *listener) poll(r *http.Request, opts live.Options, most int, wait time.Duration) (live.Polled, error) {
+func (l *listener) poll(
+	r *http.Request, opts live.Options, most int, wait time.Duration,
+) (live.Polled, error) {
 	if err := l.server.places.Take(l.from); err != nil {
 		return live.Polled{}, err
 	}

@@ -28,7 +28,10 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if n := len(body.Contents); n == 0 || n > maxRendered {
-		return web.Malformed(web.FieldError{Field: "contents", Detail: fmt.Sprintf("must be 1 to %d texts", maxRendered)})
+		return web.Malformed(web.FieldError{
+			Field:  "contents",
+			Detail: fmt.Sprintf("must be 1 to %d texts", maxRendered),
+		})
 	}
 	for _, content := range body.Contents {
 		if len(content) > maxContent {

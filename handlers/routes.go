@@ -166,7 +166,8 @@ func (s *Server) adapt(h handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		if !told {
-			s.logger.ErrorContext(r.Context(), "request failed", "request_id", w.Header().Get(web.RequestIDHeader), "error", err)
+			s.logger.ErrorContext(r.Context(), "request failed", "request_id",
+				w.Header().Get(web.RequestIDHeader), "error", err)
 		}
 		web.WriteProblem(w, p)
 	})

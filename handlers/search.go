@@ -63,8 +63,8 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	return web.WriteJSON(w, http.StatusOK, answer)
 }
 
-// find waits until it may search, and searches. It gives back its places before it returns: the client may take
-// the answer slowly.
+// find waits until it may search, and searches. It gives back its places before it returns: the client may
+// take the answer slowly.
 func (s *Server) find(ctx context.Context, id auth.Identity, q url.Values) (answer searchAnswer, err error) {
 	leave, err := s.searching.Enter(ctx, id.UserID)
 	if err != nil {
@@ -116,7 +116,9 @@ func (s *Server) searchOf(ctx context.Context, id auth.Identity, q url.Values) (
 	find = db.Search{User: id.UserID, Query: q.Get("q"), Author: q.Get("author")}
 	switch {
 	case len(find.Query) > maxSearch:
-		return find, web.Malformed(web.FieldError{Field: "q", Detail: "must have " + strconv.Itoa(maxSearch) + " bytes at most"})
+		return find, web.Malformed(
+			web.FieldError{Field: "q", Detail: "must have " + strconv.Itoa(maxSearch) + " bytes at most"},
+		)
 	case !utf8.ValidString(find.Query) || strings.ContainsRune(find.Query, 0):
 		return find, web.Malformed(web.FieldError{Field: "q", Detail: "must be UTF-8 without NUL"})
 	}
@@ -164,10 +166,14 @@ func (s *Server) searchPlace(ctx context.Context, id auth.Identity, before strin
 		if m, _, err := seen(ctx, s.db.Queries, id, message); err == nil {
 			return m.Seq, nil
 		}
-	} else if n, err := strconv.ParseInt(before, 10, 64); err == nil && n > 0 && strconv.FormatInt(n, 10) == before {
+	} else if n, err := strconv.ParseInt(before, 10, 64); err == nil && n > 0 &&
+		strconv.FormatInt(n, 10) == before {
 		return n, nil
 	}
-	return 0, web.Malformed(web.FieldError{Field: "before", Detail: "must be the next of an earlier page, or the id of a message that you may read"})
+	return 0, web.Malformed(
+		web.FieldError{Field: "before", Detail: "must be the next of an earlier page, or the id of a " +
+			"message that you may read"},
+	)
 }
 
 // snippetParts splits a snippet at its marks. It cuts a snippet that is too long.

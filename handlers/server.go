@@ -80,20 +80,21 @@ type Config struct {
 	Listener *edge.Listener     // for metrics of connections; nil: there are none
 	TwoState bool               // deliver by the older rule
 	BasePath string             // "" or "/chat"
-	// StreamMaxAge is the maximum age of a stream. A stream ends before that age, so that its client reconnects.
-	// 0 means no limit.
+	// StreamMaxAge is the maximum age of a stream. A stream ends before that age, so that its client
+	// reconnects. 0 means no limit.
 	StreamMaxAge time.Duration
 	// R3labsOnly serves HTTP/1 streams with the Server of r3labs, not on taken-over connections.
 	R3labsOnly bool
 	// RateLimit is how many changes per second each user may make on average. 0 means no limit.
 	RateLimit float64
-	// MaxStreams is how many streams may be open at once. MaxStreamsPerAddress is how many of them may come from
-	// one address. 0 means no limit.
+	// MaxStreams is how many streams may be open at once. MaxStreamsPerAddress is how many of them may come
+	// from one address. 0 means no limit.
 	MaxStreams, MaxStreamsPerAddress int
 	TrustedProxies                   []netip.Prefix // peers whose X-Forwarded-For and -Proto are used
 	AllowOrigins                     []string       // other origins whose pages may use the API
 	Hosts                            []string       // host names to serve besides loopback names; nil: all
-	Version                          string         // of the program, such as v1.2.3; the plugin for OpenClaw has it too
+	// of the program, such as v1.2.3; the plugin for OpenClaw has it too
+	Version string
 }
 
 // New returns a server, and the http.Handler that serves its API. It starts nothing.
@@ -102,21 +103,27 @@ func New(c Config) (*Server, http.Handler) {
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
-		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit), readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
+		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit),
+		readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
 		openRates: edge.NewOpenRates(c.RateLimit), work: edge.NewWork(), pages: edge.NewWork(),
 		activity: edge.NewActivityRates(), freshness: edge.NewFreshRates(), standings: newStandings(),
-		reading: edge.NewLanes(readsAtOnce, readsWaiting), changing: edge.NewLanes(changesAtOnce, changesWaiting),
-		polling: edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router), worked: make(chan db.WorkChange, workChanges),
-		searching: edge.NewLanes(searchesOfOne, searchesQueued), searches: make(chan struct{}, searchesAtOnce),
-		places: edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
+		reading:  edge.NewLanes(readsAtOnce, readsWaiting),
+		changing: edge.NewLanes(changesAtOnce, changesWaiting),
+		polling:  edge.NewLanes(pollsAtOnce, 0), desks: newDesks(c.Router),
+		worked:    make(chan db.WorkChange, workChanges),
+		searching: edge.NewLanes(searchesOfOne, searchesQueued),
+		searches:  make(chan struct{}, searchesAtOnce),
+		places:    edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
 	s.plugin = sync.OnceValue(func() docs.File { return packPlugin(c.Version) })
 	s.sessions = auth.NewSessions(c.Tokens.KeyFile().Current)
 	if c.Center != nil {
 		s.authority = auth.ByCenter(c.Center)
-		// Servers with the same Center may have different state directories. Then Center's key is the only secret
-		// that they share.
-		s.sessions = auth.NewSessions(sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }))
+		// Servers with the same Center may have different state directories. Then Center's key is the only
+		// secret that they share.
+		s.sessions = auth.NewSessions(
+			sync.OnceValues(func() ([]byte, error) { return c.Center.DeriveKey("sessions") }),
+		)
 	}
 	if s.admin == nil {
 		s.admin = center.FixedAdmin(nil)
@@ -133,7 +140,8 @@ func New(c Config) (*Server, http.Handler) {
 	s.db.OnSignal(s.hear)
 	s.db.OnWork(s.noteWork)
 	from := metrics.Sources{
-		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin, MaxStreams: c.MaxStreams,
+		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin,
+		MaxStreams:  c.MaxStreams,
 		KeyReadable: s.keysReadable, Wakes: &s.wakes,
 	}
 	if c.Listener != nil {

@@ -12,7 +12,8 @@ import (
 
 // caller identifies the user that a request comes from, by the bearer token (RFC 6750 §2.1) or else by the
 // cookie. It also charges the request to the user's rate limit, and waits for one of the user's places for
-// concurrent requests (admit), and stores what the authority says of the user (tell). The error is a *web.Problem, or a fault of the server.
+// concurrent requests (admit), and stores what the authority says of the user (tell). The error is a
+// *web.Problem, or a fault of the server.
 func (s *Server) caller(w http.ResponseWriter, r *http.Request) (auth.Identity, error) {
 	if err := web.NoTokenInQuery(r); err != nil {
 		return auth.Identity{}, err

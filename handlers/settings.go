@@ -15,7 +15,8 @@ import (
 // checkSettings returns what is wrong with the settings that a request asks for; nil: it does not ask.
 func checkSettings(x events.XType, loopLimit *int, humans, agents *string) (wrong []web.FieldError) {
 	if loopLimit != nil && (*loopLimit < 0 || *loopLimit > events.MaxLoopLimit) {
-		detail := fmt.Sprintf("must be a number from 0 to %d; 0 turns the loop guard off", events.MaxLoopLimit)
+		detail := fmt.Sprintf("must be a number from 0 to %d; 0 turns the loop guard off",
+			events.MaxLoopLimit)
 		wrong = append(wrong, web.FieldError{Field: "loopLimit", Detail: detail})
 	}
 	bound := func(field string, value *string, known []events.Wakes) {
@@ -27,7 +28,8 @@ func checkSettings(x events.XType, loopLimit *int, humans, agents *string) (wron
 			})
 		case !events.Bounded(x):
 			wrong = append(wrong, web.FieldError{
-				Field: field, Detail: "is not for dm, discuss and work channels: a message wakes one member there",
+				Field: field, Detail: "is not for dm, discuss and work channels: a message wakes one " +
+					"member there",
 			})
 		}
 	}
@@ -63,21 +65,22 @@ func (s *Server) updateChannel(w http.ResponseWriter, r *http.Request) error {
 			return web.Refused(wrong...)
 		}
 	}
-	c, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
-		if err := cmp.Or(body.allowed(*c), notArchived(*c), maySteer(*c, id)); err != nil {
-			return events.Cursor{}, err
-		}
-		before := c.Channel
-		update := db.ChannelUpdate{
-			Name: body.Name, LoopLimit: body.LoopLimit,
-			HumanWakes: (*events.Wakes)(body.HumanWakes), AgentWakes: (*events.Wakes)(body.AgentWakes),
-		}
-		update.Apply(&c.Channel)
-		if c.Channel == before {
-			return unchanged(ctx, tx.Queries, *c)
-		}
-		return tx.UpdateChannel(ctx, c.ID, id.UserID, update)
-	})
+	c, at, err := s.changeChannel(r.Context(), id,
+		channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (events.Cursor, error) {
+			if err := cmp.Or(body.allowed(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+				return events.Cursor{}, err
+			}
+			before := c.Channel
+			update := db.ChannelUpdate{
+				Name: body.Name, LoopLimit: body.LoopLimit,
+				HumanWakes: (*events.Wakes)(body.HumanWakes), AgentWakes: (*events.Wakes)(body.AgentWakes),
+			}
+			update.Apply(&c.Channel)
+			if c.Channel == before {
+				return unchanged(ctx, tx.Queries, *c)
+			}
+			return tx.UpdateChannel(ctx, c.ID, id.UserID, update)
+		})
 	if err != nil {
 		return err
 	}

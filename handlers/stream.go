@@ -28,12 +28,16 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err := s.openRates.Take(w.Header(), id.UserID, 1, time.Now()); err != nil {
 		return err
 	}
-	q, err := web.Query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding", "heartbeat", "activity")
+	q, err := web.Query(r, "lastEventId", "echo", "wakeup", "types", "channels", "snapshot", "padding",
+		"heartbeat", "activity")
 	if err != nil {
 		return err
 	}
 	h := w.Header()
-	l := &listener{server: s, id: id, from: s.proxies.Client(r), began: time.Now(), request: h.Get(web.RequestIDHeader)}
+	l := &listener{
+		server: s, id: id, from: s.proxies.Client(r), began: time.Now(),
+		request: h.Get(web.RequestIDHeader),
+	}
 	opts, err := l.options(q)
 	if err != nil {
 		return err
@@ -142,7 +146,8 @@ func (l *listener) Revoke() {
 // has not.
 func (l *listener) ended() {
 	l.leave()
-	l.server.logger.Info("request", "request_id", l.request, "client", l.from, "method", http.MethodGet, "path", l.server.basePath+"/api/stream",
+	l.server.logger.Info("request", "request_id", l.request, "client", l.from, "method", http.MethodGet,
+		"path", l.server.basePath+"/api/stream",
 		"status", http.StatusOK, "duration_ms", time.Since(l.began).Milliseconds())
 }
 
@@ -155,8 +160,8 @@ func lifetime(most time.Duration) time.Duration {
 	return most - rand.N(most/2+1)
 }
 
-// resume parses cursor. It returns nil if cursor is empty: then the stream begins with a snapshot. name is the
-// parameter or header that held the cursor. The error is a *web.Problem.
+// resume parses cursor. It returns nil if cursor is empty: then the stream begins with a snapshot. name is
+// the parameter or header that held the cursor. The error is a *web.Problem.
 func resume(name, cursor string) (*events.Cursor, error) {
 	if cursor == "" {
 		return nil, nil
@@ -182,7 +187,9 @@ func filter(q url.Values, id auth.Identity) (f events.Filter, err error) {
 	for _, name := range web.Strings(q, "types") {
 		if !slices.Contains(events.EventNames, name) && name != events.ChannelRead {
 			all := append(slices.Clone(events.EventNames), events.ChannelRead)
-			return f, web.Malformed(web.FieldError{Field: "types", Detail: "must be a list of " + events.Join(all)})
+			return f, web.Malformed(
+				web.FieldError{Field: "types", Detail: "must be a list of " + events.Join(all)},
+			)
 		}
 		f.Types = append(f.Types, name)
 	}

@@ -78,7 +78,8 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 			return err
 		})
 		if err != nil && out != nil {
-			s.logger.ErrorContext(r.Context(), "answer cut off", "request_id", w.Header().Get(web.RequestIDHeader), "error", err)
+			s.logger.ErrorContext(r.Context(), "answer cut off", "request_id",
+				w.Header().Get(web.RequestIDHeader), "error", err)
 			panic(http.ErrAbortHandler) // the part that was sent must not look complete
 		}
 		if err != nil {

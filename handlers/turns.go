@@ -113,7 +113,10 @@ type commandAnswer struct {
 
 // carryOut carries out a message that is a command, and answers it. A command has the same effect as its own
 // endpoint.
-func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID, key *db.RequestKey, command chat.Command) error {
+func (s *Server) carryOut(
+	w http.ResponseWriter, r *http.Request, id auth.Identity, channel uuid.UUID, key *db.RequestKey,
+	command chat.Command,
+) error {
 	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
 		if command.Help {
 			_, err := ofMember(ctx, tx.Queries, id, channel)
@@ -130,13 +133,18 @@ func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, id auth.Identi
 			return http.StatusOK, commandAnswer{Command: "go"}, letGo(ctx, tx, id, channel)
 		}
 		a, err := s.moveTurn(ctx, tx, id, channel, command.Action, command.UserID)
-		return http.StatusOK, commandAnswer{Command: string(command.Action), Turn: &a.Turn, Cursor: &a.Cursor}, err
+		return http.StatusOK, commandAnswer{
+			Command: string(command.Action), Turn: &a.Turn,
+			Cursor: &a.Cursor,
+		}, err
 	})
 }
 
 // moveTurn locks the channel and applies an action of a member to its turn. target is used only for give. The
 // error is a *web.Problem if the caller may not do this.
-func (s *Server) moveTurn(ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID, action chat.Action, target string) (turnAnswer, error) {
+func (s *Server) moveTurn(
+	ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID, action chat.Action, target string,
+) (turnAnswer, error) {
 	c, err := hold(ctx, tx, id, channel, ofMember)
 	if err != nil {
 		return turnAnswer{}, err

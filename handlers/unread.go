@@ -22,7 +22,9 @@ type channelItem struct {
 
 // channelItems returns the items of a list. With unread it counts the messages up to a number, with one query
 // for all channels.
-func (s *Server) channelItems(ctx context.Context, user string, channels []events.Channel, unread bool, upTo int64) ([]channelItem, error) {
+func (s *Server) channelItems(
+	ctx context.Context, user string, channels []events.Channel, unread bool, upTo int64,
+) ([]channelItem, error) {
 	items := make([]channelItem, len(channels))
 	ids := make([]uuid.UUID, len(channels))
 	for i, c := range channels {
@@ -62,7 +64,10 @@ func (s *Server) markRead(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	wrong := web.Malformed(web.FieldError{Field: "messageId", Detail: "must be the id of a message of this channel that you may read"})
+	wrong := web.Malformed(web.FieldError{
+		Field:  "messageId",
+		Detail: "must be the id of a message of this channel that you may read",
+	})
 	message, ok := web.ParseID(body.MessageID)
 	if !ok {
 		return wrong
@@ -72,7 +77,8 @@ func (s *Server) markRead(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	m, err := s.db.Message(r.Context(), message, id.UserID)
-	if errors.Is(err, db.ErrNotFound) || err == nil && (m.ChannelID != c.ID || m.In == nil && c.History != "all") {
+	if errors.Is(err, db.ErrNotFound) ||
+		err == nil && (m.ChannelID != c.ID || m.In == nil && c.History != "all") {
 		return wrong
 	}
 	if err != nil {

@@ -40,7 +40,10 @@ func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list := db.UserQuery{User: id.UserID, Guilds: id.Guilds, Like: strings.ToLower(q.Get("q")), After: q.Get("after")}
+	list := db.UserQuery{
+		User: id.UserID, Guilds: id.Guilds, Like: strings.ToLower(q.Get("q")),
+		After: q.Get("after"),
+	}
 	if list.Limit, err = web.PageLimit(q); err != nil {
 		return err
 	}
@@ -53,7 +56,10 @@ func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
 	}
 	ids := web.Strings(q, "ids")
 	if len(ids) > maxUserIDs || slices.ContainsFunc(ids, func(id string) bool { return !chat.ValidID(id) }) {
-		wrong = append(wrong, web.FieldError{Field: "ids", Detail: "must be 1 to 100 ids of users with commas between"})
+		wrong = append(wrong, web.FieldError{
+			Field:  "ids",
+			Detail: "must be 1 to 100 ids of users with commas between",
+		})
 	}
 	if ids != nil && (list.Like != "" || list.After != "") {
 		wrong = append(wrong, web.FieldError{Field: "ids", Detail: "does not go with q or after"})
@@ -110,7 +116,10 @@ func (s *Server) changeMe(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if body.DisplayName == nil && body.Kind == nil {
-		return web.Malformed(web.FieldError{Field: "displayName", Detail: "is missing: send displayName, kind or both"})
+		return web.Malformed(web.FieldError{
+			Field:  "displayName",
+			Detail: "is missing: send displayName, kind or both",
+		})
 	}
 	var u db.User
 	err = s.db.InTx(r.Context(), func(ctx context.Context, tx db.Tx) (err error) {
@@ -142,7 +151,8 @@ func (s *Server) changeMe(w http.ResponseWriter, r *http.Request) error {
 }
 
 func setByAuthority(field string) error {
-	return web.NewProblem(http.StatusConflict, "set_by_authority", "%s: your token says it; get another token to change it", field)
+	return web.NewProblem(http.StatusConflict, "set_by_authority",
+		"%s: your token says it; get another token to change it", field)
 }
 
 // turnInto sets a user's kind. A human may become an agent, and never the other way: what an agent wrote must
@@ -150,7 +160,9 @@ func setByAuthority(field string) error {
 func turnInto(u *db.User, kind events.UserKind) (changed bool, err error) {
 	switch {
 	case !slices.Contains(events.UserKinds, kind):
-		return false, web.Refused(web.FieldError{Field: "kind", Detail: "must be one of " + events.Join(events.UserKinds)})
+		return false, web.Refused(
+			web.FieldError{Field: "kind", Detail: "must be one of " + events.Join(events.UserKinds)},
+		)
 	case kind == u.Kind:
 		return false, nil
 	case u.KindTold:
@@ -177,8 +189,11 @@ func rename(ctx context.Context, tx db.Tx, u *db.User, name string) (changed boo
 		u.DisplayName = nil
 		return true, nil
 	case !chat.ValidDisplayName(name):
-		return false, web.Refused(web.FieldError{Field: "displayName", Detail: "must have 1 to 64 characters, something visible " +
-			"among them, and no control character, line end, or mark that sets the direction of text"})
+		return false, web.Refused(web.FieldError{
+			Field: "displayName",
+			Detail: "must have 1 to 64 characters, something visible " +
+				"among them, and no control character, line end, or mark that sets the direction of text",
+		})
 	}
 	taken, err := tx.IsIDOfAnother(ctx, name, u.ID)
 	if err == nil && taken {
@@ -188,8 +203,8 @@ func rename(ctx context.Context, tx db.Tx, u *db.User, name string) (changed boo
 	return err == nil, err
 }
 
-// A teller stores what the authority says of the users who send requests. It remembers for a minute what it has
-// stored, so that most requests need no statement. The zero value is ready.
+// A teller stores what the authority says of the users who send requests. It remembers for a minute what it
+// has stored, so that most requests need no statement. The zero value is ready.
 type teller struct {
 	storing singleflight.Group // so that no request with the same token goes on before it is stored
 
@@ -225,8 +240,8 @@ func (x *teller) stored(key told) {
 	x.told[key] = time.Now()
 }
 
-// tell stores what the authority says of the user of a request. It blocks until that is stored, so that a post
-// with a token of an agent is a post by an agent.
+// tell stores what the authority says of the user of a request. It blocks until that is stored, so that a
+// post with a token of an agent is a post by an agent.
 func (s *Server) tell(ctx context.Context, id auth.Identity) error {
 	key := told{id.UserID, id.Says}
 	if id.Says.Kind == "" && id.Says.Name == "" || s.teller.knows(key) {

@@ -27,7 +27,10 @@ type extendAnswer struct {
 }
 
 func extended(x db.Extended) *extendAnswer {
-	return &extendAnswer{x.LeaseUntil, x.Lease.Milliseconds(), x.Newer, append([]uuid.UUID{}, x.Gone...), x.Stop}
+	return &extendAnswer{
+		x.LeaseUntil, x.Lease.Milliseconds(), x.Newer, append([]uuid.UUID{}, x.Gone...),
+		x.Stop,
+	}
 }
 
 // wakeProblem turns the errors of the wake queue into problems.
@@ -36,10 +39,12 @@ func (s *Server) wakeProblem(err error) error {
 	case errors.Is(err, db.ErrWakeLost):
 		s.wakes.Fenced.Add(1)
 		return web.NewProblem(http.StatusConflict, "wake_lost",
-			"this wake has ended, or somebody else has claimed it since; drop the work, and claim the next wake")
+			"this wake has ended, or somebody else has claimed it since; drop the work, and claim "+
+				"the next wake")
 	case errors.Is(err, db.ErrLeaseLimit):
 		return web.NewProblem(http.StatusConflict, "lease_limit",
-			"a wake is leased for an hour at most; a final reply still counts until somebody else claims the wake")
+			"a wake is leased for an hour at most; a final reply still counts until somebody else "+
+				"claims the wake")
 	case errors.Is(err, db.ErrNothingToStop):
 		return web.NewProblem(http.StatusConflict, "nothing_to_stop",
 			"nobody works for this user in this channel")
@@ -74,7 +79,10 @@ func text(wrong *[]web.FieldError, name string, given *string, most int) string 
 		return ""
 	}
 	if utf8.RuneCountInString(*given) > most || strings.ContainsRune(*given, 0) {
-		*wrong = append(*wrong, web.FieldError{Field: name, Detail: "must have 500 characters at most, and no NUL"})
+		*wrong = append(*wrong, web.FieldError{
+			Field:  name,
+			Detail: "must have 500 characters at most, and no NUL",
+		})
 	}
 	return *given
 }
@@ -210,8 +218,8 @@ func (s *Server) hideWake(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// closeQueue removes the caller's queue: DELETE /api/wakes. The queue has the work of all guilds, so a token for some
-// guilds must not close it.
+// closeQueue removes the caller's queue: DELETE /api/wakes. The queue has the work of all guilds, so a token
+// for some guilds must not close it.
 func (s *Server) closeQueue(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
 	if err != nil {
@@ -222,7 +230,8 @@ func (s *Server) closeQueue(w http.ResponseWriter, r *http.Request) error {
 	}
 	if id.Guilds != nil {
 		return web.NewProblem(http.StatusForbidden, "guild_forbidden",
-			"closing the queue ends the work of all guilds, and this token is for some; use a token for all guilds")
+			"closing the queue ends the work of all guilds, and this token is for some; use a token "+
+				"for all guilds")
 	}
 	if err := s.db.CloseQueue(r.Context(), id.UserID); err != nil {
 		return err

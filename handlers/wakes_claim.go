@@ -72,7 +72,8 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	claim := db.WakeClaim{User: id.UserID, Guilds: id.Guilds, Create: true}
 	var wrong []web.FieldError
 	wait := whole(&wrong, "waitSeconds", body.WaitSeconds, 0, 0, maxClaimWait)
-	claim.Lease = time.Duration(whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)) * time.Second
+	claim.Lease = time.Duration(whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease,
+		maxLease)) * time.Second
 	claim.Limit = whole(&wrong, "limit", body.Limit, maxWakeMessages, 1, maxWakeMessages)
 	claim.Around = whole(&wrong, "context", body.Context, defaultContext, 0, maxContext)
 	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1, 1<<30)) * time.Second
@@ -141,7 +142,8 @@ func (s *Server) unclaim(ctx context.Context, ref db.WakeRef) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
 	if err := s.db.UnclaimWake(ctx, ref); err != nil {
-		s.logger.WarnContext(ctx, "a wake whose client has gone was not given back; it is handed out again when its lease ends",
+		s.logger.WarnContext(ctx, "a wake whose client has gone was not given back; it is handed out again "+
+			"when its lease ends",
 			"error", err)
 	}
 }

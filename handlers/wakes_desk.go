@@ -13,8 +13,8 @@ import (
 // maxParked is how many claims of one user may wait at once on this server.
 const maxParked = 64
 
-// desks are where claims wait, one for each user who has some. Claims of one user talk to the database one at a
-// time; the others wait in memory and hold no connection.
+// desks are where claims wait, one for each user who has some. Claims of one user talk to the database one at
+// a time; the others wait in memory and hold no connection.
 type desks struct {
 	router *live.Router
 	every  time.Duration // see pollDesk
@@ -35,8 +35,8 @@ func newDesks(router *live.Router) *desks {
 	}
 }
 
-// A desk is where the claims of one user wait. It stays for a while after its last claim, with its watch: most
-// workers claim again soon, and opening a watch costs a look at the database.
+// A desk is where the claims of one user wait. It stays for a while after its last claim, with its watch:
+// most workers claim again soon, and opening a watch costs a look at the database.
 type desk struct {
 	all  *desks
 	user string
@@ -70,7 +70,8 @@ func (x *desks) enter(user string) (*desk, error) {
 	}
 	if d.parked == maxParked {
 		p := web.NewProblem(http.StatusTooManyRequests, "too_many_claims",
-			"%d claims of yours are waiting on this server, and no more may wait; let fewer workers wait", maxParked)
+			"%d claims of yours are waiting on this server, and no more may wait; let fewer workers wait",
+			maxParked)
 		p.RetryAfter = 5
 		return nil, p
 	}
@@ -82,8 +83,8 @@ func (x *desks) enter(user string) (*desk, error) {
 	return d, nil
 }
 
-// reopenLocked prepares the desk for its first claim. That claim must look at the database itself: while nobody was
-// here, rings from other servers may have been lost. d.all.mu is held.
+// reopenLocked prepares the desk for its first claim. That claim must look at the database itself: while
+// nobody was here, rings from other servers may have been lost. d.all.mu is held.
 func (d *desk) reopenLocked() {
 	if d.idle != nil {
 		d.idle.Stop()
@@ -147,9 +148,9 @@ func (d *desk) ring(message bool) {
 	d.rung = make(chan struct{})
 }
 
-// look returns the number of rings so far, and a channel that the next ring closes. skip says that since the last
-// ring a claim without a filter has found nothing; then next is how long it takes until a pause or a lease ends, 0
-// if none does.
+// look returns the number of rings so far, and a channel that the next ring closes. skip says that since the
+// last ring a claim without a filter has found nothing; then next is how long it takes until a pause or a
+// lease ends, 0 if none does.
 func (d *desk) look() (rings int, rung <-chan struct{}, skip bool, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -181,8 +182,8 @@ func (d *desk) empty(rings int, next time.Duration) {
 	}
 }
 
-// watch sees to it that messages which wake the user ring this desk. It is for claims that wait; a claim that does
-// not wait needs no watch.
+// watch sees to it that messages which wake the user ring this desk. It is for claims that wait; a claim that
+// does not wait needs no watch.
 func (d *desk) watch() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -240,7 +241,8 @@ func (x *desks) waiting() int {
 	return x.parked
 }
 
-// pollDesk is how often a claim looks again while rows are leased or paused: a ring from another server may be lost.
+// pollDesk is how often a claim looks again while rows are leased or paused: a ring from another server may
+// be lost.
 const pollDesk = 5 * time.Second
 
 // deskStays is how long a desk stays after its last claim.

@@ -29,8 +29,8 @@ func (b *postBody) replying() (*db.Reply, error) {
 	return &db.Reply{Wake: wake, Keep: b.KeepWake, Lease: keepLease}, nil
 }
 
-// hiddenWake turns the error of a reply to a channel that the caller may not see into db.ErrWakeLost: a wake in
-// such a channel does not exist for the caller.
+// hiddenWake turns the error of a reply to a channel that the caller may not see into db.ErrWakeLost: a wake
+// in such a channel does not exist for the caller.
 func hiddenWake(reply *db.Reply, err error) error {
 	p, ok := errors.AsType[*web.Problem](err)
 	if ok && reply != nil && p.Code == "channel_not_found" {
@@ -39,11 +39,11 @@ func hiddenWake(reply *db.Reply, err error) error {
 	return err
 }
 
-// postReply stores a reply and ends its wake, or does neither. With keepWake it extends the lease instead. postIn
-// posts in a transaction.
+// postReply stores a reply and ends its wake, or does neither. With keepWake it extends the lease instead.
+// postIn posts in a transaction.
 //
-// A repeated request gets the same answer: by its Idempotency-Key, or without a key by its wake, which only one
-// message can have ended.
+// A repeated request gets the same answer: by its Idempotency-Key, or without a key by its wake, which only
+// one message can have ended.
 func (s *Server) postReply(
 	w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage,
 	postIn func(context.Context, db.Tx) (db.Post, error),
@@ -64,13 +64,14 @@ func (s *Server) postReply(
 		return err
 	}
 	if errors.Is(err, db.ErrRefused) { // in a channel that takes turns too
-		err = s.onceOr(w, r, key, again, func(ctx context.Context, tx db.Tx) (status int, answer any, err error) {
-			if post, err = postIn(ctx, tx); err != nil {
-				return 0, nil, hiddenWake(m.Reply, err)
-			}
-			a, err := s.replyAnswer(ctx, tx.Queries, m, post)
-			return http.StatusCreated, a, err
-		})
+		err = s.onceOr(w, r, key,
+			again, func(ctx context.Context, tx db.Tx) (status int, answer any, err error) {
+				if post, err = postIn(ctx, tx); err != nil {
+					return 0, nil, hiddenWake(m.Reply, err)
+				}
+				a, err := s.replyAnswer(ctx, tx.Queries, m, post)
+				return http.StatusCreated, a, err
+			})
 	} else if err == nil {
 		var a postAnswer
 		if a, err = s.replyAnswer(r.Context(), s.db.Queries, m, post); err == nil {
@@ -83,7 +84,10 @@ func (s *Server) postReply(
 			return failed
 		}
 		if elsewhere {
-			return web.Refused(web.FieldError{Field: "wakeId", Detail: "is the id of a wake in another channel"})
+			return web.Refused(web.FieldError{
+				Field:  "wakeId",
+				Detail: "is the id of a wake in another channel",
+			})
 		}
 	}
 	if errors.Is(err, db.ErrWakeLost) && key == nil && !m.Reply.Keep {
@@ -114,7 +118,9 @@ func (s *Server) postReply(
 }
 
 // replyAnswer is answer. For a wake that stays it adds what extendWake would answer.
-func (s *Server) replyAnswer(ctx context.Context, q db.Queries, m db.NewMessage, post db.Post) (postAnswer, error) {
+func (s *Server) replyAnswer(
+	ctx context.Context, q db.Queries, m db.NewMessage, post db.Post,
+) (postAnswer, error) {
 	a, err := s.answer(ctx, q, m, post)
 	if err == nil && m.Reply.Keep {
 		kept, err := q.Kept(ctx, m, post.Wake)

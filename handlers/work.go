@@ -66,7 +66,9 @@ func (s *Server) RunWork(ctx context.Context) {
 
 // showWork shows the work that a change is about to the members from whom none of the messages was kept. If
 // the database does not answer, it shows nothing.
-func (s *Server) showWork(ctx context.Context, c db.WorkChange, show func(*events.Signal, func(int) json.RawMessage)) {
+func (s *Server) showWork(
+	ctx context.Context, c db.WorkChange, show func(*events.Signal, func(int) json.RawMessage),
+) {
 	timed, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	all, err := s.db.Working(timed, c)
@@ -89,11 +91,14 @@ func (s *Server) showWork(ctx context.Context, c db.WorkChange, show func(*event
 			data.MessageIDs = append(data.MessageIDs, m.ID)
 		}
 		show(&events.Signal{
-			Event: events.WakeState, ChannelID: c.Channel, GuildID: w.Channel.GuildID, UserID: c.User, Of: w.Messages[0].ID,
-			At: s.router.Position(), Until: time.Now().Add(stateKept), Only: audience(w.Messages), Since: since, Data: data.Encode(),
+			Event: events.WakeState, ChannelID: c.Channel, GuildID: w.Channel.GuildID, UserID: c.User,
+			Of: w.Messages[0].ID,
+			At: s.router.Position(), Until: time.Now().Add(stateKept), Only: audience(w.Messages),
+			Since: since, Data: data.Encode(),
 		}, func(size int) json.RawMessage {
 			line := data.Encode()
-			for len(line) > size && len(data.MessageIDs) > 1 { // clients know the messages by the later ones too
+			// clients know the messages by the later ones too
+			for len(line) > size && len(data.MessageIDs) > 1 {
 				data.MessageIDs = data.MessageIDs[(len(data.MessageIDs)+1)/2:]
 				line = data.Encode()
 			}

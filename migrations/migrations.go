@@ -1,5 +1,5 @@
-// Package migrations embeds the goose migrations of the schema. They only go forward. schema.sql shows the schema that
-// they make. It is generated, and no program reads it.
+// Package migrations embeds the goose migrations of the schema. They only go forward. schema.sql shows the
+// schema that they make. It is generated, and no program reads it.
 package migrations
 
 import "embed"

@@ -55,7 +55,8 @@ func dataVersion(data string) (int, error) {
 	b, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(data); err == nil {
-			return 0, fmt.Errorf("%s is no Postgres data directory: move it away or choose another -state", data)
+			return 0, fmt.Errorf("%s is no Postgres data directory: move it away or choose another -state",
+				data)
 		}
 		return 0, nil
 	}
@@ -81,7 +82,8 @@ func (c *cluster) reachable(ctx context.Context) error {
 			blocked = dir
 		}
 	}
-	return fmt.Errorf("postgres refuses root and runs as user %s, who cannot enter %s: choose another -state, "+
+	return fmt.Errorf("postgres refuses root and runs as user %s, who cannot enter %s: choose "+
+		"another -state, "+
 		"such as /var/lib/fabric-guild, or \"chmod o+x\" that directory, or pass -database-url",
 		c.account.name, blocked)
 }
@@ -174,7 +176,8 @@ func (c *cluster) removeStalePidFile() error {
 	}
 	switch serves(pid, c.data) {
 	case yes:
-		return fmt.Errorf("%s is served by process %d, which was not started from here: stop it first", c.data, pid)
+		return fmt.Errorf("%s is served by process %d, which was not started from here: stop it first",
+			c.data, pid)
 	case no:
 		return os.Remove(path)
 	}

@@ -31,10 +31,14 @@ const (
 // program and not fetched with the archive: an attacker who can replace the archive can also replace a digest
 // beside it. A new release needs new digests.
 var releaseDigests = map[string]string{
-	"postgresql-18.4.0-x86_64-unknown-linux-gnu":  "65c06cf318b9a57525d842d658d6d18cd461d12b3a89b57d6d8ed7cccbe2db53",
-	"postgresql-18.4.0-aarch64-unknown-linux-gnu": "569984d426365c6ca3c197d2b3a999b73161ff1f3abc963824a8c3624620e5dd",
-	"postgresql-18.4.0-x86_64-apple-darwin":       "cbc38067a795d10bbddc730e61c835df0b351c36a7bd2544d388790fcf50aa4d",
-	"postgresql-18.4.0-aarch64-apple-darwin":      "1b68828f524b638a24918e258b173d0f16773547a0d3b83d9ba74473b61649f2",
+	"postgresql-18.4.0-x86_64-unknown-linux-gnu": "65c06cf318b9a57525d842d658d6d18c" +
+		"d461d12b3a89b57d6d8ed7cccbe2db53",
+	"postgresql-18.4.0-aarch64-unknown-linux-gnu": "569984d426365c6ca3c197d2b3a999b7" +
+		"3161ff1f3abc963824a8c3624620e5dd",
+	"postgresql-18.4.0-x86_64-apple-darwin": "cbc38067a795d10bbddc730e61c835df" +
+		"0b351c36a7bd2544d388790fcf50aa4d",
+	"postgresql-18.4.0-aarch64-apple-darwin": "1b68828f524b638a24918e258b173d0f" +
+		"16773547a0d3b83d9ba74473b61649f2",
 }
 
 const (

@@ -50,7 +50,8 @@ func lockState(dir string) (*stateLock, error) {
 			// not pass signals on.
 			holder += " (process " + pid + ")"
 		}
-		return nil, fmt.Errorf("state directory %s is in use by %s: stop it or choose another -state", dir, holder)
+		return nil, fmt.Errorf("state directory %s is in use by %s: stop it or choose another -state",
+			dir, holder)
 	}
 	l := &stateLock{dir: dir, instance: f}
 	// Replace the last holder's process id with our own. Keep its socket directory:
@@ -99,7 +100,8 @@ func (l *stateLock) claimServer(ctx context.Context, progress func(string)) (*os
 		err = awaitFlock(ctx, f)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("an earlier Postgres in %s has not ended: %w", l.dir, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("an earlier Postgres in %s has not ended: %w", l.dir, err),
+			f.Close())
 	}
 	return f, nil
 }

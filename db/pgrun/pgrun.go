@@ -41,8 +41,8 @@ type Config struct {
 	// BinDir holds the Postgres binaries. If it is empty, Start searches for them:
 	// first for the cluster's own major version, then for the newest.
 	BinDir string
-	// Source is the URL from which Start fetches the binaries into Dir, once, if the machine has none. It must
-	// serve the same files at the same paths as DefaultSource. If it is empty, Start does not fetch.
+	// Source is the URL from which Start fetches the binaries into Dir, once, if the machine has none. It
+	// must serve the same files at the same paths as DefaultSource. If it is empty, Start does not fetch.
 	Source string
 	// Fetching is called during the download with the number of bytes so far and in all. total is -1 if it is
 	// unknown. Fetching may be nil.

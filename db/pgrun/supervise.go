@@ -108,7 +108,8 @@ func (p *Postgres) runServer(ctx context.Context) (string, error) {
 	}
 	// The command is not bound to ctx: awaitEnd decides how to stop the server.
 	c := p.cluster
-	cmd := c.account.command(context.WithoutCancel(ctx), c.home, c.binaries.path("postgres"), p.arguments()...)
+	cmd := c.account.command(context.WithoutCancel(ctx), c.home, c.binaries.path("postgres"),
+		p.arguments()...)
 	setDeathSignal(cmd.SysProcAttr)
 	cmd.Stdout = in
 	cmd.Stderr = in

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// maxFrame is larger than any frame of a server. The largest frames are a snapshot with 200 channels, and a
-	// message of 16 KiB of characters that JSON escapes.
+	// maxFrame is larger than any frame of a server. The largest frames are a snapshot with 200 channels, and
+	// a message of 16 KiB of characters that JSON escapes.
 	maxFrame  = 1 << 20
 	readBytes = 16 << 10
 )

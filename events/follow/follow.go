@@ -31,8 +31,8 @@ const silence = 45 * time.Second
 // A Client follows one user's stream. The caller must not change its fields while Follow runs.
 type Client struct {
 	URL string // of the server, with its prefix, without a slash at the end
-	// Token returns the token. Follow calls it before each connection, so that a new token can replace one that
-	// ends. An error of Token ends Follow.
+	// Token returns the token. Follow calls it before each connection, so that a new token can replace one
+	// that ends. An error of Token ends Follow.
 	Token    func() (string, error)
 	Query    url.Values // parameters of the stream: wakeup, types, channels, echo
 	Snapshot bool       // begin with a snapshot even if there is a cursor
@@ -54,8 +54,8 @@ type Event struct {
 // even if the connection ends meanwhile. Follow never runs two calls of handle at the same time. While handle
 // runs, Follow reads almost nothing.
 //
-// Follow blocks until it fails. It returns the error of handle, of ctx or of Token, or a *remote.Refusal. It retries
-// after any other error.
+// Follow blocks until it fails. It returns the error of handle, of ctx or of Token, or a *remote.Refusal. It
+// retries after any other error.
 func (c *Client) Follow(ctx context.Context, cursor string, handle func(Event) error) error {
 	transport := c.Transport
 	if transport == nil {

@@ -56,7 +56,8 @@ func (r *Router) attach(s *Session) (frames []*events.Frame, upTo int64, how att
 	}
 	if s.resumed {
 		at := r.at
-		if s.at > at.Seq { // the client is ahead of this server: it gets its own cursor, whose epoch may be new here
+		// the client is ahead of this server: it gets its own cursor, whose epoch may be new here
+		if s.at > at.Seq {
 			at = *s.opts.Resume
 		}
 		frames = append(frames, events.LiveFrame(at))

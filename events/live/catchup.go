@@ -199,7 +199,8 @@ func (s *Session) sendPage(page events.Page) bool {
 		}
 	}
 	s.router.counters.add(SourceLog, &n)
-	if page.Reached-s.shownAfter(frames) >= s.lag() { // a client that is cut off now need not read the page again
+	// a client that is cut off now need not read the page again
+	if page.Reached-s.shownAfter(frames) >= s.lag() {
 		frames = append(frames, events.CursorFrame(events.Cursor{Epoch: page.Epoch, Seq: page.Reached}))
 	}
 	if !s.send(frames) {

@@ -58,7 +58,8 @@ func (h *horizon) see(tail events.Tail, logger *slog.Logger) {
 	h.held.Store(since)
 	if since != nil && now.Sub(*since) >= HeldTooLong && !h.told {
 		h.told = true
-		logger.Error("a transaction has appended to the event log and does not end; streams wait. The page operate (Health) says how to find it",
+		logger.Error("a transaction has appended to the event log and does not end; streams wait. The page "+
+			"operate (Health) says how to find it",
 			"horizon", tail.Horizon, "undecided", undecided)
 	}
 }

@@ -41,7 +41,9 @@ type load struct {
 // with those of other users who connect at the same time. It gets the memberships that were read, for its
 // snapshot, if they were one page (whole). Other sessions of the user wait for the same read. The only error
 // is that of ctx.
-func (r *Router) load(ctx context.Context, u *user) (read []events.Membership, asOf events.Cursor, whole bool, err error) {
+func (r *Router) load(
+	ctx context.Context, u *user,
+) (read []events.Membership, asOf events.Cursor, whole bool, err error) {
 	for {
 		r.mu.Lock()
 		asOf := r.at
@@ -86,7 +88,8 @@ func (r *Router) loadAll() {
 	for {
 		_ = r.read(r.ctx, r.loadSome) // if it fails, loadSome has arranged the retries
 		r.mu.Lock()
-		if len(r.loads) == 0 || r.ctx.Err() != nil { // when the router closes, every stream ends, so nobody waits
+		// when the router closes, every stream ends, so nobody waits
+		if len(r.loads) == 0 || r.ctx.Err() != nil {
 			r.loads = nil
 			r.loading = false
 			r.mu.Unlock()
@@ -163,7 +166,8 @@ func (r *Router) retryLocked(l *load, err error) {
 	now := time.Now()
 	if r.Logger != nil && now.Sub(r.told) >= loadLogInterval {
 		r.told = now
-		r.Logger.Warn("reading the memberships of a user failed; the user's streams wait until a retry succeeds",
+		r.Logger.Warn("reading the memberships of a user failed; the user's streams wait until a "+
+			"retry succeeds",
 			"user", l.user.id, "pause_ms", l.pause.Milliseconds(), "users_waiting", r.failing, "error", err)
 	}
 	time.AfterFunc(l.pause, func() {

@@ -71,8 +71,9 @@ const (
 func NewRouter(log Log, at events.Cursor) *Router {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Router{
-		log: log, ctx: ctx, stop: stop, slot: make(chan struct{}, concurrentReads), solo: make(chan struct{}, soloLoads),
-		at: at, ring: ring{floor: at.Seq},
+		log: log, ctx: ctx, stop: stop, slot: make(chan struct{}, concurrentReads),
+		solo: make(chan struct{}, soloLoads),
+		at:   at, ring: ring{floor: at.Seq},
 		signals: signals{topics: map[events.Topic]*topic{}},
 		users:   map[string]*user{}, routes: map[uuid.UUID]*route{}, all: map[*Session]struct{}{},
 	}

@@ -83,11 +83,12 @@ type Session struct {
 	bytes       int             // the length of the frames in queue, without signals
 	signals     int             // the number of frames in queue that are signals
 	signalBytes int             // their length
-	run         func()          // the method work; stored once, because a go statement would allocate it each time
-	bye         *events.Frame   // the last frame, once the stream must end
-	stop        func()          // interrupts a catch-up
-	timer       *time.Timer
-	shown       int64 // the last number that was sent as an id
+	// the method work; stored once, because a go statement would allocate it each time
+	run   func()
+	bye   *events.Frame // the last frame, once the stream must end
+	stop  func()        // interrupts a catch-up
+	timer *time.Timer
+	shown int64 // the last number that was sent as an id
 
 	writing sync.Mutex // held during a write, by the worker or by a heartbeat during a catch-up
 

@@ -14,8 +14,8 @@ import (
 const (
 	// signalPace is the time between two rounds, and so the least time between two signals of a topic.
 	signalPace = 250 * time.Millisecond
-	// topicFrames is how many frames of one topic all streams of this server get per second at most. With more
-	// than a hundred listeners a topic pauses for longer than signalPace.
+	// topicFrames is how many frames of one topic all streams of this server get per second at most. With
+	// more than a hundred listeners a topic pauses for longer than signalPace.
 	topicFrames = 400
 	// roundBytes is how many bytes a round queues at most. The rest waits for the next round, where newer
 	// signals may have replaced it.
@@ -117,7 +117,10 @@ func (x *signals) endLocked(e *events.Event) {
 	switch e.Kind {
 	case events.MessageCreated: // ends activity only
 		for part := range events.MaxParts {
-			p := x.topics[events.Topic{Event: events.Activity, ChannelID: e.ChannelID, UserID: e.UserID, Part: part}]
+			p := x.topics[events.Topic{
+				Event: events.Activity, ChannelID: e.ChannelID, UserID: e.UserID,
+				Part: part,
+			}]
 			if p == nil {
 				break
 			}
@@ -313,7 +316,8 @@ func (s *Session) replaceLocked(f *events.Frame) {
 	if s.signals == 0 {
 		return
 	}
-	i := slices.IndexFunc(s.queue, func(o *events.Frame) bool { return o.Topic != nil && *o.Topic == *f.Topic })
+	i := slices.IndexFunc(s.queue,
+		func(o *events.Frame) bool { return o.Topic != nil && *o.Topic == *f.Topic })
 	if i >= 0 {
 		s.signals--
 		s.signalBytes -= len(s.queue[i].SSE())

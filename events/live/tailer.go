@@ -17,11 +17,12 @@ const (
 	pollInterval = 250 * time.Millisecond // a lost doorbell costs this delay, and never an event
 	tailTimeout  = 5 * time.Second
 	// The time from one read to the next at least. Events that come close together are then read together and
-	// sent in one write. askPause follows a read that needed the horizon: it costs Postgres as much as a post does.
+	// sent in one write. askPause follows a read that needed the horizon: it costs Postgres as much as a post
+	// does.
 	tailPause = time.Millisecond
 	askPause  = 3 * time.Millisecond
-	// The backoff between reads while a number is undecided: a writer that crashed rings no doorbell. A shorter one
-	// would read what a ring is about to bring, and find the next number undecided.
+	// The backoff between reads while a number is undecided: a writer that crashed rings no doorbell. A
+	// shorter one would read what a ring is about to bring, and find the next number undecided.
 	pendingMin = 5 * time.Millisecond
 	pendingMax = 20 * time.Millisecond
 	// The backoff after errors.
@@ -143,9 +144,10 @@ func (t *Tailer) pause() time.Duration {
 	return tailPause - time.Since(t.sent)
 }
 
-// Take publishes the events that the log knows without a read. It returns false if the tailer must look: there are
-// none, it is at work, or the streams got events just before. Unlike the tailer, Take works on the goroutine that
-// heard the events: waking another one costs more than publishing an event that nobody on this server hears.
+// Take publishes the events that the log knows without a read. It returns false if the tailer must look:
+// there are none, it is at work, or the streams got events just before. Unlike the tailer, Take works on the
+// goroutine that heard the events: waking another one costs more than publishing an event that nobody on this
+// server hears.
 func (t *Tailer) Take(known func(after events.Cursor, limit int) events.Tail) bool {
 	if !t.mu.TryLock() {
 		return false
@@ -184,7 +186,8 @@ func (t *Tailer) nextLocked(ctx context.Context) (events.Tail, error) {
 		// The position was beyond the beginning of the new epoch, so the events that were read do not follow
 		// that beginning. Read again from there.
 		if tail.Contradiction != "" {
-			t.logger.Error("the database is not the one that was read, all streams are reset; was it restored or changed by hand?",
+			t.logger.Error("the database is not the one that was read, all streams are reset; was it "+
+				"restored or changed by hand?",
 				"contradiction", tail.Contradiction, "epoch", tail.Epoch, "head", tail.Head)
 		} else {
 			t.logger.Warn("the database is back without its latest events; streams beyond them are reset",
@@ -193,7 +196,8 @@ func (t *Tailer) nextLocked(ctx context.Context) (events.Tail, error) {
 		return t.nextLocked(ctx)
 	}
 	if t.router.expire(tail.Floor) {
-		t.logger.Warn("retention removed events that this server had not read; its streams are reset. Was the server stopped, or is retention too short?",
+		t.logger.Warn("retention removed events that this server had not read; its streams are reset. Was "+
+			"the server stopped, or is retention too short?",
 			"floor", tail.Floor)
 		return t.nextLocked(ctx)
 	}

@@ -36,7 +36,8 @@ func (s *Session) tick() {
 		s.kickLocked()
 		return
 	case len(s.queue) > 0: // the client is behind already: more bytes do not help
-	case at.Seq > s.shown: // by time, not by count: retention may go by time, and must not overtake an open stream
+	// by time, not by count: retention may go by time, and must not overtake an open stream
+	case at.Seq > s.shown:
 		s.enqueueLocked(events.CursorFrame(at))
 	default:
 		s.enqueueLocked(s.opts.Format.Heartbeat(&at))

@@ -24,7 +24,8 @@ func (a *Account) Flags(f *flag.FlagSet) {
 	f.StringVar(&a.URL, "url", "http://127.0.0.1:8080", "`URL` of the server, with its prefix")
 	f.StringVar(&a.token, "token", "", "your `token`; safer in the environment than on the command line")
 	f.StringVar(&a.tokenFile, "token-file", "",
-		"`file` with the token, instead of -token; it is read before each request, so you can renew the token")
+		"`file` with the token, instead of -token; it is read before each request, so you can "+
+			"renew the token")
 }
 
 // Check completes the values of the flags, or returns what is wrong with them. Its errors never contain a
@@ -62,9 +63,9 @@ func (a *Account) Token() (string, error) {
 	return token, nil
 }
 
-// NewTransport returns a transport that uses only HTTP/1.1, through the proxy of the environment. With HTTP/2,
-// a request after a connection fell silent would use the same dead connection. The transport does not ask for
-// compression, which could delay events.
+// NewTransport returns a transport that uses only HTTP/1.1, through the proxy of the environment. With
+// HTTP/2, a request after a connection fell silent would use the same dead connection. The transport does not
+// ask for compression, which could delay events.
 func NewTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Protocols = new(http.Protocols)
@@ -73,7 +74,8 @@ func NewTransport() *http.Transport {
 	return t
 }
 
-// NewHTTPClient returns a client that follows no redirects: a redirect could send the token to another server.
+// NewHTTPClient returns a client that follows no redirects: a redirect could send the token to another
+// server.
 func NewHTTPClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse

@@ -22,8 +22,8 @@ type Backoff struct {
 	failures int           // in a row
 }
 
-// SetRetry reads the value of a stream's retry field: a number of milliseconds (WHATWG HTML 9.2.6). It ignores
-// any other value.
+// SetRetry reads the value of a stream's retry field: a number of milliseconds (WHATWG HTML 9.2.6). It
+// ignores any other value.
 func (b *Backoff) SetRetry(field string) {
 	if ms, err := strconv.ParseUint(field, 10, 32); err == nil {
 		b.retry = min(max(minRetry, time.Duration(ms)*time.Millisecond), MaxAsked)

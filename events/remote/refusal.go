@@ -15,7 +15,8 @@ import (
 // A Refusal is an answer that is not what was asked for, or the final end of a stream. Error quotes the texts
 // of the server, so they are safe on a terminal.
 type Refusal struct {
-	Status       int           // 401 also if the token ended during a stream; NoStatus: the server ended a stream
+	// 401 also if the token ended during a stream; NoStatus: the server ended a stream
+	Status       int
 	Code, Detail string        // either may be empty
 	After        time.Duration // Retry-After
 }
@@ -59,11 +60,13 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// ReadRefusal reads an error answer, of which it reads 64 KiB at most. It does not close the body. A text that
-// is not problem+json is not ours, so ReadRefusal does not pass it on.
+// ReadRefusal reads an error answer, of which it reads 64 KiB at most. It does not close the body. A text
+// that is not problem+json is not ours, so ReadRefusal does not pass it on.
 func ReadRefusal(answer *http.Response) *Refusal {
 	r := &Refusal{Status: answer.StatusCode, After: parseRetryAfter(answer.Header)}
-	if kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind == "application/problem+json" {
+	if kind, _, _ := mime.ParseMediaType(
+		answer.Header.Get("Content-Type"),
+	); kind == "application/problem+json" {
 		var told struct{ Code, Detail string }
 		b, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 		if err == nil && json.Unmarshal(b, &told) == nil {

@@ -61,7 +61,8 @@ func (s Shell) End(ctx context.Context, grace time.Duration) {
 
 // Variables are the environment variables of a command, so that a shell needs no JSON parser.
 type Variables struct {
-	URL, Event, Cursor, GuildID, ChannelID, XType, UserID, MessageID, Content, Wakeup, WakeReason, WakeID string
+	URL, Event, Cursor, GuildID, ChannelID, XType, UserID, MessageID, Content, Wakeup, WakeReason,
+	WakeID string
 }
 
 // environ returns all variables, also the empty ones. Otherwise a command inside of another command would get

@@ -64,7 +64,8 @@ func openCursorFile(path string, lazy bool) (f *cursorFile, cursor string, err e
 	cursor = strings.TrimSpace(string(b))
 	if cursor != "" {
 		if _, err := events.ParseCursor(cursor); err != nil {
-			return nil, "", fmt.Errorf("cursor file %s has no valid cursor: %w; remove it to start again", path, err)
+			return nil, "", fmt.Errorf("cursor file %s has no valid cursor: %w; remove it to start again",
+				path, err)
 		}
 	}
 	if err := f.write(cursor); err != nil {

@@ -47,7 +47,8 @@ func decode(raw follow.Event) event {
 // isSnapshot reports whether the event contains the channels. Of the stream's own events, tail shows only
 // these.
 func (e *event) isSnapshot() bool {
-	return e.Name == events.StreamReset || e.Name == events.StreamChannels || e.Name == events.StreamReady && e.Channels != nil
+	return e.Name == events.StreamReset || e.Name == events.StreamChannels ||
+		e.Name == events.StreamReady && e.Channels != nil
 }
 
 // ofLog reports whether the event comes from the event log. The others are about the stream itself.

@@ -9,9 +9,9 @@ import (
 	"fabric-guild/events"
 )
 
-const help = `fabric-guild tail follows your stream until you stop it. It reconnects after every cut. It prints each
-event once, or runs a command for it. On a terminal it prints lines for people, otherwise JSON lines
-{"id","event","data"}.
+const help = `fabric-guild tail follows your stream until you stop it. It reconnects after every cut. It
+prints each event once, or runs a command for it. On a terminal it prints lines for people, otherwise JSON
+lines {"id","event","data"}.
 
 Exit codes:
   0  a signal (SIGINT, SIGTERM, SIGHUP) ended it, or nobody reads its output any more
@@ -28,11 +28,14 @@ func (c *Command) Flags(f *flag.FlagSet) {
 	c.account.Flags(f)
 	f.StringVar(&c.cursor, "cursor", "", "`cursor` after which to begin (default: now)")
 	f.StringVar(&c.cursorFile, "cursor-file", "",
-		"`file` in which tail keeps the cursor of the last handled event; a cursor in the file overrides -cursor")
+		"`file` in which tail keeps the cursor of the last handled event; a cursor in the file "+
+			"overrides -cursor")
 	f.BoolVar(&c.json, "json", false, "print JSON lines on a terminal too")
-	f.BoolVar(&c.wakeup, "wakeup", false, "only messages that wake you, and no other events unless -types names some")
+	f.BoolVar(&c.wakeup, "wakeup", false, "only messages that wake you, and no other events unless "+
+		"-types names some")
 	f.BoolVar(&c.echo, "echo", false, "your own messages too")
-	f.StringVar(&c.types, "types", "", "only these `kinds` of events, separated by commas, such as message.created,channel.joined")
+	f.StringVar(&c.types, "types", "", "only these `kinds` of events, separated by commas, such as "+
+		"message.created,channel.joined")
 	f.StringVar(&c.channels, "channels", "",
 		"only the channels with these `ids`; your own joins and leaves still come from all channels")
 	f.StringVar(&c.exec, "exec", "",

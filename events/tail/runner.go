@@ -54,12 +54,14 @@ func (r *runner) take(ctx context.Context, e event) error {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			r.notice(fmt.Sprintf("the command failed (%v) for the event %s; the event is not handled yet", err, e.ID))
+			r.notice(fmt.Sprintf("the command failed (%v) for the event %s; the event is not handled yet",
+				err, e.ID))
 			return ctx.Err()
 		case try == tries:
 			return &execError{cursor: e.ID, err: err}
 		}
-		r.notice(fmt.Sprintf("the command failed (%v) for the event %s; trying again in %v", err, e.ID, pause))
+		r.notice(fmt.Sprintf("the command failed (%v) for the event %s; trying again in %v", err,
+			e.ID, pause))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -103,7 +105,8 @@ func (r *runner) run(ctx context.Context, e event) error {
 func (r *runner) variables(e event) remote.Variables {
 	v := remote.Variables{
 		URL: r.url, Event: e.Name, Cursor: e.ID, GuildID: e.GuildID, ChannelID: e.ChannelID, XType: e.XType,
-		UserID: cmp.Or(e.AuthorUserID, e.UserID), MessageID: e.MessageID, Content: e.Content, WakeReason: e.WakeReason,
+		UserID: cmp.Or(e.AuthorUserID, e.UserID), MessageID: e.MessageID, Content: e.Content,
+		WakeReason: e.WakeReason,
 	}
 	if e.AuthorUserID != "" {
 		v.Wakeup = strconv.FormatBool(e.Wakeup)

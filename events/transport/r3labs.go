@@ -46,7 +46,10 @@ func (x *R3labs) Serve(w http.ResponseWriter, r *http.Request, s *live.Session) 
 	x.server.CreateStream(t.stream)
 	// r3labs' handler takes the stream's name from the URL, and accepts only a number as Last-Event-ID. So it
 	// must not see the client's request.
-	sub := (&http.Request{Method: http.MethodGet, URL: &url.URL{RawQuery: "stream=" + t.stream}}).WithContext(ctx)
+	sub := (&http.Request{
+		Method: http.MethodGet,
+		URL:    &url.URL{RawQuery: "stream=" + t.stream},
+	}).WithContext(ctx)
 	x.server.ServeHTTP(t, sub)
 	t.leave()
 	x.server.RemoveStream(t.stream) // not earlier: while there is a subscriber, this leaks a goroutine

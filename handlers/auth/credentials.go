@@ -10,7 +10,9 @@ import (
 // Credentials returns the token of a request, and the session if the token came in the cookie cookieName. If
 // the Authorization header has another scheme than Bearer, the cookie still counts: a proxy before the server
 // may use that header for its own authentication. The error is a *web.Problem, or a fault of the server.
-func Credentials(r *http.Request, cookieName string, sessions *Sessions) (session SessionID, token string, err error) {
+func Credentials(
+	r *http.Request, cookieName string, sessions *Sessions,
+) (session SessionID, token string, err error) {
 	token, err = Bearer(r)
 	if token != "" || err != nil && scheme(r) == "bearer" {
 		return session, token, err

@@ -27,8 +27,8 @@ type Identity struct {
 type Claim struct {
 	Kind events.UserKind // empty: the authority does not say
 	Name string          // the display name; empty: the authority does not say, or the name is not valid
-	// IssuedAt is when the token was issued, in seconds since 1970. Of two claims the newer one counts. 0: the
-	// authority says what holds now.
+	// IssuedAt is when the token was issued, in seconds since 1970. Of two claims the newer one counts. 0:
+	// the authority says what holds now.
 	IssuedAt int64
 }
 
@@ -39,8 +39,9 @@ func (id Identity) MayEnter(guild string) bool {
 
 // An Authority knows which user a token belongs to. It is either Tokens or Center.
 type Authority interface {
-	// Check returns the identity of a token's user. An error that is a *web.Problem is the answer to the client.
-	// from is the client's address. The zero Addr stands for all clients that the server cannot distinguish.
+	// Check returns the identity of a token's user. An error that is a *web.Problem is the answer to the
+	// client. from is the client's address. The zero Addr stands for all clients that the server cannot
+	// distinguish.
 	Check(ctx context.Context, from netip.Addr, token string) (Identity, error)
 	// Revoked reports whether a stream that was opened as id must end. If the authority cannot tell, Revoked
 	// returns false: an outage must not end every stream.
@@ -70,10 +71,12 @@ func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Ide
 		return Identity{}, p
 	}
 	return Identity{
-		UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires, Says: Claim{id.Kind, id.DisplayName, id.IssuedAt}, proof: token,
+		UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires,
+		Says: Claim{id.Kind, id.DisplayName, id.IssuedAt}, proof: token,
 	}, err
 }
 
 func (c byCenter) Revoked(ctx context.Context, id Identity) bool {
-	return c.Recheck(ctx, id.proof, center.Identity{UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires})
+	return c.Recheck(ctx, id.proof,
+		center.Identity{UserID: id.UserID, Guilds: id.Guilds, Expires: id.Expires})
 }

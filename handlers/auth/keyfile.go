@@ -128,7 +128,8 @@ func (k *KeyFile) noteLocked(fault error) {
 	switch {
 	case k.logger == nil:
 	case fault != nil && k.fault == nil:
-		k.logger.Error("the key cannot be read; the one that was read before stays in use, so a rotation has no "+
+		k.logger.Error("the key cannot be read; the one that was read before stays in use, so a "+
+			"rotation has no "+
 			"effect, and a restart would fail", "error", fault)
 	case fault == nil && k.fault != nil:
 		k.logger.Info("the key can be read again", "path", k.path)
@@ -172,7 +173,8 @@ func (k *KeyFile) readLocked() ([]byte, os.FileInfo, error) {
 		return nil, nil, err
 	}
 	if info.Mode().Perm()&keyForbid != 0 {
-		return nil, nil, fmt.Errorf("the key %s can be read by others (mode %04o): chmod 600 it, and rotate it if it may have been read", k.path, info.Mode().Perm())
+		return nil, nil, fmt.Errorf("the key %s can be read by others (mode %04o): chmod 600 it, and "+
+			"rotate it if it may have been read", k.path, info.Mode().Perm())
 	}
 	// A rotation puts another file at the path. Compare the files too: their modification times may be equal.
 	if k.key != nil && k.fault == nil && os.SameFile(info, k.file) && info.ModTime().Equal(k.file.ModTime()) {
@@ -198,7 +200,8 @@ func (k *KeyFile) owned(info os.FileInfo) error {
 		return fmt.Errorf("the key's directory: %w", err)
 	}
 	if of := owner(info); of != os.Geteuid() && of != owner(dir) {
-		return fmt.Errorf("the key %s belongs to another user (%d): remove it to get a new one, or give it to whom the server runs as", k.path, of)
+		return fmt.Errorf("the key %s belongs to another user (%d): remove it to get a new one, or give it "+
+			"to whom the server runs as", k.path, of)
 	}
 	return nil
 }

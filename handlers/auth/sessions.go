@@ -45,7 +45,10 @@ const closedSessions = 16 << 10
 
 // NewSessions returns sessions whose cookies are encrypted with a key that is derived from secret.
 func NewSessions(secret func() ([]byte, error)) *Sessions {
-	return &Sessions{secret: secret, streams: map[SessionID]map[Stream]struct{}{}, closed: map[SessionID]struct{}{}}
+	return &Sessions{
+		secret: secret, streams: map[SessionID]map[Stream]struct{}{},
+		closed: map[SessionID]struct{}{},
+	}
 }
 
 // cipher returns the cipher that is derived from the current secret. A new secret makes every older cookie

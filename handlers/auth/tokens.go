@@ -87,7 +87,8 @@ func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, 
 func (t *Tokens) SignClaim(user string, guilds []string, ttl time.Duration, says Claim) (string, error) {
 	if says.Name != "" && !chat.ValidDisplayName(says.Name) {
 		return "", fmt.Errorf("%q is no display name: 1 to %d characters, something visible among them, "+
-			"and no control character or mark that sets the direction of text", says.Name, chat.MaxDisplayName)
+			"and no control character or mark that sets the direction of text", says.Name,
+			chat.MaxDisplayName)
 	}
 	for _, id := range append([]string{user}, guilds...) {
 		if !chat.ValidID(id) {
@@ -104,7 +105,8 @@ func (t *Tokens) SignClaim(user string, guilds []string, ttl time.Duration, says
 	now := time.Now()
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuer, Subject: user, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
+			Issuer: issuer, Subject: user, IssuedAt: jwt.NewNumericDate(now),
+			ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
 		},
 		GuildIDs: guilds, Kind: says.Kind, Name: says.Name,
 	}).SignedString(key)
@@ -133,7 +135,8 @@ func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity,
 	}
 	var c claims
 	_, err = jwt.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil },
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(issuer), jwt.WithExpirationRequired())
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(issuer),
+		jwt.WithExpirationRequired())
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Identity{}, errTokenExpired

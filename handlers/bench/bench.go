@@ -34,7 +34,8 @@ const benchGuild = "fabric-guild-bench"
 
 // Run runs the scenarios and returns the figures. It writes a line to progress before each step. It blocks
 // until the run has ended or ctx ends. It archives its channels at the end, but the archived channels, their
-// messages and the queues of the users remain. If a scenario fails, Run returns the figures so far and the error.
+// messages and the queues of the users remain. If a scenario fails, Run returns the figures so far and the
+// error.
 func Run(ctx context.Context, c Config, progress io.Writer) (Report, error) {
 	b := &run{Config: c, target: newTarget(c.URL), progress: progress}
 	defer b.target.close()
@@ -107,7 +108,10 @@ func (b *run) prepare(ctx context.Context, wanted []string) error {
 	for i := range members {
 		members[i] = benchUser(i + 1)
 	}
-	if slices.ContainsFunc(wanted, func(s string) bool { return s != "connect" && s != "rooms" && s != "wakes" }) {
+	if slices.ContainsFunc(wanted, func(s string) bool {
+		return s != "connect" && s != "rooms" &&
+			s != "wakes"
+	}) {
 		id, err := b.target.createChannel(ctx, b.tokens[0], "everyone", members)
 		b.large = id
 		if err != nil {

@@ -30,7 +30,8 @@ func Command(
 		f.IntVar(&c.Streams, "streams", 1000, "`number` of streams to open")
 		f.DurationVar(&c.Duration, "duration", 4*time.Second, "how long each step lasts")
 		f.IntVar(&c.Missed, "missed", 5000, "`number` of messages that a stream must catch up with")
-		f.StringVar(&only, "only", "", "comma-separated `list` of "+strings.Join(Scenarios, ", ")+" (default all)")
+		f.StringVar(&only, "only", "", "comma-separated `list` of "+strings.Join(Scenarios, ", ")+
+			" (default all)")
 		f.StringVar(&tokens, "tokens", "",
 			"`file` with one token per line, for the users bench-0, bench-1 and so on "+
 				"(default: sign tokens with the key in -state)")
@@ -70,7 +71,8 @@ func Command(
 func tokenSource(file, dir string) (func(user string) (string, error), error) {
 	if file == "" {
 		if _, err := os.Stat(dir); err != nil {
-			return nil, fmt.Errorf("no key to sign tokens with; pass the server's -state, or -tokens: %w", err)
+			return nil, fmt.Errorf("no key to sign tokens with; pass the server's -state, or -tokens: %w",
+				err)
 		}
 		tokens, err := auth.OpenTokens(dir)
 		if err != nil {

@@ -32,8 +32,8 @@ type pair struct {
 	channel       string
 }
 
-// pair returns the i-th pair, with a new channel and with the agent's queue. Agents are the users of the first
-// half.
+// pair returns the i-th pair, with a new channel and with the agent's queue. Agents are the users of the
+// first half.
 func (b *run) pair(ctx context.Context, i int) (p pair, err error) {
 	p = pair{b: b, agent: b.tokens[i], person: b.tokens[i+b.Streams/2]}
 	if p.channel, err = b.workChannel(ctx, p.person, benchUser(i)); err != nil {
@@ -43,8 +43,8 @@ func (b *run) pair(ctx context.Context, i int) (p pair, err error) {
 	return p, err
 }
 
-// workChannel makes a channel in which each message of its creator wakes only the agent. It is archived at the
-// end of the run.
+// workChannel makes a channel in which each message of its creator wakes only the agent. It is archived at
+// the end of the run.
 func (b *run) workChannel(ctx context.Context, creator, agent string) (id string, err error) {
 	var made struct{ Channel struct{ ID string } }
 	err = b.target.call(ctx, creator, http.MethodPost, "/api/channels", map[string]any{
@@ -322,7 +322,8 @@ func (b *run) drain(ctx context.Context, pairs []pair) error {
 			if wake == "" {
 				break
 			}
-			err = b.target.call(ctx, p.agent, http.MethodPost, "/api/wakes/"+wake+"/ack", map[string]any{}, nil)
+			err = b.target.call(ctx, p.agent, http.MethodPost, "/api/wakes/"+wake+"/ack",
+				map[string]any{}, nil)
 			if err != nil {
 				return err
 			}

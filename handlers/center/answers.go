@@ -36,7 +36,8 @@ func readObject(answer []byte) (o object, f *failure) {
 	return o, nil
 }
 
-// readIntrospection reads {active,userId,exp?,guildIds?,kind?,displayName?,iat?}. If active is false, it ignores the other members.
+// readIntrospection reads {active,userId,exp?,guildIds?,kind?,displayName?,iat?}. If active is false, it
+// ignores the other members.
 func readIntrospection(answer []byte) (id Identity, active bool, f *failure) {
 	o, f := readObject(answer)
 	if f != nil {

@@ -53,10 +53,12 @@ func New(baseURL, apiKey string, logger *slog.Logger) (*Client, error) {
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Hostname() == "" ||
 		base.User != nil || base.RawQuery != "" || base.ForceQuery || base.Fragment != "" {
 		// Quote neither the URL nor the parser's error: both may contain a password.
-		return nil, errors.New("the base URL of Center must be http:// or https://, a host, and optionally a path")
+		return nil, errors.New("the base URL of Center must be http:// or https://, a host, and " +
+			"optionally a path")
 	}
 	if !visible(apiKey) {
-		return nil, errors.New("the API key of Center must be visible ASCII characters without spaces or line ends")
+		return nil, errors.New("the API key of Center must be visible ASCII characters without spaces " +
+			"or line ends")
 	}
 	c := &Client{
 		base: base, apiKey: apiKey, logger: logger,

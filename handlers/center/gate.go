@@ -68,7 +68,8 @@ func (g *gate) enter(ctx context.Context, from netip.Addr) (leave func(inactive 
 	case g.places <- struct{}{}:
 	case <-limited.Done():
 		g.leave(c, false)
-		return nil, g.refuse(ctx, &g.refusedFull, &failure{timedOut, "too many calls about new tokens are running"})
+		return nil, g.refuse(ctx, &g.refusedFull,
+			&failure{timedOut, "too many calls about new tokens are running"})
 	}
 	return func(inactive bool) {
 		<-g.places

@@ -32,7 +32,8 @@ type Identity struct {
 	Guilds  []string  // the guilds that the token gives access to; nil means all
 	Expires time.Time // zero if Center sent no exp
 
-	// What Center says of the user. Each is zero if Center did not say it, or sent something that is not valid.
+	// What Center says of the user. Each is zero if Center did not say it, or sent something that is not
+	// valid.
 	Kind        events.UserKind
 	DisplayName string
 	IssuedAt    int64 // when the token was issued, in seconds since 1970

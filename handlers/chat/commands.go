@@ -8,7 +8,8 @@ import (
 )
 
 // A Command is what a text asks for: to post a message, to move the turn, to stop a worker, to let agents go
-// on, or to list the commands. Exactly one of Content, Action, Stop, Go and Help is set. For an empty text none is set.
+// on, or to list the commands. Exactly one of Content, Action, Stop, Go and Help is set. For an empty text
+// none is set.
 type Command struct {
 	Content string // the content of the message to post
 	Action  Action // how to move the turn
@@ -112,7 +113,8 @@ func parseUser(command, argument string) (string, error) {
 		id, _ = mentionedID(inner)
 	}
 	if !ValidID(id) {
-		return "", errors.New("must name one user: /" + command + " <@ID>, /" + command + " @ID or /" + command + " ID")
+		return "", errors.New("must name one user: /" + command + " <@ID>, /" + command + " @ID or /" +
+			command + " ID")
 	}
 	return id, nil
 }

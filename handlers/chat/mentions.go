@@ -43,9 +43,9 @@ func Mentions(text string) []string { return collect(text, mentionedID) }
 func Names(text string) []string { return collect(text, mentionedName) }
 
 // Rewrite returns text with mentions in their short form <@ID>: every mention by id, and every mention by a
-// name that is a key of resolved. All other bytes stay the same, and so does code. A name whose value in resolved is not a
-// valid id counts as unresolved. Rewriting a second time changes nothing. The result may be longer than
-// text.
+// name that is a key of resolved. All other bytes stay the same, and so does code. A name whose value in
+// resolved is not a valid id counts as unresolved. Rewriting a second time changes nothing. The result may be
+// longer than text.
 func Rewrite(text string, resolved map[string]string) string {
 	var b strings.Builder
 	for part, isCode := range parts(text) {

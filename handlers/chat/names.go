@@ -20,7 +20,8 @@ func ValidDisplayName(name string) bool {
 func Readable(name string) bool {
 	shows := false
 	for _, c := range name {
-		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) || unicode.In(c, unicode.Zl, unicode.Zp) {
+		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) ||
+			unicode.In(c, unicode.Zl, unicode.Zp) {
 			return false
 		}
 		shows = shows || showsItself(c)

@@ -10,8 +10,8 @@ import (
 	"fabric-guild/handlers/config"
 )
 
-// runAgent runs the command agent. It blocks until ctx ends and the work in progress is done, or until the server
-// refuses claims.
+// runAgent runs the command agent. It blocks until ctx ends and the work in progress is done, or until the
+// server refuses claims.
 func runAgent(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) error {
 	c := agent.Command{Mentions: chat.Mentions}
 	rest, err := config.Parse("agent", args, getenv, stderr, c.Flags)

@@ -38,7 +38,8 @@ func greeting(base, state string) string {
 
   two tokens:  ALICE=$(%[2]s token%[3]s alice); BOB=$(%[2]s token%[3]s bob)
   a stream:    curl -sN -H "Authorization: Bearer $BOB" %[1]s/api/stream &
-  a channel:   curl -s -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' %[1]s/api/channels \
+  a channel:   curl -s -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \
+                 %[1]s/api/channels \
                  -d '{"guildId":"g1","name":"ops","xType":"general","memberUserIds":["bob"]}'
   a message:   curl -s -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \
                  %[1]s/api/channels/CHANNEL_ID/messages -d '{"content":"hi <@bob>"}'

@@ -10,8 +10,8 @@ import (
 	"fabric-guild/handlers/openclaw"
 )
 
-const aboutInstall = `fabric-guild openclaw install says how to make an agent of OpenClaw a member of the guild.
-With -to, it writes the plugin for OpenClaw.`
+const aboutInstall = `fabric-guild openclaw install says how to make an agent of OpenClaw a member of the
+guild. With -to, it writes the plugin for OpenClaw.`
 
 const openclawSteps = `With this plugin, OpenClaw 2026.9.6 or newer is a member of the guild.
 On OpenClaw's machine:

@@ -27,11 +27,13 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	users, err := config.Parse("token", args, getenv, stderr, state(&dir, getenv), func(f *flag.FlagSet) {
 		describe(aboutToken)(f)
 		f.DurationVar(&ttl, "ttl", 24*time.Hour, "how long the tokens are valid")
-		f.Func("guild", "a `guild` that the tokens are for; repeatable (default: all guilds)", func(g string) error {
-			guilds = append(guilds, g)
-			return nil
-		})
-		f.BoolVar(&agent, "agent", false, "the tokens say that the users are agents; without it, they do not say what the users are")
+		f.Func("guild", "a `guild` that the tokens are for; repeatable (default: all guilds)",
+			func(g string) error {
+				guilds = append(guilds, g)
+				return nil
+			})
+		f.BoolVar(&agent, "agent", false, "the tokens say that the users are agents; without it, they do "+
+			"not say what the users are")
 		f.StringVar(&says.Name, "name", "", "the display `name` of the user; for one user at a time")
 		f.BoolVar(&rotate, "rotate", false, "make a new key first: all older tokens end within a minute")
 	})

@@ -11,8 +11,9 @@ import (
 //	go build -ldflags "-X fabric-guild/handlers/command.release=v1.2.3" .
 var release string
 
-// number returns the version. Without a release it is the one that go build takes from the Git repository: its
-// tag, or the time and hash of its commit. A build that knows neither, such as that of go run, is "unreleased".
+// number returns the version. Without a release it is the one that go build takes from the Git repository:
+// its tag, or the time and hash of its commit. A build that knows neither, such as that of go run, is
+// "unreleased".
 func number() string {
 	var built string
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "(devel)" {

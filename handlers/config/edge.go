@@ -35,14 +35,16 @@ func (c *TLS) Flags(f *flag.FlagSet) {
 // Flags defines the flags of c in f.
 func (c *Edge) Flags(f *flag.FlagSet) {
 	f.Float64Var(&c.RateLimit, "rate-limit", 100,
-		"maximum `number` of changes per second and user, with a burst of ten seconds' worth; 0 means no limit")
+		"maximum `number` of changes per second and user, with a burst of ten seconds' worth; 0 "+
+			"means no limit")
 	f.IntVar(&c.MaxStreams, "max-streams", 0,
 		"maximum `number` of open streams; 0 means as many as the limit of open files allows, at most 50000")
 	f.IntVar(&c.MaxStreamsPerAddress, "max-streams-per-address", 0,
 		"maximum `number` of open streams from one address; 0 means no limit, "+
 			"because all clients behind a proxy share an address")
 	listFlag(f, "trusted-proxies",
-		"`networks` of proxies, such as 10.0.0.0/8,::1; the server uses X-Forwarded-For and X-Forwarded-Proto "+
+		"`networks` of proxies, such as 10.0.0.0/8,::1; the server uses X-Forwarded-For and "+
+			"X-Forwarded-Proto "+
 			"only from these",
 		c.addProxy)
 	listFlag(f, "allow-origin",

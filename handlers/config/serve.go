@@ -23,8 +23,10 @@ type Database struct {
 
 // Flags defines the flags of c in f.
 func (c *Database) Flags(f *flag.FlagSet) {
-	f.StringVar(&c.URL, "database-url", "", "`URL` of Postgres (default: a private one in the state directory)")
-	f.StringVar(&c.PGBin, "postgres-bin", "", "`directory` of the Postgres binaries (default: search for them)")
+	f.StringVar(&c.URL, "database-url", "",
+		"`URL` of Postgres (default: a private one in the state directory)")
+	f.StringVar(&c.PGBin, "postgres-bin", "",
+		"`directory` of the Postgres binaries (default: search for them)")
 	c.PGSource = pgrun.DefaultSource
 	usage := "`URL` to download the Postgres binaries from if the machine has none, or never " +
 		"(default " + pgrun.DefaultSource + ")"

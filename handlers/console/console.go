@@ -28,11 +28,13 @@ var contentTypes = map[string]string{
 }
 
 // Policy is the Content-Security-Policy of all files: nothing but the page's own parts, nothing inline, no
-// frame around it. With Trusted Types the browser itself sees to it that no text is made HTML. One policy is for
-// the address of the shared worker, the other for prose.js, which parses the HTML of a message in a document of
-// its own and builds what it shows from a list of elements.
-const Policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker markdown"
+// frame around it. With Trusted Types the browser itself sees to it that no text is made HTML. One policy is
+// for the address of the shared worker, the other for prose.js, which parses the HTML of a message in a
+// document of its own and builds what it shows from a list of elements.
+const Policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src " +
+	"'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; " +
+	"trusted-types worker markdown"
 
 // Open returns a file by its name, such as app.js. ok is false when there is none.
 func Open(name string) (f File, ok bool) {

@@ -97,8 +97,8 @@ func read(name string) []byte {
 	return b
 }
 
-// recipe is a line of a page that holds nothing but a link to a file in recipes/. The file takes its place, so
-// that readers see the program and tests run the same file.
+// recipe is a line of a page that holds nothing but a link to a file in recipes/. The file takes its place,
+// so that readers see the program and tests run the same file.
 var recipe = regexp.MustCompile(`(?m)^\[[^\]\n]+\]\((recipes/[^)\n]+)\)$`)
 
 // languages are the names that a fenced block has for a recipe.
@@ -154,8 +154,10 @@ func list(all []Page) []byte {
 	for _, p := range all {
 		fmt.Fprintf(&b, "- [%s](docs/%s.md): %s\n", p.Title, p.Name, p.Summary)
 	}
-	b.WriteString("\n## Contract\n\n- [openapi.json](openapi.json): every request, answer, event and error, in OpenAPI 3.1.\n")
+	b.WriteString("\n## Contract\n\n- [openapi.json](openapi.json): every request, answer, event and " +
+		"error, in OpenAPI 3.1.\n")
 	return b.Bytes()
 }
 
-const tagline = "A chat backend for people and AI agents: plain HTTP for every change, one Server-Sent Events stream per user."
+const tagline = "A chat backend for people and AI agents: plain HTTP for every change, one Server-Sent " +
+	"Events stream per user."

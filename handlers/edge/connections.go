@@ -275,8 +275,8 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, connectionOf(conn))
 }
 
-// CarryStream records that the connection of a request carries a stream until done is called. A connection that
-// carries a stream does not count against the limit of its address. done must be called at most once.
+// CarryStream records that the connection of a request carries a stream until done is called. A connection
+// that carries a stream does not count against the limit of its address. done must be called at most once.
 func CarryStream(ctx context.Context) (done func()) {
 	c, _ := ctx.Value(connectionKey{}).(*connection)
 	if c == nil {
@@ -316,8 +316,8 @@ func (c *connection) isBeyond() bool {
 // Connections counts the connections of clients to the server, and the cases in which a limit applied.
 type Connections struct {
 	Open, Idle, Max int
-	// Evicted counts idle connections that the server closed to make room for new ones. Refused counts requests
-	// that the limit of an address refused.
+	// Evicted counts idle connections that the server closed to make room for new ones. Refused counts
+	// requests that the limit of an address refused.
 	Evicted, Refused int64
 }
 

@@ -30,7 +30,8 @@ func OwnHosts(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isOwnHost(r.Host, hosts) {
 			web.WriteProblem(w, web.NewProblem(http.StatusMisdirectedRequest, "wrong_host",
-				"this server does not answer to this name; to reach it by this name, start it with -allow-host and that name"))
+				"this server does not answer to this name; to reach it by this name, start it with "+
+					"-allow-host and that name"))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -41,7 +41,8 @@ func (p *Places) Take(from netip.Addr) error {
 	if p.total > 0 && p.taken >= p.total {
 		if now := time.Now(); now.Sub(p.told) > time.Minute { // many clients retry at once: log one line
 			p.told = now
-			p.logger.Warn("all places for streams are taken; raise -max-streams, or add a server", "max_streams", p.total)
+			p.logger.Warn("all places for streams are taken; raise -max-streams, or add a server",
+				"max_streams", p.total)
 		}
 		err := web.NewProblem(http.StatusServiceUnavailable, "server_full",
 			"this server holds as many streams as it may; come back to another, or later")

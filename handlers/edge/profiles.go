@@ -27,7 +27,8 @@ func ServeProfiles(ctx context.Context, addr string, logger *slog.Logger) (stop 
 	// The command line is hidden: it may contain a database URL or a key.
 	mux.HandleFunc("/debug/pprof/cmdline", http.NotFound)
 	server := &http.Server{
-		Handler: OwnHosts([]string{}, mux), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		Handler: OwnHosts([]string{}, mux), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // returns when stop closes the server

@@ -27,8 +27,8 @@ type Rates struct {
 // is a read. A client that reads only what events announce needs fewer.
 const readsPerSecond = 200
 
-// changesPerOpen is the number of changes that cost as much as opening a stream, or as polling without a cursor.
-// Both load all of the user's memberships. A client that keeps its stream open opens few.
+// changesPerOpen is the number of changes that cost as much as opening a stream, or as polling without a
+// cursor. Both load all of the user's memberships. A client that keeps its stream open opens few.
 const changesPerOpen = 10
 
 // NewRates returns the limit of changes per second and user. If each is 0, it returns nil,
@@ -37,13 +37,15 @@ func NewRates(each float64) *Rates {
 	if each == 0 {
 		return nil
 	}
-	const refusal = "this is more than %v changes per second, after %d at once; the server's -rate-limit sets it"
+	const refusal = "this is more than %v changes per second, after %d at once; the server's " +
+		"-rate-limit sets it"
 	return rated("user", each, refusal)
 }
 
 // NewReadRates returns the limit of reads per second and user.
 func NewReadRates() *Rates {
-	const refusal = "this is more than %v reads per second, after %d at once; let a stream tell you what is new"
+	const refusal = "this is more than %v reads per second, after %d at once; let a stream tell " +
+		"you what is new"
 	x := rated("reads", readsPerSecond, refusal)
 	x.quiet = true
 	return x
@@ -66,18 +68,20 @@ const activityPerSecond = 50
 
 // NewActivityRates returns the limit of activity per second and user.
 func NewActivityRates() *Rates {
-	const refusal = "this is more than %v activities per second, after %d at once; others see four per second at most"
+	const refusal = "this is more than %v activities per second, after %d at once; others see four per " +
+		"second at most"
 	x := rated("activity", activityPerSecond, refusal)
 	x.quiet = true
 	return x
 }
 
-// NewFreshRates returns the limit of posts with ifLast: one per second for each user and channel, because each takes
-// the channel's lock from everybody else. The keys are the caller's.
+// NewFreshRates returns the limit of posts with ifLast: one per second for each user and channel, because
+// each takes the channel's lock from everybody else. The keys are the caller's.
 func NewFreshRates() *Rates {
 	const refusal = "a user may post with ifLast %v times per second in a channel, and %d times at once"
 	return &Rates{
-		buckets: newBuckets(1, 1), name: "ifLast", refusal: refusal, policy: []string{`"ifLast";q=1;w=1`}, quiet: true,
+		buckets: newBuckets(1, 1), name: "ifLast", refusal: refusal, policy: []string{`"ifLast";q=1;w=1`},
+		quiet: true,
 	}
 }
 

@@ -42,7 +42,8 @@ func (p Proxies) ambiguous(r *http.Request) *web.Problem {
 	}
 	if hidden(r.URL.RawPath) {
 		return web.NewProblem(http.StatusBadRequest, "malformed",
-			"write letters, digits, slashes and - . _ ~ of the path as they are: a proxy's rules go by what is written")
+			"write letters, digits, slashes and - . _ ~ of the path as they are: a proxy's rules go by "+
+				"what is written")
 	}
 	return nil
 }

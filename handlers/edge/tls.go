@@ -38,7 +38,10 @@ func OpenCertificate(certFile, keyFile string, logger *slog.Logger) (*Certificat
 
 // TLSConfig returns the configuration of a server that shows the certificate.
 func (c *Certificate) TLSConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(), nil }}
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(), nil },
+	}
 }
 
 // current returns the pair in the files. If the files cannot be used, for example because they are half
@@ -73,7 +76,8 @@ func (c *Certificate) load() (changed bool, err error) {
 		return false, nil
 	}
 	if found[1].Mode().Perm()&0o007 != 0 {
-		return false, fmt.Errorf("the key %s can be read by everyone (mode %04o): chmod o= it", c.keyFile, found[1].Mode().Perm())
+		return false, fmt.Errorf("the key %s can be read by everyone (mode %04o): chmod o= it", c.keyFile,
+			found[1].Mode().Perm())
 	}
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
@@ -101,7 +105,8 @@ func Pinned(certFile string) (*tls.Config, error) {
 		return nil, fmt.Errorf("%s holds no certificate", certFile)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // VerifyConnection compares the certificate instead
+		// VerifyConnection compares the certificate instead
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if !bytes.Equal(s.PeerCertificates[0].Raw, block.Bytes) {
 				return errors.New("this is not the server with the certificate in " + certFile)

@@ -10,17 +10,17 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Each key of a Work has workAtOnce of the server's time at once, and regains workShare seconds in each second. A
-// person who reads, and an agent that reads what events announce, need a small part of this. A user who reads
-// all the time gets a quarter of one processor.
+// Each key of a Work has workAtOnce of the server's time at once, and regains workShare seconds in each
+// second. A person who reads, and an agent that reads what events announce, need a small part of this. A user
+// who reads all the time gets a quarter of one processor.
 const (
 	workShare  = 0.25
 	workAtOnce = 4 * time.Second
 )
 
-// Work limits how much time the server spends on the requests of one user, or of one address without a token. A
-// limit on the number of requests cannot do this: one request may cost a thousand times what another costs. A
-// request is charged after the work, when its cost is known. The next request waits until the debt is paid.
+// Work limits how much time the server spends on the requests of one user, or of one address without a token.
+// A limit on the number of requests cannot do this: one request may cost a thousand times what another costs.
+// A request is charged after the work, when its cost is known. The next request waits until the debt is paid.
 type Work struct{ *buckets } // in microseconds
 
 // NewWork returns a Work in which nobody owes anything.
@@ -28,8 +28,8 @@ func NewWork() *Work {
 	return &Work{newBuckets(rate.Limit(workShare*1e6), int(workAtOnce.Microseconds()))}
 }
 
-// Await blocks until key owes nothing, for at most turnPatience. The error is the refusal too_many_requests, or
-// the error of ctx.
+// Await blocks until key owes nothing, for at most turnPatience. The error is the refusal too_many_requests,
+// or the error of ctx.
 func (x *Work) Await(ctx context.Context, key string) error {
 	owed := x.owed(key, time.Now())
 	if owed <= 0 {
@@ -69,7 +69,8 @@ func tooMuchWork(owed time.Duration) error {
 func (x *Work) Charge(key string, work time.Duration) {
 	now := time.Now()
 	x.use(key, now, func(u *rate.Limiter) {
-		u.ReserveN(now, int(min(work, workAtOnce).Microseconds())) // a reservation may take what key does not have yet
+		// a reservation may take what key does not have yet
+		u.ReserveN(now, int(min(work, workAtOnce).Microseconds()))
 	})
 }
 

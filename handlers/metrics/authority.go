@@ -8,7 +8,8 @@ func (c *collector) authority(e emitter) {
 	for endpoint, n := range c.Center.Counts() {
 		call := func(outcome string, calls int64) {
 			e.counter("center_calls_total",
-				"Ended calls to Center, by endpoint and outcome: answered, abandoned (the caller went away), "+
+				"Ended calls to Center, by endpoint and outcome: answered, abandoned (the caller "+
+					"went away), "+
 					"or the reason of the failure.",
 				float64(calls), "endpoint", endpoint, "outcome", outcome)
 		}
@@ -24,7 +25,8 @@ func (c *collector) authority(e emitter) {
 	full, address := c.Center.Refused()
 	for reason, n := range map[string]int64{"full": full, "address": address} {
 		e.counter("center_refused_total",
-			"Checks of new tokens that were refused without a call to Center: too many such calls were running "+
+			"Checks of new tokens that were refused without a call to Center: too many such calls "+
+				"were running "+
 				"(full), or the client's address had asked too often (address).",
 			float64(n), "reason", reason)
 	}

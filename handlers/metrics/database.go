@@ -23,7 +23,8 @@ func (c *collector) database(e emitter) {
 			float64(p.GaveUp), "pool", name)
 	}
 	e.gauge("doorbell_listening",
-		"1 if this server hears the doorbell of the other servers; 0 if it finds their events only by polling.",
+		"1 if this server hears the doorbell of the other servers; 0 if it finds their events only "+
+			"by polling.",
 		boolean(c.DB.Hears()))
 	e.counter("retention_events_removed_total",
 		"Old events that this server has removed from the event log.",

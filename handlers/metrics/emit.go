@@ -32,7 +32,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 type emitter chan<- prometheus.Metric
 
 func (e emitter) counter(name, help string, v float64, labels ...string) {
-	e <- prometheus.MustNewConstMetric(desc(name, help, labels), prometheus.CounterValue, v, values(labels)...)
+	e <- prometheus.MustNewConstMetric(desc(name, help, labels), prometheus.CounterValue, v,
+		values(labels)...)
 }
 
 func (e emitter) gauge(name, help string, v float64, labels ...string) {

@@ -50,7 +50,8 @@ var requestSeconds = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 func New(from Sources, logger *slog.Logger) *Metrics {
 	registry := prometheus.NewRegistry()
 	m := &Metrics{
-		Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}),
+		Handler: promhttp.HandlerFor(registry,
+			promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    prefix + "http_request_duration_seconds",
 			Help:    "Time to answer a request, by method, route and class of status. Of streams, only refused requests count.",
@@ -66,14 +67,18 @@ func New(from Sources, logger *slog.Logger) *Metrics {
 	}
 	registry.MustRegister(
 		&collector{from}, m.requests, m.refused,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector(),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
 	)
 	return m
 }
 
 // limitCodes are the error codes of limits. Their counters exist from the start, so that Prometheus sees the
 // first increase.
-var limitCodes = []string{"rate_limited", "too_many_requests", "too_many_streams", "server_full", "unavailable"}
+var limitCodes = []string{
+	"rate_limited", "too_many_requests", "too_many_streams", "server_full",
+	"unavailable",
+}
 
 // Refused counts a request that was answered with an error. code is an error code of the API.
 func (m *Metrics) Refused(code string) { m.refused.WithLabelValues(code).Inc() }

@@ -33,9 +33,11 @@ func (c *collector) streams(e emitter) {
 	})
 	e.tally(n.Closed.Counts(), closings, func(reason string, n float64) {
 		e.counter("streams_closed_total",
-			"Ended streams, by reason: a reason of stream.closing, disconnected (by the client or the network), "+
+			"Ended streams, by reason: a reason of stream.closing, disconnected (by the client or "+
+				"the network), "+
 				"stalled (the client took no byte within the write timeout), "+
-				"flooded (the client sent more than 4 KiB), answered (a poll), or late (a poll that took too long).",
+				"flooded (the client sent more than 4 KiB), answered (a poll), or late (a poll that "+
+				"took too long).",
 			n, "reason", reason)
 	})
 	e.gauge("streams_catching_up",
@@ -43,7 +45,8 @@ func (c *collector) streams(e emitter) {
 		float64(n.CatchingUp.Load()))
 	e.tally(n.CatchUps.Counts(), backlogs, func(source string, n float64) {
 		e.counter("stream_catchups_total",
-			"Catch-ups of streams that resumed or whose queue overflowed, by the source of the first missed event: "+
+			"Catch-ups of streams that resumed or whose queue overflowed, by the source of the first "+
+				"missed event: "+
 				"the ring of recent events, or the event log in the database.",
 			n, "source", source)
 	})
@@ -59,7 +62,8 @@ func (c *collector) streams(e emitter) {
 		"Signals (activity, states of work, read marks) queued for streams.",
 		float64(n.Signals.Load()))
 	e.counter("stream_signals_dropped_total",
-		"Signals that streams did not get, because their clients or this server had no room. Messages are never dropped.",
+		"Signals that streams did not get, because their clients or this server had no room. Messages are "+
+			"never dropped.",
 		float64(n.SignalsDropped.Load()))
 	e.counter("stream_writes_total",
 		"Writes to streams. A write carries all queued frames.",
@@ -76,7 +80,8 @@ func (c *collector) streams(e emitter) {
 				"Events offered to streams, by outcome (wake; observer: sent without waking the user; "+
 					"skip: not sent because of the rules or a filter) "+
 					"and by source (live, the ring of recent events, or the event log).",
-				float64(n.Deliveries[source][outcome].Load()), "outcome", outcome.String(), "source", source.String())
+				float64(n.Deliveries[source][outcome].Load()), "outcome", outcome.String(), "source",
+				source.String())
 		}
 	}
 }
@@ -93,7 +98,8 @@ func (c *collector) log(e emitter) {
 		"Events that this server has taken into the search index.",
 		float64(c.DB.Words.Indexed.Load()))
 	e.gauge("search_index_position",
-		"Number of the event up to which the search index is complete, as this server last saw. It follows log_position.",
+		"Number of the event up to which the search index is complete, as this server last saw. It follows "+
+			"log_position.",
 		float64(c.DB.Words.Position.Load()))
 	e.gauge("log_read_age_seconds",
 		"Time since the event log was last read.",
@@ -107,7 +113,8 @@ func (c *collector) log(e emitter) {
 			"The oldest undecided transaction is at least that old.",
 		c.Tailer.Held().Seconds())
 	e.histogram("delivery_latency_seconds",
-		"Time from the append of an event to its hand-over to the streams: commit, doorbell, read and routing. "+
+		"Time from the append of an event to its hand-over to the streams: commit, doorbell, read "+
+			"and routing. "+
 			"It starts by the clock of the database and ends by the clock of this machine.",
 		c.Tailer.Latency())
 }

@@ -21,10 +21,13 @@ const queueTimeout = time.Second
 
 func (c *collector) wakes(e emitter) {
 	e.counter("wake_claims_total", "Wakes that this server handed out.", float64(c.Wakes.Claims.Load()))
-	e.counter("wake_leases_expired_total", "Wakes handed out again because a lease ended without an answer.", float64(c.Wakes.Expired.Load()))
+	e.counter("wake_leases_expired_total", "Wakes handed out again because a lease ended without an answer.",
+		float64(c.Wakes.Expired.Load()))
 	e.counter("wake_replies_total", "Wakes that ended with a reply.", float64(c.Wakes.Replies.Load()))
-	e.counter("wake_fenced_total", "Requests refused because the worker had lost its wake.", float64(c.Wakes.Fenced.Load()))
-	e.counter("guard_trips_total", "Messages posted here that tripped the loop guard of their channel.", float64(c.Wakes.Trips.Load()))
+	e.counter("wake_fenced_total", "Requests refused because the worker had lost its wake.",
+		float64(c.Wakes.Fenced.Load()))
+	e.counter("guard_trips_total", "Messages posted here that tripped the loop guard of their channel.",
+		float64(c.Wakes.Trips.Load()))
 	e.gauge("wake_claims_waiting", "Claims that wait on this server.", float64(c.Wakes.Waiting()))
 	ctx, cancel := context.WithTimeout(context.Background(), queueTimeout)
 	defer cancel()
@@ -36,5 +39,6 @@ func (c *collector) wakes(e emitter) {
 	e.gauge("wakes", help, float64(total.Pending), "state", "pending")
 	e.gauge("wakes", help, float64(total.Claimed), "state", "claimed")
 	e.gauge("wakes", help, float64(total.Dead), "state", "dead")
-	e.gauge("wake_oldest_pending_seconds", "Age of the oldest message that is due and that nobody works on; 0: there is none.", total.OldestPending.Seconds())
+	e.gauge("wake_oldest_pending_seconds", "Age of the oldest message that is due and that nobody works "+
+		"on; 0: there is none.", total.OldestPending.Seconds())
 }

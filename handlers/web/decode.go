@@ -63,7 +63,8 @@ func decodeObject(body []byte, v reflect.Value) error {
 	for i := range v.NumField() {
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
 		field := v.Field(i)
-		optional := slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Bool}, field.Kind())
+		optional := slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Bool},
+			field.Kind())
 		raw, given := members[name]
 		delete(members, name)
 		switch {

@@ -7,12 +7,13 @@ import (
 	"net/http"
 )
 
-// maxFields limits the fields of a body. No request has nearly as many. Without the limit, a body of 64 KiB can
-// have 7,000 unknown fields, and reading them takes longer than most requests.
+// maxFields limits the fields of a body. No request has nearly as many. Without the limit, a body of 64 KiB
+// can have 7,000 unknown fields, and reading them takes longer than most requests.
 const maxFields = 100
 
-// objectMembers splits a JSON object in UTF-8 into its members, which share the memory of body. It refuses a body
-// that is anything else, a member that is given twice, more than maxFields members, and anything after the object.
+// objectMembers splits a JSON object in UTF-8 into its members, which share the memory of body. It refuses a
+// body that is anything else, a member that is given twice, more than maxFields members, and anything after
+// the object.
 func objectMembers(body []byte) (map[string]json.RawMessage, error) {
 	rest := afterSpace(body)
 	if !json.Valid(body) || rest[0] != '{' {

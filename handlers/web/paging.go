@@ -64,5 +64,6 @@ func (p *Page) Write(w http.ResponseWriter) error {
 		return err
 	}
 	next = bytes.TrimSuffix(next, []byte("\n"))
-	return Write(w, http.StatusOK, []byte(`{"items":[`), p.items.Bytes(), []byte(`],"next":`), next, []byte("}\n"))
+	return Write(w, http.StatusOK, []byte(`{"items":[`), p.items.Bytes(), []byte(`],"next":`), next,
+		[]byte("}\n"))
 }

@@ -35,7 +35,10 @@ func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
 // NewProblem returns a problem. code must be one of ErrorCodes with this status. format and args make the
 // detail, which says what the client can do.
 func NewProblem(status int, code, format string, args ...any) *Problem {
-	return &Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+	return &Problem{
+		Title: http.StatusText(status), Status: status, Code: code,
+		Detail: fmt.Sprintf(format, args...),
+	}
 }
 
 // Malformed returns a 400 with the code malformed about fields, which must not be empty.

@@ -18,8 +18,8 @@ const (
 )
 
 // Query returns a request's query parameters. It refuses parameters that are not in allowed, and parameters
-// that are given twice: the error is a *Problem. It always accepts the parameter "_", because scripts add it to
-// bypass caches.
+// that are given twice: the error is a *Problem. It always accepts the parameter "_", because scripts add it
+// to bypass caches.
 func Query(r *http.Request, allowed ...string) (url.Values, error) {
 	if err := NoTokenInQuery(r); err != nil {
 		return nil, err

@@ -38,8 +38,8 @@ func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	return Write(w, status, b)
 }
 
-// Write answers with complete JSON, given in parts. It returns nil even if the client has gone. An Observer is
-// told before the answer begins.
+// Write answers with complete JSON, given in parts. It returns nil even if the client has gone. An Observer
+// is told before the answer begins.
 func Write(w http.ResponseWriter, status int, parts ...[]byte) error {
 	var length int
 	for _, part := range parts {
@@ -95,7 +95,8 @@ func (s *Sender) Write(b []byte) error {
 			if piece.After(s.until) {
 				piece = s.until
 			}
-			_ = s.ctl.SetWriteDeadline(piece) // without support for deadlines, the server's own timeout applies
+			// without support for deadlines, the server's own timeout applies
+			_ = s.ctl.SetWriteDeadline(piece)
 		}
 		n := min(pieceBytes, len(b))
 		if _, err := s.w.Write(b[:n]); err != nil {

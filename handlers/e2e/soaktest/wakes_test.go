@@ -72,9 +72,9 @@ const (
 )
 
 // Agents with two workers each answer what wakes them, on three servers. Some of the agents are processes of
-// the command agent. Workers, processes, servers and Postgres are killed, leases end, and answers get lost. At
-// the end each waking message is covered by exactly one finished wake, each reply stands once, and the only
-// dead wakes are those of messages that no worker can answer.
+// the command agent. Workers, processes, servers and Postgres are killed, leases end, and answers get lost.
+// At the end each waking message is covered by exactly one finished wake, each reply stands once, and the
+// only dead wakes are those of messages that no worker can answer.
 func TestWakes(t *testing.T) {
 	t.Parallel()
 	agents, commands, pause := 6, 1, 40*time.Millisecond
@@ -197,8 +197,8 @@ func (s *wakeSoak) command(agent string) {
 	}
 }
 
-// write posts until ctx ends. Every tenth message of the bot is poison. Ann's are not: a human's message takes
-// an attempt back, so a wake that humans write to lives on.
+// write posts until ctx ends. Every tenth message of the bot is poison. Ann's are not: a human's message
+// takes an attempt back, so a wake that humans write to lives on.
 func (s *wakeSoak) write(ctx context.Context, writer int, pause time.Duration) {
 	w := &worker{soak: s.soak, number: writer, rand: rand.New(rand.NewPCG(rand.Uint64(), 1))}
 	bots := 0

@@ -106,7 +106,8 @@ func (s *wakeSoak) judgeWork() {
 		}
 	}
 	s.t.Logf("%d messages owed: %d answered, %d dead, the others acked; %d replies known; "+
-		"%d workers crashed, %d requests were refused because others had claimed the wake", total, ends, died, len(s.replies), s.crashes.Load(), s.lost.Load())
+		"%d workers crashed, %d requests were refused because others had claimed the wake", total, ends, died,
+		len(s.replies), s.crashes.Load(), s.lost.Load())
 	if ends == 0 || died == 0 {
 		s.t.Errorf("got %d messages answered and %d dead, want some of both", ends, died)
 	}
