@@ -12,7 +12,7 @@ func TestRotationIsSpread(t *testing.T) {
 	t.Parallel()
 	const most = time.Hour
 	if got := handlers.Lifetime(0); got != 0 {
-		t.Errorf("got %v for none, want 0", got)
+		t.Errorf("got %v without a maximum, want 0", got)
 	}
 	var early, late int
 	for range 1000 {

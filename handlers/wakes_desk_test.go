@@ -36,6 +36,6 @@ func TestADeskStaysAfterItsLastClaim(t *testing.T) {
 	}
 	handlers.CloseDesk(n.Server, "bot")
 	if there, _ := handlers.HasDesk(n.Server, "bot"); there {
-		t.Error("the desk stays for ever")
+		t.Error("the desk stays")
 	}
 }

@@ -82,7 +82,7 @@ func (a *audience) await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(ssetest.Patience); !condition(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatal("waited in vain for ", what)
+			t.Fatal("timed out waiting for ", what)
 		}
 	}
 }

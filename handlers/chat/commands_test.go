@@ -58,7 +58,7 @@ func TestParseRefuses(t *testing.T) {
 		noName  = "names a user whose name could not be resolved"
 	)
 	for _, tt := range []struct{ rule, text, want string }{
-		{"an unknown command is told all that exist", "/leave", unknown},
+		{"an unknown command gets the list of commands", "/leave", unknown},
 		{"names are not cut short", "/pas", unknown},
 		{"names go up to white space", "/passed", unknown},
 		{"names go up to white space, not to a mark", "/pass!", unknown},
@@ -89,7 +89,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// Every command that is told exists, and every one that exists is told.
+// The list of commands has every command, and no others.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	told := map[string]bool{}

@@ -21,7 +21,8 @@ import (
 	"fabric-guild/handlers/e2e/guildtest"
 )
 
-// The log is cut short by the flags, at start too; who comes from before is told, and who does not is not.
+// The flags limit the event log, at the start too. A stream from before the limit gets a reset, others do
+// not.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	state, database := guildtest.StateDir(t), dbtest.New(t)

@@ -85,7 +85,7 @@ func script(interpreter, name string) func(*testing.T, string, string, func(even
 			}
 			_, _ = io.Copy(io.Discard, out)
 			if err := cmd.Wait(); t.Context().Err() == nil {
-				t.Errorf("%s: the client ended with %v, want it to follow for ever", name, err)
+				t.Errorf("%s: the client ended with %v, want it to follow until the test ends", name, err)
 			}
 		}()
 	}

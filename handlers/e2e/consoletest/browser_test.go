@@ -197,7 +197,7 @@ func (p *page) await(expression string) {
 		met, err = evaluate[bool](p, "Boolean("+expression+")")
 		return met
 	}) {
-		p.t.Fatalf("waited in vain for %s (%v); the page says:\n%s", expression, err,
+		p.t.Fatalf("timed out waiting for %s (%v); the page says:\n%s", expression, err,
 			eval[string](p, `document.body.innerText.replace(/\s+/g, " ")`))
 	}
 }

@@ -35,7 +35,8 @@ func testGuard(t *testing.T, b *browser) {
 	p.await(`!document.querySelector(".guard button")`)
 }
 
-// Whoever mentions somebody who is no member, or nobody at all where that wakes everyone, is told.
+// A hint warns a user who mentions somebody who is no member, or who mentions nobody where that wakes
+// everyone.
 func testHints(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice := n.user("alice")

@@ -371,7 +371,7 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// mentioned is a text that mentions so many users.
+// mentioned returns a text that mentions n users.
 func mentioned(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -202,7 +202,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 			return err == nil &&
 				a.Status == 200
 		}) {
-			t.Error("got refusals for good, want the place that was left")
+			t.Error("got only refusals, want the place that was left")
 		}
 		if m := n.Scrape(t); m.Series["fabric_guild_connections_refused_total"] < 1 {
 			t.Error("got no refusal counted")

@@ -152,7 +152,7 @@ func TestAuthorizationBesideACookie(t *testing.T) {
 		append(cookie, "Authorization", "Basic YWxpY2U6c2VzYW1l")...)
 }
 
-// A poll that waits while its session ends is told so, and gets no events.
+// A poll that waits while its session ends is refused, and gets no events.
 func TestAPollWhoseSessionEnds(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

@@ -70,7 +70,7 @@ func TestStreamsInTotal(t *testing.T) {
 		}
 		refused()
 		nodetest.Call[map[string]any](t, late, 200, "GET", "/api/me", nil)
-		for _, bad := range []string{"?lastEventId=x", "?echo=x"} { // takes no place for good
+		for _, bad := range []string{"?lastEventId=x", "?echo=x"} { // keeps no place
 			if _, err := late.Connect(over, bad); err == nil {
 				t.Error("got a stream, want none")
 			}
@@ -192,7 +192,7 @@ func TestSlowBodies(t *testing.T) {
 			}
 			go func() { _, _ = io.WriteString(write, `{"content":`) }()
 			late := time.AfterFunc(ssetest.Patience,
-				func() { _ = write.CloseWithError(errors.New("the server waits for ever")) })
+				func() { _ = write.CloseWithError(errors.New("the server does not stop waiting")) })
 			resp, err := l.RoundTrip(r)
 			if !late.Stop() || err != nil {
 				t.Errorf("%s: got %v and error %v, want an answer", path, resp, err)

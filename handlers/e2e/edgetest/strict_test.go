@@ -234,7 +234,7 @@ func named(method, name string) nodetest.Body {
 	return nodetest.Body{"name": name, "guildId": "g1", "xType": "general"}
 }
 
-// "." and ".." are no ids: whoever writes them into a path has them taken out.
+// "." and ".." are no ids, because clients remove them from paths.
 func TestDotsAreNoIDs(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

@@ -65,7 +65,7 @@ func TestTLSVersionsAndProtocols(t *testing.T) {
 	}
 }
 
-// The operator's command knows the server by the certificate in the file, whatever names that is for.
+// The operator's command recognizes the server by the certificate in the file. The names in it do not matter.
 func TestTheOperatorKnowsTheServer(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{TLS: true})

@@ -17,8 +17,7 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// A contract is openapi.json, ready to hold answers against: the schemas of JSON Schema 2020-12, which is
-// what OpenAPI 3.1 speaks.
+// A contract is openapi.json with its compiled schemas. OpenAPI 3.1 uses JSON Schema 2020-12.
 type contract struct {
 	Doc struct {
 		Paths      map[string]map[string]json.RawMessage `json:"paths"`
@@ -87,7 +86,7 @@ func Routes() ([]string, error) {
 	return all, nil
 }
 
-// check holds a JSON value against the schema at a pointer.
+// check validates a JSON value with the schema at a pointer.
 func (c *contract) check(pointer string, value []byte) error {
 	c.mu.Lock()
 	schema := c.compiled[pointer]
@@ -107,7 +106,7 @@ func (c *contract) check(pointer string, value []byte) error {
 	return schema.Validate(v)
 }
 
-// template is the path of the document that a request's path is of.
+// template returns the path in the document that matches the path of a request.
 func (c *contract) template(path string) (string, bool) {
 	path, _, _ = strings.Cut(path, "?")
 	parts := strings.Split(path, "/")
@@ -120,7 +119,7 @@ func (c *contract) template(path string) (string, bool) {
 	return "", false
 }
 
-// pointer is where the document has the schema of an answer's JSON; empty: it has none.
+// pointer returns where the document has the schema of an answer. It is empty if there is none.
 func (c *contract) pointer(method, path string, status int, contentType string) (string, error) {
 	if contentType == "application/problem+json" {
 		return "/components/schemas/Problem", nil
@@ -204,7 +203,7 @@ func holdAnswer(t testing.TB, method, path string, a Answer) {
 	}
 }
 
-// holdFrame is called for every event that the suite's streams get.
+// holdFrame checks an event against the contract. Every event that a Stream reads is checked.
 func holdFrame(f ssetest.Frame) error {
 	if f.Event == "" {
 		return nil

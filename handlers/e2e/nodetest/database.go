@@ -12,7 +12,8 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// HeldBack does something while a number before it is undecided: readers see all of it at once, afterwards.
+// HeldBack calls do while the transaction of an earlier event is open. So readers see what do has changed
+// only after HeldBack, all at once.
 func (n *Node) HeldBack(t *testing.T, do func()) {
 	t.Helper()
 	id := n.User("holder").General(t, "held").Channel.ID
@@ -40,7 +41,7 @@ func (n *Node) Together(t *testing.T, others ...*Node) {
 	}
 }
 
-// Stored is what the database holds, to tell that nothing was stored.
+// Stored counts the rows of four tables. A test compares two counts to show that nothing was stored.
 func (n *Node) Stored(t *testing.T) (rows [4]int) {
 	t.Helper()
 	for i, table := range []string{"events", "channels", "members", "messages"} {
@@ -49,7 +50,7 @@ func (n *Node) Stored(t *testing.T) (rows [4]int) {
 	return rows
 }
 
-// Settle waits until the node has read the log up to where it now ends.
+// Settle waits until the node has read the event log up to its present end.
 func (n *Node) Settle(t *testing.T) {
 	t.Helper()
 	head, err := n.DB.Head(t.Context())
@@ -61,7 +62,7 @@ func (n *Node) Settle(t *testing.T) {
 	}
 }
 
-// Exec runs a statement on the node's database, apart from the node.
+// Exec runs a statement on the node's database, over a connection of its own.
 func (n *Node) Exec(t *testing.T, statement string, args ...any) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), n.Database)
@@ -74,7 +75,7 @@ func (n *Node) Exec(t *testing.T, statement string, args ...any) {
 	}
 }
 
-// Count is the answer to a query for one number.
+// Count returns the number that a query selects.
 func (n *Node) Count(t *testing.T, query string, args ...any) (got int) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), n.Database)

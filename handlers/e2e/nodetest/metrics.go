@@ -11,37 +11,40 @@ import (
 	"testing"
 )
 
+// A Readiness is the body of /readyz.
 type Readiness struct {
 	Status   string   `json:"status"`
 	Checks   []string `json:"checks"`
 	Warnings []string `json:"warnings"`
 }
 
-// A syncBuffer is a log that several goroutines write.
+// A LogBuffer keeps what is written to it. It is safe for concurrent use.
 type LogBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
+// Write implements io.Writer.
 func (s *LogBuffer) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(b)
 }
 
+// String returns what was written so far.
 func (s *LogBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
 }
 
-// A scrape is what /metrics said: values by their series, as they are written.
+// A Scrape is an answer of /metrics. Its keys are series as they are written there, with their labels.
 type Scrape struct {
 	Text   string
 	Series map[string]float64
 }
 
-// Scrape reads the metrics as Prometheus does: without a token.
+// Scrape reads the metrics without a token, like Prometheus.
 func (n *Node) Scrape(t *testing.T) Scrape {
 	t.Helper()
 	nobody := n.As("", "")
@@ -68,7 +71,8 @@ func (n *Node) Scrape(t *testing.T) Scrape {
 	return m
 }
 
-// Sum adds up the series of a metric that have all these labels, each written as name="value".
+// Sum returns the sum of the series of a metric that have all these labels. A label is written as
+// name="value".
 func (m Scrape) Sum(name string, labels ...string) (sum float64) {
 	for series, v := range m.Series {
 		if bare, _, _ := strings.Cut(series, "{"); bare != name {
@@ -81,7 +85,7 @@ func (m Scrape) Sum(name string, labels ...string) (sum float64) {
 	return sum
 }
 
-// Families are the names of the server's own metrics.
+// Families returns the names of the server's own metrics.
 func (m Scrape) Families() (names []string) {
 	for _, match := range regexp.MustCompile(`(?m)^# TYPE (fabric_guild_\w+) `).FindAllStringSubmatch(m.Text,
 		-1) {

@@ -28,7 +28,7 @@ import (
 	running "fabric-guild/handlers/node"
 )
 
-// A transport is a way in which streams are served.
+// A Transport is a way to serve a stream, and the client's side of it.
 type Transport struct {
 	Name   string
 	R3labs bool // the node serves HTTP/1 by r3labs too
@@ -56,7 +56,7 @@ func Long(t testing.TB) {
 	}
 }
 
-// OverTransports runs a test once for each transport, on a node of its own.
+// OverTransports runs a test once for each transport. Each run has its own node.
 func OverTransports(t *testing.T, test func(t *testing.T, n *Node, over Transport)) {
 	t.Helper()
 	for _, over := range Transports {
@@ -70,7 +70,7 @@ func OverTransports(t *testing.T, test func(t *testing.T, n *Node, over Transpor
 	}
 }
 
-// setup is what a node is started with. What is empty is made for it.
+// A Setup has the settings of a node. Start chooses a value for each empty field.
 type Setup struct {
 	Database   string // URL
 	State      string // directory of the token key
@@ -91,7 +91,7 @@ type Setup struct {
 	StreamMaxAge time.Duration // 0: for ever
 }
 
-// A node is one server, as the command serve runs it.
+// A Node is a server in the test's process. It is put together like the server of the command serve.
 type Node struct {
 	Setup
 	T        testing.TB
@@ -109,7 +109,8 @@ type Node struct {
 
 var nodes atomic.Int64
 
-// Start starts a node and stops it at the test's end. A goroutine that outlives it is an error.
+// Start starts a node, and stops it at the end of the test. The test fails if a goroutine of the node still
+// runs then.
 func Start(t testing.TB, s Setup) *Node {
 	t.Helper()
 	if s.Database == "" {
@@ -197,7 +198,7 @@ func (n *Node) run(ctx context.Context) {
 	}
 }
 
-// authority is the client of Center, nil without it, and the admin.
+// authority returns the client of Center, or nil without Center, and the admin.
 func (n *Node) authority() (*center.Client, *center.AdminCache) {
 	n.T.Helper()
 	if n.Center == nil {
@@ -213,7 +214,8 @@ func (n *Node) authority() (*center.Client, *center.AdminCache) {
 	return client, center.NewAdminCache(client, n.Logger)
 }
 
-// narrow sets the send buffer of what it accepts, so that a client which takes no bytes is felt soon.
+// narrow sets the send buffer of the connections that it accepts. With a small buffer, the server soon
+// notices a client that reads nothing.
 type narrow struct {
 	net.Listener
 	sendBuffer int
@@ -227,7 +229,7 @@ func (l narrow) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// Goroutines are the node's, as stacks of which each stands for one or more, and how many they are.
+// Goroutines returns the number of goroutines of the node, and their stacks. Equal stacks are listed once.
 func (n *Node) Goroutines() (count int, stacks string) {
 	var all, ours bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&all, 1)  // a buffer takes everything
@@ -243,7 +245,7 @@ func (n *Node) Goroutines() (count int, stacks string) {
 	return count, ours.String()
 }
 
-// WantGoroutines waits until the node has no more than want.
+// WantGoroutines waits until the node has at most want goroutines.
 func (n *Node) WantGoroutines(t testing.TB, want int) {
 	t.Helper()
 	var got int

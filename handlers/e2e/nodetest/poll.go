@@ -12,12 +12,14 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
+// A PollItem is one event in the answer to a poll.
 type PollItem struct {
 	ID    string          `json:"id"`
 	Event string          `json:"event"`
 	Data  json.RawMessage `json:"data"`
 }
 
+// A PollData is the answer to a poll.
 type PollData struct {
 	Items  []PollItem `json:"items"`
 	Cursor string     `json:"cursor"`
@@ -26,7 +28,7 @@ type PollData struct {
 	} `json:"reset"`
 }
 
-// Shown are the items as names and ids.
+// Shown returns the name and the id of each item.
 func (p PollData) Shown() []string {
 	got := []string{}
 	for _, i := range p.Items {
@@ -35,6 +37,7 @@ func (p PollData) Shown() []string {
 	return got
 }
 
+// Poll sends a poll. An error ends the test.
 func (u *User) Poll(t *testing.T, query string) PollData {
 	t.Helper()
 	p, err := u.PollOver(t.Context(), u.Node.Client.Transport, query)
@@ -44,7 +47,7 @@ func (u *User) Poll(t *testing.T, query string) PollData {
 	return p
 }
 
-// Polling asks in the background, and returns once the server waits with the answer.
+// Polling starts a poll in a goroutine. It returns when the poll waits in the server.
 func (u *User) Polling(t *testing.T, over http.RoundTripper, query string) <-chan PollData {
 	t.Helper()
 	before := u.Node.Router.Streams()
@@ -62,6 +65,7 @@ func (u *User) Polling(t *testing.T, over http.RoundTripper, query string) <-cha
 	return answer
 }
 
+// PollOver sends a poll over a transport of the client.
 func (u *User) PollOver(ctx context.Context, over http.RoundTripper, query string) (p PollData, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*ssetest.Patience)
 	defer cancel()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A problem as RFC 9457 and the contract have it.
+// A Problem is the body of a refusal (RFC 9457).
 type Problem struct {
 	Title     string `json:"title"`
 	Status    int    `json:"status"`
@@ -21,7 +21,7 @@ type Problem struct {
 	Messages []FullMessage `json:"messages"`
 }
 
-// WantProblem checks that an answer is an error.
+// WantProblem checks that an answer is a problem with this status and code.
 func WantProblem(t *testing.T, a Answer, status int, code string) (p Problem) {
 	t.Helper()
 	if a.Status != status {
@@ -53,7 +53,7 @@ func WantProblem(t *testing.T, a Answer, status int, code string) (p Problem) {
 	return p
 }
 
-// Refused sends a request that must be answered with a problem.
+// Refused sends a request and checks that the answer is a problem.
 func (u *User) Refused(
 	t *testing.T, status int, code, method, path string, body any, headers ...string,
 ) Problem {
@@ -66,10 +66,11 @@ func (u *User) Refused(
 	return WantProblem(t, a, status, code)
 }
 
-// IsTime reports whether s is an instant as the wire has them.
+// IsTime reports whether s is a time in the format of the API, within two days of now.
 func IsTime(s string) bool {
 	at, err := time.Parse("2006-01-02T15:04:05.000Z", s)
 	return err == nil && time.Since(at).Abs() < time.Hour*48
 }
 
+// Escape escapes s for a query.
 func Escape(s string) string { return url.QueryEscape(s) }

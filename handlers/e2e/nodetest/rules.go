@@ -8,7 +8,7 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// A FullMessage is a message with all that it may have beside what it was posted with.
+// A FullMessage is a message with the fields that it may get after the post.
 type FullMessage struct {
 	Message
 	EditedAt   string `json:"editedAt"`
@@ -17,12 +17,14 @@ type FullMessage struct {
 	TurnUserID string `json:"turnUserId"`
 }
 
+// A FullHeard is a FullMessage on a stream.
 type FullHeard struct {
 	FullMessage
 	Wakeup     bool   `json:"wakeup"`
 	WakeReason string `json:"wakeReason"`
 }
 
+// A FullPost is the answer to a post, with a FullMessage.
 type FullPost struct {
 	Message     FullMessage `json:"message"`
 	Cursor      string      `json:"cursor"`
@@ -31,6 +33,7 @@ type FullPost struct {
 	Hints       []Hint      `json:"hints"`
 }
 
+// A Hint is advice in the answer to a post.
 type Hint struct {
 	Code    string   `json:"code"`
 	Detail  string   `json:"detail"`
@@ -42,16 +45,19 @@ type changedMessage struct {
 	Cursor  string      `json:"cursor"`
 }
 
+// A TurnMoved is the answer to a change of the turn.
 type TurnMoved struct {
 	Turn   turnState `json:"turn"`
 	Cursor string    `json:"cursor"`
 }
 
+// A TurnChanged is the data of the event turn.changed.
 type TurnChanged struct {
 	Membership
 	Reason string `json:"reason"`
 }
 
+// A CommandDone is the answer to a slash command.
 type CommandDone struct {
 	Command string     `json:"command"`
 	Help    string     `json:"help"`
@@ -59,6 +65,7 @@ type CommandDone struct {
 	Cursor  string     `json:"cursor"`
 }
 
+// A WakeList is the answer to a change of the wake list.
 type WakeList struct {
 	UserIDs []string `json:"userIds"`
 	Cursor  string   `json:"cursor"`
@@ -87,7 +94,7 @@ type refusal struct {
 	} `json:"errors"`
 }
 
-// Makes creates a channel of an x-type.
+// Makes creates a channel of an x-type, with members and a wake list.
 func (u *User) Makes(t *testing.T, xType string, members, wake []string) Created {
 	t.Helper()
 	b := Body{"guildId": "g1", "xType": xType}
@@ -103,27 +110,31 @@ func (u *User) Makes(t *testing.T, xType string, members, wake []string) Created
 	return Call[Created](t, u, 201, "POST", "/api/channels", b)
 }
 
+// Says posts a message, like Post, and returns all fields.
 func (u *User) Says(t *testing.T, channel, content string) FullPost {
 	t.Helper()
 	return Call[FullPost](t, u, 201, "POST", "/api/channels/"+channel+"/messages", Body{"content": content})
 }
 
+// Edits changes the text of a message.
 func (u *User) Edits(t *testing.T, message, content string) changedMessage {
 	t.Helper()
 	return Call[changedMessage](t, u, 200, "PATCH", "/api/messages/"+message, Body{"content": content})
 }
 
+// Deletes deletes a message.
 func (u *User) Deletes(t *testing.T, message string) changedMessage {
 	t.Helper()
 	return Call[changedMessage](t, u, 200, "DELETE", "/api/messages/"+message, nil)
 }
 
+// Turns changes the turn of a channel.
 func (u *User) Turns(t *testing.T, channel string, b Body) TurnMoved {
 	t.Helper()
 	return Call[TurnMoved](t, u, 200, "POST", "/api/channels/"+channel+"/turn", b)
 }
 
-// Turn is who holds a channel's turn, "-" for nobody.
+// Turn returns the user who has the turn in a channel. It is "-" for nobody.
 func (u *User) Turn(t *testing.T, channel string) string {
 	t.Helper()
 	got := Call[struct {
@@ -143,13 +154,14 @@ func (s turnState) String() string {
 	return holder
 }
 
+// Wakes sets the wake list of a channel.
 func (u *User) Wakes(t *testing.T, channel string, users ...string) WakeList {
 	t.Helper()
 	return Call[WakeList](t, u, 200, "PUT", "/api/channels/"+channel+"/wake",
 		Body{"userIds": append([]string{}, users...)})
 }
 
-// Deliveries are a message's, as "outcome reason" by user.
+// Deliveries returns the deliveries of a message, as "outcome reason" for each user.
 func (u *User) Deliveries(t *testing.T, message string) map[string]string {
 	t.Helper()
 	got := map[string]string{}
@@ -162,7 +174,7 @@ func (u *User) Deliveries(t *testing.T, message string) map[string]string {
 	return got
 }
 
-// WantRefused sends a request that must be refused with a status and a code.
+// WantRefused is like Refused, and also checks that the body has only the fields of a refusal.
 func (u *User) WantRefused(
 	t *testing.T, status int, code, method, path string, b any, headers ...string,
 ) refusal {
@@ -178,13 +190,14 @@ func (u *User) WantRefused(
 	return p
 }
 
-// InChannel are the frames of one channel.
+// InChannel returns the frames of one channel.
 func InChannel(frames []ssetest.Frame, channel string) []ssetest.Frame {
 	return slices.DeleteFunc(slices.Clone(frames),
 		func(f ssetest.Frame) bool { return !strings.Contains(f.Data, `"channelId":"`+channel+`"`) })
 }
 
-// A channel in which everyone is has the last word: what has not come before it does not come.
+// Fence creates a channel with everyone in it. Each call of last posts there and returns the cursor. An event
+// that a stream has not shown before this cursor will not come any more.
 func (n *Node) Fence(t *testing.T, everyone ...string) (last func() string) {
 	t.Helper()
 	porter := n.User("porter")
@@ -192,13 +205,14 @@ func (n *Node) Fence(t *testing.T, everyone ...string) (last func() string) {
 	return func() string { return porter.Post(t, id, "the end").Cursor }
 }
 
-// A replay is a way in which a stream comes to what was said before it was opened.
+// A Replay is a source of the events from before a stream was opened.
 type replay struct {
 	Name string
 	N    *Node
 }
 
-// Replays are from the node's ring, and from Postgres: by a node whose ring begins now.
+// Replays returns the node, which replays from its ring, and a new node. The ring of the new node is empty,
+// so this node replays from Postgres.
 func (n *Node) Replays(t *testing.T) []replay {
 	t.Helper()
 	n.Settle(t)

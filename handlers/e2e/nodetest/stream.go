@@ -16,27 +16,24 @@ import (
 	"fabric-guild/events/ssetest"
 )
 
-// readFrame is ssetest.ReadFrame, and holds the frame against the contract.
+// readFrame reads a frame and checks it against the contract.
 func readFrame(in *bufio.Reader) (ssetest.Frame, error) {
-	got, err := ssetest.ReadFrame(in)
-	f := ssetest.Frame{
-		Event: got.Event, Data: got.Data, ID: got.ID, Comment: got.Comment, Retry: got.Retry,
-		Raw: got.Raw,
-	}
+	f, err := ssetest.ReadFrame(in)
 	if err != nil {
 		return f, err
 	}
 	return f, holdFrame(f)
 }
 
-// A line is a client's way to a node: for one stream, or for several over one HTTP/2 connection.
+// A Line has the client's connections to a node: one for each stream, or one HTTP/2 connection for several.
 type Line struct {
 	http.Transport
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-// NewLine returns one whose connections have a receive buffer of so many bytes; 0: the system's.
+// NewLine returns a Line. Its connections have a receive buffer of receiveBuffer bytes; 0: of the system's
+// size.
 func NewLine(over Transport, receiveBuffer int) *Line {
 	l := &Line{}
 	l.DisableCompression, l.TLSClientConfig = true, Trusting()
@@ -66,7 +63,7 @@ func NewLine(over Transport, receiveBuffer int) *Line {
 	return l
 }
 
-// HangUp closes the connections with all that is on them.
+// HangUp closes all connections.
 func (l *Line) HangUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,7 +72,7 @@ func (l *Line) HangUp() {
 	}
 }
 
-// A stream is an open connection to GET /api/stream.
+// A Stream is the answer to GET /api/stream while it is read.
 type Stream struct {
 	Resp   *http.Response
 	In     *bufio.Reader
@@ -83,7 +80,7 @@ type Stream struct {
 	Line   *Line // to hang up at the end; nil: others are on it
 }
 
-// Dial asks for a stream, whatever the answer. headers are names and values by turns.
+// Dial requests a stream over l, and returns any answer. headers has alternating names and values.
 func (u *User) Dial(l *Line, query string, headers ...string) (*Stream, error) {
 	ctx, cancel := context.WithCancel(u.Node.T.Context())
 	r, err := http.NewRequestWithContext(ctx, "GET", u.Node.URL+"/api/stream"+query, nil)
@@ -107,7 +104,7 @@ func (u *User) Dial(l *Line, query string, headers ...string) (*Stream, error) {
 	return &Stream{Resp: resp, In: bufio.NewReader(resp.Body), Cancel: cancel}, nil
 }
 
-// Ask is dial on a line of its own.
+// Ask is like Dial, over a Line of its own.
 func (u *User) Ask(over Transport, query string, headers ...string) (*Stream, error) {
 	l := NewLine(over, 0)
 	s, err := u.Dial(l, query, headers...)
@@ -119,7 +116,7 @@ func (u *User) Ask(over Transport, query string, headers ...string) (*Stream, er
 	return s, nil
 }
 
-// Connect opens a stream and reads its preamble.
+// Connect opens a stream and reads its first bytes, before the events.
 func (u *User) Connect(over Transport, query string, headers ...string) (*Stream, error) {
 	s, err := u.Ask(over, query, headers...)
 	if err != nil {
@@ -128,6 +125,7 @@ func (u *User) Connect(over Transport, query string, headers ...string) (*Stream
 	return s, s.Begin()
 }
 
+// Begin reads the first bytes of a stream. If they are wrong, Begin closes the stream.
 func (s *Stream) Begin() error {
 	if s.Resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(s.Resp.Body)
@@ -147,8 +145,8 @@ func (s *Stream) Begin() error {
 	return nil
 }
 
-// Open is connect for a test that goes on only with it, and closes it at the test's end. What has been
-// committed before it is behind the node.
+// Open is like Connect, but an error ends the test. The stream is closed at the end of the test. The node has
+// read all events that were committed before Open.
 func (u *User) Open(t *testing.T, over Transport, query string, headers ...string) *Stream {
 	t.Helper()
 	u.Node.Settle(t)
@@ -167,7 +165,7 @@ func (u *User) Fresh(t *testing.T, over Transport, query string) (*Stream, Ready
 	return s, Data[ReadyData](t, s.Next(t), "stream.ready")
 }
 
-// Resume opens a stream that goes on from a cursor and reads its stream.ready.
+// Resume opens a stream that resumes at a cursor, and reads its stream.ready.
 func (u *User) Resume(t *testing.T, over Transport, query, cursor string) *Stream {
 	t.Helper()
 	s := u.Open(t, over, query, "Last-Event-ID", cursor)
@@ -177,7 +175,7 @@ func (u *User) Resume(t *testing.T, over Transport, query, cursor string) *Strea
 	return s
 }
 
-// Read reads the next event. Comments, such as heartbeats, do not prolong its time.
+// Read returns the next event, within Patience in all. It skips comments, such as heartbeats.
 func (s *Stream) Read() (ssetest.Frame, error) {
 	late := time.AfterFunc(ssetest.Patience, s.Cancel)
 	defer late.Stop()
@@ -188,6 +186,7 @@ func (s *Stream) Read() (ssetest.Frame, error) {
 	}
 }
 
+// Next is like Read, but an error ends the test.
 func (s *Stream) Next(t *testing.T) ssetest.Frame {
 	t.Helper()
 	f, err := s.Read()
@@ -197,7 +196,7 @@ func (s *Stream) Next(t *testing.T) ssetest.Frame {
 	return f
 }
 
-// Until reads up to the event with an id, and returns what came, without stream.*.
+// Until reads up to the event with this id. It returns the events, without those named stream.*.
 func (s *Stream) Until(t *testing.T, id string) (got []ssetest.Frame) {
 	t.Helper()
 	for {
@@ -215,7 +214,7 @@ func (s *Stream) Until(t *testing.T, id string) (got []ssetest.Frame) {
 	}
 }
 
-// Ended reads what is left of a stream that the server closes.
+// Ended reads to the end of a stream that the server closes, and returns the events.
 func (s *Stream) Ended(t *testing.T) (got []ssetest.Frame) {
 	t.Helper()
 	for {
@@ -230,6 +229,7 @@ func (s *Stream) Ended(t *testing.T) (got []ssetest.Frame) {
 	}
 }
 
+// Close ends the stream. It also closes the Line if nothing else uses it.
 func (s *Stream) Close() {
 	s.Cancel()
 	_ = s.Resp.Body.Close()
@@ -238,7 +238,7 @@ func (s *Stream) Close() {
 	}
 }
 
-// Data decodes a frame's data, whose event must be the one named.
+// Data decodes the data of a frame. The frame must have this event.
 func Data[T any](t *testing.T, f ssetest.Frame, event string) (v T) {
 	t.Helper()
 	if f.Event != event {
@@ -250,7 +250,7 @@ func Data[T any](t *testing.T, f ssetest.Frame, event string) (v T) {
 	return v
 }
 
-// Contents are those of the messages among frames.
+// Contents returns the contents of the messages among frames.
 func Contents(t *testing.T, frames []ssetest.Frame) []string {
 	t.Helper()
 	got := []string{}
@@ -262,7 +262,7 @@ func Contents(t *testing.T, frames []ssetest.Frame) []string {
 	return got
 }
 
-// Kinds are the events' names.
+// Kinds returns the event of each frame.
 func Kinds(frames []ssetest.Frame) []string {
 	got := []string{}
 	for _, f := range frames {
@@ -271,7 +271,8 @@ func Kinds(frames []ssetest.Frame) []string {
 	return got
 }
 
-// Signal reads the next frame that is no sign of life. It must be a signal, without an id.
+// Signal returns the data of the next frame, but skips comments, stream.cursor and member.left. The frame
+// must be this signal, without an id.
 func (s *Stream) Signal(t *testing.T, event string) (data string) {
 	t.Helper()
 	for {
@@ -286,6 +287,7 @@ func (s *Stream) Signal(t *testing.T, event string) (data string) {
 	}
 }
 
+// IDs returns the id of each frame.
 func IDs(frames []ssetest.Frame) []string {
 	got := []string{}
 	for _, f := range frames {
@@ -294,7 +296,7 @@ func IDs(frames []ssetest.Frame) []string {
 	return got
 }
 
-// Answer is what a stream's request got that is no stream.
+// Answer returns the answer to a request for a stream that was refused.
 func (s *Stream) Answer(t *testing.T) Answer {
 	t.Helper()
 	if s.Resp.StatusCode == http.StatusOK {

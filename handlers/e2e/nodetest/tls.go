@@ -9,11 +9,12 @@ import (
 	"fabric-guild/handlers/e2e/guildtest"
 )
 
-// The nodes' own, which their clients trust.
+// ownPair is the certificate of all nodes. Their clients trust it.
 var OwnPair = sync.OnceValue(guildtest.NewPair)
 
 func certificate(t testing.TB) (certFile, keyFile string) { return OwnPair().Write(t, t.TempDir()) }
 
+// Trusting returns the configuration of a client that trusts the nodes.
 func Trusting() *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(OwnPair().Cert)

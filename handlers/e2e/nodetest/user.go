@@ -16,12 +16,13 @@ import (
 	"fabric-guild/handlers/center/centertest"
 )
 
-// A user is someone with a token, and the node that they speak to.
+// A User has a token and sends requests to a node.
 type User struct {
 	Node      *Node
 	ID, Token string
 }
 
+// User returns a user with a new token. With guilds, the token is valid for these guilds only.
 func (n *Node) User(id string, guilds ...string) *User {
 	n.T.Helper()
 	if n.Center != nil {
@@ -39,9 +40,10 @@ func (n *Node) User(id string, guilds ...string) *User {
 // As returns a user with this token. It may be empty or invalid.
 func (n *Node) As(id, token string) *User { return &User{n, id, token} }
 
-// At is the same user at another node.
+// At returns the same user at another node.
 func (u *User) At(n *Node) *User { return &User{n, u.ID, u.Token} }
 
+// An Answer is an answer that was read to its end.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -50,7 +52,8 @@ type Answer struct {
 
 func (a Answer) String() string { return fmt.Sprintf("%d %s", a.Status, a.Body) }
 
-// Do sends a request as JSON; a string goes as it is. headers are names and values by turns.
+// Do sends a request with a body as JSON, and checks the answer against the contract. A string is sent
+// unchanged. headers has alternating names and values; an empty value removes a header.
 func (u *User) Do(method, path string, body any, headers ...string) (Answer, error) {
 	var content io.Reader
 	switch b := body.(type) {
@@ -88,7 +91,7 @@ func (u *User) Do(method, path string, body any, headers ...string) (Answer, err
 	return a, err
 }
 
-// Send sends a request as it is.
+// Send sends a request unchanged, without a check of the answer.
 func (u *User) Send(r *http.Request) (Answer, error) {
 	resp, err := u.Node.Client.Do(r)
 	if err != nil {
@@ -99,7 +102,7 @@ func (u *User) Send(r *http.Request) (Answer, error) {
 	return Answer{resp.StatusCode, resp.Header, b}, err
 }
 
-// Ask is do for a status and a shape: an answer that differs in either is an error.
+// Ask sends a request and decodes the answer. Another status, or a field that T does not have, is an error.
 func Ask[T any](u *User, status int, method, path string, body any) (v T, err error) {
 	a, err := u.Do(method, path, body)
 	if err != nil {
@@ -114,7 +117,7 @@ func Ask[T any](u *User, status int, method, path string, body any) (v T, err er
 	return v, nil
 }
 
-// Call is ask on the test's own goroutine.
+// Call is like Ask, but an error ends the test.
 func Call[T any](t testing.TB, u *User, status int, method, path string, body any) T {
 	t.Helper()
 	v, err := Ask[T](u, status, method, path, body)
@@ -124,14 +127,14 @@ func Call[T any](t testing.TB, u *User, status int, method, path string, body an
 	return v
 }
 
-// Strictly decodes JSON whose every member is known.
+// Strictly decodes JSON. A field that v does not have is an error.
 func Strictly(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	return d.Decode(v)
 }
 
-// Claims returns a user whose token says something of the user.
+// Claims returns a user whose token has claims about kind and name.
 func (n *Node) Claims(id string, says auth.Claim) *User {
 	n.T.Helper()
 	token, err := n.Tokens.SignClaim(id, nil, time.Hour, says)

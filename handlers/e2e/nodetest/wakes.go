@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Done makes a change whose answer has no content.
+// Done sends a request whose answer has no content.
 func (u *User) Done(t testing.TB, method, path string, b Body) {
 	t.Helper()
 	var content any
@@ -46,8 +46,10 @@ func (u *User) Queue(t testing.TB) queue {
 	return Call[queue](t, u, 200, "GET", "/api/wakes", nil)
 }
 
+// A Decided is a message in a wake.
 type Decided = FullMessage
 
+// A Wake is work that a claim got.
 type Wake struct {
 	ID         string    `json:"id"`
 	GuildID    string    `json:"guildId"`
@@ -64,6 +66,7 @@ type Wake struct {
 	Context    []Decided `json:"context"`
 }
 
+// Texts returns the contents of messages.
 func Texts(all []Decided) (out []string) {
 	for _, m := range all {
 		out = append(out, m.Content)
@@ -71,7 +74,7 @@ func Texts(all []Decided) (out []string) {
 	return out
 }
 
-// Claim asks for a wake; nil: there is none.
+// Claim sends a claim. It returns nil if there is no work.
 func (u *User) Claim(t testing.TB, b Body) *Wake {
 	t.Helper()
 	return Call[struct {
@@ -79,7 +82,7 @@ func (u *User) Claim(t testing.TB, b Body) *Wake {
 	}](t, u, 200, "POST", "/api/wakes/claim", b).Wake
 }
 
-// Wake claims a wake that there must be. It waits, because a post is answered before this server has read it.
+// Wake sends claims until one gets work, and waits: a post is answered before the server has read it.
 func (u *User) Wake(t testing.TB, b Body) *Wake {
 	t.Helper()
 	if b["waitSeconds"] == nil {
@@ -95,6 +98,7 @@ func (u *User) Wake(t testing.TB, b Body) *Wake {
 	return nil
 }
 
+// A KeptWake is a wake in the answer to a reply that keeps it.
 type KeptWake struct {
 	LeaseUntil string   `json:"leaseUntil"`
 	LeaseMS    int      `json:"leaseMs"`
@@ -108,6 +112,7 @@ type replied struct {
 	Wake *KeptWake `json:"wake"`
 }
 
+// Reply posts a reply that ends the wake. more has further fields of the body.
 func (u *User) Reply(t testing.TB, w *Wake, text string, more Body) replied {
 	t.Helper()
 	b := Body{"content": text, "wakeId": w.ID}

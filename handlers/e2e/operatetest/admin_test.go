@@ -139,7 +139,7 @@ func triageWaits(t *testing.T) bool {
 	return true
 }
 
-// It does not wait for ever, and once: then there is no admin. Tests of the client of Center, whose clock
+// It waits once, for a bounded time. Then there is no admin. Tests of the client of Center, whose clock
 // stands still, show that it waits for two seconds.
 func TestTheAdminIsNotWaitedForTwice(t *testing.T) {
 	t.Parallel()

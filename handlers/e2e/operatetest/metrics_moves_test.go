@@ -45,7 +45,7 @@ func (m *mover) more(name string, labels ...string) {
 	m.want(name, m.base.Sum(name, labels...), labels...)
 }
 
-// Each of the server's own metrics is moved by what it tells of.
+// Each of the server's own metrics changes when the thing that it measures happens.
 func TestEveryMetricMoves(t *testing.T) {
 	t.Parallel()
 	fake := centertest.New(t)
@@ -246,7 +246,7 @@ func (m *mover) database(alice *nodetest.User, channel string) {
 	m.want("fabric_guild_db_pool_waits_total", 0, `pool="requests"`)
 	m.want("fabric_guild_db_pool_wait_seconds_total", 0, `pool="tailer"`)
 
-	// A transaction holds the horizon, and the only connection: somebody waits for it in vain.
+	// A transaction holds the horizon, and the only connection: a request gives up waiting for it.
 	m.HeldBack(t, func() {
 		m.outside.Exec(t, `SELECT nextval('events_seq')`) // a number that was given out behind it
 		m.more("fabric_guild_log_horizon_lag_events")

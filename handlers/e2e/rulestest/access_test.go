@@ -6,7 +6,7 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// To strangers a private channel and a dm are what an unknown id is.
+// Strangers get the same answer for a private channel, a dm and an unknown id.
 func TestHiddenChannelsAreUnknown(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -59,7 +59,7 @@ func TestHiddenChannelsAreUnknown(t *testing.T) {
 	if got := n.Count(t, `SELECT count(*) FROM events`); got != 4 {
 		t.Errorf("got %d events, want 4", got)
 	}
-	// Who has left a private channel is told so again, and learns no more.
+	// A former member of a private channel gets the same answer again, and learns no more.
 	if got := n.User("former").Leave(t, private); got.Changed {
 		t.Errorf("got %+v, want no change", got)
 	}
@@ -71,7 +71,8 @@ func TestHiddenChannelsAreUnknown(t *testing.T) {
 	}
 }
 
-// Once the creator has left, any member steers; when they are back they alone do.
+// Once the creator has left, every member may manage the channel. Once the creator is back, only the creator
+// may.
 func TestWhenTheCreatorHasLeft(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

@@ -35,7 +35,7 @@ var (
 
 const hiBoth = "hi <@men> <@both> <@str> <@ann>"
 
-// is writes a scene's outcomes: users, then what it is to them, by turns.
+// is builds the outcomes of a scene from pairs: users, then their outcome.
 func is(pairs ...string) map[string]string {
 	m := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -229,7 +229,7 @@ func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
 	}
 }
 
-// polled are the frames that polls show up to an id.
+// polled returns what polls show up to an id, as frames.
 func polled(t *testing.T, u *nodetest.User, query, from, last string) (frames []ssetest.Frame) {
 	t.Helper()
 	for after := from; ; {
@@ -359,7 +359,7 @@ func wantWakeups(t *testing.T, sc scene, post nodetest.FullPost, twoState bool) 
 	}
 }
 
-// upset changes all that can be changed of a channel.
+// upset changes everything that can be changed in a channel.
 func upset(t *testing.T, ann *nodetest.User, channel string, sc scene) {
 	t.Helper()
 	change := nodetest.Body{"loopLimit": 9}

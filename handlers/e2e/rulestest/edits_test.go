@@ -10,7 +10,7 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// raws are the frames of a stream's replay up to an id, as they came.
+// raws returns the frames of a replay up to an id, and their bytes.
 func raws(
 	t *testing.T, u *nodetest.User, at *nodetest.Node, query, from, to string,
 ) (frames []ssetest.Frame, bytes string) {
@@ -22,7 +22,7 @@ func raws(
 	return frames, bytes
 }
 
-// Who hears an edit: those who heard the message and were in the channel ever since.
+// Those users hear an edit who heard the message and were in the channel ever since.
 func TestEditsGoToThoseWhoHeardTheMessage(t *testing.T) {
 	t.Parallel()
 	all := []string{"message.created", "message.updated", "message.deleted"}

@@ -155,7 +155,7 @@ func TestTheScopeOfAKey(t *testing.T) {
 	ann.Twice(t, path(one), "a b;c=~!", b)
 }
 
-// What was refused has done nothing: with the same key it is tried again, with another body too.
+// A refused request has done nothing. The same key may be used again, also with another body.
 func TestAFailedRequestIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -225,7 +225,7 @@ func TestAFailedRequestIsNotRemembered(t *testing.T) {
 	bob.Twice(t, "/api/channels/"+secret+"/messages", "s", nodetest.Body{"content": "hi"})
 }
 
-// A key outlives the node, and is forgotten after a day.
+// A key is remembered over a restart, and forgotten after a day.
 func TestAKeyIsRememberedForADay(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

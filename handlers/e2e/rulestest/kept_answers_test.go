@@ -47,7 +47,7 @@ func TestAKeptAnswerGoesWithItsMessage(t *testing.T) {
 	}
 }
 
-// messageOf is the id of the message that a post was answered with.
+// messageOf returns the id of the message in the answer to a post.
 func messageOf(t *testing.T, a nodetest.Answer) string {
 	t.Helper()
 	var post struct {

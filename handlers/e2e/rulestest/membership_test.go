@@ -103,7 +103,8 @@ func TestOneOfRacingJoinsIsAChange(t *testing.T) {
 	})
 }
 
-// From a join on, to the leave, and not a message more: live, resumed and in history. A rejoin begins anew.
+// A member hears what was posted from the join to the leave: live, resumed and in the history. A second join
+// begins a new interval.
 func TestAMemberHearsTheirIntervalsOnly(t *testing.T) {
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
@@ -169,7 +170,7 @@ func TestAMemberHearsTheirIntervalsOnly(t *testing.T) {
 	})
 }
 
-// A session that resumes from the log, not from memory, is told the same.
+// A stream that resumes from the event log, not from memory, shows the same.
 func TestIntervalsInAReplayFromTheLog(t *testing.T) {
 	t.Parallel()
 	first := nodetest.Start(t, nodetest.Setup{})

@@ -68,8 +68,8 @@ func TestMentionsByName(t *testing.T) {
 	}
 }
 
-// A message does not wait for its names for ever, and is posted as it was written. Tests of the client of
-// Center, whose clock stands still, show that it waits for two seconds.
+// A message waits for its names for a bounded time, and is then posted as it was written. Tests of the client
+// of Center, whose clock stands still, show that it waits for two seconds.
 func TestNamesWhileCenterDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(*centertest.Server){

@@ -9,7 +9,7 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// One request changes any part of a channel, and everybody hears of it once.
+// One request may change several settings of a channel, and every member gets one event.
 func TestChannelSettings(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

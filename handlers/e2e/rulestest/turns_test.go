@@ -56,7 +56,7 @@ func TestTurnsGoOn(t *testing.T) {
 	}
 }
 
-// The endpoint and the commands do the same: what they answer, what the channel hears, what is so afterwards.
+// The endpoint and the commands have the same effect: the answers, the events, and the turn afterwards.
 func TestTurnsAreSet(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -197,7 +197,8 @@ func TestWhoMaySetTheTurn(t *testing.T) {
 	}
 }
 
-// Who has the turn and leaves, or is removed, passes it on; in an emptied channel it waits for who joins.
+// A user who has the turn and leaves, or is removed, passes it on. In an empty channel it goes to the next
+// one who joins.
 func TestALeaverPassesTheTurnOn(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

@@ -9,7 +9,7 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// Whoever is woken is counted, and the first 20 are named.
+// The answer counts all users who are woken, and names the first 20.
 func TestWakeupsOfALargeChannel(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

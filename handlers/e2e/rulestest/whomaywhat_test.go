@@ -79,7 +79,7 @@ func newStage(t *testing.T, n *nodetest.Node, xType string, private bool) *stage
 	return s
 }
 
-// What a route needs besides a token. One that is not here needs nothing.
+// routeBodies has the body that a route needs. Other routes need none.
 var routeBodies = map[string]any{
 	"POST /api/channels":              nodetest.NewChannel{GuildID: "g1", Name: "new", XType: "general"},
 	"PATCH /api/channels/:id":         nodetest.Body{"name": "new"},
@@ -97,7 +97,7 @@ var routeBodies = map[string]any{
 	"POST /api/channels/:id/stop":     nodetest.Body{"userId": "member"},
 }
 
-// What a route needs in its query.
+// routeQueries has the query that a route needs.
 var routeQueries = map[string]string{"GET /api/search": "?q=hi"}
 
 // Every route, as everyone, on an open channel and on a private one, on what is their own and what is

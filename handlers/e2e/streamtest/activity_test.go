@@ -25,7 +25,7 @@ func activity(t *testing.T, s *nodetest.Stream) (d doing) {
 	return d
 }
 
-// said reads the next frame that is no sign of life. It must be a message.
+// said returns the content of the next message, and skips comments and stream.cursor.
 func said(t *testing.T, s *nodetest.Stream) (content string) {
 	t.Helper()
 	for {

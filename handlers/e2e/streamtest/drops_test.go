@@ -34,7 +34,7 @@ func TestAReaderThatIsDroppedAtRandomMissesNothing(t *testing.T) {
 	})
 }
 
-// The same with the writers and the reader at two nodes of one database, by turns.
+// The same with two nodes of one database. Writers and reader alternate between the nodes.
 func TestAReaderThatChangesNodesMissesNothing(t *testing.T) {
 	nodetest.Long(t)
 	t.Parallel()
@@ -151,7 +151,7 @@ func bySeq(a, b string) int { return int(nodetest.Seq(a) - nodetest.Seq(b)) }
 
 var errCut = errors.New("the connection breaks here")
 
-// A cut is a connection that breaks after so many bytes.
+// A cut is a connection that breaks after a number of bytes.
 type cut struct {
 	from io.Reader
 	left int

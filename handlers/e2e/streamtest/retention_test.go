@@ -150,7 +150,7 @@ func TestRetentionLosesNothingOnStreams(t *testing.T) {
 
 	r := wanderer{User: n.User("bob"), last: ready.Cursor}
 	for i := range rounds {
-		// by turns it is away for a moment, and for so long that retention overtakes it
+		// it is away for a moment, and the next time for so long that retention overtakes it
 		missed := said() + i%2*kept
 		if !ssetest.Await(func() bool { return said() >= missed }) || t.Failed() {
 			break

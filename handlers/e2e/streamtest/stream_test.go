@@ -172,7 +172,7 @@ func TestWhoHearsAMessageAndWhy(t *testing.T) {
 				}
 			}
 		}
-		// What one's own stream has left out it has left out for good.
+		// What the user's own stream has left out, it does not show later.
 		end := bob.Post(t, channels["general"], "end")
 		if got := nodetest.Contents(t, streams["alice"].Until(t, end.Cursor)); !cmp.Equal(got,
 			[]string{"end"}) {

@@ -135,7 +135,7 @@ func TestEveryChangeOfWorkIsShown(t *testing.T) {
 	want("the end of the queue", "unmanaged", "")
 }
 
-// Whoever does not hear a message does not hear who works on it.
+// A user who does not hear a message does not hear who works on it.
 func TestWorkOnMessagesThatWereKeptFromAMember(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

@@ -166,7 +166,7 @@ func TestEachMessageIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// A lease that ends hands its wake to whoever waits, also if the claim that knew of the lease has gone.
+// When a lease ends, a claim that waits gets the wake, also if the claim that knew of the lease has gone.
 func TestLeaseEndsWhileClaimsWait(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})

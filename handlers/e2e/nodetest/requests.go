@@ -12,9 +12,11 @@ func (u *User) Does(t testing.TB, channel string, b Body) {
 	Call[struct{ Until string }](t, u, http.StatusAccepted, "POST", "/api/channels/"+channel+"/activity", b)
 }
 
+// PathOf returns the path of the messages of a channel.
 func PathOf(channel string) string { return "/api/channels/" + channel + "/messages" }
 
-// Program is the path of one that tests can do without, and CI installs.
+// Program returns the path of a program. If the program is not installed, the test is skipped. CI installs
+// it.
 func Program(t *testing.T, name, debian string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -24,7 +26,7 @@ func Program(t *testing.T, name, debian string) string {
 	return path
 }
 
-// Fetch fetches a page without following redirects. headers are names and values by turns.
+// Fetch gets a page without following redirects. headers has alternating names and values.
 func Fetch(t *testing.T, method, url string, headers ...string) Answer {
 	t.Helper()
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -37,7 +39,8 @@ func Fetch(t *testing.T, method, url string, headers ...string) Answer {
 	return a
 }
 
-// Twice sends a request two times, and wants the second to be answered as the first, marked as a replay.
+// Twice sends a request with a key, and repeats it with each key of again, or with the same key. Each
+// repetition must get the first answer, marked as replayed.
 func (u *User) Twice(t *testing.T, path, key string, b any, again ...string) Answer {
 	t.Helper()
 	if len(again) == 0 {
