@@ -30,7 +30,8 @@ const selectChannel = `SELECT ` + channelColumns + ` FROM channels c WHERE c.id 
 // channelColumns are the columns of a Channel c with the id $1, as the user $2 sees it.
 const channelColumns = `
 	c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
-	c.loop_limit, c.human_wakes, c.agent_wakes, c.archived_seq, c.member_count, c.wake_version, c.turn_user_id, c.turn_paused,
+	c.loop_limit, c.human_wakes, c.agent_wakes, c.archived_seq,
+	c.member_count, c.wake_version, c.turn_user_id, c.turn_paused,
 		EXISTS (SELECT FROM members m
 			WHERE m.channel_id = c.id AND m.user_id = c.created_by AND m.left_seq IS NULL) AS creator_in,
 		(SELECT m.joined_seq FROM members m

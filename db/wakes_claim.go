@@ -116,9 +116,9 @@ func (d *DB) inQueueFrom(
 	return d.inEpoch(ctx, func() error { return d.inTxFrom(ctx, d.pool, first, do) })
 }
 
-// claim runs one transaction of Claim under the lock of the queue: a page of the scan, and a choice if the scan is
-// complete or if this is the last page. Statements that do not need each other's results share a round trip. end
-// gets the statements that go with the COMMIT; they fill in what a still lacks.
+// claim runs one transaction of Claim under the lock of the queue: a page of the scan, and a choice if the
+// scan is complete or if this is the last page. Statements that do not need each other's results share a
+// round trip. end gets the statements that go with the COMMIT; they fill in what a still lacks.
 func (tx Tx) claim(
 	ctx context.Context, c WakeClaim, queue *consumer, last bool, a *Claimed, end *pgx.Batch,
 ) (done bool, err error) {
@@ -220,7 +220,8 @@ func orEmpty[T any](s []T) []T {
 // queueWaiting finds rows that are never handed out again, and the time until the next pause or lease ends.
 // Postgres computes the duration, so clocks do not matter.
 func queueWaiting(b *pgx.Batch, c WakeClaim, a *Claimed) {
-	const buried = `SELECT w.user_id, w.channel_id, w.part FROM wakes w WHERE w.user_id = $1 AND ` + toBury + ` LIMIT 10`
+	const buried = `SELECT w.user_id, w.channel_id, w.part FROM wakes w WHERE w.user_id = $1 AND ` +
+		toBury + ` LIMIT 10`
 	const soonest = `
 		SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - clock_timestamp())::float8
 		FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()`

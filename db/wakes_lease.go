@@ -11,8 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row. The
-// statements that write the lease and read what the worker sees are queued in end, which fills in the rest of the wake.
+// lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row.
+// The statements that write the lease and read what the worker sees are queued in end, which fills in the
+// rest of the wake.
 func (tx Tx) lease(
 	ctx context.Context, c WakeClaim, queue *consumer, row *wakeRow, end *pgx.Batch,
 ) (*Wake, error) {
@@ -78,7 +79,8 @@ func (tx Tx) lease(
 		restAt = &rest.CreatedAt.Time
 	}
 	const update = `
-		UPDATE wakes w SET id = $4, claimed_at = clock_timestamp(), lease_until = clock_timestamp() + $5::interval,
+		UPDATE wakes w SET id = $4, claimed_at = clock_timestamp(),
+			lease_until = clock_timestamp() + $5::interval,
 			first_seq = $6, first_at = $7, attempts = $8::integer + 1, width = $9, claimed_upto = $10,
 			priority = greatest($11::smallint, $12::smallint), rest_priority = $12::smallint,
 			first_attempt_at = CASE WHEN $8::integer = 0 THEN clock_timestamp() ELSE first_attempt_at END,
@@ -139,7 +141,8 @@ func (tx Tx) dead(
 	const insert = `
 		INSERT INTO wakes_dead (id, user_id, channel_id, first_seq, last_seq, attempts, outcome, note, error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-	_, err := tx.conn.Exec(ctx, insert, uuid.Must(uuid.NewV7()), row.UserID, row.ChannelID, first, last, row.Attempts,
+	_, err := tx.conn.Exec(ctx, insert, uuid.Must(uuid.NewV7()), row.UserID, row.ChannelID, first, last,
+		row.Attempts,
 		outcome, optional(note), optional(errorText))
 	return err
 }

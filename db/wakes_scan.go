@@ -64,7 +64,8 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
 	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
 	const distance = `
-		SELECT (SELECT count(*) FROM (SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $2
+		SELECT (SELECT count(*) FROM (
+				SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $2
 				LIMIT greatest(greatest($2 - q.scanned_seq, 0) / $3, $4) + 1) AS i),
 			(SELECT seq FROM log_floor) > q.scanned_seq
 		FROM wake_consumers q WHERE q.user_id = $1`
@@ -84,21 +85,24 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 		}
 		return nil
 	})
-	b.Queue(distance, c.user, at.Seq, int64(scanDistance), int64(fewChannels)).QueryRow(func(row pgx.Row) error {
+	b.Queue(distance, c.user, at.Seq, int64(scanDistance),
+		int64(fewChannels)).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&c.channels, &c.expired)
 	})
 }
 
-// lookAhead queues the read of a page channel by channel, for a user in fewChannels at most. It saves the round trip
-// of unscanned. It must come after lock. lock has counted the channels before; a membership at or below the position
-// cannot begin later, so if lock has counted fewChannels at most, lookAhead has read all of them.
+// lookAhead queues the read of a page channel by channel, for a user in fewChannels at most. It saves the
+// round trip of unscanned. It must come after lock. lock has counted the channels before; a membership at or
+// below the position cannot begin later, so if lock has counted fewChannels at most, lookAhead has read all
+// of them.
 func (c *consumer) lookAhead(b *pgx.Batch, at events.Cursor) {
 	const query = selectFacts + `
 		FROM members i
 		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
 			WHERE c.id = i.channel_id AND c.archived_seq IS NULL LIMIT 1) c
 		CROSS JOIN LATERAL (SELECT m.* FROM messages m
-			WHERE m.channel_id = i.channel_id AND m.seq > (SELECT q.scanned_seq FROM wake_consumers q WHERE q.user_id = $1)
+			WHERE m.channel_id = i.channel_id
+				AND m.seq > (SELECT q.scanned_seq FROM wake_consumers q WHERE q.user_id = $1)
 				AND m.seq >= i.joined_seq AND m.seq <= $2 AND m.deleted_at IS NULL AND m.author_user_id <> $1
 			ORDER BY m.seq LIMIT $3) m
 		WHERE i.user_id = $1 AND i.left_seq IS NULL
@@ -267,9 +271,12 @@ func queueOwed(b *pgx.Batch, user string, found []owedRange) {
 		FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::smallint[])
 			AS u (channel_id, first_seq, last_seq, first_at, priority)
 		ON CONFLICT ON CONSTRAINT wakes_pkey DO UPDATE
-			SET last_seq = greatest(w.last_seq, EXCLUDED.last_seq), priority = greatest(w.priority, EXCLUDED.priority),
-				rest_priority = greatest(w.rest_priority, EXCLUDED.priority), rest_at = coalesce(w.rest_at, EXCLUDED.first_at),
-				not_before = CASE WHEN w.channel_id = ANY ($7) AND w.attempts < $8 THEN NULL ELSE w.not_before END,
+			SET last_seq = greatest(w.last_seq, EXCLUDED.last_seq),
+				priority = greatest(w.priority, EXCLUDED.priority),
+				rest_priority = greatest(w.rest_priority, EXCLUDED.priority),
+				rest_at = coalesce(w.rest_at, EXCLUDED.first_at),
+				not_before = CASE WHEN w.channel_id = ANY ($7) AND w.attempts < $8
+					THEN NULL ELSE w.not_before END,
 				attempts = CASE WHEN w.channel_id = ANY ($7) AND w.attempts < $8
 					THEN greatest(w.attempts - 1, 0) ELSE w.attempts END`
 	var channels []uuid.UUID

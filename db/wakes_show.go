@@ -11,14 +11,15 @@ import (
 type ShownWake struct {
 	Channel  Channel         // as the worker sees it
 	Messages []StoredMessage // those that were handed out, oldest first
-	Around   []StoredMessage // the latest others up to the scan, and the worker's own from after it, newest first
-	Last     *uuid.UUID      // the latest message up to the scan
+	// the latest others up to the scan, and the worker's own from after it, newest first
+	Around []StoredMessage
+	Last   *uuid.UUID // the latest message up to the scan
 }
 
 const aroundBytes = 256 << 10 // the texts in ShownWake.Around
 
-// queueShown reads the messages that the worker sees, in one statement. around is how many messages it shows besides
-// those that are handed out.
+// queueShown reads the messages that the worker sees, in one statement. around is how many messages it shows
+// besides those that are handed out.
 func (w *Wake) queueShown(b *pgx.Batch, row *wakeRow, scanned int64, around int) {
 	const query = ` WHERE m.id = ANY (ARRAY(` + historyIDs + `
 			UNION ALL

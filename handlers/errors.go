@@ -24,10 +24,12 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 		return p, true
 	case errors.As(err, &memberships):
 		return web.NewProblem(http.StatusUnprocessableEntity, "too_many_memberships",
-			"%s is in %d channels, which is the maximum; %s must leave one first", memberships.User, db.MaxMemberships, memberships.User), true
+			"%s is in %d channels, which is the maximum; %s must leave one first", memberships.User,
+			db.MaxMemberships, memberships.User), true
 	case errors.As(err, &joins):
 		p = web.NewProblem(http.StatusTooManyRequests, "too_many_joins",
-			"this user joined this channel %d times within 24 hours, which is the maximum; try again after the time in Retry-After", db.MaxJoins)
+			"this user joined this channel %d times within 24 hours, which is the maximum; try again after "+
+				"the time in Retry-After", db.MaxJoins)
 		p.RetryAfter = int(joins.Wait.Seconds()) + 1
 		return p, true
 	case errors.Is(err, db.ErrUnavailable):
@@ -48,7 +50,8 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 		return p, true
 	case errors.Is(err, live.ErrTooManyStreams):
 		p = web.NewProblem(http.StatusTooManyRequests, "too_many_streams",
-			"you have %d streams already; one stream carries everything, so close the others", live.MaxStreams)
+			"you have %d streams already; one stream carries everything, so close the others",
+			live.MaxStreams)
 		p.RetryAfter = 5
 		return p, true
 	}

@@ -201,7 +201,10 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 	}
 	post, err := tx.Post(ctx, m)
 	if errors.Is(err, db.ErrRefused) {
-		err = web.Refused(web.FieldError{Field: "replyTo", Detail: "is not a message of this channel that you may read"})
+		err = web.Refused(web.FieldError{
+			Field:  "replyTo",
+			Detail: "is not a message of this channel that you may read",
+		})
 	}
 	return post, err
 }

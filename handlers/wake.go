@@ -63,28 +63,30 @@ func (s *Server) setWakeList(w http.ResponseWriter, r *http.Request) error {
 	if wrong != nil {
 		return web.Refused(wrong...)
 	}
-	_, at, err := s.changeChannel(r.Context(), id, channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
-		if err := cmp.Or(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
-			return at, err
-		}
-		strangers, err := tx.Strangers(ctx, channel, users)
-		if err != nil {
-			return at, err
-		}
-		if len(strangers) > 0 {
-			return at, web.Refused(web.FieldError{
-				Field: "userIds", Detail: "names users who are not members: " + strings.Join(strangers[:min(10, len(strangers))], ", "),
-			})
-		}
-		now, err := tx.WakeList(ctx, channel)
-		if err != nil {
-			return at, err
-		}
-		if slices.Equal(now, users) {
-			return unchanged(ctx, tx.Queries, *c)
-		}
-		return tx.SetWakeList(ctx, channel, id.UserID, users)
-	})
+	_, at, err := s.changeChannel(r.Context(), id,
+		channel, func(ctx context.Context, tx db.Tx, c *db.Channel) (at events.Cursor, err error) {
+			if err := cmp.Or(needsWakeList(*c), notArchived(*c), maySteer(*c, id)); err != nil {
+				return at, err
+			}
+			strangers, err := tx.Strangers(ctx, channel, users)
+			if err != nil {
+				return at, err
+			}
+			if len(strangers) > 0 {
+				return at, web.Refused(web.FieldError{
+					Field: "userIds", Detail: "names users who are not members: " +
+						strings.Join(strangers[:min(10, len(strangers))], ", "),
+				})
+			}
+			now, err := tx.WakeList(ctx, channel)
+			if err != nil {
+				return at, err
+			}
+			if slices.Equal(now, users) {
+				return unchanged(ctx, tx.Queries, *c)
+			}
+			return tx.SetWakeList(ctx, channel, id.UserID, users)
+		})
 	if err != nil {
 		return err
 	}

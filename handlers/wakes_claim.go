@@ -30,10 +30,11 @@ type claimAnswer struct {
 const (
 	defaultLease, minLease, maxLease = 60, 5, 600
 	maxClaimWait                     = 60
-	longWait                         = 10 // from here on a wait ends earlyEnd sooner, so that proxies do not cut the answer
-	earlyEnd                         = 5
-	defaultContext, maxContext       = 20, 100
-	maxWakeMessages                  = 100
+	// from here on a wait ends earlyEnd sooner, so that proxies do not cut the answer
+	longWait                   = 10
+	earlyEnd                   = 5
+	defaultContext, maxContext = 20, 100
+	maxWakeMessages            = 100
 )
 
 // whole reads an optional number of a body.
@@ -76,8 +77,10 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 		maxLease)) * time.Second
 	claim.Limit = whole(&wrong, "limit", body.Limit, maxWakeMessages, 1, maxWakeMessages)
 	claim.Around = whole(&wrong, "context", body.Context, defaultContext, 0, maxContext)
-	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1, 1<<30)) * time.Second
-	claim.Worker, claim.Instance = label(&wrong, "worker", body.Worker), label(&wrong, "instance", body.Instance)
+	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1,
+		1<<30)) * time.Second
+	claim.Worker, claim.Instance = label(&wrong, "worker", body.Worker),
+		label(&wrong, "instance", body.Instance)
 	for _, name := range body.ChannelIDs {
 		channel, ok := web.ParseID(name)
 		if !ok {

@@ -51,9 +51,10 @@ type desk struct {
 	message  bool                 // a message has rung, and no claim has looked since
 	sleeping map[*parked]struct{} // to kick at each ring
 	emptyAt  int                  // rings when a claim without a filter last found nothing; -1: none has
-	next     time.Time            // when a pause or a lease ends, as that claim saw it; zero: nothing is paused or leased
-	stop     func()               // ends the watch
-	ended    <-chan struct{}
+	// when a pause or a lease ends, as that claim saw it; zero: nothing is paused or leased
+	next  time.Time
+	stop  func() // ends the watch
+	ended <-chan struct{}
 }
 
 // enter adds a claim to the desk of its user; leave must follow. The error is a refusal.
@@ -169,7 +170,8 @@ func (d *desk) takeMessage() bool {
 	return had
 }
 
-// empty notes that a claim without a filter found nothing after that many rings, and when a pause or a lease ends.
+// empty notes that a claim without a filter found nothing after that many rings, and when a pause or a lease
+// ends.
 func (d *desk) empty(rings int, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

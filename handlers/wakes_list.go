@@ -42,8 +42,9 @@ func queued(all []db.QueuedWake) []queuedItem {
 	items := make([]queuedItem, len(all))
 	for i, w := range all {
 		items[i] = queuedItem{
-			ID: w.ID, ChannelID: w.ChannelID, Attempts: w.Attempts, At: w.At, LeaseUntil: w.LeaseUntil, NotBefore: w.NotBefore,
-			Worker: w.Worker, Status: w.Status, Outcome: w.Outcome, Note: w.Note, Error: w.Error,
+			ID: w.ID, ChannelID: w.ChannelID, Attempts: w.Attempts, At: w.At, LeaseUntil: w.LeaseUntil,
+			NotBefore: w.NotBefore,
+			Worker:    w.Worker, Status: w.Status, Outcome: w.Outcome, Note: w.Note, Error: w.Error,
 		}
 		if w.Outcome == nil {
 			items[i].Reason = w.Reason().String()
@@ -82,7 +83,8 @@ func (s *Server) listWakes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.Pending, a.Claimed, a.Dead, a.Next = queued(list.Pending), queued(list.Claimed), queued(list.Dead), nextInQueue(list, asked)
+	a.Pending, a.Claimed, a.Dead, a.Next = queued(list.Pending), queued(list.Claimed), queued(list.Dead),
+		nextInQueue(list, asked)
 	return web.WriteJSON(w, http.StatusOK, a)
 }
 
@@ -102,8 +104,8 @@ func placeInQueue(s string) (channel uuid.UUID, seq int64, err error) {
 	return channel, seq, nil
 }
 
-// nextInQueue is where the next page begins. Live and dead wakes are two lists in one order, each of which ends at
-// the limit: the page reaches as far as the shorter of them.
+// nextInQueue is where the next page begins. Live and dead wakes are two lists in one order, each of which
+// ends at the limit: the page reaches as far as the shorter of them.
 func nextInQueue(l db.WakeList, limit int) *string {
 	live := append(append([]db.QueuedWake{}, l.Pending...), l.Claimed...)
 	var ends []db.QueuedWake

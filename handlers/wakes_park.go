@@ -13,12 +13,13 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// A parked claim waits on a connection that was taken over from net/http, as a stream does. So it holds neither the
-// buffers of net/http nor the stack of a handler, only a goroutine that notices when the client hangs up. The answer
-// closes the connection.
+// A parked claim waits on a connection that was taken over from net/http, as a stream does. So it holds
+// neither the buffers of net/http nor the stack of a handler, only a goroutine that notices when the client
+// hangs up. The answer closes the connection.
 //
-// Whatever may end the wait kicks the claim: a ring, its timer, the client's end, the drain. A kick starts a goroutine
-// that looks, and either answers or lets the claim sleep again. There is one such goroutine at a time.
+// Whatever may end the wait kicks the claim: a ring, its timer, the client's end, the drain. A kick starts a
+// goroutine that looks, and either answers or lets the claim sleep again. There is one such goroutine at a
+// time.
 type parked struct {
 	*claiming
 	conn   net.Conn
@@ -83,8 +84,8 @@ func (x *desks) release(p *parked) {
 	}
 }
 
-// watch blocks until the client hangs up or the claim is answered. It reads and drops what the client sends: a close
-// with unread bytes would reset the connection, and lose the answer.
+// watch blocks until the client hangs up or the claim is answered. It reads and drops what the client sends:
+// a close with unread bytes would reset the connection, and lose the answer.
 func (p *parked) watch() {
 	for read := 0; read <= parkedInput; {
 		n, err := p.conn.Read(p.dropped[:])
@@ -175,8 +176,8 @@ func (s *Server) logClaim(p *parked, w *lastAnswer) {
 		"path", s.basePath+path, "status", w.status, "duration_ms", took.Milliseconds())
 }
 
-// AwaitClaims waits until all parked claims have ended, which Drain makes them do. When ctx ends, it cuts their
-// connections. The handlers of claims must have ended before.
+// AwaitClaims waits until all parked claims have ended, which Drain makes them do. When ctx ends, it cuts
+// their connections. The handlers of claims must have ended before.
 func (s *Server) AwaitClaims(ctx context.Context) error {
 	x := s.desks
 	done := ctx.Done()

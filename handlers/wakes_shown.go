@@ -32,12 +32,15 @@ type wakeItem struct {
 	Context    []decidedMessage `json:"context"`
 }
 
-// shownItem is what a worker gets of a wake: its messages, and those around them, as the history would show them.
+// shownItem is what a worker gets of a wake: its messages, and those around them, as the history would show
+// them.
 func shownItem(user string, wake *db.Wake) *wakeItem {
 	c := wake.Shown.Channel
 	item := &wakeItem{
-		ID: wake.ID, GuildID: c.GuildID, ChannelID: c.ID, Name: c.Name, XType: c.XType, Reason: wake.Reason.String(), Attempt: wake.Attempt,
-		LeaseUntil: wake.LeaseUntil, LeaseMS: wake.Lease.Milliseconds(), More: wake.More, Last: wake.Shown.Last,
+		ID: wake.ID, GuildID: c.GuildID, ChannelID: c.ID, Name: c.Name, XType: c.XType,
+		Reason: wake.Reason.String(), Attempt: wake.Attempt,
+		LeaseUntil: wake.LeaseUntil, LeaseMS: wake.Lease.Milliseconds(), More: wake.More,
+		Last:     wake.Shown.Last,
 		Messages: []decidedMessage{}, Context: []decidedMessage{},
 	}
 	for _, m := range wake.Shown.Messages {

@@ -29,8 +29,8 @@ const settled = time.Second
 // errSettled says that a claim has waited for settled and may be parked.
 var errSettled = errors.New("the claim waits for long")
 
-// enter begins a claim that waits for up to wait. leave must follow. A claim from an address that waits takes a
-// place, as a stream does.
+// enter begins a claim that waits for up to wait. leave must follow. A claim from an address that waits takes
+// a place, as a stream does.
 func (s *Server) enter(
 	claim db.WakeClaim, since *events.Cursor, wait time.Duration, from netip.Addr,
 ) (*claiming, error) {
@@ -53,8 +53,8 @@ func (c *claiming) leave() {
 	c.desk.leave()
 }
 
-// wait waits until a wake is due, and claims it; nil if none became due in time. If the claim may be parked, the
-// error is errSettled once it has waited for long.
+// wait waits until a wake is due, and claims it; nil if none became due in time. If the claim may be parked,
+// the error is errSettled once it has waited for long.
 func (c *claiming) wait(ctx context.Context, parks bool) (*db.Wake, error) {
 	settles := time.Now().Add(settled)
 	for {
@@ -82,16 +82,19 @@ func (c *claiming) wait(ctx context.Context, parks bool) (*db.Wake, error) {
 	}
 }
 
-// timeUp rings if the claim's wait is not over: then a pause or a lease has ended, which is for all who wait here.
+// timeUp rings if the claim's wait is not over: then a pause or a lease has ended, which is for all who wait
+// here.
 func (c *claiming) timeUp() {
 	if time.Now().Before(c.end) {
 		c.desk.ring(false)
 	}
 }
 
-// look tries to claim once, unless there is nothing new. If it returns neither a wake nor an error, the claim must
-// look again after pause, or when rung is closed; without a pause its time is over.
-func (c *claiming) look(ctx context.Context) (wake *db.Wake, rung <-chan struct{}, pause time.Duration, err error) {
+// look tries to claim once, unless there is nothing new. If it returns neither a wake nor an error, the claim
+// must look again after pause, or when rung is closed; without a pause its time is over.
+func (c *claiming) look(
+	ctx context.Context,
+) (wake *db.Wake, rung <-chan struct{}, pause time.Duration, err error) {
 	if time.Until(c.end) > 0 {
 		select {
 		case <-c.server.desks.closed:
@@ -128,8 +131,8 @@ func (c *claiming) look(ctx context.Context) (wake *db.Wake, rung <-chan struct{
 	return nil, rung, pause, nil
 }
 
-// try claims once, in turn with the user's other claims. next is when a pause or lease ends. Only the first try
-// creates the queue and takes over. A later one returns db.ErrNotFound if the queue was closed meanwhile.
+// try claims once, in turn with the user's other claims. next is when a pause or lease ends. Only the first
+// try creates the queue and takes over. A later one returns db.ErrNotFound if the queue was closed meanwhile.
 func (c *claiming) try(ctx context.Context, rings int) (*db.Wake, time.Duration, error) {
 	d := c.desk
 	if err := d.take(ctx); err != nil {
@@ -182,8 +185,8 @@ func (c *claiming) try(ctx context.Context, rings int) (*db.Wake, time.Duration,
 	}
 }
 
-// due looks, without a lock, whether the claim can find work, and sets in attempt what only the first try does. If it
-// cannot, next is when a pause or lease ends, or when to look again.
+// due looks, without a lock, whether the claim can find work, and sets in attempt what only the first try
+// does. If it cannot, next is when a pause or lease ends, or when to look again.
 func (c *claiming) due(ctx context.Context, attempt *db.WakeClaim) (due bool, next time.Duration, err error) {
 	first := c.claim.Create
 	due, next, err = c.server.db.Due(ctx, c.claim.User, c.claim.At)
@@ -219,7 +222,9 @@ func parseSince(given *string) (*events.Cursor, error) {
 
 // startOf returns where a claim at a position begins a new queue. ahead says that this server has yet to read
 // the log up to there. The error is a *problem if a stream would not honour since.
-func (s *Server) startOf(ctx context.Context, since *events.Cursor, at events.Cursor) (seq int64, ahead bool, err error) {
+func (s *Server) startOf(
+	ctx context.Context, since *events.Cursor, at events.Cursor,
+) (seq int64, ahead bool, err error) {
 	if since == nil {
 		return at.Seq, false, nil
 	}

@@ -8,10 +8,10 @@ import (
 )
 
 // Watch calls ring once at the start, and then whenever a message that wakes user passes this server's
-// router; message says that there is one. It is a session without a client: it follows joins and leaves as a stream
-// does, and does not count as one of the user's streams. ring must not block. The watch ends when stop is called,
-// when the user's position is lost, or when the router closes; then ended is closed, and ring is called once more.
-// The error is ErrClosed.
+// router; message says that there is one. It is a session without a client: it follows joins and leaves as a
+// stream does, and does not count as one of the user's streams. ring must not block. The watch ends when stop
+// is called, when the user's position is lost, or when the router closes; then ended is closed, and ring is
+// called once more. The error is ErrClosed.
 func (r *Router) Watch(user string, ring func(message bool)) (stop func(), ended <-chan struct{}, err error) {
 	over := make(chan struct{})
 	end := func() {

@@ -45,7 +45,8 @@ func ServeRaw(w http.ResponseWriter, s *live.Session) error {
 		return fmt.Errorf("take over the connection: %w", err)
 	}
 	t := &raw{conn: conn}
-	_ = conn.SetDeadline(time.Time{}) // clears the deadline of net/http; if it fails, the write below fails too
+	// clears the deadline of net/http; if it fails, the write below fails too
+	_ = conn.SetDeadline(time.Time{})
 	head := Head(http.StatusOK, w.Header())
 	if err := t.write(append(head, s.Format().Preamble()...)); err != nil {
 		s.Abort()

@@ -124,8 +124,8 @@ func (b *run) parkedClaims(ctx context.Context) error {
 	return nil
 }
 
-// claimGap is the time between the beginnings of claims that wait. Agents do not all claim in one moment. The server
-// needs more memory for a claim in its first second, and would show what it needed at the peak.
+// claimGap is the time between the beginnings of claims that wait. Agents do not all claim in one moment. The
+// server needs more memory for a claim in its first second, and would show what it needed at the peak.
 const claimGap = 20 * time.Millisecond
 
 // claimAll lets agents claim at the same time, and returns when all have their answer. If the claims do not

@@ -53,8 +53,9 @@ func New(from Sources, logger *slog.Logger) *Metrics {
 		Handler: promhttp.HandlerFor(registry,
 			promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    prefix + "http_request_duration_seconds",
-			Help:    "Time to answer a request, by method, route and class of status. Of streams, only refused requests count.",
+			Name: prefix + "http_request_duration_seconds",
+			Help: "Time to answer a request, by method, route and class of status. Of streams, only " +
+				"refused requests count.",
 			Buckets: requestSeconds,
 		}, []string{"method", "route", "status"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{

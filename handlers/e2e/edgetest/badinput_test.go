@@ -85,7 +85,7 @@ func TestBadBodies(t *testing.T) {
 		{"replyTo is no id", post, `{"content":"hi","replyTo":"x"}`, 422, "invalid", "replyTo"},
 		{"replyTo is empty", post, `{"content":"hi","replyTo":""}`, 422, "invalid", "replyTo"},
 		{
-			"replyTo is unknown", post, `{"content":"hi","replyTo":"` + nodetest.Uuid7 + `"}`, 422,
+			"replyTo is unknown", post, `{"content":"hi","replyTo":"` + nodetest.UUID7 + `"}`, 422,
 			"invalid", "replyTo",
 		},
 		{
@@ -105,7 +105,7 @@ func TestBadBodies(t *testing.T) {
 		{"private null", create, `{` + okay + `,"private":null}`, 400, "malformed", "private"},
 		{"private a string", create, `{` + okay + `,"private":"true"}`, 400, "malformed", "private"},
 		{"private a number", create, `{` + okay + `,"private":1}`, 400, "malformed", "private"},
-		{"an id given", create, `{` + okay + `,"id":"` + nodetest.Uuid7 + `"}`, 400, "malformed", "id"},
+		{"an id given", create, `{` + okay + `,"id":"` + nodetest.UUID7 + `"}`, 400, "malformed", "id"},
 		{"xType unknown", create, `{"guildId":"g1","name":"x","xType":"General"}`, 422, "invalid", "xType"},
 		{"guild empty", create, `{"guildId":"","name":"x","xType":"general"}`, 422, "invalid", "guildId"},
 		{
@@ -261,7 +261,7 @@ func TestBadParametersAndIDs(t *testing.T) {
 		{"GET " + channel + "/members?after=99999999999999999999-1", "malformed", "after", 400},
 		{"GET " + channel + "/members?before=1-1", "malformed", "before", 400},
 		{"GET " + channel + "/messages?before=x", "malformed", "before", 400},
-		{"GET " + channel + "/messages?after=" + nodetest.Uuid7, "malformed", "after", 400},
+		{"GET " + channel + "/messages?after=" + nodetest.UUID7, "malformed", "after", 400},
 		{"GET " + channel + "/messages?before=" + elsewhere, "malformed", "before", 400},
 		{"GET " + channel + "/messages?limit=1.5", "malformed", "limit", 400},
 		{"POST " + channel + "/join?x=1", "malformed", "x", 400},
@@ -285,7 +285,7 @@ func TestBadParametersAndIDs(t *testing.T) {
 		{"PUT " + channel + "/members/a%20b", "invalid", "userId", 422},
 		{"PUT " + channel + "/members/%00", "invalid", "userId", 422},
 		{"DELETE " + channel + "/members/" + strings.Repeat("x", 129), "invalid", "userId", 422},
-		{"GET /api/channels/" + nodetest.Uuid7, "channel_not_found", "", 404},
+		{"GET /api/channels/" + nodetest.UUID7, "channel_not_found", "", 404},
 		{"GET /api/channels/%00", "channel_not_found", "", 404},
 		{"GET /api/channels/%7B" + id + "%7D", "channel_not_found", "", 404},
 		{"GET /api/channels/urn:uuid:" + id, "channel_not_found", "", 404},

@@ -38,7 +38,7 @@ type response struct {
 	Content     map[string]json.RawMessage `json:"content"`
 }
 
-// theContract is read once; the whole suite's answers are held against it.
+// TheContract is read once; the whole suite's answers are held against it.
 var TheContract = sync.OnceValues(func() (*contract, error) {
 	b, err := os.ReadFile(filepath.Join(moduleRoot(), "handlers", "openapi.json"))
 	if err != nil {
@@ -154,8 +154,8 @@ func (c *contract) responses(method, template string) (map[string]response, erro
 	return op.Responses, err
 }
 
-// checkCode returns an error if the document does not name the code of a problem: either in the description of
-// the operation's errors, or among the errors of every request.
+// checkCode returns an error if the document does not name the code of a problem: either in the description
+// of the operation's errors, or among the errors of every request.
 func (c *contract) checkCode(method, path, code string) error {
 	if method == http.MethodHead {
 		method = http.MethodGet

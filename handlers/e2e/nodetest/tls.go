@@ -9,7 +9,7 @@ import (
 	"fabric-guild/handlers/e2e/guildtest"
 )
 
-// ownPair is the certificate of all nodes. Their clients trust it.
+// OwnPair is the certificate of all nodes. Their clients trust it.
 var OwnPair = sync.OnceValue(guildtest.NewPair)
 
 func certificate(t testing.TB) (certFile, keyFile string) { return OwnPair().Write(t, t.TempDir()) }

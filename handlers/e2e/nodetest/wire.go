@@ -221,7 +221,8 @@ type turnState struct {
 	Paused bool    `json:"paused"`
 }
 
-const Uuid7 = "01a20138-0000-7000-8000-000000000000"
+// UUID7 is the id of nothing.
+const UUID7 = "01a20138-0000-7000-8000-000000000000"
 
 // Sync reads the channels of the user.
 func (u *User) Sync(t *testing.T) SyncData {

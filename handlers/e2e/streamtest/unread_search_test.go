@@ -107,7 +107,7 @@ func TestUnread(t *testing.T) {
 	}{
 		{"of another channel", elsewhere, bob},
 		{"from before the join", first, late},
-		{"unknown", nodetest.Uuid7, bob},
+		{"unknown", nodetest.UUID7, bob},
 		{"no id", "x", bob},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -261,11 +261,11 @@ func TestBadSearches(t *testing.T) {
 		{"no guild", "q=a&guildId=%2f", 400, "malformed"},
 		{"no author", "q=a&author=%20", 400, "malformed"},
 		{"no channel", "q=a&channelId=x", 400, "malformed"},
-		{"an unknown channel", "q=a&channelId=" + nodetest.Uuid7, 404, "channel_not_found"},
+		{"an unknown channel", "q=a&channelId=" + nodetest.UUID7, 404, "channel_not_found"},
 		{"a limit of 51", "q=a&limit=51", 400, "malformed"},
 		{"before nothing", "q=a&before=x", 400, "malformed"},
 		{"before 0", "q=a&before=0", 400, "malformed"},
-		{"before a message that is not there", "q=a&before=" + nodetest.Uuid7, 400, "malformed"},
+		{"before a message that is not there", "q=a&before=" + nodetest.UUID7, 400, "malformed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			alice.Refused(t, tt.status, tt.code, "GET", "/api/search?"+tt.query, nil)
