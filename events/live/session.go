@@ -1,8 +1,6 @@
 package live
 
 import (
-	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -30,34 +28,6 @@ type Transport interface {
 	Send(frames []*events.Frame) error
 	Close()
 	Name() string
-}
-
-// Options say what a stream is opened with.
-type Options struct {
-	User   string
-	Filter events.Filter
-	Format events.Format
-	// Resume is the position that the client has reached. Without it, or if the event log cannot be continued
-	// from there, the stream begins with a snapshot.
-	Resume *events.Cursor
-	// Snapshot asks for a snapshot when resuming, too.
-	Snapshot bool
-	// Marks asks for a stream.cursor after each part of the backlog that comes from the event log, even if
-	// nothing in it was for the client.
-	Marks bool
-	// Reads asks for the user's own channel.read signals, and Activity for the signals of other members.
-	Reads, Activity bool
-	// Expires is the time when the stream ends; zero: never.
-	Expires time.Time
-	// Rotates is the time when the stream ends once it is live, so that its client reconnects, perhaps to
-	// another server; zero: never.
-	Rotates time.Time
-	// Revoked is asked at every heartbeat, in a goroutine of its own. If it returns true, the stream ends.
-	Revoked func() bool
-	// Uncounted streams do not count towards MaxStreams: they have no client.
-	Uncounted bool
-	// Ended is called once, after the stream is over. It may be nil.
-	Ended func()
 }
 
 // A Session is one stream: a position in the event log and, while the stream is live, a short queue. At most
@@ -106,73 +76,6 @@ const (
 	live             // the session is attached to the router
 	ended            // nothing is written any more
 )
-
-// cursorChecks is how often Open checks a cursor while the database keeps changing.
-const cursorChecks = 3
-
-// Open reserves a stream. The caller must call Start or Abort. If opts.Resume is set, Open asks the event log
-// whether the stream may continue from there, and blocks for the answer. If the user has MaxStreams streams,
-// Open ends one that is older than replaceAfter. The errors are ErrTooManyStreams, ErrClosed, ErrUnread, and
-// those of Log.CheckCursor.
-func (r *Router) Open(ctx context.Context, opts Options) (*Session, error) {
-	if opts.Resume == nil {
-		return r.openAt(r.Position().Epoch, opts, "")
-	}
-	for range cursorChecks {
-		position := r.Position()
-		reset, err := r.log.CheckCursor(ctx, *opts.Resume, position)
-		if err != nil {
-			return nil, err
-		}
-		s, err := r.openAt(position.Epoch, opts, reset)
-		if !errors.Is(err, errNewEpoch) {
-			return s, err
-		}
-	}
-	return nil, ErrUnread
-}
-
-// openAt reserves a stream whose cursor was checked while the router was in epoch, with the result reset. The
-// error is errNewEpoch if the router is in another epoch now.
-func (r *Router) openAt(epoch int64, opts Options, reset string) (*Session, error) {
-	if reset != "" {
-		opts.Resume = nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, ErrClosed
-	}
-	if opts.Resume != nil && epoch != r.at.Epoch {
-		return nil, errNewEpoch
-	}
-	u := r.users[opts.User]
-	if u == nil {
-		u = &user{id: opts.User}
-		r.users[opts.User] = u
-	}
-	if !opts.Uncounted && len(u.open) >= MaxStreams && !r.replaceLocked(u) {
-		return nil, ErrTooManyStreams
-	}
-	s := &Session{
-		router: r, opts: opts, reset: reset, user: u, born: time.Now(), ending: events.EndedDisconnected,
-	}
-	if opts.Uncounted {
-		u.watches++
-	} else {
-		u.open = append(u.open, s)
-	}
-	s.run = s.work
-	if opts.Resume != nil {
-		s.from = opts.Resume.Seq
-	}
-	r.all[s] = struct{}{}
-	if opts.Activity {
-		r.signals.asked++
-	}
-	r.ended.Add(1)
-	return s, nil
-}
 
 // Format returns the form in which the stream must be written.
 func (s *Session) Format() events.Format { return s.opts.Format }
@@ -310,112 +213,4 @@ func (s *Session) enqueueLocked(frames ...*events.Frame) {
 		s.bytes += len(f.SSE())
 	}
 	s.kickLocked()
-}
-
-// work is the stream's worker. It returns when there is nothing left to do.
-func (s *Session) work() {
-	var batch []*events.Frame
-	for {
-		s.mu.Lock()
-		if len(s.queue) == 0 && s.bye == nil && s.phase == live {
-			s.working = false
-			s.spareLocked(batch)
-			s.mu.Unlock()
-			return
-		}
-		phase, bye := s.phase, s.bye
-		batch, s.queue, s.bytes = s.queue, nil, 0
-		s.signals, s.signalBytes = 0, 0
-		s.mu.Unlock()
-
-		switch {
-		case phase == ended:
-			s.end()
-			return
-		case len(batch) > 0:
-			s.send(batch)
-		case bye != nil:
-			s.router.release(s)
-			s.send([]*events.Frame{bye})
-			s.Abort()
-		default:
-			s.catchUp()
-		}
-	}
-}
-
-// spareLocked keeps the slice that was written last for the next queue, if it is small: a quiet stream must
-// not hold a large one. s.mu is held.
-func (s *Session) spareLocked(batch []*events.Frame) {
-	if cap(batch) <= spareFrames {
-		clear(batch)
-		s.queue = batch[:0]
-	}
-}
-
-// send writes frames, and notes how far the stream has come. It returns false if the stream is over.
-func (s *Session) send(frames []*events.Frame) bool {
-	if len(frames) == 0 {
-		return true
-	}
-	s.writing.Lock()
-	err := s.writeLocked(frames)
-	s.writing.Unlock()
-	if err != nil {
-		s.Fail(err)
-		return false
-	}
-	var shown int64
-	for _, f := range frames {
-		shown = max(shown, f.Seq)
-		if f.Event == events.StreamLive {
-			s.resumed = false
-		}
-	}
-	if shown > 0 {
-		s.at = max(s.at, shown)
-		s.mu.Lock()
-		s.shown = shown
-		s.mu.Unlock()
-	}
-	return true
-}
-
-// end removes the stream from the router.
-func (s *Session) end() {
-	s.mu.Lock()
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	counted := s.bye != nil
-	ending := s.ending
-	s.mu.Unlock()
-	if s.to != nil {
-		s.to.Close()
-		s.router.counters.Open.add(s.to.Name(), -1)
-		if !counted {
-			s.router.counters.Closed.add(ending, 1)
-		}
-	}
-	s.router.forget(s)
-	if s.opts.Ended != nil {
-		s.opts.Ended()
-	}
-}
-
-// writeLocked writes frames and counts them. s.writing is held.
-func (s *Session) writeLocked(frames []*events.Frame) error {
-	dressed := s.opts.Format.Dress(frames)
-	if err := s.to.Send(dressed); err != nil {
-		return err
-	}
-	var size int64
-	for _, f := range dressed {
-		size += int64(len(f.SSE()))
-	}
-	c := &s.router.counters
-	c.Writes.Add(1)
-	c.WrittenFrames.Add(int64(len(frames)))
-	c.WrittenBytes.Add(size)
-	return nil
 }

@@ -22,11 +22,12 @@ type Places struct {
 	told   time.Time          // when a full server was last logged
 }
 
+// NewPlaces returns the limit of streams. It logs when all places are taken.
 func NewPlaces(total, perAddress int, logger *slog.Logger) *Places {
 	return &Places{total: total, perAddress: perAddress, logger: logger, byAddr: map[netip.Addr]int{}}
 }
 
-// Take takes a place for a stream from an address. The caller must call leave when the stream has ended. The
+// Take takes a place for a stream from an address. The caller must call Leave when the stream has ended. The
 // error is a *web.Problem: there is no place.
 func (p *Places) Take(from netip.Addr) error {
 	from = householdOf(from)
@@ -63,7 +64,7 @@ func (p *Places) Taken() int {
 	return p.taken
 }
 
-// Leave gives back a place that take gave to a stream from the same address.
+// Leave gives back a place that Take gave to a stream from the same address.
 func (p *Places) Leave(from netip.Addr) {
 	from = householdOf(from)
 	p.mu.Lock()

@@ -13,7 +13,7 @@ import (
 )
 
 // Rates limits how many requests each user sends per second. A user may send the requests of one rateWindow
-// at once, and regains them at the rate each. A nil *rates has no limit.
+// at once, and regains them at the rate each. A nil *Rates has no limit.
 type Rates struct {
 	*buckets
 

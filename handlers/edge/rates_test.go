@@ -31,8 +31,8 @@ func TestQuietUsersAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(x.users) != 1 {
-		t.Errorf("got %d users in mind, want the busy one alone", len(x.users))
+	if len(x.byKey) != 1 {
+		t.Errorf("got %d users in mind, want the busy one alone", len(x.byKey))
 	}
 	if take("busy") == nil {
 		t.Error("got no refusal, want one: what was used up is not given twice")

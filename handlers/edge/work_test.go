@@ -33,8 +33,8 @@ func TestWorkIsPaced(t *testing.T) {
 		}
 		time.Sleep(2 * rateWindow)
 		x.Charge("carol", time.Millisecond)
-		if len(x.users) != 1 {
-			t.Errorf("got %d users in memory, want carol alone", len(x.users))
+		if len(x.byKey) != 1 {
+			t.Errorf("got %d users in memory, want carol alone", len(x.byKey))
 		}
 	})
 }
