@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/bench"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/guildtest"
@@ -43,7 +44,7 @@ func smallRun(state, url string, more ...string) []string {
 func TestReportOfABenchmark(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
-	n := program.Start(t, state)
+	n := program.Start(t, state, "-database-url", dbtest.New(t))
 	args := smallRun(state, n.Base(), "-json", "-only", "connect,publish,resume")
 	stdout, stderr, code := program.Run(t, nil, args...)
 	if code != 0 {
@@ -89,7 +90,7 @@ func TestReportOfABenchmark(t *testing.T) {
 func TestReportOfWakes(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
-	n := program.Start(t, state)
+	n := program.Start(t, state, "-database-url", dbtest.New(t))
 	stdout, stderr, code := program.Run(t, nil, "bench", "-state", state, "-url", n.Base(), "-streams", "40",
 		"-duration", "200ms", "-only", "wakes", "-json")
 	var report bench.Report
@@ -122,7 +123,7 @@ func TestReportOfWakes(t *testing.T) {
 func TestABenchmarkNoticesFaults(t *testing.T) {
 	t.Parallel()
 	state := guildtest.StateDir(t)
-	n := program.Start(t, state)
+	n := program.Start(t, state, "-database-url", dbtest.New(t))
 	for fault, want := range map[string]string{
 		"none":   "",
 		"lose":   "1 messages were lost",

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/guildtest"
 )
 
@@ -40,7 +41,7 @@ func TestAsPID1(t *testing.T) {
 		t.Errorf("got %v, want the exit code of the program, 2", err)
 	}
 
-	n := program.Start(t, guildtest.StateDir(t))
+	n := program.Start(t, guildtest.StateDir(t), "-database-url", dbtest.New(t))
 	dir := t.TempDir()
 	// The orphan's number, as its own namespace has it, and where it ends.
 	const command = `(sh -c 'echo $$ > orphan.new; mv orphan.new orphan' &)`

@@ -9,6 +9,7 @@ import (
 )
 
 func TestMigrateOnThePrivatePostgres(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	for _, step := range []struct {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestRotatedKeyEndsTokens(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Start(t, state, "-database-url", dbtest.New(t))

@@ -48,14 +48,6 @@ var (
 	}
 )
 
-// Long marks a test that go test -short leaves out: it takes long, or needs another program than Postgres.
-func Long(t testing.TB) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("left out by -short")
-	}
-}
-
 // OverTransports runs a test once for each transport. Each run has its own node.
 func OverTransports(t *testing.T, test func(t *testing.T, n *Node, over Transport)) {
 	t.Helper()

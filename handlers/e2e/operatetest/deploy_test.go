@@ -69,7 +69,7 @@ func TestSystemdUnit(t *testing.T) {
 // The container file builds, by a real builder, an image that holds the server and nothing else; and the
 // server runs in it, as nobody in particular, in front of a Postgres elsewhere.
 func TestContainer(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	b := newBuilder(t)
 	b.standIn(t, "golang:1.26")

@@ -122,7 +122,7 @@ func TestADatabaseThatIsReadOnlyIsNotReady(t *testing.T) {
 
 // A transaction past the server's own, which has no timeout: streams wait for it, and the server says so.
 func TestAHeldHorizonIsNotReady(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")

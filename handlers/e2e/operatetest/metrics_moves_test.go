@@ -47,6 +47,7 @@ func (m *mover) more(name string, labels ...string) {
 
 // Each of the server's own metrics changes when the thing that it measures happens.
 func TestEveryMetricMoves(t *testing.T) {
+	dbtest.Long(t) // it waits for what the server measures once a minute
 	t.Parallel()
 	fake := centertest.New(t)
 	outside := &nodetest.Node{Setup: nodetest.Setup{Database: dbtest.New(t)}}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/e2e/guildtest"
@@ -114,7 +115,7 @@ func TestAlerts(t *testing.T) {
 
 // A real Prometheus scrapes a server, evaluates the alerts, and has an answer to each query of the dashboard.
 func TestPrometheus(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	program := nodetest.Program(t, "prometheus", "prometheus")
 	n := nodetest.Start(t, nodetest.Setup{Center: centertest.New(t), BasePath: "/chat"})

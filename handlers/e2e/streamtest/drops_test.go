@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // Eight writers over six channels, and a reader whose connection breaks at random bytes or times.
 func TestAReaderThatIsDroppedAtRandomMissesNothing(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		dropAtRandom(t, over, n)
@@ -36,7 +37,7 @@ func TestAReaderThatIsDroppedAtRandomMissesNothing(t *testing.T) {
 
 // The same with two nodes of one database. Writers and reader alternate between the nodes.
 func TestAReaderThatChangesNodesMissesNothing(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	first := nodetest.Start(t, nodetest.Setup{})
 	second := nodetest.Start(t, nodetest.Setup{Database: first.Database, State: first.State, R3labs: true})

@@ -6,13 +6,14 @@ import (
 	"sync"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // After 200 streams were opened, used and closed by their clients no goroutine is left of them.
 func TestNoGoroutineOutlives200Streams(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		alice := n.User("alice")
@@ -86,7 +87,7 @@ func TestNoGoroutineOutlives200Streams(t *testing.T) {
 
 // Clients that hang up while the server writes to them, or waits to, harm nobody and leave nothing.
 func TestClientsThatHangUpWhileTheyAreWrittenTo(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		const clients, rounds = 8, 30

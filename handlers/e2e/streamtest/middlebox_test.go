@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -20,7 +21,7 @@ import (
 // does not care that it is asked not to.
 func middlebox(t *testing.T, n *nodetest.Node) (*nodetest.Node, *http.Transport) {
 	t.Helper()
-	nodetest.Long(t)
+	dbtest.Long(t)
 	program, err := exec.LookPath("nginx")
 	if err != nil {
 		program = "/usr/sbin/nginx" // not on everyone's PATH

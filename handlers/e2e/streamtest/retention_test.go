@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -91,7 +92,7 @@ func TestMessagesOutliveTheirEvents(t *testing.T) {
 // each time it comes back to a node that has nothing in memory. It hears everything, in order, or is told by
 // a reset what it has not; who stays connected hears everything.
 func TestRetentionLosesNothingOnStreams(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	const kept, rounds = 300, 10
 	n := nodetest.Start(t, nodetest.Setup{})

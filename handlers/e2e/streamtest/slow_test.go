@@ -9,13 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // A reader that takes no bytes holds up nobody: all posts are acknowledged and heard by another while it has
 // read nothing. Its queue overflows; it then gets everything, on the same connection, or after a resume.
 func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	for _, over := range nodetest.Transports {
 		t.Run(over.Name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -400,7 +401,7 @@ func TestTransportsWriteTheSameBytes(t *testing.T) {
 
 // It takes as long as a heartbeat does.
 func TestHeartbeatsAsEventsOnTheWire(t *testing.T) {
-	nodetest.Long(t)
+	dbtest.Long(t)
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		s, ready := n.User("alice").Fresh(t, over, "?heartbeat=true")
