@@ -72,6 +72,9 @@ func TestPage(t *testing.T) {
 				if next == "" {
 					next = "console/" + m[2] + m[3] + m[4]
 				}
+				if next == "docs" {
+					continue // other pages, with headers of their own
+				}
 				if !slices.Contains(found, next) {
 					found = append(found, next)
 				}
