@@ -40,6 +40,8 @@ type wakeSoak struct {
 	// These have the lock of soak.
 	replies map[string]reply // by text
 	acked   map[owed]outcome // done, or unknown
+	now     int64            // counts what workers do with claims, in order
+	claims  map[owed]int64   // when the newest claim that got this message was sent, by now
 
 	runs   []*guildtest.Running // processes of the command agent, two for each of the first agents
 	starts []func() *guildtest.Running
@@ -57,6 +59,7 @@ type reply struct {
 	outcome  outcome
 	kept     bool          // it must not end the wake
 	messages []wakeMessage // what the wake handed out
+	late     bool          // another worker had the wake before this was sent
 }
 
 // An owed message is a message that an agent must answer.
@@ -96,6 +99,7 @@ func TestWakes(t *testing.T) {
 		},
 		replies: map[string]reply{},
 		acked:   map[owed]outcome{},
+		claims:  map[owed]int64{},
 	}
 	for _, n := range nodes {
 		s.bases = append(s.bases, n.Base())

@@ -71,7 +71,14 @@ func (s *wakeSoak) judgeWork() {
 			s.fault("%q answers %v, and its worker had %v", m.Content, covers, sent.messages)
 		}
 	}
+	late := 0
 	for text, r := range s.replies {
+		if r.late {
+			late++
+		}
+		if r.late && (r.outcome == done || stands[r.author+text] > 0) {
+			s.fault("%q stands, and another worker had claimed its wake before it was sent", text)
+		}
 		if r.outcome == done && stands[r.author+text] != 1 {
 			s.fault("%q was acknowledged and stands %d times", text, stands[r.author+text])
 		}
@@ -106,8 +113,8 @@ func (s *wakeSoak) judgeWork() {
 		}
 	}
 	s.t.Logf("%d messages owed: %d answered, %d dead, the others acked; %d replies known; "+
-		"%d workers crashed, %d requests were refused because others had claimed the wake", total, ends, died,
-		len(s.replies), s.crashes.Load(), s.lost.Load())
+		"%d workers crashed, %d requests were refused because others had claimed the wake, "+
+		"%d replies came late", total, ends, died, len(s.replies), s.crashes.Load(), s.lost.Load(), late)
 	if ends == 0 || died == 0 {
 		s.t.Errorf("got %d messages answered and %d dead, want some of both", ends, died)
 	}

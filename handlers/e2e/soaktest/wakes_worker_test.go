@@ -26,6 +26,8 @@ type work struct {
 	ID, ChannelID string
 	Attempt       int
 	Messages      []wakeMessage
+
+	got int64 // when the worker got it, by wakeSoak.now
 }
 
 func poisoned(text string) bool { return strings.HasPrefix(text, poison) }
@@ -72,11 +74,42 @@ func (c *claimer) claim(ctx, faults context.Context) *work {
 		defer time.AfterFunc(rand.N(100*time.Millisecond), cancel).Stop()
 	}
 	var a struct{ Wake *work }
+	began := c.s.tick()
 	if o, known := c.try(once, "/api/wakes/claim", "", body, &a); !known || o != done {
 		wait(ctx, 50*time.Millisecond)
 		return nil
 	}
+	if a.Wake != nil {
+		c.s.claimed(c.agent, a.Wake, began)
+	}
 	return a.Wake
+}
+
+// tick returns the next moment, for the order of claims and their answers.
+func (s *wakeSoak) tick() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now++
+	return s.now
+}
+
+// claimed notes the answer of a claim that was sent at began.
+func (s *wakeSoak) claimed(agent string, w *work, began int64) {
+	w.got = s.tick()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range w.Messages {
+		key := owed{agent, m.ID}
+		s.claims[key] = max(began, s.claims[key])
+	}
+}
+
+// taken reports whether a claim that was sent after the answer with w has got the work of w. The server must
+// refuse all that w's worker sends from now on. It may have to refuse it earlier too.
+func (s *wakeSoak) taken(agent string, w *work) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claims[owed{agent, w.Messages[0].ID}] > w.got
 }
 
 // falter does to a wake what a worker with faults does. It reports whether the worker lives on to finish the
@@ -86,8 +119,10 @@ func (c *claimer) falter(ctx context.Context, w *work) (lives bool) {
 	switch c.rand.IntN(20) {
 	case 0, 1, 2:
 		return false
-	case 3: // it hangs until others may claim its work
-		wait(ctx, 4*time.Second+rand.N(4*time.Second))
+	case 3: // it hangs until another worker has its work
+		for i := 0; i < 100 && !c.s.taken(c.agent, w) && ctx.Err() == nil; i++ {
+			wait(ctx, 100*time.Millisecond)
+		}
 	case 4: // it crashes while it replies
 		if isPoison(w.Messages) {
 			return false
@@ -134,8 +169,9 @@ func (c *claimer) finish(ctx context.Context, w *work) {
 		key = c.name(c.agent)
 	}
 	text := c.text("answer")
+	late := c.s.taken(c.agent, w)
 	o := c.post(ctx, c.path(w), key, c.reply(w, text))
-	c.s.record(text, reply{author: c.agent, outcome: o, messages: w.Messages})
+	c.s.record(text, reply{author: c.agent, outcome: o, messages: w.Messages, late: late})
 }
 
 // keep posts a message that does not end the wake.
@@ -143,8 +179,9 @@ func (c *claimer) keep(ctx context.Context, w *work) {
 	text := c.text("wait")
 	body := c.reply(w, text)
 	body["keepWake"] = true
+	late := c.s.taken(c.agent, w)
 	o := c.post(ctx, c.path(w), c.name(c.agent), body)
-	c.s.record(text, reply{author: c.agent, outcome: o, kept: true})
+	c.s.record(text, reply{author: c.agent, outcome: o, kept: true, late: late})
 }
 
 func (c *claimer) path(w *work) string { return "/api/channels/" + w.ChannelID + "/messages" }
