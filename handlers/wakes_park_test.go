@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime"
@@ -140,19 +141,43 @@ func TestWhatEndsAParkedClaim(t *testing.T) {
 	})
 }
 
-// A server that cannot wait longer cuts the connections of parked claims.
-func TestParkedClaimsAreCut(t *testing.T) {
+// A server waits until all parked claims have ended. If it cannot wait longer, it cuts their connections, and
+// their clients get no answer.
+func TestAwaitClaims(t *testing.T) {
 	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
-	bot := n.User("bot")
-	bot.Claim(t, nodetest.Body{})
-	claimRaw(t, bot, waits)
-	park(t, n, 1)
-	cut, cancel := context.WithCancel(t.Context())
-	cancel()
-	n.Server.Drain()
-	_ = n.Server.AwaitClaims(cut)
-	park(t, n, 0)
+	const claims = 50
+	for name, cuts := range map[string]bool{"it drains": false, "it cuts": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := nodetest.Start(t, nodetest.Setup{})
+			bot := n.User("bot")
+			bot.Claim(t, nodetest.Body{})
+			var parked []rawClaim
+			for range claims {
+				parked = append(parked, claimRaw(t, bot, waits))
+			}
+			park(t, n, claims)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if cuts {
+				cancel()
+			} else {
+				n.Server.Drain()
+			}
+			err := n.Server.AwaitClaims(ctx)
+			if left := handlers.ParkedClaims(n.Server); left != 0 || (err != nil) != cuts {
+				t.Errorf("got %d parked claims after the wait and error %v, want none and an error: %v",
+					left, err, cuts)
+			}
+			for _, c := range parked {
+				if !cuts {
+					c.answer()
+				} else if got, _ := io.ReadAll(c.conn); len(got) > 0 {
+					t.Fatalf("got the answer %s, want none", got)
+				}
+			}
+		})
+	}
 }
 
 // A parked claim has one goroutine. It is no parallel test: it counts the memory of the whole process, which
