@@ -7,9 +7,9 @@ const me = { worker: 'agent.mjs', instance: randomUUID() } // after a restart, t
 
 const think = (wake) => wake.messages.map((m) => m.content.toUpperCase()).join('\n') // here your model thinks
 
-// Asks until the server has an answer. A refusal comes back as {code}.
-async function ask(path, body) {
-  for (let tries = 0; ; tries++) {
+// Asks until the server has an answer, most times at most. A refusal comes back as {code}.
+async function ask(path, body, most = Infinity) {
+  for (let tries = 0; tries < most; tries++) {
     try {
       const answer = await fetch(`${url}/api/${path}`, {
         method: 'POST',
@@ -28,13 +28,14 @@ async function ask(path, body) {
     }
     await sleep(Math.min(30_000, 500 * 2 ** tries) * (0.5 + Math.random() / 2))
   }
+  return {}
 }
 
 for (;;) {
   const { wake } = await ask('wakes/claim', { waitSeconds: 30, ...me })
   if (!wake) continue
   await ask(`channels/${wake.channelId}/activity`, { kind: 'thinking', ttlSeconds: 60 }) // others see that it works
-  const extend = setInterval(() => ask(`wakes/${wake.id}/extend`, {}), wake.leaseMs / 3)
+  const extend = setInterval(() => ask(`wakes/${wake.id}/extend`, {}, 1), wake.leaseMs / 3)
   try {
     const reply = { content: await think(wake), replyTo: wake.messages.at(-1).id, wakeId: wake.id }
     const { code } = await ask(`channels/${wake.channelId}/messages`, reply)

@@ -61,7 +61,7 @@ func testChannels(t *testing.T, b *browser) {
 	p.choose("#c-kind", "dm")
 	p.write("#c-members", "bob carol")
 	p.click("#create .primary")
-	p.awaitText("#field-memberUserIds .problem", "the one other member")
+	p.awaitText("#field-memberUserIds .problem", "exactly one other user")
 	p.clear("#c-members")
 	p.write("#c-members", "bob")
 	p.click("#create .primary")

@@ -100,7 +100,7 @@ func (c throttle) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// Two clients read slowly, and their systems have almost no buffer. The client that reads 10 KB a second
+// Two clients read slowly, and their systems have almost no buffer. The client that reads 40 KB a second
 // keeps its stream. The server cuts the client that reads almost nothing, and that client resumes later.
 func TestClientsReadSlowly(t *testing.T) {
 	t.Parallel()
@@ -116,7 +116,7 @@ func TestClientsReadSlowly(t *testing.T) {
 		return &dialler{Dialer: small, wrap: func(c net.Conn) net.Conn { return throttle{c, rate, &open} }}
 	}
 	stuck := by(1)
-	slow := by(1 << 10)
+	slow := by(4 << 10)
 	s := begin(t, n, stuck.reader(n, "dave"), slow.reader(n, "erin"))
 	open.Store(false)
 	for i := range 800 { // in all much more than the buffers between server and client hold
@@ -131,7 +131,7 @@ func TestClientsReadSlowly(t *testing.T) {
 	guildtest.Eventually(t, "the server cuts the client that reads almost nothing", 2*guildtest.Patience,
 		func() bool { return !stuck.held(n) })
 	if !slow.held(n) {
-		t.Error("the stream of the client that reads 10 KB a second ended, want it to continue")
+		t.Error("the stream of the client that reads 40 KB a second ended, want it to continue")
 	}
 	open.Store(true)
 	s.end()
