@@ -184,7 +184,7 @@ func TestAwaitClaims(t *testing.T) {
 // has the client's side of the connections too. In its handler a claim has two goroutines, and twice the
 // memory.
 func TestMemoryOfAParkedClaim(t *testing.T) {
-	const claims, most = 300, 20 << 10
+	const claims, most = 300, 28 << 10 // the race detector needs memory too
 	n := nodetest.Start(t, nodetest.Setup{})
 	var bots []*nodetest.User
 	for i := range claims {

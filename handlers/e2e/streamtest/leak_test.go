@@ -20,7 +20,8 @@ func TestNoGoroutineOutlives200Streams(t *testing.T) {
 		ops := alice.General(t, "ops").Channel.ID
 		use := func(i, streams int) {
 			u := n.User(fmt.Sprint("user", i))
-			// All join at once. On a busy machine some wait too long for the channel's lock, and must try again.
+			// All join at once. On a busy machine some wait too long for the channel's lock, and must try
+			// again.
 			var err error
 			if !ssetest.Await(func() bool {
 				_, err = nodetest.Ask[nodetest.Changed](u, 200, "POST", "/api/channels/"+ops+"/join", nil)
