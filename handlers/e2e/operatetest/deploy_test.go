@@ -74,8 +74,8 @@ func TestContainer(t *testing.T) {
 	b := newBuilder(t)
 	b.standIn(t, "golang:1.26")
 	b.run(t, append([]string{
-		"build", "--isolation", "chroot", "--pull-never", "-q", "-f",
-		opsDir + "Containerfile", "-t", "guild",
+		"build", "--isolation", "chroot", "--pull-never", "-q", "--build-arg", "VERSION=v1.2.3",
+		"-f", opsDir + "Containerfile", "-t", "guild",
 	}, append(b.toolchain(t), "../../..")...)...)
 
 	var image struct {
@@ -124,12 +124,20 @@ func TestContainer(t *testing.T) {
 		}
 	}
 
-	cmd := exec.Command("/fabric-guild")
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Chroot:     root,
-		Credential: &syscall.Credential{Uid: 65532, Gid: 65532},
+	inside := func(args ...string) *exec.Cmd {
+		cmd := exec.Command("/fabric-guild", args...)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Chroot:     root,
+			Credential: &syscall.Credential{Uid: 65532, Gid: 65532},
+		}
+		return cmd
 	}
+	version, err := inside("version").Output()
+	if err != nil || !strings.HasPrefix(string(version), "fabric-guild v1.2.3 go1.") {
+		t.Errorf("got the version %q and error %v, want v1.2.3", version, err)
+	}
+	cmd := inside()
 	n := guildtest.Program{}.Launch(t, "",
 		append(c.Env, "FABRIC_BACKEND_GUILD_ADDR=127.0.0.1:0", "DATABASE_URL="+overTCP(t, dbtest.New(t))),
 		cmd)
