@@ -166,7 +166,7 @@ func TestHeardPostsFollowTheLog(t *testing.T) {
 	seed := rand.Uint64()
 	x := newRumourMill(t, rand.New(rand.NewPCG(seed, 1)))
 	first := x.at.Seq
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(atRandom()); time.Now().Before(end); {
 		x.step()
 	}
 	x.end()

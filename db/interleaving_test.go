@@ -133,7 +133,7 @@ func TestInterleavedTransactionsKeepTheHorizon(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	x := newInterleaving(t, dbtest.New(t), rand.New(rand.NewPCG(seed, 1)))
-	for end := time.Now().Add(2 * time.Second); x.fault == "" && time.Now().Before(end); {
+	for end := time.Now().Add(atRandom()); x.fault == "" && time.Now().Before(end); {
 		x.step()
 	}
 	if x.finish(); x.fault != "" {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
@@ -75,6 +76,14 @@ func histories(n uint64) uint64 {
 		return 1
 	}
 	return n
+}
+
+// atRandom is how long a test takes random steps.
+func atRandom() time.Duration {
+	if testing.Short() {
+		return 500 * time.Millisecond
+	}
+	return 2 * time.Second
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -69,6 +70,9 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports {
 		t.Run(over.Name, func(t *testing.T) {
+			if over != nodetest.Raw {
+				dbtest.Long(t)
+			}
 			t.Parallel()
 			const places = 6
 			n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, TLS: over.TLS, Connections: places})

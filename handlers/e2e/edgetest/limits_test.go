@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/nodetest"
@@ -208,6 +209,9 @@ func TestSlowHeadsAndQuietStreams(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports {
 		t.Run(over.Name, func(t *testing.T) {
+			if over != nodetest.Raw {
+				dbtest.Long(t)
+			}
 			t.Parallel()
 			plain := nodetest.Start(t, nodetest.Setup{})
 			alice := plain.User("alice")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/e2e/nodetest"
@@ -146,6 +147,9 @@ func TestDelivery(t *testing.T) {
 	for _, bound := range bounds {
 		for _, twoState := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, two-state %v", bound.name, twoState), func(t *testing.T) {
+				if bound.name != "no bound" && (bound.name != "the loop guard" || twoState) {
+					dbtest.Long(t)
+				}
 				t.Parallel()
 				delivers(t, bound, bound.scenes(twoState), twoState)
 			})

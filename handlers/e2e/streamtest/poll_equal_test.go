@@ -15,12 +15,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // Clients that only poll, from either of two nodes, with random limits and waits, some of whose requests
 // break, see what a stream shows, event for event, while others post, edit, delete, rename, come and go.
 func TestPollsShowWhatAStreamShows(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	first := nodetest.Start(t, nodetest.Setup{Admin: "alice"})
 	nodes := []*nodetest.Node{

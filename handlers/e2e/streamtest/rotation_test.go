@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
@@ -14,6 +15,9 @@ func TestAReaderThatIsRotatedMissesNothing(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports {
 		t.Run(over.Name, func(t *testing.T) {
+			if over != nodetest.Raw {
+				dbtest.Long(t)
+			}
 			t.Parallel()
 			n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, StreamMaxAge: 100 * time.Millisecond})
 			alice, bob := n.User("alice"), n.User("bob")

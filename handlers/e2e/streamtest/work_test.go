@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -21,6 +22,7 @@ type workState struct {
 
 // Each change of a wake's state shows on streams with activity, on every server.
 func TestEveryChangeOfWorkIsShown(t *testing.T) {
+	dbtest.Long(t)
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	other := nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State})
