@@ -114,6 +114,9 @@ func (h *host) close(keep bool) error {
 	return errors.Join(os.RemoveAll(h.dir), h.use.Close())
 }
 
+// inMemory reports whether the cluster is not on a disk.
+func (h *host) inMemory() bool { return filepath.Dir(h.dir) == memory }
+
 func (h *host) state() string { return filepath.Join(h.dir, stateName) }
 
 // byHand returns a shell command that opens a database of the cluster. It works
