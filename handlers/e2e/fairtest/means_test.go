@@ -57,7 +57,9 @@ func (s *attacker) begin(ctx context.Context, method, path, token string) (net.C
 	}
 	var refusal []byte
 	if answer.StatusCode >= 300 {
-		refusal, _ = io.ReadAll(answer.Body)
+		if refusal, err = io.ReadAll(answer.Body); err != nil {
+			return conn, nil // the end of the attack cut the answer
+		}
 	}
 	s.count(strconv.Itoa(answer.StatusCode), refusal)
 	return conn, nil
