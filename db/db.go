@@ -51,6 +51,12 @@ type DB struct {
 // Queries are the statements that only read. A DB runs each of them by itself, a Tx in its transaction.
 type Queries struct{ conn conn }
 
+// now returns the time of Postgres' clock.
+func (q Queries) now(ctx context.Context) (at time.Time, err error) {
+	err = q.conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&at)
+	return at, err
+}
+
 type conn interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

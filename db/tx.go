@@ -24,8 +24,7 @@ type Tx struct {
 //   - Postgres does not plan a statement again each time, which for a post costs as much as running it.
 //   - Postgres does not compile a statement (jit), which costs far more.
 //   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks
-//     of a
-//     table without statistics.
+//     of a table without statistics.
 //
 // These settings belong to the transaction. Settings of the session would not survive a pooler.
 const (
@@ -33,7 +32,7 @@ const (
 	settings = `
 		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
 			set_config('statement_timeout', '10s', true),
-				set_config('idle_in_transaction_session_timeout', '5s', true),
+			set_config('idle_in_transaction_session_timeout', '5s', true),
 			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
 			set_config('max_parallel_workers_per_gather', '0', true),
 			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`

@@ -172,7 +172,7 @@ func (d *DB) changedUsers(
 	const query = `
 		SELECT id, kind, coalesce(display_name, ''), changed_at FROM users
 		WHERE (changed_at, id) > ($1, $2) ORDER BY changed_at, id LIMIT $3`
-	if err := d.conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil || since.IsZero() {
+	if now, err = d.now(ctx); err != nil || since.IsZero() {
 		return nil, now, err
 	}
 	last := ""

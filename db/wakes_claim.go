@@ -172,7 +172,7 @@ func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool, work *[]WorkChange) {
 		UPDATE wakes SET lease_until = clock_timestamp()
 		WHERE (SELECT first FROM seen)
 			AND user_id = $1 AND worker = $2 AND instance IS DISTINCT FROM $3
-				AND lease_until > clock_timestamp()
+			AND lease_until > clock_timestamp()
 			AND channel_id IN (SELECT c.id FROM channels c WHERE $4::text[] IS NULL OR c.guild_id = ANY ($4))
 		RETURNING user_id, channel_id, first_seq, claimed_upto`
 	b.Queue(query, c.User, c.Worker, c.Instance, c.Guilds).Query(func(rows pgx.Rows) error {
@@ -191,7 +191,7 @@ func queueChoice(b *pgx.Batch, c WakeClaim, row **wakeRow) {
 		CROSS JOIN LATERAL (SELECT greatest(w.first_at, w.not_before, w.lease_until) AS at) due
 		WHERE w.user_id = $1
 			AND ($2::text[] IS NULL OR c.guild_id = ANY ($2))
-				AND (cardinality($3::uuid[]) = 0 OR w.channel_id = ANY ($3))
+			AND (cardinality($3::uuid[]) = 0 OR w.channel_id = ANY ($3))
 			AND NOT EXISTS (SELECT FROM wakes o
 				WHERE o.user_id = $1 AND o.channel_id = w.channel_id AND o.lease_until > clock_timestamp())
 			AND (w.not_before IS NULL OR w.not_before <= clock_timestamp())

@@ -123,11 +123,6 @@ func (r *wakeRow) widthFor(first int64) int {
 	return r.Width
 }
 
-func (tx Tx) now(ctx context.Context) (at time.Time, err error) {
-	err = tx.conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&at)
-	return at, err
-}
-
 func (tx Tx) deleteWake(ctx context.Context, row *wakeRow) error {
 	const query = `DELETE FROM wakes WHERE user_id = $1 AND channel_id = $2 AND part = $3`
 	_, err := tx.conn.Exec(ctx, query, row.UserID, row.ChannelID, row.Part)

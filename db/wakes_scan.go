@@ -91,12 +91,9 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 	})
 }
 
-// lookAhead queues the read of a page channel by channel, for a user in fewChannels at most. It saves the
-// round trip of unscanned. It must come after lock. lock has counted the channels before; a membership at or
-// below the position cannot begin later, so if lock has counted fewChannels at most, lookAhead has read all
-// of them.
-func (c *consumer) lookAhead(b *pgx.Batch, at events.Cursor) {
-	const query = selectFacts + `
+// factsByChannel reads the facts of a page channel by channel: $1 is the user, $2 the number up to which it
+// reads, $3 the most facts. It begins where the scan of the user's queue stands.
+const factsByChannel = selectFacts + `
 		FROM members i
 		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
 			WHERE c.id = i.channel_id AND c.archived_seq IS NULL LIMIT 1) c
@@ -105,7 +102,14 @@ func (c *consumer) lookAhead(b *pgx.Batch, at events.Cursor) {
 				AND m.seq > (SELECT q.scanned_seq FROM wake_consumers q WHERE q.user_id = $1)
 				AND m.seq >= i.joined_seq AND m.seq <= $2 AND m.deleted_at IS NULL AND m.author_user_id <> $1
 			ORDER BY m.seq LIMIT $3) m
-		WHERE i.user_id = $1 AND i.left_seq IS NULL
+		WHERE i.user_id = $1 AND i.left_seq IS NULL`
+
+// lookAhead queues the read of a page channel by channel, for a user in fewChannels at most. It saves the
+// round trip of unscanned. It must come after lock. lock has counted the channels before; a membership at or
+// below the position cannot begin later, so if lock has counted fewChannels at most, lookAhead has read all
+// of them.
+func (c *consumer) lookAhead(b *pgx.Batch, at events.Cursor) {
+	const query = factsByChannel + `
 			AND (SELECT count(*) FROM (SELECT FROM members f
 				WHERE f.user_id = $1 AND f.left_seq IS NULL AND f.joined_seq <= $2 LIMIT $4 + 1) AS f) <= $4
 		ORDER BY m.seq LIMIT $3`
@@ -198,27 +202,20 @@ func (tx Tx) unscanned(
 		LIMIT 1) m
 		WHERE e.seq >= i.joined_seq
 		ORDER BY m.seq`
-	const byChannel = selectFacts + `
-		FROM members i
-		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
-			WHERE c.id = i.channel_id AND c.archived_seq IS NULL LIMIT 1) c
-		CROSS JOIN LATERAL (SELECT m.* FROM messages m
-			WHERE m.channel_id = i.channel_id AND m.seq > $2 AND m.seq >= i.joined_seq AND m.seq <= $3
-				AND m.deleted_at IS NULL AND m.author_user_id <> $1
-			ORDER BY m.seq LIMIT $4) m
-		WHERE i.user_id = $1 AND i.left_seq IS NULL
-		ORDER BY m.seq LIMIT $4`
+	const byChannel = factsByChannel + ` ORDER BY m.seq LIMIT $3`
 	if c.ahead != nil && c.channels <= fewChannels {
 		return *c.ahead, reachedBy(*c.ahead, upTo), nil
 	}
 	far := upTo - c.scannedSeq
 	query := alongTheLog
 	reached = min(upTo, c.scannedSeq+scanNumbers)
+	args := []any{c.user, c.scannedSeq, reached, scanNumbers}
 	if c.expired || far > scanDistance*c.channels {
 		query = byChannel
 		reached = upTo
+		args = []any{c.user, reached, scanNumbers}
 	}
-	rows, err := tx.conn.Query(ctx, query, c.user, c.scannedSeq, reached, scanNumbers)
+	rows, err := tx.conn.Query(ctx, query, args...)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -123,12 +123,11 @@ const firstLook = 10 * time.Second
 func (q Queries) LeasesEnded(
 	ctx context.Context, since time.Time,
 ) (ended []WorkChange, upTo time.Time, err error) {
-	const now = `SELECT clock_timestamp()`
 	const query = `
 		SELECT user_id, channel_id, first_seq, claimed_upto FROM wakes
 		WHERE lease_until > $1 AND lease_until <= $2 AND claimed_upto IS NOT NULL
 		ORDER BY lease_until LIMIT 1000`
-	if err := q.conn.QueryRow(ctx, now).Scan(&upTo); err != nil {
+	if upTo, err = q.now(ctx); err != nil {
 		return nil, since, sentinel(err)
 	}
 	if since.IsZero() {
