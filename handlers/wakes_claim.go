@@ -79,8 +79,8 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	claim.Around = whole(&wrong, "context", body.Context, defaultContext, 0, maxContext)
 	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1,
 		1<<30)) * time.Second
-	claim.Worker, claim.Instance = label(&wrong, "worker", body.Worker),
-		label(&wrong, "instance", body.Instance)
+	claim.Worker = label(&wrong, "worker", body.Worker)
+	claim.Instance = label(&wrong, "instance", body.Instance)
 	for _, name := range body.ChannelIDs {
 		channel, ok := web.ParseID(name)
 		if !ok {

@@ -10,8 +10,8 @@ import (
 	"fabric-guild/handlers/web"
 )
 
-// maxParked is how many claims of one user may wait at once on this server.
-const maxParked = 64
+// maxClaims is how many claims of one user may wait at once on this server.
+const maxClaims = 64
 
 // desks are where claims wait, one for each user who has some. Claims of one user talk to the database one at
 // a time; the others wait in memory and hold no connection.
@@ -21,7 +21,7 @@ type desks struct {
 
 	mu     sync.Mutex
 	byUser map[string]*desk
-	parked int           // all of them, for metrics
+	claims int           // that wait or are at work, of all users, for metrics
 	closed chan struct{} // closed when the server drains
 	over   bool
 	held   map[*parked]struct{} // claims on connections that were taken over
@@ -42,7 +42,7 @@ type desk struct {
 	user string
 	turn chan struct{} // held by the claim that talks to the database
 
-	parked int         // guarded by all.mu
+	claims int         // that wait or are at work; guarded by all.mu
 	idle   *time.Timer // removes the desk; runs while no claim is here; guarded by all.mu
 
 	mu       sync.Mutex
@@ -69,18 +69,18 @@ func (x *desks) enter(user string) (*desk, error) {
 		d = &desk{all: x, user: user, turn: make(chan struct{}, 1), rung: make(chan struct{}), emptyAt: -1}
 		x.byUser[user] = d
 	}
-	if d.parked == maxParked {
+	if d.claims == maxClaims {
 		p := web.NewProblem(http.StatusTooManyRequests, "too_many_claims",
 			"%d claims of yours are waiting on this server, and no more may wait; let fewer workers wait",
-			maxParked)
+			maxClaims)
 		p.RetryAfter = 5
 		return nil, p
 	}
-	if d.parked == 0 {
+	if d.claims == 0 {
 		d.reopenLocked()
 	}
-	d.parked++
-	x.parked++
+	d.claims++
+	x.claims++
 	return d, nil
 }
 
@@ -98,9 +98,9 @@ func (d *desk) reopenLocked() {
 func (d *desk) leave() {
 	d.all.mu.Lock()
 	defer d.all.mu.Unlock()
-	d.parked--
-	d.all.parked--
-	if d.parked == 0 {
+	d.claims--
+	d.all.claims--
+	if d.claims == 0 {
 		d.idle = time.AfterFunc(deskStays, d.close)
 	}
 }
@@ -108,7 +108,7 @@ func (d *desk) leave() {
 // close removes the desk, unless a claim has come meanwhile.
 func (d *desk) close() {
 	d.all.mu.Lock()
-	gone := d.parked == 0 && d.all.byUser[d.user] == d
+	gone := d.claims == 0 && d.all.byUser[d.user] == d
 	if gone {
 		delete(d.all.byUser, d.user)
 	}
@@ -236,11 +236,11 @@ func (x *desks) drain() {
 	}
 }
 
-// waiting is how many claims are parked on this server.
+// waiting is how many claims wait on this server.
 func (x *desks) waiting() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.parked
+	return x.claims
 }
 
 // pollDesk is how often a claim looks again while rows are leased or paused: a ring from another server may

@@ -43,8 +43,8 @@ func queued(all []db.QueuedWake) []queuedItem {
 	for i, w := range all {
 		items[i] = queuedItem{
 			ID: w.ID, ChannelID: w.ChannelID, Attempts: w.Attempts, At: w.At, LeaseUntil: w.LeaseUntil,
-			NotBefore: w.NotBefore,
-			Worker:    w.Worker, Status: w.Status, Outcome: w.Outcome, Note: w.Note, Error: w.Error,
+			NotBefore: w.NotBefore, Worker: w.Worker, Status: w.Status, Outcome: w.Outcome, Note: w.Note,
+			Error: w.Error,
 		}
 		if w.Outcome == nil {
 			items[i].Reason = w.Reason().String()
@@ -83,8 +83,10 @@ func (s *Server) listWakes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.Pending, a.Claimed, a.Dead, a.Next = queued(list.Pending), queued(list.Claimed), queued(list.Dead),
-		nextInQueue(list, asked)
+	a.Pending = queued(list.Pending)
+	a.Claimed = queued(list.Claimed)
+	a.Dead = queued(list.Dead)
+	a.Next = nextInQueue(list, asked)
 	return web.WriteJSON(w, http.StatusOK, a)
 }
 

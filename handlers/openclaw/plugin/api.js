@@ -13,7 +13,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The pause after so many failures in a row: 0.25 to 30 seconds, or what the server asks for. */
+/** Returns the pause after a number of failures in a row: about 0.25 to 30 seconds, and at least what the server asks for. */
 export function backoffMs(failures, { retryAfterMs = 0 }) {
   return Math.max(Math.min(2 ** failures * 250, 30_000) * (0.5 + Math.random()), retryAfterMs)
 }
