@@ -301,10 +301,7 @@ func TestRetentionDoesNotTrustTheClock(t *testing.T) {
 		d.RunRetention(ctx, db.Retention{Age: 30 * day}, slog.New(slog.NewTextHandler(&log, nil)))
 		close(ended)
 	}()
-	for deadline := time.Now().Add(ssetest.Patience); d.Retained.Events.Load() == 0 &&
-		time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	ssetest.Await(func() bool { return d.Retained.Events.Load() > 0 })
 	stop()
 	<-ended
 	if got := column[int64](t, c, `SELECT seq FROM events ORDER BY seq`); !slices.Equal(got, said) {

@@ -2,7 +2,6 @@ package handlers_test
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 
 	"fabric-guild/db/dbtest"
@@ -19,19 +18,7 @@ func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 	ann, bot := n.User("ann"), n.User("bot")
 	ops := ann.General(t, "ops", "bot").Channel.ID
 	bot.Claim(t, nodetest.Body{})
-	got := make(chan *nodetest.Wake, 16)
-	var waiting sync.WaitGroup
-	for range 16 {
-		waiting.Go(func() {
-			a, err := nodetest.Ask[struct {
-				Wake *nodetest.Wake `json:"wake"`
-			}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 60})
-			if err != nil {
-				t.Error(err)
-			}
-			got <- a.Wake
-		})
-	}
+	got, wait := bot.ClaimAtOnce(t, 16)
 	if !ssetest.Await(func() bool { return handlers.PlacesTaken(n.Server) == 16 }) {
 		t.Fatal("the claims do not wait")
 	}
@@ -64,7 +51,7 @@ func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 	for i := range 15 {
 		ann.Says(t, ann.General(t, fmt.Sprint("other ", i), "bot").Channel.ID, "hello")
 	}
-	waiting.Wait()
+	wait()
 	handed := map[string]bool{}
 	for range 16 {
 		if w := <-got; w != nil {

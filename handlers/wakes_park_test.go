@@ -98,6 +98,7 @@ func TestWhatEndsAParkedClaim(t *testing.T) {
 		bot.Reply(t, w, "done", nil)
 	})
 	t.Run("a client that goes", func(t *testing.T) {
+		park(t, n, 0) // the claim before has left
 		c := claimRaw(t, bot, waits)
 		park(t, n, 1)
 		_ = c.conn.Close()
@@ -113,6 +114,7 @@ func TestWhatEndsAParkedClaim(t *testing.T) {
 		}
 	})
 	t.Run("the end of its time", func(t *testing.T) {
+		park(t, n, 0) // the claim before has left
 		c := claimRaw(t, bot, `{"waitSeconds":3}`)
 		park(t, n, 1)
 		if w, _ := c.answer(); w != nil {
@@ -120,6 +122,7 @@ func TestWhatEndsAParkedClaim(t *testing.T) {
 		}
 	})
 	t.Run("a queue that is closed", func(t *testing.T) {
+		park(t, n, 0) // the claim before has left
 		c := claimRaw(t, bot, waits)
 		park(t, n, 1)
 		bot.Done(t, "DELETE", "/api/wakes", nil)
@@ -128,6 +131,7 @@ func TestWhatEndsAParkedClaim(t *testing.T) {
 		}
 	})
 	t.Run("a server that drains", func(t *testing.T) {
+		park(t, n, 0) // the claim before has left
 		bot.Claim(t, nodetest.Body{})
 		c := claimRaw(t, bot, waits)
 		park(t, n, 1)

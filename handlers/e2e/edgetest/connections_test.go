@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -68,63 +67,57 @@ func wantConnections(t *testing.T, n *nodetest.Node, busy, idle int) {
 // nothing, half a head, or one request and then nothing. Streams are never idle.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	t.Parallel()
-	for _, over := range nodetest.Transports {
-		t.Run(over.Name, func(t *testing.T) {
-			if over != nodetest.Raw {
-				dbtest.Long(t)
+	nodetest.EachTransport(t, func(t *testing.T, over nodetest.Transport) {
+		const places = 6
+		n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, TLS: over.TLS, Connections: places})
+		alice := n.User("alice")
+		ops := alice.General(t, "ops", "bob").Channel.ID
+		n.Client.CloseIdleConnections()
+		stream, _ := n.User("bob").Fresh(t, over, "")
+		wantConnections(t, n, 1, 0)
+		idle := []net.Conn{dialRaw(t, n), dialRaw(t, n), dialRaw(t, n)}
+		if !n.TLS {
+			if _, err := io.WriteString(idle[1], aRequest[:20]); err != nil {
+				t.Fatal(err)
 			}
-			t.Parallel()
-			const places = 6
-			n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, TLS: over.TLS, Connections: places})
-			alice := n.User("alice")
-			ops := alice.General(t, "ops", "bob").Channel.ID
-			n.Client.CloseIdleConnections()
-			stream, _ := n.User("bob").Fresh(t, over, "")
-			wantConnections(t, n, 1, 0)
-			idle := []net.Conn{dialRaw(t, n), dialRaw(t, n), dialRaw(t, n)}
-			if !n.TLS {
-				if _, err := io.WriteString(idle[1], aRequest[:20]); err != nil {
-					t.Fatal(err)
-				}
+		}
+		wantConnections(t, n, 1, 3)
+		for i := range 2 {
+			conn := dialRaw(t, n)
+			talk(t, conn)
+			idle = append(idle, conn)
+			wantConnections(t, n, 1, 4+i)
+		}
+		for i, oldest := range idle {
+			newcomer := dialRaw(t, n)
+			if got := talk(t, newcomer); got != 200 {
+				t.Fatalf("newcomer %d: got %d, want 200", i, got)
 			}
-			wantConnections(t, n, 1, 3)
-			for i := range 2 {
-				conn := dialRaw(t, n)
-				talk(t, conn)
-				idle = append(idle, conn)
-				wantConnections(t, n, 1, 4+i)
+			if n.TLS {
+				oldest = oldest.(*tls.Conn).NetConn()
 			}
-			for i, oldest := range idle {
-				newcomer := dialRaw(t, n)
-				if got := talk(t, newcomer); got != 200 {
-					t.Fatalf("newcomer %d: got %d, want 200", i, got)
-				}
-				if n.TLS {
-					oldest = oldest.(*tls.Conn).NetConn()
-				}
-				if _, err := io.Copy(io.Discard, oldest); errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("newcomer %d: got %v, want the end of the connection that was idle for longest",
-						i, err)
-				}
-				wantConnections(t, n, 1, 5)
+			if _, err := io.Copy(io.Discard, oldest); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("newcomer %d: got %v, want the end of the connection that was idle for longest",
+					i, err)
 			}
-			p := alice.Post(t, ops, "hi")
-			if got := stream.Next(t).ID; got != p.Cursor {
-				t.Errorf("got %s on the stream, want %s", got, p.Cursor)
-			}
-			stream.Close()
-			if over.H2c || over.H2 || over.R3labs {
-				stream.Line.HangUp()
-			}
-			m := n.Scrape(t)
-			if got := m.Series["fabric_guild_connections_evicted_total"]; got < float64(len(idle)) {
-				t.Errorf("got %v connections evicted, want %d at least", got, len(idle))
-			}
-			if got := m.Series["fabric_guild_connections_max"]; got != places {
-				t.Errorf("got %v connections at most, want %d", got, places)
-			}
-		})
-	}
+			wantConnections(t, n, 1, 5)
+		}
+		p := alice.Post(t, ops, "hi")
+		if got := stream.Next(t).ID; got != p.Cursor {
+			t.Errorf("got %s on the stream, want %s", got, p.Cursor)
+		}
+		stream.Close()
+		if over.H2c || over.H2 || over.R3labs {
+			stream.Line.HangUp()
+		}
+		m := n.Scrape(t)
+		if got := m.Series["fabric_guild_connections_evicted_total"]; got < float64(len(idle)) {
+			t.Errorf("got %v connections evicted, want %d at least", got, len(idle))
+		}
+		if got := m.Series["fabric_guild_connections_max"]; got != places {
+			t.Errorf("got %v connections at most, want %d", got, places)
+		}
+	})
 }
 
 // A connection of HTTP/2 is idle again once its last stream has ended.

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/nodetest"
@@ -207,59 +206,53 @@ func TestSlowBodies(t *testing.T) {
 // A head that does not come to its end is not waited for. A stream is silent for as long as it likes.
 func TestSlowHeadsAndQuietStreams(t *testing.T) {
 	t.Parallel()
-	for _, over := range nodetest.Transports {
-		t.Run(over.Name, func(t *testing.T) {
-			if over != nodetest.Raw {
-				dbtest.Long(t)
-			}
-			t.Parallel()
-			plain := nodetest.Start(t, nodetest.Setup{})
-			alice := plain.User("alice")
-			id := alice.General(t, "ops").Channel.ID
-			n := nodetest.Start(t, nodetest.Setup{
-				Database: plain.Database, State: plain.State, R3labs: over.R3labs, TLS: over.TLS,
-				Tune: func(s *http.Server) {
-					s.ReadTimeout, s.WriteTimeout, s.ReadHeaderTimeout = time.Second, time.Second,
-						2*time.Second
-				},
-			})
-			n.Settle(t)
-			var quiet *nodetest.Stream
-			if !ssetest.Await(func() (ok bool) { // a busy machine may not send the head in time
-				var err error
-				quiet, err = alice.At(n).Connect(over, "?echo=true")
-				return err == nil
-			}) {
-				t.Fatal("the stream does not open")
-			}
-			t.Cleanup(quiet.Close)
-			nodetest.Data[nodetest.ReadyData](t, quiet.Next(t), "stream.ready")
-			_, addr, _ := strings.Cut(n.URL, "://")
-			conn, err := net.Dial("tcp", addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = conn.Close() }()
-			_ = conn.SetDeadline(time.Now().Add(ssetest.Patience))
-			if over.TLS {
-				conn = tls.Client(conn, &tls.Config{
-					RootCAs:    nodetest.Trusting().RootCAs,
-					ServerName: "localhost",
-				})
-			}
-			if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := io.ReadAll(conn); err != nil {
-				t.Errorf("got %v, want the end of the connection", err)
-			}
-			// By now the stream has been silent for longer than any request may take.
-			p := alice.Post(t, id, "hi")
-			if got := quiet.Next(t).ID; got != p.Cursor {
-				t.Errorf("got %s, want %s on a stream that was quiet", got, p.Cursor)
-			}
+	nodetest.EachTransport(t, func(t *testing.T, over nodetest.Transport) {
+		plain := nodetest.Start(t, nodetest.Setup{})
+		alice := plain.User("alice")
+		id := alice.General(t, "ops").Channel.ID
+		n := nodetest.Start(t, nodetest.Setup{
+			Database: plain.Database, State: plain.State, R3labs: over.R3labs, TLS: over.TLS,
+			Tune: func(s *http.Server) {
+				s.ReadTimeout, s.WriteTimeout, s.ReadHeaderTimeout = time.Second, time.Second,
+					2*time.Second
+			},
 		})
-	}
+		n.Settle(t)
+		var quiet *nodetest.Stream
+		if !ssetest.Await(func() (ok bool) { // a busy machine may not send the head in time
+			var err error
+			quiet, err = alice.At(n).Connect(over, "?echo=true")
+			return err == nil
+		}) {
+			t.Fatal("the stream does not open")
+		}
+		t.Cleanup(quiet.Close)
+		nodetest.Data[nodetest.ReadyData](t, quiet.Next(t), "stream.ready")
+		_, addr, _ := strings.Cut(n.URL, "://")
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		_ = conn.SetDeadline(time.Now().Add(ssetest.Patience))
+		if over.TLS {
+			conn = tls.Client(conn, &tls.Config{
+				RootCAs:    nodetest.Trusting().RootCAs,
+				ServerName: "localhost",
+			})
+		}
+		if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Errorf("got %v, want the end of the connection", err)
+		}
+		// By now the stream has been silent for longer than any request may take.
+		p := alice.Post(t, id, "hi")
+		if got := quiet.Next(t).ID; got != p.Cursor {
+			t.Errorf("got %s, want %s on a stream that was quiet", got, p.Cursor)
+		}
+	})
 }
 
 // The bounds that the program serves with.

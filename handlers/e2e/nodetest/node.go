@@ -51,13 +51,22 @@ var (
 // OverTransports runs a test once for each transport. Each run has its own node.
 func OverTransports(t *testing.T, test func(t *testing.T, n *Node, over Transport)) {
 	t.Helper()
+	EachTransport(t, func(t *testing.T, over Transport) {
+		test(t, Start(t, Setup{R3labs: over.R3labs, TLS: over.TLS}), over)
+	})
+}
+
+// EachTransport is OverTransports for tests that set up their nodes themselves. With -short it runs the test
+// for Raw alone.
+func EachTransport(t *testing.T, test func(t *testing.T, over Transport)) {
+	t.Helper()
 	for _, over := range Transports {
 		if testing.Short() && over != Raw {
 			continue
 		}
 		t.Run(over.Name, func(t *testing.T) {
 			t.Parallel()
-			test(t, Start(t, Setup{R3labs: over.R3labs, TLS: over.TLS}), over)
+			test(t, over)
 		})
 	}
 }

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"maps"
+	"sync"
 	"testing"
 )
 
@@ -74,12 +75,32 @@ func Texts(all []Decided) (out []string) {
 	return out
 }
 
+type claimed struct {
+	Wake *Wake `json:"wake"`
+}
+
 // Claim sends a claim. It returns nil if there is no work.
 func (u *User) Claim(t testing.TB, b Body) *Wake {
 	t.Helper()
-	return Call[struct {
-		Wake *Wake `json:"wake"`
-	}](t, u, 200, "POST", "/api/wakes/claim", b).Wake
+	return Call[claimed](t, u, 200, "POST", "/api/wakes/claim", b).Wake
+}
+
+// ClaimAtOnce sends a number of claims that wait. got receives what each of them gets, nil for no work. wait
+// blocks until all are answered.
+func (u *User) ClaimAtOnce(t testing.TB, claims int) (got <-chan *Wake, wait func()) {
+	t.Helper()
+	all := make(chan *Wake, claims)
+	var waiting sync.WaitGroup
+	for range claims {
+		waiting.Go(func() {
+			a, err := Ask[claimed](u, 200, "POST", "/api/wakes/claim", Body{"waitSeconds": 60})
+			if err != nil {
+				t.Error(err)
+			}
+			all <- a.Wake
+		})
+	}
+	return all, waiting.Wait
 }
 
 // Wake sends claims until one gets work, and waits: a post is answered before the server has read it.

@@ -18,71 +18,68 @@ import (
 func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
 	dbtest.Long(t)
 	t.Parallel()
-	for _, over := range nodetest.Transports {
-		t.Run(over.Name, func(t *testing.T) {
-			t.Parallel()
-			// Together far more than a queue and a batch of 1 MiB each and the sockets' buffers hold.
-			const posters, each, size = 6, 80, 8000
-			n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, TLS: over.TLS, SendBuffer: 128 << 10})
-			alice := n.User("alice")
-			ops := alice.General(t, "ops", "bob", "carol", "dave").Channel.ID
-			for i := range posters {
-				alice.Add(t, ops, fmt.Sprint("poster", i))
+	nodetest.EachTransport(t, func(t *testing.T, over nodetest.Transport) {
+		// Together far more than a queue and a batch of 1 MiB each and the sockets' buffers hold.
+		const posters, each, size = 6, 80, 8000
+		n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, TLS: over.TLS, SendBuffer: 128 << 10})
+		alice := n.User("alice")
+		ops := alice.General(t, "ops", "bob", "carol", "dave").Channel.ID
+		for i := range posters {
+			alice.Add(t, ops, fmt.Sprint("poster", i))
+		}
+		bob, _ := n.User("bob").Fresh(t, over, "")
+		stalled := map[string]*nodetest.Stream{}
+		for _, id := range []string{"carol", "dave"} {
+			l := nodetest.NewLine(over, 128<<10)
+			t.Cleanup(l.HangUp)
+			s, err := n.User(id).Dial(l, "")
+			if err == nil {
+				err = s.Begin()
 			}
-			bob, _ := n.User("bob").Fresh(t, over, "")
-			stalled := map[string]*nodetest.Stream{}
-			for _, id := range []string{"carol", "dave"} {
-				l := nodetest.NewLine(over, 128<<10)
-				t.Cleanup(l.HangUp)
-				s, err := n.User(id).Dial(l, "")
-				if err == nil {
-					err = s.Begin()
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				stalled[id] = s
+			if err != nil {
+				t.Fatal(err)
 			}
-			// the last that dave reads
-			from := nodetest.Data[nodetest.ReadyData](t, stalled["dave"].Next(t), "stream.ready").Cursor
-			nodetest.Data[nodetest.ReadyData](t, stalled["carol"].Next(t), "stream.ready")
+			stalled[id] = s
+		}
+		// the last that dave reads
+		from := nodetest.Data[nodetest.ReadyData](t, stalled["dave"].Next(t), "stream.ready").Cursor
+		nodetest.Data[nodetest.ReadyData](t, stalled["carol"].Next(t), "stream.ready")
 
-			acknowledged := make([][]string, posters)
-			var posting sync.WaitGroup
-			for i := range posters {
-				posting.Go(func() {
-					u := n.User(fmt.Sprint("poster", i))
-					for range each {
-						p, err := nodetest.Ask[nodetest.Posted](u, 201, "POST",
-							"/api/channels/"+ops+"/messages",
-							nodetest.Body{"content": strings.Repeat("x", size)})
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						acknowledged[i] = append(acknowledged[i], p.Cursor)
+		acknowledged := make([][]string, posters)
+		var posting sync.WaitGroup
+		for i := range posters {
+			posting.Go(func() {
+				u := n.User(fmt.Sprint("poster", i))
+				for range each {
+					p, err := nodetest.Ask[nodetest.Posted](u, 201, "POST",
+						"/api/channels/"+ops+"/messages",
+						nodetest.Body{"content": strings.Repeat("x", size)})
+					if err != nil {
+						t.Error(err)
+						return
 					}
-				})
-			}
-			var heard []string
-			for range posters * each {
-				heard = append(heard, bob.Next(t).ID)
-			}
-			posting.Wait()
-			want := slices.SortedFunc(slices.Values(slices.Concat(acknowledged...)), bySeq)
-			if diff := cmp.Diff(want, heard); diff != "" {
-				t.Errorf("who reads (-acknowledged +heard):\n%s", diff)
-			}
-			end := alice.Post(t, ops, "end")
-			if diff := cmp.Diff(append(want, end.Cursor),
-				nodetest.IDs(stalled["carol"].Until(t, end.Cursor))); diff != "" {
-				t.Errorf("who reads again (-acknowledged +heard):\n%s", diff)
-			}
-			stalled["dave"].Close()
-			if diff := cmp.Diff(append(want, end.Cursor),
-				nodetest.IDs(n.User("dave").Resume(t, over, "", from).Until(t, end.Cursor))); diff != "" {
-				t.Errorf("who resumes (-acknowledged +heard):\n%s", diff)
-			}
-		})
-	}
+					acknowledged[i] = append(acknowledged[i], p.Cursor)
+				}
+			})
+		}
+		var heard []string
+		for range posters * each {
+			heard = append(heard, bob.Next(t).ID)
+		}
+		posting.Wait()
+		want := slices.SortedFunc(slices.Values(slices.Concat(acknowledged...)), bySeq)
+		if diff := cmp.Diff(want, heard); diff != "" {
+			t.Errorf("who reads (-acknowledged +heard):\n%s", diff)
+		}
+		end := alice.Post(t, ops, "end")
+		if diff := cmp.Diff(append(want, end.Cursor),
+			nodetest.IDs(stalled["carol"].Until(t, end.Cursor))); diff != "" {
+			t.Errorf("who reads again (-acknowledged +heard):\n%s", diff)
+		}
+		stalled["dave"].Close()
+		if diff := cmp.Diff(append(want, end.Cursor),
+			nodetest.IDs(n.User("dave").Resume(t, over, "", from).Until(t, end.Cursor))); diff != "" {
+			t.Errorf("who resumes (-acknowledged +heard):\n%s", diff)
+		}
+	})
 }

@@ -74,19 +74,7 @@ func TestParkedClaims(t *testing.T) {
 	ann, bot := n.User("ann"), n.User("bot")
 	ops := ann.General(t, "ops", "bot").Channel.ID
 	bot.Claim(t, nodetest.Body{})
-	got := make(chan *nodetest.Wake, 16)
-	var parked sync.WaitGroup
-	for range 16 {
-		parked.Go(func() {
-			a, err := nodetest.Ask[struct {
-				Wake *nodetest.Wake `json:"wake"`
-			}](bot, 200, "POST", "/api/wakes/claim", nodetest.Body{"waitSeconds": 60})
-			if err != nil {
-				t.Error(err)
-			}
-			got <- a.Wake
-		})
-	}
+	got, wait := bot.ClaimAtOnce(t, 16)
 	ann.Says(t, ops, "hello")
 	first := <-got
 	if first == nil || !slices.Equal(nodetest.Texts(first.Messages), []string{"hello"}) {
@@ -100,7 +88,7 @@ func TestParkedClaims(t *testing.T) {
 	}
 	bot.Reply(t, second, "hi", nil)
 	bot.Done(t, "DELETE", "/api/wakes", nil) // which ends the claims that wait
-	parked.Wait()
+	wait()
 	for range 14 {
 		if w := <-got; w != nil {
 			t.Errorf("got %+v, want nothing for the others", w)
