@@ -100,7 +100,7 @@ func TestHelp(t *testing.T) {
 		}
 		told[strings.Fields(name)[0]] = true
 	}
-	for _, name := range []string{"/pass", "/turn", "/pause", "/resume", "/stop", "/me", "/help"} {
+	for _, name := range []string{"/pass", "/turn", "/pause", "/resume", "/stop", "/go", "/me", "/help"} {
 		if !told[name] {
 			t.Errorf("got no line for %s", name)
 		}
@@ -113,14 +113,14 @@ func TestHelp(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", "/", "//", "// a", "/pass", "/pass now", "/turn <@bob>",
-		"/turn <@user.name:B>", "/stop @bob", "/me waves", " /help", "/\xff", "/no such",
+		"/turn <@user.name:B>", "/stop @bob", "/go", "/me waves", " /help", "/\xff", "/no such",
 	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := Parse(text)
 		set := 0
-		for _, is := range []bool{err != nil, got.Content != "", got.Action != "", got.Stop, got.Help} {
+		for _, is := range []bool{err != nil, got.Content != "", got.Action != "", got.Stop, got.Go, got.Help} {
 			if is {
 				set++
 			}

@@ -89,6 +89,7 @@ func testSession(t *testing.T, b *browser) {
 	p.do(chromedp.Reload())
 	p.awaitText("#me", "alice")
 	other := f.page()
+	other.expectRefusals() // of what it asks while the session ends
 	other.visit(n.url)
 	other.awaitText("#me", "alice")
 
