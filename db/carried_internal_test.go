@@ -118,7 +118,7 @@ func TestOnlySealedLettersAreBelieved(t *testing.T) {
 		default:
 		}
 		d.hears(t.Context(), payload)
-		run, _ := d.known.after(events.Cursor{Epoch: 7, Seq: 7}, 10)
+		run, _, _ := d.known.after(events.Cursor{Epoch: 7, Seq: 7}, 10)
 		clear(d.known.events)
 		for _, e := range run {
 			heard = append(heard, e.Message.ID.String())
@@ -223,10 +223,10 @@ func TestRingsFitIntoNotifications(t *testing.T) {
 	d.carry(e)
 	e.Cursor.Epoch = 7
 	d.carry(e)
-	if epoch, texts := d.outgoing.take(); epoch != 7 || len(texts) != 1 {
+	if epoch, texts, more := d.outgoing.take(); !more || epoch != 7 || len(texts) != 1 {
 		t.Errorf("got %d events of epoch %d, want the one of the new epoch", len(texts), epoch)
 	}
-	if epoch, texts := d.outgoing.take(); len(texts) != 0 {
+	if epoch, texts, more := d.outgoing.take(); more || len(texts) != 0 {
 		t.Errorf("got %d events of epoch %d again", len(texts), epoch)
 	}
 }

@@ -81,10 +81,20 @@ func (b *Doorbell) Bell() <-chan struct{} { return b.here }
 // Hears reports whether rings of other servers reach this one. If not, polling finds their events.
 func (b *Doorbell) Hears() bool { return b.quiet.Load() != unheard }
 
-// ring signals this server's tailer and the notifier. It never blocks.
+// ring signals this server's tailer, and the notifier if there may be another server. It never blocks.
 func (b *Doorbell) ring() {
 	signal(b.here)
-	signal(b.there)
+	if !b.alone() {
+		signal(b.there)
+	}
+}
+
+// ringToRead rings for what only a read of the event log can tell: a commit with other events than those of
+// posts, or a rollback, which decides a number.
+func (d *DB) ringToRead() {
+	d.known.suspect()
+	d.outgoing.omit()
+	d.ring()
 }
 
 // signal makes c receive once. It never blocks.
@@ -147,7 +157,9 @@ func (d *DB) notifyOthers(ctx context.Context) {
 			if left := notifyPause - time.Since(sent); left > 0 {
 				wait(ctx, left)
 			}
-			payloads = d.rings(ctx)
+			if payloads = d.rings(ctx); len(payloads) == 0 {
+				continue
+			}
 		case <-d.wakes.ready:
 			d.ringWakesOfOthers(ctx)
 			wait(ctx, notifyPause)
@@ -222,8 +234,9 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	d.line.Store(l)
 	defer d.line.Store(nil)
 	connected()
-	signal(d.here) // for events from before the LISTEN
-	d.heard()      // until the others have had time for a hello
+	d.known.suspect() // events from before the LISTEN
+	signal(d.here)
+	d.heard() // until the others have had time for a hello
 	defer d.quiet.Store(unheard)
 	defer context.AfterFunc(ctx, l.hangUp)()
 	for {
@@ -255,15 +268,19 @@ func (d *DB) hears(ctx context.Context, payload string) {
 		d.hearWakes(l.text)
 		return
 	case letterEvents:
-		d.hearEvents(l)
+		if !d.hearEvents(l) {
+			d.known.suspect()
+		}
+	default:
+		d.known.suspect()
 	}
 	if take := d.take.Load(); take == nil || !(*take)() {
 		signal(d.here)
 	}
 }
 
-// OnEvents sets the function that is called when events of other servers were heard. It takes the events that
-// Known returns, and must not block. It returns false if the tailer must look at the event log.
+// OnEvents sets the function that is called when another server has rung. It takes the events that Known
+// returns, and must not block. It returns false if the tailer must look.
 func (b *Doorbell) OnEvents(take func() bool) { b.take.Store(&take) }
 
 // hangUp closes a connection. It works after ctx has ended, too.

@@ -9,7 +9,12 @@ import (
 func (b *Doorbell) SayHello(every time.Duration) { b.hello = every }
 func (b *Doorbell) Alone() bool                  { return b.alone() }
 func (b *Doorbell) Node() string                 { return b.node }
-func (b *Doorbell) Ring()                        { b.ring() }
+
+// Ring rings as after the commit of an unknown event.
+func (b *Doorbell) Ring() {
+	b.outgoing.omit()
+	b.ring()
+}
 
 // BeHeard makes a server believe that others hear it, for a test that carries its rings.
 func (b *Doorbell) BeHeard() { b.unanswered.Store(helloMissed) }
@@ -20,8 +25,8 @@ func (d *DB) Rings(ctx context.Context) []string { return d.rings(ctx) }
 // Hear takes the payload of a ring.
 func (d *DB) Hear(ctx context.Context, payload string) { d.hears(ctx, payload) }
 
-// Known returns how many events the server knows that its tailer has not taken.
-func (d *DB) Known() int {
+// KnownEvents returns how many events the server knows that its tailer has not taken.
+func (d *DB) KnownEvents() int {
 	d.known.mu.Lock()
 	defer d.known.mu.Unlock()
 	return len(d.known.events)

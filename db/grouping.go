@@ -179,7 +179,8 @@ func (p *posting) event() *events.Event {
 // storePosts stores a group. If Postgres cannot store one of the messages, storePosts stores each message by
 // itself, so that one message does not fail the others.
 func (d *DB) storePosts(ctx context.Context, group []*posting) {
-	defer d.ring() // last, so that the tailer and the ring find the posts
+	ring := d.ringToRead      // a group that failed may have drawn numbers
+	defer func() { ring() }() // last, so that the tailer and the ring find the posts
 	err := d.inEpoch(ctx, func() error { return d.storeGroup(ctx, group) })
 	c := code(err)
 	// data, integrity: nothing was stored
@@ -196,14 +197,21 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 		}
 		return
 	}
+	if err == nil {
+		ring = d.ring
+	}
 	for _, p := range group {
 		if err != nil {
 			p.err = err
 		}
-		if p.err == nil {
+		switch p.err {
+		case nil:
 			e := p.event()
 			d.carry(e) // first: the tailer shares the event from add on
 			d.known.add(e)
+		case ErrRefused, errHeld:
+		default:
+			ring = d.ringToRead
 		}
 	}
 }

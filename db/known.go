@@ -34,8 +34,26 @@ type known struct {
 	bytes  int                  // the sum of their sizes
 	taken  [knownTaken]identity // of the latest events, by number modulo knownTaken
 	since  time.Time            // the first run after the last read; zero: none
-	// a post has appended an event after this one, which is not here; zero: none has
-	unread events.Cursor
+	// doubt says that the event log may have something since the last read that is not here and that no
+	// number shows: only a read can tell.
+	doubt bool
+	// given is the last number that a read knew to be given out, if some were undecided; zero: none were. As
+	// long as the position is below it, something is missing.
+	given events.Cursor
+}
+
+// suspect notes that the event log may have something that is not here.
+func (k *known) suspect() {
+	k.mu.Lock()
+	k.doubt = true
+	k.mu.Unlock()
+}
+
+// ask notes that a read begins. It finds whatever there was a doubt about. A read that fails must suspect.
+func (k *known) ask() {
+	k.mu.Lock()
+	k.doubt = false
+	k.mu.Unlock()
 }
 
 // An identity is which message's creation a number of an epoch is. It has no message if the event is
@@ -64,17 +82,19 @@ func (k *known) add(found ...*events.Event) {
 			}
 			k.dropLocked(was)
 			if was.Cursor.Epoch == e.Cursor.Epoch && identify(was) != identify(e) {
+				k.doubt = true
 				continue // the number was given out twice: only a read can tell which one counts
 			}
 		}
 		if len(k.events) >= knownEvents || k.bytes+e.Size() > knownBytes {
 			clear(k.events)
 			k.bytes = 0
+			k.doubt = true
 		}
 		k.events[e.Cursor.Seq] = e
 		k.bytes += e.Size()
 		if e.Message.Bound == events.BoundTripped {
-			k.unread = e.Cursor // guard.tripped follows
+			k.doubt = true // guard.tripped follows
 		}
 	}
 }
@@ -85,30 +105,30 @@ func (k *known) dropLocked(e *events.Event) {
 	k.bytes -= e.Size()
 }
 
-// after removes and returns the events that follow a position without a gap, in the same epoch. more says
-// that there are events beyond a gap, or events that are not here. It returns nothing if the event log must
-// be read.
+// after removes and returns the events that follow a position without a gap, in the same epoch. pending says
+// that a number after them is missing: a ring may be about to bring it. unread says that the event log must
+// be read after them.
 //
-// That is so if there is an event at or below the position that is not the one that was taken there: the
-// number may have been given out a second time, and only a read can tell.
-func (k *known) after(at events.Cursor, limit int) (run []*events.Event, more bool) {
+// There are no events, and a read is needed, if there is an event at or below the position that is not the
+// one that was taken there: the number may have been given out a second time, and only a read can tell.
+func (k *known) after(at events.Cursor, limit int) (run []*events.Event, pending, unread bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.events) == 0 {
-		return nil, false
-	}
-	again := false
+	again, newer := false, false
 	for seq, e := range k.events {
 		switch {
 		case e.Cursor.Epoch < at.Epoch:
 			k.dropLocked(e)
+		case e.Cursor.Epoch > at.Epoch:
+			newer = true
 		case seq <= at.Seq:
 			again = again || e.Cursor.Epoch == at.Epoch && k.taken[seq%knownTaken] != identify(e)
 			k.dropLocked(e)
 		}
 	}
-	if again || !k.since.IsZero() && time.Since(k.since) > knownFor {
-		return nil, false
+	k.doubt = k.doubt || again || !k.since.IsZero() && time.Since(k.since) > knownFor
+	if again {
+		return nil, false, true
 	}
 	for next := at.Seq + 1; len(run) < limit; next++ {
 		e := k.events[next]
@@ -122,7 +142,9 @@ func (k *known) after(at events.Cursor, limit int) (run []*events.Event, more bo
 	if len(run) > 0 && k.since.IsZero() {
 		k.since = time.Now()
 	}
-	return run, len(k.events) > 0 || k.unread.Seq != 0
+	reached := at.Seq + int64(len(run))
+	pending = len(k.events) > 0 || k.given.Epoch == at.Epoch && reached < k.given.Seq
+	return run, pending, k.doubt || newer
 }
 
 // tookLocked remembers events that the tailer takes. k.mu is held.
@@ -132,13 +154,15 @@ func (k *known) tookLocked(run []*events.Event) {
 	}
 }
 
-// read notes the events of a read, and drops what the read included: the events at or below its horizon.
-func (k *known) read(epoch, horizon int64, found []*events.Event) {
+// read notes the events of a read, and drops what the read included: the events at or below its horizon. last
+// is the last number that was given out.
+func (k *known) read(epoch, horizon, last int64, found []*events.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.since = time.Time{}
-	if epoch > k.unread.Epoch || epoch == k.unread.Epoch && horizon > k.unread.Seq {
-		k.unread = events.Cursor{}
+	k.given = events.Cursor{}
+	if horizon < last {
+		k.given = events.Cursor{Epoch: epoch, Seq: last}
 	}
 	k.tookLocked(found)
 	for seq, e := range k.events {

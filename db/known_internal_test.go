@@ -26,6 +26,10 @@ type lives struct {
 	open    []*events.Event // drawn and not decided
 	notices []*events.Event // sent at some time
 
+	// told: each notification arrives once, one that is no post's too, and the server reads only if it must.
+	told   bool
+	silent bool // nobody tells of what is no post
+
 	at    events.Cursor
 	shown map[int64]uuid.UUID // what streams have seen in this life, as the server knows it
 	fault string
@@ -38,7 +42,7 @@ func newLives(seed uint64) *lives {
 		at: events.Cursor{Epoch: 1}, shown: map[int64]uuid.UUID{},
 	}
 	x.take = func(k *known, at events.Cursor) []*events.Event {
-		run, _ := k.after(at, 1+x.rng.IntN(4))
+		run, _, _ := k.after(at, 1+x.rng.IntN(4))
 		return run
 	}
 	return x
@@ -59,16 +63,28 @@ func (x *lives) step() {
 	case 3, 4, 5:
 		x.end()
 	case 6, 7, 8:
-		if n := len(x.notices); n > 0 {
+		if x.told {
+			x.deliver()
+		} else if n := len(x.notices); n > 0 {
 			recent := min(n, 1+x.rng.IntN(10))
 			e := x.notices[n-1-x.rng.IntN(recent)]
+			if e.Kind == "" {
+				break // the server does not hear of it, or has read meanwhile
+			}
 			x.known.add(&events.Event{Cursor: e.Cursor, Kind: e.Kind, Message: e.Message})
 		}
 	case 9, 10:
+		if x.told {
+			x.look(1 + x.rng.IntN(4))
+			break
+		}
 		for _, e := range x.take(x.known, x.at) {
 			x.show(e)
 		}
 	default:
+		if x.told {
+			break
+		}
 		if x.rng.IntN(3) > 0 {
 			x.read()
 		} else if x.rng.IntN(10) == 0 {
@@ -85,8 +101,9 @@ func (x *lives) end() {
 	i := x.rng.IntN(len(x.open))
 	e := x.open[i]
 	x.open = append(x.open[:i:i], x.open[i+1:]...)
-	if x.rng.IntN(6) == 0 {
-		return // it rolled back
+	if x.rng.IntN(6) == 0 { // it rolled back
+		x.notices = append(x.notices, &events.Event{})
+		return
 	}
 	x.logs[x.epoch][e.Cursor.Seq] = identify(e).message
 	if x.at.Epoch == x.epoch && e.Cursor.Seq <= x.at.Seq {
@@ -94,7 +111,38 @@ func (x *lives) end() {
 	}
 	if e.Kind == events.MessageCreated {
 		x.notices = append(x.notices, e)
+	} else {
+		x.notices = append(x.notices, &events.Event{})
 	}
+}
+
+// deliver takes a notification out of those that are on the way. One that has no event is no post's.
+func (x *lives) deliver() {
+	if len(x.notices) == 0 {
+		return
+	}
+	i := x.rng.IntN(min(4, len(x.notices)))
+	e := x.notices[i]
+	x.notices = append(x.notices[:i:i], x.notices[i+1:]...)
+	if e.Kind != "" {
+		x.known.add(e)
+	} else if !x.silent {
+		x.known.suspect()
+	}
+}
+
+// look takes what is known, and reads if it must. It reports whether there was something to do.
+func (x *lives) look(limit int) bool {
+	run, pending, unread := x.known.after(x.at, limit)
+	for _, e := range run {
+		x.show(e)
+	}
+	if unread || pending && len(run) == 0 {
+		for full := true; full; {
+			full = x.read()
+		}
+	}
+	return len(run) > 0 || unread || pending
 }
 
 // failOver begins a life that lacks the end of the log. Its numbers are given out again.
@@ -115,8 +163,8 @@ func (x *lives) failOver() {
 	x.logs[x.epoch] = survived
 }
 
-// read reads the rows, as tailRows and the router do.
-func (x *lives) read() {
+// read reads the rows, as tailRows and the router do. It reports whether there may be more.
+func (x *lives) read() (full bool) {
 	horizon := x.last
 	for _, e := range x.open {
 		horizon = min(horizon, e.Cursor.Seq-1)
@@ -145,10 +193,12 @@ func (x *lives) read() {
 			found = append(found, e)
 		}
 	}
-	x.known.read(x.epoch, horizon, found)
+	x.known.ask()
+	x.known.read(x.epoch, horizon, x.last, found)
 	for _, e := range found {
 		x.show(e)
 	}
+	return len(found) == 5
 }
 
 // show checks that e is what follows in the log of the epoch that the server is in.
@@ -182,8 +232,15 @@ func (x *lives) run(steps int) string {
 	for len(x.open) > 0 {
 		x.end()
 	}
+	for len(x.notices) > 0 && x.told {
+		x.deliver()
+	}
 	for range steps {
-		x.read()
+		if !x.told {
+			x.read()
+		} else if !x.look(10) {
+			break
+		}
 	}
 	log := x.logs[x.epoch]
 	for seq, id := range log {
@@ -201,6 +258,19 @@ func TestKnownEventsFollowTheLog(t *testing.T) {
 	for range 500 {
 		seed := rand.Uint64()
 		if fault := newLives(seed).run(400); fault != "" {
+			t.Fatalf("with seed %d: %s", seed, fault)
+		}
+	}
+}
+
+// If each notification arrives, in whatever order, a server shows every event without a poll.
+func TestNoPollIsNeededIfEveryRingArrives(t *testing.T) {
+	t.Parallel()
+	for range 200 {
+		seed := rand.Uint64()
+		x := newLives(seed)
+		x.told = true
+		if fault := x.run(400); fault != "" {
 			t.Fatalf("with seed %d: %s", seed, fault)
 		}
 	}
@@ -236,7 +306,8 @@ func TestKnownEventsFindFaults(t *testing.T) {
 				return nil
 			}
 		},
-		"before the commit": func(x *lives) { x.early = true },
+		"before the commit":                   func(x *lives) { x.early = true },
+		"nobody tells of what is not carried": func(x *lives) { x.told, x.silent = true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -268,7 +339,7 @@ func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
 	fresh := func() *known {
 		k := &known{events: map[int64]*events.Event{}}
 		k.add(created(1, 1, 1), created(1, 2, 2))
-		if run, _ := k.after(events.Cursor{Epoch: 1}, 10); len(run) != 2 {
+		if run, _, _ := k.after(events.Cursor{Epoch: 1}, 10); len(run) != 2 {
 			t.Fatalf("got %d events, want two", len(run))
 		}
 		return k
@@ -287,20 +358,23 @@ func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
 	} {
 		k := fresh()
 		k.add(tt.late...)
-		if run, _ := k.after(at, 10); len(run) != tt.want {
-			t.Errorf("%s: got %d events without a read, want %d", tt.name, len(run), tt.want)
+		if run, _, unread := k.after(at, 10); len(run) != tt.want || unread != (tt.want == 0) {
+			t.Errorf("%s: got %d events without a read, want %d; a read is needed: %v", tt.name, len(run),
+				tt.want, unread)
 		}
 	}
 
 	k := fresh()
 	k.since = time.Now().Add(-2 * knownFor)
 	k.add(created(1, 3, 3))
-	if run, _ := k.after(at, 10); len(run) != 0 {
-		t.Error("got an event long after the last read, want a read")
+	if run, _, unread := k.after(at, 10); len(run) != 1 || !unread {
+		t.Errorf("long after the last read: got %d events, and that a read is needed: %v", len(run), unread)
 	}
-	k.read(1, 2, nil)
-	if run, _ := k.after(at, 10); len(run) != 1 {
-		t.Error("got no event after a read")
+	k.ask()
+	k.read(1, 3, 3, nil)
+	k.add(created(1, 4, 4))
+	if run, _, unread := k.after(events.Cursor{Epoch: 1, Seq: 3}, 10); len(run) != 1 || unread {
+		t.Errorf("after a read: got %d events, and that a read is needed: %v", len(run), unread)
 	}
 }
 

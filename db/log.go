@@ -26,12 +26,14 @@ func (h *horizon) scan() []any {
 // errOlderLife says that a connection leads to a primary that has been replaced.
 var errOlderLife = fmt.Errorf("%w: this connection leads to an older life of the database", ErrUnavailable)
 
-// Tail implements events.Log. Events that this server knows need no query if they follow the position without
-// a gap: their numbers are committed.
-func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error) {
-	if t := d.KnownAfter(after, limit); len(t.Events) > 0 {
-		return t, nil
-	}
+// Tail implements live.Log.
+func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (t events.Tail, err error) {
+	d.known.ask()
+	defer func() {
+		if err != nil {
+			d.known.suspect()
+		}
+	}()
 	for range maxEpochs {
 		t, again, err := d.tailRows(ctx, after, limit)
 		if err != nil || !again {
@@ -41,13 +43,14 @@ func (d *DB) Tail(ctx context.Context, after events.Cursor, limit int) (events.T
 	return events.Tail{}, errNoRest
 }
 
-// KnownAfter is Tail without a read: it returns no events if the event log must be read. It does not block.
-func (d *DB) KnownAfter(after events.Cursor, limit int) events.Tail {
-	run, more := d.known.after(after, limit)
+// Known implements live.Log. Events that this server knows need no query if they follow the position without
+// a gap: their numbers are committed.
+func (d *DB) Known(after events.Cursor, limit int) events.Tail {
+	run, pending, unread := d.known.after(after, limit)
 	if len(run) > 0 {
 		d.mark.set(run[len(run)-1])
 	}
-	return events.Tail{Events: run, Pending: more, Epoch: after.Epoch}
+	return events.Tail{Events: run, Pending: pending, Unread: unread, Epoch: after.Epoch}
 }
 
 // tailRows reads rows of the event log. It sends three statements in one round trip, and each has its own
@@ -132,7 +135,7 @@ func (d *DB) tailRows(
 	} else {
 		d.mark.see(events.Cursor{Epoch: t.Epoch, Seq: after.Seq}, at)
 	}
-	d.known.read(t.Epoch, h.horizon, t.Events)
+	d.known.read(t.Epoch, h.horizon, h.last, t.Events)
 	return t, false, nil
 }
 

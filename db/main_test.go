@@ -70,6 +70,19 @@ func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, men
 	return p
 }
 
+// follow returns what follows a position: what the server knows, and otherwise what it reads.
+func follow(t *testing.T, d *db.DB, at events.Cursor, limit int) events.Tail {
+	t.Helper()
+	if known := d.Known(at, limit); len(known.Events) > 0 {
+		return known
+	}
+	read, err := d.Tail(t.Context(), at, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
 // histories returns how many random histories a test tries: one with -short.
 func histories(n uint64) uint64 {
 	if testing.Short() {

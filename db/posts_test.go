@@ -76,10 +76,8 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := d.Tail(t.Context(), from, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
+	own := d.Known(from, 100)
+	rows.Unread = own.Unread // the channel was no post
 	if len(rows.Events) != want {
 		t.Fatalf("got %d events, want %d", len(rows.Events), want)
 	}
@@ -92,8 +90,8 @@ func TestOwnPostsAreTailedAsTheyAreStored(t *testing.T) {
 			t.Errorf("the facts of message %d (-read +own):\n%s", i, diff)
 		}
 	}
-	if again, err := d.Tail(t.Context(), from, 100); err != nil || !cmp.Equal(rows, again, asRead...) {
-		t.Errorf("a second time: got %v and %v, want the same, from the rows", seqs(again.Events), err)
+	if again := d.Known(from, 100); len(again.Events) != 0 {
+		t.Errorf("got %v a second time", seqs(again.Events))
 	}
 }
 
@@ -113,9 +111,9 @@ func TestOwnPostsStopAtAnUnknownNumber(t *testing.T) {
 	}
 	var got []int64
 	for at := from; len(got) < len(want); {
-		read, err := d.Tail(t.Context(), at, 100)
-		if err != nil || len(read.Events) == 0 {
-			t.Fatalf("after %v: got %d events and error %v", at, len(read.Events), err)
+		read := follow(t, d, at, 100)
+		if len(read.Events) == 0 {
+			t.Fatalf("after %v: got no event", at)
 		}
 		got = append(got, seqs(read.Events)...)
 		at = read.Events[len(read.Events)-1].Cursor
@@ -130,14 +128,12 @@ func TestOwnPostsStopAtAnUnknownNumber(t *testing.T) {
 	exec(t, late, `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')`,
 		channel)
 	p := post(t, d, channel, "alice", "drawn later")
-	if read, err := d.Tail(t.Context(), head, 100); err != nil || len(read.Events) != 0 || !read.Pending {
-		t.Errorf("before the smaller number is decided: got %v, pending %v, %v",
-			seqs(read.Events), read.Pending, err)
+	if read := follow(t, d, head, 100); len(read.Events) != 0 || !read.Pending {
+		t.Errorf("before the smaller number is decided: got %v, pending %v", seqs(read.Events), read.Pending)
 	}
 	exec(t, late, `ROLLBACK`)
-	if read, err := d.Tail(t.Context(), head, 100); err != nil || len(read.Events) != 1 ||
-		read.Events[0].Cursor != p.Cursor {
-		t.Errorf("after a number that was rolled back: got %v, %v; want %v", seqs(read.Events), err, p.Cursor)
+	if read := follow(t, d, head, 100); len(read.Events) != 1 || read.Events[0].Cursor != p.Cursor {
+		t.Errorf("after a number that was rolled back: got %v, want %v", seqs(read.Events), p.Cursor)
 	}
 }
 

@@ -71,7 +71,7 @@ func (d *DB) InTx(ctx context.Context, do func(context.Context, Tx) error) error
 	}
 	defer release()
 	return d.inEpoch(ctx, func() error {
-		defer d.ring()
+		defer d.ringToRead()
 		return d.inTx(ctx, d.pool, do)
 	})
 }

@@ -29,7 +29,8 @@ func (p Place) After(page []Membership) Place {
 // A Tail is the result of one read at the end of the event log.
 type Tail struct {
 	Events  []*Event
-	Pending bool  // a number beyond the horizon is undecided
+	Pending bool  // a number beyond the horizon is undecided, or a number beyond the events is missing
+	Unread  bool  // the event log must be read after the events; only Known sets it
 	Horizon int64 // all numbers up to here are decided
 	Last    int64 // the last number that was given out; 0: the read did not need the horizon
 	Epoch   int64 // the epoch of the database that answered

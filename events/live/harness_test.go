@@ -92,6 +92,11 @@ func (l *memLog) Tail(_ context.Context, at events.Cursor, limit int) (events.Ta
 	return t, nil
 }
 
+// Known knows nothing.
+func (l *memLog) Known(after events.Cursor, _ int) events.Tail {
+	return events.Tail{Epoch: after.Epoch, Unread: true}
+}
+
 func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (events.Page, error) {
 	if l.reading != nil {
 		l.reading(user)

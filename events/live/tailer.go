@@ -46,8 +46,9 @@ type Tailer struct {
 	latency histogram.Histogram
 }
 
-// NewTailer returns a tailer that continues from the router's position. It reads when bell says that a
-// transaction may have committed or rolled back, and every pollInterval without that.
+// NewTailer returns a tailer that continues from the router's position. When bell says that a transaction may
+// have committed or rolled back, it publishes what the log knows, and reads if the log says so. Without that
+// it reads every pollInterval.
 func NewTailer(log Log, router *Router, bell <-chan struct{}, logger *slog.Logger) *Tailer {
 	t := &Tailer{log: log, router: router, logger: logger, bell: bell}
 	t.readNow() // the caller has just read the router's position from the event log
@@ -73,10 +74,11 @@ func (t *Tailer) Latency() *histogram.Histogram { return &t.latency }
 // Run reads until ctx ends. It retries errors of the event log for ever. It logs an error when its text is
 // new, because the error that lasts is seldom the first one.
 func (t *Tailer) Run(ctx context.Context) {
-	var retry, pending time.Duration
+	var retry, backoff time.Duration
+	var until time.Time // how long to wait for a number that is missing; zero: none is
 	var told string
-	for ctx.Err() == nil {
-		tail, err := t.next(ctx)
+	for why := polled; ctx.Err() == nil; {
+		tail, err := t.next(ctx, why)
 		switch {
 		case err != nil:
 			text := err.Error()
@@ -86,6 +88,7 @@ func (t *Tailer) Run(ctx context.Context) {
 			}
 			retry = min(max(2*retry, retryMin), retryMax)
 			sleep(ctx, retry, nil)
+			why = polled
 			continue
 		case retry > 0:
 			t.logger.Info("the event log is read again")
@@ -96,6 +99,7 @@ func (t *Tailer) Run(ctx context.Context) {
 		pause := time.Duration(0)
 		switch {
 		case len(tail.Events) == tailLimit:
+			why = polled
 			continue
 		case len(tail.Events) > 0 && tail.Last == 0:
 			pause = tailPause
@@ -103,13 +107,21 @@ func (t *Tailer) Run(ctx context.Context) {
 			pause = askPause
 		}
 		if tail.Pending {
-			pending = min(max(2*pending, pendingMin), pendingMax)
+			// A ring that brings nothing that follows must not put off the read.
+			if until.IsZero() || tail.Last > 0 || len(tail.Events) > 0 {
+				backoff = min(max(2*backoff, pendingMin), pendingMax)
+				until = began.Add(pause + backoff)
+			}
 			sleep(ctx, pause, nil)
-			sleep(ctx, pending, t.bell)
+			sleep(ctx, time.Until(until), t.bell)
+			if why = rang; !time.Now().Before(until) {
+				why = missed
+			}
 			continue
 		}
-		pending = 0
-		t.await(ctx)
+		backoff = 0
+		until = time.Time{}
+		why = t.await(ctx)
 		// A pause that comes after the bell costs no wakeup if the bell rings late enough.
 		if left := max(pause-time.Since(began), t.pause()); left > 0 {
 			sleep(ctx, left, nil)
@@ -117,21 +129,30 @@ func (t *Tailer) Run(ctx context.Context) {
 	}
 }
 
+// A cause is why the tailer looks for events.
+type cause int
+
+const (
+	rang   cause = iota // the bell rang: it reads if the log says so
+	missed              // it has waited for a number that is missing: it reads if it still is
+	polled              // it reads
+)
+
 // await blocks until the bell rings, or until nothing has been read for pollInterval.
-func (t *Tailer) await(ctx context.Context) {
+func (t *Tailer) await(ctx context.Context) cause {
 	timer := time.NewTimer(pollInterval)
 	defer timer.Stop()
 	for {
 		select {
 		case <-t.bell:
-			return
+			return rang
 		case <-ctx.Done():
-			return
+			return polled
 		case <-timer.C:
 		}
 		left := pollInterval - t.Age() // Take reads too
 		if left <= 0 {
-			return
+			return polled
 		}
 		timer.Reset(left)
 	}
@@ -144,11 +165,11 @@ func (t *Tailer) pause() time.Duration {
 	return tailPause - time.Since(t.sent)
 }
 
-// Take publishes the events that the log knows without a read. It returns false if the tailer must look:
-// there are none, it is at work, or the streams got events just before. Unlike the tailer, Take works on the
-// goroutine that heard the events: waking another one costs more than publishing an event that nobody on this
-// server hears.
-func (t *Tailer) Take(known func(after events.Cursor, limit int) events.Tail) bool {
+// Take publishes the events that the log knows without a read. It returns false if the tailer must look: it
+// is at work, the streams got events just before, a number is missing, or the event log must be read. Unlike
+// the tailer, Take works on the goroutine that heard the events: waking another one costs more than
+// publishing an event that nobody on this server hears.
+func (t *Tailer) Take() bool {
 	if !t.mu.TryLock() {
 		return false
 	}
@@ -156,25 +177,41 @@ func (t *Tailer) Take(known func(after events.Cursor, limit int) events.Tail) bo
 	if time.Since(t.sent) < tailPause {
 		return false
 	}
-	tail := known(t.router.Position(), tailLimit)
-	if len(tail.Events) == 0 {
-		return false
-	}
-	t.readNow()
-	t.publishLocked(tail.Events)
-	return !tail.Pending && len(tail.Events) < tailLimit
+	tail := t.knownLocked()
+	return !tail.Pending && !tail.Unread && len(tail.Events) < tailLimit
 }
 
-// next reads the next events and publishes them.
-func (t *Tailer) next(ctx context.Context) (events.Tail, error) {
-	ctx, cancel := context.WithTimeout(ctx, tailTimeout)
-	defer cancel()
+// knownLocked publishes the events that the log knows without a read.
+func (t *Tailer) knownLocked() events.Tail {
+	tail := t.log.Known(t.router.Position(), tailLimit)
+	if len(tail.Events) > 0 {
+		t.readNow()
+		t.horizon.see(tail, t.logger)
+		t.publishLocked(tail.Events)
+	}
+	return tail
+}
+
+// next publishes the next events. It reads them if they are not known, and if why or the log says that it
+// must.
+func (t *Tailer) next(ctx context.Context, why cause) (events.Tail, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.nextLocked(ctx)
+	tail := t.knownLocked()
+	if len(tail.Events) == tailLimit {
+		return tail, nil
+	}
+	idle := len(tail.Events) == 0
+	if tail.Unread || idle && (why == polled || why == missed && tail.Pending) {
+		ctx, cancel := context.WithTimeout(ctx, tailTimeout)
+		defer cancel()
+		return t.readLocked(ctx)
+	}
+	return tail, nil
 }
 
-func (t *Tailer) nextLocked(ctx context.Context) (events.Tail, error) {
+// readLocked reads the next events and publishes them.
+func (t *Tailer) readLocked(ctx context.Context) (events.Tail, error) {
 	tail, err := t.log.Tail(ctx, t.router.Position(), tailLimit)
 	if err != nil {
 		t.horizon.unseen()
@@ -193,13 +230,13 @@ func (t *Tailer) nextLocked(ctx context.Context) (events.Tail, error) {
 			t.logger.Warn("the database is back without its latest events; streams beyond them are reset",
 				"epoch", tail.Epoch, "base", tail.Base)
 		}
-		return t.nextLocked(ctx)
+		return t.readLocked(ctx)
 	}
 	if t.router.expire(tail.Floor) {
 		t.logger.Warn("retention removed events that this server had not read; its streams are reset. Was "+
 			"the server stopped, or is retention too short?",
 			"floor", tail.Floor)
-		return t.nextLocked(ctx)
+		return t.readLocked(ctx)
 	}
 	t.publishLocked(tail.Events)
 	return tail, nil

@@ -69,7 +69,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	c.Router = live.NewRouter(database, head)
 	c.Router.Logger = c.Logger
 	c.Tailer = live.NewTailer(database, c.Router, database.Bell(), c.Logger)
-	database.OnEvents(func() bool { return c.Tailer.Take(database.KnownAfter) })
+	database.OnEvents(c.Tailer.Take)
 	server, handler := handlers.New(c.Config)
 	n := &Node{
 		DB: database, Router: c.Router, Server: server, config: c,
