@@ -120,7 +120,8 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := Parse(text)
 		set := 0
-		for _, is := range []bool{err != nil, got.Content != "", got.Action != "", got.Stop, got.Go, got.Help} {
+		content, action := got.Content != "", got.Action != ""
+		for _, is := range []bool{err != nil, content, action, got.Stop, got.Go, got.Help} {
 			if is {
 				set++
 			}
