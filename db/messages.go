@@ -99,6 +99,8 @@ const messageRows = `(
 		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id
 			LIMIT 1) u ON true)`
 
+// selectMessage looks for the interval by a comparison of triples, because only members_pkey fits it: a
+// planner without statistics would walk the roster of the channel for each message.
 var selectMessage = `
 	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
@@ -108,9 +110,10 @@ var selectMessage = `
 	FROM ` + messageRows + ` m
 	JOIN channels c ON c.id = m.channel_id
 	LEFT JOIN LATERAL (
-		SELECT i.joined_seq, i.left_seq FROM members i
-		WHERE i.channel_id = m.channel_id AND i.user_id = $1 AND i.joined_seq <= m.seq
-		ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR m.seq < i.left_seq`
+		SELECT i.channel_id, i.user_id, i.joined_seq, i.left_seq FROM members i
+		WHERE (i.channel_id, i.user_id, i.joined_seq) <= (m.channel_id, $1, m.seq)
+		ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+		ON i.channel_id = m.channel_id AND i.user_id = $1 AND (i.left_seq IS NULL OR m.seq < i.left_seq)`
 
 // A storedRow is a row of selectMessage.
 type storedRow struct {
@@ -164,7 +167,9 @@ func (q Queries) MessagesAt(
 	return found, sentinel(err)
 }
 
-var selectMessagesAt = selectMessage + ` WHERE m.channel_id = $2 AND m.seq = ANY ($3) ORDER BY m.seq`
+var selectMessagesAt = selectMessage + ` WHERE m.id = ANY (ARRAY(
+		SELECT (SELECT a.id FROM messages a WHERE a.channel_id = $2 AND a.seq = s)
+		FROM unnest($3::bigint[]) AS s)) ORDER BY m.seq`
 
 // LockMessage locks a message until the transaction ends, and waits until no other transaction changes it. So
 // the changes of a message are in the event log in the order in which they were made.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"fabric-guild/db"
@@ -30,7 +31,7 @@ const analyze = `ANALYZE channels, members, messages, events, users, guild_users
 func TestRowsRead(t *testing.T) {
 	t.Parallel()
 	const many = 3000
-	for _, tt := range append(liveRows, []rowsCase{
+	for _, tt := range append(slices.Concat(liveRows, wakeRows), []rowsCase{
 		{
 			"posts to a large channel", "members",
 			20 * 100, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {

@@ -45,11 +45,13 @@ const plannedOnce = `
 		set_config('max_parallel_workers_per_gather', '0', true),
 		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 
-// endsByItself has the timeouts for a post outside of a transaction. A post that hung would hold the horizon.
-// post_messages makes the other settings.
+// endsByItself has settings for a post outside of a transaction. A post that hung would hold the horizon.
+// The loop guard reads the end of a channel, in the order of the index: with a bitmap, a planner without
+// statistics would read and sort the whole channel. post_messages makes the other settings.
 const endsByItself = `
 	SELECT set_config('statement_timeout', '10s', true),
-		set_config('max_parallel_workers_per_gather', '0', true)`
+		set_config('max_parallel_workers_per_gather', '0', true),
+		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 
 // InTx runs do in a transaction. The changes of do and their event are committed together or not at all. The
 // append must be the last statement of do that can wait. If do returns an error, InTx rolls back and returns

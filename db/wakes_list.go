@@ -153,8 +153,9 @@ func (q Queries) WakeStates(
 		CROSS JOIN LATERAL (SELECT m.deleted_at FROM messages m WHERE m.channel_id = $1 AND m.seq = u.seq
 			LIMIT 1) m
 		LEFT JOIN wake_consumers k ON k.user_id = u.id
-		LEFT JOIN members i ON i.channel_id = $1 AND i.user_id = u.id AND i.left_seq IS NULL
-			AND i.joined_seq <= u.seq
+		LEFT JOIN LATERAL (SELECT i.user_id FROM members i
+			WHERE i.channel_id = $1 AND i.user_id = u.id AND i.left_seq IS NULL AND i.joined_seq <= u.seq
+			LIMIT 1) i ON true
 		LEFT JOIN LATERAL (SELECT w.* FROM wakes w
 			WHERE w.user_id = u.id AND w.channel_id = $1 AND u.seq BETWEEN w.first_seq AND w.last_seq
 			ORDER BY w.lease_until DESC NULLS LAST LIMIT 1) w ON true

@@ -27,7 +27,8 @@ func (w *Wake) queueShown(b *pgx.Batch, row *wakeRow, scanned int64, around int)
 			WHERE a.channel_id = $2 AND a.seq >= $4 AND a.author_user_id = $1
 			ORDER BY a.seq DESC LIMIT $7)
 			UNION ALL
-			SELECT a.id FROM messages a WHERE a.channel_id = $2 AND a.seq = ANY ($8)))
+			SELECT (SELECT a.id FROM messages a WHERE a.channel_id = $2 AND a.seq = s)
+			FROM unnest($8::bigint[]) AS s))
 		ORDER BY m.seq DESC`
 	history := History{
 		Channel: row.ChannelID, User: row.UserID, All: row.History == "all", Before: scanned + 1,

@@ -120,9 +120,10 @@ BEGIN
         WHERE m.channel_id = channel AND m.seq > after_seq AND m.seq < before_seq
         ORDER BY m.seq DESC LIMIT 1;
         EXIT WHEN NOT FOUND;
-        SELECT i.joined_seq, i.left_seq INTO joined, ended FROM members i
-        WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= newest
-        ORDER BY i.joined_seq DESC LIMIT 1;
+        SELECT i.joined_seq, i.left_seq INTO joined, ended FROM (
+            SELECT i.* FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) <= (channel, reader, newest)
+            ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+        WHERE i.channel_id = channel AND i.user_id = reader;
         EXIT WHEN NOT FOUND;
         IF ended <= newest THEN
             before_seq := ended;
