@@ -70,3 +70,30 @@ func TestClaimsOfOneUserAreLimited(t *testing.T) {
 	waiting.Wait()
 	bot.Claim(t, nodetest.Body{})
 }
+
+// A claim that did not look at the database, because another one had just found nothing, does not open a
+// queue again that is closed while it waits.
+func TestAClaimThatSkipsItsLookOpensNoQueue(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{})
+	bot := n.User("bot")
+	wait := nodetest.Body{"waitSeconds": 60}
+	var waiting sync.WaitGroup
+	for i := range 2 {
+		waiting.Go(func() { bot.Claim(t, wait) })
+		if !ssetest.Await(func() bool {
+			return handlers.PlacesTaken(n.Server) == i+1 && handlers.ClaimsAreIdle(n.Server, "bot")
+		}) {
+			t.Fatal("the claim does not wait")
+		}
+	}
+	bot.Done(t, "DELETE", "/api/wakes", nil)
+	if !ssetest.Await(func() bool { return handlers.PlacesTaken(n.Server) == 0 }) {
+		t.Error("a claim still waits after its queue was closed")
+	}
+	if got := n.Count(t, `SELECT count(*) FROM wake_consumers`); got != 0 {
+		t.Errorf("got %d queues, want none", got)
+	}
+	n.Server.Drain()
+	waiting.Wait()
+}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -205,21 +204,12 @@ func TestMemoryOfAParkedClaim(t *testing.T) {
 	}
 	park(t, n, 0)
 	n.Client.CloseIdleConnections()
-	memory := func() (bytes int, goroutines int) {
-		var m runtime.MemStats
-		for range 4 { // each collection halves the stacks that are too large
-			runtime.GC()
-		}
-		runtime.ReadMemStats(&m)
-		goroutines, _ = n.Goroutines()
-		return int(m.HeapAlloc + m.StackInuse), goroutines
-	}
-	beforeBytes, before := memory()
+	beforeBytes, before := memoryOf(n)
 	for _, bot := range bots {
 		claimRaw(t, bot, waits)
 	}
 	park(t, n, claims)
-	bytes, goroutines := memory()
+	bytes, goroutines := memoryOf(n)
 	if n := handlers.ParkedClaims(n.Server); n != claims {
 		t.Fatalf("got %d parked claims, want %d: they ended before their memory was counted", n, claims)
 	}

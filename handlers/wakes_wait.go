@@ -106,7 +106,10 @@ func (c *claiming) look(
 		}
 	}
 	rings, rung, skip, next := c.desk.look()
-	if !skip || c.claim.Create && c.claim.Instance != "" { // what others did not find, it may take over
+	if skip && c.claim.Instance == "" {
+		c.claim.Create = false // another claim has found the queue empty, so there is one
+	}
+	if !skip || c.claim.Create { // what others did not find, a new instance may take over
 		wake, next, err = c.try(ctx, rings)
 		if errors.Is(err, db.ErrNotFound) {
 			return nil, rung, 0, nil // the queue was closed while the claim waited
