@@ -61,6 +61,12 @@ func (x *interleaving) step() {
 	case !w.in:
 		exec(x.t, w.conn, `BEGIN`)
 		w.in = true
+	case len(w.drawn) == 0 && x.rng.IntN(3) == 0: // as post_messages does
+		const insert = `INSERT INTO events (seq, kind, channel_id, user_id)
+			SELECT nextval('events_seq'), 'channel.updated', $1, 'alice' FROM generate_series(1, 2)
+			RETURNING seq`
+		exec(x.t, w.conn, `SELECT hold_log()`)
+		w.drawn = column[int64](x.t, w.conn, insert, x.channel)
 	case len(w.drawn) == 0 || x.rng.IntN(3) == 0:
 		const insert = `INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.updated', $1, 'alice')
 			RETURNING seq`
@@ -172,6 +178,8 @@ func TestInterleavedTransactionsFindFaults(t *testing.T) {
 			n := nextval('events_seq');
 			PERFORM pg_advisory_unlock_shared((log_tag() << 47) | (n - 1));
 			RETURN n;`),
+		"a group without a lock": `CREATE OR REPLACE FUNCTION hold_log() RETURNS bigint
+			LANGUAGE sql AS 'SELECT log_epoch()'`,
 		"a sequence with a cache": `ALTER SEQUENCE events_seq CACHE 20`,
 	} {
 		t.Run(name, func(t *testing.T) {

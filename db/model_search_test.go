@@ -99,6 +99,8 @@ func TestModelOfTheLogHolds(t *testing.T) {
 		{theCode, 2, 2, 1},
 		{theCodeTwice, 2, 1, 0},
 		{theCodeTwice, 2, 1, 1},
+		{theCodeGroup, 2, 1, 0},
+		{theCodeGroup, 2, 1, 1},
 		{theCodeTold, 2, 2, 0},
 		{theCodeTold, 2, 1, 1},
 		{theCodeTold, 3, 1, 0},

@@ -53,7 +53,8 @@ const (
 	hearsTooSoon                // as follows, but a writer tells before it commits
 )
 
-// theCode appends one event in each transaction, and theCodeTwice two.
+// theCode appends one event in each transaction, and theCodeTwice two. theCodeGroup draws two numbers under
+// one lock, as post_messages does.
 var (
 	theCode = protocol{
 		writer: []step{look, lock, draw, end, release},
@@ -61,6 +62,10 @@ var (
 	}
 	theCodeTwice = protocol{
 		writer: []step{look, lock, draw, look, lock, draw, end, release},
+		reader: theCode.reader,
+	}
+	theCodeGroup = protocol{
+		writer: []step{look, lock, draw, draw, end, release},
 		reader: theCode.reader,
 	}
 	theCodeTold = protocol{theCode.writer, theCode.reader, follows}

@@ -133,10 +133,11 @@ func TestAnAgentsPostCostsOneMoreLookUp(t *testing.T) {
 	}
 	human, agent, muted := measure(byHuman, "u1"), measure(byAgent, "u0"), measure(stopped, "u0")
 	t.Logf("human: %+v\nagent: %+v\nstopped: %+v", human, agent, muted)
-	if human.rows != 2*postsCounted || human.lookUps["users_pkey"] != 2*postsCounted ||
+	if human.rows != 2*postsCounted ||
+		human.lookUps["users_pkey"] != postsCounted || human.lookUps["channels_pkey"] != postsCounted ||
 		human.roundTrips != postsCounted {
-		t.Errorf("a human: got %+v for %d posts, want 2 rows, 1 round trip and 2 look-ups of the "+
-			"author for each",
+		t.Errorf("a human: got %+v for %d posts, want 2 rows, 1 round trip and 1 look-up of the "+
+			"author and the channel for each",
 			human, postsCounted)
 	}
 	for name, got := range map[string]cost{"an agent": agent, "an agent whom the guard stops": muted} {

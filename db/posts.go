@@ -158,8 +158,8 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 		}
 	}
 	var b pgx.Batch
-	if class != nil { // outside of a transaction: a function cannot set it for the statement that calls it
-		b.Queue(endsByItself)
+	if class != nil { // outside of a transaction, which has its settings
+		b.Queue(settings)
 		if a.lasts != nil {
 			b.Queue(lockForAnswer, *class, a.channels[0])
 			class = nil

@@ -17,14 +17,16 @@ type Tx struct {
 	work *[]WorkChange // what the commit tells
 }
 
-// begin and settings open the transaction of a mutation. The settings do the following:
+// begin and settings open the transaction of a mutation. A group of posts has no BEGIN: settings is the first
+// statement of its batch, which is one transaction. The settings do the following:
 //
 //   - What was acknowledged is on disk, whatever the server's default is.
-//   - A transaction that hangs ends by itself. It would hold the horizon for every reader.
+//   - A transaction that hangs ends by itself. It would hold the horizon for every reader. (A function could
+//     not set the timeout of the statement that calls it.)
 //   - Postgres does not plan a statement again each time, which for a post costs as much as running it.
 //   - Postgres does not compile a statement (jit), which costs far more.
 //   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks
-//     of a table without statistics.
+//     of a table without statistics. With a bitmap it would read and sort a whole channel.
 //
 // These settings belong to the transaction. Settings of the session would not survive a pooler.
 const (
@@ -42,14 +44,6 @@ const (
 // A generic plan expects more rows than come. With parallel workers it would read whole tables.
 const plannedOnce = `
 	SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
-		set_config('max_parallel_workers_per_gather', '0', true),
-		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
-
-// endsByItself has settings for a post outside of a transaction. A post that hung would hold the horizon.
-// The loop guard reads the end of a channel, in the order of the index: with a bitmap, a planner without
-// statistics would read and sort the whole channel. post_messages makes the other settings.
-const endsByItself = `
-	SELECT set_config('statement_timeout', '10s', true),
 		set_config('max_parallel_workers_per_gather', '0', true),
 		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
 

@@ -140,6 +140,23 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION hold_log() RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    k text := log_key();
+    e bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(
+        (log_tag() << 47) | coalesce(pg_sequence_last_value('events_seq'::regclass), 0));
+    SELECT p.epoch INTO e FROM epochs p WHERE p.key = k AND p.xid::xid = p.xmin;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this life of the database has no epoch yet' USING ERRCODE = 'FG001';
+    END IF;
+    RETURN e;
+END
+$$;
+
 CREATE FUNCTION intervals_in(channel uuid, reader text, low bigint, high bigint) RETURNS TABLE(first bigint, ended bigint)
     LANGUAGE plpgsql STABLE ROWS 2
     AS $$
@@ -362,13 +379,10 @@ DECLARE
     uptos bigint[];
     untils timestamptz[];   -- new ends of those that are kept
     wakes_of jsonb[];
+    life bigint;            -- the epoch
     stored integer;         -- how many posts
     left_over boolean;
 BEGIN
-    -- What was acknowledged must be on disk, whatever the server's default is. And no statement may be
-    -- planned again.
-    PERFORM set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
-        set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true);
     IF lock_class IS NOT NULL THEN
         FOR i IN 1 .. cardinality(ids) LOOP
             IF NOT pg_try_advisory_xact_lock_shared(lock_class, hashtext(channel_ids[i]::text)) THEN
@@ -410,38 +424,42 @@ BEGIN
                 'until', fenced.until, 'seconds', extract(epoch FROM fenced.until - clock_timestamp()));
         END LOOP;
     END IF;
+    life := hold_log();
     RETURN QUERY
-    WITH m AS (
-        INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-            wake_version, turn_user_id, admin_user_id, two_state, wake_id, wake_first, wake_upto,
-            reply_to_user_id, by_agent, agent_run, bound)
-        SELECT p.id, p.channel_id, draw_seq(), p.author, contents[p.i],
-            CASE WHEN mentioned[p.i] IS NULL THEN '{}' ELSE at_list(p.channel_id, p.author, mentioned[p.i]) END,
-            replies[p.i], clock_timestamp(), p.wake_version, post_messages.turn, CASE p.x_type WHEN 'triage' THEN admins[p.i] END,
-            post_messages.two_state, ended[p.i], firsts[p.i], uptos[p.i],
-            CASE WHEN replies[p.i] IS NOT NULL THEN (SELECT r.author_user_id FROM messages r WHERE r.id = replies[p.i]) END,
-            p.by_agent, (p.guard).run,
-            CASE WHEN p.notice THEN 'notice' ELSE coalesce((p.guard).bound,
-                nullif(CASE WHEN p.by_agent THEN p.agent_wakes ELSE p.human_wakes END, 'all')) END
-        FROM (
-        -- One row at a time comes from here and is stored, before guard_loop looks for the next.
-        SELECT o.*, CASE WHEN o.by_agent AND o.loop_limit > 0 AND o.x_type <> 'report'
-            THEN guard_loop(o.channel_id, o.loop_limit, o.go_at, NOT o.notice) END AS guard
-        FROM (
-        SELECT p.id, p.author, p.i, c.id AS channel_id, c.x_type, c.wake_version, c.loop_limit, c.human_wakes, c.agent_wakes, c.go_at,
+    WITH d AS MATERIALIZED ( -- the posts that are stored, with all that is looked up once
+        SELECT p.i, p.author, c.*, u.kind, u.display_name,
             coalesce(notices[i], false) OR coalesce(keeps[i], false) AS notice,
-            wake_ids[i] IS NOT NULL OR coalesce((SELECT u.kind = 'agent' FROM users u WHERE u.id = p.author), false) AS by_agent
-        FROM unnest(ids, authors) WITH ORDINALITY AS p (id, author, i) CROSS JOIN LATERAL (
-            SELECT c.id, c.guild_id, c.x_type, c.history, c.wake_version, c.loop_limit, c.human_wakes, c.agent_wakes, c.go_at
+            wake_ids[i] IS NOT NULL OR coalesce(u.kind = 'agent', false) AS by_agent
+        FROM unnest(authors) WITH ORDINALITY AS p (author, i) CROSS JOIN LATERAL (
+            SELECT c.id, c.guild_id, c.name, c.x_type, c.history, c.member_count, c.wake_version, c.loop_limit,
+                c.human_wakes, c.agent_wakes, c.go_at
             FROM channels c WHERE c.id = channel_ids[i] AND c.archived_seq IS NULL LIMIT 1) c
+        LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = p.author LIMIT 1) u ON true
         WHERE i <> ALL (held) AND i <> ALL (stale)
             AND (turns_too OR c.x_type NOT IN ('discuss', 'work'))
             AND (guilds[i] IS NULL OR c.guild_id = ANY (string_to_array(guilds[i], ',')))
             AND (SELECT true FROM members a WHERE a.channel_id = c.id AND a.user_id = p.author AND a.left_seq IS NULL)
             AND (replies[i] IS NULL OR readable(replies[i], c.id, c.history, p.author))
-        OFFSET 0) o) p -- the OFFSET keeps by_agent from being looked up twice
-        RETURNING m.id, m.channel_id, m.seq, m.author_user_id, m.created_at, m.mention_user_ids, m.admin_user_id, m.wake_version,
-            m.reply_to_user_id, m.by_agent, m.bound
+    ), m AS (
+        INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
+            wake_version, turn_user_id, admin_user_id, two_state, wake_id, wake_first, wake_upto,
+            reply_to_user_id, by_agent, agent_run, bound)
+        SELECT ids[p.i], p.id, nextval('events_seq'), p.author, contents[p.i],
+            CASE WHEN mentioned[p.i] IS NULL THEN '{}' ELSE at_list(p.id, p.author, mentioned[p.i]) END,
+            replies[p.i], clock_timestamp(), p.wake_version, post_messages.turn,
+            CASE p.x_type WHEN 'triage' THEN admins[p.i] END, post_messages.two_state, ended[p.i], firsts[p.i], uptos[p.i],
+            CASE WHEN replies[p.i] IS NOT NULL THEN (SELECT r.author_user_id FROM messages r WHERE r.id = replies[p.i]) END,
+            p.by_agent, (p.guard).run,
+            CASE WHEN p.notice THEN 'notice' ELSE coalesce((p.guard).bound, p.wakes) END
+        FROM (
+            -- One row at a time comes from here and is stored, before guard_loop looks for the next.
+            SELECT d.i, d.author, d.id, d.x_type, d.wake_version, d.notice, d.by_agent,
+                nullif(CASE WHEN d.by_agent THEN d.agent_wakes ELSE d.human_wakes END, 'all') AS wakes,
+                CASE WHEN d.by_agent AND d.loop_limit > 0 AND d.x_type <> 'report'
+                    THEN guard_loop(d.id, d.loop_limit, d.go_at, NOT d.notice) END AS guard
+            FROM d OFFSET 0) p -- the OFFSET keeps guard_loop from being called twice
+        RETURNING m.id, m.channel_id, m.seq, m.author_user_id, m.created_at, m.mention_user_ids, m.admin_user_id,
+            m.reply_to_user_id, m.bound
     ), e AS (
         INSERT INTO events (seq, kind, channel_id, user_id, message_id, admin_user_id, occurred_at)
         SELECT m.seq, 'message.created', m.channel_id, m.author_user_id, m.id, m.admin_user_id, m.created_at FROM m
@@ -449,16 +467,14 @@ BEGIN
         INSERT INTO events (kind, channel_id, user_id, message_id)
         SELECT 'guard.tripped', m.channel_id, m.author_user_id, m.id FROM m WHERE m.bound = 'tripped'
     )
-    SELECT array_position(ids, m.id), log_epoch(), m.seq, m.created_at, c.guild_id, c.name, c.x_type, c.member_count,
+    SELECT d.i::integer, life, m.seq, m.created_at, d.guild_id, d.name, d.x_type, d.member_count,
         m.mention_user_ids, m.admin_user_id,
-        CASE WHEN c.x_type = 'dm' OR c.x_type = 'general' AND m.mention_user_ids = '{}' AND m.bound IS NULL THEN
-            ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = c.id AND r.left_seq IS NULL
+        CASE WHEN d.x_type = 'dm' OR d.x_type = 'general' AND m.mention_user_ids = '{}' AND m.bound IS NULL THEN
+            ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = d.id AND r.left_seq IS NULL
                 ORDER BY r.joined_seq, r.position LIMIT listed) END,
-        CASE WHEN m.wake_version > 0 THEN wakeable(c.id, m.wake_version) END,
-        wakes_of[array_position(ids, m.id)], m.reply_to_user_id, m.by_agent, u.kind, u.display_name, m.bound
-    FROM m CROSS JOIN LATERAL (
-        SELECT c.id, c.guild_id, c.name, c.x_type, c.member_count FROM channels c WHERE c.id = m.channel_id LIMIT 1) c
-    LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id LIMIT 1) u ON true;
+        CASE WHEN d.wake_version > 0 THEN wakeable(d.id, d.wake_version) END,
+        wakes_of[d.i], m.reply_to_user_id, d.by_agent, d.kind, d.display_name, m.bound
+    FROM m JOIN d ON ids[d.i] = m.id;
     GET DIAGNOSTICS stored = ROW_COUNT;
     IF wake_ids IS NOT NULL THEN
         -- A refused post ends nothing; only if one was refused, look which. Nothing below waits: the rows are

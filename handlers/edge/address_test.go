@@ -121,7 +121,7 @@ func FuzzHost(f *testing.F) {
 	for _, seed := range []string{
 		"", "localhost", "127.0.0.1:80", "[::1]:80", "guild.example",
 		"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "::1:", "::1:80", "[::1",
-		"localhost:", "local\u017fhost", "LOCALHOST:x",
+		"localhost:", "local\u017fhost", "LOCALHOST:x", "localhost.", "localhost..", "127.0.0.1.",
 	} {
 		f.Add(seed)
 	}
@@ -134,7 +134,8 @@ func FuzzHost(f *testing.F) {
 			(strings.HasPrefix(name, "[") || strings.Count(name, ":") == 1) {
 			name = name[:i]
 		}
-		name = strings.Trim(name, "[]")
+		// A dot at the end does not change the name (RFC 1034 §3.1).
+		name = strings.TrimSuffix(strings.Trim(name, "[]"), ".")
 		if name == "localhost" || name == "guild.example" {
 			return
 		}
