@@ -46,11 +46,11 @@ type desk struct {
 	idle   *time.Timer // removes the desk; runs while no claim is here; guarded by all.mu
 
 	mu       sync.Mutex
-	rung     chan struct{}        // closed by the next ring
-	rings    int                  // so far
-	message  bool                 // a message has rung, and no claim has looked since
-	sleeping map[*parked]struct{} // to kick at each ring
-	emptyAt  int                  // rings when a claim without a filter last found nothing; -1: none has
+	rung     chan struct{} // closed by the next ring
+	rings    int           // so far
+	message  bool          // a message has rung, and no claim has looked since
+	sleeping []*parked     // to kick at each ring, the oldest first
+	emptyAt  int           // rings when a claim without a filter last found nothing; -1: none has
 	// when a pause or a lease ends, as that claim saw it; zero: nothing is paused or leased
 	next  time.Time
 	stop  func() // ends the watch
@@ -142,7 +142,7 @@ func (d *desk) ring(message bool) {
 	defer d.mu.Unlock()
 	d.rings++
 	d.message = d.message || message
-	for p := range d.sleeping {
+	for _, p := range d.sleeping {
 		p.kick()
 	}
 	close(d.rung)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,15 +66,12 @@ func (x *desks) hold(p *parked) {
 	d := p.desk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.sleeping == nil {
-		d.sleeping = map[*parked]struct{}{}
-	}
-	d.sleeping[p] = struct{}{}
+	d.sleeping = append(d.sleeping, p)
 }
 
 func (x *desks) release(p *parked) {
 	p.desk.mu.Lock()
-	delete(p.desk.sleeping, p)
+	p.desk.sleeping = slices.DeleteFunc(p.desk.sleeping, func(other *parked) bool { return other == p })
 	p.desk.mu.Unlock()
 	x.mu.Lock()
 	delete(x.held, p)

@@ -29,8 +29,8 @@ func (b *run) add(scenario, what string, f Figures) {
 // figureOrder is the order of figures in a line. A name is the unit, preceded by what the figure is about
 // where the unit does not say it.
 var figureOrder = []string{
-	"s", "streams/s", "KiB/stream", "CPU ms/stream", "KiB/claim", "cycles/s", "posts/s", "deliveries/s",
-	"events/s",
+	"s", "streams/s", "KiB/stream", "CPU ms/stream", "live KiB/claim", "KiB/claim",
+	"cycles/s", "posts/s", "deliveries/s", "events/s",
 	"p50 ms", "p99 ms", "claim p50 ms", "claim p99 ms", "stream p50 ms", "reply p50 ms", "post p50 ms",
 	"post p99 ms",
 	"claim/stream", "reply/post", "cycle/post", "CPU us/delivery",

@@ -105,6 +105,23 @@ type usage struct {
 	known  bool    // false if /metrics cannot be read
 	memory float64 // resident memory, in bytes
 	cpu    float64 // CPU time, in seconds
+
+	live        float64 // heap that was in use at the last collection of garbage, and stacks, in bytes
+	collections float64 // of garbage
+}
+
+// settled is usage once the server has collected its garbage. Meanwhile the client holds no idle connections,
+// which would count for the server. It gives up after a minute.
+func (t *target) settled(ctx context.Context) (u usage) {
+	t.close()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	first := t.usage(ctx)
+	const collections = 4 // each halves the stacks that are too large
+	for u = first; u.known && u.collections < first.collections+collections; {
+		u = t.usage(ctx) // makes garbage
+	}
+	return u
 }
 
 // usage reads /metrics. If that fails, the result is not known: the server may not serve metrics to this
@@ -133,6 +150,10 @@ func (t *target) usage(ctx context.Context) (u usage) {
 			u.known = true
 		case name == "process_cpu_seconds_total":
 			u.cpu = n
+		case name == "go_gc_heap_live_bytes", name == "go_memstats_stack_inuse_bytes":
+			u.live += n
+		case name == "go_gc_duration_seconds_count":
+			u.collections = n
 		}
 	}
 	return u

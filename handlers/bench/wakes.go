@@ -23,7 +23,8 @@ func (b *run) wakes(ctx context.Context) error {
 	return nil
 }
 
-// parkedClaims lets one claim of each agent wait, and measures the server's memory.
+// parkedClaims lets one claim of each agent wait, and measures the server's memory: what is resident, which
+// includes memory that the server holds for later, and what the claims use.
 func (b *run) parkedClaims(ctx context.Context) error {
 	agents := b.Streams / 2
 	b.say("wakes: %d claims that wait", agents)
@@ -31,20 +32,21 @@ func (b *run) parkedClaims(ctx context.Context) error {
 		return err
 	}
 	pause(ctx, 3*time.Second) // the server frees the memory that it needed for that
-	before := b.target.usage(ctx)
+	before := b.target.settled(ctx)
 	waiting, leave := context.WithCancel(ctx)
 	defer leave()
 	ended := make(chan error, 1)
 	go func() { ended <- b.claimAll(waiting, agents, claimWait) }()
 	pause(ctx, time.Duration(agents)*claimGap+3*time.Second)
-	idle := b.target.usage(ctx)
+	idle := b.target.settled(ctx)
 	leave()
 	if err := <-ended; err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	if idle.known && before.known {
 		b.add("wakes", fmt.Sprintf("%d claims that wait", agents), Figures{
-			"KiB/claim": max(0, idle.memory-before.memory) / 1024 / float64(agents),
+			"KiB/claim":      max(0, idle.memory-before.memory) / 1024 / float64(agents),
+			"live KiB/claim": (idle.live - before.live) / 1024 / float64(agents),
 		})
 	}
 	return nil

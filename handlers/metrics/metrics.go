@@ -6,6 +6,7 @@ package metrics
 import (
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -68,10 +69,17 @@ func New(from Sources, logger *slog.Logger) *Metrics {
 	}
 	registry.MustRegister(
 		&collector{from}, m.requests, m.refused,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		goCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
 	)
 	return m
+}
+
+// goCollector has the usual metrics of a Go program, and go_gc_heap_live_bytes: what the last collection
+// left. The other figures of the heap count garbage too.
+func goCollector() prometheus.Collector {
+	live := collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
+	return collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live))
 }
 
 // limitCodes are the error codes of limits. Their counters exist from the start, so that Prometheus sees the
