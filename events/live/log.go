@@ -13,8 +13,8 @@ type Log interface {
 	// at or below the position of the last event is committed, or will never exist.
 	Tail(ctx context.Context, after events.Cursor, limit int) (events.Tail, error)
 	// Known is Tail without a read. It returns the events that are known to follow a position, which may be
-	// none, and whether the event log must be read after them (Unread). If nothing is to be read and a number
-	// is missing (Pending), it may become known soon. It does not block.
+	// none. Unread says that the event log must be read after them. Pending without Unread says that a number
+	// is missing, which may become known soon. Known does not block.
 	Known(after events.Cursor, limit int) events.Tail
 	// Replay returns the part of (after, upTo] that user may hear, in order. upTo must be at or below a
 	// position that Tail has reached. The error is events.ErrExpired if events after the position are gone.
