@@ -35,7 +35,7 @@ func TestManyParkedClaims(t *testing.T) {
 	n.Client.CloseIdleConnections()
 	before, goroutines := memoryOf(n)
 
-	greedy, wait := bots[0], nodetest.Body{"waitSeconds": 60}
+	greedy, wait := bots[0], nodetest.Body{"waitSeconds": 2}
 	var parked []rawClaim
 	for range ofOne {
 		parked = append(parked, claimRaw(t, greedy, waits))
