@@ -155,10 +155,12 @@ func (k *known) tookLocked(run []*events.Event) {
 }
 
 // read notes the events of a read, and drops what the read included: the events at or below its horizon. last
-// is the last number that was given out.
-func (k *known) read(epoch, horizon, last int64, found []*events.Event) {
+// is the last number that was given out. full says that the page was full. Then only another read can tell
+// what follows it, also if a late ring brings the next event.
+func (k *known) read(epoch, horizon, last int64, found []*events.Event, full bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.doubt = k.doubt || full
 	k.since = time.Time{}
 	k.given = events.Cursor{}
 	if horizon < last {

@@ -29,6 +29,7 @@ type lives struct {
 	// told: each notification arrives once, one that is no post's too, and the server reads only if it must.
 	told   bool
 	silent bool // nobody tells of what is no post
+	cut    bool // a page that is full leaves no note that there may be more
 
 	at    events.Cursor
 	shown map[int64]uuid.UUID // what streams have seen in this life, as the server knows it
@@ -138,9 +139,7 @@ func (x *lives) look(limit int) bool {
 		x.show(e)
 	}
 	if unread || pending && len(run) == 0 {
-		for full := true; full; {
-			full = x.read()
-		}
+		x.read()
 	}
 	return len(run) > 0 || unread || pending
 }
@@ -163,8 +162,8 @@ func (x *lives) failOver() {
 	x.logs[x.epoch] = survived
 }
 
-// read reads the rows, as tailRows and the router do. It reports whether there may be more.
-func (x *lives) read() (full bool) {
+// read reads a page of the rows, as tailRows and the router do.
+func (x *lives) read() {
 	horizon := x.last
 	for _, e := range x.open {
 		horizon = min(horizon, e.Cursor.Seq-1)
@@ -194,11 +193,10 @@ func (x *lives) read() (full bool) {
 		}
 	}
 	x.known.ask()
-	x.known.read(x.epoch, horizon, x.last, found)
+	x.known.read(x.epoch, horizon, x.last, found, len(found) == 5 && !x.cut)
 	for _, e := range found {
 		x.show(e)
 	}
-	return len(found) == 5
 }
 
 // show checks that e is what follows in the log of the epoch that the server is in.
@@ -308,6 +306,7 @@ func TestKnownEventsFindFaults(t *testing.T) {
 		},
 		"before the commit":                   func(x *lives) { x.early = true },
 		"nobody tells of what is not carried": func(x *lives) { x.told, x.silent = true, true },
+		"the rest of a page is forgotten":     func(x *lives) { x.told, x.cut = true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -371,10 +370,17 @@ func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
 		t.Errorf("long after the last read: got %d events, and that a read is needed: %v", len(run), unread)
 	}
 	k.ask()
-	k.read(1, 3, 3, nil)
+	k.read(1, 3, 3, nil, false)
 	k.add(created(1, 4, 4))
 	if run, _, unread := k.after(events.Cursor{Epoch: 1, Seq: 3}, 10); len(run) != 1 || unread {
 		t.Errorf("after a read: got %d events, and that a read is needed: %v", len(run), unread)
+	}
+
+	k.ask()
+	k.read(1, 9, 9, []*events.Event{created(1, 5, 5)}, true)
+	k.add(created(1, 6, 6))
+	if run, _, unread := k.after(events.Cursor{Epoch: 1, Seq: 5}, 10); len(run) != 1 || !unread {
+		t.Errorf("after a full page: got %d events, and that a read is needed: %v", len(run), unread)
 	}
 }
 

@@ -135,7 +135,7 @@ func (d *DB) tailRows(
 	} else {
 		d.mark.see(events.Cursor{Epoch: t.Epoch, Seq: after.Seq}, at)
 	}
-	d.known.read(t.Epoch, h.horizon, h.last, t.Events)
+	d.known.read(t.Epoch, h.horizon, h.last, t.Events, len(t.Events) == limit)
 	return t, false, nil
 }
 
