@@ -191,10 +191,10 @@ test('a dispatch that OpenClaw rejects is given back without counting', async ()
 
 test('an OpenClaw that takes no work keeps its place for a while, until the account ends', async () => {
   const stop = new AbortController()
-  const claw = fakeOpenClaw(fakeServer(), {
+  const server = fakeServer()
+  const claw = fakeOpenClaw(server, {
     worker: { restMs: 600_000, signal: stop.signal },
     script() {
-      setTimeout(() => stop.abort(), 20)
       throw new Error('the gateway is draining')
     },
   })
@@ -202,8 +202,10 @@ test('an OpenClaw that takes no work keeps its place for a while, until the acco
   const work = claw.work().then(() => {
     over = true
   })
-  await new Promise(setImmediate)
+  // Once the wake is given back, the work would end within a few rounds of the event loop if it did not pause.
+  for (let rounds = 100; rounds > 0; rounds -= server.ends().length) await new Promise(setImmediate)
   assert.equal(over, false)
+  stop.abort()
   await work
 })
 
