@@ -37,7 +37,10 @@ func (p *Program) Main(m *testing.M, envPrefix string) int {
 	defer func() { _ = os.RemoveAll(dir) }()
 	p.Path = filepath.Join(dir, "fabric-guild")
 	p.envPrefix = envPrefix
-	if out, err := exec.Command("go", "build", "-o", p.Path, "fabric-guild").CombinedOutput(); err != nil {
+	// Unlike "go build", "go run" keeps the linked program for the next test binary. The first argument of cp
+	// is the program.
+	build := exec.Command("go", "run", "-exec", "cp", "fabric-guild", p.Path)
+	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "guildtest: build the program: %v\n%s", err, out)
 		return 1
 	}
