@@ -26,13 +26,13 @@ func comeAndGo(t *testing.T, c *pgx.Conn, channel uuid.UUID, n int) {
 	exec(t, c, `SELECT setval('events_seq', (SELECT max(seq) FROM events))`)
 }
 
-// oftenGone returns a channel in which bob came and went 8,000 times after a first message. He is a member
-// now, and wrote the last message.
+// oftenGone returns a channel in which bob came and went timesGone() times after a first message. Bob is a
+// member now, and wrote the last message.
 func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, last db.Post) {
 	t.Helper()
 	channel, _ = create(t, d, "alice")
 	old = post(t, d, channel, "alice", "before bob")
-	comeAndGo(t, c, channel, 8000)
+	comeAndGo(t, c, channel, timesGone())
 	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		_, err := tx.AddMember(ctx, channel, "bob")
 		return err
@@ -41,6 +41,14 @@ func oftenGone(t *testing.T, d *db.DB, c *pgx.Conn) (channel uuid.UUID, old, las
 		t.Fatal(err)
 	}
 	return channel, old, post(t, d, channel, "alice", "hi, bob")
+}
+
+// timesGone is how often oftenGone lets bob come and go.
+func timesGone() int {
+	if testing.Short() {
+		return 2000
+	}
+	return 8000
 }
 
 // channelsOf stores a number of channels of one member.

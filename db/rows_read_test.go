@@ -31,6 +31,8 @@ const analyze = `ANALYZE channels, members, messages, events, users, guild_users
 func TestRowsRead(t *testing.T) {
 	t.Parallel()
 	const many = 3000
+	gone := timesGone()
+	pagesGone := gone / 200
 	for _, tt := range append(slices.Concat(liveRows, wakeRows), []rowsCase{
 		{
 			"posts to a large channel", "members",
@@ -188,7 +190,8 @@ func TestRowsRead(t *testing.T) {
 		},
 		{
 			"a long replay of one who came and went often", "members",
-			40 * (8000 + 2*500 + 40), func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
+			int64(pagesGone * (gone + 2*500 + 40)),
+			func(t *testing.T, d *db.DB, c *pgx.Conn) func(d *db.DB) error {
 				_, old, p := oftenGone(t, d, c)
 				return times(1, func(d *db.DB) error {
 					heard, pages := 0, 0
@@ -199,9 +202,9 @@ func TestRowsRead(t *testing.T) {
 						}
 						heard, at = heard+len(page.Events), page.Reached
 					}
-					if heard != 2*8000+2 || pages > 40 {
-						return fmt.Errorf("got %d events in %d pages, want %d in 40 at most", heard,
-							pages, 2*8000+2)
+					if heard != 2*gone+2 || pages > pagesGone {
+						return fmt.Errorf("got %d events in %d pages, want %d in %d at most", heard,
+							pages, 2*gone+2, pagesGone)
 					}
 					return nil
 				})
