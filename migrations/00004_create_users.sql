@@ -264,6 +264,9 @@ DROP FUNCTION post_messages(integer, integer, boolean, text, boolean, uuid[], uu
 --
 -- The caller must have made the settings of db/tx.go, in an earlier statement of the transaction.
 --
+-- The log is held within the statement that stores, and not before: a statement first waits for its tables, which
+-- another session may have locked (CREATE INDEX), and what holds the log must not wait.
+--
 -- A post with an element in lasts (NULL: none has one) is refused, and its wake stays, if others have posted
 -- since that message. Its transaction must hold the channel exclusively, by an earlier statement.
 --
@@ -300,7 +303,6 @@ DECLARE
     uptos bigint[];
     untils timestamptz[];   -- new ends of those that are kept
     wakes_of jsonb[];
-    life bigint;            -- the epoch
     stored integer;         -- how many posts
     left_over boolean;
 BEGIN
@@ -345,9 +347,10 @@ BEGIN
                 'until', fenced.until, 'seconds', extract(epoch FROM fenced.until - clock_timestamp()));
         END LOOP;
     END IF;
-    life := hold_log();
     RETURN QUERY
-    WITH d AS MATERIALIZED ( -- the posts that are stored, with all that is looked up once
+    WITH h AS MATERIALIZED ( -- runs when the first row asks for it, and once
+        SELECT hold_log() AS epoch
+    ), d AS MATERIALIZED ( -- the posts that are stored, with all that is looked up once
         SELECT p.i, p.author, c.*, u.kind, u.display_name,
             coalesce(notices[i], false) OR coalesce(keeps[i], false) AS notice,
             wake_ids[i] IS NOT NULL OR coalesce(u.kind = 'agent', false) AS by_agent
@@ -365,7 +368,9 @@ BEGIN
         INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
             wake_version, turn_user_id, admin_user_id, two_state, wake_id, wake_first, wake_upto,
             reply_to_user_id, by_agent, agent_run, bound)
-        SELECT ids[p.i], p.id, nextval('events_seq'), p.author, contents[p.i],
+        SELECT ids[p.i], p.id,
+            CASE WHEN (SELECT h.epoch FROM h) > 0 THEN nextval('events_seq') END, -- the lock, and then the number
+            p.author, contents[p.i],
             CASE WHEN mentioned[p.i] IS NULL THEN '{}' ELSE at_list(p.id, p.author, mentioned[p.i]) END,
             replies[p.i], clock_timestamp(), p.wake_version, post_messages.turn,
             CASE p.x_type WHEN 'triage' THEN admins[p.i] END, post_messages.two_state, ended[p.i], firsts[p.i], uptos[p.i],
@@ -388,7 +393,7 @@ BEGIN
         INSERT INTO events (kind, channel_id, user_id, message_id)
         SELECT 'guard.tripped', m.channel_id, m.author_user_id, m.id FROM m WHERE m.bound = 'tripped'
     )
-    SELECT d.i::integer, life, m.seq, m.created_at, d.guild_id, d.name, d.x_type, d.member_count,
+    SELECT d.i::integer, (SELECT h.epoch FROM h), m.seq, m.created_at, d.guild_id, d.name, d.x_type, d.member_count,
         m.mention_user_ids, m.admin_user_id,
         CASE WHEN d.x_type = 'dm' OR d.x_type = 'general' AND m.mention_user_ids = '{}' AND m.bound IS NULL THEN
             ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = d.id AND r.left_seq IS NULL
