@@ -348,7 +348,7 @@ func TestSearchEqualsAScan(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := d.IndexWords(t.Context(), head); err != nil {
+					if _, err := d.IndexWords(t.Context(), head); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -432,7 +432,8 @@ func TestAnEditAndTheIndexer(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return d.IndexWords(t.Context(), head)
+		_, err = d.IndexWords(t.Context(), head)
+		return err
 	}
 	p := post(t, d, channel, "alice", "secret")
 	indexed := make(chan error, 1)
@@ -486,7 +487,7 @@ func TestTheIndexFillsBehindRetention(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.IndexWords(t.Context(), head); err != nil {
+	if _, err := d.IndexWords(t.Context(), head); err != nil {
 		t.Fatal(err)
 	}
 	hits, next, err := d.Search(t.Context(),

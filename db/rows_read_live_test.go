@@ -112,7 +112,7 @@ func searchFinds(t *testing.T, d *db.DB, user string, want int) func(d *db.DB) e
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.IndexWords(t.Context(), head); err != nil {
+	if _, err := d.IndexWords(t.Context(), head); err != nil {
 		t.Fatal(err)
 	}
 	return times(20, func(d *db.DB) error {

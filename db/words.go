@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	wordsBatch = 500    // events per transaction of the indexer
+	wordsBatch = 100    // events per transaction of the indexer: some milliseconds of Postgres
 	wordsGap   = 50_000 // numbers per transaction where retention has removed the events
 	wordsPause = 250 * time.Millisecond
+	wordsRest  = 10 * time.Millisecond // after a batch, if there are more, so that posts go on
 	// wordsAgain is how often a server looks whether another one still fills the search index.
 	wordsAgain = 5 * time.Second
 )
@@ -43,17 +44,19 @@ type Words struct {
 }
 
 // RunIndexer fills the search index behind the posts, up to position, until ctx ends. Every server may run
-// it: a lock makes them take turns.
+// it: a lock makes them take turns. A server that finds that another one has worked leaves the work to that
+// one for wordsAgain.
 func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logger *slog.Logger) {
-	told := false
+	told, others := false, false
 	var looked time.Time
 	var last events.Cursor
 	for ; ctx.Err() == nil; wait(ctx, wordsPause) {
 		at := position()
-		if at == last && time.Since(looked) < wordsAgain {
+		if (at == last || others) && time.Since(looked) < wordsAgain {
 			continue
 		}
-		err := d.IndexWords(ctx, at)
+		var err error
+		others, err = d.IndexWords(ctx, at)
 		switch {
 		case err == nil:
 			told = false
@@ -67,22 +70,26 @@ func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logg
 }
 
 // IndexWords fills the search index up to a position that Tail has reached. It stops early if another server
-// is at it, or if the database is in another epoch.
-func (d *DB) IndexWords(ctx context.Context, at events.Cursor) error {
+// is at it, or if the database is in another epoch. others says that another server is at it, or has been
+// since the last call.
+func (d *DB) IndexWords(ctx context.Context, at events.Cursor) (others bool, err error) {
 	for ctx.Err() == nil {
-		more, err := d.indexBatch(ctx, at)
+		busy, more, err := d.indexBatch(ctx, at)
+		others = others || busy
 		if err != nil || !more {
-			return sentinel(err)
+			return others, sentinel(err)
 		}
+		wait(ctx, wordsRest)
 	}
-	return ctx.Err()
+	return others, ctx.Err()
 }
 
-// indexBatch indexes the next events. more says that there may be others up to the position.
+// indexBatch indexes the next events. more says that there may be others up to the position. busy says that
+// another server has the lock, or has moved the index since this server saw it last.
 //
 // Edits need no lock: whoever stores a message's row of message_words first wins, and an edit replaces a row
 // that is there. An edit that is not committed yet makes the insert wait, and then the insert does nothing.
-func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err error) {
+func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (busy, more bool, err error) {
 	const look = `
 		SELECT w.seq, f.seq, log_epoch(), pg_try_advisory_xact_lock($1, 0) FROM words_cursor w, log_floor f`
 	batch := `
@@ -111,7 +118,8 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err e
 		if err := tx.conn.QueryRow(ctx, look, lockWords).Scan(&from, &floor, &epoch, &mine); err != nil {
 			return err
 		}
-		d.Words.Position.Store(from)
+		was := d.Words.Position.Swap(from)
+		busy = !mine || was != 0 && was != from
 		if !mine || epoch != at.Epoch || from >= at.Seq {
 			return nil
 		}
@@ -142,7 +150,7 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (more bool, err e
 	if err == nil {
 		d.Words.Indexed.Add(n)
 	}
-	return more && err == nil, err
+	return busy, more && err == nil, err
 }
 
 // replaceWords replaces the words of a message, in the transaction that changes its text. The caller must

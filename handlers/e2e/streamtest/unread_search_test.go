@@ -156,7 +156,7 @@ func finds(t *testing.T, u *nodetest.User, query url.Values) (contents []string,
 func index(t *testing.T, n *nodetest.Node) {
 	t.Helper()
 	n.Settle(t)
-	if err := n.DB.IndexWords(t.Context(), n.Router.Position()); err != nil {
+	if _, err := n.DB.IndexWords(t.Context(), n.Router.Position()); err != nil {
 		t.Fatal(err)
 	}
 }
