@@ -16,6 +16,8 @@ type connection struct {
 	of   *Listener
 	from netip.Addr // the address whose limit it counts against; the zero Addr: none
 
+	silence silence // only closeLost uses it
+
 	// Guarded by of.mu.
 	beyond    bool // it was accepted over the limit of its address
 	left      bool // its place is free again
@@ -89,7 +91,7 @@ func (l *Listener) leaveLocked(c *connection) {
 	if c.streams == 0 {
 		l.releaseLocked(c)
 	}
-	l.open--
+	delete(l.all, c)
 	l.change()
 }
 

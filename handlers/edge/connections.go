@@ -41,8 +41,8 @@ type Listener struct {
 	waiting         atomic.Bool // a new connection waits for a place
 
 	mu        sync.Mutex
-	open      int
-	idle      queue.List // of *connection, the longest idle first
+	all       map[*connection]struct{} // those that are open
+	idle      queue.List               // of *connection, the longest idle first
 	addresses map[netip.Addr]*address
 }
 
@@ -53,12 +53,16 @@ type address struct {
 }
 
 // NewListener limits the connections of l to most, and those of one address to a quarter of that, but at
-// least 16. The networks in unbounded do not have the limit for addresses.
+// least 16. The networks in unbounded do not have the limit for addresses. A goroutine closes the connections
+// of lost peers until Close.
 func NewListener(l net.Listener, most int, unbounded Proxies) *Listener {
-	return &Listener{
+	limited := &Listener{
 		Listener: l, most: most, ofAddress: max(most/addressShare, leastOfAddress), unbounded: unbounded,
 		changed: make(chan struct{}, 1), closed: make(chan struct{}), addresses: map[netip.Addr]*address{},
+		all: map[*connection]struct{}{},
 	}
+	go limited.closeLost()
+	return limited
 }
 
 // Accept waits for a connection, and then for a place for that connection. It returns net.ErrClosed if the
@@ -127,7 +131,7 @@ func (l *Listener) tryEnter(c *connection) (wait time.Duration, entered bool) {
 			c.beyond = true
 		}
 	}
-	if l.open >= l.most {
+	if len(l.all) >= l.most {
 		longest := l.idle.Front()
 		if longest == nil {
 			return time.Minute, false
@@ -138,7 +142,7 @@ func (l *Listener) tryEnter(c *connection) (wait time.Duration, entered bool) {
 		}
 		l.evictLocked(victim)
 	}
-	l.open++
+	l.all[c] = struct{}{}
 	l.holdLocked(c)
 	l.settleLocked(c)
 	return 0, true
@@ -164,7 +168,8 @@ func (l *Listener) Connections() Connections {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Connections{
-		Open: l.open, Idle: l.idle.Len(), Max: l.most, Evicted: l.evicted.Load(), Refused: l.refused.Load(),
+		Open: len(l.all), Idle: l.idle.Len(), Max: l.most,
+		Evicted: l.evicted.Load(), Refused: l.refused.Load(),
 	}
 }
 

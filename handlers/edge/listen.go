@@ -2,7 +2,6 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -48,27 +47,20 @@ func Room(wanted int) (streams, connections int, err error) {
 	return streams, min(connections, max(wanted, streams)+requests), nil
 }
 
-// bound sets two options of a listening socket, which accepted connections inherit.
+// bound sets an option of a listening socket, which accepted connections inherit: the system buffers only
+// little unsent data for each connection. By default it may buffer megabytes for each slow reader. It reports
+// free space only when a good part of the buffer has been sent. With a large buffer, a client that reads
+// slowly but steadily would look like a client that reads nothing.
 //
-// First, the peer must acknowledge written data within a minute. By default the system waits a quarter of an
-// hour for a peer that disappeared without closing the connection.
-//
-// Second, the system buffers only little unsent data for each connection. By default it may buffer megabytes
-// for each slow reader. It reports free space only when a good part of the buffer has been sent. With a large
-// buffer, a client that reads slowly but steadily would look like a client that reads nothing.
-//
-// Both options exist only on Linux. On other systems, only the write timeouts bound slow or lost peers.
+// The option exists only on Linux. On other systems, only the write timeouts bound slow peers.
 func bound(_, _ string, c syscall.RawConn) error {
 	if runtime.GOOS != "linux" {
 		return nil
 	}
-	const userTimeout, notSentLowat = 18, 25 // TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT, see tcp(7)
-	const millis, unsent = 60_000, 32 << 10
+	const notSentLowat, unsent = 25, 32 << 10 // TCP_NOTSENT_LOWAT, see tcp(7)
 	var err error
 	if e := c.Control(func(fd uintptr) {
-		err = errors.Join(
-			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, millis),
-			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notSentLowat, unsent))
+		err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notSentLowat, unsent)
 	}); e != nil {
 		return e
 	}
