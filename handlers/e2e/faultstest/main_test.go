@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 const pause = 8 * time.Millisecond
 
 // quiet is the largest number of goroutines of a server without clients.
-const quiet = 25
+const quiet = 26
 
 // A scene is a server under load, before a fault.
 type scene struct {
