@@ -103,7 +103,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 			wantConnections(t, n, 1, 5)
 		}
 		p := alice.Post(t, ops, "hi")
-		if got := stream.Next(t).ID; got != p.Cursor {
+		if got := stream.NextEvent(t).ID; got != p.Cursor {
 			t.Errorf("got %s on the stream, want %s", got, p.Cursor)
 		}
 		stream.Close()

@@ -119,7 +119,7 @@ func TestTheEndOfASession(t *testing.T) {
 		}
 		p := bob.Post(t, ops, "hi")
 		for _, s := range kept {
-			if got := s.Next(t).ID; got != p.Cursor {
+			if got := s.NextEvent(t).ID; got != p.Cursor {
 				t.Errorf("got %s on a stream of another session, want %s", got, p.Cursor)
 			}
 		}

@@ -249,7 +249,7 @@ func TestSlowHeadsAndQuietStreams(t *testing.T) {
 		}
 		// By now the stream has been silent for longer than any request may take.
 		p := alice.Post(t, id, "hi")
-		if got := quiet.Next(t).ID; got != p.Cursor {
+		if got := quiet.NextEvent(t).ID; got != p.Cursor {
 			t.Errorf("got %s, want %s on a stream that was quiet", got, p.Cursor)
 		}
 	})

@@ -196,14 +196,21 @@ func (s *Stream) Next(t *testing.T) ssetest.Frame {
 	return f
 }
 
+// NextEvent is Next without frames named stream.*: a stream.cursor can come between any two events.
+func (s *Stream) NextEvent(t *testing.T) ssetest.Frame {
+	t.Helper()
+	for {
+		if f := s.Next(t); !strings.HasPrefix(f.Event, "stream.") {
+			return f
+		}
+	}
+}
+
 // Until reads up to the event with this id. It returns the events, without those named stream.*.
 func (s *Stream) Until(t *testing.T, id string) (got []ssetest.Frame) {
 	t.Helper()
 	for {
-		f := s.Next(t)
-		if strings.HasPrefix(f.Event, "stream.") {
-			continue
-		}
+		f := s.NextEvent(t)
 		got = append(got, f)
 		if f.ID == id {
 			return got

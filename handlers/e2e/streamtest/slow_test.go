@@ -64,7 +64,7 @@ func TestAReaderThatTakesNoBytesHoldsUpNobody(t *testing.T) {
 		}
 		var heard []string
 		for range posters * each {
-			heard = append(heard, bob.Next(t).ID)
+			heard = append(heard, bob.NextEvent(t).ID)
 		}
 		posting.Wait()
 		want := slices.SortedFunc(slices.Values(slices.Concat(acknowledged...)), bySeq)
