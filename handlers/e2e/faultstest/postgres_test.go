@@ -2,6 +2,7 @@ package faultstest
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -83,6 +84,7 @@ func TestPostgresStandsStill(t *testing.T) {
 	<-time.After(5 * time.Second)
 	s.n.AwaitLog(cannotRead +
 		`it does not answer in time: is it overloaded or stopped, or the network to it cut\?`)
+	slices.Reverse(all) // the parent last: once it goes on, it takes children away that have ended
 	signal(t, syscall.SIGCONT, all...)
 	s.recovered()
 	s.holds()
