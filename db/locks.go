@@ -22,10 +22,12 @@ const (
 // is read after it is true at the event's place in the event log. Posts and edits share the lock
 // (ShareChannel). Two channels may have the same key. Then they wait for each other, which does no harm.
 func (tx Tx) LockChannel(ctx context.Context, channel uuid.UUID) error {
-	const lock = `SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))`
-	_, err := tx.conn.Exec(ctx, lock, lockChannel, channel)
+	_, err := tx.conn.Exec(ctx, lockAlone, lockChannel, channel)
 	return err
 }
+
+// lockAlone is the statement of LockChannel.
+const lockAlone = `SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))`
 
 // ShareChannel takes a channel's lock shared, as posts and edits do. It waits while another transaction holds
 // the lock exclusively.

@@ -161,7 +161,7 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 	if class != nil { // outside of a transaction, which has its settings
 		b.Queue(settings)
 		if a.lasts != nil {
-			b.Queue(lockForAnswer, *class, a.channels[0])
+			b.Queue(lockAlone, *class, a.channels[0])
 			class = nil
 		}
 	}

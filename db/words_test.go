@@ -1,11 +1,22 @@
 package db_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 )
+
+// index fills the search index up to the end of the event log, as IndexWords does.
+func index(ctx context.Context, d *db.DB) (others bool, err error) {
+	head, err := d.Head(ctx)
+	if err != nil {
+		return false, err
+	}
+	return d.IndexWords(ctx, head)
+}
 
 // A server learns that another one fills the search index, and that it has stopped.
 func TestOneServerFillsTheSearchIndex(t *testing.T) {
@@ -13,17 +24,6 @@ func TestOneServerFillsTheSearchIndex(t *testing.T) {
 	url := dbtest.New(t)
 	first, second := openURL(t, url), openURL(t, url)
 	channel, _ := create(t, first, "alice")
-	index := func(d *db.DB) (others bool) {
-		t.Helper()
-		head, err := d.Head(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if others, err = d.IndexWords(t.Context(), head); err != nil {
-			t.Fatal(err)
-		}
-		return others
-	}
 	for i, tt := range []struct {
 		d    *db.DB
 		post bool
@@ -40,8 +40,94 @@ func TestOneServerFillsTheSearchIndex(t *testing.T) {
 		if tt.post {
 			post(t, first, channel, "alice", "hello")
 		}
-		if got := index(tt.d); got != tt.want {
+		got, err := index(t.Context(), tt.d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != tt.want {
 			t.Errorf("step %d: got %t, want %t for whether others fill the index", i, got, tt.want)
 		}
+	}
+}
+
+// An edit that is not committed while the index is filled leaves no old text behind, whichever comes first.
+func TestAnEditAndTheIndexer(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, _ := create(t, d, "alice")
+	finds := func(word string) int {
+		t.Helper()
+		hits, _, err := d.Search(t.Context(),
+			db.Search{User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: word, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(hits)
+	}
+	p := post(t, d, channel, "alice", "secret")
+	indexed := make(chan error, 1)
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		if err := tx.LockMessage(ctx, p.ID); err != nil {
+			return err
+		}
+		if _, err := tx.EditMessage(ctx, &p.Message, "alice", "harmless", false, ""); err != nil {
+			return err
+		}
+		go func() { // it waits for this transaction
+			_, err := index(t.Context(), d)
+			indexed <- err
+		}()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-indexed; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := index(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if finds("secret") != 0 || finds("harmless") != 1 {
+		t.Errorf("got %d hits for the old and %d for the new text, want 0 and 1", finds("secret"),
+			finds("harmless"))
+	}
+	err = d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.EditMessage(ctx, &p.Message, "alice", "", true, "")
+		return err
+	})
+	if err != nil || finds("harmless") != 0 {
+		t.Errorf("got %d hits and error %v for a deleted message, want none", finds("harmless"), err)
+	}
+	if finds("-other") != 0 {
+		t.Error("got a deleted message by a word that it does not have")
+	}
+}
+
+// Where retention has removed the events, the index is filled by channel.
+func TestTheIndexFillsBehindRetention(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, _ := create(t, d, "alice")
+	for i := range 30 {
+		post(t, d, channel, "alice", fmt.Sprintf("word%d", i%3))
+	}
+	if removed, _, err := d.Retain(t.Context(), db.Retention{Events: 5}); err != nil || removed < 20 {
+		t.Fatalf("got %d events removed and error %v", removed, err)
+	}
+	head, err := d.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.IndexWords(t.Context(), head); err != nil {
+		t.Fatal(err)
+	}
+	hits, next, err := d.Search(t.Context(),
+		db.Search{User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: "word1", Limit: 50})
+	if err != nil || len(hits) != 10 || next != 0 {
+		t.Errorf("got %d hits, next %d and error %v, want 10", len(hits), next, err)
+	}
+	if d.Words.Position.Load() != head.Seq {
+		t.Errorf("got the index up to %d, want %d", d.Words.Position.Load(), head.Seq)
 	}
 }

@@ -221,7 +221,7 @@ $$;
 CREATE INDEX users_by_name ON users (lower(display_name)) WHERE display_name IS NOT NULL;
 
 -- hold_log holds the horizon down until the transaction ends, and returns the epoch. Every number that the transaction
--- draws in a later statement is above the horizon. The lock's key is the last number that was handed out, so it is
+-- draws after it is above the horizon. The lock's key is the last number that was handed out, so it is
 -- below all of them. The lock is shared: writers never wait for each other.
 --
 -- It checks the epoch under the lock, so what draw_seq says of an ended epoch holds here too. It raises FG001 if this

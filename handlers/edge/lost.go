@@ -1,6 +1,10 @@
 package edge
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 const (
 	// lostAfter is for how long a peer may acknowledge nothing of what it was sent.
@@ -21,7 +25,7 @@ func (l *Listener) closeLost() {
 			return
 		case <-tick.C:
 		}
-		for _, c := range l.connections() {
+		for _, c := range l.opened() {
 			owes, acked := unacknowledged(c.TCPConn)
 			if c.silence.lasts(time.Now(), owes, acked) >= lostAfter {
 				_ = c.Close()
@@ -30,15 +34,11 @@ func (l *Listener) closeLost() {
 	}
 }
 
-// connections returns the open connections.
-func (l *Listener) connections() []*connection {
+// opened returns the open connections.
+func (l *Listener) opened() []*connection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := make([]*connection, 0, len(l.all))
-	for c := range l.all {
-		all = append(all, c)
-	}
-	return all
+	return slices.Collect(maps.Keys(l.all))
 }
 
 // A silence is the time during which a peer acknowledges nothing although something was sent to it. Its zero
