@@ -163,8 +163,7 @@ func play(t *testing.T, n *guild, p *page) {
 	if w == nil {
 		t.Fatal("got no wake, want one")
 	}
-	call[body](t, deploys, 200, "POST", "/api/wakes/"+w.ID+"/extend",
-		body{"status": "4 of 6 pods run 2.14.3"})
+	deploys.extend(t, w, "4 of 6 pods run 2.14.3")
 	p.awaitText("#messages .work", "Deploy agent works on it: 4 of 6 pods")
 	p.click("#cut")
 	p.awaitText("#stream-state", "Cut")

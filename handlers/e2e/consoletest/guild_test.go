@@ -212,6 +212,9 @@ func (u *user) remove(t *testing.T, channel, other string) {
 	call[body](t, u, 200, "DELETE", "/api/channels/"+channel+"/members/"+other, nil)
 }
 
+// lease is how many seconds a claim lasts: the longest, since a page may take minutes on a busy machine.
+const lease = 600
+
 // A wake is work that a user has claimed.
 type wake struct {
 	ID string `json:"id"`
@@ -222,5 +225,11 @@ func (u *user) claim(t *testing.T, wait int) *wake {
 	t.Helper()
 	return call[struct {
 		Wake *wake `json:"wake"`
-	}](t, u, 200, "POST", "/api/wakes/claim", body{"waitSeconds": wait}).Wake
+	}](t, u, 200, "POST", "/api/wakes/claim", body{"waitSeconds": wait, "leaseSeconds": lease}).Wake
+}
+
+// extend says what the worker of a wake does.
+func (u *user) extend(t *testing.T, w *wake, status string) {
+	t.Helper()
+	call[body](t, u, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": status, "leaseSeconds": lease})
 }

@@ -88,7 +88,7 @@ func testActivity(t *testing.T, b *browser) {
 		t.Fatal("got no wake, want one")
 	}
 	ann.awaitText(ann.message("and the disks", ".work"), "bot works on it")
-	call[body](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "counting"})
+	bot.extend(t, w, "counting")
 	ann.awaitText(ann.message("and the disks", ".work"), "bot works on it: counting")
 	call[posted](t, bot, 201, "POST", "/api/channels/"+id+"/messages",
 		body{"content": "half full", "wakeId": w.ID})

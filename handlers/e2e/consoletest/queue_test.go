@@ -35,7 +35,7 @@ func testQueue(t *testing.T, b *browser) {
 
 	ann.click(ann.message("look into", ".work button"))
 	ann.await(`document.querySelector("#announcer").textContent === "bot was asked to stop"`)
-	call[body](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "stopping"})
+	bot.extend(t, w, "stopping")
 	if a, err := bot.do("POST", "/api/wakes/"+w.ID+"/nack",
 		body{"error": "asked to <b>stop</b>"}); err != nil || a.status != 204 {
 		t.Fatalf("got %d %s %v, want the wake given back", a.status, a.body, err)

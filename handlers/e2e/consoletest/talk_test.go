@@ -166,7 +166,7 @@ func testWork(t *testing.T, b *browser) {
 	if w == nil {
 		t.Fatal("got no wake, want one")
 	}
-	call[body](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", body{"status": "reading 318 lines"})
+	bot.extend(t, w, "reading 318 lines")
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
 	p.open(id)

@@ -79,9 +79,16 @@ type claimed struct {
 	Wake *Wake `json:"wake"`
 }
 
-// Claim sends a claim. It returns nil if there is no work.
+// LongLease is the longest lease of a claim, in seconds.
+const LongLease = 600
+
+// Claim sends a claim. Its lease is the longest unless b says otherwise: on a busy machine a test may take
+// minutes, and the work may not go back to the queue meanwhile. It returns nil if there is no work.
 func (u *User) Claim(t testing.TB, b Body) *Wake {
 	t.Helper()
+	if b["leaseSeconds"] == nil {
+		b["leaseSeconds"] = LongLease
+	}
 	return Call[claimed](t, u, 200, "POST", "/api/wakes/claim", b).Wake
 }
 
@@ -93,7 +100,7 @@ func (u *User) ClaimAtOnce(t testing.TB, claims int) (got <-chan *Wake, wait fun
 	var waiting sync.WaitGroup
 	for range claims {
 		waiting.Go(func() {
-			a, err := Ask[claimed](u, 200, "POST", "/api/wakes/claim", Body{"waitSeconds": 60})
+			a, err := Ask[claimed](u, 200, "POST", "/api/wakes/claim", Body{"waitSeconds": 60, "leaseSeconds": LongLease})
 			if err != nil {
 				t.Error(err)
 			}

@@ -105,7 +105,7 @@ func TestAWakeStaysIfTheConversationHasMoved(t *testing.T) {
 				wantMoved(t, xType+", "+key, patient(t, bot, nodetest.PathOf(id), b, headers...), "two")
 			}
 			nodetest.Call[nodetest.KeptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend",
-				nodetest.Body{})
+				nodetest.Body{"leaseSeconds": nodetest.LongLease})
 			a := patient(t, bot, nodetest.PathOf(id),
 				nodetest.Body{"content": "answer", "wakeId": w.ID, "ifLast": two}, headers...)
 			if a.Status != 201 {

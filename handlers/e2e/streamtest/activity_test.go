@@ -290,7 +290,7 @@ func TestWorkIsShown(t *testing.T) {
 	}
 	want("claimed", "")
 	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend",
-		nodetest.Body{"status": "reading"})
+		nodetest.Body{"status": "reading", "leaseSeconds": nodetest.LongLease})
 	want("claimed", "reading")
 	if a, err := agent.Do("POST", "/api/wakes/"+w.ID+"/ack", nodetest.Body{}); err != nil ||
 		a.Status != http.StatusNoContent {

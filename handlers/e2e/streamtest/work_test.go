@@ -77,12 +77,12 @@ func TestEveryChangeOfWorkIsShown(t *testing.T) {
 	}
 	claims("a claim")
 	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend",
-		nodetest.Body{"status": "reading"})
+		nodetest.Body{"status": "reading", "leaseSeconds": nodetest.LongLease})
 	want("a status", "claimed", "reading")
 	expire()
 	want("the end of a lease", "pending", "")
 	nodetest.Call[json.RawMessage](t, agent, http.StatusOK, "POST", "/api/wakes/"+w.ID+"/extend",
-		nodetest.Body{})
+		nodetest.Body{"leaseSeconds": nodetest.LongLease})
 	want("an extension of a lease that has ended", "claimed", "reading")
 	expire()
 	want("the end of a lease", "pending", "")

@@ -82,7 +82,8 @@ func TestFieldsOfClaimsAndReplies(t *testing.T) {
 		t.Errorf("got %+v, want the wake still claimed", q)
 	}
 	for _, status := range []string{"reading", ""} {
-		nodetest.Call[any](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{"status": status})
+		nodetest.Call[any](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend",
+			nodetest.Body{"status": status, "leaseSeconds": nodetest.LongLease})
 		got := bot.Queue(t).Claimed[0].Status
 		if status == "" && got != nil || status != "" && (got == nil || *got != status) {
 			t.Errorf("status %q: got %v", status, got)

@@ -27,13 +27,13 @@ func TestWakes(t *testing.T) {
 	ann.Says(t, ops, "one <@bot>")
 	ann.Says(t, ops, "two <@ann>")
 	ann.Says(t, ops, "not for you <@nobody>")
-	w := bot.Wake(t, nodetest.Body{"leaseSeconds": 30})
+	w := bot.Wake(t, nodetest.Body{"leaseSeconds": 300})
 	if got := nodetest.Texts(w.Messages); !slices.Equal(got,
 		[]string{"one <@bot>", "two <@ann>", "not for you <@nobody>"}) {
 		t.Errorf("got the messages %q", got)
 	}
 	if got := nodetest.Texts(w.Context); !slices.Equal(got, []string{"before the queue"}) ||
-		w.Reason != "mention" || w.Attempt != 1 || w.LeaseMS != 30000 {
+		w.Reason != "mention" || w.Attempt != 1 || w.LeaseMS != 300_000 {
 		t.Errorf("got %+v, want the one from before as context, and a mention", w)
 	}
 	if bot.Claim(t, nodetest.Body{}) != nil {
