@@ -100,7 +100,8 @@ func (u *User) ClaimAtOnce(t testing.TB, claims int) (got <-chan *Wake, wait fun
 	var waiting sync.WaitGroup
 	for range claims {
 		waiting.Go(func() {
-			a, err := Ask[claimed](u, 200, "POST", "/api/wakes/claim", Body{"waitSeconds": 60, "leaseSeconds": LongLease})
+			a, err := Ask[claimed](u, 200, "POST", "/api/wakes/claim",
+				Body{"waitSeconds": 60, "leaseSeconds": LongLease})
 			if err != nil {
 				t.Error(err)
 			}
