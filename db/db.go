@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,18 +27,19 @@ type DB struct {
 	Queries
 	pool *pgxpool.Pool
 	// tailer is a separate pool, so that streams do not queue behind posts for a connection.
-	tailer *pgxpool.Pool
-	mu     sync.Mutex
-	wake   wakeLists // a cache; mu guards it
-	posts  posts
-	places chan struct{} // connection limit of transactions, see InTx
-	reads  chan struct{} // connection limit of reads, see Reading
-	known  known
-	sealed sealed
-	tried  tried
-	swept  atomic.Int64
-	epoch  atomic.Int64 // the latest epoch that the tailer has read from
-	mark   mark         // the tailer's position
+	tailer       *pgxpool.Pool
+	behindPooler bool // each transaction must make the settings
+	mu           sync.Mutex
+	wake         wakeLists // a cache; mu guards it
+	posts        posts
+	places       chan struct{} // connection limit of transactions, see InTx
+	reads        chan struct{} // connection limit of reads, see Reading
+	known        known
+	sealed       sealed
+	tried        tried
+	swept        atomic.Int64
+	epoch        atomic.Int64 // the latest epoch that the tailer has read from
+	mark         mark         // the tailer's position
 
 	Retained Retained
 	Words    Words
@@ -76,9 +78,12 @@ const tailerPoolSize = 3
 // to disk: an event that readers saw could vanish in a crash, and another event would get its number. The
 // caller must call Close.
 func Open(ctx context.Context, url string) (*DB, error) {
-	config, err := reach(ctx, url)
+	config, behind, err := reach(ctx, url)
 	if err != nil {
 		return nil, err
+	}
+	if !behind {
+		maps.Copy(config.ConnConfig.RuntimeParams, settings)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -93,9 +98,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	d := &DB{
-		Queries: Queries{planned{pool}}, pool: pool, tailer: tailer, wake: wakeLists{},
-		Doorbell: newDoorbell(),
+		pool: pool, tailer: tailer, behindPooler: behind, wake: wakeLists{}, Doorbell: newDoorbell(),
 	}
+	d.Queries = Queries{d.outside(pool)}
 	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts.
 	// They never wait for a connection that a slower request holds.
 	d.places = make(chan struct{}, max(1, config.MaxConns/2))

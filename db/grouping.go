@@ -232,7 +232,7 @@ func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 	ctx, cancel := finish(ctx)
 	defer cancel()
 	defer c.Release()
-	return postAll(ctx, c, group, new(lockChannel), false)
+	return postAll(ctx, d.outside(c), group, new(lockChannel), false)
 }
 
 // errNotStored is the error of a posting until its result is known.

@@ -97,7 +97,7 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 }
 
 func withProvider(ctx context.Context, url string, use func(*sql.DB, *goose.Provider) error) (err error) {
-	config, err := reach(ctx, url)
+	config, _, err := reach(ctx, url)
 	if err != nil {
 		return err
 	}

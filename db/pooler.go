@@ -19,34 +19,34 @@ import (
 // reach parses a URL and connects, to find out how to talk to the server. Behind a pooler, pgx must describe
 // each statement once and have it parsed each time. A default_query_exec_mode in the URL wins, because some
 // poolers support prepared statements.
-func reach(ctx context.Context, url string) (*pgxpool.Config, error) {
-	config, err := parse(url)
+func reach(ctx context.Context, url string) (config *pgxpool.Config, behind bool, err error) {
+	config, err = parse(url)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	mode := &config.ConnConfig.DefaultQueryExecMode
 	if *mode == pgx.QueryExecModeExec || *mode == pgx.QueryExecModeSimpleProtocol {
-		return nil, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol " +
+		return nil, false, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol " +
 			"do not know " +
 			"the types that Postgres wants; remove the setting, even behind a pooler")
 	}
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
-		return nil, fmt.Errorf("reach the database: %w", sentinel(err))
+		return nil, false, fmt.Errorf("reach the database: %w", sentinel(err))
 	}
 	defer hangUp(ctx, conn)
-	behind, err := pooled(ctx, conn)
+	behind, err = pooled(ctx, conn)
 	if err != nil {
-		return nil, fmt.Errorf("reach the database: %w", sentinel(err))
+		return nil, false, fmt.Errorf("reach the database: %w", sentinel(err))
 	}
 	if behind && !strings.Contains(url, "default_query_exec_mode") {
 		*mode = pgx.QueryExecModeCacheDescribe
 	}
 	if err := settle(ctx, conn, config.ConnConfig, behind,
 		!named(url, "search_path", "options")); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return config, nil
+	return config, behind, nil
 }
 
 // named reports whether a URL sets one of the parameters.

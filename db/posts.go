@@ -158,12 +158,9 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 		}
 	}
 	var b pgx.Batch
-	if class != nil { // outside of a transaction, which has its settings
-		b.Queue(settings)
-		if a.lasts != nil {
-			b.Queue(lockAlone, *class, a.channels[0])
-			class = nil
-		}
+	if class != nil && a.lasts != nil {
+		b.Queue(lockAlone, *class, a.channels[0])
+		class = nil
 	}
 	queued := b.Queue(post, class, WakeupsListed+1, turns, optional(group[0].TurnUserID), group[0].TwoState,
 		a.ids, a.channels, a.authors, a.contents, a.replies, a.mentioned, a.guilds, a.admins,

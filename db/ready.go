@@ -129,8 +129,7 @@ func (d *DB) tryChange(ctx context.Context) error {
 	defer cancel()
 	var standby, readOnly bool
 	var b pgx.Batch
-	b.Queue(begin)
-	b.Queue(settings)
+	d.begin(&b)
 	b.Queue(spill)
 	b.Queue(change).QueryRow(func(row pgx.Row) error { return row.Scan(&standby, &readOnly, nil, nil) })
 	b.Queue(`COMMIT`)

@@ -92,7 +92,6 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	var floor int64
 	var epoch int64
 	var b pgx.Batch
-	b.Queue(plannedOnce)
 	b.Queue(find+selectPage, user, after, upTo).Query(func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[heardRow])
 		return err

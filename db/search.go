@@ -68,7 +68,6 @@ func (q Queries) SearchScope(
 	reach := `
 		SELECT numnode(` + queryOf("$1::text") + `), w.seq, log_epoch() FROM words_cursor w`
 	var b pgx.Batch
-	b.Queue(plannedOnce)
 	b.Queue(channels, user, guilds, guild).Query(func(rows pgx.Rows) (err error) {
 		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[SearchChannel])
 		return err
@@ -161,7 +160,6 @@ func (d *DB) searchWindow(
 	}
 	var b pgx.Batch
 	b.Queue(timeout, limited.String())
-	b.Queue(plannedOnce)
 	b.Queue(window, s.User, ids, whole, low, high, s.Query, s.Author, limit).Query(func(rows pgx.Rows) error {
 		var seq int64
 		var channel uuid.UUID
@@ -207,7 +205,6 @@ func (d *DB) hitsAt(
 	snippet := map[int64]string{}
 	of := map[uuid.UUID]Channel{}
 	var b pgx.Batch
-	b.Queue(plannedOnce)
 	b.Queue(selectChannels, channels, s.User).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Channel])
 		for _, c := range found {

@@ -17,36 +17,6 @@ type Tx struct {
 	work *[]WorkChange // what the commit tells
 }
 
-// begin and settings open the transaction of a mutation. A group of posts has no BEGIN: settings is the first
-// statement of its batch, which is one transaction. The settings do the following:
-//
-//   - What was acknowledged is on disk, whatever the server's default is.
-//   - A transaction that hangs ends by itself. It would hold the horizon for every reader. (A function could
-//     not set the timeout of the statement that calls it.)
-//   - Postgres does not plan a statement again each time, which for a post costs as much as running it.
-//   - Postgres does not compile a statement (jit), which costs far more.
-//   - Every statement finds its rows by an index and in the order of the index, whatever the planner thinks
-//     of a table without statistics. With a bitmap it would read and sort a whole channel.
-//
-// These settings belong to the transaction. Settings of the session would not survive a pooler.
-const (
-	begin    = `BEGIN ISOLATION LEVEL READ COMMITTED`
-	settings = `
-		SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '5s', true),
-			set_config('statement_timeout', '10s', true),
-			set_config('idle_in_transaction_session_timeout', '5s', true),
-			set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
-			set_config('max_parallel_workers_per_gather', '0', true),
-			set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
-)
-
-// plannedOnce has the planner's settings for a statement outside of a transaction, in the statement's batch.
-// A generic plan expects more rows than come. With parallel workers it would read whole tables.
-const plannedOnce = `
-	SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
-		set_config('max_parallel_workers_per_gather', '0', true),
-		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)`
-
 // InTx runs do in a transaction. The changes of do and their event are committed together or not at all. The
 // append must be the last statement of do that can wait. If do returns an error, InTx rolls back and returns
 // the error.
@@ -145,8 +115,7 @@ func (d *DB) inTxFrom(
 	defer cancel()
 	defer c.Release() // a connection that is still in a transaction is closed
 	var opening, closing pgx.Batch
-	opening.Queue(begin)
-	opening.Queue(settings)
+	d.begin(&opening)
 	first(&opening)
 	err = c.SendBatch(ctx, &opening).Close()
 	var work []WorkChange

@@ -46,7 +46,6 @@ func (q Queries) Unread(
 		ORDER BY m.seq DESC`
 	found := map[uuid.UUID]Unread{}
 	var b pgx.Batch
-	b.Queue(plannedOnce)
 	b.Queue(messages, user, channels, upTo, MaxUnread, unreadLooks).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			m, err := scanMessage(rows)
@@ -97,8 +96,6 @@ func (u *Unread) count(m *StoredMessage, user string) {
 func (d *DB) MarkRead(
 	ctx context.Context, user string, channel uuid.UUID, seq, joined int64,
 ) (changed bool, err error) {
-	const safe = `SELECT set_config('synchronous_commit', 'on', true),
-		set_config('statement_timeout', '10s', true)`
 	const upsert = `
 		INSERT INTO read_markers AS r (user_id, channel_id, read_seq) SELECT $1::text, $2::uuid, $3::bigint
 		WHERE $3 >= $4::bigint
@@ -112,17 +109,6 @@ func (d *DB) MarkRead(
 	defer release()
 	ctx, cancel := finish(ctx)
 	defer cancel()
-	var b pgx.Batch
-	b.Queue(safe)
-	b.Queue(upsert, user, channel, seq, joined)
-	results := d.pool.SendBatch(ctx, &b)
-	_, err = results.Exec()
-	if err == nil {
-		tag, failed := results.Exec()
-		changed, err = tag.RowsAffected() == 1, failed
-	}
-	if closed := results.Close(); err == nil {
-		err = closed
-	}
-	return changed, sentinel(err)
+	tag, err := d.conn.Exec(ctx, upsert, user, channel, seq, joined)
+	return tag.RowsAffected() == 1, sentinel(err)
 }
