@@ -243,6 +243,26 @@ END
 $$;
 -- +goose StatementEnd
 
+-- author_of and append_tripped are functions because few posts need them. As parts of the statement of post_messages
+-- each post would pay for preparing them.
+-- +goose StatementBegin
+CREATE FUNCTION author_of(message uuid) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT m.author_user_id FROM messages m WHERE m.id = message);
+END
+$$;
+-- +goose StatementEnd
+
+-- append_tripped appends guard.tripped for a message, and returns the bound that the message has.
+-- +goose StatementBegin
+CREATE FUNCTION append_tripped(message uuid, channel uuid, author text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO events (kind, channel_id, user_id, message_id) VALUES ('guard.tripped', channel, author, message);
+    RETURN 'tripped';
+END
+$$;
+-- +goose StatementEnd
+
 DROP FUNCTION post_messages(integer, integer, boolean, text, boolean, uuid[], uuid[], text[], text[], uuid[], text[], text[], text[]);
 
 -- post_messages stores messages with their events, one row each, however large the channel is. It returns one
@@ -365,16 +385,18 @@ BEGIN
             AND (SELECT true FROM members a WHERE a.channel_id = c.id AND a.user_id = p.author AND a.left_seq IS NULL)
             AND (replies[i] IS NULL OR readable(replies[i], c.id, c.history, p.author))
     ), m AS (
+        -- All columns in the table's order: otherwise Postgres puts each row together once more.
         INSERT INTO messages AS m (id, channel_id, seq, author_user_id, content, mention_user_ids, reply_to, created_at,
-            wake_version, turn_user_id, admin_user_id, two_state, wake_id, wake_first, wake_upto,
-            reply_to_user_id, by_agent, agent_run, bound)
+            wake_version, turn_user_id, admin_user_id, two_state, edited_at, edited_seq, deleted_at,
+            wake_id, wake_first, wake_upto, reply_to_user_id, by_agent, agent_run, bound)
         SELECT ids[p.i], p.id,
             CASE WHEN (SELECT h.epoch FROM h) > 0 THEN nextval('events_seq') END, -- the lock, and then the number
             p.author, contents[p.i],
             CASE WHEN mentioned[p.i] IS NULL THEN '{}' ELSE at_list(p.id, p.author, mentioned[p.i]) END,
             replies[p.i], clock_timestamp(), p.wake_version, post_messages.turn,
-            CASE p.x_type WHEN 'triage' THEN admins[p.i] END, post_messages.two_state, ended[p.i], firsts[p.i], uptos[p.i],
-            CASE WHEN replies[p.i] IS NOT NULL THEN (SELECT r.author_user_id FROM messages r WHERE r.id = replies[p.i]) END,
+            CASE p.x_type WHEN 'triage' THEN admins[p.i] END, post_messages.two_state,
+            NULL::timestamptz, NULL::bigint, NULL::timestamptz, ended[p.i], firsts[p.i], uptos[p.i],
+            CASE WHEN replies[p.i] IS NOT NULL THEN author_of(replies[p.i]) END,
             p.by_agent, (p.guard).run,
             CASE WHEN p.notice THEN 'notice' ELSE coalesce((p.guard).bound, p.wakes) END
         FROM (
@@ -389,9 +411,6 @@ BEGIN
     ), e AS (
         INSERT INTO events (seq, kind, channel_id, user_id, message_id, admin_user_id, occurred_at)
         SELECT m.seq, 'message.created', m.channel_id, m.author_user_id, m.id, m.admin_user_id, m.created_at FROM m
-    ), g AS (
-        INSERT INTO events (kind, channel_id, user_id, message_id)
-        SELECT 'guard.tripped', m.channel_id, m.author_user_id, m.id FROM m WHERE m.bound = 'tripped'
     )
     SELECT d.i::integer, (SELECT h.epoch FROM h), m.seq, m.created_at, d.guild_id, d.name, d.x_type, d.member_count,
         m.mention_user_ids, m.admin_user_id,
@@ -399,7 +418,8 @@ BEGIN
             ARRAY(SELECT r.user_id FROM members r WHERE r.channel_id = d.id AND r.left_seq IS NULL
                 ORDER BY r.joined_seq, r.position LIMIT listed) END,
         CASE WHEN d.wake_version > 0 THEN wakeable(d.id, d.wake_version) END,
-        wakes_of[d.i], m.reply_to_user_id, d.by_agent, d.kind, d.display_name, m.bound
+        wakes_of[d.i], m.reply_to_user_id, d.by_agent, d.kind, d.display_name,
+        CASE m.bound WHEN 'tripped' THEN append_tripped(m.id, m.channel_id, m.author_user_id) ELSE m.bound END
     FROM m JOIN d ON ids[d.i] = m.id;
     GET DIAGNOSTICS stored = ROW_COUNT;
     IF wake_ids IS NOT NULL THEN
