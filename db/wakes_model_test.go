@@ -95,8 +95,23 @@ type queueWorld struct {
 }
 
 type queueMove struct {
-	to          queueWorld
-	what, fault string
+	to    queueWorld
+	step  queueStep
+	fault string
+}
+
+// A queueStep is what happens in a move. of is whose step it is: the number of a message, a server or a
+// worker, or -1. With a million worlds, a text for each move would cost most of the time.
+type queueStep struct {
+	what string
+	of   int8
+}
+
+func (s queueStep) String() string {
+	if s.of < 0 {
+		return s.what
+	}
+	return fmt.Sprintf(s.what, s.of)
 }
 
 func newQueueWorld() (w queueWorld) {
@@ -164,13 +179,13 @@ func (w *queueWorld) bury(rules queueRule) (fault string) {
 
 // moves returns everything that can happen next.
 func (w queueWorld) moves(rules queueRule) (all []queueMove) {
-	add := func(what string, do func(n *queueWorld) (fault string)) {
+	add := func(what string, of int8, do func(n *queueWorld) (fault string)) {
 		n := w
 		fault := do(&n)
-		all = append(all, queueMove{n, what, fault})
+		all = append(all, queueMove{n, queueStep{what, of}, fault})
 	}
 	if w.drawn < queueMessages {
-		add("a writer draws", func(n *queueWorld) string {
+		add("a writer draws", -1, func(n *queueWorld) string {
 			n.drawn++
 			n.messages[n.drawn] = unsettled
 			return ""
@@ -178,34 +193,34 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 	}
 	for m := int8(1); m <= w.drawn; m++ {
 		if w.messages[m] == unsettled {
-			add(fmt.Sprint("commit of ", m),
+			add("commit of %d", m,
 				func(n *queueWorld) string { n.messages[m] = committed; return "" })
-			add(fmt.Sprint("rollback of ", m),
+			add("rollback of %d", m,
 				func(n *queueWorld) string { n.messages[m] = rolledBack; return "" })
 		}
 	}
 	for i := range w.at {
 		if w.at[i] < w.horizon() {
-			add(fmt.Sprint("server ", i, " reads on"), func(n *queueWorld) string { n.at[i]++; return "" })
+			add("server %d reads on", int8(i), func(n *queueWorld) string { n.at[i]++; return "" })
 		}
 	}
 	if w.live && w.expiries > 0 {
-		add("the lease ends", func(n *queueWorld) string { n.live = false; n.expiries--; return "" })
+		add("the lease ends", -1, func(n *queueWorld) string { n.live = false; n.expiries--; return "" })
 	}
 	if w.row && !w.live && w.attempts >= queueAttempts && w.locked == 0 {
-		add("the row is buried", func(n *queueWorld) string { return n.bury(rules) })
+		add("the row is buried", -1, func(n *queueWorld) string { return n.bury(rules) })
 	}
 	for i := range w.workers {
 		me := int8(i + 1)
 		do := func(what string, step func(n *queueWorld, p *queueWorker) string) {
-			add(fmt.Sprint("worker ", i, " ", what),
+			add(what, int8(i),
 				func(n *queueWorld) string { return step(n, &n.workers[i]) })
 		}
 		free := w.locked == 0 || w.locked == me
 		switch p := w.workers[i]; p.at {
 		case idle:
 			if p.claims > 0 {
-				do("begins a claim", func(n *queueWorld, p *queueWorker) string {
+				do("worker %d begins a claim", func(n *queueWorld, p *queueWorker) string {
 					p.claims--
 					p.position, p.scanned, p.at = n.at[i], n.scanned, locksConsumer
 					if rules&scanToPosition == 0 {
@@ -216,7 +231,7 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 			}
 		case locksConsumer:
 			if w.consumer == 0 {
-				do("locks the consumer", func(n *queueWorld, p *queueWorker) string {
+				do("worker %d locks the consumer", func(n *queueWorld, p *queueWorker) string {
 					n.consumer = me
 					if rules&readScannedLocked != 0 {
 						p.scanned = n.scanned
@@ -227,7 +242,7 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 			}
 		case scans:
 			if free {
-				do("scans", func(n *queueWorld, p *queueWorker) string {
+				do("worker %d scans", func(n *queueWorld, p *queueWorker) string {
 					if n.owe(p.scanned, p.position) {
 						n.locked = me
 					}
@@ -242,7 +257,7 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 			}
 		case chooses:
 			if free {
-				do("chooses", func(n *queueWorld, p *queueWorker) string {
+				do("worker %d chooses", func(n *queueWorld, p *queueWorker) string {
 					if !n.row || n.live || n.attempts >= queueAttempts {
 						n.commit(me)
 						p.at = idle
@@ -263,7 +278,7 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 			}
 		case locksChosen:
 			if free {
-				do("locks the row", func(n *queueWorld, p *queueWorker) string {
+				do("worker %d locks the row", func(n *queueWorld, p *queueWorker) string {
 					n.locked = me
 					p.at = leases
 					return ""
@@ -273,7 +288,7 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 			if !free {
 				break
 			}
-			do("leases and commits", func(n *queueWorld, p *queueWorker) (fault string) {
+			do("worker %d leases and commits", func(n *queueWorld, p *queueWorker) (fault string) {
 				if n.live {
 					fault = "a live lease is taken away"
 				}
@@ -295,19 +310,19 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 				return fault
 			})
 		case working:
-			do("crashes", func(_ *queueWorld, p *queueWorker) string { p.at = idle; return "" })
-			do("sends a reply", func(n *queueWorld, p *queueWorker) string {
+			do("worker %d crashes", func(_ *queueWorld, p *queueWorker) string { p.at = idle; return "" })
+			do("worker %d sends a reply", func(n *queueWorld, p *queueWorker) string {
 				p.last, p.upto, p.at = n.last, n.upto, fences
 				return ""
 			})
 			if free && w.row && w.id == p.id {
-				do("gives back", func(n *queueWorld, p *queueWorker) string {
+				do("worker %d gives back", func(n *queueWorld, p *queueWorker) string {
 					n.id, n.live, p.at = 0, false,
 						idle
 					return ""
 				})
 				if p.extend > 0 {
-					do("extends", func(n *queueWorld, p *queueWorker) string {
+					do("worker %d extends", func(n *queueWorld, p *queueWorker) string {
 						n.live = true
 						p.extend--
 						return ""
@@ -316,7 +331,7 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 			}
 		case fences:
 			if free {
-				do("locks its wake", func(n *queueWorld, p *queueWorker) string {
+				do("worker %d locks its wake", func(n *queueWorld, p *queueWorker) string {
 					if !n.row || n.upto == 0 || n.id != p.id && rules&fenceByID != 0 {
 						p.at = idle // 409
 						return ""
@@ -326,7 +341,7 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 				})
 			}
 		case ends:
-			do("ends its wake", func(n *queueWorld, p *queueWorker) (fault string) {
+			do("worker %d ends its wake", func(n *queueWorld, p *queueWorker) (fault string) {
 				if n.id != p.id {
 					return "a worker answers whose wake is another's"
 				}
@@ -391,13 +406,13 @@ func (w queueWorld) settled(rules queueRule) (fault string) {
 func exploreQueue(rules queueRule) (worlds int, story []string) {
 	type origin struct {
 		from queueWorld
-		what string
+		step queueStep
 	}
 	start := newQueueWorld()
 	came := map[queueWorld]origin{start: {}}
 	tell := func(w queueWorld, last ...string) []string {
 		for at := w; at != start; at = came[at].from {
-			last = slices.Insert(last, 0, came[at].what)
+			last = slices.Insert(last, 0, came[at].step.String())
 		}
 		return last
 	}
@@ -405,10 +420,10 @@ func exploreQueue(rules queueRule) (worlds int, story []string) {
 		w := queue[0]
 		for _, m := range w.moves(rules) {
 			if m.fault != "" {
-				return len(came), tell(w, m.what, "FAULT: "+m.fault)
+				return len(came), tell(w, m.step.String(), "FAULT: "+m.fault)
 			}
 			if _, seen := came[m.to]; !seen {
-				came[m.to] = origin{w, m.what}
+				came[m.to] = origin{w, m.step}
 				queue = append(queue, m.to)
 			}
 		}
