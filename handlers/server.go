@@ -103,7 +103,7 @@ func New(c Config) (*Server, http.Handler) {
 		logger: c.Logger, db: c.DB, router: c.Router, tailer: c.Tailer, authority: c.Tokens,
 		center: c.Center, admin: c.Admin, operator: c.Operator, twoState: c.TwoState,
 		r3labs: transport.NewR3labs(), basePath: c.BasePath, raw: !c.R3labsOnly, streamMaxAge: c.StreamMaxAge,
-		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewRates(c.RateLimit),
+		rates: edge.NewRates(c.RateLimit), queueRates: edge.NewQueueRates(c.RateLimit),
 		readRates: edge.NewReadRates(), proxies: c.TrustedProxies,
 		openRates: edge.NewOpenRates(c.RateLimit), work: edge.NewWork(), pages: edge.NewWork(),
 		activity: edge.NewActivityRates(), freshness: edge.NewFreshRates(), standings: newStandings(),

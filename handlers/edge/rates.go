@@ -33,11 +33,18 @@ const changesPerOpen = 10
 
 // NewRates returns the limit of changes per second and user. If each is 0, it returns nil,
 // which has no limit.
-func NewRates(each float64) *Rates {
+func NewRates(each float64) *Rates { return settable(each, "changes") }
+
+// NewQueueRates returns the limit of claims and extensions per second and user. If each is 0, it returns nil,
+// which has no limit.
+func NewQueueRates(each float64) *Rates { return settable(each, "claims and extensions") }
+
+// settable returns a limit that the operator sets. what names the requests.
+func settable(each float64, what string) *Rates {
 	if each == 0 {
 		return nil
 	}
-	const refusal = "this is more than %v changes per second, after %d at once; the server's " +
+	refusal := "this is more than %v " + what + " per second, after %d at once; the server's " +
 		"-rate-limit sets it"
 	return rated("user", each, refusal)
 }
@@ -78,7 +85,7 @@ func NewActivityRates() *Rates {
 // NewFreshRates returns the limit of posts with ifLast: one per second for each user and channel, because
 // each takes the channel's lock from everybody else. The keys are the caller's.
 func NewFreshRates() *Rates {
-	const refusal = "a user may post with ifLast %v times per second in a channel, and %d times at once"
+	const refusal = "this is more than %v post with ifLast per second in this channel, after %d at once"
 	return &Rates{
 		buckets: newBuckets(1, 1), name: "ifLast", refusal: refusal, policy: []string{`"ifLast";q=1;w=1`},
 		quiet: true,

@@ -3,6 +3,7 @@ package edge
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -36,6 +37,28 @@ func TestQuietUsersAreForgotten(t *testing.T) {
 	}
 	if take("busy") == nil {
 		t.Error("got no refusal, want one: what was used up is not given twice")
+	}
+}
+
+// The refusal of each limit says which requests were too many.
+func TestRefusalsNameTheirRequests(t *testing.T) {
+	t.Parallel()
+	for want, x := range map[string]*Rates{
+		"1 changes per second":               NewRates(1),
+		"1 claims and extensions per second": NewQueueRates(1),
+		"200 reads per second":               NewReadRates(),
+		"1 streams opened per second":        NewOpenRates(10),
+		"50 activities per second":           NewActivityRates(),
+		"1 post with ifLast per second":      NewFreshRates(),
+	} {
+		now := time.Now()
+		var err error
+		for err == nil {
+			err = x.Take(http.Header{}, "bob", 1, now)
+		}
+		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "%!") {
+			t.Errorf("got %q, want %q in it", err, want)
+		}
 	}
 }
 
