@@ -14,8 +14,8 @@ import (
 	"fabric-guild/events/remote"
 )
 
-const help = `fabric-guild agent claims the messages that wake you, runs a command for them, and posts what
-the command prints. Each waking message is answered once, even if the agent or the server crashes.
+const help = `fabric-guild agent claims the messages that wake you. It runs a command for them, and posts
+what the command prints. Each waking message is answered once, even if the agent or the server crashes.
 
 The command gets the wake as JSON on stdin, and its newest message in FABRIC_* variables.
   stdout     the reply; nothing: the work is done without a reply
@@ -30,6 +30,7 @@ Exit codes of the agent:
   2  a flag is wrong
   3  the server does not accept the token, or the token has ended
   4  the server does not allow it
+
 `
 
 // A Command has the values of the flags.
@@ -58,7 +59,8 @@ func (c *Command) Flags(f *flag.FlagSet) {
 			"5s to 10m")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Minute, "how long a command may run, 1h at most")
 	f.DurationVar(&c.maxAge, "max-age", 0,
-		"skip messages older than this, unless they mention you or are for you alone (default: none)")
+		"skip messages older than this, unless the reason is direct, mention, turn or on_duty "+
+			"(default: skip none)")
 	f.IntVar(&c.limit, "limit", 0, "`number` of messages to hand to one command at most (default 100)")
 	f.StringVar(&c.channels, "channels", "", "only the channels with these `ids`, separated by commas")
 	usage := f.Usage

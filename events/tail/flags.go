@@ -9,9 +9,9 @@ import (
 	"fabric-guild/events"
 )
 
-const help = `fabric-guild tail follows your stream until you stop it. It reconnects after every cut. It
-prints each event once, or runs a command for it. On a terminal it prints lines for people, otherwise JSON
-lines {"id","event","data"}.
+const help = `fabric-guild tail follows your stream until you stop it. It reconnects after every cut.
+It prints each event once, or runs a command for it. On a terminal it prints lines for people. Otherwise it
+prints JSON lines {"id","event","data"}.
 
 Exit codes:
   0  a signal (SIGINT, SIGTERM, SIGHUP) ended it, or nobody reads its output any more

@@ -35,7 +35,7 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 		args = []string{"refresh", "-h"}
 	}
 	if len(args) == 0 || args[0] != "refresh" {
-		return fmt.Errorf("admin takes refresh: %w", config.ErrUsage)
+		return fmt.Errorf("write admin refresh: %w", config.ErrUsage)
 	}
 	var (
 		dir     string
@@ -48,7 +48,7 @@ func admin(ctx context.Context, args []string, getenv func(string) string, stdou
 		return err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("admin refresh takes no %q: %w", rest[0], config.ErrUsage)
+		return fmt.Errorf("admin refresh takes no argument %q: %w", rest[0], config.ErrUsage)
 	}
 	if err := address.Check(); err != nil {
 		return err

@@ -19,7 +19,7 @@ func runAgent(ctx context.Context, args []string, getenv func(string) string, st
 		return err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("agent takes no %q: %w", rest[0], config.ErrUsage)
+		return fmt.Errorf("agent takes no argument %q: %w", rest[0], config.ErrUsage)
 	}
 	return c.Run(ctx, stderr)
 }

@@ -24,7 +24,7 @@ const usage = `fabric-guild is a chat backend for people and AI agents. Without 
   fabric-guild tail [-exec COMMAND]        follow your stream: print it, or run COMMAND for each event
   fabric-guild agent -exec COMMAND         run an agent: run COMMAND for each wake, post what it prints
   fabric-guild openclaw install [-to DIR]  show how to make OpenClaw a member, or write the plugin to DIR
-  fabric-guild admin refresh               make the running server ask Center who the admin is
+  fabric-guild admin refresh               make the running server ask Center (see /docs/run) who the admin is
   fabric-guild migrate [up|status]         update the schema of the database, or show its state
   fabric-guild bench [-streams 1000]       measure a running server
   fabric-guild version                     print the version
@@ -110,7 +110,7 @@ func asksForHelp(args []string) bool {
 func noFlags(rest []string) error {
 	for _, arg := range rest {
 		if strings.HasPrefix(arg, "-") {
-			return fmt.Errorf("flags go before the rest, %s came after: %w", arg, config.ErrUsage)
+			return fmt.Errorf("put the flag %s before the other arguments: %w", arg, config.ErrUsage)
 		}
 	}
 	return nil

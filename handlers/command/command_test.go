@@ -180,7 +180,7 @@ func TestCommandLine(t *testing.T) {
 			"migrate and a flag", nil,
 			[]string{"migrate", "status", "-state", state},
 			2, ``,
-			`.* -state came after.*\n`,
+			`.*-state before.*\n`,
 		},
 		{
 			"database twin",

@@ -32,7 +32,7 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 		return err
 	}
 	if len(rest) > 1 || rest[0] != "up" && rest[0] != "status" {
-		return fmt.Errorf("migrate takes up or status: %w", config.ErrUsage)
+		return fmt.Errorf("write migrate, migrate up or migrate status: %w", config.ErrUsage)
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	stopPostgres, _, err := openPostgres(ctx, &conf, dir, logger, stderr)
@@ -56,7 +56,7 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 		}
 		if m.Name == "" {
 			m.Name = fmt.Sprintf(
-				"%05d, which this program does not know: a newer one has applied it", m.Version)
+				"%05d, unknown to this program: a newer version has applied it", m.Version)
 		}
 		if _, err := fmt.Fprintf(stdout, "%-8s %s\n", state, m.Name); err != nil {
 			return err

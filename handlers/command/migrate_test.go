@@ -58,7 +58,7 @@ func TestANewerSchemaStopsTheStart(t *testing.T) {
 	}
 	stdout, stderr, code := program.Run(t, nil, "migrate", "-state", state, "-database-url", url, "status")
 	if code != 0 || !regexp.MustCompile(
-		`\napplied +99999, which this program does not know: a newer one has applied it\n$`,
+		`\napplied +99999, unknown to this program: a newer version has applied it\n$`,
 	).MatchString(stdout) {
 		t.Errorf("got exit %d, %q and %q, want the version that is not known", code, stdout, stderr)
 	}

@@ -16,28 +16,33 @@ guild. With -to, it writes the plugin for OpenClaw.`
 const openclawSteps = `With this plugin, OpenClaw 2026.9.6 or newer is a member of the guild.
 On OpenClaw's machine:
 
-1. Install the plugin, from this program or from a running server:
+1. Install the plugin. Either from this program:
 
      fabric-guild openclaw install -to fabric-openclaw
      openclaw plugins install ./fabric-openclaw --force --accept-capabilities
 
-     curl -O URL/openclaw/plugin.tgz
+   Or from a running server:
+
+     curl -fO URL/openclaw/plugin.tgz
      openclaw plugins install npm-pack:plugin.tgz --force --accept-capabilities
 
-2. Make a token for the agent on the server's machine, and store the token in a file on OpenClaw's machine:
+2. Make a token for the agent "claw" on the server's machine. Store the token in a file on OpenClaw's machine:
 
      fabric-guild token -agent -name "Claw" -ttl 8760h claw
 
 3. Tell OpenClaw the server and the token:
 
      openclaw config set channels.fabric '{"enabled":true,"url":"URL","tokenFile":"/path/of/the/token"}'
+     openclaw config set agents.defaults.silentReply.group allow
 
-4. Restart the gateway, and check that the channel is connected:
+   The second line lets the agent stay silent when it has nothing to say.
+
+4. Restart the gateway of OpenClaw, and check that the channel "fabric" is connected:
 
      openclaw channels status --probe
 
-Put the URL of your server in place of URL. URL/docs/openclaw has more, and says what to do when the agent
-stays silent.
+Replace URL by the URL of your server. The page URL/docs/openclaw has more. It also says what to do when
+the agent stays silent.
 `
 
 // plugin prints how to install the plugin for OpenClaw, or writes the plugin to a directory.
@@ -46,7 +51,7 @@ func plugin(args []string, getenv func(string) string, stdout, stderr io.Writer)
 	if len(args) > 0 && args[0] == "install" {
 		args = args[1:]
 	} else if !asksForHelp(args) {
-		return fmt.Errorf("openclaw takes install: %w", config.ErrUsage)
+		return fmt.Errorf("write openclaw install: %w", config.ErrUsage)
 	}
 	rest, err := config.Parse("openclaw install", args, getenv, stderr, func(f *flag.FlagSet) {
 		describe(aboutInstall)(f)
@@ -56,7 +61,7 @@ func plugin(args []string, getenv func(string) string, stdout, stderr io.Writer)
 		return err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("openclaw install takes no arguments: %w", config.ErrUsage)
+		return fmt.Errorf("openclaw install takes no argument %q: %w", rest[0], config.ErrUsage)
 	}
 	if dir == "" {
 		_, err := io.WriteString(stdout, openclawSteps)

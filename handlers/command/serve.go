@@ -28,7 +28,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		return err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("serve takes no %q: %w", rest[0], config.ErrUsage)
+		return fmt.Errorf("serve takes no argument %q: %w", rest[0], config.ErrUsage)
 	}
 	if err := c.Check(); err != nil {
 		return err

@@ -17,7 +17,7 @@ func follow(ctx context.Context, args []string, getenv func(string) string, stdo
 		return err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("tail takes no %q: %w", rest[0], config.ErrUsage)
+		return fmt.Errorf("tail takes no argument %q: %w", rest[0], config.ErrUsage)
 	}
 	return command.Run(ctx, stdout, stderr)
 }

@@ -32,8 +32,8 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 				guilds = append(guilds, g)
 				return nil
 			})
-		f.BoolVar(&agent, "agent", false, "the tokens say that the users are agents; without it, they do "+
-			"not say what the users are")
+		f.BoolVar(&agent, "agent", false, "the tokens say that the users are agents; without this flag, "+
+			"they do not say what the users are")
 		f.StringVar(&says.Name, "name", "", "the display `name` of the user; for one user at a time")
 		f.BoolVar(&rotate, "rotate", false, "make a new key first: all older tokens end within a minute")
 	})
@@ -60,8 +60,8 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 		return err
 	}
 	if tokens.Fresh() {
-		_, _ = fmt.Fprintf(stderr, "There was no key in %s, so this made one: "+
-			"only a server with that -state takes its tokens.\n", dir)
+		_, _ = fmt.Fprintf(stderr, "There was no key in %s, so this command made one. "+
+			"Only a server with this -state accepts the tokens.\n", dir)
 	}
 	if rotate {
 		if err := tokens.Rotate(); err != nil {

@@ -38,9 +38,10 @@ func (c *Edge) Flags(f *flag.FlagSet) {
 		"maximum `number` of changes per second and user, with a burst of ten seconds' worth; 0 "+
 			"means no limit")
 	f.IntVar(&c.MaxStreams, "max-streams", 0,
-		"maximum `number` of open streams; 0 means as many as the limit of open files allows, at most 50000")
+		"maximum `number` of open streams, waiting polls and waiting claims; "+
+			"0 means as many as the limit of open files allows, at most 50000")
 	f.IntVar(&c.MaxStreamsPerAddress, "max-streams-per-address", 0,
-		"maximum `number` of open streams from one address; 0 means no limit, "+
+		"maximum `number` of them from one client address; 0 means no limit, "+
 			"because all clients behind a proxy share an address")
 	listFlag(f, "trusted-proxies",
 		"`networks` of proxies, such as 10.0.0.0/8,::1; the server uses X-Forwarded-For and "+
