@@ -118,7 +118,7 @@ func ofMember(ctx context.Context, q db.Queries, id auth.Identity, channel uuid.
 func maySteer(c db.Channel, id auth.Identity) error {
 	if c.CreatorIn && c.CreatedBy != id.UserID {
 		return web.NewProblem(http.StatusForbidden, "not_creator",
-			"only the channel's creator may do this, as long as they are in it")
+			"only the channel's creator may do this, until the creator leaves the channel")
 	}
 	return nil
 }

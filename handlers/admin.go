@@ -40,7 +40,7 @@ func (s *Server) refreshAdmin(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !s.operator.Matches(token) {
 		return web.NewProblem(http.StatusUnauthorized, "operator_only",
-			"this takes the operator key of the server's state directory")
+			"send the operator key, which is in the server's state directory, as the bearer token")
 	}
 	if _, err := web.Query(r); err != nil {
 		return err

@@ -112,7 +112,7 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 			members = append(members, u)
 		default:
 			wrong = append(wrong, web.FieldError{
-				Field: "wakeUserIds", Detail: "names users who are not among the members",
+				Field: "wakeUserIds", Detail: "names users who are not in memberUserIds",
 			})
 		}
 	}
@@ -178,7 +178,7 @@ func (s *Server) listChannels(w http.ResponseWriter, r *http.Request) error {
 		var ok bool
 		if list.After, ok = web.ParseID(after); !ok {
 			return web.Malformed(web.FieldError{
-				Field: "after", Detail: "must be the next of an earlier page",
+				Field: "after", Detail: "must be the value of next in an earlier page",
 			})
 		}
 	}

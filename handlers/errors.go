@@ -11,7 +11,7 @@ import (
 
 func channelNotFound() *web.Problem {
 	return web.NewProblem(http.StatusNotFound, "channel_not_found",
-		"there is no such channel, or none that you may see")
+		"there is no such channel, or it is hidden from you")
 }
 
 // asProblem turns any error of a handler into the problem for the client. ok is false if the error is the
@@ -34,18 +34,17 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 		return p, true
 	case errors.Is(err, db.ErrUnavailable):
 		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable",
-			"the database cannot be reached; whether the change was made is not known, so look before "+
-				"you repeat it")
+			"the database cannot be reached; a change may have been made, so check before you repeat it")
 		p.RetryAfter = 1
 		return p, false
 	case errors.Is(err, live.ErrUnread):
 		p = web.NewProblem(http.StatusServiceUnavailable, "unavailable",
-			"reading the event log failed; ask again from the same cursor")
+			"the event log cannot be read; ask again with the same cursor")
 		p.RetryAfter = 1
 		return p, true
 	case errors.Is(err, live.ErrClosed):
 		p = web.NewProblem(http.StatusServiceUnavailable, "shutting_down",
-			"this server is about to stop; come back to another")
+			"this server is about to stop; try another server, or try again soon")
 		p.RetryAfter = 1
 		return p, true
 	case errors.Is(err, live.ErrTooManyStreams):
@@ -56,5 +55,5 @@ func asProblem(err error) (p *web.Problem, ok bool) {
 		return p, true
 	}
 	return web.NewProblem(http.StatusInternalServerError, "internal",
-		"the server has a fault; its log has the cause under this request id"), false
+		"the server has a fault; search its log for this request id"), false
 }

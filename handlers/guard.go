@@ -24,7 +24,8 @@ func letGo(ctx context.Context, tx db.Tx, id auth.Identity, channel uuid.UUID) e
 		return err
 	}
 	if user.Kind != events.Human {
-		return web.NewProblem(http.StatusForbidden, "not_human", "only a human may let the agents go on")
+		return web.NewProblem(http.StatusForbidden, "not_human",
+			"only a human may send /go: the loop guard stops agents until a human looks")
 	}
 	if err := notArchived(c); err != nil {
 		return err

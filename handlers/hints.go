@@ -37,7 +37,8 @@ func (b *postBody) besideCommand(reply *db.Reply) (wrong []web.FieldError) {
 		{"ifLast", b.IfLast != nil},
 	} {
 		if field.given {
-			wrong = append(wrong, web.FieldError{Field: field.name, Detail: "does not go with a command"})
+			wrong = append(wrong,
+				web.FieldError{Field: field.name, Detail: "cannot be used with a slash command"})
 		}
 	}
 	return wrong
@@ -103,7 +104,8 @@ func (s *Server) answer(ctx context.Context, q db.Queries, m db.NewMessage, p db
 	}
 	if len(strangers) > 0 {
 		a.Hints = append(a.Hints,
-			hintAbout("not_a_member", "these users are no members, so they are not mentioned", strangers))
+			hintAbout("not_a_member",
+				"these users are not members, so the message does not mention them", strangers))
 	}
 	if m.Listed && len(p.MentionUserIDs) == 0 && p.XType == events.General && p.Bound == events.NoBound {
 		a.Hints = append(a.Hints,

@@ -227,7 +227,9 @@ func rosterPlace(q url.Values) (m db.Member, err error) {
 	}
 	if _, err := fmt.Sscanf(after, "%d-%d", &m.JoinedSeq, &m.Position); err != nil ||
 		nextInRoster(m) != after {
-		return m, web.Malformed(web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
+		return m, web.Malformed(web.FieldError{
+			Field: "after", Detail: "must be the value of next in an earlier page",
+		})
 	}
 	return m, nil
 }

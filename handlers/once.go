@@ -69,7 +69,7 @@ func (s *Server) onceOr(w http.ResponseWriter, r *http.Request, key *db.RequestK
 	switch {
 	case errors.Is(err, db.ErrInFlight):
 		p := web.NewProblem(http.StatusConflict, "idempotency_in_flight",
-			"a request with this Idempotency-Key is being answered; send it again for its answer")
+			"the first request with this Idempotency-Key is still in progress; wait, and repeat this request")
 		p.RetryAfter = 1
 		return p
 	case errors.Is(err, db.ErrOtherBody):
@@ -102,8 +102,8 @@ func requestKey(r *http.Request, id auth.Identity, body any) (*db.RequestKey, er
 	bad := func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
 	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, bad) {
 		p := web.Malformed(web.FieldError{
-			Field: "Idempotency-Key", Detail: "must be given once, 1 to 255 printable ASCII characters, " +
-				"with or without double quotes around",
+			Field: "Idempotency-Key", Detail: "must be given once, and have 1 to 255 printable ASCII " +
+				"characters, bare or in double quotes",
 		})
 		p.Code = "idempotency_key_malformed"
 		return nil, p

@@ -32,15 +32,17 @@ func checkID(field, s string) []web.FieldError {
 		return nil
 	}
 	return []web.FieldError{
-		{Field: field, Detail: "must be 1 to 128 of letters, digits and . _ @ -, and neither . nor .."},
+		{
+			Field:  field,
+			Detail: "must have 1 to 128 characters: letters, digits and . _ @ -. It must not be . or ..",
+		},
 	}
 }
 
 func checkName(s string) []web.FieldError {
 	if utf8.RuneCountInString(s) > maxName || !chat.Readable(s) {
-		return []web.FieldError{{Field: "name", Detail: "must have 1 to 100 characters, something visible " +
-			"among them, and no control " +
-			"character, line end, or mark that sets the direction of text"}}
+		return []web.FieldError{{Field: "name", Detail: "must have 1 to 100 characters, at least one of " +
+			"them visible, and no control character, line end or direction mark"}}
 	}
 	return nil
 }
@@ -51,9 +53,11 @@ func checkContent(s string) *web.Problem {
 		return web.Refused(web.FieldError{Field: "content", Detail: "is empty"})
 	case len(s) > maxContent:
 		return web.NewProblem(http.StatusUnprocessableEntity, "content_too_long",
-			"a message holds at most %d bytes, this one has %d", maxContent, len(s))
+			"a message has %d bytes at most; this one has %d", maxContent, len(s))
 	case strings.ContainsRune(s, 0):
-		return web.Refused(web.FieldError{Field: "content", Detail: "holds a NUL, which cannot be stored"})
+		return web.Refused(web.FieldError{
+			Field: "content", Detail: "has a NUL character, which cannot be stored",
+		})
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request) error {
 	for _, content := range body.Contents {
 		if len(content) > maxContent {
 			return web.NewProblem(http.StatusUnprocessableEntity, "content_too_long",
-				"a message holds at most %d bytes, one of these has %d", maxContent, len(content))
+				"a message has %d bytes at most; one of these has %d", maxContent, len(content))
 		}
 	}
 	answer := struct {

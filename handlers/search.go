@@ -171,8 +171,8 @@ func (s *Server) searchPlace(ctx context.Context, id auth.Identity, before strin
 		return n, nil
 	}
 	return 0, web.Malformed(
-		web.FieldError{Field: "before", Detail: "must be the next of an earlier page, or the id of a " +
-			"message that you may read"},
+		web.FieldError{Field: "before", Detail: "must be the value of next in an earlier page, or the id " +
+			"of a message that you may read"},
 	)
 }
 

@@ -28,8 +28,8 @@ func checkSettings(x events.XType, loopLimit *int, humans, agents *string) (wron
 			})
 		case !events.Bounded(x):
 			wrong = append(wrong, web.FieldError{
-				Field: field, Detail: "is not for dm, discuss and work channels: a message wakes one " +
-					"member there",
+				Field: field, Detail: "is not for dm, discuss and work channels: there, a message wakes " +
+					"one member only",
 			})
 		}
 	}

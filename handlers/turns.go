@@ -45,7 +45,7 @@ func asItem(t chat.Turn) turnItem {
 func needsTurns(c db.Channel) error {
 	if !takesTurns(c) {
 		return web.NewProblem(http.StatusUnprocessableEntity, "no_turns",
-			"turns are taken in discuss and work channels only")
+			"only discuss and work channels have turns")
 	}
 	return nil
 }
@@ -82,9 +82,11 @@ func (s *Server) setTurn(w http.ResponseWriter, r *http.Request) error {
 			Field: "action", Detail: "must be pass, take, give, pause or resume",
 		})
 	case action == chat.Give && body.UserID == nil:
-		return web.Refused(web.FieldError{Field: "userId", Detail: "is missing; it says who gets the turn"})
+		return web.Refused(web.FieldError{
+			Field: "userId", Detail: "is missing: give needs the user who gets the turn",
+		})
 	case action != chat.Give && body.UserID != nil:
-		return web.Refused(web.FieldError{Field: "userId", Detail: "is only for give"})
+		return web.Refused(web.FieldError{Field: "userId", Detail: "can be used only with the action give"})
 	}
 	var target string
 	if body.UserID != nil {

@@ -52,17 +52,19 @@ func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
 		wrong = append(wrong, web.FieldError{Field: "q", Detail: "must be text of 64 characters at most"})
 	}
 	if list.After != "" && !chat.ValidID(list.After) {
-		wrong = append(wrong, web.FieldError{Field: "after", Detail: "must be the next of an earlier page"})
+		wrong = append(wrong, web.FieldError{
+			Field: "after", Detail: "must be the value of next in an earlier page",
+		})
 	}
 	ids := web.Strings(q, "ids")
 	if len(ids) > maxUserIDs || slices.ContainsFunc(ids, func(id string) bool { return !chat.ValidID(id) }) {
 		wrong = append(wrong, web.FieldError{
 			Field:  "ids",
-			Detail: "must be 1 to 100 ids of users with commas between",
+			Detail: "must be 1 to 100 ids of users, separated by commas",
 		})
 	}
 	if ids != nil && (list.Like != "" || list.After != "") {
-		wrong = append(wrong, web.FieldError{Field: "ids", Detail: "does not go with q or after"})
+		wrong = append(wrong, web.FieldError{Field: "ids", Detail: "cannot be used together with q or after"})
 	}
 	if guild := q.Get("guildId"); guild != "" {
 		wrong = append(wrong, checkID("guildId", guild)...)
@@ -152,7 +154,7 @@ func (s *Server) changeMe(w http.ResponseWriter, r *http.Request) error {
 
 func setByAuthority(field string) error {
 	return web.NewProblem(http.StatusConflict, "set_by_authority",
-		"%s: your token says it; get another token to change it", field)
+		"%s: your token or Center says what it is, so only a newer token or Center can change it", field)
 }
 
 // turnInto sets a user's kind. A human may become an agent, and never the other way: what an agent wrote must
@@ -191,8 +193,8 @@ func rename(ctx context.Context, tx db.Tx, u *db.User, name string) (changed boo
 	case !chat.ValidDisplayName(name):
 		return false, web.Refused(web.FieldError{
 			Field: "displayName",
-			Detail: "must have 1 to 64 characters, something visible " +
-				"among them, and no control character, line end, or mark that sets the direction of text",
+			Detail: "must have 1 to 64 characters, at least one of them visible, and no control " +
+				"character, line end or direction mark",
 		})
 	}
 	taken, err := tx.IsIDOfAnother(ctx, name, u.ID)

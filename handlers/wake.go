@@ -108,7 +108,7 @@ func distinct(field string, ids []string) ([]string, []web.FieldError) {
 		}
 	}
 	if len(out) > maxFirstMembers {
-		return nil, []web.FieldError{{Field: field, Detail: "lists more than 1,000"}}
+		return nil, []web.FieldError{{Field: field, Detail: "lists more than 1,000 users"}}
 	}
 	return out, nil
 }

@@ -54,7 +54,7 @@ func (s *Server) wakeProblem(err error) error {
 
 func wakeNotFound() *web.Problem {
 	return web.NewProblem(http.StatusNotFound, "wake_not_found",
-		"there is no such wake, or none that is yours")
+		"there is no such wake, or it is not yours")
 }
 
 // beginWake is what every request about one wake begins with.
@@ -230,8 +230,8 @@ func (s *Server) closeQueue(w http.ResponseWriter, r *http.Request) error {
 	}
 	if id.Guilds != nil {
 		return web.NewProblem(http.StatusForbidden, "guild_forbidden",
-			"closing the queue ends the work of all guilds, and this token is for some; use a token "+
-				"for all guilds")
+			"closing the queue ends the work in all guilds, but this token is for some guilds; use a "+
+				"token for all guilds")
 	}
 	if err := s.db.CloseQueue(r.Context(), id.UserID); err != nil {
 		return err

@@ -96,7 +96,7 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	}
 	if claim.Instance != "" && claim.Worker == "" {
 		return web.Refused(web.FieldError{
-			Field: "instance", Detail: "goes with worker: it is one run of the program that worker names",
+			Field: "instance", Detail: "needs worker: it names one run of the program that worker names",
 		})
 	}
 	since, err := parseSince(body.Since)

@@ -71,7 +71,7 @@ func (x *desks) enter(user string) (*desk, error) {
 	}
 	if d.claims == maxClaims {
 		p := web.NewProblem(http.StatusTooManyRequests, "too_many_claims",
-			"%d claims of yours are waiting on this server, and no more may wait; let fewer workers wait",
+			"%d of your claims wait on this server, which is the limit; let fewer workers wait",
 			maxClaims)
 		p.RetryAfter = 5
 		return nil, p

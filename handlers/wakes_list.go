@@ -100,7 +100,7 @@ func placeInQueue(s string) (channel uuid.UUID, seq int64, err error) {
 	seq, err = strconv.ParseInt(number, 10, 64)
 	if !ok || err != nil || seq < 0 {
 		return channel, 0, web.Malformed(web.FieldError{
-			Field: "after", Detail: "must be the next of an earlier page",
+			Field: "after", Detail: "must be the value of next in an earlier page",
 		})
 	}
 	return channel, seq, nil

@@ -59,14 +59,14 @@ func (c byCenter) Check(ctx context.Context, from netip.Addr, token string) (Ide
 	switch {
 	case errors.Is(err, center.ErrTooManyNew):
 		p := web.NewProblem(http.StatusTooManyRequests, "too_many_sign_ins",
-			"too many tokens that are not known came from your address; try again later, with a valid token")
+			"too many unknown tokens came from your address; try again later, with a valid token")
 		p.RetryAfter = 1
 		return Identity{}, p
 	case errors.Is(err, center.ErrInactive):
 		return Identity{}, ErrTokenInvalid
 	case errors.Is(err, center.ErrUnavailable):
 		p := web.NewProblem(http.StatusServiceUnavailable, "center_unavailable",
-			"whose token this is cannot be found out at the moment; try again")
+			"Center does not answer, so the server cannot check the token; try again")
 		p.RetryAfter = 2
 		return Identity{}, p
 	}

@@ -96,7 +96,7 @@ func (t *Tokens) SignClaim(user string, guilds []string, ttl time.Duration, says
 		}
 	}
 	if guilds != nil && len(guilds) == 0 {
-		return "", errors.New("a token for no guild opens nothing")
+		return "", errors.New("the list of guilds is empty, so the token would give access to nothing")
 	}
 	key, err := t.key.Current()
 	if err != nil {

@@ -59,7 +59,7 @@ func Parse(text string) (Command, error) {
 	switch name {
 	case "me":
 		if argument == "" {
-			return Command{}, errors.New("says nothing; write /me TEXT")
+			return Command{}, errors.New("has no text after /me; write /me TEXT")
 		}
 		return Command{Content: text}, nil
 	case "turn":
@@ -88,7 +88,7 @@ func Parse(text string) (Command, error) {
 		return c, nil
 	}
 	if argument != "" {
-		return Command{}, errors.New("has something behind /" + name + ", which takes no argument")
+		return Command{}, errors.New("has text after /" + name + ", which takes no argument")
 	}
 	return c, nil
 }
@@ -124,6 +124,6 @@ func errUnknown() error {
 	for i, c := range commands {
 		all[i] = "/" + c.name + c.takes
 	}
-	return errors.New("is not a command; there are " + strings.Join(all, ", ") +
-		"; to post a message that begins with a slash, write two slashes")
+	return errors.New("is not a command. The commands are " + strings.Join(all, ", ") +
+		". To post a message that begins with a slash, write two slashes")
 }

@@ -52,8 +52,8 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	const (
-		unknown = "is not a command; there are /pass, /turn @USER, /pause, /resume, /stop @USER, /go, " +
-			"/me TEXT, /help; to post a message that begins with a slash, write two slashes"
+		unknown = "is not a command. The commands are /pass, /turn @USER, /pause, /resume, /stop @USER, " +
+			"/go, /me TEXT, /help. To post a message that begins with a slash, write two slashes"
 		oneUser = "must name one user: /turn <@ID>, /turn @ID or /turn ID"
 		noName  = "names a user whose name could not be resolved"
 	)
@@ -65,12 +65,12 @@ func TestParseRefuses(t *testing.T) {
 		{"a path is no command", "/etc/passwd", unknown},
 		{"names are lower-case", "/Pass", unknown},
 		{"a letter is one of any script", "/зфыы", unknown},
-		{"pass takes nothing", "/pass @bob", "has something behind /pass, which takes no argument"},
-		{"pause takes nothing", "/pause now", "has something behind /pause, which takes no argument"},
-		{"resume takes nothing", "/resume\nnow", "has something behind /resume, which takes no argument"},
-		{"help takes nothing", "/help turn", "has something behind /help, which takes no argument"},
-		{"me needs a text", "/me", "says nothing; write /me TEXT"},
-		{"white space is no text", "/me \n", "says nothing; write /me TEXT"},
+		{"pass takes nothing", "/pass @bob", "has text after /pass, which takes no argument"},
+		{"pause takes nothing", "/pause now", "has text after /pause, which takes no argument"},
+		{"resume takes nothing", "/resume\nnow", "has text after /resume, which takes no argument"},
+		{"help takes nothing", "/help turn", "has text after /help, which takes no argument"},
+		{"me needs a text", "/me", "has no text after /me; write /me TEXT"},
+		{"white space is no text", "/me \n", "has no text after /me; write /me TEXT"},
 		{"turn needs a user", "/turn", oneUser},
 		{"an @ is no user", "/turn @", oneUser},
 		{"turn takes one user", "/turn bob carol", oneUser},

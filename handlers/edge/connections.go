@@ -184,8 +184,8 @@ func WithinAddress(exempt func(*http.Request) bool, next http.Handler) http.Hand
 		}
 		w.Header().Set("Connection", "close")
 		p := web.NewProblem(http.StatusTooManyRequests, "too_many_connections",
-			"%d connections from your address are busy, and it may have no more; use fewer at a time, "+
-				"or have the server trust your proxy (-trusted-proxies)", c.of.ofAddress)
+			"%d connections from your address are busy, which is the limit; use fewer at a time. Behind a "+
+				"proxy, the server needs -trusted-proxies", c.of.ofAddress)
 		p.RetryAfter = 1
 		web.WriteProblem(w, p)
 	})

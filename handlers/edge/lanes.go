@@ -116,7 +116,7 @@ func (c *Lanes) giveUp(user string, turn chan struct{}) bool {
 
 func (c *Lanes) refusal() error {
 	p := web.NewProblem(http.StatusTooManyRequests, "too_many_requests",
-		"%d of your requests of this kind are under way, which is the limit; read their answers, then "+
+		"%d of your requests of this kind are in progress, which is the limit; read their answers, then "+
 			"try again", c.atOnce)
 	p.RetryAfter = 1
 	return p

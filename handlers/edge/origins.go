@@ -30,8 +30,8 @@ func OwnHosts(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isOwnHost(r.Host, hosts) {
 			web.WriteProblem(w, web.NewProblem(http.StatusMisdirectedRequest, "wrong_host",
-				"this server does not answer to this name; to reach it by this name, start it with "+
-					"-allow-host and that name"))
+				"this server does not answer to this host name; to allow the name, start the server with "+
+					"-allow-host and the name"))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -81,7 +81,8 @@ func OfOrigins(allowed []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if foreign(check, r) && !followsLink(r) {
 			web.WriteProblem(w, web.NewProblem(http.StatusForbidden, "cross_origin",
-				"a page of another origin may not do this; -allow-origin lets it in"))
+				"a page of another origin may not do this; the operator can allow the origin with "+
+					"-allow-origin"))
 			return
 		}
 		if len(allowed) > 0 {

@@ -35,7 +35,7 @@ func (p *Places) Take(from netip.Addr) error {
 	defer p.mu.Unlock()
 	if p.perAddress > 0 && p.byAddr[from] >= p.perAddress {
 		err := web.NewProblem(http.StatusTooManyRequests, "too_many_streams",
-			"%d streams come from your address already, and it may have no more", p.perAddress)
+			"your address has %d streams and waiting requests, which is the limit", p.perAddress)
 		err.RetryAfter = 5
 		return err
 	}
@@ -46,7 +46,8 @@ func (p *Places) Take(from netip.Addr) error {
 				"max_streams", p.total)
 		}
 		err := web.NewProblem(http.StatusServiceUnavailable, "server_full",
-			"this server holds as many streams as it may; come back to another, or later")
+			"this server has no place for another stream or waiting request; try another server, or try "+
+				"later")
 		err.RetryAfter = 5
 		return err
 	}

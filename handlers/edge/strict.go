@@ -42,8 +42,8 @@ func (p Proxies) ambiguous(r *http.Request) *web.Problem {
 	}
 	if hidden(r.URL.RawPath) {
 		return web.NewProblem(http.StatusBadRequest, "malformed",
-			"write letters, digits, slashes and - . _ ~ of the path as they are: a proxy's rules go by "+
-				"what is written")
+			"the path has letters, digits, slashes or - . _ ~ in percent-encoded form, which can deceive a "+
+				"proxy; write them as they are")
 	}
 	return nil
 }

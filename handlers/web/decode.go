@@ -33,11 +33,11 @@ func Decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return v, NewProblem(http.StatusRequestEntityTooLarge, "body_too_large",
-			"a body holds at most %d bytes", MaxBody)
+			"a body has %d bytes at most", MaxBody)
 	}
 	if err != nil {
 		return v, NewProblem(http.StatusBadRequest, "malformed",
-			"the body did not arrive whole, or not in time")
+			"the body did not arrive completely, or not in time")
 	}
 	err = decodeObject(body, reflect.ValueOf(&v).Elem())
 	return v, err
