@@ -30,7 +30,6 @@ func TestExitCodes(t *testing.T) {
 		code      int
 		stderr    string // a regular expression for the whole output
 	}{
-		"help":            {nil, []string{"-h"}, 0, `fabric-guild agent claims (.|\n)*-exec(.|\n)*`},
 		"unknown flag":    {nil, []string{"-frobnicate"}, 2, `.*-frobnicate.*\n`},
 		"an argument":     {nil, []string{"-exec", "cat", "bob"}, 2, `.*"bob".*\n`},
 		"no command":      {nil, nil, 2, `.*-exec.*\n`},

@@ -40,7 +40,6 @@ func TestExitCodes(t *testing.T) {
 		code      int
 		stderr    string // a regular expression for the whole output
 	}{
-		"help":         {nil, []string{"-h"}, 0, `fabric-guild tail follows (.|\n)*-exec(.|\n)*`},
 		"unknown flag": {nil, []string{"-frobnicate"}, 2, `(.|\n)*-frobnicate(.|\n)*`},
 		"an argument":  {nil, []string{"bob"}, 2, `.*"bob".*\n`},
 		"no token":     {[]string{none}, nil, 2, `.*FABRIC_BACKEND_GUILD_TOKEN.*-token-file.*\n`},

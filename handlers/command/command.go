@@ -46,8 +46,11 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if len(args) > 0 && (!strings.HasPrefix(args[0], "-") || args[0] == "--version") {
 		name, args = strings.TrimLeft(args[0], "-"), args[1:]
 	}
-	if name == "serve" && asksForHelp(args) {
-		_, _ = io.WriteString(stdout, usage+"\nThe flags of serve:\n\n")
+	if asksForHelp(args) {
+		stderr = stdout // help that was asked for is what the command prints
+		if name == "serve" {
+			_, _ = io.WriteString(stdout, usage+"\nThe flags of serve:\n\n")
+		}
 	}
 	switch name {
 	case "serve":
