@@ -79,6 +79,9 @@ func (s *Intervals) Current(channel uuid.UUID) (Interval, bool) {
 	return s.all[i], true
 }
 
+// Lasting returns the number of intervals that last.
+func (s *Intervals) Lasting() int { return len(s.all) - s.ended }
+
 // Open yields the channels of the intervals that last.
 func (s *Intervals) Open() iter.Seq[uuid.UUID] {
 	return func(yield func(uuid.UUID) bool) {

@@ -73,6 +73,13 @@ func spend(x *edge.Rates, user string) error {
 	return x.Take(http.Header{}, user, 1<<20, time.Now().Add(time.Hour))
 }
 
+// SpendWork charges a user so much time that the user's reads are refused for half a minute or more.
+func SpendWork(s *Server, user string) {
+	for range 4 {
+		s.work.Charge(user, time.Minute)
+	}
+}
+
 // SpendFreshness counts a post with ifLast as of an hour from now. So the user may send no other one for an
 // hour, however slow the test is.
 func SpendFreshness(s *Server, user string, channel uuid.UUID) error {

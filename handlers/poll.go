@@ -50,6 +50,11 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave() // only after the client has taken the answer
+	if opts.Resume == nil {
+		if err := s.work.Await(r.Context(), id.UserID); err != nil {
+			return err
+		}
+	}
 	polled, err := l.poll(r, opts, most, time.Duration(wait)*time.Second)
 	if err != nil {
 		return err

@@ -63,3 +63,27 @@ func TestActivityIsRateLimited(t *testing.T) {
 	for listening.Next(t).Event != "message.created" {
 	}
 }
+
+// A user whose reads have taken more time than a user may opens no stream that begins with a snapshot. The
+// user may still resume, and other users do not wait.
+func TestSnapshotsAreWork(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{})
+	alice := n.User("alice")
+	cursor := alice.General(t, "ops", "bob").Cursor
+	handlers.SpendWork(n.Server, "alice")
+	for _, query := range []string{"", "?snapshot=true&lastEventId=" + cursor} {
+		s, err := alice.Connect(nodetest.Raw, query)
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "429") ||
+			!strings.Contains(err.Error(), "too_many_requests") {
+			t.Errorf("%q: got error %v, want a refusal", query, err)
+		}
+	}
+	alice.Refused(t, 429, "too_many_requests", "GET", "/api/events", nil)
+	alice.Resume(t, nodetest.Raw, "", cursor)
+	alice.Poll(t, "after="+cursor)
+	n.User("bob").Fresh(t, nodetest.Raw, "")
+}

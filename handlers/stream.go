@@ -67,6 +67,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if opts.Resume, err = resume(name, last); err != nil {
 		return err
 	}
+	if opts.Resume == nil || opts.Snapshot { // a stream that only goes on reads no snapshot
+		if err := s.work.Await(r.Context(), id.UserID); err != nil {
+			return err
+		}
+	}
 	if err := s.places.Take(l.from); err != nil {
 		return err
 	}
@@ -112,6 +117,7 @@ type listener struct {
 // options returns the options that streams and polls have in common. The error is a *web.Problem.
 func (l *listener) options(q url.Values) (opts live.Options, err error) {
 	opts = live.Options{User: l.id.UserID, Expires: l.id.Expires, Revoked: l.revoked}
+	opts.Worked = func(took time.Duration) { l.server.work.Charge(l.id.UserID, took) }
 	opts.Filter, err = filter(q, l.id)
 	return opts, err
 }

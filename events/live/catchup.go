@@ -88,6 +88,7 @@ func (s *Session) open(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
+	defer s.router.leaveSnapshot(s.user, snap)
 	ready := events.Ready{UserID: s.opts.User, Reason: s.reset}
 	if s.opts.Resume != nil {
 		ready.Cursor = *s.opts.Resume

@@ -280,4 +280,5 @@ func (r *Router) learnLocked(l *load, known events.Intervals) {
 			r.leaveLocked(u, e)
 		}
 	}
+	u.changed = r.at.Seq // other events of the user's channels have passed since the read
 }

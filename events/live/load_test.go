@@ -281,9 +281,9 @@ func TestAUserOfManyChannelsIsReadInPages(t *testing.T) {
 		if want := (channels + snapshotFrame - 1) / snapshotFrame; frames != want {
 			t.Errorf("got %d frames, want %d", frames, want)
 		}
-		if solo != 1+3 || pages < channels/snapshotFrame {
+		if solo != 1+3 || pages != channels/snapshotRows+1 {
 			t.Errorf("got %d reads to load her and %d for her snapshot, want 4 and %d", solo, pages,
-				channels/snapshotFrame+1)
+				channels/snapshotRows+1)
 		}
 		c.expect(got{event: "channel.left", data: channelNamed(1).String()})
 		c.expect(got{event: "channel.left", data: channelNamed(channels - 1).String(), id: left.String()})

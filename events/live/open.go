@@ -30,6 +30,9 @@ type Options struct {
 	Rotates time.Time
 	// Revoked is asked at every heartbeat, in a goroutine of its own. If it returns true, the stream ends.
 	Revoked func() bool
+	// Worked is called after each read of a snapshot, with the time that the server took to read and encode.
+	// Worked must not block. It may be nil.
+	Worked func(took time.Duration)
 	// Uncounted streams do not count towards MaxStreams: they have no client.
 	Uncounted bool
 	// Ended is called once, after the stream is over. It may be nil.

@@ -20,6 +20,8 @@ type user struct {
 	watches   int           // the number of sessions without a client, see Watch
 	idle      *time.Timer   // drops the user; runs while the user has no sessions
 	slot      chan struct{} // bounds how many sessions of the user read the event log at once; made by slotOf
+	shared    *snapshot     // what the user's streams share; nil: none
+	changed   int64         // the position of the last change of what a snapshot of the user shows
 	state     userState
 	load      *load           // set until the state is ready
 	missed    []*events.Event // the user's own membership events since the load began

@@ -55,15 +55,17 @@ type Router struct {
 	loading bool    // the loader runs
 	failing int     // the number of loads that wait for a retry
 	told    time.Time
+	idle    int // the number of shared snapshots that no stream shows
 	signals signals
 	closed  bool
 }
 
 // Bounds of how many sessions read the event log at once. concurrentReads is for all of them: so a rush of
-// streams leaves connections of the pool to users who post. readsOfOneUser leaves places to other users.
+// streams leaves connections of the pool to users who post. readsOfOneUser leaves places to other users, and
+// processors: a read keeps one of them busy, here or in Postgres.
 const (
 	concurrentReads = 6
-	readsOfOneUser  = 2
+	readsOfOneUser  = 1
 )
 
 // NewRouter returns a router at a position of the event log. The first event that is published to it must be
@@ -110,7 +112,11 @@ func (r *Router) publish(e *events.Event) (reached bool) {
 		}
 	}
 	if rt := r.routes[e.ChannelID]; rt != nil {
+		changed := changes(e.Kind)
 		for _, u := range rt.users {
+			if changed { // a user who joins has a route already, and one who leaves still has it
+				u.changed = e.Cursor.Seq
+			}
 			u.offerLocked(e, &n)
 		}
 	}

@@ -21,8 +21,10 @@ func TestALongSnapshotHasItsIDAtTheEnd(t *testing.T) {
 		for i := range tt.channels {
 			all = append(all, events.Membership{Channel: events.Channel{ID: channelNamed(i)}})
 		}
-		s.sendReady(t.Context(), events.Ready{Cursor: events.Cursor{Epoch: 1, Seq: 5}, UserID: "alice"},
-			&snapshot{s, events.Cursor{Epoch: 1, Seq: 5}, all, true})
+		at := events.Cursor{Epoch: 1, Seq: 5}
+		snap := s.router.newSnapshot(s, at)
+		snap.add(all, true)
+		s.sendReady(t.Context(), events.Ready{Cursor: at, UserID: "alice"}, snap)
 		if len(frames) != tt.frames {
 			t.Errorf("%d channels: got %d frames, want %d", tt.channels, len(frames), tt.frames)
 		}

@@ -60,7 +60,8 @@ func (x *Work) Await(ctx context.Context, key string) error {
 
 func tooMuchWork(owed time.Duration) error {
 	p := web.NewProblem(http.StatusTooManyRequests, "too_many_requests",
-		"your reads take more than %d %% of a processor; ask for less, or less often", int(workShare*100))
+		"your reads and snapshots take more than %d %% of a processor; ask for less, or less often",
+		int(workShare*100))
 	p.RetryAfter = int(owed/time.Second) + 1
 	return p
 }

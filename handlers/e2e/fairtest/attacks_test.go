@@ -74,6 +74,26 @@ var attacks = []attack{
 		},
 	},
 	{
+		// each new name is a new snapshot, so these streams share none
+		name: "streams with the largest number of channels, one of which gets new names all the time",
+		prepare: func(s *scene) {
+			s.Channel = s.create("target", map[string]any{})
+			s.pile()
+		},
+		run: func(ctx context.Context, s *attacker) {
+			var naming sync.WaitGroup
+			token := s.Tokens["target"]
+			naming.Go(func() {
+				loops(ctx, 2, func(int) {
+					body := map[string]any{"name": fmt.Sprint("name ", s.fresh.Add(1))}
+					s.askAs(ctx, token, http.MethodPatch, "/api/channels/"+s.Channel, body)
+				})
+			})
+			loops(ctx, 16, func(int) { s.openFor(ctx, token, "", 100*time.Millisecond) })
+			naming.Wait()
+		},
+	},
+	{
 		name:    "first polls with the largest number of channels",
 		prepare: func(s *scene) { s.pile() },
 		run: func(ctx context.Context, s *attacker) {
