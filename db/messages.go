@@ -91,29 +91,37 @@ func (r *messageRow) message(
 	}
 }
 
-// messageRows are the messages with their authors as the users are now. The LIMIT keeps a look-up for each
-// message: a planner without statistics would read all users.
+// author joins the author of a message m, as the user is now. The LIMIT keeps a look-up for each message: a
+// planner without statistics would read all users.
+const author = `LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id
+			LIMIT 1) u ON true`
+
+// messageRows are the messages with their authors.
 const messageRows = `(
 		SELECT m.*, u.kind AS author_kind, u.display_name AS author_name
-		FROM messages m
-		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id
-			LIMIT 1) u ON true)`
+		FROM messages m ` + author + `)`
 
-// selectMessage looks for the interval by a comparison of triples, because only members_pkey fits it: a
-// planner without statistics would walk the roster of the channel for each message.
-var selectMessage = `
-	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
-		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
+// onList says whether the user $1 is on the wake list that the message m recorded.
+const onList = `m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
 			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version
-				AND $1 = ANY (w.user_ids)) AS on_list,
-		i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
-	FROM ` + messageRows + ` m
-	JOIN channels c ON c.id = m.channel_id
-	LEFT JOIN LATERAL (
+				AND $1 = ANY (w.user_ids))`
+
+// interval joins the interval i of the user $1 that the message m belongs to, if there is one. It compares
+// triples, because only members_pkey fits that: a planner without statistics would walk the roster of the
+// channel for each message.
+const interval = `LEFT JOIN LATERAL (
 		SELECT i.channel_id, i.user_id, i.joined_seq, i.left_seq FROM members i
 		WHERE (i.channel_id, i.user_id, i.joined_seq) <= (m.channel_id, $1, m.seq)
 		ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
 		ON i.channel_id = m.channel_id AND i.user_id = $1 AND (i.left_seq IS NULL OR m.seq < i.left_seq)`
+
+var selectMessage = `
+	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
+		` + onList + ` AS on_list,
+		i.joined_seq, coalesce(i.left_seq, 0) AS left_seq
+	FROM ` + messageRows + ` m
+	JOIN channels c ON c.id = m.channel_id
+	` + interval
 
 // A storedRow is a row of selectMessage.
 type storedRow struct {
@@ -202,21 +210,19 @@ func (q Queries) ListMessages(ctx context.Context, h History, do func(StoredMess
 }
 
 func (h History) query() (query string, args []any) {
-	const where = ` WHERE m.id = ANY (ARRAY(` + historyIDs + `)) ORDER BY m.seq DESC`
+	const where = ` WHERE m.id = ANY (ARRAY(
+			(SELECT a.id FROM messages a
+			WHERE $5 AND a.channel_id = $2 AND a.seq > $3 AND a.seq < $4
+			ORDER BY a.seq DESC LIMIT $6)
+			UNION ALL
+			SELECT history_of($2, $1, $3, $4, CASE WHEN $5 THEN 0 ELSE $6 END)))
+		ORDER BY m.seq DESC`
 	before := h.Before
 	if before == 0 {
 		before = math.MaxInt64
 	}
 	return selectMessage + where, []any{h.User, h.Channel, h.After, before, h.All, h.Limit}
 }
-
-// historyIDs are the ids of the messages of a History, by the arguments of its query.
-const historyIDs = `
-	(SELECT a.id FROM messages a
-	WHERE $5 AND a.channel_id = $2 AND a.seq > $3 AND a.seq < $4
-	ORDER BY a.seq DESC LIMIT $6)
-	UNION ALL
-	SELECT history_of($2, $1, $3, $4, CASE WHEN $5 THEN 0 ELSE $6 END)`
 
 // eachMessage calls do with each message of rows until do returns false, and closes rows.
 func eachMessage(rows pgx.Rows, do func(StoredMessage) (more bool)) error {

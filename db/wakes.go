@@ -123,9 +123,7 @@ type wakeFact struct {
 const selectFacts = `
 	SELECT m.channel_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids, m.turn_user_id,
 		m.two_state,
-		m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w
-			WHERE w.channel_id = m.channel_id AND w.version = m.wake_version
-				AND $1 = ANY (w.user_ids)) AS on_list,
+		` + onList + ` AS on_list,
 		m.created_at, octet_length(m.content) AS bytes, m.by_agent, m.bound`
 
 // wakes returns the priority of a message for a user, 0 if the message does not wake the user. Streams decide

@@ -1,0 +1,116 @@
+package db_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"fabric-guild/db"
+
+	"github.com/google/uuid"
+)
+
+// A claim shows what the history shows: of all memberships, up to the scan, and the user's own messages from
+// after it.
+func TestAClaimShowsTheHistory(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	member := func(in bool) {
+		t.Helper()
+		err := q.d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+			if in {
+				_, err = tx.AddMember(ctx, q.channel, "bot")
+			} else {
+				_, err = tx.RemoveMember(ctx, q.channel, "bot")
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		q.post("ann", "of an earlier membership", "carl")
+		q.post("bot", "the user's own", "carl")
+		member(false)
+		q.post("ann", "while the user is away")
+		member(true)
+	}
+	for range 4 {
+		q.post("ann", "for the user")
+		q.post("bot", "the user's own, with an answer for nobody", "carl")
+	}
+	q.exec(`UPDATE messages m SET edited_at = m.created_at, edited_seq = i.left_seq + 1 FROM members i
+		WHERE i.user_id = 'bot' AND i.channel_id = m.channel_id AND m.author_user_id = 'ann'
+			AND m.seq BETWEEN i.joined_seq AND i.left_seq`) // the user may not see these texts
+	at := position(t, q.d)
+	q.post("ann", "after the scan")
+	own := q.post("bot", "the user's own, after the scan", "carl")
+	redacted := 0
+	for _, all := range []bool{false, true} {
+		q.exec(`UPDATE channels SET history = CASE WHEN $1 THEN 'all' ELSE 'joined' END`, all)
+		for _, around := range []int{0, 1, 4, 5, 8, 100} {
+			for _, limit := range []int{1, 3, 100} {
+				t.Run(fmt.Sprintf("all %v, around %d, limit %d", all, around, limit), func(t *testing.T) {
+					w := q.wake(db.WakeClaim{At: at, Around: around, Limit: limit})
+					past, err := historyOf(t.Context(), q.d, db.History{
+						Channel: q.channel, User: "bot", All: all, Before: at.Seq + 1, Limit: 200,
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					want := []int64{own}
+					var handed []int64
+					var last uuid.UUID
+					for i, m := range past {
+						if i == 0 {
+							last = m.ID
+						}
+						if slices.Contains(w.Messages, m.Seq) {
+							handed = append(handed, m.Seq)
+						} else {
+							want = append(want, m.Seq)
+						}
+					}
+					want = want[:min(around, len(want))]
+					slices.Reverse(handed)
+					if got := seqsOf(w.Shown.Around); !slices.Equal(got, want) {
+						t.Errorf("around: got %v, want %v", got, want)
+					}
+					if got := seqsOf(w.Shown.Messages); !slices.Equal(got, handed) || len(got) == 0 {
+						t.Errorf("messages: got %v, want %v", got, handed)
+					}
+					if w.Shown.Last == nil || *w.Shown.Last != last {
+						t.Errorf("last: got %v, want %v", w.Shown.Last, last)
+					}
+					for _, m := range w.Shown.Around {
+						i := slices.IndexFunc(past, func(p db.StoredMessage) bool { return p.ID == m.ID })
+						hidden := m.AsSeen(&w.Shown.Channel).Redacted
+						if i >= 0 && hidden != past[i].AsSeen(&w.Shown.Channel).Redacted {
+							t.Errorf("message %d: got redacted %v, not as in the history", m.Seq, hidden)
+						}
+						if hidden {
+							redacted++
+						}
+					}
+					var now time.Duration
+					if _, err := q.d.NackWake(t.Context(), q.ref(w.ID), db.Nack{Delay: &now}, 1); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
+		}
+	}
+	if redacted == 0 {
+		t.Error("no text was hidden from the user")
+	}
+}
+
+func seqsOf(messages []db.StoredMessage) (seqs []int64) {
+	for _, m := range messages {
+		seqs = append(seqs, m.Seq)
+	}
+	return seqs
+}
