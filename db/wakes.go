@@ -34,6 +34,7 @@ const (
 	scanTime     = time.Second
 	scanDistance = 40 // with more numbers per channel, a scan reads channel by channel
 	fewChannels  = 8  // with so few, a claim reads them with its first round trip
+	occupiedRead = 64
 	newerLooked  = 1000
 	choices      = 50 // rows that a claim tries in one transaction
 	factsPage    = 500
@@ -105,6 +106,7 @@ const selectWake = `
 // A wakeFact is what the queue needs of a message to decide. It has no text.
 type wakeFact struct {
 	ChannelID      uuid.UUID
+	GuildID        string
 	XType          events.XType
 	Seq            int64
 	ID             uuid.UUID
@@ -121,8 +123,8 @@ type wakeFact struct {
 
 // selectFacts selects the wakeFacts of messages m in channels c for the user $1.
 const selectFacts = `
-	SELECT m.channel_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids, m.turn_user_id,
-		m.two_state,
+	SELECT m.channel_id, c.guild_id, c.x_type, m.seq, m.id, m.author_user_id, m.mention_user_ids,
+		m.turn_user_id, m.two_state,
 		` + onList + ` AS on_list,
 		m.created_at, octet_length(m.content) AS bytes, m.by_agent, m.bound`
 

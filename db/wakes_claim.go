@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"fabric-guild/events"
@@ -140,6 +141,16 @@ func (tx Tx) claim(
 		return false, tx.conn.SendBatch(ctx, &b).Close()
 	}
 	a.Again = !scanned
+	if row := queue.newRow(c); row != nil && scanned {
+		end.QueuedQueries = b.QueuedQueries
+		a.Wake, err = tx.lease(ctx, c, queue, row, end)
+		return true, err
+	}
+	if scanned && !queue.due && len(queue.found) == 0 && c.Instance == "" {
+		end.QueuedQueries = b.QueuedQueries
+		queueWaiting(end, c, a)
+		return true, nil
+	}
 	for range choices {
 		var row *wakeRow
 		queueChoice(&b, c, &row)
@@ -158,6 +169,29 @@ func (tx Tx) claim(
 	}
 	a.Again = true
 	return true, nil
+}
+
+// newRow returns the row that the scan of this transaction adds, if that is the only one that a claim can
+// choose. Then the claim saves the round trip of the choice: insert, lease and COMMIT go together. nil: the
+// claim must choose.
+//
+// Whoever adds a row holds the lock of the queue. So there are no other rows than those that lock has read
+// and those that this scan adds. Of these, one of a channel without another row cannot be leased, paused or
+// exhausted, and nobody else sees it before the COMMIT. A row that becomes due meanwhile can wait for the
+// next claim.
+func (c *consumer) newRow(claim WakeClaim) *wakeRow {
+	if c.due || len(c.occupied) == occupiedRead || len(c.found) != 1 || claim.MaxAge > 0 {
+		return nil
+	}
+	r := c.found[0]
+	if slices.Contains(c.occupied, r.channel) ||
+		len(claim.Channels) > 0 && !slices.Contains(claim.Channels, r.channel) ||
+		claim.Guilds != nil && !slices.Contains(claim.Guilds, r.guild) {
+		return nil
+	}
+	return &wakeRow{
+		UserID: c.user, ChannelID: r.channel, FirstSeq: r.first, LastSeq: r.last, Width: fullWidth,
+	}
 }
 
 // queueTakeOver ends the leases of a worker's other instances at the first claim of an instance. So a

@@ -58,3 +58,58 @@ func TestClaimsInFewAndInManyChannels(t *testing.T) {
 		}
 	}
 }
+
+// A claim leases the only row that its own scan adds without a choice. It must not take a row that a choice
+// would leave.
+func TestANewRowIsLeasedOnlyIfAChoiceWouldTakeIt(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	other, _ := create(t, q.d, "ann", "bot")
+	q.post("ann", "new, but not for these claims")
+	q.none(db.WakeClaim{Channels: []uuid.UUID{other}})
+	q.post("ann", "new once more")
+	first := q.wake(db.WakeClaim{Channels: []uuid.UUID{q.channel, other}})
+	if n := len(first.Messages); n != 2 {
+		t.Errorf("got %d messages, want 2", n)
+	}
+	q.post("ann", "new in a channel with a live lease")
+	q.none(db.WakeClaim{})
+	post(t, q.d, other, "ann", "in another guild")
+	q.none(db.WakeClaim{Guilds: []string{"g2"}})
+	if _, err := q.reply(first.ID, "done"); err != nil {
+		t.Fatal(err)
+	}
+	w := q.wake(db.WakeClaim{}) // leaves the row of the other channel
+	if err := q.d.UnclaimWake(t.Context(), q.ref(w.ID)); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []uuid.UUID{q.channel, other} { // the older row comes first
+		third, _ := create(t, q.d, "ann", "bot")
+		post(t, q.d, third, "ann", "new")
+		w := q.wake(db.WakeClaim{})
+		if w.Shown.Channel.ID != at {
+			t.Errorf("got a wake in %v, want the older one in %v", w.Shown.Channel.ID, at)
+		}
+	}
+}
+
+// A new message can be too old already. Then nobody gets it.
+func TestANewRowCanBeTooOld(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.post("ann", "too old")
+	q.none(db.WakeClaim{MaxAge: 1})
+	q.none(db.WakeClaim{})
+}
+
+// A scan may add several rows at once. The claim must choose.
+func TestAClaimChoosesAmongNewRows(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	other, _ := create(t, q.d, "ann", "bot")
+	q.post("ann", "for everyone")
+	mention := post(t, q.d, other, "ann", "hi <@bot>", "bot").Seq
+	if w := q.wake(db.WakeClaim{}); w.Messages[0] != mention {
+		t.Errorf("got the messages %v, want the mention %d first", w.Messages, mention)
+	}
+}

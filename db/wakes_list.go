@@ -94,6 +94,11 @@ func (q Queries) ListWakes(
 	return l, nil
 }
 
+// hasDue says whether the user $1 has a row that is neither leased nor paused.
+const hasDue = `EXISTS (SELECT FROM wakes WHERE user_id = $1
+			AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+			AND (not_before IS NULL OR not_before <= clock_timestamp()))`
+
 // Due reports, without a lock, whether a claim could find work: the queue is behind the position, or has a
 // row that is neither leased nor paused. next is the time until the next pause or lease ends; 0: there is
 // none. ErrNotFound: there is no queue.
@@ -101,10 +106,7 @@ func (q Queries) Due(
 	ctx context.Context, user string, at events.Cursor,
 ) (due bool, next time.Duration, err error) {
 	const query = `
-		SELECT c.scanned_seq < $2
-			OR EXISTS (SELECT FROM wakes WHERE user_id = $1
-				AND (lease_until IS NULL OR lease_until <= clock_timestamp())
-					AND (not_before IS NULL OR not_before <= clock_timestamp())),
+		SELECT c.scanned_seq < $2 OR ` + hasDue + `,
 			extract(epoch FROM (SELECT min(greatest(not_before, lease_until)) FROM wakes
 				WHERE user_id = $1
 					AND greatest(not_before, lease_until) > clock_timestamp()) - clock_timestamp())::float8

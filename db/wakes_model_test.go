@@ -27,8 +27,9 @@ const (
 	fenceByID                               // an ending needs the current id
 	actLater                                // an ending decides after its lock is held
 	buryTheHandOut                          // not the whole row
+	leaseOnlyNew                            // without a choice, only a row that this scan adds
 
-	allQueueRules = buryTheHandOut<<1 - 1
+	allQueueRules = leaseOnlyNew<<1 - 1
 )
 
 var queueRuleNames = map[queueRule]string{
@@ -37,6 +38,7 @@ var queueRuleNames = map[queueRule]string{
 	oneSelect: "one SELECT has all conditions", handOutUpToLast: "nothing beyond last_seq is handed out",
 	fenceByID: "an ending needs the current id", actLater: "an ending acts in a later statement",
 	buryTheHandOut: "only the last hand-out is buried",
+	leaseOnlyNew:   "only a row that the scan adds is leased without a choice",
 }
 
 const (
@@ -48,6 +50,7 @@ const (
 const (
 	idle int8 = iota
 	locksConsumer
+	looks // whether there is a row before its scan
 	scans
 	chooses
 	locksChosen // only without oneSelect
@@ -70,6 +73,7 @@ type queueWorker struct {
 	scanned        int8 // as it has read it
 	id             int8 // of its wake
 	last, upto     int8 // of the row, as it has read it
+	occupied       bool // there was a row before its scan
 	claims, extend int8 // that it may still make
 }
 
@@ -236,22 +240,31 @@ func (w queueWorld) moves(rules queueRule) (all []queueMove) {
 					if rules&readScannedLocked != 0 {
 						p.scanned = n.scanned
 					}
-					p.at = scans
+					p.at = looks
 					return ""
 				})
 			}
+		case looks:
+			do("worker %d looks for rows", func(n *queueWorld, p *queueWorker) string {
+				p.occupied, p.at = n.row && rules&leaseOnlyNew != 0, scans
+				return ""
+			})
 		case scans:
 			if free {
 				do("worker %d scans", func(n *queueWorld, p *queueWorker) string {
+					p.at = chooses
 					if n.owe(p.scanned, p.position) {
 						n.locked = me
+						if !p.occupied {
+							p.last, p.at = n.last, leases
+						}
 					}
+					p.occupied = false
 					if rules&writeGreatest != 0 {
 						n.scanned = max(n.scanned, p.position)
 					} else {
 						n.scanned = p.position
 					}
-					p.at = chooses
 					return ""
 				})
 			}

@@ -23,13 +23,19 @@ type consumer struct {
 	claims     bool // the transaction is a claim, not only a scan
 	scannedSeq int64
 	created    bool
-	channels   int64        // of the user at the position; counted no further than the choice of a scan needs
-	expired    bool         // the event log no longer reaches back to scannedSeq
-	ahead      *[]*wakeFact // what lookAhead has read; complete if the user has fewChannels at most
+	channels   int64 // of the user at the position; counted no further than the choice of a scan needs
+	expired    bool  // the event log no longer reaches back to scannedSeq
+
+	// Of the rows that the queue had before this scan:
+	due      bool        // one is neither leased nor paused
+	occupied []uuid.UUID // their channels, occupiedRead at most
+
+	ahead *[]*wakeFact // what lookAhead has read; complete if the user has fewChannels at most
 
 	// What this transaction has read: the facts of the user's messages in (from, scannedSeq].
 	from  int64
 	facts []*wakeFact
+	found []owedRange // of the facts
 }
 
 // A consumerLock says what to do about a queue that another transaction holds.
@@ -67,7 +73,8 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 		SELECT (SELECT count(*) FROM (
 				SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $2
 				LIMIT greatest(greatest($2 - q.scanned_seq, 0) / $3, $4) + 1) AS i),
-			(SELECT seq FROM log_floor) > q.scanned_seq
+			(SELECT seq FROM log_floor) > q.scanned_seq, ` + hasDue + `,
+			ARRAY(SELECT w.channel_id FROM wakes w WHERE w.user_id = $1 LIMIT $5)
 		FROM wake_consumers q WHERE q.user_id = $1`
 	if since != nil {
 		b.Queue(insert, c.user, *since).Exec(func(tag pgconn.CommandTag) error {
@@ -86,8 +93,8 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 		return nil
 	})
 	b.Queue(distance, c.user, at.Seq, int64(scanDistance),
-		int64(fewChannels)).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&c.channels, &c.expired)
+		int64(fewChannels), occupiedRead).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&c.channels, &c.expired, &c.due, &c.occupied)
 	})
 }
 
@@ -95,7 +102,7 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 // reads, $3 the most facts. It begins where the scan of the user's queue stands.
 const factsByChannel = selectFacts + `
 		FROM members i
-		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
+		CROSS JOIN LATERAL (SELECT c.x_type, c.guild_id FROM channels c
 			WHERE c.id = i.channel_id AND c.archived_seq IS NULL LIMIT 1) c
 		CROSS JOIN LATERAL (SELECT m.* FROM messages m
 			WHERE m.channel_id = i.channel_id
@@ -132,6 +139,7 @@ func (tx Tx) unsynced(ctx context.Context) error {
 // owedRange is what a page of a scan found in one channel.
 type owedRange struct {
 	channel     uuid.UUID
+	guild       string
 	first, last int64
 	firstAt     events.Time
 	priority    int16
@@ -158,7 +166,8 @@ func (tx Tx) scanPage(
 		if err != nil {
 			return false, err
 		}
-		queueOwed(b, c.user, ranges(c.user, c.facts))
+		c.found = ranges(c.user, c.facts)
+		queueOwed(b, c.user, c.found)
 	}
 	if behind || c.claims {
 		b.Queue(move, c.user, c.scannedSeq, c.claims)
@@ -196,7 +205,7 @@ func (tx Tx) unscanned(
 			ORDER BY e.seq LIMIT $4) e
 		CROSS JOIN LATERAL (SELECT i.joined_seq FROM members i
 			WHERE i.channel_id = e.channel_id AND i.user_id = $1 AND i.left_seq IS NULL LIMIT 1) i
-		CROSS JOIN LATERAL (SELECT c.x_type FROM channels c
+		CROSS JOIN LATERAL (SELECT c.x_type, c.guild_id FROM channels c
 			WHERE c.id = e.channel_id AND c.archived_seq IS NULL LIMIT 1) c
 		CROSS JOIN LATERAL (SELECT m.* FROM messages m WHERE m.id = e.message_id AND m.deleted_at IS NULL
 		LIMIT 1) m
@@ -244,7 +253,9 @@ func ranges(user string, facts []*wakeFact) []owedRange {
 		if !ok {
 			i = len(found)
 			at[f.ChannelID] = i
-			found = append(found, owedRange{channel: f.ChannelID, first: f.Seq, firstAt: f.CreatedAt})
+			found = append(found, owedRange{
+				channel: f.ChannelID, guild: f.GuildID, first: f.Seq, firstAt: f.CreatedAt,
+			})
 		}
 		r := &found[i]
 		r.last = f.Seq

@@ -18,21 +18,22 @@ type ShownWake struct {
 
 const aroundBytes = 256 << 10 // the texts in ShownWake.Around
 
-// selectShown selects what a worker sees of a channel $2: the latest $5 messages before the number $3 that
-// the user $1 may read, the user's own from there on, at most $6, and those with the numbers $7, newest first.
-// $4 says that members may read the whole history.
+// selectShown selects what a worker sees of a channel $2, newest first: the latest $4 messages before the
+// number $3 that the user $1 may read, the user's own from there on, at most $5, and those with the numbers
+// $6.
 //
 // A user with a wake is a member. So the messages since the join need no look-up of an interval, and they are
 // almost always enough. Otherwise history_of finds those of earlier memberships. For a user who has left
-// meanwhile, only the numbers $7 are selected.
+// meanwhile, only the numbers $6 are selected.
 var selectShown = `
 	WITH j AS MATERIALIZED (
-		SELECT CASE WHEN $4 THEN 0 ELSE (SELECT i.joined_seq FROM members i
+		SELECT CASE c.history WHEN 'all' THEN 0 ELSE (SELECT i.joined_seq FROM members i
 			WHERE i.channel_id = $2 AND i.user_id = $1 AND i.left_seq IS NULL) END AS seq
+		FROM channels c WHERE c.id = $2
 	), latest AS MATERIALIZED (
 		SELECT a.* FROM messages a
 		WHERE a.channel_id = $2 AND a.seq >= (SELECT j.seq FROM j) AND a.seq < $3
-		ORDER BY a.seq DESC LIMIT $5)
+		ORDER BY a.seq DESC LIMIT $4)
 	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		` + onList + ` AS on_list, m.joined_seq, coalesce(m.left_seq, 0) AS left_seq
 	FROM (SELECT c.guild_id, c.x_type FROM channels c WHERE c.id = $2 LIMIT 1) c
@@ -40,14 +41,14 @@ var selectShown = `
 			SELECT l.*, (SELECT j.seq FROM j) AS joined_seq, NULL::bigint AS left_seq FROM latest l
 			UNION ALL
 			(SELECT a.*, (SELECT j.seq FROM j), NULL FROM messages a
-			WHERE a.channel_id = $2 AND a.seq >= $3 AND a.author_user_id = $1 ORDER BY a.seq DESC LIMIT $6)
+			WHERE a.channel_id = $2 AND a.seq >= $3 AND a.author_user_id = $1 ORDER BY a.seq DESC LIMIT $5)
 			UNION ALL
-			SELECT a.*, (SELECT j.seq FROM j), NULL FROM unnest($7::bigint[]) AS s
+			SELECT a.*, (SELECT j.seq FROM j), NULL FROM unnest($6::bigint[]) AS s
 			CROSS JOIN LATERAL (SELECT a.* FROM messages a WHERE a.channel_id = $2 AND a.seq = s LIMIT 1) a
 			WHERE s < coalesce((SELECT min(l.seq) FROM latest l), 9223372036854775807)
 			UNION ALL
 			SELECT m.*, i.joined_seq, i.left_seq
-			FROM history_of($2, $1, 0, (SELECT j.seq FROM j), $5 - (SELECT count(*) FROM latest)) AS h (id)
+			FROM history_of($2, $1, 0, (SELECT j.seq FROM j), $4 - (SELECT count(*) FROM latest)) AS h (id)
 			CROSS JOIN LATERAL (SELECT a.* FROM messages a WHERE a.id = h.id LIMIT 1) m
 			` + interval + `) m
 		` + author + `) m
@@ -57,7 +58,7 @@ var selectShown = `
 // besides those that are handed out.
 func (w *Wake) queueShown(b *pgx.Batch, row *wakeRow, scanned int64, around int) {
 	s := &w.Shown
-	b.Queue(selectShown, row.UserID, row.ChannelID, scanned+1, row.History == "all", around+len(w.Messages),
+	b.Queue(selectShown, row.UserID, row.ChannelID, scanned+1, around+len(w.Messages),
 		around, w.Messages).Query(func(rows pgx.Rows) error {
 		size := 0
 		full := false
