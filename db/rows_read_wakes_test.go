@@ -3,7 +3,6 @@ package db_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 
@@ -51,7 +50,7 @@ var wakeRows = []rowsCase{
 // workIn lets a bot claim one new message, extend the lease, and reply, while a stream shows the work.
 func workIn(t *testing.T, d *db.DB, channel uuid.UUID, author string) func(d *db.DB) error {
 	t.Helper()
-	claim := db.WakeClaim{User: "bot", Limit: 100, Around: 20, Lease: time.Minute, Create: true}
+	claim := db.WakeClaim{User: "bot", Limit: 100, Around: 20, Lease: longLease, Create: true}
 	claim.At = position(t, d)
 	claim.Since = claim.At.Seq
 	if a, err := d.Claim(t.Context(), claim); err != nil || a.Wake != nil {
@@ -65,7 +64,7 @@ func workIn(t *testing.T, d *db.DB, channel uuid.UUID, author string) func(d *db
 			return fmt.Errorf("got %+v and error %w, want the message %d", a, err, asked.Cursor.Seq)
 		}
 		ref := db.WakeRef{User: "bot", ID: a.Wake.ID}
-		if _, err := d.ExtendWake(t.Context(), ref, time.Minute, new("thinks")); err != nil {
+		if _, err := d.ExtendWake(t.Context(), ref, longLease, new("thinks")); err != nil {
 			return err
 		}
 		seq := asked.Cursor.Seq

@@ -4,11 +4,11 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
 	"fabric-guild/events"
+	"fabric-guild/events/ssetest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -62,7 +62,7 @@ func TestDefaultsOfTheDatabaseDoNotReachConnections(t *testing.T) {
 // works opens the database, posts, and reads the post.
 func works(t *testing.T, url string) *db.DB {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), ssetest.Patience)
 	defer cancel()
 	d, err := db.Open(ctx, url)
 	if err != nil {

@@ -259,7 +259,7 @@ func TestStop(t *testing.T) {
 			if err := q.stop(); err != nil {
 				t.Fatal(err)
 			}
-			if x, err := q.d.ExtendWake(t.Context(), q.ref(w.ID), time.Minute, nil); err != nil || !x.Stop ||
+			if x, err := q.d.ExtendWake(t.Context(), q.ref(w.ID), longLease, nil); err != nil || !x.Stop ||
 				x.Newer != 1 {
 				t.Errorf("got %+v and error %v, want stop, and one newer message", x, err)
 			}

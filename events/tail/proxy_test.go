@@ -13,10 +13,12 @@ import (
 )
 
 // A proxy harms most connections. It answers 502, closes a connection before the answer, or cuts a stream
-// after any byte, with a normal end of the body or with a reset. It closes every connection after a second.
+// after any byte, with a normal end of the body or with a reset. It closes every connection after its life.
+// The life is a second, and doubles on a machine that is too slow to use it.
 type proxy struct {
 	net.Listener
 	upstream string
+	life     time.Duration
 	cuts     atomic.Int32 // streams that were cut in the middle of a frame
 	refusals atomic.Int32 // answers 502
 }
@@ -27,7 +29,7 @@ func newProxy(t *testing.T, upstream string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{Listener: l, upstream: upstream}
+	p := &proxy{Listener: l, upstream: upstream, life: time.Second}
 	done := make(chan struct{})
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -49,16 +51,17 @@ func newProxy(t *testing.T, upstream string) *proxy {
 // serve handles one connection and blocks until it ends.
 func (p *proxy) serve(client *net.TCPConn) {
 	defer func() { _ = client.Close() }()
-	_ = client.SetDeadline(time.Now().Add(time.Second))
+	_ = client.SetDeadline(time.Now().Add(p.life))
 	request, err := http.ReadRequest(bufio.NewReader(client))
 	if err != nil {
+		p.life *= 2
 		return
 	}
 	mood := rand.N(10)
 	server, err := net.Dial("tcp", p.upstream)
 	if err == nil {
 		defer func() { _ = server.Close() }()
-		_ = server.SetDeadline(time.Now().Add(time.Second))
+		_ = server.SetDeadline(time.Now().Add(p.life))
 	}
 	switch {
 	case mood == 0:
@@ -85,6 +88,9 @@ func (p *proxy) pass(client, server net.Conn, limit int) {
 	var last []byte
 	for limit > 0 {
 		n, err := server.Read(b[:min(len(b), limit)])
+		if n == 0 && last == nil {
+			p.life *= 2
+		}
 		limit -= n
 		faster := bytes.ReplaceAll(b[:n], []byte("retry: 2000"), []byte("retry: 0010"))
 		if _, e := client.Write(faster); e != nil || err != nil {
