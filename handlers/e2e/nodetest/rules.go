@@ -206,18 +206,18 @@ func (n *Node) Fence(t *testing.T, everyone ...string) (last func() string) {
 }
 
 // A Replay is a source of the events from before a stream was opened.
-type replay struct {
+type Replay struct {
 	Name string
 	N    *Node
 }
 
 // Replays returns the node, which replays from its ring, and a new node. The ring of the new node is empty,
 // so this node replays from Postgres.
-func (n *Node) Replays(t *testing.T) []replay {
+func (n *Node) Replays(t *testing.T) []Replay {
 	t.Helper()
 	n.Settle(t)
 	s := n.Setup
 	s.SendBuffer = 0
 	other := Start(t, s)
-	return []replay{{"ring", n}, {"postgres", other}}
+	return []Replay{{"ring", n}, {"postgres", other}}
 }

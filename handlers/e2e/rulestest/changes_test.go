@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
@@ -134,40 +135,41 @@ func TestHistoryShowsEdits(t *testing.T) {
 // The admin hears what became of a message that they heard, also if they have joined or left since.
 func TestTheAdminHearsEdits(t *testing.T) {
 	t.Parallel()
-	for name, step := range map[string]func(t *testing.T, adm *nodetest.User, channel string){
-		"a stranger": func(*testing.T, *nodetest.User, string) {},
-		"joins":      func(t *testing.T, adm *nodetest.User, channel string) { adm.Join(t, channel) },
-		"joins, leaves": func(t *testing.T, adm *nodetest.User, channel string) {
+	const query = "?types=message.created,message.updated,message.deleted"
+	want := []string{"message.created", "message.updated", "message.deleted"}
+	n := nodetest.Start(t, nodetest.Setup{Admin: "adm"})
+	ann, adm := n.User("ann"), n.User("adm")
+	fence := n.Fence(t, "adm")
+	channels := map[string]string{}
+	from := fence()
+	live := adm.Resume(t, nodetest.Raw, query, from)
+	for name, step := range map[string]func(channel string){
+		"a stranger": func(string) {},
+		"joins":      func(channel string) { adm.Join(t, channel) },
+		"joins, leaves": func(channel string) {
 			adm.Join(t, channel)
 			adm.Leave(t, channel)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			n := nodetest.Start(t, nodetest.Setup{Admin: "adm"})
-			ann, adm := n.User("ann"), n.User("adm")
-			fence := n.Fence(t, "adm")
-			id := ann.Makes(t, "triage", []string{"bob"}, nil).Channel.ID
-			from := fence()
-			live := adm.Resume(t, nodetest.Raw, "?types=message.created,message.updated,message.deleted",
-				from)
-			m := ann.Says(t, id, "one").Message.ID
-			step(t, adm, id)
-			ann.Edits(t, m, "two")
-			ann.Deletes(t, m)
-			last := fence()
-			want := []string{"message.created", "message.updated", "message.deleted"}
-			if diff := cmp.Diff(want,
-				nodetest.Kinds(nodetest.InChannel(live.Until(t, last), id))); diff != "" {
-				t.Errorf("live (-want +got):\n%s", diff)
+		id := ann.Makes(t, "triage", []string{"bob"}, nil).Channel.ID
+		m := ann.Says(t, id, "one").Message.ID
+		step(id)
+		ann.Edits(t, m, "two")
+		ann.Deletes(t, m)
+		channels[name] = id
+	}
+	last := fence()
+	compare := func(when string, frames []ssetest.Frame) {
+		t.Helper()
+		for name, id := range channels {
+			if diff := cmp.Diff(want, nodetest.Kinds(nodetest.InChannel(frames, id))); diff != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", name, when, diff)
 			}
-			for _, r := range n.Replays(t) {
-				frames, _ := raws(t, adm, r.N, "?types=message.created,message.updated,message.deleted",
-					from, last)
-				if diff := cmp.Diff(want, nodetest.Kinds(nodetest.InChannel(frames, id))); diff != "" {
-					t.Errorf("%s (-want +got):\n%s", r.Name, diff)
-				}
-			}
-		})
+		}
+	}
+	compare("live", live.Until(t, last))
+	for _, r := range n.Replays(t) {
+		frames, _ := raws(t, adm, r.N, query, from, last)
+		compare(r.Name, frames)
 	}
 }

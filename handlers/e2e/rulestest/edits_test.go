@@ -116,6 +116,8 @@ func TestAReaderWhoHasLeftSeesNoLaterText(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bob := n.User("ann"), n.User("bob")
 	fence := n.Fence(t, "ann", "bob", "carol")
+	// Two nodes replay what happened in all the channels.
+	checks := map[string]func(t *testing.T, r nodetest.Replay){}
 	for name, tt := range map[string]struct {
 		before, after []string // the edits before and after bob leaves; "" deletes
 		back          bool     // he comes again
@@ -131,60 +133,62 @@ func TestAReaderWhoHasLeftSeesNoLaterText(t *testing.T) {
 		"an edit after and a deletion":  {nil, []string{"later", ""}, false, true},
 		"an edit between the two times": {nil, []string{"later"}, true, true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			id := ann.General(t, "ops", "bob", "carol").Channel.ID
-			from := fence()
-			m := ann.Says(t, id, "first").Message
-			change := func(edits []string) {
-				for _, e := range edits {
-					if e == "" {
-						ann.Deletes(t, m.ID)
-					} else {
-						ann.Edits(t, m.ID, e)
-						m.Content = e
-					}
+		id := ann.General(t, "ops", "bob", "carol").Channel.ID
+		from := fence()
+		m := ann.Says(t, id, "first").Message
+		change := func(edits []string) {
+			for _, e := range edits {
+				if e == "" {
+					ann.Deletes(t, m.ID)
+				} else {
+					ann.Edits(t, m.ID, e)
 				}
 			}
-			change(tt.before)
-			bob.Leave(t, id)
-			change(tt.after)
-			if tt.back {
-				bob.Join(t, id)
+		}
+		change(tt.before)
+		bob.Leave(t, id)
+		change(tt.after)
+		if tt.back {
+			bob.Join(t, id)
+		}
+		last := fence()
+		if tt.back {
+			page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, bob, 200, "GET",
+				"/api/channels/"+id+"/messages", nil)
+			if len(page.Items) != 1 || page.Items[0].Redacted != tt.redacted ||
+				tt.redacted && page.Items[0].Content != "" {
+				t.Errorf("%s: history: got %+v, want it redacted: %v", name, page.Items, tt.redacted)
 			}
-			last := fence()
-			for _, r := range n.Replays(t) {
-				frames, bytes := raws(t, bob, r.N, "", from, last)
-				if strings.Contains(bytes, "later") {
-					t.Errorf("%s: got %s, want nothing that was written after he left", r.Name, bytes)
-				}
-				if got := strings.Count(bytes, "event: message."); got != 2+len(tt.before) {
-					t.Errorf("%s: got %d frames of messages, want the message, its edits up to his leave, "+
-						"and the end", r.Name, got)
-				}
-				for _, f := range nodetest.InChannel(frames, id) {
-					if !strings.HasPrefix(f.Event, "message.") {
-						continue
-					}
-					if h := nodetest.Data[nodetest.FullHeard](t, f, f.Event); h.Redacted != tt.redacted ||
-						tt.redacted && h.Content != "" {
-						t.Errorf("%s: got %s, want it redacted: %v", r.Name, f.Raw, tt.redacted)
-					}
-				}
-				// Whom it does not concern is shown the text all the same, whoever was first to ask.
-				_, bytes = raws(t, n.User("carol"), r.N, "", from, last)
-				if strings.Contains(bytes, `"redacted"`) {
-					t.Errorf("%s: got %s for a member, want nothing redacted", r.Name, bytes)
-				}
+		}
+		checks[name] = func(t *testing.T, r nodetest.Replay) {
+			frames, bytes := raws(t, bob, r.N, "", from, last)
+			if strings.Contains(bytes, "later") {
+				t.Errorf("%s: got %s, want nothing that was written after he left", r.Name, bytes)
 			}
-			if tt.back {
-				page := nodetest.Call[nodetest.List[nodetest.FullMessage]](t, bob, 200, "GET",
-					"/api/channels/"+id+"/messages", nil)
-				if len(page.Items) != 1 || page.Items[0].Redacted != tt.redacted ||
-					tt.redacted && page.Items[0].Content != "" {
-					t.Errorf("history: got %+v, want it redacted: %v", page.Items, tt.redacted)
+			if got := strings.Count(bytes, "event: message."); got != 2+len(tt.before) {
+				t.Errorf("%s: got %d frames of messages, want the message, its edits up to his leave, "+
+					"and the end", r.Name, got)
+			}
+			for _, f := range nodetest.InChannel(frames, id) {
+				if !strings.HasPrefix(f.Event, "message.") {
+					continue
+				}
+				if h := nodetest.Data[nodetest.FullHeard](t, f, f.Event); h.Redacted != tt.redacted ||
+					tt.redacted && h.Content != "" {
+					t.Errorf("%s: got %s, want it redacted: %v", r.Name, f.Raw, tt.redacted)
 				}
 			}
-		})
+			// Whom it does not concern is shown the text all the same, whoever was first to ask.
+			_, bytes = raws(t, n.User("carol"), r.N, "", from, last)
+			if strings.Contains(bytes, `"redacted"`) {
+				t.Errorf("%s: got %s for a member, want nothing redacted", r.Name, bytes)
+			}
+		}
+	}
+	for _, r := range n.Replays(t) {
+		for name, check := range checks {
+			t.Run(name+", "+r.Name, func(t *testing.T) { check(t, r) })
+		}
 	}
 }
 
