@@ -22,9 +22,6 @@ type browser struct{ ctx context.Context }
 // openBrowser starts Chromium, which ends with the test.
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("left out by -short: it needs Chromium")
-	}
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Skip("the console is tested in Chromium, which is not installed: apt-get install chromium")
