@@ -28,14 +28,18 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 }
 
 // Await blocks until a condition holds or Patience is over. It reports whether the condition holds.
-func Await(condition func() bool) bool {
-	late := time.NewTimer(Patience)
+func Await(condition func() bool) bool { return Within(Patience, condition) }
+
+// Within is Await for another duration. The pause between two checks grows from 5 to 50 ms: a condition may
+// be a query or a page in a browser, and on a busy machine frequent checks delay what they wait for.
+func Within(limit time.Duration, condition func() bool) bool {
+	begin := time.Now()
+	late := time.NewTimer(limit)
 	defer late.Stop()
-	again := time.NewTicker(5 * time.Millisecond)
-	defer again.Stop()
 	for !condition() {
+		pause := 5*time.Millisecond + time.Since(begin)/50
 		select {
-		case <-again.C:
+		case <-time.After(min(pause, 50*time.Millisecond)):
 		case <-late.C:
 			return condition() // this process may have been suspended since the last check
 		}

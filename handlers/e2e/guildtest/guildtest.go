@@ -23,14 +23,7 @@ const (
 // the test.
 func Eventually(t testing.TB, what string, within time.Duration, condition func() bool) {
 	t.Helper()
-	deadline := time.After(within)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("timed out after %v: %s", within, what)
-		}
+	if !ssetest.Within(within, condition) {
+		t.Fatalf("timed out after %v: %s", within, what)
 	}
 }
