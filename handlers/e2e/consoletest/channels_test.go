@@ -34,7 +34,7 @@ func testChannels(t *testing.T, b *browser) {
 	p.press("\t") // the guild
 	p.write("#c-guild", "no guild")
 	p.enter()
-	p.awaitText("#field-guildId .problem", "1 to 128 of letters, digits")
+	p.awaitText("#field-guildId .problem", "1 to 128 characters: letters, digits")
 	p.awaitText("#field-name .problem", "1 to 100 characters")
 	p.await(
 		`document.activeElement.id === "c-guild" &&
@@ -81,7 +81,7 @@ func testChannels(t *testing.T, b *browser) {
 	p.awaitText("#members", "dave")
 	p.write("#new-member", "a b")
 	p.enter()
-	p.awaitText("#details-problem", "1 to 128 of letters")
+	p.awaitText("#details-problem", "1 to 128 characters")
 	p.click("#leave")
 	p.awaitText("#confirm", "Leave #open to all?")
 	p.click("#confirm .primary")

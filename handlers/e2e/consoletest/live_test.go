@@ -190,8 +190,8 @@ func testSettings(t *testing.T, b *browser) {
 
 	ann.click("#change-channel")
 	ann.clear("#s-name")
-	ann.enter()
 	ann.expectRefusals()
+	ann.enter()
 	ann.awaitText("#setting-name .problem", "1 to 100 characters")
 	ann.write("#s-name", "operations")
 	ann.choose("#s-human", "mentions")
