@@ -27,18 +27,22 @@ const selectChannel = `SELECT ` + channelColumns + ` FROM channels c WHERE c.id 
 // channelColumns are the columns of a Channel c with the id $1, as the user $2 sees it. left_seq is that of
 // the latest past membership, found among the last two, because the last one may still be open. With a
 // condition on left_seq instead, a planner with stale statistics would choose an index that holds all
-// memberships of the user.
+// memberships of the user; and without the comparison of triples, the roster of the channel. creator_in is
+// not an EXISTS: for several channels, a planner without statistics would hash the memberships of everybody.
 const channelColumns = `
 	c.id, c.guild_id, c.name, c.x_type, c.private, c.history, c.created_by, c.created_at, c.archived_at,
 	c.loop_limit, c.human_wakes, c.agent_wakes, c.archived_seq,
 	c.member_count, c.wake_version, c.turn_user_id, c.turn_paused,
-	EXISTS (SELECT FROM members m
-		WHERE m.channel_id = c.id AND m.user_id = c.created_by AND m.left_seq IS NULL) AS creator_in,
+	(SELECT m.user_id FROM members m
+		WHERE m.channel_id = c.id AND m.user_id = c.created_by AND m.left_seq IS NULL) IS NOT NULL
+		AS creator_in,
 	(SELECT m.joined_seq FROM members m
 		WHERE m.channel_id = c.id AND m.user_id = $2 AND m.left_seq IS NULL) AS joined_seq,
 	(SELECT max(l.left_seq) FROM (
-		SELECT m.left_seq FROM members m WHERE m.channel_id = c.id AND m.user_id = $2
-		ORDER BY m.joined_seq DESC LIMIT 2) l) AS left_seq`
+		SELECT m.channel_id, m.user_id, m.left_seq FROM members m
+		WHERE (m.channel_id, m.user_id, m.joined_seq) <= (c.id, $2, 9223372036854775807)
+		ORDER BY m.channel_id DESC, m.user_id DESC, m.joined_seq DESC LIMIT 2) l
+		WHERE l.channel_id = c.id AND l.user_id = $2) AS left_seq`
 
 // Channel returns a channel as user sees it. It does not check whether the user may see the channel.
 // ErrNotFound.

@@ -59,14 +59,16 @@ func (q Queries) MembersAt(
 	return found, sentinel(err)
 }
 
-// WasMember reports whether user was in a channel at a number of the event log.
+// WasMember reports whether user was in a channel at a number of the event log. It compares triples, because
+// only members_pkey fits that: a planner with stale statistics would walk the roster of the channel.
 func (q Queries) WasMember(
 	ctx context.Context, channel uuid.UUID, user string, seq int64,
 ) (was bool, err error) {
 	const query = `
-		SELECT coalesce((SELECT left_seq IS NULL OR left_seq > $3 FROM members
-			WHERE channel_id = $1 AND user_id = $2 AND joined_seq <= $3 ORDER BY joined_seq DESC
-				LIMIT 1), false)`
+		SELECT coalesce((
+			SELECT channel_id = $1 AND user_id = $2 AND (left_seq IS NULL OR left_seq > $3) FROM members
+			WHERE (channel_id, user_id, joined_seq) <= ($1, $2, $3)
+			ORDER BY channel_id DESC, user_id DESC, joined_seq DESC LIMIT 1), false)`
 	err = q.conn.QueryRow(ctx, query, channel, user, seq).Scan(&was)
 	return was, sentinel(err)
 }

@@ -23,7 +23,8 @@ const (
 // There are two ways to read a page. With few intervals, Replay looks up the next events of each interval, in
 // indexes by channel. This costs what the user missed, however much was posted in other channels meanwhile.
 // With many intervals, it walks the event log in parts, and stops when the page is full. Both find only
-// numbers. Then only the rows of the page are joined with what they refer to.
+// numbers. Then only the rows of the page are joined with what they refer to. The interval of an event is
+// looked up by a comparison of triples, because only members_pkey fits it.
 func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error) {
 	const plan = `
 		SELECT (SELECT count(*) FROM (
@@ -49,9 +50,10 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 			UNION ALL
 			(SELECT e.seq, 0, 0 FROM events e
 			WHERE e.admin_user_id = $1 AND e.seq > $2 AND e.seq <= $3
-				AND (SELECT i.left_seq IS NULL OR e.seq <= i.left_seq FROM members i
-					WHERE i.channel_id = e.channel_id AND i.user_id = $1 AND i.joined_seq <= e.seq
-					ORDER BY i.joined_seq DESC LIMIT 1) IS NOT TRUE
+				AND (SELECT i.channel_id = e.channel_id AND i.user_id = $1
+						AND (i.left_seq IS NULL OR e.seq <= i.left_seq) FROM members i
+					WHERE (i.channel_id, i.user_id, i.joined_seq) <= (e.channel_id, $1, e.seq)
+					ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) IS NOT TRUE
 			ORDER BY e.seq LIMIT 500)
 			ORDER BY seq LIMIT 500
 		)`
@@ -65,9 +67,11 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 		), page AS (
 			SELECT w.seq, coalesce(i.joined_seq, 0) AS joined_seq, coalesce(i.left_seq, 0) AS left_seq
 			FROM walked w LEFT JOIN LATERAL (
-				SELECT i.joined_seq, i.left_seq FROM members i
-				WHERE i.channel_id = w.channel_id AND i.user_id = $1 AND i.joined_seq <= w.seq
-				ORDER BY i.joined_seq DESC LIMIT 1) i ON i.left_seq IS NULL OR w.seq <= i.left_seq
+				SELECT i.channel_id, i.user_id, i.joined_seq, i.left_seq FROM members i
+				WHERE (i.channel_id, i.user_id, i.joined_seq) <= (w.channel_id, $1, w.seq)
+				ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+				ON i.channel_id = w.channel_id AND i.user_id = $1
+					AND (i.left_seq IS NULL OR w.seq <= i.left_seq)
 		)`
 	// This must come after the rows. Retention moves the floor in the transaction that deletes, so a reader
 	// that misses deleted rows sees the new floor.

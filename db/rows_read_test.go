@@ -36,7 +36,7 @@ func TestRowsRead(t *testing.T) {
 	tables := map[string]bool{}
 	gone := timesGone()
 	pagesGone := gone / 200
-	for _, tt := range append(slices.Concat(liveRows, wakeRows), []rowsCase{
+	for _, tt := range append(slices.Concat(liveRows, wakeRows, rosterRows), []rowsCase{
 		{
 			"posts to a large channel", "members",
 			20 * 100, func(t *testing.T, d *db.DB, _ *pgx.Conn) func(d *db.DB) error {

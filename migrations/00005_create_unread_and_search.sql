@@ -39,6 +39,21 @@ END
 $$;
 -- +goose StatementEnd
 
+-- As before, but it looks for the interval as history_of does.
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION readable(message uuid, channel uuid, history text, reader text) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM messages r
+        WHERE r.id = message AND r.channel_id = channel AND (history = 'all' OR (
+            SELECT i.channel_id = channel AND i.user_id = reader AND (i.left_seq IS NULL OR r.seq < i.left_seq)
+            FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) <= (channel, reader, r.seq)
+            ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1)));
+END
+$$;
+-- +goose StatementEnd
+
 -- One row per user and channel that the user has marked as read. Posting writes nothing here.
 CREATE TABLE read_markers (
     user_id    text   NOT NULL,
@@ -87,9 +102,10 @@ DECLARE
     whole      boolean;
     found_row  record;
 BEGIN
-    SELECT i.joined_seq, i.left_seq INTO joined, ended FROM members i
-    WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= up_to
-    ORDER BY i.joined_seq DESC LIMIT 1;
+    SELECT i.joined_seq, i.left_seq INTO joined, ended FROM (
+        SELECT i.* FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) <= (channel, reader, up_to)
+        ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+    WHERE i.channel_id = channel AND i.user_id = reader;
     IF NOT FOUND OR ended <= up_to THEN
         RETURN;
     END IF;
@@ -104,9 +120,10 @@ BEGIN
         joined := 0;
         ended := NULL;
         IF NOT whole THEN
-            SELECT i.joined_seq, i.left_seq INTO joined, ended FROM members i
-            WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= newest
-            ORDER BY i.joined_seq DESC LIMIT 1;
+            SELECT i.joined_seq, i.left_seq INTO joined, ended FROM (
+                SELECT i.* FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) <= (channel, reader, newest)
+                ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+            WHERE i.channel_id = channel AND i.user_id = reader;
             EXIT WHEN NOT FOUND;
         END IF;
         IF ended <= newest THEN
@@ -139,9 +156,10 @@ CREATE FUNCTION intervals_in(channel uuid, reader text, low bigint, high bigint)
 RETURNS TABLE (first bigint, ended bigint) LANGUAGE plpgsql STABLE ROWS 2 AS $$
 BEGIN
     LOOP
-        SELECT i.joined_seq, i.left_seq INTO first, ended FROM members i
-        WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq < high
-        ORDER BY i.joined_seq DESC LIMIT 1;
+        SELECT i.joined_seq, i.left_seq INTO first, ended FROM (
+            SELECT i.* FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) < (channel, reader, high)
+            ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+        WHERE i.channel_id = channel AND i.user_id = reader;
         EXIT WHEN NOT FOUND OR ended <= low;
         RETURN NEXT;
         high := first;

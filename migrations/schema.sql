@@ -179,9 +179,10 @@ CREATE FUNCTION intervals_in(channel uuid, reader text, low bigint, high bigint)
     AS $$
 BEGIN
     LOOP
-        SELECT i.joined_seq, i.left_seq INTO first, ended FROM members i
-        WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq < high
-        ORDER BY i.joined_seq DESC LIMIT 1;
+        SELECT i.joined_seq, i.left_seq INTO first, ended FROM (
+            SELECT i.* FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) < (channel, reader, high)
+            ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+        WHERE i.channel_id = channel AND i.user_id = reader;
         EXIT WHEN NOT FOUND OR ended <= low;
         RETURN NEXT;
         high := first;
@@ -526,9 +527,9 @@ BEGIN
     RETURN EXISTS (
         SELECT FROM messages r
         WHERE r.id = message AND r.channel_id = channel AND (history = 'all' OR (
-            SELECT i.left_seq IS NULL OR r.seq < i.left_seq FROM members i
-            WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= r.seq
-            ORDER BY i.joined_seq DESC LIMIT 1)));
+            SELECT i.channel_id = channel AND i.user_id = reader AND (i.left_seq IS NULL OR r.seq < i.left_seq)
+            FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) <= (channel, reader, r.seq)
+            ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1)));
 END
 $$;
 
@@ -544,9 +545,10 @@ DECLARE
     whole      boolean;
     found_row  record;
 BEGIN
-    SELECT i.joined_seq, i.left_seq INTO joined, ended FROM members i
-    WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= up_to
-    ORDER BY i.joined_seq DESC LIMIT 1;
+    SELECT i.joined_seq, i.left_seq INTO joined, ended FROM (
+        SELECT i.* FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) <= (channel, reader, up_to)
+        ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+    WHERE i.channel_id = channel AND i.user_id = reader;
     IF NOT FOUND OR ended <= up_to THEN
         RETURN;
     END IF;
@@ -561,9 +563,10 @@ BEGIN
         joined := 0;
         ended := NULL;
         IF NOT whole THEN
-            SELECT i.joined_seq, i.left_seq INTO joined, ended FROM members i
-            WHERE i.channel_id = channel AND i.user_id = reader AND i.joined_seq <= newest
-            ORDER BY i.joined_seq DESC LIMIT 1;
+            SELECT i.joined_seq, i.left_seq INTO joined, ended FROM (
+                SELECT i.* FROM members i WHERE (i.channel_id, i.user_id, i.joined_seq) <= (channel, reader, newest)
+                ORDER BY i.channel_id DESC, i.user_id DESC, i.joined_seq DESC LIMIT 1) i
+            WHERE i.channel_id = channel AND i.user_id = reader;
             EXIT WHEN NOT FOUND;
         END IF;
         IF ended <= newest THEN
