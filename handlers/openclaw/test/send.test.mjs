@@ -57,7 +57,7 @@ test('a reply of an earlier process ends its own wake, or the newer claim of its
   claw.holds.delete(channelId)
   await send({ replyToId: 'm1~w0' })
   claw.holds.set(channelId, new Hold(wakeOf({ id: 'w5' })))
-  await send({ replyToId: 'm1~w4' })
+  await send({ deliveryQueueId: 'q2', replyToId: 'm1~w4' })
   assert.deepEqual(
     bodies().map(({ wakeId }) => wakeId),
     ['w0', 'w5'],
@@ -130,13 +130,39 @@ test('a leading slash is text, not a command', () => {
   assert.deepEqual(split('/pass'), ['//pass'])
 })
 
-test('an answer of a wake that a resumed run has ended is a plain post', async () => {
+test('the parts of an answer after the one that ended the wake are plain posts', async () => {
   const { claw, send, bodies } = setUp()
-  claw.hold.adopts = () => true
-  await send({ deliveryQueueId: 'q1' })
-  await send({ deliveryQueueId: 'q2', replyToId: 'm1~w1' })
+  await send({ replyToId: 'm1~w1' })
+  claw.holds.delete(channelId)
+  await send({ replyToId: 'm1~w1', deliveryPartIndex: 1 })
   assert.deepEqual(
-    bodies().map(({ wakeId }) => wakeId),
-    ['w1', undefined],
+    bodies().map(({ wakeId, replyTo }) => [wakeId, replyTo]),
+    [
+      ['w1', 'm1'],
+      [undefined, 'm1'],
+    ],
   )
+})
+
+test('of two answers to one wake, only the first is stored', async () => {
+  const first = {
+    'of a resumed run': { deliveryQueueId: 'q1' },
+    'that an earlier process has stored': { deliveryQueueId: 'q1', replyToId: 'm1~w0' },
+  }
+  for (const [what, ctx] of Object.entries(first)) {
+    let ended = false
+    const { claw, send, bodies } = setUp((_method, _path, { wakeId }) => {
+      if (wakeId && ended) throw problem(409, 'wake_lost')
+      ended ||= wakeId === 'w1'
+    })
+    claw.hold.adopts = () => true
+    await send(ctx)
+    const result = await send({ deliveryQueueId: 'q2', replyToId: 'm1~w1' })
+    assert.equal(result.outcome, 'not_sent', what)
+    assert.deepEqual(
+      bodies().map(({ wakeId }) => wakeId),
+      ['w1', 'w1'],
+      what,
+    )
+  }
 })
