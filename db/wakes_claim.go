@@ -178,9 +178,10 @@ func (tx Tx) claim(
 // Whoever adds a row holds the lock of the queue. So there are no other rows than those that lock has read
 // and those that this scan adds. Of these, one of a channel without another row cannot be leased, paused or
 // exhausted, and nobody else sees it before the COMMIT. A row that becomes due meanwhile can wait for the
-// next claim.
+// next claim, but not one that this claim takes over.
 func (c *consumer) newRow(claim WakeClaim) *wakeRow {
-	if c.due || len(c.occupied) == occupiedRead || len(c.found) != 1 || claim.MaxAge > 0 {
+	takesOver := claim.Instance != "" && len(c.occupied) > 0
+	if c.due || takesOver || len(c.occupied) == occupiedRead || len(c.found) != 1 || claim.MaxAge > 0 {
 		return nil
 	}
 	r := c.found[0]
@@ -252,13 +253,14 @@ func orEmpty[T any](s []T) []T {
 }
 
 // queueWaiting finds rows that are never handed out again, and the time until the next pause or lease ends.
-// Postgres computes the duration, so clocks do not matter.
+// Postgres computes the duration, so clocks do not matter. It counts what has ended since the transaction
+// began, because the claim may have looked before that.
 func queueWaiting(b *pgx.Batch, c WakeClaim, a *Claimed) {
 	const buried = `SELECT w.user_id, w.channel_id, w.part FROM wakes w WHERE w.user_id = $1 AND ` +
 		toBury + ` LIMIT 10`
 	const soonest = `
 		SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - clock_timestamp())::float8
-		FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > clock_timestamp()`
+		FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > now()`
 	b.Queue(buried, c.User).Query(func(rows pgx.Rows) (err error) {
 		a.Dead, err = pgx.CollectRows(rows, pgx.RowToStructByPos[WakePart])
 		return err

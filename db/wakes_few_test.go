@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
 
 	"github.com/google/uuid"
 )
@@ -111,5 +113,47 @@ func TestAClaimChoosesAmongNewRows(t *testing.T) {
 	mention := post(t, q.d, other, "ann", "hi <@bot>", "bot").Seq
 	if w := q.wake(db.WakeClaim{}); w.Messages[0] != mention {
 		t.Errorf("got the messages %v, want the mention %d first", w.Messages, mention)
+	}
+}
+
+// The first claim of an instance chooses among the work that it takes over and what is new.
+func TestANewInstanceChoosesBetweenOldAndNewWork(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	other, _ := create(t, q.d, "ann", "bot")
+	mention := q.post("ann", "hi <@bot>", "bot")
+	q.wake(db.WakeClaim{Worker: "w", Instance: "old"})
+	post(t, q.d, other, "ann", "for everyone")
+	if w := q.wake(db.WakeClaim{Worker: "w", Instance: "new"}); w.Messages[0] != mention {
+		t.Errorf("got the messages %v, want the mention %d first", w.Messages, mention)
+	}
+}
+
+// A lease may end after a claim has found nothing due. Then the claim must say that something is due soon.
+func TestALeaseThatEndsDuringAClaimIsDueSoon(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.post("ann", "hi")
+	q.wake(db.WakeClaim{})
+	at := position(t, q.d)
+	holder, watcher := dbtest.Connect(t, q.url), dbtest.Connect(t, q.url)
+	exec(t, holder, `BEGIN`)
+	exec(t, holder, `LOCK TABLE wake_consumers IN SHARE MODE`) // a claim may lock the queue, not write it
+	claimed := make(chan db.Claimed, 1)
+	go func() {
+		a, err := q.d.Claim(t.Context(), db.WakeClaim{User: "bot", At: at, Lease: time.Minute, Limit: 1})
+		if err != nil {
+			t.Error(err)
+		}
+		claimed <- a
+	}()
+	eventually(t, "the claim waits", func() bool {
+		return column[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_locks
+			WHERE relation = 'wake_consumers'::regclass AND NOT granted)`)[0]
+	})
+	exec(t, holder, `UPDATE wakes SET lease_until = clock_timestamp()`)
+	exec(t, holder, `COMMIT`)
+	if a := <-claimed; a.Wake == nil && a.Next == 0 {
+		t.Errorf("got %+v, want a wake, or the time until one is due", a)
 	}
 }

@@ -109,7 +109,7 @@ func (q Queries) Due(
 		SELECT c.scanned_seq < $2 OR ` + hasDue + `,
 			extract(epoch FROM (SELECT min(greatest(not_before, lease_until)) FROM wakes
 				WHERE user_id = $1
-					AND greatest(not_before, lease_until) > clock_timestamp()) - clock_timestamp())::float8
+					AND greatest(not_before, lease_until) > now()) - clock_timestamp())::float8
 		FROM wake_consumers c WHERE c.user_id = $1`
 	var seconds *float64
 	if err := q.conn.QueryRow(ctx, query, user, at.Seq).Scan(&due, &seconds); err != nil {

@@ -23,8 +23,8 @@ const aroundBytes = 256 << 10 // the texts in ShownWake.Around
 // $6.
 //
 // A user with a wake is a member. So the messages since the join need no look-up of an interval, and they are
-// almost always enough. Otherwise history_of finds those of earlier memberships. For a user who has left
-// meanwhile, only the numbers $6 are selected.
+// almost always enough. Otherwise history_of finds those of earlier memberships. If the user has left
+// meanwhile, all messages belong to an earlier membership, also those with the numbers $6.
 var selectShown = `
 	WITH j AS MATERIALIZED (
 		SELECT CASE c.history WHEN 'all' THEN 0 ELSE (SELECT i.joined_seq FROM members i
@@ -43,12 +43,13 @@ var selectShown = `
 			(SELECT a.*, (SELECT j.seq FROM j), NULL FROM messages a
 			WHERE a.channel_id = $2 AND a.seq >= $3 AND a.author_user_id = $1 ORDER BY a.seq DESC LIMIT $5)
 			UNION ALL
-			SELECT a.*, (SELECT j.seq FROM j), NULL FROM unnest($6::bigint[]) AS s
-			CROSS JOIN LATERAL (SELECT a.* FROM messages a WHERE a.channel_id = $2 AND a.seq = s LIMIT 1) a
-			WHERE s < coalesce((SELECT min(l.seq) FROM latest l), 9223372036854775807)
-			UNION ALL
 			SELECT m.*, i.joined_seq, i.left_seq
-			FROM history_of($2, $1, 0, (SELECT j.seq FROM j), $4 - (SELECT count(*) FROM latest)) AS h (id)
+			FROM (SELECT (SELECT a.id FROM messages a WHERE a.channel_id = $2 AND a.seq = s)
+				FROM unnest($6::bigint[]) AS s
+				WHERE s < coalesce((SELECT min(l.seq) FROM latest l), 9223372036854775807)
+				UNION
+				SELECT history_of($2, $1, 0, least((SELECT j.seq FROM j), $3),
+					$4 - (SELECT count(*) FROM latest))) AS h (id)
 			CROSS JOIN LATERAL (SELECT a.* FROM messages a WHERE a.id = h.id LIMIT 1) m
 			` + interval + `) m
 		` + author + `) m

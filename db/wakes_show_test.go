@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
 
 	"github.com/google/uuid"
 )
@@ -105,6 +106,65 @@ func TestAClaimShowsTheHistory(t *testing.T) {
 	}
 	if redacted == 0 {
 		t.Error("no text was hidden from the user")
+	}
+}
+
+// A member may leave, or leave and come back, between the scan of a claim and the statement that shows the
+// channel. Then the claim shows each message once, none of others from after the scan, and no text that was
+// changed while the user was away.
+func TestAClaimOfAMemberWhoLeavesMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, back := range []bool{false, true} {
+		t.Run(fmt.Sprint("comes back: ", back), func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			before := q.post("bot", "the user's own", "carl")
+			m := post(t, q.d, q.channel, "ann", "for the user")
+			at := position(t, q.d)
+			holder, watcher := dbtest.Connect(t, q.url), dbtest.Connect(t, q.url)
+			exec(t, holder, `BEGIN`)
+			exec(t, holder, `LOCK TABLE wakes IN EXCLUSIVE MODE`) // the scan only reads it
+			claimed := make(chan *db.Wake, 1)
+			go func() {
+				a, err := q.tryClaim(q.d, db.WakeClaim{At: at, Around: 20})
+				if err != nil {
+					t.Error(err)
+				}
+				claimed <- a.Wake
+			}()
+			eventually(t, "the claim has scanned", func() bool {
+				return column[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_locks
+					WHERE relation = 'wakes'::regclass AND NOT granted)`)[0]
+			})
+			q.post("ann", "after the scan")
+			q.change(func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.RemoveMember(ctx, q.channel, "bot")
+				return err
+			})
+			q.change(func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.EditMessage(ctx, &m.Message, "ann", "secret", false, "")
+				return err
+			})
+			if back {
+				q.change(func(ctx context.Context, tx db.Tx) error {
+					_, err := tx.AddMember(ctx, q.channel, "bot")
+					return err
+				})
+			}
+			exec(t, holder, `COMMIT`)
+			w := <-claimed
+			if w == nil {
+				t.Fatal("got no wake")
+			}
+			if got := seqsOf(w.Shown.Messages); !slices.Equal(got, []int64{m.Seq}) {
+				t.Errorf("messages: got %v, want %v", got, m.Seq)
+			} else if !w.Shown.Messages[0].AsSeen(&w.Shown.Channel).Redacted {
+				t.Error("the claim shows a text that was changed while the user was away")
+			}
+			if got := seqsOf(w.Shown.Around); !slices.Equal(got, []int64{before}) {
+				t.Errorf("around: got %v, want %v", got, before)
+			}
+		})
 	}
 }
 
