@@ -65,7 +65,8 @@ func TestActivityIsRateLimited(t *testing.T) {
 }
 
 // A user whose reads have taken more time than a user may opens no stream that begins with a snapshot. The
-// user may still resume, and other users do not wait.
+// user may still resume, and other users do not wait. A cursor that cannot be continued is no way around
+// this.
 func TestSnapshotsAreWork(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -86,4 +87,5 @@ func TestSnapshotsAreWork(t *testing.T) {
 	alice.Resume(t, nodetest.Raw, "", cursor)
 	alice.Poll(t, "after="+cursor)
 	n.User("bob").Fresh(t, nodetest.Raw, "")
+	alice.Refused(t, 503, "unavailable", "GET", "/api/events?after=1.1", nil)
 }

@@ -117,6 +117,7 @@ type listener struct {
 // options returns the options that streams and polls have in common. The error is a *web.Problem.
 func (l *listener) options(q url.Values) (opts live.Options, err error) {
 	opts = live.Options{User: l.id.UserID, Expires: l.id.Expires, Revoked: l.revoked}
+	opts.Await = func(ctx context.Context) error { return l.server.work.Await(ctx, l.id.UserID) }
 	opts.Worked = func(took time.Duration) { l.server.work.Charge(l.id.UserID, took) }
 	opts.Filter, err = filter(q, l.id)
 	return opts, err

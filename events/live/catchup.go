@@ -84,6 +84,13 @@ func (s *Session) open(ctx context.Context) bool {
 			}
 		}
 	}
+	if s.reset != "" && s.opts.Await != nil {
+		for s.opts.Await(ctx) != nil {
+			if !sleep(ctx, replayRetry, nil) {
+				return false
+			}
+		}
+	}
 	snap, asOf, ok := s.enter(ctx)
 	if !ok {
 		return false

@@ -33,6 +33,9 @@ type Options struct {
 	// Worked is called after each read of a snapshot, with the time that the server took to read and encode.
 	// Worked must not block. It may be nil.
 	Worked func(took time.Duration)
+	// Await is called before a stream that cannot continue from Resume reads its snapshot. It blocks until
+	// the server may spend time on that. After an error it is called again. It may be nil.
+	Await func(ctx context.Context) error
 	// Uncounted streams do not count towards MaxStreams: they have no client.
 	Uncounted bool
 	// Ended is called once, after the stream is over. It may be nil.

@@ -55,7 +55,7 @@ type Router struct {
 	loading bool    // the loader runs
 	failing int     // the number of loads that wait for a retry
 	told    time.Time
-	idle    int // the number of shared snapshots that no stream shows
+	sharing int // the number of shared snapshots
 	signals signals
 	closed  bool
 }

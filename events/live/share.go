@@ -8,10 +8,11 @@ import (
 )
 
 // A shared snapshot stays for snapshotKept after the last stream that shows it: a client may reconnect again
-// and again. At most idleSnapshots of them stay on a server, because each may have 3 MiB.
+// and again. A server has at most sharedSnapshots of them, because each may have 3 MiB, and because many
+// users may open a stream at once. The streams of other users share nothing, and keep nothing.
 const (
-	snapshotKept  = 5 * time.Second
-	idleSnapshots = 8
+	snapshotKept    = 5 * time.Second
+	sharedSnapshots = 16
 )
 
 // enterSnapshot returns a snapshot for s, as of the cursor of a resumed stream, else as of the router's
@@ -28,25 +29,34 @@ func (r *Router) enterSnapshot(s *Session) (snap *snapshot, asOf events.Cursor) 
 	}
 	u := s.user
 	snap = r.newSnapshot(s, asOf)
+	snap.epoch = r.at.Epoch
 	// after a restart of the router, nobody notes what changes for its former users
 	if u.intervals.Lasting() < snapshotRows || asOf.Seq < u.changed || r.users[u.id] != u {
 		return snap, asOf
 	}
 	switch old := u.shared; {
-	case old != nil && old.asOf.Seq >= u.changed && old.sees(&s.opts.Filter):
+	case old == nil && r.sharing >= sharedSnapshots:
+		return snap, asOf
+	case old == nil:
+		r.sharing++
+		u.shareLocked(snap)
+	case old.asOf.Seq >= u.changed && old.epoch == snap.epoch && old.sees(&s.opts.Filter):
 		snap = old
-		r.wakeLocked(snap)
-	case old != nil && old.readers > 0:
+		snap.wakeLocked()
+	case old.readers > 0:
 		return snap, asOf
 	default:
-		if old != nil {
-			r.wakeLocked(old)
-		}
-		snap.shared = true
-		u.shared = snap
+		old.wakeLocked() // its timer would keep it in memory
+		u.shareLocked(snap)
 	}
 	snap.readers++
 	return snap, asOf
+}
+
+// shareLocked makes the user's streams share a snapshot. The router's mu is held.
+func (u *user) shareLocked(snap *snapshot) {
+	snap.shared = true
+	u.shared = snap
 }
 
 // sees reports whether the snapshot shows what a stream with filter f shows.
@@ -64,27 +74,31 @@ func (r *Router) leaveSnapshot(u *user, snap *snapshot) {
 	snap.readers--
 	switch {
 	case snap.readers > 0:
-	case r.idle >= idleSnapshots || snap.asOf.Seq < u.changed:
-		u.shared = nil
+	case snap.asOf.Seq < u.changed:
+		r.dropSnapshotLocked(u, snap)
 	default:
-		r.idle++
 		snap.idle = time.AfterFunc(snapshotKept, func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.idle--
-			if u.shared == snap && snap.readers == 0 {
-				u.shared = nil
-			}
+			r.dropSnapshotLocked(u, snap)
 		})
 	}
 }
 
-// wakeLocked stops the timer that drops a snapshot. r.mu is held.
-func (r *Router) wakeLocked(snap *snapshot) {
-	if snap.idle != nil && snap.idle.Stop() {
-		r.idle--
+// dropSnapshotLocked ends the sharing of a snapshot, unless a stream shows it. r.mu is held.
+func (r *Router) dropSnapshotLocked(u *user, snap *snapshot) {
+	if u.shared == snap && snap.readers == 0 {
+		u.shared = nil
+		r.sharing--
 	}
-	snap.idle = nil
+}
+
+// wakeLocked stops the timer that drops the snapshot. The router's mu is held.
+func (p *snapshot) wakeLocked() {
+	if p.idle != nil {
+		p.idle.Stop()
+		p.idle = nil
+	}
 }
 
 // changes reports whether an event may change what a snapshot shows of its channel.

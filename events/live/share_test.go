@@ -37,11 +37,11 @@ func (n *node) reach(at events.Cursor) {
 	}
 }
 
-// sharing returns the user's shared snapshot, and how many snapshots stay without a stream.
-func (n *node) sharing(user string) (snap *snapshot, idle int) {
+// sharedOf returns the user's shared snapshot, and how many shared snapshots the router counts.
+func (n *node) sharedOf(user string) (snap *snapshot, count int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.users[user].shared, n.idle
+	return n.users[user].shared, n.sharing
 }
 
 // Streams of one user share a long snapshot, until something changes that it shows. What they show is never
@@ -107,8 +107,8 @@ func TestStreamsOfAUserShareASnapshot(t *testing.T) {
 		check("a while later", 0, guild)
 		time.Sleep(pause)
 		check("long after the last", reads, guild)
-		if _, idle := n.sharing("bob"); idle != 1 {
-			t.Errorf("got %d snapshots without a stream, want one", idle)
+		if _, count := n.sharedOf("bob"); count != 1 {
+			t.Errorf("got %d shared snapshots, want one", count)
 		}
 		check("with a token for all guilds", reads, fresh)
 
@@ -131,16 +131,16 @@ func TestStreamsOfAUserShareASnapshot(t *testing.T) {
 		check("a resume from before the join", reads-1, Options{Resume: &left, Snapshot: true})
 		at, want = now, before
 		time.Sleep(pause)
-		if snap, idle := n.sharing("bob"); snap != nil || idle != 0 {
-			t.Errorf("got %d snapshots that stay, want none", idle)
+		if snap, count := n.sharedOf("bob"); snap != nil || count != 0 {
+			t.Errorf("got %d snapshots that stay, want none", count)
 		}
 
 		n.mu.Lock()
-		n.idle = idleSnapshots
+		n.sharing = sharedSnapshots
 		n.mu.Unlock()
-		check("while many others stay", reads, fresh)
-		if snap, idle := n.sharing("bob"); snap != nil || idle != idleSnapshots {
-			t.Errorf("got %d snapshots that stay, want %d", idle, idleSnapshots)
+		check("while others share many", 2*reads, fresh, fresh)
+		if snap, count := n.sharedOf("bob"); snap != nil || count != sharedSnapshots {
+			t.Errorf("got %d shared snapshots, want %d", count, sharedSnapshots)
 		}
 	})
 }
@@ -163,7 +163,7 @@ func TestAnOldSnapshotIsNotReplacedWhileItIsShown(t *testing.T) {
 			if got, at := c.snapshotOf(); len(got) != 2*snapshotRows-1 || at != left.String() {
 				t.Errorf("got %d channels as of %s, want %d as of %v", len(got), at, 2*snapshotRows-1, left)
 			}
-			if snap, _ := n.sharing("bob"); snap == nil || snap.asOf.Seq >= left.Seq {
+			if snap, _ := n.sharedOf("bob"); snap == nil || snap.asOf.Seq >= left.Seq {
 				t.Errorf("got %v, want the old snapshot", snap)
 			}
 			c.s.Abort()
@@ -172,7 +172,7 @@ func TestAnOldSnapshotIsNotReplacedWhileItIsShown(t *testing.T) {
 			t.Errorf("got %d channels, want %d", len(got), 2*snapshotRows)
 		}
 		old.expect(got{event: "channel.left", id: left.String()})
-		if snap, _ := n.sharing("bob"); snap != nil {
+		if snap, _ := n.sharedOf("bob"); snap != nil {
 			t.Error("got a snapshot that stays, want none: it is outdated")
 		}
 	})

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type snapshot struct {
 	filter events.Filter // only its guilds count
 	asOf   events.Cursor
 	shared bool
+	epoch  int64 // the router's, when the snapshot began to be shared
 
 	readers int         // the number of streams that show it; the router's mu guards it
 	idle    *time.Timer // drops it; set while no stream shows it; the router's mu guards it
@@ -175,11 +177,13 @@ func (s *Session) sendReady(ctx context.Context, ready events.Ready, snap *snaps
 	return true
 }
 
-// readPart is snapshot.read. It also tells whoever opened the stream how long that took.
+// readPart is snapshot.read. It also tells whoever opened the stream how long that took, unless the database
+// did not answer.
 func (s *Session) readPart(ctx context.Context, snap *snapshot, i int) error {
 	began := time.Now()
 	err := snap.read(ctx, i)
-	if s.opts.Worked != nil {
+	broken := errors.Is(ctx.Err(), context.Canceled) // by the client; what was read until then was work
+	if s.opts.Worked != nil && (err == nil || broken) {
 		s.opts.Worked(time.Since(began))
 	}
 	return err
