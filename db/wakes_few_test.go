@@ -157,3 +157,27 @@ func TestALeaseThatEndsDuringAClaimIsDueSoon(t *testing.T) {
 		t.Errorf("got %+v, want a wake, or the time until one is due", a)
 	}
 }
+
+// A claim reads the channels of a bounded number of rows. With more rows than that, it must not take the row
+// of its scan for a new one. The ids of the other channels sort before that of the real one.
+func TestAClaimOfAUserWithManyRowsChooses(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.exec(`INSERT INTO wakes (user_id, channel_id, first_seq, last_seq, first_at, priority, rest_priority,
+			not_before)
+		SELECT 'bot', lpad(n::text, 32, '0')::uuid, 1, 1, now(), 1, 1, now() + interval '1 hour'
+		FROM generate_series(1, 200) n`)
+	q.post("ann", "hi")
+	w := q.wake(db.WakeClaim{})
+	later := time.Hour
+	if _, err := q.d.NackWake(t.Context(), q.ref(w.ID), db.Nack{Delay: &later}, 1); err != nil {
+		t.Fatal(err)
+	}
+	q.exec(`INSERT INTO users (id, kind) VALUES ('carol', 'agent')`)
+	q.change(func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.AddMember(ctx, q.channel, "carol")
+		return err
+	})
+	q.post("carol", "does not end the pause")
+	q.none(db.WakeClaim{})
+}
