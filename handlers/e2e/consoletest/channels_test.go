@@ -90,12 +90,12 @@ func testChannels(t *testing.T, b *browser) {
 
 	// What others do to me.
 	p.do(chromedp.Navigate(n.url + "/#/" + hidden))
-	p.awaitText("#room-problem", "none that you may see")
+	p.awaitText("#room-problem", "hidden from you")
 	bob.add(t, hidden, "alice")
 	p.awaitText("#room-name", "hidden")
 	p.await("!document.querySelector('#composer').hidden")
 	bob.remove(t, hidden, "alice")
-	p.awaitText("#room-problem", "none that you may see")
+	p.awaitText("#room-problem", "hidden from you")
 	p.await("document.querySelector('#composer').hidden")
 }
 
