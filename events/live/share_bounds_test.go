@@ -66,10 +66,7 @@ func TestARushOfUsersSharesFewSnapshots(t *testing.T) {
 // had not reached, and that the database has lost.
 func TestASnapshotDoesNotOutliveAnEpoch(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newMemLog()
-		for i := range 2 * snapshotRows {
-			l.create(channelNamed(i), "bob")
-		}
+		l := longLog()
 		n := newNode(t, l)
 		c := n.open(t, Options{User: "bob"})
 		c.snapshotOf()

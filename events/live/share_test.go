@@ -149,10 +149,7 @@ func TestStreamsOfAUserShareASnapshot(t *testing.T) {
 // shows the old one, reads its own.
 func TestAnOldSnapshotIsNotReplacedWhileItIsShown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newMemLog()
-		for i := range 2 * snapshotRows {
-			l.create(channelNamed(i), "bob")
-		}
+		l := longLog()
 		n := newNode(t, l)
 		old := n.open(t, Options{User: "bob"}) // reads nothing yet
 		synctest.Wait()
@@ -203,10 +200,7 @@ func TestASnapshotFromBeforeTheLoadIsNotShared(t *testing.T) {
 // After the router has restarted, streams from before share nothing: what they knew may be of another epoch.
 func TestASnapshotDoesNotOutliveARestart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := newMemLog()
-		for i := range 2 * snapshotRows {
-			l.create(channelNamed(i), "bob")
-		}
+		l := longLog()
 		n := newNode(t, l)
 		c := n.open(t, Options{User: "bob"})
 		c.snapshotOf()
@@ -226,10 +220,7 @@ func TestASnapshotDoesNotOutliveARestart(t *testing.T) {
 // A stream that does not share its snapshot holds one read of it at most.
 func TestASnapshotOfOneStreamKeepsNothing(t *testing.T) {
 	t.Parallel()
-	l := newMemLog()
-	for i := range 2 * snapshotRows {
-		l.create(channelNamed(i), "bob")
-	}
+	l := longLog()
 	r := NewRouter(l, events.Cursor{Epoch: l.epoch, Seq: l.last()})
 	p := r.newSnapshot(&Session{opts: Options{User: "bob"}}, r.at)
 	for i, last := 0, false; !last; i++ {
@@ -242,4 +233,13 @@ func TestASnapshotOfOneStreamKeepsNothing(t *testing.T) {
 			t.Fatalf("part %d: got %v, and %v stays; want it once", i, got, p.parts[i])
 		}
 	}
+}
+
+// longLog returns a log in which bob is in so many channels that a snapshot takes two reads.
+func longLog() *memLog {
+	l := newMemLog()
+	for i := range 2 * snapshotRows {
+		l.create(channelNamed(i), "bob")
+	}
+	return l
 }
