@@ -257,10 +257,16 @@ type node struct {
 
 func newNode(t *testing.T, l *memLog) *node {
 	t.Helper()
+	return newNodeOver(t, l, l)
+}
+
+// newNodeOver is newNode with another log for the tailer, over l.
+func newNodeOver(t *testing.T, l *memLog, tailed Log) *node {
+	t.Helper()
 	at := events.Cursor{Epoch: l.epoch, Seq: l.last()}
 	logger := slog.New(slog.DiscardHandler)
 	r := NewRouter(l, at)
-	n := &node{r, l, NewTailer(l, r, l.rung, logger)}
+	n := &node{r, l, NewTailer(tailed, r, l.rung, logger)}
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { n.tailer.Run(ctx) })

@@ -25,8 +25,7 @@ func TestTakeAndTheTailerPublishEachEventOnce(t *testing.T) {
 	t.Parallel()
 	const posts = 3000
 	l := newMemLog()
-	n := newNode(t, l)
-	n.tailer.log = knowing{l}
+	n := newNodeOver(t, l, knowing{l})
 	channel := uuid.New()
 	l.create(channel, "alice")
 	stop := make(chan struct{})
