@@ -13,10 +13,10 @@ var (
 	ErrNotReadable = errors.New("the message is not readable")
 )
 
-// postFresh stores a message with IfLast, in one round trip. The batch is one transaction. After the
-// settings, a statement takes the channel's lock exclusively, so that nobody else posts. The next one, which
-// sees what was posted until then, checks and posts. ErrRefused: nothing was stored, for one of the reasons
-// that it has or because the conversation has moved.
+// postFresh stores a message with IfLast, in one round trip. The batch is one transaction. Its first
+// statement takes the channel's lock exclusively, so that nobody else posts. The next one, which sees what
+// was posted until then, checks and posts. ErrRefused: nothing was stored, for one of the reasons that it has
+// or because the conversation has moved.
 func (d *DB) postFresh(ctx context.Context, m NewMessage) (Post, error) {
 	p := &posting{NewMessage: m}
 	d.storePosts(context.WithoutCancel(ctx), []*posting{p})

@@ -91,15 +91,18 @@ func (r *messageRow) message(
 	}
 }
 
-// author joins the author of a message m, as the user is now. The LIMIT keeps a look-up for each message: a
-// planner without statistics would read all users.
-const author = `LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id
-			LIMIT 1) u ON true`
+// authored returns rows of messages with their authors, as the users are now. The LIMIT keeps a look-up for
+// each message: a planner without statistics would read all users.
+func authored(messages string) string {
+	return `(
+		SELECT m.*, u.kind AS author_kind, u.display_name AS author_name
+		FROM ` + messages + ` m
+		LEFT JOIN LATERAL (SELECT u.kind, u.display_name FROM users u WHERE u.id = m.author_user_id
+			LIMIT 1) u ON true)`
+}
 
 // messageRows are the messages with their authors.
-const messageRows = `(
-		SELECT m.*, u.kind AS author_kind, u.display_name AS author_name
-		FROM messages m ` + author + `)`
+var messageRows = authored("messages")
 
 // onList says whether the user $1 is on the wake list that the message m recorded.
 const onList = `m.wake_version > 0 AND EXISTS (SELECT FROM wake_lists w

@@ -34,7 +34,7 @@ const (
 	scanTime     = time.Second
 	scanDistance = 40 // with more numbers per channel, a scan reads channel by channel
 	fewChannels  = 8  // with so few, a claim reads them with its first round trip
-	occupiedRead = 64
+	occupiedRead = 64 // channels with rows that a claim reads
 	newerLooked  = 1000
 	choices      = 50 // rows that a claim tries in one transaction
 	factsPage    = 500

@@ -253,14 +253,10 @@ func orEmpty[T any](s []T) []T {
 }
 
 // queueWaiting finds rows that are never handed out again, and the time until the next pause or lease ends.
-// Postgres computes the duration, so clocks do not matter. It counts what has ended since the transaction
-// began, because the claim may have looked before that.
 func queueWaiting(b *pgx.Batch, c WakeClaim, a *Claimed) {
 	const buried = `SELECT w.user_id, w.channel_id, w.part FROM wakes w WHERE w.user_id = $1 AND ` +
 		toBury + ` LIMIT 10`
-	const soonest = `
-		SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - clock_timestamp())::float8
-		FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > now()`
+	const soonest = `SELECT ` + nextDue
 	b.Queue(buried, c.User).Query(func(rows pgx.Rows) (err error) {
 		a.Dead, err = pgx.CollectRows(rows, pgx.RowToStructByPos[WakePart])
 		return err

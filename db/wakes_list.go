@@ -99,6 +99,13 @@ const hasDue = `EXISTS (SELECT FROM wakes WHERE user_id = $1
 			AND (lease_until IS NULL OR lease_until <= clock_timestamp())
 			AND (not_before IS NULL OR not_before <= clock_timestamp()))`
 
+// nextDue says in how many seconds the next pause or lease of the user $1 ends; NULL: there is none. Postgres
+// computes the duration, so clocks do not matter. It counts what has ended since the transaction began,
+// because the caller may have looked before that.
+const nextDue = `(
+			SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - clock_timestamp())::float8
+			FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > now())`
+
 // Due reports, without a lock, whether a claim could find work: the queue is behind the position, or has a
 // row that is neither leased nor paused. next is the time until the next pause or lease ends; 0: there is
 // none. ErrNotFound: there is no queue.
@@ -106,10 +113,7 @@ func (q Queries) Due(
 	ctx context.Context, user string, at events.Cursor,
 ) (due bool, next time.Duration, err error) {
 	const query = `
-		SELECT c.scanned_seq < $2 OR ` + hasDue + `,
-			extract(epoch FROM (SELECT min(greatest(not_before, lease_until)) FROM wakes
-				WHERE user_id = $1
-					AND greatest(not_before, lease_until) > now()) - clock_timestamp())::float8
+		SELECT c.scanned_seq < $2 OR ` + hasDue + `, ` + nextDue + `
 		FROM wake_consumers c WHERE c.user_id = $1`
 	var seconds *float64
 	if err := q.conn.QueryRow(ctx, query, user, at.Seq).Scan(&due, &seconds); err != nil {

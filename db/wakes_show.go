@@ -37,7 +37,7 @@ var selectShown = `
 	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		` + onList + ` AS on_list, m.joined_seq, coalesce(m.left_seq, 0) AS left_seq
 	FROM (SELECT c.guild_id, c.x_type FROM channels c WHERE c.id = $2 LIMIT 1) c
-	CROSS JOIN (SELECT m.*, u.kind AS author_kind, u.display_name AS author_name FROM (
+	CROSS JOIN ` + authored(`(
 			SELECT l.*, (SELECT j.seq FROM j) AS joined_seq, NULL::bigint AS left_seq FROM latest l
 			UNION ALL
 			(SELECT a.*, (SELECT j.seq FROM j), NULL FROM messages a
@@ -51,8 +51,7 @@ var selectShown = `
 				SELECT history_of($2, $1, 0, least((SELECT j.seq FROM j), $3),
 					$4 - (SELECT count(*) FROM latest))) AS h (id)
 			CROSS JOIN LATERAL (SELECT a.* FROM messages a WHERE a.id = h.id LIMIT 1) m
-			` + interval + `) m
-		` + author + `) m
+			`+interval+`)`) + ` m
 	ORDER BY m.seq DESC`
 
 // queueShown reads the messages that the worker sees, in one statement. around is how many messages it shows

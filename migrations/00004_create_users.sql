@@ -282,7 +282,7 @@ DROP FUNCTION post_messages(integer, integer, boolean, text, boolean, uuid[], uu
 -- or the channel's settings. post_messages appends guard.tripped for the message that trips the guard. author_kind
 -- and author_name are those of now; both are NULL for a user without a row.
 --
--- The caller must have made the settings of db/tx.go, in an earlier statement of the transaction.
+-- The connection or an earlier statement of the transaction must have made the settings of db/settings.go.
 --
 -- The log is held within the statement that stores, and not before: a statement first waits for its tables, which
 -- another session may have locked (CREATE INDEX), and what holds the log must not wait.

@@ -235,7 +235,7 @@ func TestASnapshotOfOneStreamKeepsNothing(t *testing.T) {
 	}
 }
 
-// longLog returns a log in which bob is in so many channels that a snapshot takes two reads.
+// longLog returns a log with many channels of bob. One read does not return them all.
 func longLog() *memLog {
 	l := newMemLog()
 	for i := range 2 * snapshotRows {
