@@ -24,6 +24,7 @@ type Doorbell struct {
 	node  string        // distinguishes this server's rings from the others'
 	here  chan struct{} // for this server's tailer
 	there chan struct{} // for the other servers
+	asked chan struct{} // another server asks who is there
 	wakes wakeRings
 
 	outbox outbox
@@ -34,8 +35,8 @@ type Doorbell struct {
 	line atomic.Pointer[line]        // nil: this server does not listen
 	take atomic.Pointer[func() bool] // see OnEvents
 
-	// Each server sends a hello at this interval. A server that has not heard another one for a while sends
-	// no rings: a NOTIFY costs a fifth of a post.
+	// Each server sends a hello at this interval, and when a new server asks who is there. A server that has
+	// not heard another one for a while sends no rings: a NOTIFY costs a fifth of a post.
 	hello time.Duration
 	born  time.Time
 	quiet atomic.Int64 // when another server was heard last, counted from born; unheard: it cannot hear any
@@ -49,12 +50,16 @@ const (
 	// After this many missed hellos in a row there is no other server. If they were this server's own hellos,
 	// its connection is dead.
 	helloMissed = 3
-	unheard     = math.MaxInt64
+	// answerWait is how long the others have to answer a new server. If an answer comes later, they find the
+	// new server's events by polling until then.
+	answerWait = 2 * time.Second
+	unheard    = math.MaxInt64
 )
 
 func newDoorbell() *Doorbell {
 	b := &Doorbell{
 		node: uuid.NewString(), here: make(chan struct{}, 1), there: make(chan struct{}, 1),
+		asked: make(chan struct{}, 1),
 		hello: helloInterval, born: time.Now(), outbox: newOutbox(),
 		wakes: wakeRings{ready: make(chan struct{}, 1), users: map[string]struct{}{}},
 	}
@@ -74,6 +79,12 @@ func (b *Doorbell) alone() bool {
 
 // heard records that there may be another server.
 func (b *Doorbell) heard() { b.quiet.Store(int64(time.Since(b.born))) }
+
+// awaitAnswers is for a server that has asked who is there: it is not alone until the others have had time
+// for an answer.
+func (b *Doorbell) awaitAnswers() {
+	b.quiet.Store(int64(time.Since(b.born) + answerWait - helloMissed*b.hello))
+}
 
 // Bell returns a channel that receives after a ring. Several rings may arrive as one.
 func (b *Doorbell) Bell() <-chan struct{} { return b.here }
@@ -164,6 +175,8 @@ func (d *DB) notifyOthers(ctx context.Context) {
 			d.ringWakesOfOthers(ctx)
 			wait(ctx, notifyPause)
 			continue
+		case <-d.asked:
+			payloads = []string{d.node}
 		case <-hello.C:
 			hellos = 1
 			payloads = []string{d.node}
@@ -236,7 +249,7 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 	connected()
 	d.known.suspect() // events from before the LISTEN
 	signal(d.here)
-	d.heard() // until the others have had time for a hello
+	d.awaitAnswers()
 	defer d.quiet.Store(unheard)
 	defer context.AfterFunc(ctx, l.hangUp)()
 	for {
@@ -259,6 +272,9 @@ func (d *DB) listen(ctx context.Context, url string, connected func()) error {
 // the event log may have grown.
 func (d *DB) hears(ctx context.Context, payload string) {
 	d.heard()
+	if strings.HasSuffix(payload, question) {
+		signal(d.asked)
+	}
 	l := d.open(ctx, payload)
 	switch l.kind {
 	case letterSignals:

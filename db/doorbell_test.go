@@ -17,6 +17,7 @@ import (
 	"fabric-guild/db/dbtest"
 
 	"fabric-guild/events/ssetest"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -183,6 +184,37 @@ func (l *lines) count(part string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.text.String(), part)
+}
+
+// A new server asks who is there, so that it need not wait for hellos. Others answer at once.
+func TestANewServerAsksWhoIsThere(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	other := dbtest.Connect(t, url)
+	exec(t, other, `LISTEN fabric_guild`)
+	hears := func(want string) {
+		t.Helper()
+		got, err := other.WaitForNotification(t.Context())
+		if err != nil || got.Payload != want {
+			t.Fatalf("the other server hears %v and %v, want %q", got, err, want)
+		}
+	}
+	d := openURL(t, url)
+	d.SayHello(time.Hour)
+	running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
+	hears(d.Node() + "?")
+	eventually(t, "nobody has answered", d.Alone)
+	node := uuid.NewString()
+	exec(t, other, `SELECT pg_notify('fabric_guild', $1)`, node+"?")
+	hears(node + "?")
+	hears(d.Node())
+	if d.Alone() {
+		t.Error("got a server that believes that it is alone, want that it knows who has asked")
+	}
 }
 
 // A server that is alone sends no rings. It sends rings once there is another server, and as long as it does

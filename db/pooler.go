@@ -120,18 +120,18 @@ var errDeaf = errors.New("LISTEN does not hear what NOTIFY sends; " +
 var errDeafened = errors.New("LISTEN no longer hears what NOTIFY sends, although its connection is open: " +
 	"does a firewall or proxy between this server and Postgres drop idle connections?")
 
-// testBell sends a ring the way that this server's rings reach the others, and waits until conn, which
-// listens, hears it. A LISTEN that succeeds may never hear anything.
+// testBell asks who is there, the way that this server's rings reach the others, and waits until conn, which
+// listens, hears the question. A LISTEN that succeeds may never hear anything.
 func (d *DB) testBell(ctx context.Context, conn *pgx.Conn) error {
 	timed, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
-	if err := d.notifyByPool(timed, []string{d.node}); err != nil {
+	if err := d.notifyByPool(timed, []string{d.node + question}); err != nil {
 		return err
 	}
 	for {
 		n, err := conn.WaitForNotification(timed)
 		switch {
-		case err == nil && n.Payload == d.node:
+		case err == nil && n.Payload == d.node+question:
 			return nil
 		case err != nil && ctx.Err() == nil && timed.Err() != nil:
 			return errDeaf

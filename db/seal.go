@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A notification's payload is the name of the server that sends it (nodeLength bytes). A letter follows, if
-// the notification says more than that the event log may have grown: its kind (one byte), and its sealed
-// text.
+// A notification's payload is the name of the server that sends it (nodeLength bytes). A question mark
+// follows if the server is new and asks who is there. A letter follows if the notification says more than
+// that the event log may have grown: its kind (one byte), and its sealed text.
 
 // The kinds of letters.
 const (
@@ -25,6 +25,7 @@ const (
 const (
 	nodeLength = 36 // the length of Doorbell.node
 	sealBytes  = 12 + 16
+	question   = "?" // not in base64
 
 	// letterBytes is how much text fits into a letter: Postgres takes fewer than 8,000 bytes, and base64
 	// makes 4 bytes of 3.
