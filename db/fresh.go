@@ -23,11 +23,14 @@ func (d *DB) postFresh(ctx context.Context, m NewMessage) (Post, error) {
 	return p.post, p.err
 }
 
-// LockForPost takes the lock of a channel that a post in a transaction needs, unless members take turns in
-// the channel. With IfLast it takes the lock exclusively, and checks that nobody else has posted since.
-// ErrMoved, ErrNotReadable.
+// LockForPost takes the locks that a post in a transaction needs, unless members take turns in the channel:
+// the channel's lock, and before it that of the author's queue if the post keeps a wake. With IfLast it takes
+// the channel's lock exclusively, and checks that nobody else has posted since. ErrMoved, ErrNotReadable.
 func (tx Tx) LockForPost(ctx context.Context, m NewMessage) error {
 	if m.IfLast == nil {
+		if err := tx.lockForReply(ctx, m.Reply, m.AuthorUserID); err != nil {
+			return err
+		}
 		return tx.ShareChannel(ctx, m.ChannelID)
 	}
 	return tx.LockForTurn(ctx, m)
@@ -35,6 +38,9 @@ func (tx Tx) LockForPost(ctx context.Context, m NewMessage) error {
 
 // LockForTurn is LockForPost for a channel in which members take turns: it always takes the lock exclusively.
 func (tx Tx) LockForTurn(ctx context.Context, m NewMessage) error {
+	if err := tx.lockForReply(ctx, m.Reply, m.AuthorUserID); err != nil {
+		return err
+	}
 	if err := tx.LockChannel(ctx, m.ChannelID); err != nil || m.IfLast == nil {
 		return err
 	}

@@ -219,7 +219,8 @@ func queueTakeOver(b *pgx.Batch, c WakeClaim, took *bool, work *[]WorkChange) {
 }
 
 // queueChoice locks the row to hand out; nil: there is none. All conditions are in one statement: if another
-// transaction changes the row meanwhile, Postgres checks them again once the row is locked. The order is:
+// transaction changes the row meanwhile, Postgres checks them again once the row is locked. It checks only
+// columns of this row again: a sub-select still sees the old lease. The order is:
 // direct messages; rows that have been due for a minute, oldest first; priority, a retried part first; age.
 func queueChoice(b *pgx.Batch, c WakeClaim, row **wakeRow) {
 	const query = selectWake + `
@@ -229,6 +230,7 @@ func queueChoice(b *pgx.Batch, c WakeClaim, row **wakeRow) {
 			AND (cardinality($3::uuid[]) = 0 OR w.channel_id = ANY ($3))
 			AND NOT EXISTS (SELECT FROM wakes o
 				WHERE o.user_id = $1 AND o.channel_id = w.channel_id AND o.lease_until > clock_timestamp())
+			AND (w.lease_until IS NULL OR w.lease_until <= clock_timestamp())
 			AND (w.not_before IS NULL OR w.not_before <= clock_timestamp())
 			AND NOT ` + exhausted + `
 		ORDER BY w.priority = $4 DESC, due.at < clock_timestamp() - $5::interval DESC,

@@ -163,23 +163,48 @@ type Extended struct {
 }
 
 // ExtendWake extends a lease to a duration from now. It extends an expired lease too, if no other worker has
-// claimed the wake since. If status is nil, the status stays; if it is empty, the status
-// goes. ErrWakeLost, ErrLeaseLimit.
+// claimed the wake or another part of the channel since. If status is nil, the status stays; if it is empty,
+// the status goes. ErrWakeLost, ErrLeaseLimit.
 func (d *DB) ExtendWake(
 	ctx context.Context, ref WakeRef, lease time.Duration, status *string,
 ) (a Extended, err error) {
-	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
-		if err := tx.unsynced(ctx); err != nil { // a crash may undo an extension, as it may undo a claim
-			return err
-		}
+	first := func(b *pgx.Batch) {
+		b.Queue(unsynced) // a crash may undo an extension, as it may undo a claim
+		b.Queue(lockQueue, ref.User)
+	}
+	err = d.inQueueFrom(ctx, first, func(ctx context.Context, tx Tx, _ *pgx.Batch) error {
 		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
+			return err
+		}
+		if err := tx.checkExtension(ctx, row); err != nil {
 			return err
 		}
 		a, err = tx.extend(ctx, row, lease, status)
 		return err
 	})
 	return a, err
+}
+
+// lockQueue keeps claims of the user $1 away until the transaction ends. It must come before the channel's
+// lock and the fence.
+const lockQueue = `SELECT FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
+
+// checkExtension returns ErrWakeLost if the lease of a locked row has ended, and another part of its channel
+// is leased: two workers of a user never have the same channel. The transaction must have run lockQueue.
+func (tx Tx) checkExtension(ctx context.Context, row *wakeRow) error {
+	const query = `
+		SELECT EXISTS (SELECT FROM wakes WHERE user_id = $1 AND channel_id = $2 AND part <> $3
+			AND lease_until > clock_timestamp())`
+	if !row.Ended {
+		return nil
+	}
+	var leased bool
+	err := tx.conn.QueryRow(ctx, query, row.UserID, row.ChannelID, row.Part).Scan(&leased)
+	if leased {
+		return ErrWakeLost
+	}
+	return err
 }
 
 func (tx Tx) extend(

@@ -87,12 +87,16 @@ func TestTheFenceInAGroup(t *testing.T) {
 	kept, b := claimed()
 	locked, c := claimed()
 	refused, r := claimed()
+	ended, e := claimed()
 	more, m := claimed()
 	next := post(t, q.d, more, "ann", "more work")
 	q.none(db.WakeClaim{})
 	lost, l := claimed()
 	q.expire()
 	q.wake(db.WakeClaim{Channels: []uuid.UUID{lost}})
+	if _, err := q.d.ExtendWake(t.Context(), q.ref(b.ID), longLease, nil); err != nil {
+		t.Fatal(err)
+	}
 
 	holder := dbtest.Connect(t, q.url)
 	exec(t, holder, `BEGIN`)
@@ -107,6 +111,7 @@ func TestTheFenceInAGroup(t *testing.T) {
 		{channel: lost, wake: &l.ID, want: "held"},
 		{channel: answered, wake: new(uuid.New()), want: "held"},
 		{channel: kept, wake: &r.ID, want: "held"},
+		{channel: ended, wake: &e.ID, keep: true, want: "held"},
 	}
 	var want []string
 	for _, p := range group {
@@ -124,7 +129,7 @@ func TestTheFenceInAGroup(t *testing.T) {
 	// What is left of each wake.
 	leased := column[uuid.UUID](t, conn,
 		`SELECT channel_id FROM wakes WHERE id IS NOT NULL ORDER BY channel_id`)
-	if diff := cmp.Diff([]uuid.UUID{kept, locked, refused, lost}, leased); diff != "" { // ids grow
+	if diff := cmp.Diff([]uuid.UUID{kept, locked, refused, ended, lost}, leased); diff != "" { // ids grow
 		t.Errorf("the channels with a wake that is still claimed (-want +got):\n%s", diff)
 	}
 	var first int64

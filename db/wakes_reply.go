@@ -15,7 +15,7 @@ import (
 // A Reply names the wake for which a message is posted. The message and the end of the wake are one change.
 type Reply struct {
 	Wake  uuid.UUID
-	Keep  bool // the wake stays, and its lease is extended to Lease from now
+	Keep  bool // the wake stays, and its lease lasts for Lease from now, or longer if it did before
 	Lease time.Duration
 }
 
@@ -70,13 +70,25 @@ func (c *replyColumns) add(r *Reply) {
 	}
 }
 
+// lockForReply takes the locks that come before the channel's lock.
+func (tx Tx) lockForReply(ctx context.Context, r *Reply, author string) error {
+	if r == nil || !r.Keep {
+		return nil
+	}
+	_, err := tx.conn.Exec(ctx, lockQueue, author)
+	return err
+}
+
 // checkReply waits for the wake of a message, and locks it. It must come after the channel's lock and before
 // the post, so that nothing waits once the post has drawn its number. ErrWakeLost.
 func (tx Tx) checkReply(ctx context.Context, m NewMessage) error {
 	if m.Reply == nil {
 		return nil
 	}
-	_, err := tx.fence(ctx, WakeRef{User: m.AuthorUserID, Guilds: m.Guilds, ID: m.Reply.Wake}, &m.ChannelID)
+	row, err := tx.fence(ctx, WakeRef{User: m.AuthorUserID, Guilds: m.Guilds, ID: m.Reply.Wake}, &m.ChannelID)
+	if err == nil && m.Reply.Keep {
+		err = tx.checkExtension(ctx, row)
+	}
 	return err
 }
 

@@ -419,10 +419,13 @@ BEGIN
         FOR i IN 1 .. cardinality(ids) LOOP
             CONTINUE WHEN wake_ids[i] IS NULL OR i = ANY (held) OR i = ANY (stale);
             SELECT w.part, w.first_seq, w.last_seq, w.claimed_upto, w.claimed_at, w.stopped_by IS NOT NULL AS stop,
-                least(clock_timestamp() + make_interval(secs => lease_seconds[i]), w.claimed_at + interval '1 hour') AS until
+                least(greatest(w.lease_until, clock_timestamp() + make_interval(secs => lease_seconds[i])),
+                    w.claimed_at + interval '1 hour') AS until
             INTO fenced FROM wakes w
             WHERE w.user_id = authors[i] AND w.id = wake_ids[i] AND w.channel_id = channel_ids[i]
-                AND (NOT keeps[i] OR w.claimed_at + interval '1 hour' > clock_timestamp())
+                -- An ended lease is extended only with the author's queue locked, and only a transaction can wait for that.
+                AND (NOT keeps[i] OR w.claimed_at + interval '1 hour' > clock_timestamp()
+                    AND (lock_class IS NULL OR w.lease_until > clock_timestamp()))
             FOR UPDATE SKIP LOCKED;
             IF NOT FOUND THEN
                 held := held || i;
