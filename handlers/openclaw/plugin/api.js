@@ -2,14 +2,17 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+const maxRetryAfterMs = 300_000
+
 /** An answer that is not 2xx. The message is the server's own words; `code` is for programs. */
 export class ApiError extends Error {
   constructor(status, { code, detail } = {}, retryAfterSeconds = 0) {
     super(code ? `${code}: ${detail}` : `the server answered ${status}`)
     this.name = 'ApiError'
     this.code = code
-    this.final = status < 500 && status !== 429 && code !== 'idempotency_in_flight' // the same request cannot succeed
-    this.retryAfterMs = 1000 * retryAfterSeconds
+    // The same request cannot succeed. A refusal without a code is not the server's own: a proxy's may pass.
+    this.final = Boolean(code) && status < 500 && status !== 429 && code !== 'idempotency_in_flight'
+    this.retryAfterMs = Math.min(1000 * retryAfterSeconds || 0, maxRetryAfterMs) // a date, which proxies send, is NaN
   }
 }
 

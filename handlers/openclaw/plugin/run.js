@@ -86,6 +86,7 @@ export function worker({ rt, api, post, me, log, signal, pollMs = 500, restMs = 
       if (hold.ended) return // posted, refused or lost
       if (turn.error !== undefined) return await fail(hold, turn.error, known)
       if (turn.answers) return await end(hold, 'nack', { error: 'the answer could not be sent', delaySeconds: 10 })
+      if (turn.failed) return await fail(hold, 'the run failed', known)
       if (turn.adopted) return await end(hold, 'ack') // the model had nothing to say
       return await end(hold, 'nack', { error: 'OpenClaw did not take the message' })
     } catch (error) {

@@ -46,14 +46,13 @@ export function poster({ api, holds }) {
 
 /** Returns OpenClaw's `message.send.text`. `channelOf(to)` finds a target's channel, `receipt` makes OpenClaw's receipt. */
 export function sender({ api, post, holds, channelOf, receipt, log }) {
-  const answers = new Map() // by channel: the answer that ended its last wake
   return async function send(ctx) {
     const channelId = await channelOf(ctx.to)
     let [replyTo, wakeId, mark] = ctx.replyToId?.split('~') ?? []
     const queued = ctx.deliveryQueueId // absent only on OpenClaw's own words, such as those about a restart
     if (queued && !replyTo) await holds.ready // it may be the answer of a resumed run, whose wake must be claimed first
     const held = holds.get(channelId)
-    if (queued && answers.get(channelId) === queued) wakeId = undefined // a further part of that answer
+    if (queued && holds.answers.get(channelId) === queued) wakeId = undefined // a further part of that answer
     if (!wakeId && queued && held && !held.ended && held.adopts()) {
       wakeId = held.wake.id
       replyTo ??= held.last.id
@@ -65,7 +64,7 @@ export function sender({ api, post, holds, channelOf, receipt, log }) {
       const key = queued && `${queued}.${ctx.deliveryPartIndex ?? 0}`
       const notice = mark === 'notice' || !queued
       const message = await post({ channelId, text: ctx.text, key, replyTo, wakeId, notice, signal: ctx.signal })
-      if (message && wakeId) answers.set(channelId, queued)
+      if (message && wakeId) holds.answers.set(channelId, queued)
       hold?.end(message ? 'posted' : 'lost')
       return message ? receipt(ctx.to, message) : { ...receipt(ctx.to), outcome: 'not_sent' }
     } catch (error) {

@@ -33,8 +33,12 @@ export class Hold {
   }
 }
 
-/** The holds of this process by channel. `ready` resolves once everything that was due at the start is claimed. */
+/**
+ * The holds of this process by channel. `ready` resolves once everything that was due at the start is claimed, or the
+ * claim loop has ended. `answers` has the answer that ended the last wake of each channel.
+ */
 export class Holds extends Map {
+  answers = new Map()
   ready = new Promise((resolve) => {
     this.caughtUp = resolve
   })
@@ -42,9 +46,10 @@ export class Holds extends Map {
 
 /** Extends the lease until the hold ends. Returns a function that stops the timer. */
 export function keepLease(api, hold, log) {
+  let over // the wake whose hour is over: the reply counts until somebody claims it, perhaps this process
   const timer = setInterval(async () => {
     const { id, messages } = hold.wake
-    if (hold.ended) return
+    if (hold.ended || id === over) return
     try {
       const lease = await api.call('POST', `/api/wakes/${id}/extend`, { leaseSeconds }, { timeoutMs: beatMs })
       if (lease.stop || lease.gone.length === messages.length) hold.end('stopped')
@@ -52,7 +57,7 @@ export function keepLease(api, hold, log) {
       if (hold.ended || id !== hold.wake.id) return
       log?.warn?.(`lease of ${id}: ${error.message}`)
       if (error.code === 'wake_lost') hold.end('lost')
-      if (error.code === 'lease_limit') clearInterval(timer) // one hour is over: the reply counts until somebody claims
+      if (error.code === 'lease_limit') over = id
     }
   }, beatMs)
   return () => clearInterval(timer)
@@ -122,5 +127,6 @@ export async function serve({ api, holds, start, concurrency, signal, report, lo
       await pause(backoffMs(failures++, error))
     }
   }
+  holds.caughtUp()
   await Promise.all(running)
 }

@@ -69,7 +69,7 @@ export function fakeOpenClaw(server, { wake = wakeOf(), script, session = () => 
   const post = poster({ api, holds })
   const receipt = (to, message) => ({ messageId: message?.id ?? '', to })
   const channelOf = async (to) => to.replace(/^fabric:/, '')
-  const send = sender({ api, post, holds, channelOf, receipt })
+  const send = (ctx) => sender({ api, post, holds, channelOf, receipt })(ctx) // as the plugin does
   const turns = []
   const answers = [] // as OpenClaw stores them
   let queue = 0

@@ -81,6 +81,16 @@ test('what a failed run says is an error, whatever OpenClaw calls it', async () 
   assert.deepEqual(ends, [['/api/wakes/w1/nack', { error: 'LLM request failed' }]])
 })
 
+test('a run that fails without a word gives the wake back', async () => {
+  const { ends } = await play({
+    script(turn) {
+      turn.adopt()
+      turn.plan.replyOptions.onAgentRunTerminalOutcome('failed')
+    },
+  })
+  assert.deepEqual(ends, [['/api/wakes/w1/nack', { error: 'the run failed' }]])
+})
+
 test('an error at the last attempt is posted as a notice, and the wake dies', async () => {
   const { posts, ends } = await play({ script: failing, wake: wakeOf({ attempt: 5 }) })
   assert.deepEqual(posts[0].body, { content: 'LLM request failed', wakeId: 'w1', keepWake: true, wake: 'none' })

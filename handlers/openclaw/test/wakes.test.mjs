@@ -180,12 +180,22 @@ test('an unreachable server does not end the run, and is asked again', async (t)
   hold.end('posted')
 })
 
-test('after an hour the run goes on without extensions', async (t) => {
-  const { hold, extends: extended } = await lease(t, () => {
-    throw problem(409, 'lease_limit')
+test('after an hour the run goes on without extensions, until it has a new claim', async (t) => {
+  const { hold, extends: extended } = await lease(t, (_method, path) => {
+    if (path.includes('w1')) throw problem(409, 'lease_limit')
+    return { gone: [], stop: false }
   })
   await tick(t, 15_000)
   await tick(t, 60_000)
   assert.equal(extended().length, 1)
   assert.equal(hold.ended, undefined)
+  hold.wake = wakeOf({ id: 'w2' })
+  await tick(t, 15_000)
+  assert.equal(extended().length, 2)
+  hold.end('posted')
+})
+
+test('a send does not wait for claims after the end of the account', async () => {
+  const { holds } = await loop([], async () => {})
+  await holds.ready
 })
