@@ -60,9 +60,12 @@ type Post struct {
 func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 	var p Post
 	var err error
-	if m.IfLast == nil {
+	switch {
+	case m.IfLast == nil:
 		p, err = d.posts.add(ctx, m)
-	} else {
+	case m.Reply != nil && m.Reply.Keep:
+		err = errHeld // the queue must be locked before the channel
+	default:
 		p, err = d.postFresh(ctx, m)
 	}
 	if err == nil && p.Wake != nil {

@@ -57,8 +57,11 @@ func TestAnEndedLeaseBesideAnotherPart(t *testing.T) {
 	}
 	keep := newMessage(q.channel, "bot", "at it")
 	keep.Reply = &db.Reply{Wake: late.ID, Keep: true, Lease: longLease}
-	if _, err := q.d.Post(t.Context(), keep); !errors.Is(err, db.ErrWakeLost) {
-		t.Errorf("a post that keeps the wake: got %v, want %v", err, db.ErrWakeLost)
+	for _, last := range []*uuid.UUID{nil, late.Shown.Last} {
+		keep.IfLast = last
+		if _, err := q.d.Post(t.Context(), keep); !errors.Is(err, db.ErrWakeLost) {
+			t.Errorf("a post that keeps the wake, after %v: got %v, want %v", last, err, db.ErrWakeLost)
+		}
 	}
 	if n := q.live(); n != 1 {
 		t.Errorf("got %d live leases in one channel, want 1", n)
