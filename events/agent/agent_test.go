@@ -157,6 +157,26 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// A command that prints too much when it is asked to stop posts nothing of it.
+func TestStopWithTooMuchOutput(t *testing.T) {
+	dbtest.Long(t)
+	t.Parallel()
+	g := newGuild(t)
+	g.Says(g.Channel, "count to infinity")
+	g.agent(`trap "head -c 2000000 /dev/zero | tr '\0' x; exit 0" TERM; echo begun >>runs
+		while :; do sleep 0.1; done`, "-lease", "5s")
+	g.awaitFile("runs", 1)
+	who := map[string]any{"userId": "bob"}
+	g.Do(http.MethodPost, "/api/channels/"+g.Channel+"/stop", g.Alice, who, nil, http.StatusNoContent)
+	q := g.awaitQueue("it has ended", func(q queue) bool { return len(q.Pending)+len(q.Claimed) == 0 })
+	if len(q.Dead) != 1 || q.Dead[0].Outcome != "stopped" {
+		t.Errorf("got %+v, want it stopped", q)
+	}
+	if got := g.Answers(g.Channel); len(got) != 0 {
+		t.Errorf("got %d messages, want none", len(got))
+	}
+}
+
 // A worker that is asked to stop passes SIGTERM on to everything that its command has started.
 func TestStop(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,16 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// tooMuch returns errTooLong if the command has printed too much. Its output has ended.
+func (o *output) tooMuch() error {
+	select {
+	case <-o.full:
+		return errTooLong
+	default:
+		return nil
+	}
+}
+
 // A lastLine passes everything on, and remembers the last line that is not blank. Any goroutine may use it.
 type lastLine struct {
 	to *shared

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func (a *agent) run(ctx context.Context, w *wake) (out []byte, complaint string,
 	defer timeout.Stop()
 	select {
 	case err = <-ended:
-		return stdout.b.Bytes(), stderr.String(), err
+		return stdout.b.Bytes(), stderr.String(), cmp.Or(err, stdout.tooMuch())
 	case <-timeout.C:
 		err = fmt.Errorf("the command took longer than %v", a.timeout)
 	case <-stdout.full:
@@ -82,7 +83,7 @@ func (a *agent) run(ctx context.Context, w *wake) (out []byte, complaint string,
 	case a.killed.Err() != nil:
 		err = context.Cause(a.killed)
 	case errors.Is(err, errStopped) && exited == nil:
-		return stdout.b.Bytes(), "", nil // it had something to say before it stopped
+		return stdout.b.Bytes(), "", stdout.tooMuch() // it had something to say before it stopped
 	case errors.Is(err, errStopped):
 		return nil, stderr.String(), err
 	}
@@ -94,12 +95,14 @@ func (a *agent) extend(ctx context.Context, w *wake, stop func(error)) {
 	third := time.Duration(w.LeaseMS) * time.Millisecond / 3
 	pause := third
 	var backoff remote.Backoff
+	backoff.SetRetry("500")
+	patience := min(callTimeout, third) // so that there is time for another try
 	for sleep(ctx, pause) {
 		var answer struct {
 			LeaseMS int64
 			Stop    bool
 		}
-		once, cancel := context.WithTimeoutCause(ctx, callTimeout, errSilent)
+		once, cancel := context.WithTimeoutCause(ctx, patience, errSilent)
 		body := map[string]any{"leaseSeconds": int(a.lease.Seconds())}
 		err := a.call(once, "/api/wakes/"+w.ID+"/extend", "", body, &answer)
 		cancel()
