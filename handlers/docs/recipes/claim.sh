@@ -6,8 +6,8 @@ answer=$(mktemp) && trap 'rm -f "$answer"' EXIT
 
 ask() { # PATH BODY: asks until the server has an answer. Fails if the server refuses
   while :; do
-    status=$(curl -sS -m 60 -o "$answer" -w '%{http_code} %{content_type}' "$api/$1" \
-      -H "Authorization: Bearer $FABRIC_BACKEND_GUILD_TOKEN" -H 'Content-Type: application/json' -d "$2")
+    status=$(printf %s "$2" | curl -sS -m 60 -o "$answer" -w '%{http_code} %{content_type}' "$api/$1" \
+      -H "Authorization: Bearer $FABRIC_BACKEND_GUILD_TOKEN" -H 'Content-Type: application/json' -d @-)
     case $status in
     2*) return 0 ;;
     401*problem+json) exit 3 ;; # a new token is needed
@@ -25,7 +25,7 @@ while :; do
   channel=$(jq -r .wake.channelId "$answer")
   reply=$(jq -c '{replyTo: .wake.messages[-1].id, wakeId: .wake.id,
     content: [.wake.messages[].content | ascii_upcase] | join("\n")}' "$answer") # here your model thinks
-  while sleep 20 && kill -0 $$ 2>/dev/null; do (ask "wakes/$id/extend" '{}'); done &
+  while sleep 20 && kill -0 $$ 2>/dev/null; do (answer=/dev/null && ask "wakes/$id/extend" '{}'); done &
   ask "channels/$channel/messages" "$reply" || ask "wakes/$id/ack" '{"outcome":"declined"}'
   kill $! # no more extensions
 done

@@ -29,7 +29,8 @@ async function request(path, body, signal = new AbortController().signal) {
       const own = answer.headers.get('content-type') === 'application/problem+json' // not a proxy's
       if (own && answer.status === 401) process.exit(3) // a new token is needed
       if (own && answer.status !== 429 && answer.status < 500) return JSON.parse(text)
-      pause = Math.max(pause, 1000 * answer.headers.get('retry-after'))
+      const wanted = 1000 * answer.headers.get('retry-after') || 0 // it may be absent, or a date
+      pause = Math.max(pause, Math.min(300_000, wanted))
     } catch (e) {
       if (!signal.aborted) console.error(path, e.cause?.message ?? e.message)
     }

@@ -121,6 +121,31 @@ func TestAgentsOfThePages(t *testing.T) {
 	}
 }
 
+// A reply that is too long is declined, however long: no agent of the pages goes on with it forever.
+func TestAgentsOfThePagesReplyTooLong(t *testing.T) {
+	t.Parallel()
+	for _, tool := range []string{"node", "python3", "curl", "jq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is missing: apt-get install nodejs python3 curl jq", tool)
+		}
+	}
+	for _, name := range []string{"agent.mjs", "agent.py", "claim.sh", "plugin.mjs"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := guildtest.NewWorkplace(t, program)
+			for range 10 {
+				w.Says(w.Channel, strings.Repeat("x", 16000))
+			}
+			work(t, w, kitchen(t), w.Base(), agents(t)[name])
+			guildtest.Eventually(t, "the reply is declined", guildtest.Patience, func() bool {
+				var q struct{ Dead []struct{ Outcome string } }
+				w.Do("GET", "/api/wakes", w.Bob, nil, &q, 200)
+				return len(q.Dead) == 1 && q.Dead[0].Outcome == "declined"
+			})
+		})
+	}
+}
+
 // The model for plugins stops when a member asks it to, lets its work finish at the first signal, and gives
 // it back at the second.
 func TestPluginStops(t *testing.T) {
