@@ -39,7 +39,7 @@ func ClaimsAreIdle(s *Server, user string) bool {
 	if d == nil {
 		return false
 	}
-	_, _, idle, _ := d.look()
+	_, _, idle, _ := d.look(false)
 	return idle
 }
 

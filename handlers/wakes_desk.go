@@ -51,6 +51,7 @@ type desk struct {
 	message  bool          // a message has rung, and no claim has looked since
 	sleeping []*parked     // to kick at each ring, the oldest first
 	emptyAt  int           // rings when a claim without a filter last found nothing; -1: none has
+	emptied  time.Time     // when that claim looked
 	// when a pause or a lease ends, as that claim saw it; zero: nothing is paused or leased
 	next  time.Time
 	stop  func() // ends the watch
@@ -151,11 +152,13 @@ func (d *desk) ring(message bool) {
 
 // look returns the number of rings so far, and a channel that the next ring closes. skip says that since the
 // last ring a claim without a filter has found nothing; then next is how long it takes until a pause or a
-// lease ends, 0 if none does.
-func (d *desk) look() (rings int, rung <-chan struct{}, skip bool, next time.Duration) {
+// lease ends, 0 if none does. For the first look of a claim, that must have been not long ago: a ring from
+// another server may have been lost since.
+func (d *desk) look(first bool) (rings int, rung <-chan struct{}, skip bool, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if skip = d.emptyAt == d.rings; skip && !d.next.IsZero() {
+	skip = d.emptyAt == d.rings && !(first && time.Since(d.emptied) > d.all.every)
+	if skip && !d.next.IsZero() {
 		next = max(time.Millisecond, time.Until(d.next))
 	}
 	return d.rings, d.rung, skip, next
@@ -178,9 +181,11 @@ func (d *desk) empty(rings int, next time.Duration) {
 	if rings < d.emptyAt {
 		return
 	}
-	d.emptyAt, d.next = rings, time.Time{}
+	d.emptyAt = rings
+	d.emptied = time.Now()
+	d.next = time.Time{}
 	if next > 0 {
-		d.next = time.Now().Add(next)
+		d.next = d.emptied.Add(next)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,10 +84,10 @@ func (s *Server) listWakes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.Next = endPage(&list, asked)
 	a.Pending = queued(list.Pending)
 	a.Claimed = queued(list.Claimed)
 	a.Dead = queued(list.Dead)
-	a.Next = nextInQueue(list, asked)
 	return web.WriteJSON(w, http.StatusOK, a)
 }
 
@@ -106,9 +107,10 @@ func placeInQueue(s string) (channel uuid.UUID, seq int64, err error) {
 	return channel, seq, nil
 }
 
-// nextInQueue is where the next page begins. Live and dead wakes are two lists in one order, each of which
-// ends at the limit: the page reaches as far as the shorter of them.
-func nextInQueue(l db.WakeList, limit int) *string {
+// endPage returns where the next page begins. Live and dead wakes are two lists in one order, each of which
+// ends at the limit: the page reaches as far as the shorter of them. endPage removes what lies beyond. The
+// next page lists it.
+func endPage(l *db.WakeList, limit int) (next *string) {
 	live := append(append([]db.QueuedWake{}, l.Pending...), l.Claimed...)
 	var ends []db.QueuedWake
 	if len(live) == limit {
@@ -124,8 +126,11 @@ func nextInQueue(l db.WakeList, limit int) *string {
 	if len(ends) == 2 && inQueue(ends[1], end) < 0 {
 		end = ends[1]
 	}
-	s := fmt.Sprintf("%s.%d", end.ChannelID, end.FirstSeq)
-	return &s
+	beyond := func(w db.QueuedWake) bool { return inQueue(w, end) > 0 }
+	l.Pending = slices.DeleteFunc(l.Pending, beyond)
+	l.Claimed = slices.DeleteFunc(l.Claimed, beyond)
+	l.Dead = slices.DeleteFunc(l.Dead, beyond)
+	return new(fmt.Sprintf("%s.%d", end.ChannelID, end.FirstSeq))
 }
 
 // last is the one that stands last in the order of the queue.

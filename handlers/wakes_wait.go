@@ -21,6 +21,7 @@ type claiming struct {
 	end     time.Time      // of the wait
 	catchUp time.Time      // until then it goes on with a scan that is behind
 	placed  bool           // it has a place
+	looked  bool           // it has looked for work
 }
 
 // settled is how long a claim waits in its handler. Most claims get work before, or their client has gone.
@@ -105,7 +106,8 @@ func (c *claiming) look(
 			return nil, nil, 0, err
 		}
 	}
-	rings, rung, skip, next := c.desk.look()
+	rings, rung, skip, next := c.desk.look(!c.looked)
+	c.looked = true
 	if skip && c.claim.Instance == "" {
 		c.claim.Create = false // another claim has found the queue empty, so there is one
 	}

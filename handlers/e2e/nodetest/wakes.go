@@ -44,7 +44,13 @@ type queue struct {
 // Queue returns the user's own list of wakes.
 func (u *User) Queue(t testing.TB) queue {
 	t.Helper()
-	return Call[queue](t, u, 200, "GET", "/api/wakes", nil)
+	return u.QueuePage(t, "")
+}
+
+// QueuePage returns a page of the user's own list of wakes.
+func (u *User) QueuePage(t testing.TB, query string) queue {
+	t.Helper()
+	return Call[queue](t, u, 200, "GET", "/api/wakes"+query, nil)
 }
 
 // A Decided is a message in a wake.
