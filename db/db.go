@@ -78,23 +78,30 @@ const tailerPoolSize = 3
 // to disk: an event that readers saw could vanish in a crash, and another event would get its number. The
 // caller must call Close.
 func Open(ctx context.Context, url string) (*DB, error) {
-	config, behind, err := reach(ctx, url)
+	config, err := parse(url)
 	if err != nil {
 		return nil, err
 	}
-	if !behind {
-		maps.Copy(config.ConnConfig.RuntimeParams, settings)
+	tailerConfig := config.Copy()
+	tailerConfig.MaxConns = tailerPoolSize
+	tailerConfig.MinConns, tailerConfig.MinIdleConns = 0, 0 // nothing connects before Open has learned how
+	tailerConfig.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		c.DefaultQueryExecMode = config.ConnConfig.DefaultQueryExecMode
+		c.RuntimeParams = maps.Clone(config.ConnConfig.RuntimeParams)
+		return nil
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	tailer, err := pgxpool.NewWithConfig(ctx, tailerConfig)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	tailerConfig := config.Copy()
-	tailerConfig.MaxConns = tailerPoolSize
-	tailerConfig.MinConns = 0
-	tailer, err := pgxpool.NewWithConfig(ctx, tailerConfig)
+	behind, err := learnInPool(ctx, tailer, url, config.ConnConfig)
 	if err != nil {
-		pool.Close()
+		tailer.Close()
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		tailer.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	d := &DB{

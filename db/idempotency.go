@@ -85,8 +85,10 @@ func (tx Tx) Remember(ctx context.Context, k RequestKey, a Answer) error {
 	return err
 }
 
-// RunSweeper deletes keys that are older than keptFor, until ctx ends.
+// RunSweeper deletes keys that are older than keptFor, until ctx ends. It begins after sweepDelay: a server
+// that starts has more urgent work for its connections.
 func (d *DB) RunSweeper(ctx context.Context, logger *slog.Logger) {
+	wait(ctx, sweepDelay)
 	for ctx.Err() == nil {
 		n, err := d.SweepKeys(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -102,7 +104,10 @@ func (d *DB) RunSweeper(ctx context.Context, logger *slog.Logger) {
 // Swept returns how many keys RunSweeper has deleted.
 func (d *DB) Swept() int64 { return d.swept.Load() }
 
-const sweepInterval = 10 * time.Minute
+const (
+	sweepDelay    = time.Second
+	sweepInterval = 10 * time.Minute
+)
 
 // SweepKeys deletes a batch of keys that are older than keptFor, and returns how many it deleted.
 func (d *DB) SweepKeys(ctx context.Context) (int64, error) {

@@ -9,6 +9,7 @@ import (
 
 	"fabric-guild/migrations"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -23,9 +24,12 @@ type Migration struct {
 
 // Migrate brings the schema up to date. Any number of processes may call it at the same time: a lock lets one
 // of them run. It refuses a schema that a newer program has changed, because this program does not know the
-// change.
+// change. If there is nothing to do, it costs one connection and no lock.
 func Migrate(ctx context.Context, url string) error {
-	return withProvider(ctx, url, func(conn *sql.DB, p *goose.Provider) error {
+	return withProvider(ctx, url, func(first *pgx.Conn, conn *sql.DB, p *goose.Provider) error {
+		if isCurrent(ctx, first, p) {
+			return nil
+		}
 		if err := refuseNewer(ctx, conn, p); err != nil {
 			return err
 		}
@@ -34,6 +38,24 @@ func Migrate(ctx context.Context, url string) error {
 		}
 		return refuseNewer(ctx, conn, p) // a newer program may have run while this one waited for the lock
 	})
+}
+
+// isCurrent reports whether exactly the migrations that this program knows were applied. If it cannot tell,
+// it returns false: then goose finds out, and has the better error.
+func isCurrent(ctx context.Context, first *pgx.Conn, p *goose.Provider) bool {
+	const applied = `SELECT array_agg(version_id ORDER BY version_id) FROM goose_db_version
+		WHERE is_applied AND version_id > 0`
+	ctx, cancel := context.WithTimeout(ctx, mutationTimeout)
+	defer cancel()
+	var got []int64
+	if err := first.QueryRow(ctx, applied, pgx.QueryExecModeSimpleProtocol).Scan(&got); err != nil {
+		return false
+	}
+	var want []int64
+	for _, s := range p.ListSources() { // in order
+		want = append(want, s.Version)
+	}
+	return slices.Equal(got, want)
 }
 
 func refuseNewer(ctx context.Context, conn *sql.DB, p *goose.Provider) error {
@@ -78,7 +100,7 @@ func unknown(ctx context.Context, conn *sql.DB, p *goose.Provider) (versions []i
 // not know come last.
 func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	var out []Migration
-	err := withProvider(ctx, url, func(conn *sql.DB, p *goose.Provider) error {
+	err := withProvider(ctx, url, func(_ *pgx.Conn, conn *sql.DB, p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("read the state of the migrations: %w", sentinel(err))
@@ -96,12 +118,17 @@ func Migrations(ctx context.Context, url string) ([]Migration, error) {
 	return out, err
 }
 
-func withProvider(ctx context.Context, url string, use func(*sql.DB, *goose.Provider) error) (err error) {
-	config, _, err := reach(ctx, url)
+// withProvider calls use with the connection that has checked the URL, and with others for goose, which are
+// opened when they are used.
+func withProvider(
+	ctx context.Context, url string, use func(first *pgx.Conn, conn *sql.DB, p *goose.Provider) error,
+) (err error) {
+	first, config, err := reach(ctx, url)
 	if err != nil {
 		return err
 	}
-	conn := stdlib.OpenDB(*config.ConnConfig)
+	defer hangUp(ctx, first)
+	conn := stdlib.OpenDB(*config)
 	defer func() {
 		if e := conn.Close(); err == nil {
 			err = e
@@ -112,7 +139,7 @@ func withProvider(ctx context.Context, url string, use func(*sql.DB, *goose.Prov
 	if err != nil {
 		return err
 	}
-	return use(conn, p)
+	return use(first, conn, p)
 }
 
 // migrationRetry is short, so that a second process starts soon after the first one's migrations.

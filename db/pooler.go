@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,43 +17,86 @@ import (
 // statements are not prepared by name, and LISTEN uses a connection of its own. (log_key leaves a value in
 // the session, which is true of the server process.)
 
-// reach parses a URL and connects, to find out how to talk to the server. Behind a pooler, pgx must describe
-// each statement once and have it parsed each time. A default_query_exec_mode in the URL wins, because some
-// poolers support prepared statements.
-func reach(ctx context.Context, url string) (config *pgxpool.Config, behind bool, err error) {
-	config, err = parse(url)
+// reach parses a URL and connects, to find out how to talk to the server. The caller must close first. All
+// other connections need config.
+func reach(ctx context.Context, url string) (first *pgx.Conn, config *pgx.ConnConfig, err error) {
+	pool, err := parse(url)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	mode := &config.ConnConfig.DefaultQueryExecMode
+	config = pool.ConnConfig
+	first, err = pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reach the database: %w", sentinel(err))
+	}
+	if _, err := learn(ctx, first, url, config); err != nil {
+		hangUp(ctx, first)
+		return nil, nil, err
+	}
+	return first, config, nil
+}
+
+// learn finds out on a connection how to talk to the server, and changes config for the other connections.
+// Behind a pooler, pgx must describe each statement once and have it parsed each time. A
+// default_query_exec_mode in the URL wins, because some poolers support prepared statements.
+func learn(
+	ctx context.Context, first *pgx.Conn, url string, config *pgx.ConnConfig,
+) (behind bool, err error) {
+	mode := &config.DefaultQueryExecMode
 	if *mode == pgx.QueryExecModeExec || *mode == pgx.QueryExecModeSimpleProtocol {
-		return nil, false, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol " +
-			"do not know " +
-			"the types that Postgres wants; remove the setting, even behind a pooler")
+		return false, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol " +
+			"do not know the types that Postgres wants; remove the setting, even behind a pooler")
 	}
-	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	behind, err = pooled(ctx, first)
 	if err != nil {
-		return nil, false, fmt.Errorf("reach the database: %w", sentinel(err))
-	}
-	defer hangUp(ctx, conn)
-	behind, err = pooled(ctx, conn)
-	if err != nil {
-		return nil, false, fmt.Errorf("reach the database: %w", sentinel(err))
+		return false, fmt.Errorf("reach the database: %w", sentinel(err))
 	}
 	if behind && !strings.Contains(url, "default_query_exec_mode") {
 		*mode = pgx.QueryExecModeCacheDescribe
 	}
-	if err := settle(ctx, conn, config.ConnConfig, behind,
-		!named(url, "search_path", "options")); err != nil {
-		return nil, false, err
+	return behind, settle(ctx, first, config, behind, !named(url, "search_path", "options"))
+}
+
+// learnInPool is learn on the first connection of a pool. The pool keeps this connection: it gets what config
+// gives the others. So a start needs no connection that only looks.
+func learnInPool(
+	ctx context.Context, pool *pgxpool.Pool, url string, config *pgx.ConnConfig,
+) (behind bool, err error) {
+	first, err := pool.Acquire(ctx)
+	if err != nil {
+		return false, fmt.Errorf("reach the database: %w", sentinel(err))
 	}
-	return config, behind, nil
+	defer first.Release()
+	behind, err = learn(ctx, first.Conn(), url, config)
+	if err != nil {
+		return false, err
+	}
+	if behind { // it prepares statements, which does not work there
+		hangUp(ctx, first.Conn())
+		return true, nil
+	}
+	maps.Copy(config.RuntimeParams, settings)
+	const set = `SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)`
+	names := append(slices.Collect(maps.Keys(settings)), settled...)
+	var values []string
+	for _, name := range names {
+		values = append(values, config.RuntimeParams[name])
+	}
+	ctx, cancel := context.WithTimeout(ctx, mutationTimeout)
+	defer cancel()
+	if _, err := first.Exec(ctx, set, pgx.QueryExecModeSimpleProtocol, names, values); err != nil {
+		return false, fmt.Errorf("reach the database: %w", sentinel(err))
+	}
+	return false, nil
 }
 
 // named reports whether a URL sets one of the parameters.
 func named(url string, parameters ...string) bool {
 	return slices.ContainsFunc(parameters, func(p string) bool { return strings.Contains(url, p+"=") })
 }
+
+// settled are the settings that settle makes.
+var settled = []string{"default_transaction_isolation", "search_path"}
 
 // settle makes all connections begin with the settings that the event log needs: the isolation level, and the
 // schemas of this first connection. So a later change of the defaults of the role or the database has no

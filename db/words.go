@@ -50,7 +50,7 @@ func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logg
 	told, others := false, false
 	var looked time.Time
 	var last events.Cursor
-	for ; ctx.Err() == nil; wait(ctx, wordsPause) {
+	for wait(ctx, wordsPause); ctx.Err() == nil; wait(ctx, wordsPause) {
 		at := position()
 		if (at == last || others) && time.Since(looked) < wordsAgain {
 			continue
