@@ -16,11 +16,12 @@ const (
 	tailLimit    = 1000                   // events per read
 	pollInterval = 250 * time.Millisecond // a lost doorbell costs this delay, and never an event
 	tailTimeout  = 5 * time.Second
-	// The time from one read to the next at least. Events that come close together are then read together and
-	// sent in one write. askPause follows a read that needed the horizon: it costs Postgres as much as a post
-	// does.
+	// The time from one publication to the next at least. Events that come close together are then sent in
+	// one write.
 	tailPause = time.Millisecond
-	askPause  = 3 * time.Millisecond
+	// The time from a read that found events to the next read at least: a read costs Postgres as much as a
+	// post does. Events that are known do not wait for it.
+	askPause = 3 * time.Millisecond
 	// The backoff between reads while a number is undecided: a writer that crashed rings no doorbell. A
 	// shorter one would read what a ring is about to bring, and find the next number undecided.
 	pendingMin = 5 * time.Millisecond
@@ -38,8 +39,9 @@ type Tailer struct {
 	bell   <-chan struct{}
 	read   atomic.Pointer[time.Time] // the time of the last read, by the monotonic clock
 
-	mu   sync.Mutex // held from reading the position until what follows it is published
-	sent time.Time  // when an event last reached a stream; guarded by mu
+	mu    sync.Mutex // held from reading the position until what follows it is published
+	sent  time.Time  // when an event last reached a stream; guarded by mu
+	found time.Time  // when a read last found events, and no full page of them; guarded by mu
 
 	events  atomic.Int64 // the number of events that were read
 	horizon horizon
@@ -101,10 +103,8 @@ func (t *Tailer) Run(ctx context.Context) {
 		case len(tail.Events) == tailLimit:
 			why = polled
 			continue
-		case len(tail.Events) > 0 && tail.Last == 0:
-			pause = tailPause
 		case len(tail.Events) > 0:
-			pause = askPause
+			pause = tailPause
 		}
 		if tail.Pending {
 			// A ring that brings nothing that follows must not put off the read.
@@ -203,11 +203,27 @@ func (t *Tailer) next(ctx context.Context, why cause) (events.Tail, error) {
 	}
 	idle := len(tail.Events) == 0
 	if tail.Unread || idle && (why == polled || why == missed && tail.Pending) {
+		t.awaitReadLocked(ctx)
 		ctx, cancel := context.WithTimeout(ctx, tailTimeout)
 		defer cancel()
 		return t.readLocked(ctx)
 	}
 	return tail, nil
+}
+
+// awaitReadLocked waits until the event log may be read again, and publishes what becomes known meanwhile. It
+// releases t.mu while it waits.
+func (t *Tailer) awaitReadLocked(ctx context.Context) {
+	for ctx.Err() == nil {
+		left := askPause - time.Since(t.found)
+		if left <= 0 {
+			return
+		}
+		t.mu.Unlock()
+		sleep(ctx, min(left, tailPause), nil)
+		t.mu.Lock()
+		t.knownLocked()
+	}
 }
 
 // readLocked reads the next events and publishes them.
@@ -239,6 +255,9 @@ func (t *Tailer) readLocked(ctx context.Context) (events.Tail, error) {
 		return t.readLocked(ctx)
 	}
 	t.publishLocked(tail.Events)
+	if n := len(tail.Events); n > 0 && n < tailLimit {
+		t.found = time.Now()
+	}
 	return tail, nil
 }
 
