@@ -47,11 +47,14 @@ func (l *line) receive() (string, error) {
 func (l *line) hangUp() { _ = l.raw.SetReadDeadline(time.Unix(1, 0)) }
 
 // send sends notifications in one transaction. It does not wait for an answer: an error of Postgres is not
-// seen.
+// seen. After an error of the connection it hangs up: the connection may hold a part of a message.
 func (l *line) send(payloads []string) error {
 	l.sent.Add(1)
 	_ = l.raw.SetWriteDeadline(time.Now().Add(notifyTimeout))
 	_, err := l.raw.Write(query(payloads))
+	if err != nil {
+		l.hangUp()
+	}
 	return err
 }
 
