@@ -108,8 +108,12 @@ func (s *Server) signal(x *events.Signal, within func(size int) json.RawMessage)
 	}
 }
 
-// hear shows a signal of another server on this one. It never blocks.
-func (s *Server) hear(x *events.Signal) { s.router.Tell(x) }
+// hear shows a signal of another server on this one. It never blocks. The signal lasts here for as long as it
+// lasts there: the clocks of two servers may differ.
+func (s *Server) hear(x *events.Signal) {
+	x.Until = time.Now().Add(x.Until.Sub(time.Unix(0, x.Sent)))
+	s.router.Tell(x)
+}
 
 // standings remember for a moment who may send activity where, so that activity costs no query each time. A
 // change of a channel by this server ends what is remembered of it; changes by others may be seen late.

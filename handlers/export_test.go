@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"fabric-guild/events"
 	"fabric-guild/handlers/edge"
 )
 
@@ -79,6 +80,12 @@ func SpendWork(s *Server, user string) {
 		s.work.Charge(user, time.Minute)
 	}
 }
+
+// Work charges a user some time. A user may spend 4 s at once.
+func Work(s *Server, user string, took time.Duration) { s.work.Charge(user, took) }
+
+// Hear takes a signal of another server.
+func Hear(s *Server, x *events.Signal) { s.hear(x) }
 
 // SpendFreshness counts a post with ifLast as of an hour from now. So the user may send no other one for an
 // hour, however slow the test is.

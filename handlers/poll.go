@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -65,7 +67,8 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	return writePolled(w, polled)
 }
 
-// poll waits for events, as a stream of the user. When it returns, l has given back its place.
+// poll waits for events, as a stream of the user. When it returns, l has given back its place. A poll that
+// may read no snapshot yet ends with that refusal: unlike a stream, it has not been answered.
 func (l *listener) poll(
 	r *http.Request, opts live.Options, most int, wait time.Duration,
 ) (live.Polled, error) {
@@ -74,7 +77,21 @@ func (l *listener) poll(
 	}
 	l.carried = edge.CarryStream(r.Context())
 	defer l.leave() // before the answer is written: the client's next poll comes right after it
-	return l.server.router.Poll(r.Context(), opts, most, wait)
+	ctx, refuse := context.WithCancelCause(r.Context())
+	defer refuse(nil)
+	await := opts.Await
+	opts.Await = func(ctx context.Context) error {
+		err := await(ctx)
+		if refused, ok := errors.AsType[*web.Problem](err); ok {
+			refuse(refused)
+		}
+		return err
+	}
+	polled, err := l.server.router.Poll(ctx, opts, most, wait)
+	if refused, ok := errors.AsType[*web.Problem](context.Cause(ctx)); ok && err != nil {
+		err = refused
+	}
+	return polled, err
 }
 
 // writePolled answers a poll. The ring and other streams share the frames, and there may be many frames. So
