@@ -212,11 +212,6 @@ func (d *DB) Memberships(
 			ORDER BY left_seq, channel_id LIMIT $5) i
 		CROSS JOIN LATERAL (SELECT * FROM channels c WHERE c.id = i.channel_id LIMIT 1) c
 		ORDER BY u.id, i.left_seq, i.channel_id`
-	done, err := d.Reading(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
 	rows, err := d.conn.Query(ctx, query, users, asOf, from.Channel, from.Left, limit)
 	if err != nil {
 		return nil, sentinel(err)

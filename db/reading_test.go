@@ -63,12 +63,7 @@ func TestReadsAndTransactionsLeaveConnectionsForPosts(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, ask := range map[string]func() error{
-		"a read":   func() error { _, err := d.Reading(gone); return err },
-		"a replay": func() error { _, err := d.Replay(gone, "alice", 0, at.Seq); return err },
-		"a snapshot": func() error {
-			_, err := d.Memberships(gone, []string{"alice"}, at.Seq, events.Place{Left: at.Seq}, 10)
-			return err
-		},
+		"a read": func() error { _, err := d.Reading(gone); return err },
 		"a cursor": func() error {
 			_, err := d.CheckCursor(gone, events.Cursor{Epoch: 1, Seq: 1}, at)
 			return err

@@ -77,11 +77,6 @@ func (d *DB) Replay(ctx context.Context, user string, after, upTo int64) (events
 	// that misses deleted rows sees the new floor.
 	const floorAndEpoch = `
 		SELECT f.seq, log_epoch() FROM log_floor f`
-	done, err := d.Reading(ctx)
-	if err != nil {
-		return events.Page{}, err
-	}
-	defer done()
 	var few bool
 	var far int64
 	if err := d.conn.QueryRow(ctx, plan, user, after, upTo).Scan(&few, &far); err != nil {

@@ -57,9 +57,17 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, user string) erro
 			return err
 		}
 	}
-	began := time.Now()
-	rec.work = func() { s.work.Charge(user, time.Since(began)) }
+	s.beginWork(rec, user)
 	return nil
+}
+
+// beginWork charges the time from now on to a user, until the answer or its next part is written.
+func (s *Server) beginWork(rec *recorder, user string) {
+	if rec == nil {
+		return
+	}
+	rec.began = time.Now()
+	rec.work = func() { s.work.Charge(user, time.Since(rec.began)) }
 }
 
 // A change counts once, and once more for each of these. Without this, the largest changes that the limits

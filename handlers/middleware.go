@@ -82,9 +82,10 @@ type recorder struct {
 	code     string // the code of the problem that was the answer; empty: no problem
 	route    route  // its path is empty if no route matched
 	hijacked bool
-	place    func() // gives back the user's place in its lane; nil: the request has none
-	work     func() // charges the work that the answer took; nil: the request is not charged
-	read     func() // gives back the place that db.DB.Reading gave; nil: the request has none
+	place    func()    // gives back the user's place in its lane; nil: the request has none
+	began    time.Time // when the work began; later by what the request has waited for other users
+	work     func()    // charges the work that the answer took; nil: the request is not charged
+	read     func()    // gives back the place that db.DB.Reading gave; nil: the request has none
 }
 
 // recorderOf returns the recorder inside w, which other middleware may have wrapped. It returns nil if there
@@ -116,6 +117,13 @@ func (r *recorder) worked() {
 	if r.work != nil {
 		r.work()
 		r.work = nil
+	}
+}
+
+// waited takes a wait for a place out of the work that the request is charged for. r may be nil.
+func (r *recorder) waited(since time.Time) {
+	if r != nil {
+		r.began = r.began.Add(time.Since(since))
 	}
 }
 

@@ -1,8 +1,10 @@
 package handlers_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/config"
@@ -87,5 +89,38 @@ func TestSnapshotsAreWork(t *testing.T) {
 	alice.Resume(t, nodetest.Raw, "", cursor)
 	alice.Poll(t, "after="+cursor)
 	n.User("bob").Fresh(t, nodetest.Raw, "")
-	alice.Refused(t, 503, "unavailable", "GET", "/api/events?after=1.1", nil)
+	alice.Refused(t, 429, "too_many_requests", "GET", "/api/events?after=1.1", nil)
+}
+
+// A request that waits for a place among the readers of the database is not charged for the wait: others keep
+// the places. Alice may spend half a second more, and waits for three.
+func TestAWaitForAPlaceIsNotWork(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/api/sync", "/api/search?q=word"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			n := nodetest.Start(t, nodetest.Setup{})
+			alice := n.User("alice")
+			alice.General(t, "ops")
+			handlers.Work(n.Server, "alice", 3500*time.Millisecond)
+			var places []func()
+			for { // the last one does not come
+				soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				done, err := n.DB.Reading(soon)
+				cancel()
+				if err != nil {
+					break
+				}
+				places = append(places, done)
+			}
+			time.AfterFunc(3*time.Second, func() {
+				for _, done := range places {
+					done()
+				}
+			})
+			for range 2 { // the second one would be refused
+				nodetest.Call[map[string]any](t, alice, 200, "GET", path, nil)
+			}
+		})
+	}
 }

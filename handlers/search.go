@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"fabric-guild/db"
@@ -56,32 +57,50 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.find(r.Context(), id, q)
+	answer, err := s.find(r.Context(), recorderOf(w), id, q)
 	if err != nil {
 		return err
 	}
 	return web.WriteJSON(w, http.StatusOK, answer)
 }
 
+// enterSearch waits for the places that a search needs. The caller must call leave once.
+func (s *Server) enterSearch(ctx context.Context, user string) (leave func(), err error) {
+	leaveOwn, err := s.searching.Enter(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case s.searches <- struct{}{}:
+	case <-ctx.Done():
+		leaveOwn()
+		return nil, ctx.Err()
+	}
+	done, err := s.db.Reading(ctx) // only now: searches that wait must not take the places of other reads
+	if err != nil {
+		<-s.searches
+		leaveOwn()
+		return nil, err
+	}
+	return func() {
+		done()
+		<-s.searches
+		leaveOwn()
+	}, nil
+}
+
 // find waits until it may search, and searches. It gives back its places before it returns: the client may
-// take the answer slowly.
-func (s *Server) find(ctx context.Context, id auth.Identity, q url.Values) (answer searchAnswer, err error) {
-	leave, err := s.searching.Enter(ctx, id.UserID)
+// take the answer slowly. rec is the recorder of the request.
+func (s *Server) find(
+	ctx context.Context, rec *recorder, id auth.Identity, q url.Values,
+) (answer searchAnswer, err error) {
+	waiting := time.Now()
+	leave, err := s.enterSearch(ctx, id.UserID)
+	rec.waited(waiting)
 	if err != nil {
 		return answer, err
 	}
 	defer leave()
-	select {
-	case s.searches <- struct{}{}:
-		defer func() { <-s.searches }()
-	case <-ctx.Done():
-		return answer, ctx.Err()
-	}
-	done, err := s.db.Reading(ctx) // only now: searches that wait must not take the places of other reads
-	if err != nil {
-		return answer, err
-	}
-	defer done()
 	find, err := s.searchOf(ctx, id, q)
 	if err != nil {
 		return answer, err

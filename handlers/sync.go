@@ -42,7 +42,8 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 	}
 	var at events.Cursor
 	var ids []uuid.UUID
-	err = s.readPart(r, func(ctx context.Context) (err error) {
+	rec := recorderOf(w)
+	err = s.readPart(rec, r, func(ctx context.Context) (err error) {
 		if at, err = s.db.Head(ctx); err != nil {
 			return err
 		}
@@ -66,10 +67,10 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 				return nil // the client is gone
 			}
 			b.Reset()
+			s.beginWork(rec, id.UserID) // the write has charged what came before it
 		}
-		began := time.Now()
 		var channels []channelItem
-		err := s.readPart(r, func(ctx context.Context) error {
+		err := s.readPart(rec, r, func(ctx context.Context) error {
 			found, err := s.db.ChannelsAsOf(ctx, part, id.Guilds, at.Seq)
 			if err != nil {
 				return err
@@ -94,9 +95,6 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 			b.Write(bytes.TrimSuffix(one, []byte("\n")))
 			separator = ","
 		}
-		if out != nil { // the recorder has charged what came before the first write
-			s.work.Charge(id.UserID, time.Since(began))
-		}
 	}
 	b.WriteString("]}\n")
 	if out == nil {
@@ -108,10 +106,12 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {
 
 // readPart calls read with a place among the readers of the database. It blocks until there is a place. Each
 // part has its own requestTimeout, so the time that the client takes to receive earlier parts does not count.
-func (s *Server) readPart(r *http.Request, read func(context.Context) error) error {
+func (s *Server) readPart(rec *recorder, r *http.Request, read func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()
+	waiting := time.Now()
 	done, err := s.db.Reading(ctx)
+	rec.waited(waiting)
 	if err != nil {
 		return err
 	}

@@ -181,7 +181,8 @@ func (r *Router) slotOf(s *Session) chan struct{} {
 	return u.slot
 }
 
-// read calls read with a timeout, once one of concurrentReads places is free. The timeout includes the wait.
+// read calls read with a timeout, once one of concurrentReads places is free, and one of those who read the
+// database. The timeout includes the waits.
 func (r *Router) read(ctx context.Context, read func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
@@ -191,6 +192,11 @@ func (r *Router) read(ctx context.Context, read func(context.Context) error) err
 		return ctx.Err()
 	}
 	defer func() { <-r.slot }()
+	done, err := r.log.Reading(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return read(ctx)
 }
 

@@ -41,6 +41,8 @@ type memLog struct {
 	// paging is called before each page of Memberships, if it is set.
 	paging func(users []string, from events.Place)
 	lasts  int // how many more Replays succeed; 0: all
+	// placing is called at the beginning of Reading, if it is set.
+	placing func()
 	// reading is called at the beginning of Replay, if it is set.
 	reading func(user string)
 	// checked is called at the end of CheckCursor, if it is set.
@@ -95,6 +97,14 @@ func (l *memLog) Tail(_ context.Context, at events.Cursor, limit int) (events.Ta
 // Known knows nothing.
 func (l *memLog) Known(after events.Cursor, _ int) events.Tail {
 	return events.Tail{Epoch: after.Epoch, Unread: true}
+}
+
+// Reading has places for everybody.
+func (l *memLog) Reading(context.Context) (done func(), err error) {
+	if l.placing != nil {
+		l.placing()
+	}
+	return func() {}, nil
 }
 
 func (l *memLog) Replay(_ context.Context, user string, after, upTo int64) (events.Page, error) {

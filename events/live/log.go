@@ -16,6 +16,9 @@ type Log interface {
 	// none. Unread says that the event log must be read after them. Pending without Unread says that a number
 	// is missing, which may become known soon. Known does not block.
 	Known(after events.Cursor, limit int) events.Tail
+	// Reading waits for one of the places of those who read, and must come before Replay and Memberships. The
+	// caller must call done once.
+	Reading(ctx context.Context) (done func(), err error)
 	// Replay returns the part of (after, upTo] that user may hear, in order. upTo must be at or below a
 	// position that Tail has reached. The error is events.ErrExpired if events after the position are gone.
 	Replay(ctx context.Context, user string, after, upTo int64) (events.Page, error)

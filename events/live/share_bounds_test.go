@@ -150,3 +150,26 @@ func TestAResetWaitsForItsUser(t *testing.T) {
 		}
 	})
 }
+
+// A wait for a place among those who read the database is no work of the user who waits: others are busy.
+func TestAWaitForAPlaceIsNotWork(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := longLog()
+		n := newNode(t, l)
+		n.open(t, Options{User: "bob"}).snapshotOf()
+		time.Sleep(snapshotKept + time.Second) // shorter than idleUser
+		var places, waited, worked time.Duration
+		l.placing = func() {
+			time.Sleep(time.Second)
+			waited += time.Second
+		}
+		l.paging = func([]string, events.Place) {
+			time.Sleep(time.Millisecond)
+			places += time.Millisecond
+		}
+		n.open(t, Options{User: "bob", Worked: func(took time.Duration) { worked += took }}).snapshotOf()
+		if waited == 0 || worked != places {
+			t.Errorf("got %v of work, want %v; it waited for %v", worked, places, waited)
+		}
+	})
+}

@@ -91,8 +91,9 @@ var ErrorCodes = []ErrorCode{
 	{
 		"too_many_requests", http.StatusTooManyRequests,
 		"the user has 4 reads, 64 changes or 32 polls in progress, and others have waited for 5 s; or the " +
-			"user's reads and snapshots take more than a quarter of a processor. A request is in progress " +
-			"until its answer is taken. Take the answers, and try again after Retry-After",
+			"user's reads and snapshots take more than a quarter of a processor, waits not counted. A " +
+			"request is in progress until its answer is taken. Take the answers, and try again after " +
+			"Retry-After",
 	},
 	{
 		"too_many_joins", http.StatusTooManyRequests,
