@@ -34,6 +34,7 @@ func TestChangesAreRateLimited(t *testing.T) {
 			t.Errorf("got %s %q, want %q", name, got, want)
 		}
 	}
+	alice.Refused(t, 429, "rate_limited", "POST", "/api/session", nil) // it reads the database, too
 	nodetest.Call[nodetest.Roomy](t, alice, 200, "GET", "/api/channels/"+id, nil)
 	n.User("bob").Post(t, id, "hi")
 }

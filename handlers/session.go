@@ -84,6 +84,9 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.admit(w, r, id.UserID); err != nil {
+		return err
+	}
 	if _, err := web.Query(r); err != nil {
 		return err
 	}
