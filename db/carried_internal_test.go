@@ -111,6 +111,7 @@ func TestOnlySealedLettersAreBelieved(t *testing.T) {
 	var heard []string // what d believes
 	d.OnWake(func(user string) { heard = append(heard, user) })
 	d.OnSignal(func(s *events.Signal) { heard = append(heard, s.UserID) })
+	d.OnClosed(func(id [sessionBytes]byte) { heard = append(heard, string(id[:])) })
 	hear := func(payload string) []string {
 		heard = nil
 		select {
@@ -130,6 +131,7 @@ func TestOnlySealedLettersAreBelieved(t *testing.T) {
 	note := events.Signal{Event: events.Activity, UserID: "alice", At: e.Cursor, Data: []byte(`{}`)}
 	texts := map[byte]string{
 		letterEvents: string(encodeEvent(e)), letterSignals: string(note.Encode()), letterWakes: "alice ",
+		letterSessions: "0123456789abcdef",
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	own := newSeal(7, []byte(strings.Repeat("k", 32)))

@@ -26,6 +26,7 @@ type Doorbell struct {
 	there chan struct{} // for the other servers
 	asked chan struct{} // another server asks who is there
 	wakes wakeRings
+	closings
 
 	outbox outbox
 	hear   atomic.Pointer[func(*events.Signal)] // see OnSignal
@@ -282,6 +283,9 @@ func (d *DB) hears(ctx context.Context, payload string) {
 		return
 	case letterWakes:
 		d.hearWakes(l.text)
+		return
+	case letterSessions:
+		d.hearClosed(l.text)
 		return
 	case letterEvents:
 		if !d.hearEvents(l) {

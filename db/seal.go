@@ -17,9 +17,10 @@ import (
 
 // The kinds of letters.
 const (
-	letterEvents  = 'e' // events of posts, see encodeEvent
-	letterSignals = 's' // signals in JSON, one after the other
-	letterWakes   = 'w' // users whose claims must look again, each with a space after it
+	letterEvents   = 'e' // events of posts, see encodeEvent
+	letterSignals  = 's' // signals in JSON, one after the other
+	letterWakes    = 'w' // users whose claims must look again, each with a space after it
+	letterSessions = 'c' // the ids of sessions that are closed, one after the other
 )
 
 const (

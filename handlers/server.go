@@ -138,6 +138,7 @@ func New(c Config) (*Server, http.Handler) {
 	s.wakes.Waiting = s.desks.waiting
 	s.db.OnWake(s.desks.ring)
 	s.db.OnSignal(s.hear)
+	s.db.OnClosed(func(session [16]byte) { s.sessions.Close(session) })
 	s.db.OnWork(s.noteWork)
 	from := metrics.Sources{
 		Router: s.router, Tailer: s.tailer, DB: s.db, Center: s.center, Admin: s.admin,

@@ -109,8 +109,8 @@ func (s *Server) openSession(w http.ResponseWriter, r *http.Request) error {
 	return web.WriteJSON(w, http.StatusOK, answerMe(id, u))
 }
 
-// closeSession closes the session of the cookie, ends the session's streams, and deletes the cookie. Without
-// a valid cookie it only deletes the cookie.
+// closeSession closes the session of the cookie, ends the session's streams, and deletes the cookie. It tells
+// the other servers to do the same. Without a valid cookie it only deletes the cookie.
 func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
 	if _, err := web.Query(r); err != nil {
 		return err
@@ -118,6 +118,7 @@ func (s *Server) closeSession(w http.ResponseWriter, r *http.Request) error {
 	if c, err := r.Cookie(s.cookieName(r)); err == nil {
 		if id, _, err := s.sessions.Open(c.Value); err == nil {
 			s.sessions.Close(id)
+			s.db.TellClosed(r.Context(), id)
 		}
 	}
 	http.SetCookie(w, auth.Cookie(s.proxies.OverTLS(r), s.basePath, "", -1))

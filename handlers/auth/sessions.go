@@ -25,8 +25,8 @@ type Stream interface{ Revoke() }
 // no request needs to look up a table. The value is not a bearer token. And the session ends when its token
 // expires or is revoked.
 //
-// The value cannot say that the session was closed. The server that closed the session remembers that. Other
-// servers do not know it.
+// The value cannot say that the session was closed. The server that closed the session remembers that, and
+// tells the other servers. One that does not hear it does not know.
 type Sessions struct {
 	secret func() ([]byte, error) // shared by all servers of the guild
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -73,6 +74,40 @@ func TestASessionIsACookie(t *testing.T) {
 			gone.Path != c.Path || len(a.Body) != 0 {
 			t.Errorf("got %v with %v and error %v, want 204 and the cookie taken back", a, gone, err)
 		}
+	}
+}
+
+// A session that one server closes ends on the others, too: a browser may have a stream on each.
+func TestSigningOutReachesOtherServers(t *testing.T) {
+	t.Parallel()
+	here := nodetest.Start(t, nodetest.Setup{})
+	there := nodetest.Start(t, nodetest.Setup{Database: here.Database, State: here.State})
+	ssetest.Eventually(t, "the servers hear each other", func() bool {
+		return here.DB.Hears() && there.DB.Hears()
+	})
+	signIn := func() []string {
+		a, err := here.User("alice").Do("POST", "/api/session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := cookieOf(t, a)
+		return []string{"Cookie", c.Name + "=" + c.Value}
+	}
+	closed, other := signIn(), signIn()
+	browser := there.As("alice", "")
+	stream := browser.Open(t, nodetest.Raw, "", closed...)
+	nodetest.Data[nodetest.ReadyData](t, stream.Next(t), "stream.ready")
+	if a, err := here.As("alice", "").Do("DELETE", "/api/session", nil, closed...); err != nil ||
+		a.Status != 204 {
+		t.Fatalf("got %v and error %v, want 204", a, err)
+	}
+	if f := stream.Next(t); f.Event != "stream.closing" || !strings.Contains(f.Data, "token_revoked") {
+		t.Errorf("got %v, want the end of the stream", f)
+	}
+	browser.Refused(t, 401, "token_invalid", "GET", "/api/me", nil, closed...)
+	nodetest.Call[nodetest.MeData](t, there.User("alice"), 200, "GET", "/api/me", nil)
+	if a, err := browser.Do("GET", "/api/me", nil, other...); err != nil || a.Status != 200 {
+		t.Errorf("another session of the user: got %v and error %v, want 200", a, err)
 	}
 }
 
