@@ -296,8 +296,11 @@ func (s *scene) phase(b *listener, length time.Duration, o *order) (got times) {
 	ctx, cancel := context.WithTimeout(s.Context(), length)
 	defer cancel()
 	const least = 5
-	for i := 0; ctx.Err() == nil || len(got.post)+got.failed < least; i++ {
-		if i%5 == 0 {
+	const each = 150 * time.Millisecond // bob may open 10 streams per second
+	var opened time.Time
+	for ctx.Err() == nil || len(got.post)+got.failed < least {
+		if time.Since(opened) >= each {
+			opened = time.Now()
 			b.connect(&got)
 		}
 		b.post(&got)
