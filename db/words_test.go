@@ -131,3 +131,29 @@ func TestTheIndexFillsBehindRetention(t *testing.T) {
 		t.Errorf("got the index up to %d, want %d", d.Words.Position.Load(), head.Seq)
 	}
 }
+
+// A search does not distinguish capital letters, in any alphabet, and marks the words as they were written.
+func TestSearchKnowsNoCapitals(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, _ := create(t, d, "alice")
+	for _, word := range []string{"Disk", "Über", "ПРИВЕТ", "Ωμέγα"} {
+		post(t, d, channel, "alice", word+" is here")
+	}
+	if _, err := index(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	for query, word := range map[string]string{
+		"DISK": "Disk", "über": "Über", "привет": "ПРИВЕТ", "ωμέγα": "Ωμέγα",
+	} {
+		hits, _, err := d.Search(t.Context(),
+			db.Search{User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: query, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := db.MarkBegin + word + db.MarkEnd + " is here"
+		if len(hits) != 1 || hits[0].Snippet != want {
+			t.Errorf("%s: got %v, want one hit with %q", query, hits, want)
+		}
+	}
+}

@@ -109,12 +109,19 @@ func (c *cluster) create(ctx context.Context, claim *os.File) error {
 
 // build runs initdb on data, and makes the role and the database.
 func (c *cluster) build(ctx context.Context, data string, claim *os.File) error {
-	initdb := c.account.command(ctx, c.home, c.binaries.path("initdb"),
-		"--pgdata="+data, "--username="+Superuser, "--encoding=UTF8", "--locale=C",
-		"--data-checksums",
-		// The socket's directory decides who may connect.
-		"--auth-local=trust", "--auth-host=reject")
-	if err := runTool(ctx, initdb, claim); err != nil {
+	initdb := func(letters string) error {
+		return runTool(ctx, c.account.command(ctx, c.home, c.binaries.path("initdb"),
+			"--pgdata="+data, "--username="+Superuser, "--encoding=UTF8", "--locale=C", "--lc-ctype="+letters,
+			"--data-checksums",
+			// The socket's directory decides who may connect.
+			"--auth-local=trust", "--auth-host=reject"), claim)
+	}
+	// With C, Postgres knows capital letters of ASCII only, so that a search for über does not find Über.
+	err := initdb("C.UTF-8")
+	if err != nil && strings.Contains(err.Error(), "locale") {
+		err = initdb("C") // this machine does not have the other one
+	}
+	if err != nil {
 		return err
 	}
 	// The server's single-user mode needs no socket and leaves nothing running.

@@ -88,3 +88,22 @@ func TestFailedStartReturnsWhatPostgresLogged(t *testing.T) {
 	_, err := Start(t.Context(), Config{Dir: stateDir(t), Settings: settings})
 	wantError(t, err, "postgres ended", "shared_buffers", "nonsense")
 }
+
+// A machine without the locale for letters beyond ASCII gets a cluster all the same.
+func TestMachineWithoutTheLocale(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	found, err := findBinaries(t.Context(), accountOfTest(t), "", 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(filepath.Dir(dir), "bin")
+	err = errors.Join(os.Mkdir(bin, 0o755), os.Symlink(found.path("postgres"), filepath.Join(bin, "postgres")),
+		os.WriteFile(filepath.Join(bin, "initdb"), []byte(`#!/bin/sh
+			case "$*" in *UTF-8*) echo "initdb: error: invalid locale name" >&2; exit 1 ;; esac
+			exec `+found.path("initdb")+` "$@"`), 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect(t, startWith(t, Config{Dir: dir, BinDir: bin}).URL())
+}
