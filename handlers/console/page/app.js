@@ -194,6 +194,11 @@ function show(pane) {
 }
 
 addEventListener('hashchange', route)
+addEventListener('click', (e) => {
+  // A link to what the URL names already changes no hash.
+  const link = e.target.closest('a[href^="#/"]')
+  if (link && link.hash === location.hash && !e.ctrlKey && !e.metaKey && !e.shiftKey) route()
+})
 $('back').addEventListener('click', () => {
   go(null)
   $('new').focus()

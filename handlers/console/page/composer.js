@@ -30,7 +30,7 @@ let roomId = null
 let options = [] // {insert, from, to}
 let chosen = 0
 let focusing = false
-let attempt = null // {roomId, content, body, key}: sent, but the answer is unknown
+const attempts = new Map() // by channel id: {content, body, key}: sent, but the answer is unknown
 
 watch('room', () => {
   const { room } = store
@@ -54,7 +54,7 @@ watch('room', () => {
 
 // focus moves the focus to the text box, as soon as the box is shown.
 export function focus() {
-  focusing = form.hidden
+  focusing = form.hidden || !store.room?.loaded // until the page shows another channel, it shows the old box
   if (!focusing) box.focus()
 }
 
@@ -63,16 +63,15 @@ form.addEventListener('submit', async (e) => {
   const content = box.value
   if (content.trim() === '' || form.getAttribute('aria-busy') === 'true') return
   // After a lost answer, the same text is sent with the same key, so that it is posted only once.
-  if (attempt?.roomId !== roomId || attempt.content !== content)
-    attempt = { roomId, content, body: bodyOf(content), key: newKey() }
+  const at = roomId
+  if (attempts.get(at)?.content !== content) attempts.set(at, { content, body: bodyOf(content), key: newKey() })
   form.setAttribute('aria-busy', 'true')
   say('', '')
-  const at = roomId
   box.value = ''
-  const { body, key } = attempt
+  const { body, key } = attempts.get(at)
   try {
     const result = await api('POST', `channels/${at}/messages`, { body, key })
-    attempt = null
+    attempts.delete(at)
     if (body.replyTo && body.replyTo === answered()) answer(null)
     if (result.message) posted(result)
     else if (at === roomId) carriedOut(result)
@@ -80,12 +79,17 @@ form.addEventListener('submit', async (e) => {
   } catch (problem) {
     const p = asProblem(problem)
     const unknown = p.status === 0 || p.status >= 500
-    if (!unknown) attempt = null
+    if (!unknown) attempts.delete(at)
     const since = at === roomId ? box.value : drafts.get(at)
     const both = since ? `${content}\n${since}` : content
-    if (at !== roomId) return drafts.set(at, both)
-    box.value = both
-    say('', unknown ? `${p.text}. Your text is still here. Send it again: it will be posted only once.` : p.text)
+    const why = unknown ? `${p.text}. Your text is still here. Send it again: it will be posted only once.` : p.text
+    if (at === roomId) {
+      box.value = both
+      return say('', why)
+    }
+    drafts.set(at, both)
+    const channel = store.channels.get(at)
+    say('', `What you wrote ${channel ? `in ${bare(nameOf(channel))}` : 'before'} was not sent; it is still there.`)
   } finally {
     form.removeAttribute('aria-busy')
   }

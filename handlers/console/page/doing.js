@@ -13,12 +13,13 @@ watch('doing room users', render)
 // did takes an activity. The latest of a user in a channel counts.
 export function did({ channelId, userId, kind, text, cut, until }) {
   if (userId === store.me.userId) return
-  ended(channelId, userId)
-  if (kind === 'idle') return
+  if (kind === 'idle') return ended(channelId, userId)
   const left = Math.min(longest, Math.max(shortest, Date.parse(until) - Date.now()))
   const timer = setTimeout(() => ended(channelId, userId), left)
   if (!doing.has(channelId)) doing.set(channelId, new Map())
-  doing.get(channelId).set(userId, { kind, text: text ?? '', cut, timer })
+  const there = doing.get(channelId)
+  clearTimeout(there.get(userId)?.timer)
+  there.set(userId, { kind, text: text ?? '', cut, timer }) // in its old place: nothing moves while drafts grow
   lookUp([userId])
   changed('doing')
 }

@@ -52,6 +52,12 @@ function controls(node) {
 
 export const $ = (id) => document.getElementById(id)
 
+// atEnd reports whether the end of the messages is in view.
+export function atEnd() {
+  const { scrollHeight, scrollTop, clientHeight } = $('scroller')
+  return scrollHeight - scrollTop - clientHeight < 60
+}
+
 // written wraps a text that a user wrote, so that it does not change the direction of the text around it.
 // Without that, a U+202E or a right-to-left letter in a name reorders the rest of the line.
 export function written(text) {

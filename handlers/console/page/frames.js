@@ -1,6 +1,7 @@
 import { did, ended } from './doing.js'
 import { trip } from './guard.js'
 import { refresh, worth } from './queue.js'
+import { rewritten } from './replies.js'
 import { arrive, open, reload, replace } from './room.js'
 import { adopt, changed, store } from './store.js'
 import { compare } from './stream.js'
@@ -45,6 +46,7 @@ export function apply({ event, id, data }) {
     case 'message.updated':
     case 'message.deleted':
       learn(data.authorUserId, data.authorKind, data.authorName)
+      rewritten(data)
       return replace(data)
     case 'member.left':
       ended(data.channelId, data.userId)

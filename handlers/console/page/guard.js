@@ -15,9 +15,12 @@ export function trip({ messageId, channelId }) {
 
 // guards returns what the line above a message says: '' for no line, 'open' if the guard still holds, else 'over'.
 export function guards(message, before) {
+  const { messages } = store.room
+  if (message.wakeReason === 'loop_guard' && before?.wakeReason === 'notice')
+    // notices do not count
+    before = messages.slice(0, messages.indexOf(before)).findLast((m) => m.wakeReason !== 'notice')
   const first = message.wakeReason === 'loop_guard' && before?.wakeReason !== 'loop_guard'
   if (!first && !tripped.has(message.id)) return ''
-  const { messages } = store.room
   const after = messages.slice(messages.indexOf(message) + 1)
   const over = after.some((m) => m.authorKind === 'human' || (m.wakeReason !== 'loop_guard' && m.wakeup))
   return over ? 'over' : 'open'

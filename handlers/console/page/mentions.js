@@ -49,17 +49,25 @@ function handles() {
   const all = new Map() // in lower case → user id, or null if it is not clear whom it means
   const members = (store.room?.details?.members ?? []).map((m) => m.userId)
   for (const id of members) {
-    const name = userName(id).toLowerCase()
+    const name = lower(userName(id))
     all.set(name, all.has(name) ? null : id)
   }
-  for (const id of members) all.set(id.toLowerCase(), id)
+  for (const id of members) all.set(lower(id), id)
   return all
+}
+
+// lower returns a text in lower case and of the same length. Some letters would become longer, such as İ: they stay.
+function lower(text) {
+  return text.replace(/./gsu, (letter) => {
+    const small = letter.toLowerCase()
+    return small.length === letter.length ? small : letter
+  })
 }
 
 // handle returns what to write after "@" to mention a member.
 export function handle(userId) {
   const name = userName(userId)
-  return handles().get(name.toLowerCase()) === userId ? name : userId
+  return handles().get(lower(name)) === userId ? name : userId
 }
 
 const code = /```[\s\S]*?(?:```|$)|~~~[\s\S]*?(?:~~~|$)|(`+)[^`][\s\S]*?\1/g
@@ -79,12 +87,13 @@ function outsideCode(text, change) {
 export function encode(text) {
   const all = [...handles()].filter(([, id]) => id).sort(([a], [b]) => b.length - a.length) // the longest first
   return outsideCode(text, (part) => {
+    const small = lower(part)
     let result = ''
     let from = 0
     for (const { index } of part.matchAll(/(?<![\p{L}\p{N}._<@-])@/gu)) {
       if (index < from) continue
-      const rest = part.slice(index + 1)
-      const found = all.find(([name]) => rest.toLowerCase().startsWith(name) && ends(rest.slice(name.length)))
+      const rest = small.slice(index + 1)
+      const found = all.find(([name]) => rest.startsWith(name) && ends(rest.slice(name.length)))
       if (!found) continue
       result += `${part.slice(from, index)}<@${found[1]}>`
       from = index + 1 + found[0].length

@@ -1,4 +1,4 @@
-import { $, announce, button, patch, tell } from './dom.js'
+import { $, announce, atEnd, button, patch, tell } from './dom.js'
 import { closeTables, looks, make, spoken } from './message.js'
 import { loadEarlier, onArrival, open, showAt } from './room.js'
 import { asProblem, store, watch } from './store.js'
@@ -10,6 +10,8 @@ const list = $('messages')
 const scroller = $('scroller')
 let unseen = 0 // messages that arrived below the visible part
 let roomId = null
+let following = true // the end was in view when the user last scrolled up
+let top = 0 // where the scroller was last
 
 watch('messages users', render)
 onArrival((message) => {
@@ -18,8 +20,17 @@ onArrival((message) => {
   if (!mine) announce(spoken(message))
 })
 scroller.addEventListener('scroll', () => {
+  if (atEnd()) following = true
+  else if (scroller.scrollTop < top) following = false // otherwise the end has moved
+  top = scroller.scrollTop
   if (atEnd()) showNewest(0)
 })
+// The text box, a draft or another window may take room. The end stays in view.
+const resized = new ResizeObserver(() => {
+  if (following && !store.room?.apart) toEnd()
+})
+resized.observe(scroller)
+resized.observe($('drafts'))
 $('newest').addEventListener('click', async () => {
   if (store.room.apart) await open(store.room.id)
   render()
@@ -85,12 +96,10 @@ export async function reveal(messageId) {
   }
 }
 
-function atEnd() {
-  return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60
-}
-
 function toEnd() {
+  following = true
   scroller.scrollTop = scroller.scrollHeight
+  top = scroller.scrollTop
   showNewest(0)
 }
 

@@ -23,11 +23,17 @@ async function load(id) {
   try {
     const { message } = await api('GET', `messages/${id}`)
     learn(message.authorUserId, message.authorKind, message.authorName)
-    originals.set(id, message)
-    changed('messages')
+    if (!originals.get(id)) rewritten(message) // otherwise the stream has brought a later state
   } catch {
     /* the line says who wrote it */
   }
+}
+
+// rewritten takes the new state of a message, for the lines above its replies.
+export function rewritten(message) {
+  if (!originals.has(message.id)) return
+  originals.set(message.id, message)
+  changed('messages')
 }
 
 // answers returns what the line says, or '' for a message that is no reply.

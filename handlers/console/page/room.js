@@ -74,11 +74,20 @@ function said({ number, wakeup, wakeReason, wakeups, wakeupCount }) {
   return { number, wakeup, wakeReason, wakeups, wakeupCount }
 }
 
+let loads = 0 // pages of the history that are being loaded
+const changes = new Map() // by id: the new states of messages that changed meanwhile
+
 async function loadHistory(id, before, limit = pageSize) {
-  const page = await api('GET', `channels/${id}/messages?limit=${limit}${before ? `&before=${before}` : ''}`)
-  for (const m of page.items) learn(m.authorUserId, m.authorKind, m.authorName)
-  await prepare(page.items)
-  return page
+  loads++
+  try {
+    const page = await api('GET', `channels/${id}/messages?limit=${limit}${before ? `&before=${before}` : ''}`)
+    for (const m of page.items) learn(m.authorUserId, m.authorKind, m.authorName)
+    await prepare(page.items)
+    const items = page.items.map((m) => (changes.has(m.id) ? { ...changes.get(m.id), ...said(m) } : m))
+    return { ...page, items }
+  } finally {
+    if (--loads === 0) changes.clear()
+  }
 }
 
 // The details of a channel are visible to non-members, unless the channel is private.
@@ -157,14 +166,17 @@ export async function missing() {
 // loadMembers adds the next page of members.
 export async function loadMembers() {
   const { details, id } = store.room
-  const { items, next } = await api(
-    'GET',
-    `channels/${id}/members?limit=200${details.after ? `&after=${details.after}` : ''}`,
-  )
   const shown = new Set(details.members.map((m) => m.userId))
-  for (const m of items) learn(m.userId, m.authorKind, m.authorName)
-  details.members.push(...items.filter((m) => !shown.has(m.userId)))
-  details.after = next
+  let others = []
+  while (others.length === 0 && details.after !== null) {
+    // the first page has the members that the details of a channel have
+    const after = details.after ? `&after=${details.after}` : ''
+    const { items, next } = await api('GET', `channels/${id}/members?limit=200${after}`)
+    others = items.filter((m) => !shown.has(m.userId))
+    details.after = next
+  }
+  for (const m of others) learn(m.userId, m.authorKind, m.authorName)
+  details.members.push(...others)
   changed('room')
 }
 
@@ -210,6 +222,7 @@ function insert(room, message) {
 // replace shows a message's new state, from an answer or from the stream.
 export function replace(message) {
   const { room } = store
+  if (loads > 0) changes.set(message.id, message)
   const at = room?.messages.findIndex((m) => m.id === message.id) ?? -1
   if (at < 0) return
   room.messages[at] = { ...message, ...said(room.messages[at]) }

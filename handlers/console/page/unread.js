@@ -1,4 +1,5 @@
 import { api } from './api.js'
+import { atEnd } from './dom.js'
 import { changed, onSnapshot, store } from './store.js'
 
 // What the user has not read: a count for each channel, and a line in the open one. The server keeps a marker for each
@@ -22,10 +23,11 @@ function take(channels) {
 }
 
 function looking(channelId) {
-  return store.room?.id === channelId && store.room.loaded && !document.hidden
+  const { room } = store
+  return room?.id === channelId && room.loaded && !room.apart && !document.hidden && atEnd()
 }
 
-// count counts a new message, unless the user is looking at its channel.
+// count counts a new message, unless the user is looking at the end of its channel.
 export function count({ id, channelId, authorUserId, wakeup }) {
   if (authorUserId === store.me.userId || looking(channelId)) return
   const news = store.news.get(channelId) ?? { count: 0, woken: 0 }

@@ -300,7 +300,8 @@ func (p *page) signIn(url string, u *user) {
 func (p *page) open(channel string) {
 	p.t.Helper()
 	p.click(fmt.Sprintf(`#channels a[href="#/%s"]`, channel))
-	p.await("!document.querySelector('#composer').hidden")
+	p.await(fmt.Sprintf(`document.querySelector('#channels a[href="#/%s"][aria-current]') &&
+		!document.querySelector("#composer").hidden`, channel)) // before, it may be that of another channel
 }
 
 // messages are the texts that the page shows, in order.

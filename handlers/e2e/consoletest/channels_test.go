@@ -153,3 +153,49 @@ func testHostileTexts(t *testing.T, b *browser) {
 	}
 	p.forgive("TrustedHTML")
 }
+
+// One click shows the members after the first page.
+func testManyMembers(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice := n.user("alice")
+	var members []string
+	for i := range 229 {
+		members = append(members, fmt.Sprint("user-", i))
+	}
+	id := alice.general(t, "ops", members...).Channel.ID
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText("#more-members", "Show more (30)")
+	p.click("#more-members button")
+	p.await(`document.querySelectorAll("#members li").length === 230`)
+	p.await(`!document.querySelector("#more-members button")`)
+}
+
+// A message that is deleted while the page loads the history is not shown as it was.
+func testChangeWhileLoading(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, bob := n.user("alice"), n.user("bob")
+	id := alice.general(t, "ops", "bob").Channel.ID
+	said := bob.post(t, id, "the password is 1234")
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	eval[bool](p, `(() => {
+		const before = globalThis.fetch
+		globalThis.fetch = async (...all) => {
+			const answer = await before(...all)
+			if (String(all[0]).includes("/messages?")) await new Promise((go) => { globalThis.go = go })
+			return answer
+		}
+		return true
+	})()`)
+	p.click(`#channels a[href="#/` + id + `"]`)
+	p.await("globalThis.go")
+	call[body](t, bob, 200, "DELETE", "/api/messages/"+said.Message.ID, nil)
+	p.await(`[...document.querySelectorAll("#frames code")].some((e) => e.textContent === "message.deleted")`)
+	eval[bool](p, "(go(), true)")
+	p.await(`document.querySelector("#messages .text")`)
+	if got := p.messages(); len(got) != 1 || got[0] != "deleted" {
+		t.Errorf("got %q, want the message deleted", got)
+	}
+}

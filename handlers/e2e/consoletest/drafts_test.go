@@ -81,3 +81,49 @@ func testDrafts(t *testing.T, b *browser) {
 	p.press("\x1b")
 	p.awaitText(p.message("an answer", ".reply"), "another question")
 }
+
+// A text whose answer was lost is posted once, also if its writer posts elsewhere in between. If its channel is
+// not open any more, the page says that it was not sent.
+func testNotSent(t *testing.T, b *browser) {
+	_, way, alice, w := channelByProxy(t)
+	elsewhere := alice.general(t, "elsewhere").Channel.ID
+	p := b.profile(t).page()
+	p.expectRefusals()
+	p.signIn(way.url, alice)
+	p.open(w.id)
+	way.set(func() { way.swallow = true })
+	p.write("#text", "once")
+	p.enter()
+	p.awaitText("#composer-problem", "posted only once")
+	way.set(func() { way.swallow = false })
+	p.open(elsewhere)
+	p.write("#text", "another")
+	p.enter()
+	p.awaitText("#messages", "another")
+	p.open(w.id)
+	p.await(`document.activeElement.id === "text" && document.activeElement.value === "once"`)
+	p.enter()
+	p.await(`document.querySelector("#text").value === ""`)
+	p.await(`!document.querySelector("#composer").hasAttribute("aria-busy")`)
+	p.do(chromedp.Reload())
+	p.awaitText("#messages", "once")
+	if got := p.messages(); len(got) != 1 {
+		t.Errorf("got %q, want the message once", got)
+	}
+
+	eval[bool](p, `(() => {
+		const before = globalThis.fetch
+		globalThis.fetch = async (...all) => {
+			if (!String(all[0]).endsWith("/messages")) return before(...all)
+			await new Promise((go) => { globalThis.go = go })
+			throw new TypeError("the network is down")
+		}
+		return true
+	})()`)
+	p.write("#text", "lost")
+	p.enter()
+	p.await("globalThis.go")
+	p.open(elsewhere)
+	eval[bool](p, "(go(), true)")
+	p.awaitText("#composer-problem", "What you wrote in ops was not sent")
+}

@@ -214,3 +214,56 @@ func testSettings(t *testing.T, b *browser) {
 	ben.await(`document.querySelector("#composer").hidden`)
 	ben.awaitText("#room-about", "archived")
 }
+
+// Drafts of two agents keep their places while they grow, and stay in view for a reader at the end.
+func testTwoDrafts(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, one, two := n.user("alice"), n.user("agent-1"), n.user("agent-2")
+	id := alice.general(t, "ops", "agent-1", "agent-2").Channel.ID
+	for i := range 40 {
+		alice.post(t, id, fmt.Sprint("message ", i))
+	}
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText("#messages", "message 39")
+	one.does(t, id, "draft", "one")
+	p.awaitText("#drafts .draft", "one")
+	two.does(t, id, "draft", "two")
+	p.awaitText("#drafts .draft", "two")
+	one.does(t, id, "draft", "one more")
+	p.awaitText("#drafts .draft", "one more")
+	if got := eval[string](p, `[...document.querySelectorAll("#drafts .draft")].map((e) =>
+		e.innerText.trim()).join()`); got != "one more,two" {
+		t.Errorf("got the drafts %q, want them in their old order", got)
+	}
+	p.await(`(() => {
+		const [draft, scroller] = ["#drafts li:last-child", "#scroller"].map((s) =>
+			document.querySelector(s).getBoundingClientRect())
+		return draft.bottom <= scroller.bottom
+	})()`)
+	one.post(t, id, "done")
+	p.awaitText("#messages", "done")
+	p.await(`document.querySelector("#newest").hidden`)
+}
+
+// What came below the messages in view is not read: the channel has a badge, also once another one is open.
+func testUnreadBelow(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, bob := n.user("alice"), n.user("bob")
+	ops, lunch := alice.general(t, "ops", "bob").Channel.ID, alice.general(t, "lunch").Channel.ID
+	for i := range 40 {
+		bob.post(t, ops, fmt.Sprint("message ", i))
+	}
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(ops)
+	p.awaitText("#messages", "message 39")
+	eval[int](p, "document.querySelector('#scroller').scrollTop = 0")
+	bob.post(t, ops, "below")
+	p.awaitText("#newest", "A new message")
+	p.open(lunch)
+	p.awaitText("#channels .count", "1")
+	p.open(ops)
+	p.await(`!document.querySelector("#channels .count")`)
+}

@@ -85,3 +85,50 @@ func testReplies(t *testing.T, b *browser) {
 	p.do(chromedp.Reload()) // the address is that of the message
 	p.await(`document.activeElement.dataset.id === "` + first.Message.ID + `"`)
 }
+
+// A letter may be longer in lower case. A name with such a letter is a mention, and what follows it stays.
+func testNameLengths(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, bob := n.user("alice"), n.user("bob")
+	call[body](t, bob, 200, "PATCH", "/api/me", body{"displayName": "İrem"})
+	id := alice.general(t, "ops", "bob").Channel.ID
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText("#members", "İrem")
+	eval[bool](p, `(() => {
+		document.querySelector("#text").value = "ask @İrem, please"
+		document.querySelector("#composer").requestSubmit()
+		return true
+	})()`)
+	p.awaitText(p.message("ask", ".mention"), "@İrem")
+	p.awaitText("#messages", "ask @İrem, please")
+}
+
+// The line above a reply does not keep a text that was deleted. Its link leads there as often as it is clicked.
+func testReplyToDeleted(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, bob := n.user("alice"), n.user("bob")
+	id := alice.general(t, "ops", "bob").Channel.ID
+	first := bob.post(t, id, "the password is 1234")
+	for range 70 {
+		bob.post(t, id, "something else")
+	}
+	call[posted](t, bob, 201, "POST", "/api/channels/"+id+"/messages",
+		body{"content": "never mind", "replyTo": first.Message.ID})
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText(p.message("never mind", ".reply"), "1234")
+	call[body](t, bob, 200, "DELETE", "/api/messages/"+first.Message.ID, nil)
+	p.awaitText(p.message("never mind", ".reply"), "deleted")
+	for range 2 {
+		p.click(p.message("never mind", ".reply a"))
+		p.await(`document.activeElement.dataset.id === "` + first.Message.ID + `"`)
+		eval[bool](p, `(() => {
+			document.activeElement.blur()
+			document.querySelector("#scroller").scrollTop = 1e6
+			return true
+		})()`)
+	}
+}
