@@ -98,7 +98,8 @@ func TestMachineWithoutTheLocale(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(filepath.Dir(dir), "bin")
-	err = errors.Join(os.Mkdir(bin, 0o755), os.Symlink(found.path("postgres"), filepath.Join(bin, "postgres")),
+	err = errors.Join(os.Mkdir(bin, 0o755),
+		os.Symlink(found.path("postgres"), filepath.Join(bin, "postgres")),
 		os.WriteFile(filepath.Join(bin, "initdb"), []byte(`#!/bin/sh
 			case "$*" in *UTF-8*) echo "initdb: error: invalid locale name" >&2; exit 1 ;; esac
 			exec `+found.path("initdb")+` "$@"`), 0o755))

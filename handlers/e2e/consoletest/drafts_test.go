@@ -82,8 +82,8 @@ func testDrafts(t *testing.T, b *browser) {
 	p.awaitText(p.message("an answer", ".reply"), "another question")
 }
 
-// A text whose answer was lost is posted once, also if its writer posts elsewhere in between. If its channel is
-// not open any more, the page says that it was not sent.
+// A text whose answer was lost is posted once, also if its writer posts elsewhere in between. If its channel
+// is not open any more, the page says that it was not sent.
 func testNotSent(t *testing.T, b *browser) {
 	_, way, alice, w := channelByProxy(t)
 	elsewhere := alice.general(t, "elsewhere").Channel.ID

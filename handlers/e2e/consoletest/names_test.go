@@ -105,7 +105,7 @@ func testNameLengths(t *testing.T, b *browser) {
 	p.awaitText("#messages", "ask @İrem, please")
 }
 
-// The line above a reply does not keep a text that was deleted. Its link leads there as often as it is clicked.
+// The line above a reply does not keep a text that was deleted. Its link leads there each time.
 func testReplyToDeleted(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, bob := n.user("alice"), n.user("bob")
