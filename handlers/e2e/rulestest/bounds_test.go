@@ -1,8 +1,10 @@
 package rulestest_test
 
 import (
+	"fmt"
 	"maps"
 	"strings"
+	"testing"
 
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -95,7 +97,28 @@ func none(_ scene, _, outcome string) string {
 	return outcome
 }
 
-// scenes are the scenes that can be bound, with what the bound makes of them.
+// A boundScene is a scene whose message has a bound.
+type boundScene struct {
+	scene
+	bound bound
+	guild string // of its bound alone: two users have only one dm in a guild
+}
+
+// boundScenes returns the scenes of the bounds with this kind of author, with what each bound makes of them.
+// With -short it returns those of one bound: agents are bound by the loop guard, humans are not.
+func boundScenes(agent, twoState bool) (all []boundScene) {
+	for i, b := range bounds {
+		if b.agent != agent || testing.Short() && b.name != "no bound" && b.name != "the loop guard" {
+			continue
+		}
+		for _, sc := range b.scenes(twoState) {
+			all = append(all, boundScene{sc, b, fmt.Sprint("g", i)})
+		}
+	}
+	return all
+}
+
+// scenes returns the scenes that can be bound, with what the bound makes of them.
 func (b bound) scenes(twoState bool) (bounded []scene) {
 	for _, sc := range scenes {
 		if !strings.Contains(" "+b.fits+" ", " "+sc.xType+" ") {
@@ -105,6 +128,7 @@ func (b bound) scenes(twoState bool) (bounded []scene) {
 		for user, outcome := range sc.wants(twoState) {
 			became[user] = b.becomes(sc, user, outcome)
 		}
+		sc.name = b.name + ", " + sc.name
 		sc.three, sc.two = became, became
 		if b.more["wake"] != nil {
 			sc.turn = "" // a notice moves no turn
@@ -114,8 +138,31 @@ func (b bound) scenes(twoState bool) (bounded []scene) {
 	return bounded
 }
 
-func (b bound) post(content string) nodetest.Body {
-	all := nodetest.Body{"content": content}
-	maps.Copy(all, b.more)
-	return all
+// open creates the channel of the scene, and returns its id.
+func (sc boundScene) open(t *testing.T, ann *nodetest.User) string {
+	t.Helper()
+	members := append([]string{}, sc.members...) // never null
+	b := nodetest.Body{"guildId": sc.guild, "xType": sc.xType, "memberUserIds": members}
+	if sc.xType != "dm" {
+		b["name"] = sc.xType
+	}
+	if sc.wake != nil {
+		b["wakeUserIds"] = sc.wake
+	}
+	id := nodetest.Call[nodetest.Created](t, ann, 201, "POST", "/api/channels", b).Channel.ID
+	if sc.bound.settings != nil {
+		nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+id, sc.bound.settings)
+	}
+	if sc.bound.guarded {
+		ann.Says(t, id, "the one message that may wake")
+	}
+	return id
+}
+
+// post posts the message of the scene in its channel.
+func (sc boundScene) post(t *testing.T, ann *nodetest.User, channel string) nodetest.FullPost {
+	t.Helper()
+	b := nodetest.Body{"content": sc.content}
+	maps.Copy(b, sc.bound.more)
+	return nodetest.Call[nodetest.FullPost](t, ann, 201, "POST", nodetest.PathOf(channel), b)
 }

@@ -2,7 +2,6 @@ package rulestest_test
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,118 +13,6 @@ import (
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
-
-// A scene is one message: who is in its channel, what it says, and what it is to each, as the contract's
-// table has it: in three-state and, where that differs, in two-state.
-type scene struct {
-	name, xType string
-	members     []string // beside ann, who creates the channel and speaks
-	wake        []string
-	content     string
-	three, two  map[string]string
-	turn        string // turnUserId
-}
-
-// cast are all who listen. ann speaks; men and both are mentioned, map and both are on the wake list, adm is
-// Center's admin, pla is plain, str is a stranger to every channel.
-var (
-	cast   = []string{"ann", "men", "map", "both", "adm", "pla", "str"}
-	inside = []string{"men", "map", "both", "adm", "pla"}
-	others = []string{"men", "map", "both", "pla"}
-)
-
-const hiBoth = "hi <@men> <@both> <@str> <@ann>"
-
-// is builds the outcomes of a scene from pairs: users, then their outcome.
-func is(pairs ...string) map[string]string {
-	m := map[string]string{}
-	for i := 0; i < len(pairs); i += 2 {
-		for user := range strings.FieldsSeq(pairs[i]) {
-			m[user] = pairs[i+1]
-		}
-	}
-	return m
-}
-
-// but is m with changes.
-func but(m map[string]string, pairs ...string) map[string]string {
-	m = maps.Clone(m)
-	maps.Copy(m, is(pairs...))
-	return m
-}
-
-var scenes = func() []scene {
-	const author, author2 = "skip author", "observer author"
-	everyone := is("ann", author, "men map both adm pla", "wake everyone")
-	mention := is("ann", author, "men both", "wake mention", "map adm pla", "observer not_addressed")
-	silent := is("ann", author, "men map both adm pla", "observer silent")
-	custom := is("ann", author, "map both", "wake wake_list", "men adm pla", "observer not_addressed")
-	triage := is("ann", author, "map both", "wake on_duty", "men", "wake mention", "adm", "observer admin",
-		"pla", "skip not_addressed")
-	triage2 := is("ann", author2, "map both", "wake on_duty", "men pla", "observer not_addressed")
-	direct := is("ann", author, "men", "wake direct")
-	turn := func(holder string) map[string]string {
-		return but(is("ann", author, "men map both adm pla", "observer not_your_turn"), holder, "wake turn")
-	}
-	two := func(m map[string]string) map[string]string { return but(m, "ann", author2) }
-	duty := []string{"map", "both"}
-	all := []scene{
-		{"nobody is mentioned", "general", inside, nil, "hi", everyone, two(everyone), ""},
-		{"some are mentioned", "general", inside, nil, hiBoth, mention, two(mention), ""},
-		{
-			"who is mentioned is not there", "general", inside, nil, "hi <@str> <@ann>", everyone,
-			two(everyone), "",
-		},
-		{"a report", "report", inside, nil, hiBoth, silent, two(silent), ""},
-		{
-			"the admin is a member", "triage", inside, duty, hiBoth, triage,
-			but(triage2, "adm", "observer not_addressed"), "",
-		},
-		{"the admin is a stranger", "triage", others, duty, hiBoth + "<@adm>", triage, triage2, ""},
-		{
-			"the admin is mentioned", "triage", inside, duty, hiBoth + "<@adm>",
-			but(triage, "adm", "wake mention"), but(triage2, "adm", "observer not_addressed"), "",
-		},
-		{
-			"the admin is on duty", "triage", others,
-			[]string{"map", "both", "adm"},
-			hiBoth,
-			but(triage, "adm", "wake on_duty"), but(triage2, "adm", "wake on_duty"), "",
-		},
-		{
-			"nobody is on duty", "triage",
-			[]string{"adm", "pla"},
-			nil, "hi",
-			is("ann", author, "adm", "observer admin", "pla", "skip not_addressed"),
-			is("ann", author2, "adm pla", "observer not_addressed"), "",
-		},
-		{
-			"the author is on duty", "triage", others,
-			[]string{"ann", "map", "both"},
-			hiBoth, triage,
-			triage2, "",
-		},
-		{"a wake list", "custom", inside, duty, hiBoth, custom, two(custom), ""},
-		{
-			"no wake list", "custom", inside, nil, hiBoth, but(custom, "map both", "observer not_addressed"),
-			but(two(custom), "map both", "observer not_addressed"), "",
-		},
-		{"two", "dm", []string{"men"}, nil, "hi", direct, two(direct), ""},
-	}
-	for _, xType := range []string{"discuss", "work"} {
-		all = append(all,
-			scene{
-				"the next in join order", xType, inside, nil, "hi <@str> <@ann>", turn("men"),
-				two(turn("men")), "men",
-			},
-			scene{
-				"the first mentioned", xType, inside, nil, "hi <@str> <@both> <@men>", turn("both"),
-				two(turn("both")), "both",
-			},
-			scene{"alone", xType, nil, nil, "hi <@str>", is("ann", author), is("ann", author2), ""})
-	}
-	return all
-}()
 
 // hears is what a connection is to hear of a message: nothing, or its wakeReason.
 func hears(outcome, query string) (wakeup bool, reason string, ok bool) {
@@ -141,40 +28,35 @@ func hears(outcome, query string) (wakeup bool, reason string, ok bool) {
 var queries = []string{"", "?echo=true", "?wakeup=true"}
 
 // The table of the contract, live, from the ring and from Postgres, in the history and in the queue. Before
-// the replays everything changes that a message is decided by: nothing of it shows.
+// the replays everything changes that a message is decided by: nothing of it shows. All scenes of one kind of
+// author are on one node: each has a channel of its own.
 func TestDelivery(t *testing.T) {
 	t.Parallel()
-	for _, bound := range bounds {
+	for _, agent := range []bool{false, true} {
 		for _, twoState := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, two-state %v", bound.name, twoState), func(t *testing.T) {
-				if bound.name != map[bool]string{true: "no bound", false: "the loop guard"}[twoState] {
+			t.Run(fmt.Sprintf("of an agent %v, two-state %v", agent, twoState), func(t *testing.T) {
+				if agent == twoState {
 					dbtest.Long(t)
 				}
 				t.Parallel()
-				delivers(t, bound, bound.scenes(twoState), twoState)
+				delivers(t, boundScenes(agent, twoState), agent, twoState)
 			})
 		}
 	}
 }
 
-func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
+func delivers(t *testing.T, scenes []boundScene, agent, twoState bool) {
 	fake := centertest.New(t)
 	fake.SetAdmin("adm@example.org", "adm")
 	n := nodetest.Start(t, nodetest.Setup{Center: fake, TwoState: twoState})
 	ann := n.User("ann")
-	if bound.agent {
+	if agent {
 		n.Agents(t, "ann")
 	}
 	fence := n.Fence(t, cast...)
 	ids := make([]string, len(scenes))
 	for i, sc := range scenes {
-		ids[i] = ann.Makes(t, sc.xType, sc.members, sc.wake).Channel.ID
-		if bound.settings != nil {
-			nodetest.Call[nodetest.Created](t, ann, 200, "PATCH", "/api/channels/"+ids[i], bound.settings)
-		}
-		if bound.guarded {
-			ann.Says(t, ids[i], "the one message that may wake")
-		}
+		ids[i] = sc.open(t, ann)
 	}
 	from := fence()
 	listen := func(at *nodetest.Node) map[string]*nodetest.Stream {
@@ -189,8 +71,7 @@ func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
 	live := listen(n)
 	posts := make([]nodetest.FullPost, len(scenes))
 	for i, sc := range scenes {
-		posts[i] = nodetest.Call[nodetest.FullPost](t, ann, 201, "POST", "/api/channels/"+ids[i]+"/messages",
-			bound.post(sc.content))
+		posts[i] = sc.post(t, ann, ids[i])
 	}
 	last := fence()
 	compare := func(when string, listening map[string]*nodetest.Stream) {
@@ -222,8 +103,8 @@ func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
 		}
 	}
 	for i, sc := range scenes {
-		wantWakeups(t, sc, posts[i], twoState)
-		upset(t, ann, ids[i], sc)
+		wantWakeups(t, sc.scene, posts[i], twoState)
+		upset(t, ann, ids[i], sc.scene)
 	}
 	fake.SetAdmin("pla@example.org", "pla")
 	n.Operate(t, 200)
@@ -237,7 +118,7 @@ func delivers(t *testing.T, bound bound, scenes []scene, twoState bool) {
 func polled(t *testing.T, u *nodetest.User, query, from, last string) (frames []ssetest.Frame) {
 	t.Helper()
 	for after := from; ; {
-		p := u.Poll(t, "limit=7&wait=5&after="+after+"&"+query)
+		p := u.Poll(t, "limit=40&wait=5&after="+after+"&"+query)
 		for _, item := range p.Items {
 			frames = append(frames, ssetest.Frame{
 				Event: item.Event, ID: item.ID, Data: string(item.Data),
@@ -255,7 +136,9 @@ func polled(t *testing.T, u *nodetest.User, query, from, last string) (frames []
 }
 
 // wantHistory compares the decisions in the histories of the channels that the user is in.
-func wantHistory(t *testing.T, u *nodetest.User, scenes []scene, posts []nodetest.FullPost, twoState bool) {
+func wantHistory(
+	t *testing.T, u *nodetest.User, scenes []boundScene, posts []nodetest.FullPost, twoState bool,
+) {
 	t.Helper()
 	for i, sc := range scenes {
 		if u.ID != "ann" && !slices.Contains(append(sc.members, sc.wake...), u.ID) {
@@ -278,7 +161,8 @@ func wantHistory(t *testing.T, u *nodetest.User, scenes []scene, posts []nodetes
 
 // wantQueue opens the user's queue and empties it: it has the messages that wake the user, and no others.
 func wantQueue(
-	t *testing.T, u *nodetest.User, from string, scenes []scene, posts []nodetest.FullPost, twoState bool,
+	t *testing.T, u *nodetest.User, from string, scenes []boundScene, posts []nodetest.FullPost,
+	twoState bool,
 ) {
 	t.Helper()
 	want, got := map[string]string{}, map[string]string{}
@@ -313,7 +197,7 @@ func (sc scene) wants(twoState bool) map[string]string {
 }
 
 func wantHeard(
-	t *testing.T, when, key string, frames []ssetest.Frame, scenes []scene, posts []nodetest.FullPost,
+	t *testing.T, when, key string, frames []ssetest.Frame, scenes []boundScene, posts []nodetest.FullPost,
 	twoState bool,
 ) {
 	t.Helper()
@@ -321,9 +205,15 @@ func wantHeard(
 	if query != "" {
 		query = "?" + query
 	}
+	heard := map[string][]ssetest.Frame{} // by channel
+	for _, f := range frames {
+		if f.Event == "message.created" {
+			id := nodetest.Data[nodetest.FullHeard](t, f, f.Event).ChannelID
+			heard[id] = append(heard[id], f)
+		}
+	}
 	for i, sc := range scenes {
-		got := slices.DeleteFunc(nodetest.InChannel(frames, posts[i].Message.ChannelID),
-			func(f ssetest.Frame) bool { return f.Event != "message.created" })
+		got := heard[posts[i].Message.ChannelID]
 		wakeup, reason, ok := hears(sc.wants(twoState)[name], query)
 		switch {
 		case !ok && len(got) > 0, ok && len(got) != 1:

@@ -13,7 +13,8 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// patient sends a request until the second has passed in which a user may send one post with ifLast.
+// patient sends a request until the second has passed in which a user may send one post with ifLast in a
+// channel.
 func patient(
 	t *testing.T, u *nodetest.User, path string, b nodetest.Body, headers ...string,
 ) (a nodetest.Answer) {
@@ -93,33 +94,41 @@ func TestAWakeStaysIfTheConversationHasMoved(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bot := n.User("ann"), n.User("bot")
+	bot.Claim(t, nodetest.Body{})
 	for _, xType := range kinds("general", "discuss") {
 		for key, headers := range map[string][]string{"no key": nil, "a key": {"Idempotency-Key", "k"}} {
-			bot.Claim(t, nodetest.Body{})
-			id := ann.Makes(t, xType, []string{"bot"}, nil).Channel.ID
-			one := ann.Says(t, id, "one").Message.ID
-			w := bot.Wake(t, nodetest.Body{"channelIds": []string{id}})
-			two := ann.Says(t, id, "two").Message.ID
-			for _, keep := range []bool{false, true} {
-				b := nodetest.Body{"content": "answer", "wakeId": w.ID, "keepWake": keep, "ifLast": one}
-				wantMoved(t, xType+", "+key, patient(t, bot, nodetest.PathOf(id), b, headers...), "two")
-			}
-			nodetest.Call[nodetest.KeptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend",
-				nodetest.Body{"leaseSeconds": nodetest.LongLease})
-			a := patient(t, bot, nodetest.PathOf(id),
-				nodetest.Body{"content": "answer", "wakeId": w.ID, "ifLast": two}, headers...)
-			if a.Status != 201 {
-				t.Errorf("%s, %s: got %v, want the reply stored", xType, key, a)
-			}
-			bot.WantRefused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{})
-			if got := n.Count(t, `SELECT count(*) FROM messages WHERE wake_id = $1`, w.ID); got != 1 {
-				t.Errorf("%s, %s: got %d replies, want 1", xType, key, got)
-			}
-			next := nodetest.Texts(bot.Wake(t, nodetest.Body{"channelIds": []string{id}}).Messages)
-			if !slices.Equal(next, []string{"two"}) {
-				t.Errorf("%s, %s: got the next messages %q, want what came during the work", xType, key, next)
-			}
+			t.Run(xType+", "+key, func(t *testing.T) {
+				t.Parallel()
+				aWakeStays(t, ann, bot, xType, headers)
+			})
 		}
+	}
+}
+
+func aWakeStays(t *testing.T, ann, bot *nodetest.User, xType string, headers []string) {
+	id := ann.Makes(t, xType, []string{"bot"}, nil).Channel.ID
+	one := ann.Says(t, id, "one").Message.ID
+	w := bot.Wake(t, nodetest.Body{"channelIds": []string{id}})
+	two := ann.Says(t, id, "two").Message.ID
+	for _, keep := range []bool{false, true} {
+		b := nodetest.Body{"content": "answer", "wakeId": w.ID, "keepWake": keep, "ifLast": one}
+		a := patient(t, bot, nodetest.PathOf(id), b, headers...)
+		wantMoved(t, fmt.Sprint("keepWake ", keep), a, "two")
+	}
+	nodetest.Call[nodetest.KeptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend",
+		nodetest.Body{"leaseSeconds": nodetest.LongLease})
+	a := patient(t, bot, nodetest.PathOf(id),
+		nodetest.Body{"content": "answer", "wakeId": w.ID, "ifLast": two}, headers...)
+	if a.Status != 201 {
+		t.Errorf("got %v, want the reply stored", a)
+	}
+	bot.WantRefused(t, 409, "wake_lost", "POST", "/api/wakes/"+w.ID+"/extend", nodetest.Body{})
+	if got := bot.Node.Count(t, `SELECT count(*) FROM messages WHERE wake_id = $1`, w.ID); got != 1 {
+		t.Errorf("got %d replies, want 1", got)
+	}
+	next := nodetest.Texts(bot.Wake(t, nodetest.Body{"channelIds": []string{id}}).Messages)
+	if !slices.Equal(next, []string{"two"}) {
+		t.Errorf("got the next messages %q, want what came during the work", next)
 	}
 }
 
@@ -137,22 +146,27 @@ func TestAFreshPostWithAKey(t *testing.T) {
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bob := n.User("ann"), n.User("bob")
 	for _, xType := range kinds("general", "work") {
-		id := ann.Makes(t, xType, []string{"bob"}, nil).Channel.ID
-		last := ann.Says(t, id, "one").Message.ID
-		b := nodetest.Body{"content": "first", "ifLast": last}
-		stored := patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k")
-		newest := ann.Says(t, id, "two").Message.ID
-		again := patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k")
-		replayed := again.Header.Get("Idempotency-Replayed") == "true"
-		if stored.Status != 201 || again.String() != stored.String() || !replayed {
-			t.Errorf("%s: got %v, then %v, want the same answer", xType, stored, again)
-		}
-		b = nodetest.Body{"content": "second", "ifLast": last}
-		wantMoved(t, xType, patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k2"), "two", "first")
-		b["ifLast"] = newest
-		if a := patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k2"); a.Status != 201 {
-			t.Errorf("%s: got %v with the key of a refused request, want 201", xType, a)
-		}
+		t.Run(xType, func(t *testing.T) {
+			t.Parallel()
+			id := ann.Makes(t, xType, []string{"bob"}, nil).Channel.ID
+			last := ann.Says(t, id, "one").Message.ID
+			b := nodetest.Body{"content": "first", "ifLast": last}
+			stored := patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k")
+			newest := ann.Says(t, id, "two").Message.ID
+			again := patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k")
+			replayed := again.Header.Get("Idempotency-Replayed") == "true"
+			if stored.Status != 201 || again.String() != stored.String() || !replayed {
+				t.Errorf("got %v, then %v, want the same answer", stored, again)
+			}
+			b = nodetest.Body{"content": "second", "ifLast": last}
+			a := patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k2")
+			wantMoved(t, "the second", a, "two", "first")
+			b["ifLast"] = newest
+			a = patient(t, bob, nodetest.PathOf(id), b, "Idempotency-Key", "k2")
+			if a.Status != 201 {
+				t.Errorf("got %v with the key of a refused request, want 201", a)
+			}
+		})
 	}
 }
 
