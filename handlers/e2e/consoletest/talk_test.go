@@ -171,10 +171,14 @@ func testWork(t *testing.T, b *browser) {
 	p.signIn(n.url, alice)
 	p.open(id)
 	p.awaitText(p.message("good morning", ".outcome"), "woke you · everyone")
+	work := p.message("look into", ".work") // it moves the buttons below it, which clicks must not miss
+	p.awaitText(work, "bot works on it: reading 318 lines")
 	p.click(p.message("look into", ".actions button"))
 	p.awaitText(p.message("look into", ".deliveries"), "works on it: reading 318 lines")
 	call[posted](t, bot, 201, "POST", "/api/channels/"+id+"/messages",
 		body{"content": "nothing unusual", "wakeId": w.ID})
+	p.await(fmt.Sprintf("!document.querySelector(%q)", work))
+	p.awaitText("#messages li:last-child", "nothing unusual")
 	p.click(p.message("look into", ".actions button")) // closes
 	p.click(p.message("look into", ".actions button"))
 	p.awaitText(p.message("look into", ".deliveries"), "done")

@@ -30,8 +30,9 @@ func TestMain(m *testing.M) {
 // pause is a writer's pause before each post. It is long, because several tests share the machine.
 const pause = 8 * time.Millisecond
 
-// quiet is the largest number of goroutines of a server without clients.
-const quiet = 26
+// quiet is the largest number of goroutines of a server without clients. It has 27 while it answers /metrics,
+// and a few more or less, because the answer is collected by several.
+const quiet = 28
 
 // A scene is a server under load, before a fault.
 type scene struct {
