@@ -83,7 +83,7 @@ func TestClusterOfOneTestSurvivesAKill(t *testing.T) {
 	}
 	eventually(t, "the pool recovers", func() bool {
 		_, err := pool.Exec(t.Context(), `SELECT FROM goose_db_version`)
-		return err == nil && pg.Pid() != before
+		return err == nil && pg.Pid() != before && pg.Pid() != 0
 	})
 }
 

@@ -239,7 +239,7 @@ func (s *soak) endPostgres(pg *pgrun.Postgres, by syscall.Signal) {
 		s.t.Fatal(err)
 	}
 	guildtest.Eventually(s.t, "Postgres is back", guildtest.Patience, func() bool {
-		return pg.Pid() != before && s.log.Ping(s.t.Context()) == nil
+		return pg.Pid() != before && pg.Pid() != 0 && s.log.Ping(s.t.Context()) == nil
 	})
 }
 
