@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,8 +28,22 @@ func TestSignalsOfAServerWithAnotherClock(t *testing.T) {
 			At: n.Router.Position(), Sent: sent.UnixNano(), Until: sent.Add(lasts), Data: doing.Encode(),
 		})
 	}
-	hear("typing", time.Hour, -time.Second) // it is over
-	hear("thinking", time.Hour, time.Minute)
+	// Nobody hears a signal before the stream is live, so both are sent again and again.
+	ended := make(chan struct{})
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer close(ended)
+	sending.Go(func() {
+		for {
+			hear("typing", time.Hour, -time.Second) // it is over
+			hear("thinking", time.Hour, time.Minute)
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ended:
+				return
+			}
+		}
+	})
 	if got := stream.Signal(t, "activity"); !strings.Contains(got, "thinking") {
 		t.Errorf("got %s, want what still lasts", got)
 	}
