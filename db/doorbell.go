@@ -26,10 +26,10 @@ type Doorbell struct {
 	there chan struct{} // for the other servers
 	asked chan struct{} // another server asks who is there
 	wakes wakeRings
-	closings
 
 	outbox outbox
-	hear   atomic.Pointer[func(*events.Signal)] // see OnSignal
+	hear   atomic.Pointer[func(*events.Signal)]     // see OnSignal
+	closed atomic.Pointer[func([sessionBytes]byte)] // see OnClosed
 
 	outgoing outgoing // what the next ring for the other servers carries
 

@@ -1,9 +1,6 @@
 package db
 
-import (
-	"context"
-	"sync/atomic"
-)
+import "context"
 
 // A browser may have streams on several servers. So the server that closes its session tells the others, with
 // the doorbell's connection. Nothing is stored: a server that cannot hear learns nothing.
@@ -11,13 +8,8 @@ import (
 // sessionBytes is the length of a session's id.
 const sessionBytes = 16
 
-// closings has the function that closes a session on this server.
-type closings struct {
-	closed atomic.Pointer[func(session [sessionBytes]byte)]
-}
-
 // OnClosed sets the function that gets the sessions that other servers have closed. It must not block.
-func (c *closings) OnClosed(closed func(session [sessionBytes]byte)) { c.closed.Store(&closed) }
+func (b *Doorbell) OnClosed(closed func(session [sessionBytes]byte)) { b.closed.Store(&closed) }
 
 // TellClosed tells the other servers that a session is closed. It blocks until Postgres has taken that, for
 // up to notifyTimeout. If it fails, they do not learn of it.
@@ -29,8 +21,8 @@ func (d *DB) TellClosed(ctx context.Context, session [sessionBytes]byte) {
 }
 
 // hearClosed closes the sessions whose ids a letter has.
-func (c *closings) hearClosed(ids string) {
-	closed := c.closed.Load()
+func (b *Doorbell) hearClosed(ids string) {
+	closed := b.closed.Load()
 	if closed == nil {
 		return
 	}
