@@ -21,6 +21,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// runDoorbell runs the doorbell of a server until the end of the test, before the server is closed.
+func runDoorbell(t *testing.T, d *db.DB, url string, logger *slog.Logger) {
+	t.Helper()
+	var running sync.WaitGroup
+	running.Go(func() { d.RunDoorbell(t.Context(), url, logger) })
+	t.Cleanup(running.Wait) // the test's context has ended then
+}
+
 // A connection that swallows everything stays open, but the server's own hellos do not come back. The server
 // logs that once. It keeps ringing for others, because it cannot know that there are none, and it reconnects.
 func TestAServerNoticesADeadDoorbellAndKeepsRinging(t *testing.T) {
@@ -28,14 +36,10 @@ func TestAServerNoticesADeadDoorbellAndKeepsRinging(t *testing.T) {
 	const hello = time.Second
 	url := dbtest.New(t)
 	line := newLine(t, url)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
 	var log lines
 	d := openURL(t, url)
 	d.SayHello(hello)
-	running.Go(func() { d.RunDoorbell(ctx, line.url, slog.New(slog.NewTextHandler(&log, nil))) })
+	runDoorbell(t, d, line.url, slog.New(slog.NewTextHandler(&log, nil)))
 	await := func(what string, condition func() bool) {
 		t.Helper()
 		eventually(t, what, condition)
@@ -51,7 +55,7 @@ func TestAServerNoticesADeadDoorbellAndKeepsRinging(t *testing.T) {
 	await("it hears again", d.Hears)
 	other := openURL(t, url)
 	other.SayHello(hello)
-	running.Go(func() { other.RunDoorbell(ctx, url, discard()) })
+	runDoorbell(t, other, url, discard())
 	await("it hears of another node", func() bool { return !d.Alone() })
 	if got := log.count("doorbell failed"); got != 1 {
 		t.Errorf("got %d lines that the doorbell failed, want one", got)
@@ -65,14 +69,10 @@ func TestAQuietDoorbellKeepsItsConnection(t *testing.T) {
 	// machine.
 	const hello = 2 * time.Second
 	url := dbtest.New(t)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
 	var log lines
 	d := openURL(t, url)
 	d.SayHello(hello)
-	running.Go(func() { d.RunDoorbell(ctx, url, slog.New(slog.NewTextHandler(&log, nil))) })
+	runDoorbell(t, d, url, slog.New(slog.NewTextHandler(&log, nil)))
 	conn := dbtest.Connect(t, url)
 	exec(t, conn, `LISTEN fabric_guild`)
 	for range 5 { // hellos
@@ -190,10 +190,6 @@ func (l *lines) count(part string) int {
 func TestANewServerAsksWhoIsThere(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
 	other := dbtest.Connect(t, url)
 	exec(t, other, `LISTEN fabric_guild`)
 	hears := func(want string) {
@@ -205,7 +201,7 @@ func TestANewServerAsksWhoIsThere(t *testing.T) {
 	}
 	d := openURL(t, url)
 	d.SayHello(time.Hour)
-	running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
+	runDoorbell(t, d, url, discard())
 	hears(d.Node() + "?")
 	eventually(t, "nobody has answered", d.Alone)
 	node := uuid.NewString()
@@ -223,14 +219,10 @@ func TestAServerThatIsAloneSendsNoRings(t *testing.T) {
 	t.Parallel()
 	const hello = time.Second
 	url := dbtest.New(t)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
 	start := func() *db.DB {
 		d := openURL(t, url)
 		d.SayHello(hello)
-		running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
+		runDoorbell(t, d, url, discard())
 		return d
 	}
 	conn := dbtest.Connect(t, url)

@@ -95,12 +95,12 @@ func TestAPageReadsTheFloorAfterItsRows(t *testing.T) {
 	}
 }
 
-// awaitBlocked waits until a backend waits for a lock in the database.
+// awaitBlocked waits until a statement in the database waits for a lock, of a row too.
 func awaitBlocked(t *testing.T, url string) {
 	t.Helper()
 	watcher := dbtest.Connect(t, url)
 	const waiting = `
-		SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-			WHERE NOT l.granted AND d.datname = current_database())`
+		SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE wait_event_type = 'Lock' AND datname = current_database())`
 	eventually(t, "somebody waits", func() bool { return column[bool](t, watcher, waiting)[0] })
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,15 +22,11 @@ import (
 func TestHeardPostsAreTailedAsTheyAreStored(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
 	var servers []*db.DB
 	for range 2 {
 		d := openURL(t, url)
 		d.SayHello(2 * time.Second)
-		running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
+		runDoorbell(t, d, url, discard())
 		servers = append(servers, d)
 	}
 	d, other := servers[0], servers[1]

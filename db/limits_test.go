@@ -130,11 +130,7 @@ func TestRecallWaitsForAnOldKeyBeforeTheNumberIsDrawn(t *testing.T) {
 			return tx.Remember(ctx, k, db.Answer{Status: 201, Body: []byte("of today")})
 		})
 	}()
-	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-		AND wait_event_type = 'Lock'`
-	eventually(t, "a transaction waits for the row", func() bool {
-		return column[int64](t, watch, waiting)[0] > 0
-	})
+	awaitBlocked(t, url) // for the row
 	if held := column[bool](t, watch, `SELECT horizon < last FROM log_horizon()`)[0]; held {
 		t.Error("a transaction that waits holds the horizon")
 	}

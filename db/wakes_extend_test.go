@@ -89,12 +89,7 @@ func TestAClaimWaitsForAnExtension(t *testing.T) {
 		}
 		claimed <- a
 	}()
-	watcher := dbtest.Connect(t, q.url)
-	for n := 0; n == 0; {
-		n = column[int](t, watcher,
-			`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-				AND datname = current_database()`)[0]
-	}
+	awaitBlocked(t, q.url)
 	exec(t, holder, `COMMIT`)
 	if a := <-claimed; a.Wake != nil {
 		t.Errorf("got the wake %+v, whose lease is live, want none", a.Wake)

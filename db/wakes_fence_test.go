@@ -171,12 +171,7 @@ func TestAReplyWaitsForItsWake(t *testing.T) {
 			_, err := q.reply(w.ID, "re")
 			result <- err
 		}()
-		watcher := dbtest.Connect(t, q.url)
-		for n := 0; n == 0; {
-			n = column[int](t, watcher,
-				`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-					AND datname = current_database()`)[0]
-		}
+		awaitBlocked(t, q.url)
 		exec(t, holder, tt.end)
 		if err := <-result; !errors.Is(err, tt.want) {
 			t.Errorf("after %s: got %v, want %v", tt.end, err, tt.want)

@@ -1,7 +1,6 @@
 package db_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -35,18 +34,14 @@ func (r *rungUsers) of(user string) int {
 func TestWakesRingOnOtherServers(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
 	start := func() (*db.DB, *rungUsers) {
 		d := openURL(t, url)
 		heard := &rungUsers{rings: map[string]int{}}
 		d.OnWake(heard.ring)
-		if _, err := d.Head(ctx); err != nil { // its epoch's secret seals the rings
+		if _, err := d.Head(t.Context()); err != nil { // its epoch's secret seals the rings
 			t.Fatal(err)
 		}
-		running.Go(func() { d.RunDoorbell(ctx, url, discard()) })
+		runDoorbell(t, d, url, discard())
 		eventually(t, "it hears", d.Hears)
 		return d, heard
 	}
