@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -96,9 +97,9 @@ func (b activityBody) doing(channel uuid.UUID, user string, now time.Time) (even
 }
 
 // signal shows a signal on this server and on the others. within returns its data in a limited number of
-// bytes. It never blocks.
+// bytes. It never blocks. If x.Sent is not set, the signal is as of now.
 func (s *Server) signal(x *events.Signal, within func(size int) json.RawMessage) {
-	x.Sent = time.Now().UnixNano()
+	x.Sent = cmp.Or(x.Sent, time.Now().UnixNano())
 	s.router.Tell(x)
 	if !s.db.HasOthers() {
 		return

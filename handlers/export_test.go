@@ -1,11 +1,14 @@
 package handlers
 
 import (
+	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
 	"github.com/google/uuid"
 
+	"fabric-guild/db"
 	"fabric-guild/events"
 	"fabric-guild/handlers/edge"
 )
@@ -98,4 +101,9 @@ func ParkedClaims(s *Server) int {
 	s.desks.mu.Lock()
 	defer s.desks.mu.Unlock()
 	return len(s.desks.held)
+}
+
+// ShowWork shows how work stands, as RunWork does.
+func ShowWork(s *Server, ctx context.Context, c db.WorkChange, show func(*events.Signal)) {
+	s.showWork(ctx, c, func(x *events.Signal, _ func(int) json.RawMessage) { show(x) })
 }

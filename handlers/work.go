@@ -7,6 +7,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/events"
+	"fabric-guild/events/live"
 )
 
 const (
@@ -55,10 +56,7 @@ func (s *Server) RunWork(ctx context.Context) {
 			}
 			looked = upTo
 			for _, c := range ended { // each server looks for its own streams
-				s.showWork(ctx, c, func(x *events.Signal, _ func(int) json.RawMessage) {
-					x.Sent = time.Now().UnixNano()
-					s.router.Tell(x)
-				})
+				s.showWork(ctx, c, func(x *events.Signal, _ func(int) json.RawMessage) { s.router.Tell(x) })
 			}
 		}
 	}
@@ -66,14 +64,32 @@ func (s *Server) RunWork(ctx context.Context) {
 
 // showWork shows the work that a change is about to the members from whom none of the messages was kept. If
 // the database does not answer, it shows nothing.
+//
+// Another server may show a newer state meanwhile. So each signal is as of the time before its read, and a
+// topic remembers for SignalPace when its latest signal was sent. If the read takes longer, the state is read
+// again: the second read sees what was committed before it, and what is committed later is shown later.
 func (s *Server) showWork(
 	ctx context.Context, c db.WorkChange, show func(*events.Signal, func(int) json.RawMessage),
 ) {
-	timed, cancel := context.WithTimeout(ctx, requestTimeout)
+	for before := ""; ; {
+		began := time.Now()
+		shown := s.showWorkAsOf(ctx, began, c, show)
+		if shown == before || time.Since(began) < live.SignalPace {
+			return
+		}
+		before = shown
+	}
+}
+
+// showWorkAsOf shows the work as of a time before it reads the work. It returns what it has shown.
+func (s *Server) showWorkAsOf(
+	ctx context.Context, at time.Time, c db.WorkChange, show func(*events.Signal, func(int) json.RawMessage),
+) (shown string) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	all, err := s.db.Working(timed, c)
+	all, err := s.db.Working(ctx, c)
 	if err != nil {
-		return
+		return ""
 	}
 	for _, w := range all {
 		if len(w.Messages) == 0 {
@@ -90,11 +106,12 @@ func (s *Server) showWork(
 		for _, m := range w.Messages {
 			data.MessageIDs = append(data.MessageIDs, m.ID)
 		}
+		shown += string(data.Encode())
 		show(&events.Signal{
 			Event: events.WakeState, ChannelID: c.Channel, GuildID: w.Channel.GuildID, UserID: c.User,
 			Of: w.Messages[0].ID,
-			At: s.router.Position(), Until: time.Now().Add(stateKept), Only: audience(w.Messages),
-			Since: since, Data: data.Encode(),
+			At: s.router.Position(), Sent: at.UnixNano(), Until: time.Now().Add(stateKept),
+			Only: audience(w.Messages), Since: since, Data: data.Encode(),
 		}, func(size int) json.RawMessage {
 			line := data.Encode()
 			// clients know the messages by the later ones too
@@ -105,4 +122,5 @@ func (s *Server) showWork(
 			return line
 		})
 	}
+	return shown
 }

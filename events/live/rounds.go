@@ -16,7 +16,7 @@ func (r *Router) armLocked() {
 		return
 	}
 	x.armed = true
-	wait := max(0, time.Until(x.last.Add(signalPace)))
+	wait := max(0, time.Until(x.last.Add(SignalPace)))
 	if x.timer == nil {
 		x.timer = time.AfterFunc(wait, r.round)
 	} else {
@@ -82,7 +82,7 @@ func (r *Router) showLocked(channel uuid.UUID, topics []*topic, now time.Time, r
 			}
 		}
 	}
-	pause := max(signalPace, time.Second*time.Duration(listeners)/topicFrames)
+	pause := max(SignalPace, time.Second*time.Duration(listeners)/topicFrames)
 	for _, p := range topics {
 		s := p.latest
 		switch {
@@ -92,7 +92,7 @@ func (r *Router) showLocked(channel uuid.UUID, topics []*topic, now time.Time, r
 			continue
 		case s.Event == events.ChannelRead:
 			size += r.tellOwnLocked(s)
-			p.next = now.Add(signalPace)
+			p.next = now.Add(SignalPace)
 		default:
 			f := s.Frame()
 			shown = append(shown, s)

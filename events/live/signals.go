@@ -12,10 +12,11 @@ import (
 // Bounds of signals. Messages come first: signals are sent in rounds, so that a stream gets at most one write
 // per round for all of them, and a stream whose client is behind gets none.
 const (
-	// signalPace is the time between two rounds, and so the least time between two signals of a topic.
-	signalPace = 250 * time.Millisecond
+	// SignalPace is the time between two rounds, and so the least time between two signals of a topic. For as
+	// long, a topic remembers when its latest signal was sent.
+	SignalPace = 250 * time.Millisecond
 	// topicFrames is how many frames of one topic all streams of this server get per second at most. With
-	// more than a hundred listeners a topic pauses for longer than signalPace.
+	// more than a hundred listeners a topic pauses for longer than SignalPace.
 	topicFrames = 400
 	// roundBytes is how many bytes a round queues at most. The rest waits for the next round, where newer
 	// signals may have replaced it.

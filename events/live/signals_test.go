@@ -73,7 +73,7 @@ func TestActivityReachesThoseWhoAsked(t *testing.T) {
 		n.Tell(draft(n.Position(), room, "ann", "one"))
 		n.Tell(draft(n.Position(), other, "ann", "elsewhere"))
 		asked.hears("activity", `"text":"one"`)
-		time.Sleep(signalPace)
+		time.Sleep(SignalPace)
 		n.Tell(draft(n.Position(), uuid.New(), "ann", "nowhere"))
 		late := draft(n.Position(), room, "ann", "late")
 		late.Until = time.Now()
@@ -114,7 +114,7 @@ func TestTheLatestActivityWins(t *testing.T) {
 			old := draft(n.Position(), room, "ann", "draft, out of order")
 			old.Sent -= int64(time.Minute)
 			n.Tell(old)
-			time.Sleep(2 * signalPace)
+			time.Sleep(2 * SignalPace)
 			l.post(room, "bot", "the end")
 		}()
 		frames := 1
@@ -123,7 +123,7 @@ func TestTheLatestActivityWins(t *testing.T) {
 		}
 		took := time.Since(began)
 		c.hears("message.created", "the end") // and not what is out of order
-		if frames > 6 || took > time.Second+signalPace {
+		if frames > 6 || took > time.Second+SignalPace {
 			t.Errorf("got %d frames in %v, want one at once, four per second, and the last one", frames, took)
 		}
 		if sent := n.Counters().Signals.Load(); sent != int64(frames) {
@@ -219,7 +219,7 @@ func TestASignalWaitsForTheEventLog(t *testing.T) {
 		l.set(func() { l.blind = true })
 		at := l.leave(room, "bob")
 		n.Tell(draft(at, room, "ann", "without bob"))
-		time.Sleep(4 * signalPace)
+		time.Sleep(4 * SignalPace)
 		l.set(func() { l.blind = false })
 		bob.hears("channel.left", "bob")
 		cid.hears("member.left", "bob")
@@ -253,7 +253,7 @@ func TestActivityIsDroppedFirst(t *testing.T) {
 			}
 			synctest.Wait()
 			if i%10 == 0 { // a client that reads nothing for longer is cut
-				time.Sleep(signalPace)
+				time.Sleep(SignalPace)
 			}
 		}
 		c.s.mu.Lock()
@@ -320,7 +320,7 @@ func TestActivityIsInNoReplay(t *testing.T) {
 		c.hears("message.created", "one")
 		_ = c.conn.Close()
 		n.Tell(draft(n.Position(), room, "ann", "while away"))
-		time.Sleep(4 * signalPace)
+		time.Sleep(4 * SignalPace)
 		l.post(room, "ann", "two")
 		synctest.Wait()
 		again := n.open(t, Options{User: "bob", Activity: true, Resume: &start})

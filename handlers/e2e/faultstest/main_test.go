@@ -96,9 +96,9 @@ func (s *scene) holds() {
 	}
 }
 
-// said stops a WatchReadiness and checks its answers. Postgres comes back by itself, within a second on a quick
-// machine: so the looks may miss that it was unavailable. After that, log_stale is allowed too: the server must
-// still read the event log.
+// said stops a WatchReadiness and checks its answers. Postgres comes back by itself, within a second on a
+// quick machine: so the looks may miss that it was unavailable. After that, log_stale is allowed too: the
+// server must still read the event log.
 func (s *scene) said(stop func() []string, want ...string) {
 	s.Helper()
 	away := func(said string) bool { return said == "database_unavailable" || said == "log_stale" }
