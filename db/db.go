@@ -31,7 +31,8 @@ type DB struct {
 	behindPooler bool // each transaction must make the settings
 	mu           sync.Mutex
 	wake         wakeLists // a cache; mu guards it
-	posts        posts
+	posts        groups[*posting]
+	claims       groups[*claiming]
 	places       chan struct{} // connection limit of transactions, see InTx
 	reads        chan struct{} // connection limit of reads, see Reading
 	known        known
@@ -114,7 +115,8 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	d.reads = make(chan struct{}, max(1, config.MaxConns*2/5))
 	d.tried.run = d.tryChange
 	d.tried.life, d.tried.stop = context.WithCancel(context.Background())
-	d.posts.store = d.storePosts
+	d.posts = newPosts(d.storePosts)
+	d.claims = newClaims(d)
 	d.known.events = map[int64]*events.Event{}
 	var fsync string
 	if err := tailer.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {

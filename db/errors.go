@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -89,4 +90,10 @@ func broken(err error) bool {
 	}
 	ends := []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool}
 	return slices.ContainsFunc(ends, func(e error) bool { return errors.Is(err, e) })
+}
+
+// badData reports whether Postgres refused data. Then the transaction has changed nothing.
+func badData(err error) bool {
+	c := code(err)
+	return strings.HasPrefix(c, "22") || strings.HasPrefix(c, "23")
 }

@@ -62,7 +62,9 @@ func (d *DB) Post(ctx context.Context, m NewMessage) (Post, error) {
 	var err error
 	switch {
 	case m.IfLast == nil:
-		p, err = d.posts.add(ctx, m)
+		one := &posting{seat: newSeat(), NewMessage: m}
+		err = d.posts.add(ctx, one)
+		p, err = one.post, cmp.Or(err, one.err)
 	case m.Reply != nil && m.Reply.Keep:
 		err = errHeld // the queue must be locked before the channel
 	default:

@@ -62,36 +62,17 @@ type WakePart struct {
 // and appends nothing. It returns within about a second, with or without a wake. At most one claim of a user
 // should call it at a time on one server: others would wait for the same row, each with a connection.
 func (d *DB) Claim(ctx context.Context, c WakeClaim) (Claimed, error) {
-	var since *int64
-	if c.Create {
-		since = &c.Since
-	}
 	end := time.Now().Add(scanTime)
 	for page := 1; ; page++ {
-		last := page == scanPages || time.Now().After(end)
-		var a Claimed
-		var done bool
-		queue := consumer{user: c.User, claims: true}
-		first := func(b *pgx.Batch) {
-			if since == nil {
-				b.Queue(unsynced)
-			}
-			queue.lock(b, c.At, since, waitLocked)
-			queue.lookAhead(b, c.At)
+		p := &claiming{
+			seat: newSeat(), WakeClaim: c, last: page == scanPages || time.Now().After(end),
 		}
-		err := d.inQueueFrom(ctx, first, func(ctx context.Context, tx Tx, end *pgx.Batch) (err error) {
-			a = Claimed{}
-			done, err = tx.claim(ctx, c, &queue, last, &a, end)
-			return err
-		})
+		err := d.claimPage(ctx, p)
 		if errors.Is(err, errEpochMoved) {
 			return Claimed{Next: replayRetry}, nil // the tailer will enter the new epoch soon
 		}
-		if err == nil && a.TookOver {
-			d.RingWakes(c.User)
-		}
-		if err != nil || done {
-			return a, err
+		if err != nil || p.done {
+			return p.Claimed, err
 		}
 	}
 }
@@ -117,59 +98,57 @@ func (d *DB) inQueueFrom(
 	return d.inEpoch(ctx, func() error { return d.inTxFrom(ctx, d.pool, first, do) })
 }
 
-// claim runs one transaction of Claim under the lock of the queue: a page of the scan, and a choice if the
-// scan is complete or if this is the last page. Statements that do not need each other's results share a
-// round trip. end gets the statements that go with the COMMIT; they fill in what a still lacks.
-func (tx Tx) claim(
-	ctx context.Context, c WakeClaim, queue *consumer, last bool, a *Claimed, end *pgx.Batch,
-) (done bool, err error) {
+// claim does a claim whose queue is locked: a page of the scan, and a choice if the scan is complete or if
+// this is the last page. Statements that do not need each other's results share a round trip. end gets the
+// statements that go with the COMMIT; they fill in what the result still lacks.
+func (tx Tx) claim(ctx context.Context, c *claiming, end *pgx.Batch) (done bool, err error) {
 	var b pgx.Batch
-	switch {
-	case queue.created: // a crash must not undo the creation: the queue would begin later and skip messages
+	if c.queue.created {
 		queueAgent(&b, c.User)
-	case c.Create: // there was a queue
-		b.Queue(unsynced)
 	}
 	if c.Instance != "" {
-		queueTakeOver(&b, c, &a.TookOver, tx.work)
+		queueTakeOver(&b, c.WakeClaim, &c.TookOver, tx.work)
 	}
-	scanned, err := tx.scanPage(ctx, queue, c.At, &b)
+	scanned, err := tx.scanPage(ctx, &c.queue, c.At, &b)
 	if err != nil {
 		return false, err
 	}
-	if !scanned && !last {
-		return false, tx.conn.SendBatch(ctx, &b).Close()
+	if !scanned && !c.last {
+		add(end, &b)
+		return false, nil
 	}
-	a.Again = !scanned
-	if row := queue.newRow(c); row != nil && scanned {
-		end.QueuedQueries = b.QueuedQueries
-		a.Wake, err = tx.lease(ctx, c, queue, row, end)
+	c.Again = !scanned
+	if row := c.queue.newRow(c.WakeClaim); row != nil && scanned {
+		add(end, &b)
+		c.Wake, err = tx.lease(ctx, c.WakeClaim, &c.queue, row, end)
 		return true, err
 	}
-	if scanned && !queue.due && len(queue.found) == 0 && c.Instance == "" {
-		end.QueuedQueries = b.QueuedQueries
-		queueWaiting(end, c, a)
+	if scanned && !c.queue.due && len(c.queue.found) == 0 && c.Instance == "" {
+		add(end, &b)
+		queueWaiting(end, c.WakeClaim, &c.Claimed)
 		return true, nil
 	}
 	for range choices {
 		var row *wakeRow
-		queueChoice(&b, c, &row)
+		queueChoice(&b, c.WakeClaim, &row)
 		if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 			return false, err
 		}
 		b = pgx.Batch{}
 		if row == nil {
-			queueWaiting(end, c, a)
+			queueWaiting(end, c.WakeClaim, &c.Claimed)
 			return true, nil
 		}
-		a.Wake, err = tx.lease(ctx, c, queue, row, end)
-		if err != nil || a.Wake != nil {
+		c.Wake, err = tx.lease(ctx, c.WakeClaim, &c.queue, row, end)
+		if err != nil || c.Wake != nil {
 			return true, err
 		}
 	}
-	a.Again = true
+	c.Again = true
 	return true, nil
 }
+
+func add(to, b *pgx.Batch) { to.QueuedQueries = append(to.QueuedQueries, b.QueuedQueries...) }
 
 // newRow returns the row that the scan of this transaction adds, if that is the only one that a claim can
 // choose. Then the claim saves the round trip of the choice: insert, lease and COMMIT go together. nil: the

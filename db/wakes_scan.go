@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -20,7 +21,8 @@ var errEpochMoved = errors.New("the database is in another epoch than this serve
 // A consumer is a locked queue of a user.
 type consumer struct {
 	user       string
-	claims     bool // the transaction is a claim, not only a scan
+	claims     bool  // the transaction is a claim, not only a scan
+	err        error // ErrNotFound, errEpochMoved: then the rest has no meaning
 	scannedSeq int64
 	created    bool
 	channels   int64 // of the user at the position; counted no further than the choice of a scan needs
@@ -54,12 +56,12 @@ func (tx Tx) lockConsumer(
 	var b pgx.Batch
 	c.lock(&b, at, nil, locked)
 	err := tx.conn.SendBatch(ctx, &b).Close()
-	return c, err
+	return c, cmp.Or(err, c.err)
 }
 
 // lock queues the statements that lock a user's queue and read where its scan stands. All scans and claims of
-// the user take this lock before they change rows. If since is not nil, a missing queue is created. The batch
-// fails with ErrNotFound if there is no queue, and with errEpochMoved.
+// the user take this lock before they change rows. If since is not nil, a missing queue is created.
+// Afterwards c.err is ErrNotFound if there is no queue, or errEpochMoved.
 //
 // The insert and the lock must be two statements: the insert's own statement cannot see the row that the
 // insert conflicted with. What is read of the queue must come in a later statement than the lock, or be of
@@ -84,17 +86,23 @@ func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked con
 	}
 	b.Queue(lock+string(locked), c.user).QueryRow(func(row pgx.Row) error {
 		var epoch int64
-		if err := row.Scan(&c.scannedSeq, &epoch); err != nil {
-			return sentinel(err)
+		err := sentinel(row.Scan(&c.scannedSeq, &epoch))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			c.err = err
+			return nil
+		case err == nil && epoch != at.Epoch:
+			c.err = errEpochMoved
 		}
-		if epoch != at.Epoch {
-			return errEpochMoved
-		}
-		return nil
+		return err
 	})
 	b.Queue(distance, c.user, at.Seq, int64(scanDistance),
 		int64(fewChannels), occupiedRead).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&c.channels, &c.expired, &c.due, &c.occupied)
+		err := row.Scan(&c.channels, &c.expired, &c.due, &c.occupied)
+		if c.err != nil {
+			return nil
+		}
+		return err
 	})
 }
 

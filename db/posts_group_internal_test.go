@@ -19,7 +19,7 @@ func TestConcurrentPostsAreStoredTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var groups [][]string
 		release := make(chan struct{})
-		g := posts{store: func(_ context.Context, group []*posting) {
+		g := newPosts(func(_ context.Context, group []*posting) {
 			var contents []string
 			for _, p := range group {
 				contents = append(contents, p.Content)
@@ -27,17 +27,16 @@ func TestConcurrentPostsAreStoredTogether(t *testing.T) {
 			}
 			groups = append(groups, contents)
 			<-release
-		}}
+		})
 		got := make(chan string, 200)
 		add := func(content string) {
 			go func() {
-				m := NewMessage{}
-				m.Content = content
-				p, err := g.add(t.Context(), m)
-				if err != nil {
+				p := &posting{seat: newSeat()}
+				p.Content = content
+				if err := g.add(t.Context(), p); err != nil {
 					t.Error(err)
 				}
-				got <- p.Content
+				got <- p.post.Content
 			}()
 			synctest.Wait()
 		}
@@ -89,7 +88,7 @@ func TestPostsGiveUpWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stored []string
 		release := make(chan struct{})
-		g := posts{store: func(ctx context.Context, group []*posting) {
+		g := newPosts(func(ctx context.Context, group []*posting) {
 			for _, p := range group {
 				stored = append(stored, p.Content)
 			}
@@ -97,13 +96,13 @@ func TestPostsGiveUpWaiting(t *testing.T) {
 			if ctx.Err() != nil {
 				t.Errorf("a group is stored in the context of a client that is gone: %v", ctx.Err())
 			}
-		}}
+		})
 		var wg sync.WaitGroup
 		add := func(ctx context.Context, content string, want error) {
 			wg.Go(func() {
-				m := NewMessage{}
-				m.Content = content
-				if _, err := g.add(ctx, m); !errors.Is(err, want) {
+				p := &posting{seat: newSeat()}
+				p.Content = content
+				if err := g.add(ctx, p); !errors.Is(err, want) {
 					t.Errorf("%s: got %v, want %v", content, err, want)
 				}
 			})
@@ -133,18 +132,18 @@ func groupsOf(t *testing.T, waiting ...NewMessage) (groups [][]string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		g := posts{store: func(_ context.Context, group []*posting) {
+		g := newPosts(func(_ context.Context, group []*posting) {
 			var contents []string
 			for _, p := range group {
 				contents = append(contents, p.Content)
 			}
 			groups = append(groups, contents)
 			<-release
-		}}
+		})
 		var wg sync.WaitGroup
 		for _, m := range append([]NewMessage{{}}, waiting...) {
 			wg.Go(func() {
-				if _, err := g.add(t.Context(), m); err != nil {
+				if err := g.add(t.Context(), &posting{seat: newSeat(), NewMessage: m}); err != nil {
 					t.Error(err)
 				}
 			})

@@ -1,0 +1,113 @@
+package db
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// claimGroup is the maximum number of claims in a group: all of them wait until the last one is done.
+const claimGroup = 16
+
+// A claiming is one transaction of a claim: a page of its scan, and the choice if this is the last page.
+type claiming struct {
+	seat
+	WakeClaim
+	Claimed
+	last  bool // it chooses, even if its scan is not complete
+	done  bool // it has chosen
+	err   error
+	queue consumer
+}
+
+// newClaims returns the groups in which claims are done. Claims come together when a message wakes several
+// agents, and whenever many agents work.
+func newClaims(d *DB) groups[*claiming] {
+	return groups[*claiming]{
+		do:     func(ctx context.Context, group []*claiming) { d.claimAll(ctx, group, skipLocked) },
+		choose: chooseClaims,
+	}
+}
+
+// chooseClaims returns the next group, in the order of arrival. It has one claim of each user: the second one
+// could not see in memory what the first one has changed in the queue.
+func chooseClaims(lead *claiming, waiting []*claiming) []*claiming {
+	group := []*claiming{lead}
+	users := map[string]bool{lead.User: true}
+	for _, c := range waiting {
+		if len(group) < claimGroup && !users[c.User] {
+			users[c.User] = true
+			group = append(group, c)
+		}
+	}
+	return group
+}
+
+// claimPage does one transaction of a claim, shared with the claims that come at the same time. A group waits
+// for nobody's queue. So a claim whose queue another transaction holds, or that has no queue, goes through a
+// transaction of its own.
+func (d *DB) claimPage(ctx context.Context, c *claiming) error {
+	err := d.claims.add(ctx, c)
+	if errors.Is(c.err, ErrNotFound) {
+		d.claimAll(context.WithoutCancel(ctx), []*claiming{c}, waitLocked)
+	}
+	if err = cmp.Or(err, c.err); err == nil && c.TookOver {
+		d.RingWakes(c.User)
+	}
+	return err
+}
+
+// claimAll does one transaction of several claims. Each of its statements is for one claim, and they share
+// the round trips, above all the one with the COMMIT. If Postgres refuses a statement, claimAll does each
+// claim by itself, so that one claim does not fail the others.
+func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLock) {
+	// All transactions that lock several queues must lock them in the same order, so that none deadlocks.
+	sorted := slices.SortedFunc(slices.Values(group), func(a, b *claiming) int {
+		return strings.Compare(a.User, b.User)
+	})
+	first := func(b *pgx.Batch) {
+		for _, c := range sorted {
+			var since *int64
+			if c.Create {
+				since = &c.Since
+			}
+			c.queue = consumer{user: c.User, claims: true}
+			c.queue.lock(b, c.At, since, locked)
+			c.queue.lookAhead(b, c.At)
+		}
+	}
+	err := d.inQueueFrom(ctx, first, func(ctx context.Context, tx Tx, end *pgx.Batch) (err error) {
+		synced := false
+		for _, c := range sorted {
+			c.Claimed = Claimed{}
+			c.err = c.queue.err
+			switch {
+			case errors.Is(c.err, ErrNotFound):
+				continue
+			case c.err != nil:
+				return c.err
+			}
+			if c.done, err = tx.claim(ctx, c, end); err != nil {
+				return err
+			}
+			synced = synced || c.queue.created // a crash must not undo it: it would skip messages
+		}
+		if !synced {
+			end.Queue(unsynced)
+		}
+		return nil
+	})
+	if len(group) > 1 && badData(err) {
+		for i := range group {
+			d.claimAll(ctx, group[i:i+1], locked)
+		}
+		return
+	}
+	for _, c := range group {
+		c.err = cmp.Or(err, c.err)
+	}
+}

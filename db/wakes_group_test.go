@@ -1,0 +1,170 @@
+package db_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"fabric-guild/db"
+	"fabric-guild/db/dbtest"
+
+	"github.com/google/uuid"
+)
+
+// claimsOf starts a claim of each user. The answers come in any order.
+func (q *queueTest) claimsOf(users ...string) <-chan claimed {
+	q.t.Helper()
+	at := position(q.t, q.d)
+	answers := make(chan claimed, len(users))
+	for _, user := range users {
+		go func() {
+			a, err := q.d.Claim(q.t.Context(), db.WakeClaim{
+				User: user, At: at, Limit: 100, Lease: longLease, Around: 20,
+			})
+			answers <- claimed{user, a, err}
+		}()
+	}
+	return answers
+}
+
+type claimed struct {
+	user string
+	db.Claimed
+	err error
+}
+
+// fleet returns the names of agents who are all in the test's channel and have a queue.
+func (q *queueTest) fleet(n int) (users []string) {
+	q.t.Helper()
+	for i := range n {
+		users = append(users, fmt.Sprint("agent-", i))
+	}
+	q.channel, _ = create(q.t, q.d, append([]string{"ann"}, users...)...)
+	for _, user := range users {
+		q.claim(db.WakeClaim{User: user})
+	}
+	return users
+}
+
+// together makes claims of these users wait for one group, and returns their answers once it has begun.
+func (q *queueTest) together(users ...string) <-chan claimed {
+	q.t.Helper()
+	c := dbtest.Connect(q.t, q.url)
+	const hold = `BEGIN; LOCK TABLE wake_consumers`
+	exec(q.t, c, hold)
+	first := q.claimsOf("bot")
+	awaitBlocked(q.t, q.url)
+	rest := q.claimsOf(users...)
+	eventually(q.t, "all wait for one group", func() bool { return db.WaitingClaims(q.d) == len(users) })
+	exec(q.t, c, `COMMIT`)
+	if a := <-first; a.err != nil {
+		q.t.Fatal(a.err)
+	}
+	return rest
+}
+
+// Claims that come together share a transaction: its BEGIN, its COMMIT and two round trips, however many
+// they are. Each of them gets its own wake.
+func TestClaimsThatComeTogether(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	url, trips := countTrips(t, q.url)
+	q.d = openURL(t, url)
+	users := q.fleet(16)
+	least := int64(1 << 30) // the first use of a connection prepares statements
+	for range 10 {
+		q.post("ann", "all of you")
+		at := trips.Load()
+		rest := q.together(users...)
+		wakes := map[uuid.UUID]string{}
+		for range users {
+			a := <-rest
+			switch {
+			case a.err != nil:
+				t.Fatal(a.user, a.err)
+			case a.Wake == nil || len(a.Wake.Shown.Messages) != 1:
+				t.Fatalf("%s: got %+v, want the message", a.user, a.Wake)
+			}
+			wakes[a.Wake.ID] = a.user
+		}
+		least = min(least, trips.Load()-at)
+		if len(wakes) != len(users) {
+			t.Errorf("got %d wakes for %d agents", len(wakes), len(users))
+		}
+		for wake, user := range wakes {
+			if _, _, err := q.d.AckWake(t.Context(), db.WakeRef{User: user, ID: wake}, db.Ack{}); err != nil {
+				t.Errorf("%s: %v", user, err)
+			}
+		}
+	}
+	// 2 for each of the two positions, 2 for the first claim, and 2 for the others
+	if least != 8 {
+		t.Errorf("got %d round trips, want 8", least)
+	}
+}
+
+// Rule 56: a group has one claim of each user. A second one would lease what the first one has leased.
+func TestAGroupHasOneClaimOfAUser(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	user := q.fleet(1)[0]
+	q.post("ann", "work")
+	answers := q.together(user, user)
+	wakes := 0
+	for range 2 {
+		a := <-answers
+		if a.err != nil {
+			t.Fatal(a.err)
+		}
+		if a.Wake != nil {
+			wakes++
+		}
+	}
+	if wakes != 1 {
+		t.Errorf("got %d wakes for one message, want 1", wakes)
+	}
+}
+
+// A claim whose data Postgres refuses does not fail those beside it.
+func TestAClaimThatFailsFailsAlone(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	users := q.fleet(2)
+	q.post("ann", "work")
+	const refused = "no\x00name"
+	answers := q.together(append(users, refused)...)
+	for range 3 {
+		if a := <-answers; a.user != refused && (a.err != nil || a.Wake == nil) {
+			t.Errorf("%s: got %+v, %v, want a wake", a.user, a.Claimed, a.err)
+		} else if a.user == refused && a.err == nil {
+			t.Error("got no error of a user whose name has a NUL")
+		}
+	}
+}
+
+// Rule 56: a group waits for nobody's queue, and a claim without a queue fails alone.
+func TestAGroupOfClaimsWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	users := q.fleet(3)
+	q.post("ann", "all of you")
+	c := dbtest.Connect(t, q.url)
+	const hold = `BEGIN; SELECT FROM wake_consumers WHERE user_id = 'agent-1' FOR UPDATE`
+	exec(t, c, hold)
+	answers := q.claimsOf(append(users, "stranger")...)
+	for range 3 {
+		a := <-answers
+		switch {
+		case a.user == "agent-1":
+			t.Fatal("got an answer from the queue that is locked")
+		case a.user == "stranger" && !errors.Is(a.err, db.ErrNotFound):
+			t.Errorf("a claim without a queue: got %v, want %v", a.err, db.ErrNotFound)
+		case a.user != "stranger" && (a.err != nil || a.Wake == nil):
+			t.Errorf("%s: got %+v, %v, want a wake", a.user, a.Claimed, a.err)
+		}
+	}
+	exec(t, c, `COMMIT`)
+	if a := <-answers; a.err != nil || a.Wake == nil {
+		t.Errorf("%s: got %+v, %v once its queue was free, want a wake", a.user, a.Claimed, a.err)
+	}
+}
