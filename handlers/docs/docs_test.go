@@ -23,6 +23,10 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: got title %q and summary %q, want a title and one sentence", p.Name,
 				p.Title, p.Summary)
 		}
+		if strings.ContainsAny(p.Summary, "`*[") {
+			t.Errorf("%s: got the summary %q, want plain text: the list of pages shows it as it is", p.Name,
+				p.Summary)
+		}
 		for _, name := range []string{p.Name, p.Name + ".md"} {
 			if f, ok := docs.Open(name); !ok || len(f.Body) == 0 {
 				t.Errorf("%s is not served", name)
