@@ -47,12 +47,11 @@ func chooseClaims(lead *claiming, waiting []*claiming) []*claiming {
 	return group
 }
 
-// claimPage does one transaction of a claim, shared with the claims that come at the same time. A group waits
-// for nobody's queue. So a claim whose queue another transaction holds, or that has no queue, goes through a
-// transaction of its own.
+// claimPage does one transaction of a claim, shared with the claims that come at the same time. A claim that
+// cannot share one goes through a transaction of its own.
 func (d *DB) claimPage(ctx context.Context, c *claiming) error {
 	err := d.claims.add(ctx, c)
-	if errors.Is(c.err, ErrNotFound) {
+	if err == nil && alone(c.err) {
 		d.claimAll(context.WithoutCancel(ctx), []*claiming{c}, waitLocked)
 	}
 	if err = cmp.Or(err, c.err); err == nil && c.TookOver {
@@ -61,15 +60,33 @@ func (d *DB) claimPage(ctx context.Context, c *claiming) error {
 	return err
 }
 
+// alone reports whether a claim must go through a transaction of its own after its group has ended with err:
+// another transaction holds its queue, it has none, or Postgres refused a statement of the group, so that the
+// group has changed nothing.
+func alone(err error) bool {
+	refused := []string{"40P01", "55P03", "57014"} // deadlock, lock_timeout, statement_timeout
+	return errors.Is(err, ErrNotFound) || badData(err) || slices.Contains(refused, code(err))
+}
+
+// groupLock is how long a group waits for a lock. A reply that is being committed holds its wake for less.
+const groupLock = "100ms"
+
 // claimAll does one transaction of several claims. Each of its statements is for one claim, and they share
-// the round trips, above all the one with the COMMIT. If Postgres refuses a statement, claimAll does each
-// claim by itself, so that one claim does not fail the others.
+// the round trips, above all the one with the COMMIT. With skipLocked it waits for nobody's queue, and no
+// longer than groupLock for another row. Claims of other users wait for this transaction.
 func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLock) {
+	const impatient = `SELECT set_config('lock_timeout', $1, true)`
+	for _, c := range group {
+		c.err = errNotClaimed
+	}
 	// All transactions that lock several queues must lock them in the same order, so that none deadlocks.
 	sorted := slices.SortedFunc(slices.Values(group), func(a, b *claiming) int {
 		return strings.Compare(a.User, b.User)
 	})
 	first := func(b *pgx.Batch) {
+		if locked == skipLocked {
+			b.Queue(impatient, groupLock)
+		}
 		for _, c := range sorted {
 			var since *int64
 			if c.Create {
@@ -101,13 +118,10 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 		}
 		return nil
 	})
-	if len(group) > 1 && badData(err) {
-		for i := range group {
-			d.claimAll(ctx, group[i:i+1], locked)
-		}
-		return
-	}
 	for _, c := range group {
 		c.err = cmp.Or(err, c.err)
 	}
 }
+
+// errNotClaimed is the error of a claim until its result is known.
+var errNotClaimed = errors.New("the group of this claim was not done")

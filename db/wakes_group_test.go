@@ -49,14 +49,12 @@ func (q *queueTest) fleet(n int) (users []string) {
 // together makes claims of these users wait for one group, and returns their answers once it has begun.
 func (q *queueTest) together(users ...string) <-chan claimed {
 	q.t.Helper()
-	c := dbtest.Connect(q.t, q.url)
-	const hold = `BEGIN; LOCK TABLE wake_consumers`
-	exec(q.t, c, hold)
+	held, release := db.HoldClaims(q.d)
 	first := q.claimsOf("bot")
-	awaitBlocked(q.t, q.url)
+	<-held
 	rest := q.claimsOf(users...)
 	eventually(q.t, "all wait for one group", func() bool { return db.WaitingClaims(q.d) == len(users) })
-	exec(q.t, c, `COMMIT`)
+	release()
 	if a := <-first; a.err != nil {
 		q.t.Fatal(a.err)
 	}
@@ -166,5 +164,49 @@ func TestAGroupOfClaimsWaitsForNobody(t *testing.T) {
 	exec(t, c, `COMMIT`)
 	if a := <-answers; a.err != nil || a.Wake == nil {
 		t.Errorf("%s: got %+v, %v once its queue was free, want a wake", a.user, a.Claimed, a.err)
+	}
+}
+
+// Rule 56: a row that another transaction holds does not hold up the claims of other users.
+func TestARowThatIsHeld(t *testing.T) {
+	t.Parallel()
+	for name, hold := range map[string]string{
+		"a wake":    `SELECT FROM wakes WHERE user_id = 'agent-1' FOR UPDATE`,
+		"a worker":  `DELETE FROM wake_workers WHERE user_id = 'agent-1'`,
+		"a queue":   `INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ('new', 0, 0)`,
+		"an author": `INSERT INTO users (id) VALUES ('new')`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			users := q.fleet(3)
+			claim := db.WakeClaim{User: "agent-1", Worker: "w", Instance: "one"}
+			q.post("ann", "one")
+			if q.wake(claim).Expired {
+				t.Fatal("got a wake twice")
+			}
+			q.post("ann", "two")
+			if name == "a queue" || name == "an author" {
+				claim.User = "new"
+			}
+			c := dbtest.Connect(t, q.url)
+			exec(t, c, `BEGIN; `+hold)
+			held := make(chan error, 1)
+			go func() {
+				_, err := q.tryClaim(q.d, claim)
+				held <- err
+			}()
+			awaitBlocked(t, q.url)
+			answers := q.claimsOf(users[0], users[2])
+			for range 2 {
+				if a := <-answers; a.err != nil || a.Wake == nil {
+					t.Errorf("%s: got %+v, %v, want a wake", a.user, a.Claimed, a.err)
+				}
+			}
+			exec(t, c, `ROLLBACK`)
+			if err := <-held; err != nil {
+				t.Errorf("%s, once its row was free: %v", claim.User, err)
+			}
+		})
 	}
 }
