@@ -72,8 +72,13 @@ func TestACarriedEventHasEveryField(t *testing.T) {
 	}
 	empty.OccurredAt.Time = time.UnixMicro(1)
 	empty.Message.CreatedAt.Time = time.UnixMicro(1)
-	want := []*events.Event{full, empty, full}
-	got := decodeEvents(string(encodeEvent(full)) + string(encodeEvent(empty)) + string(encodeEvent(full)))
+	bare := happened(1, 3, 1)
+	want := []*events.Event{full, empty, bare, full}
+	var text []byte
+	for _, e := range want {
+		text = append(text, encodeEvent(e)...)
+	}
+	got := decodeEvents(string(text))
 	if diff := cmp.Diff(want, got, sameEvents); diff != "" {
 		t.Errorf("-sent +carried:\n%s", diff)
 	}
@@ -237,8 +242,8 @@ func TestRingsFitIntoNotifications(t *testing.T) {
 // there reads.
 func TestACarriedEventAllocatesLittle(t *testing.T) {
 	d, other := aServer(), aServer()
-	e := created(7, 1, 1)
-	e.Message.Content = strings.Repeat("x", 200)
+	e := happened(7, 1, 1)
+	e.Message = &events.Message{Content: strings.Repeat("x", 200)}
 	sender := testing.AllocsPerRun(100, func() {
 		d.carry(e)
 		d.rings(t.Context())
@@ -254,8 +259,8 @@ func TestACarriedEventAllocatesLittle(t *testing.T) {
 
 func BenchmarkHearing(b *testing.B) {
 	d, other := aServer(), aServer()
-	e := created(7, 1, 1)
-	e.Message.Content = strings.Repeat("x", 200)
+	e := happened(7, 1, 1)
+	e.Message = &events.Message{Content: strings.Repeat("x", 200)}
 	d.carry(e)
 	ring := d.rings(b.Context())[0]
 	b.ReportAllocs()

@@ -7,13 +7,14 @@ import (
 	"fabric-guild/events"
 )
 
-// The rings between servers carry the events of posts, so that a server that hears a ring need not read them.
+// The rings between servers carry the events that they know, so that a server that hears a ring need not read
+// them.
 
 // carriedBytes bounds the events that wait for the next ring. The others are left out: reading many events
 // at once is cheap.
 const carriedBytes = 64 << 10
 
-// outgoing holds the encoded events of posts until the next ring carries them.
+// outgoing holds encoded events until the next ring carries them.
 type outgoing struct {
 	mu    sync.Mutex
 	epoch int64 // of all of them
@@ -22,8 +23,8 @@ type outgoing struct {
 	more  bool // the event log may have something that is not among them
 }
 
-// carry hands the event of a post to the next ring. It drops the event if nobody would hear it, or if it does
-// not fit: the ring tells the other servers to read then.
+// carry hands an event to the next ring. It drops the event if nobody would hear it, or if it does not fit:
+// the ring tells the other servers to read then.
 func (b *Doorbell) carry(e *events.Event) {
 	if b.alone() {
 		b.outgoing.omit()
@@ -78,6 +79,14 @@ func (d *DB) rings(ctx context.Context) []string {
 		payloads = append(payloads, d.node)
 	}
 	return payloads
+}
+
+// knows takes events that this server has committed: for its own tailer, and for the next ring.
+func (d *DB) knows(committed ...*events.Event) {
+	for _, e := range committed {
+		d.carry(e) // first: the tailer shares the event from add on
+	}
+	d.known.add(committed...)
 }
 
 // hearEvents takes the events that the ring of another server carries. It returns false if they are malformed

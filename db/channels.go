@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"slices"
 
 	"fabric-guild/events"
 
@@ -126,16 +127,14 @@ func (tx Tx) CreateChannel(
 			m.joined_seq, log_epoch()
 		FROM channels c JOIN members m ON m.channel_id = c.id AND m.user_id = $3 AND m.left_seq IS NULL
 		WHERE c.guild_id = $1 AND c.dm_pair = $2`
-	const appendEvent = `
+	const insertMembers = `
 		WITH e AS (
-			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.created', $1, $2)
-			RETURNING seq, occurred_at
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.created', $1, $2) RETURNING *
 		), m AS (
 			INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
 			SELECT $1, u.id, e.seq, u.position, e.occurred_at
 			FROM e, unnest($3::text[]) WITH ORDINALITY AS u (id, position)
-		)
-		SELECT log_epoch(), seq FROM e`
+		)` + selectAppended
 	var pair *string
 	if c.XType == events.DM {
 		p := min(members[0], members[1]) + " " + max(members[0], members[1])
@@ -170,8 +169,12 @@ func (tx Tx) CreateChannel(
 			return at, false, err
 		}
 	}
-	err = tx.conn.QueryRow(ctx, appendEvent, c.ID, c.CreatedBy, members).Scan(&at.Epoch, &at.Seq)
-	return at, true, err
+	e, err := tx.append(ctx, insertMembers, c.ID, c.CreatedBy, members)
+	if err != nil {
+		return at, true, err
+	}
+	e.Joined = slices.Clone(members)
+	return e.Cursor, true, nil
 }
 
 // A ChannelUpdate says what to change of a channel. Fields that are nil stay.
@@ -207,41 +210,33 @@ func (tx Tx) UpdateChannel(
 			human_wakes = coalesce($4, c.human_wakes), agent_wakes = coalesce($5, c.agent_wakes)
 		FROM channels o WHERE c.id = $1 AND o.id = $1 RETURNING CASE WHEN c.name <> o.name THEN o.name END`
 	const insert = `
-		INSERT INTO events (kind, channel_id, user_id, old_name) VALUES ('channel.updated', $1, $2, $3)
-		RETURNING log_epoch(), seq`
+		WITH e AS (
+			INSERT INTO events (kind, channel_id, user_id, old_name) VALUES ('channel.updated', $1, $2, $3)
+			RETURNING *
+		)` + selectAppended
 	var old *string
 	err = tx.conn.QueryRow(ctx, update, id, u.Name, u.LoopLimit, u.HumanWakes, u.AgentWakes).Scan(&old)
 	if err != nil {
 		return at, err
 	}
-	err = tx.conn.QueryRow(ctx, insert, id, by, old).Scan(&at.Epoch, &at.Seq)
-	return at, err
+	return cursorOf(tx.append(ctx, insert, id, by, old))
 }
 
 // ArchiveChannel archives a channel and appends the event. The caller must hold the channel.
 func (tx Tx) ArchiveChannel(
 	ctx context.Context, id uuid.UUID, by string,
 ) (at events.Cursor, archivedAt events.Time, err error) {
-	const query = `
+	const update = `
 		WITH e AS (
-			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.archived', $1, $2)
-			RETURNING seq, occurred_at
-		), c AS (
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('channel.archived', $1, $2) RETURNING *
+		), u AS (
 			UPDATE channels SET archived_seq = e.seq, archived_at = e.occurred_at FROM e WHERE id = $1
-		)
-		SELECT log_epoch(), seq, occurred_at FROM e`
-	err = tx.conn.QueryRow(ctx, query, id, by).Scan(&at.Epoch, &at.Seq, &archivedAt)
-	return at, archivedAt, err
-}
-
-func (tx Tx) appendEvent(
-	ctx context.Context, kind events.Kind, channel uuid.UUID, user, reason string,
-) (at events.Cursor, err error) {
-	const insert = `
-		INSERT INTO events (kind, channel_id, user_id, reason) VALUES ($1, $2, $3, $4)
-		RETURNING log_epoch(), seq`
-	err = tx.conn.QueryRow(ctx, insert, kind, channel, user, optional(reason)).Scan(&at.Epoch, &at.Seq)
-	return at, err
+		)` + selectAppended
+	e, err := tx.append(ctx, update, id, by)
+	if err != nil {
+		return at, archivedAt, err
+	}
+	return e.Cursor, e.OccurredAt, nil
 }
 
 // Epoch returns the current epoch, and the number at which it began.

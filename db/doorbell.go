@@ -18,8 +18,8 @@ import (
 
 // A Doorbell says that the event log may have grown, or that a number was decided. A ring may be lost:
 // readers poll as well. Commits of this server ring it in the process. NOTIFY carries the rings between
-// servers, with the events of posts. It is outside of every mutation's transaction, because a commit with a
-// NOTIFY takes a lock of the whole cluster.
+// servers, with events. It is outside of every mutation's transaction, because a commit with a NOTIFY takes a
+// lock of the whole cluster.
 type Doorbell struct {
 	node  string        // distinguishes this server's rings from the others'
 	here  chan struct{} // for this server's tailer
@@ -101,8 +101,8 @@ func (b *Doorbell) ring() {
 	}
 }
 
-// ringToRead rings for what only a read of the event log can tell: a commit with other events than those of
-// posts, or a rollback, which decides a number.
+// ringToRead rings for what only a read of the event log can tell: a commit with an event that is not known,
+// or a rollback, which decides a number.
 func (d *DB) ringToRead() {
 	d.known.suspect()
 	d.outgoing.omit()

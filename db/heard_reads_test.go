@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,6 +104,29 @@ func TestPostsAreNotRead(t *testing.T) {
 	}
 }
 
+// Servers know renames too, their own and those of others.
+func TestRenamesAreNotRead(t *testing.T) {
+	t.Parallel()
+	const names = 100
+	servers := readingServers(t, 2)
+	channel, at := create(t, servers[0].DB, "alice")
+	reach(t, servers, at)
+	begun := time.Now()
+	before := []int64{servers[0].reads.Load(), servers[1].reads.Load()}
+	for i := range names {
+		at = rename(t, servers[0].DB, channel, fmt.Sprint("name ", i))
+		reach(t, servers, at)
+	}
+	allowed := 5 + int64(time.Since(begun)/(250*time.Millisecond)) // polls
+	for i, s := range servers {
+		reads := s.reads.Load() - before[i]
+		t.Logf("server %d: %d reads for %d names, %d are allowed", i+1, reads, names, allowed)
+		if reads > allowed {
+			t.Errorf("server %d: got %d reads, want %d at most", i+1, reads, allowed)
+		}
+	}
+}
+
 // A ring tells the other servers to read what it does not carry.
 func TestARingTellsOfWhatItDoesNotCarry(t *testing.T) {
 	t.Parallel()
@@ -133,7 +157,7 @@ func TestARingTellsOfWhatItDoesNotCarry(t *testing.T) {
 		}
 		at.Seq = seq
 	}
-	tell("a channel", created.Seq, true)
+	tell("a channel", created.Seq, false)
 	tell("a post", post(t, d, channel, "alice", "hi").Cursor.Seq, false)
 	large := newMessage(channel, "alice", strings.Repeat("x", 8000))
 	p, err := d.Post(ctx, large)
@@ -141,16 +165,16 @@ func TestARingTellsOfWhatItDoesNotCarry(t *testing.T) {
 		t.Fatal(err)
 	}
 	tell("a large post", p.Cursor.Seq, true)
-	post(t, d, channel, "alice", "hi")
-	var joined events.Cursor
+	p = post(t, d, channel, "alice", "hi")
+	var edited events.Cursor
 	err = d.InTx(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		joined, err = tx.AddMember(ctx, channel, "bob")
+		edited, err = tx.EditMessage(ctx, &p.Message, "alice", "hello", false, "")
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tell("a post and a new member", joined.Seq, true)
+	tell("a post and its edit", edited.Seq, true)
 	if _, err := d.Post(ctx, newMessage(uuid.New(), "alice", "hi")); err == nil {
 		t.Error("got a post to no channel")
 	}

@@ -33,17 +33,18 @@ func TestHeardPostsAreTailedAsTheyAreStored(t *testing.T) {
 	for _, d := range servers {
 		eventually(t, "it hears of the other", func() bool { return d.Hears() && !d.Alone() })
 	}
-	from, want := manyPosts(t, d)
+	silent := openURL(t, url)
+	from, want := manyPosts(t, d, silent)
 	eventually(t, "the posts are heard", func() bool { return other.KnownEvents() >= want })
 	heard := other.Known(from, 100)
 	if len(heard.Events) != want {
 		t.Fatalf("got %d events, want %d without a read", len(heard.Events), want)
 	}
-	rows, err := openURL(t, url).Tail(t.Context(), from, 100)
+	rows, err := silent.Tail(t.Context(), from, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
-	heard.Unread = false // the channel was no post
+	heard.Unread = false // it has not read since it listens
 	if diff := cmp.Diff(rows, heard, asRead...); diff != "" {
 		t.Errorf("-read +heard:\n%s", diff)
 	}
@@ -54,8 +55,8 @@ func TestHeardPostsAreTailedAsTheyAreStored(t *testing.T) {
 	}
 }
 
-// A rumour mill has servers that post, other transactions, and rings that arrive in any order, late, several
-// times, damaged or never.
+// A rumour mill has servers that post and rename, other transactions, and rings that arrive in any order,
+// late, several times, damaged or never. The reader posts and renames too.
 type rumourMill struct {
 	t       *testing.T
 	rng     *rand.Rand
@@ -89,9 +90,15 @@ func (x *rumourMill) step() {
 	ctx := x.t.Context()
 	switch n := x.rng.IntN(100); {
 	case n < 30:
-		d := x.posting[x.rng.IntN(2)]
-		post(x.t, d, x.channel, "alice", "hi")
-		x.rings = append(x.rings, d.Rings(ctx)...)
+		d := append(x.posting, x.reader)[x.rng.IntN(3)]
+		if x.rng.IntN(3) > 0 {
+			post(x.t, d, x.channel, "alice", "hi")
+		} else {
+			rename(x.t, d, x.channel, fmt.Sprint("name ", x.rng.Uint64()))
+		}
+		if rings := d.Rings(ctx); d != x.reader {
+			x.rings = append(x.rings, rings...)
+		}
 	case n < 34 && x.open == nil:
 		x.open = dbtest.Connect(x.t, x.url)
 		exec(x.t, x.open, `BEGIN`)
@@ -155,8 +162,8 @@ func (x *rumourMill) tail() {
 	}
 }
 
-// Rings of real servers, about a real event log: whatever happens to them, the reader gets every event once
-// and in order.
+// Rings of real servers, and changes of the reader's own, about a real event log: whatever happens to them,
+// the reader gets every event once and in order.
 func TestHeardPostsFollowTheLog(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()

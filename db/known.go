@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"fabric-guild/events"
-
-	"github.com/google/uuid"
 )
 
 const (
@@ -24,10 +22,10 @@ const (
 	knownFor = time.Second
 )
 
-// known holds events of posts that were committed and that this server's tailer has not taken yet: its own,
-// and those that other servers' notifications carry. Events that follow the tailer's position without a gap
-// are exactly what the event log holds there: no other event of the epoch has those numbers. So the tailer
-// need not read their rows. Everything else is read.
+// known holds events that were committed and that this server's tailer has not taken yet: its own, and those
+// that other servers' notifications carry. Events that follow the tailer's position without a gap are exactly
+// what the event log holds there: no other event of the epoch has those numbers. So the tailer need not read
+// their rows. Everything else is read.
 type known struct {
 	mu     sync.Mutex
 	events map[int64]*events.Event
@@ -56,22 +54,15 @@ func (k *known) ask() {
 	k.mu.Unlock()
 }
 
-// An identity is which message's creation a number of an epoch is. It has no message if the event is
-// something else.
+// An identity distinguishes an event from another one that got the same number.
 type identity struct {
-	cursor  events.Cursor
-	message uuid.UUID
+	cursor events.Cursor
+	at     int64 // when the event occurred, in microseconds
 }
 
-func identify(e *events.Event) identity {
-	id := identity{cursor: e.Cursor}
-	if e.Kind == events.MessageCreated && e.Message != nil {
-		id.message = e.Message.ID
-	}
-	return id
-}
+func identify(e *events.Event) identity { return identity{e.Cursor, e.OccurredAt.UnixMicro()} }
 
-// add notes the events of posts that were committed.
+// add notes events that were committed.
 func (k *known) add(found ...*events.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -93,7 +84,7 @@ func (k *known) add(found ...*events.Event) {
 		}
 		k.events[e.Cursor.Seq] = e
 		k.bytes += e.Size()
-		if e.Message.Bound == events.BoundTripped {
+		if e.Message != nil && e.Message.Bound == events.BoundTripped {
 			k.doubt = true // guard.tripped follows
 		}
 	}

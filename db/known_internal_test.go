@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"fabric-guild/events"
-
-	"github.com/google/uuid"
 )
 
 // A lives is a model of a database with its lives, and of a server that reads its event log or hears of
@@ -18,29 +16,30 @@ type lives struct {
 	rng     *rand.Rand
 	known   *known
 	take    func(k *known, at events.Cursor) []*events.Event
-	early   bool                          // a server tells of a post before it is committed
-	logs    map[int64]map[int64]uuid.UUID // by epoch: what is committed
+	early   bool                              // a server tells of an event before it is committed
+	logs    map[int64]map[int64]*events.Event // by epoch: what is committed
 	epoch   int64
 	bases   map[int64]int64 // by epoch
 	last    int64           // the last number that was given out
 	open    []*events.Event // drawn and not decided
 	notices []*events.Event // sent at some time
 
-	// told: each notification arrives once, one that is no post's too, and the server reads only if it must.
+	// told: each notification arrives once, one without an event too, and the server reads only if it must.
 	told   bool
-	silent bool // nobody tells of what is no post
+	silent bool // nobody tells of what must be read
 	cut    bool // a page that is full leaves no note that there may be more
 
 	at    events.Cursor
-	shown map[int64]uuid.UUID // what streams have seen in this life, as the server knows it
+	clock int64
+	shown map[int64]*events.Event // what streams have seen in this life, as the server knows it
 	fault string
 }
 
 func newLives(seed uint64) *lives {
 	x := &lives{
 		rng: rand.New(rand.NewPCG(seed, 1)), known: &known{events: map[int64]*events.Event{}},
-		logs: map[int64]map[int64]uuid.UUID{1: {}}, epoch: 1, bases: map[int64]int64{},
-		at: events.Cursor{Epoch: 1}, shown: map[int64]uuid.UUID{},
+		logs: map[int64]map[int64]*events.Event{1: {}}, epoch: 1, bases: map[int64]int64{},
+		at: events.Cursor{Epoch: 1}, shown: map[int64]*events.Event{},
 	}
 	x.take = func(k *known, at events.Cursor) []*events.Event {
 		run, _, _ := k.after(at, 1+x.rng.IntN(4))
@@ -53,10 +52,10 @@ func (x *lives) step() {
 	switch x.rng.IntN(12) {
 	case 0, 1, 2: // a transaction draws a number
 		x.last++
-		e := &events.Event{Cursor: events.Cursor{Epoch: x.epoch, Seq: x.last}, Kind: events.MessageCreated}
-		e.Message = &events.Message{ID: uuid.New()}
+		x.clock++
+		e := happened(x.epoch, x.last, x.clock)
 		if x.rng.IntN(6) == 0 {
-			e.Kind = events.MessageUpdated
+			e.Kind = events.MessageUpdated // must be read
 		} else if x.early {
 			x.notices = append(x.notices, e)
 		}
@@ -72,7 +71,7 @@ func (x *lives) step() {
 			if e.Kind == "" {
 				break // the server does not hear of it, or has read meanwhile
 			}
-			x.known.add(&events.Event{Cursor: e.Cursor, Kind: e.Kind, Message: e.Message})
+			x.known.add(e)
 		}
 	case 9, 10:
 		if x.told {
@@ -106,18 +105,19 @@ func (x *lives) end() {
 		x.notices = append(x.notices, &events.Event{})
 		return
 	}
-	x.logs[x.epoch][e.Cursor.Seq] = identify(e).message
+	x.logs[x.epoch][e.Cursor.Seq] = e
 	if x.at.Epoch == x.epoch && e.Cursor.Seq <= x.at.Seq {
 		x.fault = fmt.Sprintf("%d is committed after the server has passed it", e.Cursor.Seq)
 	}
-	if e.Kind == events.MessageCreated {
+	if e.Kind == events.ChannelUpdated {
 		x.notices = append(x.notices, e)
 	} else {
 		x.notices = append(x.notices, &events.Event{})
 	}
 }
 
-// deliver takes a notification out of those that are on the way. One that has no event is no post's.
+// deliver takes a notification out of those that are on the way. One that has no event says that the log
+// must be read.
 func (x *lives) deliver() {
 	if len(x.notices) == 0 {
 		return
@@ -147,12 +147,12 @@ func (x *lives) look(limit int) bool {
 // failOver begins a life that lacks the end of the log. Its numbers are given out again.
 func (x *lives) failOver() {
 	x.open = nil
-	survived := map[int64]uuid.UUID{}
+	survived := map[int64]*events.Event{}
 	cut := x.last - int64(x.rng.IntN(4))
 	base := int64(0)
-	for seq, id := range x.logs[x.epoch] {
+	for seq, e := range x.logs[x.epoch] {
 		if seq <= cut {
-			survived[seq] = id
+			survived[seq] = e
 			base = max(base, seq)
 		}
 	}
@@ -174,22 +174,15 @@ func (x *lives) read() {
 			base = min(base, x.bases[epoch])
 		}
 		if x.at.Seq > base { // the streams are reset
-			maps.DeleteFunc(x.shown, func(seq int64, _ uuid.UUID) bool { return seq > base })
+			maps.DeleteFunc(x.shown, func(seq int64, _ *events.Event) bool { return seq > base })
 			x.at.Seq = base
 		}
 		x.at.Epoch = x.epoch
 	}
 	var found []*events.Event
 	for seq := x.at.Seq + 1; seq <= horizon && len(found) < 5; seq++ {
-		if id, committed := x.logs[x.epoch][seq]; committed {
-			e := &events.Event{
-				Cursor: events.Cursor{Epoch: x.epoch, Seq: seq}, Kind: events.MessageUpdated,
-				Message: &events.Message{ID: id},
-			}
-			if id != uuid.Nil {
-				e.Kind = events.MessageCreated
-			}
-			found = append(found, e)
+		if e := x.logs[x.epoch][seq]; e != nil {
+			found = append(found, happened(x.epoch, seq, e.OccurredAt.UnixMicro()))
 		}
 	}
 	x.known.ask()
@@ -202,13 +195,13 @@ func (x *lives) read() {
 // show checks that e is what follows in the log of the epoch that the server is in.
 func (x *lives) show(e *events.Event) {
 	log := x.logs[x.at.Epoch]
-	id, committed := log[e.Cursor.Seq]
+	stored, committed := log[e.Cursor.Seq]
 	switch {
 	case e.Cursor.Seq <= x.at.Seq:
 		x.fault = fmt.Sprintf("%d is shown after %d", e.Cursor.Seq, x.at.Seq)
 	case !committed:
 		x.fault = fmt.Sprintf("%d is shown and is not in the log of its life", e.Cursor.Seq)
-	case id != identify(e).message:
+	case !stored.OccurredAt.Equal(e.OccurredAt.Time):
 		x.fault = fmt.Sprintf("%d is shown as another event", e.Cursor.Seq)
 	}
 	for seq := x.at.Seq + 1; seq < e.Cursor.Seq; seq++ {
@@ -217,7 +210,7 @@ func (x *lives) show(e *events.Event) {
 		}
 	}
 	x.at.Seq = e.Cursor.Seq
-	x.shown[e.Cursor.Seq] = id
+	x.shown[e.Cursor.Seq] = stored
 }
 
 // run takes random steps, and then reads to the end.
@@ -241,8 +234,8 @@ func (x *lives) run(steps int) string {
 		}
 	}
 	log := x.logs[x.epoch]
-	for seq, id := range log {
-		if x.shown[seq] != id || len(x.shown) != len(log) {
+	for seq, e := range log {
+		if x.shown[seq] != e || len(x.shown) != len(log) {
 			return fmt.Sprintf("%d events were shown, %d are in the log", len(x.shown), len(log))
 		}
 	}
@@ -323,21 +316,21 @@ func TestKnownEventsFindFaults(t *testing.T) {
 	}
 }
 
-func created(epoch, seq int64, id byte) *events.Event {
+func happened(epoch, seq, at int64) *events.Event {
 	return &events.Event{
-		Cursor: events.Cursor{Epoch: epoch, Seq: seq}, Kind: events.MessageCreated,
-		Message: &events.Message{ID: uuid.UUID{id}},
+		Cursor: events.Cursor{Epoch: epoch, Seq: seq}, Kind: events.ChannelUpdated,
+		OccurredAt: events.Time{Time: time.UnixMicro(at)},
 	}
 }
 
-// Late copies of what was taken change nothing. If a number at or below the position names another message,
+// Late copies of what was taken change nothing. If a number at or below the position names another event,
 // only a read can tell which one counts.
 func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
 	t.Parallel()
 	at := events.Cursor{Epoch: 1, Seq: 2}
 	fresh := func() *known {
 		k := &known{events: map[int64]*events.Event{}}
-		k.add(created(1, 1, 1), created(1, 2, 2))
+		k.add(happened(1, 1, 1), happened(1, 2, 2))
 		if run, _, _ := k.after(events.Cursor{Epoch: 1}, 10); len(run) != 2 {
 			t.Fatalf("got %d events, want two", len(run))
 		}
@@ -348,12 +341,12 @@ func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
 		late []*events.Event
 		want int
 	}{
-		{"the same", []*events.Event{created(1, 2, 2), created(1, 1, 1), created(1, 3, 3)}, 1},
-		{"another message", []*events.Event{created(1, 2, 9), created(1, 3, 3)}, 0},
-		{"another message of an older epoch", []*events.Event{created(0, 2, 9), created(1, 3, 3)}, 1},
-		{"two messages with the next number", []*events.Event{created(1, 3, 3), created(1, 3, 4)}, 0},
-		{"an older epoch after a newer one", []*events.Event{created(1, 3, 3), created(0, 3, 9)}, 1},
-		{"a newer epoch", []*events.Event{created(1, 3, 3), created(2, 3, 9)}, 0},
+		{"the same", []*events.Event{happened(1, 2, 2), happened(1, 1, 1), happened(1, 3, 3)}, 1},
+		{"another event", []*events.Event{happened(1, 2, 9), happened(1, 3, 3)}, 0},
+		{"another event of an older epoch", []*events.Event{happened(0, 2, 9), happened(1, 3, 3)}, 1},
+		{"two events with the next number", []*events.Event{happened(1, 3, 3), happened(1, 3, 4)}, 0},
+		{"an older epoch after a newer one", []*events.Event{happened(1, 3, 3), happened(0, 3, 9)}, 1},
+		{"a newer epoch", []*events.Event{happened(1, 3, 3), happened(2, 3, 9)}, 0},
 	} {
 		k := fresh()
 		k.add(tt.late...)
@@ -365,20 +358,20 @@ func TestALateEventIsReadIfItIsAnotherOne(t *testing.T) {
 
 	k := fresh()
 	k.since = time.Now().Add(-2 * knownFor)
-	k.add(created(1, 3, 3))
+	k.add(happened(1, 3, 3))
 	if run, _, unread := k.after(at, 10); len(run) != 1 || !unread {
 		t.Errorf("long after the last read: got %d events, and that a read is needed: %v", len(run), unread)
 	}
 	k.ask()
 	k.read(1, 3, 3, nil, false)
-	k.add(created(1, 4, 4))
+	k.add(happened(1, 4, 4))
 	if run, _, unread := k.after(events.Cursor{Epoch: 1, Seq: 3}, 10); len(run) != 1 || unread {
 		t.Errorf("after a read: got %d events, and that a read is needed: %v", len(run), unread)
 	}
 
 	k.ask()
-	k.read(1, 9, 9, []*events.Event{created(1, 5, 5)}, true)
-	k.add(created(1, 6, 6))
+	k.read(1, 9, 9, []*events.Event{happened(1, 5, 5)}, true)
+	k.add(happened(1, 6, 6))
 	if run, _, unread := k.after(events.Cursor{Epoch: 1, Seq: 5}, 10); len(run) != 1 || !unread {
 		t.Errorf("after a full page: got %d events, and that a read is needed: %v", len(run), unread)
 	}
@@ -389,8 +382,8 @@ func TestKnownEventsAreBounded(t *testing.T) {
 	t.Parallel()
 	k := &known{events: map[int64]*events.Event{}}
 	for seq := range int64(3 * knownEvents) {
-		e := created(1, seq, 1)
-		e.Message.Content = string(make([]byte, seq%(64<<10)))
+		e := happened(1, seq, 1)
+		e.Message = &events.Message{Content: string(make([]byte, seq%(64<<10)))}
 		k.add(e)
 		size := 0
 		if seq%1000 == 0 {

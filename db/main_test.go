@@ -70,6 +70,22 @@ func post(t *testing.T, d *db.DB, channel uuid.UUID, author, content string, men
 	return p
 }
 
+// rename gives a channel another name.
+func rename(t *testing.T, d *db.DB, channel uuid.UUID, name string) (at events.Cursor) {
+	t.Helper()
+	err := d.InTx(t.Context(), func(ctx context.Context, tx db.Tx) (err error) {
+		if err := tx.LockChannel(ctx, channel); err != nil {
+			return err
+		}
+		at, err = tx.UpdateChannel(ctx, channel, "alice", db.ChannelUpdate{Name: &name})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
 // follow returns what follows a position: what the server knows, and otherwise what it reads.
 func follow(t *testing.T, d *db.DB, at events.Cursor, limit int) events.Tail {
 	t.Helper()

@@ -85,16 +85,14 @@ func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (
 // must hold the channel. TooManyJoins, TooManyMemberships.
 func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
-		WITH c AS (
+		WITH u AS (
 			UPDATE channels SET member_count = member_count + 1 WHERE id = $1
 		), e AS (
-			INSERT INTO events (kind, channel_id, user_id) VALUES ('member.joined', $1, $2)
-			RETURNING seq, occurred_at
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('member.joined', $1, $2) RETURNING *
 		), m AS (
 			INSERT INTO members (channel_id, user_id, joined_seq, position, joined_at)
 			SELECT $1, $2, seq, 0, occurred_at FROM e
-		)
-		SELECT log_epoch(), seq FROM e`
+		)` + selectAppended
 	if err := tx.joinsLeft(ctx, channel, user); err != nil {
 		return at, err
 	}
@@ -104,25 +102,21 @@ func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at 
 	if err := tx.meet(ctx, channel, []string{user}); err != nil {
 		return at, err
 	}
-	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
-	return at, err
+	return cursorOf(tx.append(ctx, query, channel, user))
 }
 
 // RemoveMember removes a member from a channel and appends the event. The caller must hold the channel.
 func (tx Tx) RemoveMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {
 	const query = `
-		WITH c AS (
+		WITH u AS (
 			UPDATE channels SET member_count = member_count - 1 WHERE id = $1
 		), e AS (
-			INSERT INTO events (kind, channel_id, user_id) VALUES ('member.left', $1, $2)
-			RETURNING seq
+			INSERT INTO events (kind, channel_id, user_id) VALUES ('member.left', $1, $2) RETURNING *
 		), m AS (
-			UPDATE members SET left_seq = e.seq FROM e
-			WHERE channel_id = $1 AND user_id = $2 AND left_seq IS NULL
-		)
-		SELECT log_epoch(), seq FROM e`
-	err = tx.conn.QueryRow(ctx, query, channel, user).Scan(&at.Epoch, &at.Seq)
-	return at, err
+			UPDATE members m SET left_seq = e.seq FROM e
+			WHERE m.channel_id = $1 AND m.user_id = $2 AND m.left_seq IS NULL
+		)` + selectAppended
+	return cursorOf(tx.append(ctx, query, channel, user))
 }
 
 // MemberNames finds members of a channel by what a text calls them: an id, or a display name in any case. It

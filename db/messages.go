@@ -275,6 +275,7 @@ func (tx Tx) EditMessage(
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return at, err
 	}
+	tx.appended.unread = true
 	var when events.Time
 	err = tx.conn.QueryRow(ctx, query, m.ID, m.ChannelID, by, content, deleted, optional(admin)).
 		Scan(&at.Epoch, &at.Seq, &when)

@@ -104,6 +104,10 @@ func TestModelOfTheLogHolds(t *testing.T) {
 		{theCodeTold, 2, 2, 0},
 		{theCodeTold, 2, 1, 1},
 		{theCodeTold, 3, 1, 0},
+		{theCodeTwiceTold, 2, 1, 0},
+		{theCodeTwiceTold, 2, 1, 1},
+		{theCodeGroupTold, 2, 1, 0},
+		{theCodeGroupTold, 2, 1, 1},
 	} {
 		t.Run(fmt.Sprintf("%d writers, %d crashes", size.writers, size.crashes), func(t *testing.T) {
 			t.Parallel()

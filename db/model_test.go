@@ -68,7 +68,9 @@ var (
 		writer: []step{look, lock, draw, draw, end, release},
 		reader: theCode.reader,
 	}
-	theCodeTold = protocol{theCode.writer, theCode.reader, follows}
+	theCodeTold      = protocol{theCode.writer, theCode.reader, follows}
+	theCodeTwiceTold = protocol{theCodeTwice.writer, theCode.reader, follows}
+	theCodeGroupTold = protocol{theCodeGroup.writer, theCode.reader, follows}
 )
 
 var brokenProtocols = map[string]protocol{

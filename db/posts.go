@@ -114,10 +114,15 @@ func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
 	if one[0].err == errHeld { // the transaction holds the wake, so only its hour can have passed
 		return Post{}, ErrLeaseLimit
 	}
-	if p := one[0].post; one[0].err == nil && p.Wake != nil {
+	if one[0].err != nil {
+		return Post{}, one[0].err
+	}
+	p := one[0].post
+	tx.appended.events = append(tx.appended.events, one[0].event())
+	if p.Wake != nil {
 		*tx.work = append(*tx.work, WorkChange{m.AuthorUserID, m.ChannelID, p.Wake.First, p.Wake.Upto})
 	}
-	return one[0].post, one[0].err
+	return p, nil
 }
 
 // postAll stores a group of messages, which all have one delivery mode, and sets the result of each posting.

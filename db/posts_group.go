@@ -118,9 +118,7 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 		}
 		switch p.err {
 		case nil:
-			e := p.event()
-			d.carry(e) // first: the tailer shares the event from add on
-			d.known.add(e)
+			d.knows(p.event())
 		case ErrRefused, errHeld:
 		default:
 			ring = d.ringToRead

@@ -17,7 +17,7 @@ import (
 
 // The kinds of letters.
 const (
-	letterEvents   = 'e' // events of posts, see encodeEvent
+	letterEvents   = 'e' // see encodeEvent
 	letterSignals  = 's' // signals in JSON, one after the other
 	letterWakes    = 'w' // users whose claims must look again, each with a space after it
 	letterSessions = 'c' // the ids of sessions that are closed, one after the other

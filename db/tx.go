@@ -14,7 +14,8 @@ import (
 // lock would be free again at once. A Tx must not be used after the function that got it has returned.
 type Tx struct {
 	Queries
-	work *[]WorkChange // what the commit tells
+	work     *[]WorkChange // what the commit tells
+	appended *appended     // the same; only of InTx, because no other transaction appends
 }
 
 // InTx runs do in a transaction. The changes of do and their event are committed together or not at all. The
@@ -37,8 +38,18 @@ func (d *DB) InTx(ctx context.Context, do func(context.Context, Tx) error) error
 	}
 	defer release()
 	return d.inEpoch(ctx, func() error {
-		defer d.ringToRead()
-		return d.inTx(ctx, d.pool, do)
+		var a appended
+		ring := d.ringToRead // a transaction that failed may have drawn a number, or may be committed
+		defer func() { ring() }()
+		err := d.inTx(ctx, d.pool, func(ctx context.Context, tx Tx) error {
+			tx.appended = &a
+			return do(ctx, tx)
+		})
+		if err == nil && a.known() {
+			d.knows(a.events...)
+			ring = d.ring
+		}
+		return err
 	})
 }
 
@@ -120,10 +131,15 @@ func (d *DB) inTxFrom(
 	err = c.SendBatch(ctx, &opening).Close()
 	var work []WorkChange
 	if err == nil {
-		err = do(ctx, Tx{Queries{c}, &work}, &closing)
+		err = do(ctx, Tx{Queries: Queries{c}, work: &work}, &closing)
 	}
 	if err == nil {
-		closing.Queue(`COMMIT`)
+		closing.Queue(`COMMIT`).Exec(func(tag pgconn.CommandTag) error {
+			if tag.String() != "COMMIT" { // do has hidden the error of a statement
+				return pgx.ErrTxCommitRollback
+			}
+			return nil
+		})
 		err = c.SendBatch(ctx, &closing).Close()
 	}
 	if err != nil {

@@ -73,6 +73,7 @@ func (tx Tx) firstOwed(ctx context.Context, row *wakeRow, from, upTo int64) (fir
 // hears it. The error text stays private to the user whose wake it was.
 func (tx Tx) appendWakeDead(ctx context.Context, row *wakeRow, message uuid.UUID) error {
 	const insert = `INSERT INTO events (kind, channel_id, user_id, message_id) VALUES ($1, $2, $3, $4)`
+	tx.appended.unread = true
 	_, err := tx.conn.Exec(ctx, insert, events.WakeDead, row.ChannelID, row.UserID, message)
 	return err
 }
