@@ -8,8 +8,11 @@ package dbtest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -41,12 +44,22 @@ type shared struct {
 	kept   bool
 }
 
-// Main runs the tests, and then stops the cluster if one was started. It also
-// removes the cluster's directory, unless the directory has the database of a
-// failed test. The result is for os.Exit:
+// atOnce is the least number of parallel tests. Tests wait for Postgres, timers and other programs. With one
+// test per core, a machine with two cores is idle for a fifth of the time.
+const atOnce = 4
+
+// Main runs the tests, at least four at once unless -parallel says otherwise. Then
+// it stops the cluster if one was started. It also removes the cluster's directory,
+// unless the directory has the database of a failed test. The result is for os.Exit:
 //
 //	func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
 func Main(m *testing.M) int {
+	flag.Parse()
+	chosen := runtime.GOMAXPROCS(0) >= atOnce
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		_ = flag.Set("test.parallel", strconv.Itoa(atOnce))
+	}
 	binary.main = true
 	code := m.Run()
 	if binary.host == nil { // no test called New
