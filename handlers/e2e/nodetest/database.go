@@ -3,10 +3,12 @@ package nodetest
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"fabric-guild/db"
 	"fabric-guild/events/ssetest"
@@ -44,9 +46,11 @@ func (n *Node) Together(t *testing.T, others ...*Node) {
 // Stored counts the rows of four tables. A test compares two counts to show that nothing was stored.
 func (n *Node) Stored(t *testing.T) (rows [4]int) {
 	t.Helper()
-	for i, table := range []string{"events", "channels", "members", "messages"} {
-		rows[i] = n.Count(t, "SELECT count(*) FROM "+table)
-	}
+	n.ask(t, func(conn *pgx.Conn) error {
+		return conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM events),
+			(SELECT count(*) FROM channels), (SELECT count(*) FROM members), (SELECT count(*) FROM messages)`,
+		).Scan(&rows[0], &rows[1], &rows[2], &rows[3])
+	})
 	return rows
 }
 
@@ -62,39 +66,56 @@ func (n *Node) Settle(t *testing.T) {
 	}
 }
 
-// Exec runs a statement on the node's database, over a connection of its own.
+// sql is a node's connection for statements of tests.
+type sql struct {
+	mu   sync.Mutex
+	conn *pgx.Conn // nil until the first statement
+}
+
+// ask calls use with the connection for statements of tests. Calls wait for each other. A connection that has
+// broken is replaced.
+func (n *Node) ask(t *testing.T, use func(conn *pgx.Conn) error) {
+	t.Helper()
+	n.sql.mu.Lock()
+	defer n.sql.mu.Unlock()
+	if n.sql.conn == nil || n.sql.conn.Ping(t.Context()) != nil {
+		config, err := pgxpool.ParseConfig(n.Database) // which may have settings of a pool
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.T.Cleanup(func() { _ = conn.Close(context.Background()) })
+		n.sql.conn = conn
+	}
+	if err := use(n.sql.conn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Exec runs a statement on the node's database.
 func (n *Node) Exec(t *testing.T, statement string, args ...any) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), n.Database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }()
-	if _, err := conn.Exec(t.Context(), statement, args...); err != nil {
-		t.Fatal(err)
-	}
+	n.ask(t, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(t.Context(), statement, args...)
+		return err
+	})
 }
 
 // Count returns the number that a query selects.
 func (n *Node) Count(t *testing.T, query string, args ...any) (got int) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), n.Database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }()
-	if err := conn.QueryRow(t.Context(), query, args...).Scan(&got); err != nil {
-		t.Fatal(err)
-	}
+	n.ask(t, func(conn *pgx.Conn) error {
+		return conn.QueryRow(t.Context(), query, args...).Scan(&got)
+	})
 	return got
 }
 
 // Agents makes users agents.
 func (n *Node) Agents(t *testing.T, users ...string) {
 	t.Helper()
-	for _, user := range users {
-		n.Exec(t,
-			`INSERT INTO users (id, kind) VALUES ($1, 'agent') ON CONFLICT (id) DO UPDATE SET kind = 'agent'`,
-			user)
-	}
+	n.Exec(t, `INSERT INTO users (id, kind) SELECT unnest($1::text[]), 'agent'
+		ON CONFLICT (id) DO UPDATE SET kind = 'agent'`, users)
 }

@@ -106,6 +106,8 @@ type Node struct {
 	Client   *http.Client
 	Label    string
 	Stop     func() // streams, requests, readers, pool; may be called more than once
+
+	sql *sql
 }
 
 var nodes atomic.Int64
@@ -124,7 +126,7 @@ func Start(t testing.TB, s Setup) *Node {
 		s.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	}
 	n := &Node{
-		Setup: s, T: t, Label: fmt.Sprint("node", nodes.Add(1)),
+		Setup: s, T: t, sql: &sql{}, Label: fmt.Sprint("node", nodes.Add(1)),
 		Client: &http.Client{Transport: &http.Transport{
 			MaxIdleConnsPerHost: 64,
 			TLSClientConfig:     Trusting(),

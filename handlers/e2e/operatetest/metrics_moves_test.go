@@ -23,10 +23,10 @@ import (
 // A mover watches which metrics are moved.
 type mover struct {
 	*nodetest.Node
-	t       *testing.T
-	outside *nodetest.Node  // the same database, apart from the node
-	base    nodetest.Scrape // what was before
-	moved   map[string]bool
+	t     *testing.T
+	url   string          // of the database, without a setting of the pool
+	base  nodetest.Scrape // what was before
+	moved map[string]bool
 }
 
 // want waits until a metric, in its series with these labels, is above something.
@@ -50,15 +50,15 @@ func TestEveryMetricMoves(t *testing.T) {
 	dbtest.Long(t) // it waits for what the server measures once a minute
 	t.Parallel()
 	fake := centertest.New(t)
-	outside := &nodetest.Node{Setup: nodetest.Setup{Database: dbtest.New(t)}}
+	url := dbtest.New(t)
 	n := nodetest.Start(t, nodetest.Setup{
-		Center: fake, Database: outside.Database + "&pool_max_conns=1", SendBuffer: 8 << 10,
+		Center: fake, Database: url + "&pool_max_conns=1", SendBuffer: 8 << 10,
 		Edge: config.Edge{
 			MaxStreams:     100,
 			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		},
 	})
-	m := &mover{Node: n, t: t, outside: outside, moved: map[string]bool{}}
+	m := &mover{Node: n, t: t, url: url, moved: map[string]bool{}}
 	alice := n.User("alice")
 	channel := alice.General(t, "ops", "bob", "carol", "dave", "eve").Channel.ID
 	m.more("fabric_guild_log_events_read_total")
@@ -126,7 +126,7 @@ func (m *mover) streams(alice *nodetest.User, channel string) (seen string) {
 	m.more("fabric_guild_stream_resets_total", `reason="unknown_epoch"`)
 
 	m.Settle(t)
-	away := nodetest.Start(t, nodetest.Setup{Database: m.outside.Database, State: m.State, Center: m.Center})
+	away := nodetest.Start(t, nodetest.Setup{Database: m.url, State: m.State, Center: m.Center})
 	bob.At(away).Resume(t, nodetest.Raw, "", seen)
 	if !ssetest.Await(func() bool {
 		there := away.Scrape(t)
@@ -209,7 +209,7 @@ func (m *mover) wakes(alice *nodetest.User, channel string) {
 	lost := bob.Wake(t, nodetest.Body{})
 	m.more("fabric_guild_wake_claims_total")
 	m.more("fabric_guild_wakes", `state="claimed"`)
-	m.outside.Exec(t, `UPDATE wakes SET lease_until = clock_timestamp() - interval '1 second'`)
+	m.Exec(t, `UPDATE wakes SET lease_until = clock_timestamp() - interval '1 second'`)
 	held := bob.Wake(t, nodetest.Body{})
 	m.more("fabric_guild_wake_leases_expired_total")
 	bob.Refused(t, 409, "wake_lost", "POST", "/api/wakes/"+lost.ID+"/ack", nodetest.Body{})
@@ -259,7 +259,7 @@ func (m *mover) database(alice *nodetest.User, channel string) {
 			if _, err := m.DB.Head(ctx); err == nil {
 				t.Error("got a connection of a pool that has none left")
 			}
-			m.outside.Exec(t, `SELECT nextval('events_seq')`) // a number that was given out behind it
+			m.Exec(t, `SELECT nextval('events_seq')`) // a number that was given out behind it
 			for end := time.Now().Add(4 * time.Second); !seen && time.Now().Before(end); {
 				now := m.Scrape(t)
 				seen = now.Sum(lag) > m.base.Sum(lag) && now.Sum(held) > 0
@@ -273,7 +273,7 @@ func (m *mover) database(alice *nodetest.User, channel string) {
 
 	m.want("fabric_guild_key_readable", 0, `file="operator.key"`)
 	m.want("fabric_guild_doorbell_listening", 0)
-	m.outside.Exec(t,
+	m.Exec(t,
 		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
 			AND query ~ '^(LISTEN|NOTIFY) '`)
 	if !ssetest.Await(func() bool { return m.Scrape(t).Sum("fabric_guild_doorbell_listening") == 0 }) {
@@ -281,14 +281,14 @@ func (m *mover) database(alice *nodetest.User, channel string) {
 	}
 
 	alice.Twice(t, "/api/channels/"+channel+"/messages", "key", nodetest.Body{"content": "once"})
-	m.outside.Exec(t, `UPDATE idempotency_keys SET created_at = now() - interval '25 hours'`)
+	m.Exec(t, `UPDATE idempotency_keys SET created_at = now() - interval '25 hours'`)
 	m.while(func(ctx context.Context) { m.DB.RunSweeper(ctx, m.Logger) },
 		"fabric_guild_idempotency_keys_swept_total")
 	retain := func(ctx context.Context) { m.DB.RunRetention(ctx, db.Retention{Events: 10}, m.Logger) }
 	m.while(retain, "fabric_guild_retention_events_removed_total")
-	m.outside.Exec(t, `ALTER TABLE log_floor RENAME TO not_there`)
+	m.Exec(t, `ALTER TABLE log_floor RENAME TO not_there`)
 	m.while(retain, "fabric_guild_retention_failures_total")
-	m.outside.Exec(t, `ALTER TABLE not_there RENAME TO log_floor`)
+	m.Exec(t, `ALTER TABLE not_there RENAME TO log_floor`)
 }
 
 // while wants a metric to move while something runs.
