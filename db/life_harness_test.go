@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"fabric-guild/events/live"
 )
@@ -228,7 +229,8 @@ func newLifeWorld(t *testing.T) *lifeWorld {
 
 func (w *lifeWorld) exec(statements ...string) { w.execAt(w.url, statements...) }
 
-// execAt runs statements, each in its own transaction.
+// execAt runs statements, each in its own transaction. A TRUNCATE may deadlock with the server's statements.
+// Then an operator runs it again, and so does execAt.
 func (w *lifeWorld) execAt(url string, statements ...string) {
 	w.Helper()
 	c, err := pgx.Connect(w.Context(), url)
@@ -237,7 +239,17 @@ func (w *lifeWorld) execAt(url string, statements ...string) {
 	}
 	defer func() { _ = c.Close(context.Background()) }()
 	for _, s := range statements {
-		exec(w, c, s)
+		w.until(func() string {
+			_, err := c.Exec(w.Context(), s)
+			var failed *pgconn.PgError
+			if errors.As(err, &failed) && failed.Code == "40P01" {
+				return fmt.Sprintf("%s: %v", s, err)
+			}
+			if err != nil {
+				w.Fatalf("%s: %v", s, err)
+			}
+			return ""
+		})
 	}
 }
 

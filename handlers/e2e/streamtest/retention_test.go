@@ -128,7 +128,9 @@ func TestRetentionLosesNothingOnStreams(t *testing.T) {
 		})
 	}
 	work.Go(func() {
-		for working.Err() == nil {
+		tick := time.NewTicker(pace)
+		defer tick.Stop()
+		for ; working.Err() == nil; <-tick.C {
 			if _, _, err := n.DB.Retain(t.Context(), db.Retention{Events: kept}); err != nil {
 				t.Error(err)
 				return
