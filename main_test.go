@@ -223,3 +223,24 @@ func TestColumns(t *testing.T) {
 		}
 	}, ".go")
 }
+
+// A test that -short leaves out names a test of its subject that -short runs.
+func TestLongTestsNameAFastOne(t *testing.T) {
+	t.Parallel()
+	test := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\) \{\n(\tdbtest\.Long\(t\))?`)
+	named := regexp.MustCompile(`dbtest\.Long\(t\) // (Test\w+) is fast`)
+	fast, references := map[string]bool{}, map[string]string{}
+	sources(t, func(path, text string) {
+		for _, found := range test.FindAllStringSubmatch(text, -1) {
+			fast[found[1]] = found[2] == ""
+		}
+		for _, found := range named.FindAllStringSubmatch(text, -1) {
+			references[found[1]] = path
+		}
+	}, ".go")
+	for name, path := range references {
+		if !fast[name] {
+			t.Errorf("%s names %s, which does not exist or is left out by -short too", path, name)
+		}
+	}
+}

@@ -216,6 +216,7 @@ func TestANewServerAsksWhoIsThere(t *testing.T) {
 // A server that is alone sends no rings. It sends rings once there is another server, and as long as it does
 // not know.
 func TestAServerThatIsAloneSendsNoRings(t *testing.T) {
+	dbtest.Long(t) // TestANewServerAsksWhoIsThere is fast
 	t.Parallel()
 	const hello = time.Second
 	url := dbtest.New(t)

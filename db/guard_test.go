@@ -96,6 +96,7 @@ func TestTheLoopGuard(t *testing.T) {
 // Agents that write at once: no more than the limit and the number of writers wake, whether they are stored
 // as groups or not, and one event tells.
 func TestManyAgentsAtOnce(t *testing.T) {
+	dbtest.Long(t) // TestTheLoopGuard is fast
 	t.Parallel()
 	const limit, each = 5, 6
 	for _, agents := range []int{2, 20} {
@@ -141,6 +142,7 @@ func TestManyAgentsAtOnce(t *testing.T) {
 
 // Of several posts with the same last message, one is stored.
 func TestOnePostIsTheFirst(t *testing.T) {
+	dbtest.Long(t) // TestAFreshPostWithAKey is fast
 	t.Parallel()
 	const writers = 16
 	url, d, channel := guardedChannel(t, writers, 0)

@@ -68,6 +68,7 @@ func reach(t *testing.T, servers []*readingServer, at events.Cursor) {
 // Servers know the events of posts, their own and those of others. So they read the event log only from time
 // to time, however many posts there are.
 func TestPostsAreNotRead(t *testing.T) {
+	dbtest.Long(t) // TestRowsRead is fast
 	t.Parallel()
 	const authors, posts = 16, 100
 	servers := readingServers(t, 2)

@@ -165,6 +165,7 @@ func (x *rumourMill) tail() {
 // Rings of real servers, and changes of the reader's own, about a real event log: whatever happens to them,
 // the reader gets every event once and in order.
 func TestHeardPostsFollowTheLog(t *testing.T) {
+	dbtest.Long(t) // TestHeardPostsAreTailedAsTheyAreStored is fast
 	t.Parallel()
 	seed := rand.Uint64()
 	x := newRumourMill(t, rand.New(rand.NewPCG(seed, 1)))

@@ -152,6 +152,7 @@ func TestInterleavedTransactionsKeepTheHorizon(t *testing.T) {
 
 // Interleavings find the fault of each function that breaks a rule.
 func TestInterleavedTransactionsFindFaults(t *testing.T) {
+	dbtest.Long(t) // TestInterleavedTransactionsKeepTheHorizon is fast
 	t.Parallel()
 	const drawSeq, logHorizon = `
 		CREATE OR REPLACE FUNCTION draw_seq() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$

@@ -218,6 +218,7 @@ func (c *lifeClient) moveTo(n *lifeNode) {
 // While a restore is running, or if the floor is missing for another reason, nothing is appended, and the
 // error says what to do. After that, posts are accepted again.
 func TestAnIncompleteRestoreIsUnavailable(t *testing.T) {
+	dbtest.Long(t) // TestADatabaseThatRefusesConnectionsIsUnavailable is fast
 	t.Parallel()
 	for _, tt := range []struct{ name, harm, heal, said string }{
 		{
@@ -269,6 +270,7 @@ func TestAnIncompleteRestoreIsUnavailable(t *testing.T) {
 // VACUUM FULL gives the event log another file, and so begins an epoch. It happens between two posts and
 // resets no stream.
 func TestVacuumFullDuringPostsResetsNobody(t *testing.T) {
+	dbtest.Long(t) // TestNoPostIsLostInAnyLifeOfTheDatabase is fast
 	t.Parallel()
 	w := newLifeWorld(t)
 	awake, other := newLifeNode(t, w.url), newLifeNode(t, w.url)

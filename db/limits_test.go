@@ -17,6 +17,7 @@ import (
 
 // The limit of a user's memberships is exact, even if many transactions add the user at the same moment.
 func TestMembershipsHaveALimit(t *testing.T) {
+	dbtest.Long(t) // TestJoinsHaveALimit is fast
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)

@@ -283,6 +283,7 @@ func TestALifeThatAServerMissedCounts(t *testing.T) {
 // After the clock is set back, no epoch's number is used again, even in a copy of the database that lacks the
 // latest epoch. A server that has seen the latest epoch does not take the next for an older life.
 func TestEpochsGrowWhenTheClockIsSetBack(t *testing.T) {
+	dbtest.Long(t) // TestANewLifeOfTheDatabaseBeginsAnEpoch is fast
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)

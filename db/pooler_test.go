@@ -20,6 +20,7 @@ import (
 
 // Behind a pooler each transaction of a connection may run in another process of Postgres.
 func TestEverythingWorksBehindAPooler(t *testing.T) {
+	dbtest.Long(t) // TestTheDoorbellBypassesAPooler is fast
 	t.Parallel()
 	pooled, direct := dbtest.NewPooled(t)
 	d := openURL(t, pooled)
@@ -90,6 +91,7 @@ func held(t *testing.T, url string) (n int) {
 }
 
 func TestConcurrentMigrations(t *testing.T) {
+	dbtest.Long(t) // TestMigrationsWaitForTheLock is fast
 	t.Parallel()
 	for name, urls := range map[string]func() (string, string){
 		"direct": func() (string, string) { url := dbtest.New(t); return url, url },

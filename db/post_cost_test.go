@@ -19,6 +19,7 @@ var memberCounts = []int{10, 100, 1000, 10_000}
 // A post writes its message and its event. Recipients are not stored. So neither the rows nor the bytes of
 // write-ahead log grow with the channel.
 func TestAPostWritesNoMoreInALargeChannel(t *testing.T) {
+	dbtest.Long(t) // TestRowsRead is fast
 	t.Parallel()
 	url := dbtest.NewCluster(t).URL() // everything that this cluster writes is counted
 	c := dbtest.Connect(t, url)
@@ -108,6 +109,7 @@ func members(n int) []string {
 // messages backwards. What a message stores about its author and its bound makes it a little longer. Where
 // the guard stops an agent, its posts cost no more.
 func TestAnAgentsPostCostsOneMoreLookUp(t *testing.T) {
+	dbtest.Long(t) // TestRowsRead is fast
 	t.Parallel()
 	url := dbtest.NewCluster(t).URL() // everything that this cluster does is counted
 	c := dbtest.Connect(t, url)

@@ -138,6 +138,7 @@ func TestOwnPostsStopAtAnUnknownNumber(t *testing.T) {
 
 // Posts of one group share a statement, and nothing else.
 func TestABadPostDoesNotFailItsGroup(t *testing.T) {
+	dbtest.Long(t) // TestAGroupCountsAsOneByOne is fast
 	t.Parallel()
 	url := dbtest.New(t)
 	d := openURL(t, url)

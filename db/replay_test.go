@@ -125,6 +125,7 @@ func wantWithin(t *testing.T, user string, e events.Heard) {
 
 // A page stays in memory while its client reads it, so its texts are bounded too.
 func TestPagesOfLongTextsAreShort(t *testing.T) {
+	dbtest.Long(t) // TestPagesMatchTheIntervals is fast
 	t.Parallel()
 	d := open(t)
 	channel, from := create(t, d, "alice")
@@ -153,6 +154,7 @@ func TestPagesOfLongTextsAreShort(t *testing.T) {
 // The cost of a resume depends on what the user missed. It does not depend on older events, on events of
 // other channels, or on how often the user came and went.
 func TestAResumeCostsWhatWasMissed(t *testing.T) {
+	dbtest.Long(t) // TestRowsRead is fast
 	t.Parallel()
 	url := dbtest.New(t)
 	rows := 20000

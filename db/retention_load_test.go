@@ -27,6 +27,7 @@ type read struct {
 // many channels read pages from the floor on, and a server tails. Each reader gets everything, or an error
 // that says that events are gone.
 func TestReadersLoseNothingDuringRetention(t *testing.T) {
+	dbtest.Long(t) // TestReplayBelowTheFloorIsRefused is fast
 	t.Parallel()
 	const kept = 40
 	url := dbtest.New(t)

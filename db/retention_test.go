@@ -117,6 +117,7 @@ func TestRetentionKeepsTheNewest(t *testing.T) {
 
 // More than one batch, and both bounds at once.
 func TestRetentionRemovesSeveralBatches(t *testing.T) {
+	dbtest.Long(t) // TestRetentionRemovesOldEventsOnly is fast
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)
@@ -133,6 +134,7 @@ func TestRetentionRemovesSeveralBatches(t *testing.T) {
 
 // The clock of a machine may be wrong for a while, in either direction.
 func TestRetentionFollowsTheLogsOrderIfClocksJump(t *testing.T) {
+	dbtest.Long(t) // TestRetentionDoesNotTrustTheClock is fast
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		ages []time.Duration
@@ -246,6 +248,7 @@ func TestFailedRetentionIsLoggedOnceAndRetried(t *testing.T) {
 }
 
 func TestRetentionStopsBetweenBatches(t *testing.T) {
+	dbtest.Long(t) // TestRetentionRemovesOldEventsOnly is fast
 	t.Parallel()
 	url := dbtest.New(t)
 	d, c := openURL(t, url), dbtest.Connect(t, url)

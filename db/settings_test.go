@@ -86,6 +86,7 @@ func works(t *testing.T, url string) *db.DB {
 // acknowledged, and Postgres neither plans it each time nor compiles it. A post that hangs ends by itself.
 // All of this holds behind a pooler too. A trigger records the settings in force.
 func TestSettingsDoNotDependOnDefaults(t *testing.T) {
+	dbtest.Long(t) // TestDefaultsOfTheDatabaseDoNotReachConnections is fast
 	t.Parallel()
 	t.Run("a direct connection", func(t *testing.T) {
 		t.Parallel()

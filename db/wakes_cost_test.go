@@ -22,6 +22,7 @@ import (
 // than one row to choose from. Each further trip makes the claim slower than the stream that shows the same
 // message. A user in more channels than the first trip reads needs one more.
 func TestRoundTripsOfAClaim(t *testing.T) {
+	dbtest.Long(t) // TestRowsRead is fast
 	t.Parallel()
 	url, trips := countTrips(t, dbtest.New(t))
 	d := openURL(t, url)

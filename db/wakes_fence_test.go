@@ -185,6 +185,7 @@ func TestAReplyWaitsForItsWake(t *testing.T) {
 
 // Sixteen replies with one wake id at the same time: one is stored, whatever groups they form.
 func TestOneReplyForAWake(t *testing.T) {
+	dbtest.Long(t) // TestAReplyWaitsForItsWake is fast
 	t.Parallel()
 	q := newQueue(t)
 	for range 5 {

@@ -15,6 +15,7 @@ import (
 // A claim reads few channels with its first round trip, and many channels with another one. In both cases,
 // and at the border, each channel's message is handed out once.
 func TestClaimsInFewAndInManyChannels(t *testing.T) {
+	dbtest.Long(t) // TestRowsRead is fast
 	t.Parallel()
 	d := open(t)
 	for _, n := range []int{1, 7, 8, 9, 20} {

@@ -177,6 +177,7 @@ func TestTheQueueEqualsTheStream(t *testing.T) {
 // No channel blocks another: with one leased and one paused, the next is handed out. A message in a dm comes
 // next, behind two hundred other rows.
 func TestNoChannelBlocksAnother(t *testing.T) {
+	dbtest.Long(t) // TestTheOrderOfClaims is fast
 	t.Parallel()
 	q := newQueue(t)
 	for range 200 {
@@ -233,6 +234,7 @@ func TestNothingIsOwedAfterADeleteOrAnArchive(t *testing.T) {
 
 // A queue that is many thousand events behind catches up, a claim at a time, and finds what it is owed.
 func TestAQueueFarBehindCatchesUp(t *testing.T) {
+	dbtest.Long(t) // TestTheOrderOfClaims is fast
 	t.Parallel()
 	q := newQueue(t)
 	conn := dbtest.Connect(t, q.url)

@@ -32,6 +32,7 @@ func (r *rungUsers) of(user string) int {
 
 // A ring for a user reaches the claims on all servers. What others send on the channel is ignored.
 func TestWakesRingOnOtherServers(t *testing.T) {
+	dbtest.Long(t) // TestTheDoorbellRingsOnOtherServers is fast
 	t.Parallel()
 	url := dbtest.New(t)
 	start := func() (*db.DB, *rungUsers) {

@@ -16,6 +16,7 @@ import (
 
 // Rule 25: sixteen first claims at the same time create one queue, and none fails.
 func TestConcurrentFirstClaims(t *testing.T) {
+	dbtest.Long(t) // TestAClaimAndItsReply is fast
 	t.Parallel()
 	q := newQueue(t)
 	other := openURL(t, q.url)

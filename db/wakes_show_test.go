@@ -113,6 +113,7 @@ func TestAClaimShowsTheHistory(t *testing.T) {
 // channel. Then the claim shows each message once, none of others from after the scan, and no text that was
 // changed while the user was away.
 func TestAClaimOfAMemberWhoLeavesMeanwhile(t *testing.T) {
+	dbtest.Long(t) // TestAClaimShowsTheHistory is fast
 	t.Parallel()
 	for _, back := range []bool{false, true} {
 		t.Run(fmt.Sprint("comes back: ", back), func(t *testing.T) {

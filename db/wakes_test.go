@@ -185,6 +185,7 @@ func TestALateReply(t *testing.T) {
 
 // A channel has one lease at a time, with sixteen concurrent claims on two servers, one of which lags behind.
 func TestOneLeaseAtATime(t *testing.T) {
+	dbtest.Long(t) // TestAClaimAndItsReply is fast
 	t.Parallel()
 	q := newQueue(t)
 	other := openURL(t, q.url)
@@ -251,6 +252,7 @@ func TestWhatIsNotOwed(t *testing.T) {
 // One message at place 50 of 100 makes every attempt fail. The others are answered, in at most thirty runs.
 // The failing one is listed as dead, is kept, and comes back with a retry.
 func TestOneFailingMessage(t *testing.T) {
+	dbtest.Long(t) // TestARetryIsNotMerged is fast
 	t.Parallel()
 	q := newQueue(t)
 	var bad int64

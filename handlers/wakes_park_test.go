@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/e2e/nodetest"
@@ -187,6 +188,7 @@ func TestAwaitClaims(t *testing.T) {
 // has the client's side of the connections too. In its handler a claim has two goroutines, and twice the
 // memory.
 func TestMemoryOfAParkedClaim(t *testing.T) {
+	dbtest.Long(t)                     // TestManyParkedClaims is fast
 	const claims, most = 300, 28 << 10 // the race detector needs memory too
 	n := nodetest.Start(t, nodetest.Setup{})
 	var bots []*nodetest.User

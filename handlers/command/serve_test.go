@@ -24,6 +24,7 @@ import (
 // The flags limit the event log, at the start too. A stream from before the limit gets a reset, others do
 // not.
 func TestRetention(t *testing.T) {
+	dbtest.Long(t) // TestEnvironmentTwinsOfServe is fast
 	t.Parallel()
 	state, database := guildtest.StateDir(t), dbtest.New(t)
 	n := program.Start(t, state, "-database-url", database)
@@ -69,6 +70,7 @@ func TestRetention(t *testing.T) {
 // Whoever collects logs as JSON gets nothing else: neither the greeting nor progress, nor the error at the
 // end.
 func TestAJSONLogIsNothingElse(t *testing.T) {
+	dbtest.Long(t) // TestNothingSecretIsLogged is fast
 	t.Parallel()
 	state := guildtest.StateDir(t)
 	n := program.Launch(t, state, nil, exec.Command(program.Path, "-state", state, "-addr", "127.0.0.1:0",

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/e2e/nodetest"
@@ -65,6 +66,7 @@ func TestACookieIsNoToken(t *testing.T) {
 // A cookie is good at every server of the guild: without Center they share the token key, with it the API
 // key. It outlives a restart, and ends with its token or with the key.
 func TestACookieAtOtherServers(t *testing.T) {
+	dbtest.Long(t) // TestASessionIsACookie is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	browser, _, cookie := signIn(t, n.User("alice"))

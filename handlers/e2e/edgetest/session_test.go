@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/config"
 	"fabric-guild/handlers/e2e/nodetest"
@@ -114,6 +115,7 @@ func TestSigningOutReachesOtherServers(t *testing.T) {
 // Over TLS the cookie is for TLS alone, and its name says so: a cookie of the plain name, which whoever sits
 // on the line could have planted, opens nothing. That there is TLS only a trusted proxy may say.
 func TestTheCookieOverTLS(t *testing.T) {
+	dbtest.Long(t) // TestASessionIsACookie is fast
 	t.Parallel()
 	loopback := config.Edge{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	forwarded := []string{"X-Forwarded-Proto", "https"}

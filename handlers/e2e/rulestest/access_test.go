@@ -3,11 +3,13 @@ package rulestest_test
 import (
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // Strangers get the same answer for a private channel, a dm and an unknown id.
 func TestHiddenChannelsAreUnknown(t *testing.T) {
+	dbtest.Long(t) // TestWhoMayWhat is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice, stranger := n.User("alice"), n.User("stranger")

@@ -5,11 +5,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 func TestWhoMayChangeAMessage(t *testing.T) {
+	dbtest.Long(t) // TestWhoMayWhat is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	pam, ann, bob, str := n.User("pam"), n.User("ann"), n.User("bob"), n.User("str")

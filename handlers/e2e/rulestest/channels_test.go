@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
@@ -150,6 +151,7 @@ func TestListChannels(t *testing.T) {
 }
 
 func TestPagesOfChannels(t *testing.T) {
+	dbtest.Long(t) // TestListChannels is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice := n.User("alice")
@@ -176,6 +178,7 @@ func TestPagesOfChannels(t *testing.T) {
 }
 
 func TestADMIsUnique(t *testing.T) {
+	dbtest.Long(t) // TestADMIsFixed is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	alice, bob := n.User("alice"), n.User("bob")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -24,6 +25,7 @@ func raws(
 
 // Those users hear an edit who heard the message and were in the channel ever since.
 func TestEditsGoToThoseWhoHeardTheMessage(t *testing.T) {
+	dbtest.Long(t) // TestAnEditKeepsTheFacts is fast
 	t.Parallel()
 	all := []string{"message.created", "message.updated", "message.deleted"}
 	for xType, want := range map[string]map[string][]string{ // of whom hears anything of it
@@ -112,6 +114,7 @@ func wantEdits(t *testing.T, who string, frames []ssetest.Frame, want, texts []s
 // A reader gets nothing that was written after they had left: not in the message, and not in an edit that
 // they did hear.
 func TestAReaderWhoHasLeftSeesNoLaterText(t *testing.T) {
+	dbtest.Long(t) // TestFormerMembersDoNotSeeNewerTexts is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bob := n.User("ann"), n.User("bob")

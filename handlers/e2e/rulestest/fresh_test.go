@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -41,6 +42,7 @@ func wantMoved(t *testing.T, what string, a nodetest.Answer, newer ...string) {
 
 // Of those who post at once after the same message, one is stored, whether members take turns or not.
 func TestOneOfManyFreshPostsIsStored(t *testing.T) {
+	dbtest.Long(t) // TestAFreshPostWithAKey is fast
 	t.Parallel()
 	const writers = 16
 	n := nodetest.Start(t, nodetest.Setup{})
@@ -91,6 +93,7 @@ func TestOneOfManyFreshPostsIsStored(t *testing.T) {
 
 // A reply that is refused because the conversation has moved leaves its wake as it was.
 func TestAWakeStaysIfTheConversationHasMoved(t *testing.T) {
+	dbtest.Long(t) // TestTheFenceInAGroup is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bot := n.User("ann"), n.User("bot")
@@ -172,6 +175,7 @@ func TestAFreshPostWithAKey(t *testing.T) {
 
 // What was posted while a reader was away counts only if the reader may read it.
 func TestFreshnessAfterALeave(t *testing.T) {
+	dbtest.Long(t) // TestAFreshPostWithAKey is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bob := n.User("ann"), n.User("bob")
@@ -232,6 +236,7 @@ func TestFreshnessAfterALeave(t *testing.T) {
 
 // A request that a client sent to an older version, and sends to this one again, is the same request.
 func TestOldBodiesKeepTheirHashes(t *testing.T) {
+	dbtest.Long(t) // TestARequestWithAKeyIsDoneOnce is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann := n.User("ann")

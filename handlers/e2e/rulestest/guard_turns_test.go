@@ -5,12 +5,14 @@ import (
 	"sync"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // In a turn channel posts come one by one. So exactly as many of the agents' messages wake as the limit
 // allows, and the turn moves on with the others too.
 func TestTheGuardInTurnChannels(t *testing.T) {
+	dbtest.Long(t) // TestTheGuardTripsAndAHumanLetsGo is fast
 	t.Parallel()
 	const agents, each, limit = 6, 4, 5
 	n := nodetest.Start(t, nodetest.Setup{})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
@@ -56,6 +57,7 @@ func TestARequestWithAKeyIsDoneOnce(t *testing.T) {
 }
 
 func TestTwelveRequestsAtOnceWithOneKey(t *testing.T) {
+	dbtest.Long(t) // TestARequestWithAKeyIsDoneOnce is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann := n.User("ann")

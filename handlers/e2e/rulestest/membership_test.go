@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -51,6 +52,7 @@ func TestOnlyAChangeOfARowIsAnEvent(t *testing.T) {
 }
 
 func TestOneOfRacingJoinsIsAChange(t *testing.T) {
+	dbtest.Long(t) // TestAChangeThatChangesNothingHasNoEvent is fast
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		alice, bob := n.User("alice"), n.User("bob")
@@ -172,6 +174,7 @@ func TestAMemberHearsTheirIntervalsOnly(t *testing.T) {
 
 // A stream that resumes from the event log, not from memory, shows the same.
 func TestIntervalsInAReplayFromTheLog(t *testing.T) {
+	dbtest.Long(t) // TestAMemberHearsTheirIntervalsOnly is fast
 	t.Parallel()
 	first := nodetest.Start(t, nodetest.Setup{})
 	alice, bob := first.User("alice"), first.User("bob")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/center/centertest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -71,6 +72,7 @@ func TestMentionsByName(t *testing.T) {
 // A message waits for its names for a bounded time, and is then posted as it was written. Tests of the client
 // of Center, whose clock stands still, show that it waits for two seconds.
 func TestNamesWhileCenterDoesNotAnswer(t *testing.T) {
+	dbtest.Long(t) // TestResolveNames is fast
 	t.Parallel()
 	for name, trouble := range map[string]func(*centertest.Server){
 		"hangs":   func(c *centertest.Server) { c.Hang(centertest.ResolveNames) },

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -58,6 +59,7 @@ func TestTurnsGoOn(t *testing.T) {
 
 // The endpoint and the commands have the same effect: the answers, the events, and the turn afterwards.
 func TestTurnsAreSet(t *testing.T) {
+	dbtest.Long(t) // TestTurnsGoOn is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, bob := n.User("ann"), n.User("bob")
@@ -141,6 +143,7 @@ func turnsHeard(t *testing.T, frames []ssetest.Frame) (got []string) {
 }
 
 func TestWhoMaySetTheTurn(t *testing.T) {
+	dbtest.Long(t) // TestWhoMayWhat is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann, str := n.User("ann"), n.User("str")
@@ -254,6 +257,7 @@ func TestALeaverPassesTheTurnOn(t *testing.T) {
 // Sixteen messages at once: sixteen hand-overs, each of which follows from its author and its mentions, and
 // one user woken by each, never its author.
 func TestSixteenHandOversAtOnce(t *testing.T) {
+	dbtest.Long(t) // TestTurnsGoOn is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	crew := []string{}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -14,6 +15,7 @@ import (
 // A rename is seen in answers, the history, the roster, the queue, and by streams that resume from memory or
 // from the database, on every server.
 func TestARenameIsSeenByEveryone(t *testing.T) {
+	dbtest.Long(t) // TestRename is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	other := nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State})

@@ -6,11 +6,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // The answer counts all users who are woken, and names the first 20.
 func TestWakeupsOfALargeChannel(t *testing.T) {
+	dbtest.Long(t) // TestWakeupsAreBoundedAndCounted is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann := n.User("ann")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -22,6 +23,7 @@ var lineEnds = strings.Split("\n\r\x0b\x0c\x1c\x1d\x1e\u0085\u2028\u2029", "")
 
 // A reader that splits at every line end of Unicode takes each event whole, and goes on from its id.
 func TestReadersThatSplitAtUnicodeLineEnds(t *testing.T) {
+	dbtest.Long(t) // TestAnswersAreOneLine is fast
 	t.Parallel()
 	python := nodetest.Program(t, "python3", "python3")
 	n := nodetest.Start(t, nodetest.Setup{})

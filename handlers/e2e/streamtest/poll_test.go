@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -182,6 +183,7 @@ func TestBadPolls(t *testing.T) {
 
 // A poll counts as a stream while it lasts, and not one moment longer.
 func TestPollsCountAsStreams(t *testing.T) {
+	dbtest.Long(t) // TestPollsTakePlaces is fast
 	t.Parallel()
 	overPolls(t, func(t *testing.T, n *nodetest.Node, over http.RoundTripper) {
 		alice, bob := n.User("alice"), n.User("bob")

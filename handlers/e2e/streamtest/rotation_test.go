@@ -6,11 +6,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
 // A reader whose streams are rotated all the time comes back with its last id, and misses nothing.
 func TestAReaderThatIsRotatedMissesNothing(t *testing.T) {
+	dbtest.Long(t) // TestAStreamIsRotatedAtItsAge is fast
 	t.Parallel()
 	nodetest.EachTransport(t, func(t *testing.T, over nodetest.Transport) {
 		n := nodetest.Start(t, nodetest.Setup{R3labs: over.R3labs, StreamMaxAge: 100 * time.Millisecond})

@@ -254,6 +254,7 @@ func TestFilters(t *testing.T) {
 }
 
 func TestALongSnapshotGoesOnInFurtherFramesAndTheLastHasTheID(t *testing.T) {
+	dbtest.Long(t) // TestSnapshotPlusStreamEqualsTheTruth is fast
 	t.Parallel()
 	nodetest.OverTransports(t, func(t *testing.T, n *nodetest.Node, over nodetest.Transport) {
 		alice := n.User("alice")
