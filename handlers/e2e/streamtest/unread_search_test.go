@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
@@ -152,12 +153,18 @@ func finds(t *testing.T, u *nodetest.User, query url.Values) (contents []string,
 	}
 }
 
-// index fills the search index up to now.
+// index fills the search index up to now. The node fills it too: while it does, a call does nothing.
 func index(t *testing.T, n *nodetest.Node) {
 	t.Helper()
 	n.Settle(t)
-	if _, err := n.DB.IndexWords(t.Context(), n.Router.Position()); err != nil {
-		t.Fatal(err)
+	if !ssetest.Await(func() bool {
+		others, err := n.DB.IndexWords(t.Context(), n.Router.Position())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !others
+	}) {
+		t.Fatal("the search index is always filled by another")
 	}
 }
 
