@@ -10,7 +10,7 @@ import (
 )
 
 // appended is what a transaction has appended to the event log. Once it is committed, this server knows the
-// events without a read: rules 40 and 59 of events/README.md.
+// events without a read: rules 40 and 57 of events/README.md.
 type appended struct {
 	events []*events.Event
 	unread bool // it has also appended an event that must be read
