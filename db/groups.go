@@ -10,18 +10,18 @@ import (
 
 // groups does the work of requests in groups. Work that arrives while a group is being done waits, and forms
 // the next group. So requests share the cost of a round trip and of a commit. Without load, work does not
-// wait, and is a group of its own. (Two groups of posts at the same time cost a third more per post, on one
-// core.)
+// wait, and is a group of its own.
 //
 // There is no goroutine for this. The first request does the work of the group, and then makes the first
 // waiting request the leader of the next group.
 type groups[T grouped] struct {
 	do     func(ctx context.Context, group []T)
 	choose func(lead T, waiting []T) (group []T) // lead and some of those that wait
+	atOnce int                                   // groups that may be done at the same time
 
 	mu      sync.Mutex
-	waiting []T  // each request has one, so the number of requests bounds them
-	busy    bool // a group is being done
+	waiting []T // each request has one, so the number of requests bounds them
+	busy    int // groups that are being done
 }
 
 // grouped is work that embeds a seat.
@@ -38,19 +38,20 @@ func newSeat() seat { return seat{make(chan bool, 1)} }
 func (s *seat) seated() *seat { return s }
 
 // add does work, in a group with others or alone. Once its group has begun, the work is done, even if its
-// client is gone. add waits for the group before it for up to acquireTimeout. If it returns an error, the
+// client is gone. add waits for the groups before it for up to acquireTimeout. If it returns an error, the
 // work was in no group.
 func (g *groups[T]) add(ctx context.Context, work T) error {
 	g.mu.Lock()
-	if g.busy {
+	if g.busy >= g.atOnce {
 		g.waiting = append(g.waiting, work)
 		g.mu.Unlock()
 		if lead, err := g.await(ctx, work); !lead {
 			return err
 		}
 		g.mu.Lock()
+	} else {
+		g.busy++
 	}
-	g.busy = true
 	group := g.choose(work, g.waiting)
 	g.waiting = slices.DeleteFunc(g.waiting, func(w T) bool { return slices.Contains(group, w) })
 	g.mu.Unlock()
@@ -92,7 +93,7 @@ func (g *groups[T]) done(group []T) {
 		g.waiting[0].seated().ready <- true
 		g.waiting = slices.Delete(g.waiting, 0, 1)
 	} else {
-		g.busy = false
+		g.busy--
 	}
 	g.mu.Unlock()
 	for _, other := range group[1:] {

@@ -23,6 +23,7 @@ type WakeClaim struct {
 	Since    int64         // where the queue begins, if this claim creates it
 	At       events.Cursor // this server's position, read before the claim
 	Create   bool          // the claim creates a missing queue; otherwise ErrNotFound
+	Rung     bool          // a message has just rung, so the claim finds one new row, or none
 	Worker   string        // empty: no takeover
 	Instance string
 	Around   int // how many other messages of the channel to show
@@ -98,9 +99,9 @@ func (d *DB) inQueueFrom(
 	return d.inEpoch(ctx, func() error { return d.inTxFrom(ctx, d.pool, first, do) })
 }
 
-// claim does a claim whose queue is locked: a page of the scan, and a choice if the scan is complete or if
-// this is the last page. Statements that do not need each other's results share a round trip. end gets the
-// statements that go with the COMMIT; they fill in what the result still lacks.
+// claim does a claim whose queue is locked and has been read: a page of the scan, and a choice if the scan is
+// complete or if this is the last page. Statements that do not need each other's results share a round trip.
+// end gets the statements that go with the COMMIT; they fill in what the result still lacks.
 func (tx Tx) claim(ctx context.Context, c *claiming, end *pgx.Batch) (done bool, err error) {
 	var b pgx.Batch
 	if c.queue.created {
@@ -109,24 +110,16 @@ func (tx Tx) claim(ctx context.Context, c *claiming, end *pgx.Batch) (done bool,
 	if c.Instance != "" {
 		queueTakeOver(&b, c.WakeClaim, &c.TookOver, tx.work)
 	}
-	scanned, err := tx.scanPage(ctx, &c.queue, c.At, &b)
-	if err != nil {
-		return false, err
-	}
-	if !scanned && !c.last {
+	scanned := c.queue.write(&b, c.At)
+	c.Again = !scanned && c.last
+	if !c.chooses() {
 		add(end, &b)
-		return false, nil
-	}
-	c.Again = !scanned
-	if row := c.queue.newRow(c.WakeClaim); row != nil && scanned {
-		add(end, &b)
-		c.Wake, err = tx.lease(ctx, c.WakeClaim, &c.queue, row, end)
-		return true, err
-	}
-	if scanned && !c.queue.due && len(c.queue.found) == 0 && c.Instance == "" {
-		add(end, &b)
-		queueWaiting(end, c.WakeClaim, &c.Claimed)
-		return true, nil
+		if row := c.queue.newRow(c.WakeClaim); scanned && row != nil {
+			c.Wake, err = tx.lease(ctx, c.WakeClaim, &c.queue, row, end)
+		} else if scanned {
+			queueWaiting(end, c.WakeClaim, &c.Claimed)
+		}
+		return scanned, err
 	}
 	for range choices {
 		var row *wakeRow
@@ -146,6 +139,15 @@ func (tx Tx) claim(ctx context.Context, c *claiming, end *pgx.Batch) (done bool,
 	}
 	c.Again = true
 	return true, nil
+}
+
+// chooses reports whether a claim whose queue has been read needs the round trip of a choice.
+func (c *claiming) chooses() bool {
+	q := &c.queue
+	if q.scannedSeq < c.At.Seq {
+		return c.last
+	}
+	return q.newRow(c.WakeClaim) == nil && (q.due || len(q.found) > 0 || c.Instance != "")
 }
 
 func add(to, b *pgx.Batch) { to.QueuedQueries = append(to.QueuedQueries, b.QueuedQueries...) }

@@ -13,6 +13,10 @@ import (
 // claimGroup is the maximum number of claims in a group: all of them wait until the last one is done.
 const claimGroup = 16
 
+// claimGroups is how many groups of claims may be done at once: more than one, so that an expensive claim
+// does not hold up all others.
+const claimGroups = 2
+
 // A claiming is one transaction of a claim: a page of its scan, and the choice if this is the last page.
 type claiming struct {
 	seat
@@ -24,12 +28,13 @@ type claiming struct {
 	queue consumer
 }
 
-// newClaims returns the groups in which claims are done. Claims come together when a message wakes several
-// agents, and whenever many agents work.
+// newClaims returns the groups in which claims are done that a message has rung. They come together when a
+// message wakes several agents, and whenever many agents work.
 func newClaims(d *DB) groups[*claiming] {
 	return groups[*claiming]{
 		do:     func(ctx context.Context, group []*claiming) { d.claimAll(ctx, group, skipLocked) },
 		choose: chooseClaims,
+		atOnce: claimGroups,
 	}
 }
 
@@ -47,11 +52,14 @@ func chooseClaims(lead *claiming, waiting []*claiming) []*claiming {
 	return group
 }
 
-// claimPage does one transaction of a claim, shared with the claims that come at the same time. A claim that
-// cannot share one goes through a transaction of its own.
-func (d *DB) claimPage(ctx context.Context, c *claiming) error {
-	err := d.claims.add(ctx, c)
-	if err == nil && alone(c.err) {
+// claimPage does one transaction of a claim. A claim that a message has rung shares it with those that come
+// at the same time. A claim that cannot share one goes through a transaction of its own. So does a claim of
+// work that was there before: it must choose.
+func (d *DB) claimPage(ctx context.Context, c *claiming) (err error) {
+	if c.Rung {
+		err = d.claims.add(ctx, c)
+	}
+	if !c.Rung || err == nil && alone(c.err) {
 		d.claimAll(context.WithoutCancel(ctx), []*claiming{c}, waitLocked)
 	}
 	if err = cmp.Or(err, c.err); err == nil && c.TookOver {
@@ -61,11 +69,12 @@ func (d *DB) claimPage(ctx context.Context, c *claiming) error {
 }
 
 // alone reports whether a claim must go through a transaction of its own after its group has ended with err:
-// another transaction holds its queue, it has none, or Postgres refused a statement of the group, so that the
-// group has changed nothing.
+// another transaction holds its queue, it has none, it has rows to choose from, or Postgres refused a
+// statement of the group, so that the group has changed nothing.
 func alone(err error) bool {
 	refused := []string{"40P01", "55P03", "57014"} // deadlock, lock_timeout, statement_timeout
-	return errors.Is(err, ErrNotFound) || badData(err) || slices.Contains(refused, code(err))
+	return errors.Is(err, ErrNotFound) || errors.Is(err, errChooses) || badData(err) ||
+		slices.Contains(refused, code(err))
 }
 
 // groupLock is how long a group waits for a lock. A reply that is being committed holds its wake for less.
@@ -98,15 +107,26 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 		}
 	}
 	err := d.inQueueFrom(ctx, first, func(ctx context.Context, tx Tx, end *pgx.Batch) (err error) {
-		synced := false
+		var reads pgx.Batch
 		for _, c := range sorted {
 			c.Claimed = Claimed{}
-			c.err = c.queue.err
-			switch {
-			case errors.Is(c.err, ErrNotFound):
-				continue
-			case c.err != nil:
+			switch c.err = c.queue.err; {
+			case errors.Is(c.err, errEpochMoved):
 				return c.err
+			case c.err == nil:
+				c.queue.read(&reads, c.At)
+			}
+		}
+		if err := tx.conn.SendBatch(ctx, &reads).Close(); err != nil {
+			return err
+		}
+		synced := false
+		for _, c := range sorted {
+			if c.err == nil && len(sorted) > 1 && c.chooses() {
+				c.err = errChooses
+			}
+			if c.err != nil {
+				continue
 			}
 			if c.done, err = tx.claim(ctx, c, end); err != nil {
 				return err
@@ -122,6 +142,10 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 		c.err = cmp.Or(err, c.err)
 	}
 }
+
+// errChooses says that a claim has rows to choose from. The choice and what follows it are round trips of
+// their own, for which the others in the group would have to wait.
+var errChooses = errors.New("the claim needs a transaction of its own")
 
 // errNotClaimed is the error of a claim until its result is known.
 var errNotClaimed = errors.New("the group of this claim was not done")

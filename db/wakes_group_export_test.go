@@ -12,16 +12,22 @@ func WaitingClaims(d *DB) int {
 	return len(d.claims.waiting)
 }
 
-// HoldClaims makes the next group of claims wait for release. held is closed once it waits. No claim may be
-// in progress.
+// HoldClaims makes the next group of claims wait for release. held is closed once it waits. Until then the
+// claims that come wait for one more group. No claim may be in progress.
 func HoldClaims(d *DB) (held <-chan struct{}, release func()) {
 	begun, end := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	do := d.claims.do
+	do, most := d.claims.do, d.claims.atOnce
+	d.claims.atOnce = 1
 	d.claims.do = func(ctx context.Context, group []*claiming) {
 		once.Do(func() { close(begun) })
 		<-end
 		do(ctx, group)
 	}
-	return begun, func() { close(end) }
+	return begun, func() {
+		d.claims.mu.Lock()
+		d.claims.atOnce = most
+		d.claims.mu.Unlock()
+		close(end)
+	}
 }

@@ -11,6 +11,7 @@ func TestAGroupThatPanicsClaimsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &DB{places: make(chan struct{}, 1)} // without a pool, so each transaction panics
 		d.claims = newClaims(d)
+		d.claims.atOnce = 1
 		release := make(chan struct{})
 		do := d.claims.do
 		d.claims.do = func(ctx context.Context, group []*claiming) {
@@ -21,7 +22,7 @@ func TestAGroupThatPanicsClaimsNothing(t *testing.T) {
 		for _, user := range []string{"first", "leads", "follows"} {
 			go func() {
 				defer func() { _ = recover() }()
-				c := &claiming{seat: newSeat(), WakeClaim: WakeClaim{User: user}}
+				c := &claiming{seat: newSeat(), WakeClaim: WakeClaim{User: user, Rung: true}}
 				got <- d.claimPage(t.Context(), c)
 			}()
 			synctest.Wait()

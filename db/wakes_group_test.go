@@ -19,7 +19,7 @@ func (q *queueTest) claimsOf(users ...string) <-chan claimed {
 	for _, user := range users {
 		go func() {
 			a, err := q.d.Claim(q.t.Context(), db.WakeClaim{
-				User: user, At: at, Limit: 100, Lease: longLease, Around: 20,
+				User: user, At: at, Limit: 100, Lease: longLease, Around: 20, Rung: true,
 			})
 			answers <- claimed{user, a, err}
 		}()
@@ -180,7 +180,7 @@ func TestARowThatIsHeld(t *testing.T) {
 			t.Parallel()
 			q := newQueue(t)
 			users := q.fleet(3)
-			claim := db.WakeClaim{User: "agent-1", Worker: "w", Instance: "one"}
+			claim := db.WakeClaim{User: "agent-1", Worker: "w", Instance: "one", Rung: true}
 			q.post("ann", "one")
 			if q.wake(claim).Expired {
 				t.Fatal("got a wake twice")

@@ -120,9 +120,9 @@ const factsByChannel = selectFacts + `
 		WHERE i.user_id = $1 AND i.left_seq IS NULL`
 
 // lookAhead queues the read of a page channel by channel, for a user in fewChannels at most. It saves the
-// round trip of unscanned. It must come after lock. lock has counted the channels before; a membership at or
-// below the position cannot begin later, so if lock has counted fewChannels at most, lookAhead has read all
-// of them.
+// round trip of queueUnscanned. It must come after lock. lock has counted the channels before; a membership
+// at or below the position cannot begin later, so if lock has counted fewChannels at most, lookAhead has read
+// all of them.
 func (c *consumer) lookAhead(b *pgx.Batch, at events.Cursor) {
 	const query = factsByChannel + `
 			AND (SELECT count(*) FROM (SELECT FROM members f
@@ -154,33 +154,44 @@ type owedRange struct {
 	human       bool
 }
 
-// scanPage reads the next page of messages for a locked consumer, up to the position at, and queues in b what
-// to write. It never goes beyond the position, because a writer with a smaller number may still be open
-// there. done says that it has reached the position.
+// read queues the read of the next page of messages for a locked consumer, up to the position at. It never
+// goes beyond the position, because a writer with a smaller number may still be open there. write must
+// follow.
 //
 // A page is a range of numbers, read for all of the user's channels. scanned_seq never passes a number below
 // which a channel is unread.
-func (tx Tx) scanPage(
-	ctx context.Context, c *consumer, at events.Cursor, b *pgx.Batch,
-) (done bool, err error) {
+func (c *consumer) read(b *pgx.Batch, at events.Cursor) {
+	c.from = c.scannedSeq
+	switch {
+	case c.from >= at.Seq:
+	case c.ahead != nil && c.channels <= fewChannels:
+		c.take(*c.ahead, at.Seq)
+	default:
+		c.queueUnscanned(b, at.Seq)
+	}
+}
+
+// take takes the facts of a page that was read up to a number.
+func (c *consumer) take(facts []*wakeFact, upTo int64) {
+	c.facts = facts
+	c.found = ranges(c.user, facts)
+	c.scannedSeq = upTo
+	if n := len(facts); n == scanNumbers {
+		c.scannedSeq = facts[n-1].Seq // messages beyond the last number of a full page may be unread
+	}
+}
+
+// write queues what a page that was read changes. done says that it has reached the position at.
+func (c *consumer) write(b *pgx.Batch, at events.Cursor) (done bool) {
 	const move = `
 		UPDATE wake_consumers SET scanned_seq = greatest(scanned_seq, $2),
 			claimed_at = CASE WHEN $3 THEN clock_timestamp() ELSE claimed_at END
 		WHERE user_id = $1`
-	behind := c.scannedSeq < at.Seq
-	c.from = c.scannedSeq
-	if behind {
-		c.facts, c.scannedSeq, err = tx.unscanned(ctx, c, at.Seq)
-		if err != nil {
-			return false, err
-		}
-		c.found = ranges(c.user, c.facts)
-		queueOwed(b, c.user, c.found)
-	}
-	if behind || c.claims {
+	queueOwed(b, c.user, c.found)
+	if c.from < at.Seq || c.claims {
 		b.Queue(move, c.user, c.scannedSeq, c.claims)
 	}
-	return c.scannedSeq >= at.Seq, nil
+	return c.scannedSeq >= at.Seq
 }
 
 // owed is Queries.owed for a row of the queue. If the scan of this transaction has read the whole row, owed
@@ -200,12 +211,10 @@ func (c *consumer) owed(ctx context.Context, tx Tx, row *wakeRow, each func(*wak
 	return nil
 }
 
-// unscanned reads the facts of one page. A scan along the event log costs as much as everybody posted. A scan
-// channel by channel costs as much as the user has channels. It does not need the event log, so retention
-// never removes a wake.
-func (tx Tx) unscanned(
-	ctx context.Context, c *consumer, upTo int64,
-) (facts []*wakeFact, reached int64, err error) {
+// queueUnscanned queues the read of the facts of one page. A scan along the event log costs as much as
+// everybody posted. A scan channel by channel costs as much as the user has channels. It does not need the
+// event log, so retention never removes a wake.
+func (c *consumer) queueUnscanned(b *pgx.Batch, upTo int64) {
 	// LIMIT 1 keeps these look-ups: a planner without statistics would read whole tables.
 	const alongTheLog = selectFacts + `
 		FROM (SELECT e.seq, e.message_id, e.channel_id FROM events e
@@ -220,32 +229,20 @@ func (tx Tx) unscanned(
 		WHERE e.seq >= i.joined_seq
 		ORDER BY m.seq`
 	const byChannel = factsByChannel + ` ORDER BY m.seq LIMIT $3`
-	if c.ahead != nil && c.channels <= fewChannels {
-		return *c.ahead, reachedBy(*c.ahead, upTo), nil
-	}
 	far := upTo - c.scannedSeq
 	query := alongTheLog
-	reached = min(upTo, c.scannedSeq+scanNumbers)
+	reached := min(upTo, c.scannedSeq+scanNumbers)
 	args := []any{c.user, c.scannedSeq, reached, scanNumbers}
 	if c.expired || far > scanDistance*c.channels {
 		query = byChannel
 		reached = upTo
 		args = []any{c.user, reached, scanNumbers}
 	}
-	rows, err := tx.conn.Query(ctx, query, args...)
-	if err != nil {
-		return nil, 0, err
-	}
-	facts, err = pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
-	return facts, reachedBy(facts, reached), err
-}
-
-// reachedBy returns how far a page reaches: if it is full, messages beyond its last number may be unread.
-func reachedBy(facts []*wakeFact, upTo int64) int64 {
-	if n := len(facts); n == scanNumbers {
-		return facts[n-1].Seq
-	}
-	return upTo
+	b.Queue(query, args...).Query(func(rows pgx.Rows) error {
+		facts, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
+		c.take(facts, reached)
+		return err
+	})
 }
 
 // ranges groups the facts that wake the user by channel.

@@ -197,6 +197,7 @@ func (w *wakeWorld) work(ctx, faults context.Context, agent string, rng *rand.Ra
 	for ctx.Err() == nil {
 		n := w.node(rng)
 		a, err := n.db.Claim(ctx, db.WakeClaim{
+			Rung: rng.IntN(2) == 0, // shares its transaction with others
 			User: agent, Lease: time.Second, Limit: 1 + rng.IntN(20), At: n.router.Position(),
 		})
 		for _, part := range a.Dead {

@@ -127,11 +127,13 @@ func (d *DB) scanWakes(
 			if err != nil {
 				return err
 			}
-			var b pgx.Batch
-			if done, err = tx.scanPage(ctx, &c, at, &b); err != nil {
+			var reads, writes pgx.Batch
+			c.read(&reads, at)
+			if err := tx.conn.SendBatch(ctx, &reads).Close(); err != nil {
 				return err
 			}
-			return tx.conn.SendBatch(ctx, &b).Close()
+			done = c.write(&writes, at)
+			return tx.conn.SendBatch(ctx, &writes).Close()
 		})
 		if errors.Is(err, errEpochMoved) {
 			return true, nil

@@ -149,7 +149,8 @@ func (c *claiming) try(ctx context.Context, rings int) (*db.Wake, time.Duration,
 		attempt := c.claim
 		attempt.Create = false
 		first := c.claim.Create
-		if !d.takeMessage() { // otherwise something is due almost certainly
+		attempt.Rung = d.takeMessage()
+		if !attempt.Rung { // otherwise something is due almost certainly
 			due, next, err := c.due(ctx, &attempt)
 			if err != nil {
 				return nil, 0, err
