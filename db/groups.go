@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -100,3 +101,6 @@ func (g *groups[T]) done(group []T) {
 		other.seated().ready <- false
 	}
 }
+
+// errNotDone is the error of a post or a claim until its result is known.
+var errNotDone = errors.New("the group of this request was not done")

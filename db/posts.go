@@ -107,7 +107,7 @@ func (tx Tx) Post(ctx context.Context, m NewMessage) (Post, error) {
 
 // post stores one message. turns allows a channel in which members take turns.
 func (tx Tx) post(ctx context.Context, m NewMessage, turns bool) (Post, error) {
-	one := []*posting{{NewMessage: m, err: errNotStored}}
+	one := []*posting{{NewMessage: m, err: errNotDone}}
 	if err := postAll(ctx, tx.conn, one, nil, turns); err != nil {
 		return Post{}, err
 	}
@@ -189,7 +189,7 @@ func postAll(ctx context.Context, conn conn, group []*posting, class *int32, tur
 	}
 	refused := false
 	for _, p := range group {
-		if p.err == errNotStored {
+		if p.err == errNotDone {
 			p.err = ErrRefused
 			refused = true
 		}

@@ -131,7 +131,7 @@ func (d *DB) storePosts(ctx context.Context, group []*posting) {
 // returns an error of the connection, the group may have been stored.
 func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 	for _, p := range group {
-		p.err = errNotStored
+		p.err = errNotDone
 		if p.TwoState != group[0].TwoState || p.TurnUserID != "" {
 			return errors.New("posts of different kinds in one group")
 		}
@@ -145,6 +145,3 @@ func (d *DB) storeGroup(ctx context.Context, group []*posting) error {
 	defer c.Release()
 	return postAll(ctx, d.outside(c), group, new(lockChannel), false)
 }
-
-// errNotStored is the error of a posting until its result is known.
-var errNotStored = errors.New("the group of this post was not stored")

@@ -86,7 +86,7 @@ const groupLock = "100ms"
 func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLock) {
 	const impatient = `SELECT set_config('lock_timeout', $1, true)`
 	for _, c := range group {
-		c.err = errNotClaimed
+		c.err = errNotDone
 	}
 	// All transactions that lock several queues must lock them in the same order, so that none deadlocks.
 	sorted := slices.SortedFunc(slices.Values(group), func(a, b *claiming) int {
@@ -146,6 +146,3 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 // errChooses says that a claim has rows to choose from. The choice and what follows it are round trips of
 // their own, for which the others in the group would have to wait.
 var errChooses = errors.New("the claim needs a transaction of its own")
-
-// errNotClaimed is the error of a claim until its result is known.
-var errNotClaimed = errors.New("the group of this claim was not done")

@@ -32,17 +32,12 @@ func TestAJoinDoesNotWaitForClaims(t *testing.T) {
 		t.Fatal(err)
 	}
 	ann.Says(t, ops, "hello")
-	blocked := func() int {
-		return n.Count(t,
-			`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-				AND datname = current_database()`)
-	}
-	if !ssetest.Await(func() bool { return blocked() > 0 }) {
+	if !ssetest.Await(func() bool { return n.Blocked(t) > 0 }) {
 		t.Fatal("no claim tries to take the queue")
 	}
 	ann.Add(t, ops, "carol")
-	if n := blocked(); n != 1 {
-		t.Errorf("got %d statements that wait for a lock after the join, want one claim", n)
+	if got := n.Blocked(t); got != 1 {
+		t.Errorf("got %d statements that wait for a lock after the join, want one claim", got)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)

@@ -106,12 +106,13 @@ func (s *Server) showWorkAsOf(
 		for _, m := range w.Messages {
 			data.MessageIDs = append(data.MessageIDs, m.ID)
 		}
-		shown += string(data.Encode())
+		encoded := data.Encode()
+		shown += string(encoded)
 		show(&events.Signal{
 			Event: events.WakeState, ChannelID: c.Channel, GuildID: w.Channel.GuildID, UserID: c.User,
 			Of: w.Messages[0].ID,
 			At: s.router.Position(), Sent: at.UnixNano(), Until: time.Now().Add(stateKept),
-			Only: audience(w.Messages), Since: since, Data: data.Encode(),
+			Only: audience(w.Messages), Since: since, Data: encoded,
 		}, func(size int) json.RawMessage {
 			line := data.Encode()
 			// clients know the messages by the later ones too

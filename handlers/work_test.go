@@ -47,11 +47,7 @@ func TestAStateThatIsReadSlowly(t *testing.T) {
 		defer close(done)
 		handlers.ShowWork(n.Server, t.Context(), change, func(s *events.Signal) { shown = append(shown, s) })
 	}()
-	ssetest.Eventually(t, "the read waits", func() bool {
-		const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-			AND datname = current_database()`
-		return n.Count(t, waiting) > 0
-	})
+	ssetest.Eventually(t, "the read waits", func() bool { return n.Blocked(t) > 0 })
 	waits := time.Now().UnixNano()
 	<-time.After(live.SignalPace) // the shortest time that the read takes
 	if _, err := tx.Exec(t.Context(), `UPDATE wakes SET lease_until = clock_timestamp()`); err != nil {

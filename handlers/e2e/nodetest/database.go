@@ -113,6 +113,13 @@ func (n *Node) Count(t *testing.T, query string, args ...any) (got int) {
 	return got
 }
 
+// Blocked returns how many statements wait for a lock.
+func (n *Node) Blocked(t *testing.T) int {
+	t.Helper()
+	return n.Count(t, `SELECT count(*) FROM pg_stat_activity
+		WHERE wait_event_type = 'Lock' AND datname = current_database()`)
+}
+
 // Agents makes users agents.
 func (n *Node) Agents(t *testing.T, users ...string) {
 	t.Helper()
