@@ -198,8 +198,10 @@ func (c *toldChannel) unread(user string) (all, waking int) {
 		facts.WakeList = c.duty
 		switch outcome, _ := facts.Decide(user); outcome {
 		case events.Wake:
-			waking++
 			all++
+			if _, there := c.in(user, m.Seq); there { // otherwise no stream has woken the user
+				waking++
+			}
 		case events.Observer:
 			all++
 		}

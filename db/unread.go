@@ -74,7 +74,8 @@ func (q Queries) Unread(
 	return found, sentinel(err)
 }
 
-// count counts a message, unless it was kept from the user.
+// count counts a message, unless it was kept from the user. What was said while the user was not a member
+// did not wake the user, who may read it with history "all".
 func (u *Unread) count(m *StoredMessage, user string) {
 	if u.Messages == MaxUnread {
 		return
@@ -84,8 +85,10 @@ func (u *Unread) count(m *StoredMessage, user string) {
 	}
 	switch outcome, _ := m.Facts().Decide(user); outcome {
 	case events.Wake:
-		u.Waking++
 		u.Messages++
+		if m.In != nil {
+			u.Waking++
+		}
 	case events.Observer:
 		u.Messages++
 	}

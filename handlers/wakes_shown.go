@@ -52,13 +52,18 @@ func shownItem(user string, wake *db.Wake) *wakeItem {
 	return item
 }
 
-// decided is a message as a reader may see it, with the decision that the stream had.
+// decided is a message as a reader may see it, with the decision that the stream had. Streams skip what was
+// said while the reader was not a member, unless the reader was the admin. With history "all" a member reads
+// it, and it must not look as if it woke the member.
 func decided(m db.StoredMessage, c db.Channel, reader string) decidedMessage {
+	shown := decidedMessage{Message: asSeen(m, c)}
+	if m.In == nil && m.Admin != reader {
+		return shown
+	}
 	facts := m.Facts()
 	if m.OnList {
 		facts.WakeList = []string{reader}
 	}
-	shown := decidedMessage{Message: asSeen(m, c)}
 	outcome, reason := facts.Decide(reader)
 	if outcome != events.Skip {
 		shown.Wakeup, shown.WakeReason = new(outcome == events.Wake), reason.String()

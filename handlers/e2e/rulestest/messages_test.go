@@ -174,6 +174,51 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// What was said before a member joined, or while the member was away, did not wake the member. It does not
+// look so where the member may read it.
+func TestHistoryOfOthersTimesWakesNobody(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{})
+	alice, eve := n.User("alice"), n.User("eve")
+	id := nodetest.Call[nodetest.Created](t, alice, 201, "POST", "/api/channels", nodetest.Body{
+		"guildId": "g1", "name": "ops", "xType": "general", "history": "all",
+	}).Channel.ID
+	alice.Post(t, id, "before")
+	eve.Join(t, id)
+	heard := alice.Post(t, id, "heard").Message.ID
+	nodetest.Call[nodetest.Body](t, eve, 200, "PUT", "/api/channels/"+id+"/read",
+		nodetest.Body{"messageId": heard})
+	eve.Leave(t, id)
+	alice.Post(t, id, "away")
+	eve.Join(t, id)
+	alice.Post(t, id, "heard again")
+
+	want := func(m nodetest.FullHeard, from string) {
+		t.Helper()
+		reason := ""
+		if strings.HasPrefix(m.Content, "heard") {
+			reason = "everyone"
+		}
+		if m.WakeReason != reason || m.Wakeup != (reason != "") {
+			t.Errorf("%s: got wakeup %v, %q with %q, want the reason %q, as streams had it", from, m.Wakeup,
+				m.WakeReason, m.Content, reason)
+		}
+	}
+	all := nodetest.Call[nodetest.List[nodetest.FullHeard]](t, eve, 200, "GET", nodetest.PathOf(id), nil)
+	if len(all.Items) != 4 {
+		t.Errorf("got %d messages, want 4", len(all.Items))
+	}
+	for _, m := range all.Items {
+		want(m, "history")
+		want(nodetest.Call[struct{ Message nodetest.FullHeard }](t, eve, 200, "GET", "/api/messages/"+m.ID,
+			nil).Message, "message")
+	}
+	list := nodetest.Call[nodetest.List[nodetest.Body]](t, eve, 200, "GET", "/api/channels?unread=true", nil)
+	if c := list.Items[0]; fmt.Sprint(c["unread"], c["unreadWakes"]) != "2 1" {
+		t.Errorf("got %v, want 2 unread messages, of which 1 wakes", c)
+	}
+}
+
 func TestRoster(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
