@@ -25,7 +25,9 @@ func (d *DB) postFresh(ctx context.Context, m NewMessage) (Post, error) {
 
 // LockForPost takes the locks that a post in a transaction needs, unless members take turns in the channel:
 // the channel's lock, and before it that of the author's queue if the post keeps a wake. With IfLast it takes
-// the channel's lock exclusively, and checks that nobody else has posted since. ErrMoved, ErrNotReadable.
+// the channel's lock exclusively, and checks that nobody else has posted since: ErrMoved, ErrNotReadable. It
+// checks the wake of a reply first (ErrWakeLost), so that a repeated reply gets the answer of the stored one
+// however far the conversation has moved.
 func (tx Tx) LockForPost(ctx context.Context, m NewMessage) error {
 	if m.IfLast == nil {
 		if err := tx.lockForReply(ctx, m.Reply, m.AuthorUserID); err != nil {
@@ -42,6 +44,9 @@ func (tx Tx) LockForTurn(ctx context.Context, m NewMessage) error {
 		return err
 	}
 	if err := tx.LockChannel(ctx, m.ChannelID); err != nil || m.IfLast == nil {
+		return err
+	}
+	if err := tx.checkReply(ctx, m); err != nil {
 		return err
 	}
 	var fresh *bool // nil: the message is not readable

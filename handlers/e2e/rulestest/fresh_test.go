@@ -135,6 +135,30 @@ func aWakeStays(t *testing.T, ann, bot *nodetest.User, xType string, headers []s
 	}
 }
 
+// A repeated reply gets the first answer, however far the conversation has moved since.
+func TestARepeatedFreshReply(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{})
+	ann, bot := n.User("ann"), n.User("bot")
+	bot.Claim(t, nodetest.Body{})
+	for _, xType := range kinds("general", "discuss") {
+		id := ann.Makes(t, xType, []string{"bot"}, nil).Channel.ID
+		last := ann.Says(t, id, "one").Message.ID
+		w := bot.Wake(t, nodetest.Body{"channelIds": []string{id}})
+		b := nodetest.Body{"content": "answer", "wakeId": w.ID, "ifLast": last}
+		first := patient(t, bot, nodetest.PathOf(id), b)
+		ann.Says(t, id, "two")
+		again := patient(t, bot, nodetest.PathOf(id), b)
+		if first.Status != 201 || again.String() != first.String() ||
+			again.Header.Get("Idempotency-Replayed") != "true" {
+			t.Errorf("%s: got %v, then %v, want the same answer", xType, first, again)
+		}
+		if got := n.Count(t, `SELECT count(*) FROM messages WHERE wake_id = $1`, w.ID); got != 1 {
+			t.Errorf("%s: got %d replies, want 1", xType, got)
+		}
+	}
+}
+
 // kinds returns these kinds of channels, or with -short the first: a fresh post to a busy channel waits.
 func kinds(xTypes ...string) []string {
 	if testing.Short() {
