@@ -45,7 +45,8 @@ type Words struct {
 
 // RunIndexer fills the search index behind the posts, up to position, until ctx ends. Every server may run
 // it: a lock makes them take turns. A server that finds that another one has worked leaves the work to that
-// one for wordsAgain.
+// one for wordsAgain. It does nothing itself at that look: otherwise the other one would find that too, and
+// both would leave the work to each other.
 func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logger *slog.Logger) {
 	told, others := false, false
 	var looked time.Time
@@ -70,26 +71,26 @@ func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logg
 }
 
 // IndexWords fills the search index up to a position that Tail has reached. It stops early if another server
-// is at it, or if the database is in another epoch. others says that another server is at it, or has been
-// since the last call.
+// is at it, or has been since the last call: then others is true. It also stops if the database is in another
+// epoch.
 func (d *DB) IndexWords(ctx context.Context, at events.Cursor) (others bool, err error) {
 	for ctx.Err() == nil {
-		busy, more, err := d.indexBatch(ctx, at)
-		others = others || busy
-		if err != nil || !more {
+		others, more, err := d.indexBatch(ctx, at)
+		if err != nil || others || !more {
 			return others, sentinel(err)
 		}
 		wait(ctx, wordsRest)
 	}
-	return others, ctx.Err()
+	return false, ctx.Err()
 }
 
-// indexBatch indexes the next events. more says that there may be others up to the position. busy says that
-// another server has the lock, or has moved the index since this server saw it last.
+// indexBatch indexes the next events. more says that there may be others up to the position. others says that
+// another server has the lock, or has moved the index since this server saw it last: then indexBatch has done
+// nothing.
 //
 // Edits need no lock: whoever stores a message's row of message_words first wins, and an edit replaces a row
 // that is there. An edit that is not committed yet makes the insert wait, and then the insert does nothing.
-func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (busy, more bool, err error) {
+func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (others, more bool, err error) {
 	const look = `
 		SELECT w.seq, f.seq, log_epoch(), pg_try_advisory_xact_lock($1, 0) FROM words_cursor w, log_floor f`
 	batch := `
@@ -111,7 +112,7 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (busy, more bool,
 			WHERE m.channel_id = c.id AND m.seq > $1 AND m.seq <= $2 ORDER BY m.seq LIMIT $3) m
 		ON CONFLICT ON CONSTRAINT message_words_pkey DO NOTHING`
 	const move = `UPDATE words_cursor SET seq = $1`
-	var n int64
+	var n, reached int64
 	err = d.inTx(ctx, d.pool, func(ctx context.Context, tx Tx) error {
 		var from, floor, epoch int64
 		var mine bool
@@ -119,14 +120,13 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (busy, more bool,
 			return err
 		}
 		was := d.Words.Position.Swap(from)
-		busy = !mine || was != 0 && was != from
-		if !mine || epoch != at.Epoch || from >= at.Seq {
+		others = !mine || was != 0 && was != from
+		if others || epoch != at.Epoch || from >= at.Seq {
 			return nil
 		}
 		if err := tx.unsynced(ctx); err != nil { // after a crash it is done again
 			return err
 		}
-		var reached int64
 		if from < floor {
 			reached = min(floor, from+wordsGap)
 			if _, err := tx.conn.Exec(ctx, gap, from, reached, wordsGap); err != nil {
@@ -141,16 +141,14 @@ func (d *DB) indexBatch(ctx context.Context, at events.Cursor) (busy, more bool,
 			return nil
 		}
 		_, err := tx.conn.Exec(ctx, move, reached)
-		if err == nil {
-			d.Words.Position.Store(reached)
-			more = reached < at.Seq
-		}
 		return err
 	})
-	if err == nil {
-		d.Words.Indexed.Add(n)
+	if err != nil || n == 0 {
+		return others, false, err
 	}
-	return busy, more && err == nil, err
+	d.Words.Position.Store(reached)
+	d.Words.Indexed.Add(n)
+	return others, reached < at.Seq, nil
 }
 
 // replaceWords replaces the words of a message, in the transaction that changes its text. The caller must

@@ -18,7 +18,8 @@ func index(ctx context.Context, d *db.DB) (others bool, err error) {
 	return d.IndexWords(ctx, head)
 }
 
-// A server learns that another one fills the search index, and that it has stopped.
+// A server learns that another one fills the search index, and that it has stopped. Two servers do not both
+// leave the work to the other.
 func TestOneServerFillsTheSearchIndex(t *testing.T) {
 	t.Parallel()
 	url := dbtest.New(t)
@@ -35,7 +36,12 @@ func TestOneServerFillsTheSearchIndex(t *testing.T) {
 		{second, false, true},
 		{second, false, false},
 		{second, true, false},
+		{first, true, true},
+		{second, true, false},
+		{first, true, true},
+		{second, true, false},
 		{first, false, true},
+		{first, false, false},
 	} {
 		if tt.post {
 			post(t, first, channel, "alice", "hello")
