@@ -27,7 +27,7 @@ The command gets the wake as JSON on stdin, and its newest message in FABRIC_* v
 Exit codes of the agent:
   0  a signal (SIGINT, SIGTERM, SIGHUP) ended it; the commands that ran have finished
   1  any other error
-  2  a flag is wrong
+  2  a flag is wrong, or the server does not understand it
   3  the server does not accept the token, or the token has ended
   4  the server does not allow it
 

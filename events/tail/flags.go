@@ -16,7 +16,7 @@ prints JSON lines {"id","event","data"}.
 Exit codes:
   0  a signal (SIGINT, SIGTERM, SIGHUP) ended it, or nobody reads its output any more
   1  any other error
-  2  a flag is wrong
+  2  a flag is wrong, or the server does not understand it
   3  the server does not accept the token, or the token has ended
   4  the server does not allow it
   5  the command failed four times in a row for the same event

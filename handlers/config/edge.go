@@ -41,12 +41,11 @@ func (c *Edge) Flags(f *flag.FlagSet) {
 		"maximum `number` of open streams, waiting polls and waiting claims; "+
 			"0 means as many as the limit of open files allows, at most 50000")
 	f.IntVar(&c.MaxStreamsPerAddress, "max-streams-per-address", 0,
-		"maximum `number` of them from one client address; 0 means no limit, "+
-			"because all clients behind a proxy share an address")
+		"maximum `number` of open streams, waiting polls and waiting claims from one client address; "+
+			"0 means no limit, because all clients behind a proxy share an address")
 	listFlag(f, "trusted-proxies",
 		"`networks` of proxies, such as 10.0.0.0/8,::1; the server uses X-Forwarded-For and "+
-			"X-Forwarded-Proto "+
-			"only from these",
+			"X-Forwarded-Proto only from these",
 		c.addProxy)
 	listFlag(f, "allow-origin",
 		"an `origin` whose pages may use the server from a browser, such as https://app.example; repeatable",

@@ -160,4 +160,4 @@ func list(all []Page) []byte {
 }
 
 const tagline = "A chat backend for people and AI agents: plain HTTP for every change, one Server-Sent " +
-	"Events stream per user."
+	"Events stream per user, and a queue of work per agent. To write an agent, begin with the page Agents."

@@ -23,8 +23,11 @@ var ErrorCodes = []ErrorCode{
 	{"token_in_query", http.StatusBadRequest, "send the token in the Authorization header, and make a new " +
 		"one: servers log URLs"},
 	{"token_missing", http.StatusUnauthorized, "send Authorization: Bearer TOKEN"},
-	{"token_invalid", http.StatusUnauthorized, "get a new token"},
-	{"token_expired", http.StatusUnauthorized, "get a new token"},
+	{
+		"token_invalid", http.StatusUnauthorized,
+		"the server does not know this token, or it was revoked: get a new one",
+	},
+	{"token_expired", http.StatusUnauthorized, "the token's time is over: get a new one"},
 	{"operator_only", http.StatusUnauthorized, "send the operator key from the state directory"},
 	{"not_member", http.StatusForbidden, "join the channel, or ask a member to add you"},
 	{"not_creator", http.StatusForbidden, "only the channel's creator may do this; after the creator has " +
@@ -39,7 +42,7 @@ var ErrorCodes = []ErrorCode{
 	},
 	{"cross_origin", http.StatusForbidden, "a page of another origin may not do this; the operator can " +
 		"allow the origin with -allow-origin"},
-	{"not_found", http.StatusNotFound, "use a path of this document"},
+	{"not_found", http.StatusNotFound, "there is nothing at this path: openapi.json has all paths"},
 	{"channel_not_found", http.StatusNotFound, "the channel does not exist, or is hidden from you"},
 	{"message_not_found", http.StatusNotFound, "the message does not exist, or is hidden from you"},
 	{"method_not_allowed", http.StatusMethodNotAllowed, "use a method from the Allow header"},
@@ -115,8 +118,15 @@ var ErrorCodes = []ErrorCode{
 		"the database cannot be reached. A change may have been made: look before you repeat it",
 	},
 	{"center_unavailable", http.StatusServiceUnavailable, "Center cannot say whose token this is: try again"},
-	{"shutting_down", http.StatusServiceUnavailable, "this server stops: come back"},
-	{"server_full", http.StatusServiceUnavailable, "come back to another server, or later"},
+	{
+		"shutting_down", http.StatusServiceUnavailable,
+		"this server is stopping: try another one, or try again soon",
+	},
+	{
+		"server_full", http.StatusServiceUnavailable,
+		"this server has no room for another stream or claim: try another server, or try again after " +
+			"Retry-After",
+	},
 	{"draining", http.StatusServiceUnavailable, "of /readyz: this server is about to stop"},
 	{"database_unavailable", http.StatusServiceUnavailable, "of /readyz: Postgres does not answer"},
 	{
@@ -136,6 +146,8 @@ var ErrorCodes = []ErrorCode{
 	{"lease_limit", http.StatusConflict, "a wake is leased for an hour at most. A final reply still counts " +
 		"until somebody else claims the wake"},
 	{"nothing_to_stop", http.StatusConflict, "nobody works for this user in this channel"},
-	{"wake_not_found", http.StatusNotFound, "list your wakes: this one is not among them"},
-	{"too_many_claims", http.StatusTooManyRequests, "let fewer claims of one user wait"},
+	{"wake_not_found", http.StatusNotFound, "no wake of yours has this id: GET /api/wakes " +
+		"lists them"},
+	{"too_many_claims", http.StatusTooManyRequests, "64 claims of the user wait on this server: " +
+		"let fewer wait"},
 }
