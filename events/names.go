@@ -23,6 +23,16 @@ const (
 // XTypes lists every XType, in the order in which error texts list them.
 var XTypes = []XType{General, Report, Triage, Custom, DM, Discuss, Work}
 
+// TakesTurns reports whether members take turns in channels of this x-type.
+func (x XType) TakesTurns() bool { return x == Discuss || x == Work }
+
+// HasWakeList reports whether channels of this x-type have a wake list.
+func (x XType) HasWakeList() bool { return x == Triage || x == Custom }
+
+// Bounded reports whether channels of this x-type have the settings humanWakes and agentWakes. In the others,
+// each message wakes one member.
+func (x XType) Bounded() bool { return x != DM && !x.TakesTurns() }
+
 // A Kind says what an event of the event log reports.
 type Kind string
 
@@ -245,15 +255,11 @@ const (
 // the loop guard is off: members take turns there on purpose.
 func DefaultSettings(x XType) Settings {
 	s := Settings{LoopLimit: DefaultLoopLimit, HumanWakes: WakesAll, AgentWakes: WakesAll}
-	if x == Discuss || x == Work {
+	if x.TakesTurns() {
 		s.LoopLimit = 0
 	}
 	return s
 }
-
-// Bounded reports whether channels of an x-type have the settings humanWakes and agentWakes. In the others,
-// each message wakes one member.
-func Bounded(x XType) bool { return x != DM && x != Discuss && x != Work }
 
 // Join returns names as one text, separated by commas, for error texts and descriptions.
 func Join[S ~string](names []S) string {

@@ -123,7 +123,7 @@ func TestDecideEveryCombination(t *testing.T) {
 		} {
 			for _, xType := range XTypes {
 				if rules[xType] == nil {
-					if Bounded(xType) {
+					if xType.Bounded() {
 						t.Errorf("got no rows for %s under the bound %q", xType, bound)
 					}
 					continue

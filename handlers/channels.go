@@ -116,7 +116,7 @@ func (b createChannelBody) channel(id auth.Identity) (c events.Channel, members,
 			})
 		}
 	}
-	if len(wake) > 0 && !wakesByList(c.XType) {
+	if len(wake) > 0 && !c.XType.HasWakeList() {
 		wrong = append(wrong, web.FieldError{
 			Field: "wakeUserIds", Detail: "is for triage and custom channels only",
 		})
@@ -209,14 +209,14 @@ func (s *Server) channel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := oneChannel{Channel: c.Channel, Members: memberItems(members), MemberCount: c.MemberCount}
-	if wakesByList(c.XType) {
+	if c.XType.HasWakeList() {
 		users, err := s.db.WakeList(r.Context(), c.ID)
 		if err != nil {
 			return err
 		}
 		answer.WakeUserIDs = &users
 	}
-	if takesTurns(c) {
+	if c.XType.TakesTurns() {
 		turn := asItem(turnOf(c))
 		answer.Turn = &turn
 	}

@@ -164,7 +164,7 @@ func (s *Server) removes(channel uuid.UUID, user string) change {
 		if err != nil {
 			return events.Cursor{}, err
 		}
-		if wakesByList(c.XType) { // a user who joins again must not be on duty without being asked
+		if c.XType.HasWakeList() { // a user who joins again must not be on duty without being asked
 			if err := tx.TakeOffWakeList(ctx, channel, user); err != nil {
 				return events.Cursor{}, err
 			}

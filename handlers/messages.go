@@ -182,7 +182,7 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 		return db.Post{}, err
 	}
 	lock := tx.LockForPost
-	if takesTurns(c) {
+	if c.XType.TakesTurns() {
 		lock = tx.LockForTurn
 	}
 	if err := lock(ctx, m); err != nil {
@@ -194,7 +194,7 @@ func (s *Server) postIn(ctx context.Context, tx db.Tx, id auth.Identity, m db.Ne
 	if err := notArchived(c); err != nil {
 		return db.Post{}, err
 	}
-	if takesTurns(c) && !wakesNobody(m) {
+	if c.XType.TakesTurns() && !wakesNobody(m) {
 		if m.TurnUserID, err = handOver(ctx, tx, c, m); err != nil {
 			return db.Post{}, err
 		}

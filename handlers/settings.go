@@ -26,7 +26,7 @@ func checkSettings(x events.XType, loopLimit *int, humans, agents *string) (wron
 			wrong = append(wrong, web.FieldError{
 				Field: field, Detail: "must be one of " + events.Join(known),
 			})
-		case !events.Bounded(x):
+		case !x.Bounded():
 			wrong = append(wrong, web.FieldError{
 				Field: field, Detail: "is not for dm, discuss and work channels: there, a message wakes " +
 					"one member only",

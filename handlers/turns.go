@@ -24,8 +24,6 @@ type turnAnswer struct {
 	Cursor events.Cursor `json:"cursor"`
 }
 
-func takesTurns(c db.Channel) bool { return c.XType == events.Discuss || c.XType == events.Work }
-
 func turnOf(c db.Channel) chat.Turn {
 	t := chat.Turn{Paused: c.TurnPaused}
 	if c.TurnUserID != nil {
@@ -43,7 +41,7 @@ func asItem(t chat.Turn) turnItem {
 }
 
 func needsTurns(c db.Channel) error {
-	if !takesTurns(c) {
+	if !c.XType.TakesTurns() {
 		return web.NewProblem(http.StatusUnprocessableEntity, "no_turns",
 			"only discuss and work channels have turns")
 	}
@@ -200,7 +198,7 @@ func handOver(ctx context.Context, tx db.Tx, c db.Channel, m db.NewMessage) (wak
 // joinTurn gives the turn to a user who joins, if the channel has no holder. The caller must hold the channel
 // exclusively.
 func joinTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) error {
-	if turn := turnOf(c); takesTurns(c) && turn.Join(user) != turn {
+	if turn := turnOf(c); c.XType.TakesTurns() && turn.Join(user) != turn {
 		return tx.SetTurn(ctx, c.ID, user, turn.Paused)
 	}
 	return nil
@@ -211,7 +209,7 @@ func joinTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) error {
 // before it removes the member.
 func leaveTurn(ctx context.Context, tx db.Tx, c db.Channel, user string) (holder string, err error) {
 	turn := turnOf(c)
-	if !takesTurns(c) {
+	if !c.XType.TakesTurns() {
 		return "", nil
 	}
 	next, err := tx.NextAfter(ctx, c.ID, user)

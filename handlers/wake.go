@@ -17,10 +17,8 @@ type wakeAnswer struct {
 	Cursor  *events.Cursor `json:"cursor,omitempty"`
 }
 
-func wakesByList(x events.XType) bool { return x == events.Triage || x == events.Custom }
-
 func needsWakeList(c db.Channel) error {
-	if !wakesByList(c.XType) {
+	if !c.XType.HasWakeList() {
 		return web.NewProblem(http.StatusUnprocessableEntity, "no_wake_list",
 			"only triage and custom channels have a wake list")
 	}
