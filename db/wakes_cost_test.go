@@ -81,7 +81,7 @@ func TestRoundTripsOfAClaim(t *testing.T) {
 				t.Errorf("%s: got %d messages, want 1", user, n)
 			}
 			ref := db.WakeRef{User: user, ID: a.Wake.ID}
-			if _, _, err := d.AckWake(t.Context(), ref, db.Ack{}); err != nil {
+			if err := d.AckWake(t.Context(), ref, db.Ack{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -54,15 +54,15 @@ type Ack struct {
 	Note     string
 }
 
-// AckWake ends a wake. A wake that a member asked to stop ends as stopped. left says that the row has more,
-// which is due now. ErrWakeLost.
-func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UUID, left bool, err error) {
-	err = d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
+// AckWake ends a wake. A wake that a member asked to stop ends as stopped. If the channel has more work for
+// the user, that is due now, and rings. ErrWakeLost.
+func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) error {
+	left := false
+	err := d.inQueue(ctx, func(ctx context.Context, tx Tx) error {
 		row, err := tx.fence(ctx, ref, nil)
 		if err != nil {
 			return err
 		}
-		channel = row.ChannelID
 		outcome := ""
 		switch {
 		case row.StoppedBy != nil:
@@ -81,7 +81,7 @@ func (d *DB) AckWake(ctx context.Context, ref WakeRef, ack Ack) (channel uuid.UU
 	if left {
 		d.RingWakes(ref.User)
 	}
-	return channel, left, err
+	return err
 }
 
 // A Nack gives a wake back.

@@ -16,7 +16,7 @@ func (q *queueTest) declined() uuid.UUID {
 	q.t.Helper()
 	q.post("ann", "old work")
 	w := q.wake(db.WakeClaim{})
-	if _, _, err := q.d.AckWake(q.t.Context(), q.ref(w.ID), db.Ack{Declined: true}); err != nil {
+	if err := q.d.AckWake(q.t.Context(), q.ref(w.ID), db.Ack{Declined: true}); err != nil {
 		q.t.Fatal(err)
 	}
 	return column[uuid.UUID](q.t, dbtest.Connect(q.t, q.url), `SELECT id FROM wakes_dead`)[0]

@@ -90,7 +90,7 @@ func TestClaimsThatComeTogether(t *testing.T) {
 			t.Errorf("got %d wakes for %d agents", len(wakes), len(users))
 		}
 		for wake, user := range wakes {
-			if _, _, err := q.d.AckWake(t.Context(), db.WakeRef{User: user, ID: wake}, db.Ack{}); err != nil {
+			if err := q.d.AckWake(t.Context(), db.WakeRef{User: user, ID: wake}, db.Ack{}); err != nil {
 				t.Errorf("%s: %v", user, err)
 			}
 		}

@@ -37,7 +37,7 @@ func (q *queueTest) drain() (all []int64) {
 			continue
 		}
 		all = append(all, a.Wake.Messages...)
-		if _, _, err := q.d.AckWake(q.t.Context(), q.ref(a.Wake.ID), db.Ack{}); err != nil {
+		if err := q.d.AckWake(q.t.Context(), q.ref(a.Wake.ID), db.Ack{}); err != nil {
 			q.t.Fatal(err)
 		}
 	}

@@ -58,7 +58,7 @@ func TestARetryIsNotMerged(t *testing.T) {
 	here := db.WakeClaim{Channels: []uuid.UUID{q.channel}}
 	one := q.post("ann", "one")
 	w := q.wake(here)
-	if _, _, err := q.d.AckWake(t.Context(), q.ref(w.ID), db.Ack{Declined: true, Note: "no"}); err != nil {
+	if err := q.d.AckWake(t.Context(), q.ref(w.ID), db.Ack{Declined: true, Note: "no"}); err != nil {
 		t.Fatal(err)
 	}
 	q.post("ann", "two")
@@ -233,7 +233,7 @@ func TestStop(t *testing.T) {
 			return err
 		},
 		"ack": func(q *queueTest, w *db.Wake) error {
-			_, _, err := q.d.AckWake(t.Context(), q.ref(w.ID), db.Ack{})
+			err := q.d.AckWake(t.Context(), q.ref(w.ID), db.Ack{})
 			return err
 		},
 		"the lease ends": func(q *queueTest, _ *db.Wake) error {

@@ -140,8 +140,7 @@ func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
 	if len(wrong) > 0 {
 		return web.Malformed(wrong...)
 	}
-	_, _, err = s.db.AckWake(r.Context(), ref, ack)
-	if err != nil {
+	if err := s.db.AckWake(r.Context(), ref, ack); err != nil {
 		return s.wakeProblem(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
