@@ -238,10 +238,3 @@ func (tx Tx) ArchiveChannel(
 	}
 	return e.Cursor, e.OccurredAt, nil
 }
-
-// Epoch returns the current epoch, and the number at which it began.
-func (q Queries) Epoch(ctx context.Context) (epoch, head int64, err error) {
-	const query = `SELECT epoch, coalesce(head, base) FROM epochs WHERE epoch = log_epoch()`
-	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &head)
-	return epoch, head, sentinel(err)
-}

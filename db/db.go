@@ -1,6 +1,6 @@
-// Package db keeps the guild in Postgres: the event log and its readers' view, channels, members and
-// messages. It is the only package that contains SQL, and the only one that sees errors of the Postgres
-// driver.
+// Package db keeps the guild in Postgres: the event log, channels, members, messages, users, the wake queue,
+// read markers and the search index. It also carries signals and events between servers (Doorbell). It is the
+// only package that contains SQL, and the only one that sees errors of the Postgres driver.
 package db
 
 import (
@@ -30,7 +30,7 @@ type DB struct {
 	tailer       *pgxpool.Pool
 	behindPooler bool // each transaction must make the settings
 	mu           sync.Mutex
-	wake         wakeLists // a cache; mu guards it
+	lists        wakeLists // a cache of wake lists; mu guards it
 	posts        groups[*posting]
 	claims       groups[*claiming]
 	places       chan struct{} // connection limit of transactions, see InTx
@@ -106,7 +106,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	d := &DB{
-		pool: pool, tailer: tailer, behindPooler: behind, wake: wakeLists{}, Doorbell: newDoorbell(),
+		pool: pool, tailer: tailer, behindPooler: behind, lists: wakeLists{}, Doorbell: newDoorbell(),
 	}
 	d.Queries = Queries{d.outside(pool)}
 	// Half of the connections are for transactions and two fifths for reads. The rest is for groups of posts.

@@ -77,6 +77,13 @@ func (d *DB) renew(ctx context.Context, h *horizon, contradiction string) (again
 	return false, nil
 }
 
+// Epoch returns the current epoch, and the number at which it began.
+func (q Queries) Epoch(ctx context.Context) (epoch, head int64, err error) {
+	const query = `SELECT epoch, coalesce(head, base) FROM epochs WHERE epoch = log_epoch()`
+	err = q.conn.QueryRow(ctx, query).Scan(&epoch, &head)
+	return epoch, head, sentinel(err)
+}
+
 // maxEpochs is how many epochs may begin during one read of the event log. One begins if there was none, and
 // repairs what it can. More begin only if the database keeps changing.
 const maxEpochs = 4

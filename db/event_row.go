@@ -80,11 +80,3 @@ func (r *eventRow) event(epoch int64, lists wakeLists) *events.Event {
 	}
 	return e
 }
-
-// value returns what p points to, or the zero value if p is nil.
-func value[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}

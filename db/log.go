@@ -179,7 +179,7 @@ func (d *DB) Head(ctx context.Context) (events.Cursor, error) {
 	return c, nil
 }
 
-// Memberships implements events.Log. Current memberships come first. So a membership that ends between two
+// Memberships implements live.Log. Current memberships come first. So a membership that ends between two
 // pages is in the second part of the list: it is read twice and never missed. A past membership has its
 // channel's name as of its end.
 func (d *DB) Memberships(

@@ -81,6 +81,19 @@ func (q Queries) IsMember(ctx context.Context, channel uuid.UUID, user string) (
 	return is, err
 }
 
+// Strangers returns the users who are not members of a channel.
+func (q Queries) Strangers(ctx context.Context, channel uuid.UUID, users []string) ([]string, error) {
+	const query = `
+		SELECT u.id FROM unnest($2::text[]) AS u (id)
+		WHERE NOT EXISTS (SELECT FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id
+			AND m.left_seq IS NULL)`
+	rows, err := q.conn.Query(ctx, query, channel, users)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
 // AddMember adds a user to a channel and appends the event. The user must not be a member, and the caller
 // must hold the channel. TooManyJoins, TooManyMemberships.
 func (tx Tx) AddMember(ctx context.Context, channel uuid.UUID, user string) (at events.Cursor, err error) {

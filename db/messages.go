@@ -13,14 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// optional returns nil, which is NULL, for an empty string.
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // A StoredMessage is a message with what decides whether a user may see and change it.
 type StoredMessage struct {
 	events.Message // without its wake list: see WakeListAt

@@ -16,7 +16,7 @@ const (
 	replayBytes  = 1 << 20
 )
 
-// Replay implements events.Log. A join with the user's intervals decides which events are the user's. At or
+// Replay implements live.Log. A join with the user's intervals decides which events are the user's. At or
 // below upTo every number is decided, so the join is exact. An admin also hears the events that were stored
 // for them, as a member or not.
 //

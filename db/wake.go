@@ -110,7 +110,7 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*ev
 		if _, seen := found[k]; seen || k.version == 0 {
 			continue
 		}
-		list, known := d.wake[k]
+		list, known := d.lists[k]
 		found[k] = list
 		if !known {
 			channels = append(channels, k.channel)
@@ -138,22 +138,9 @@ func (d *DB) wakeListsOf(ctx context.Context, q Queries, epoch int64, rows []*ev
 	maps.Copy(found, fresh)
 	d.mu.Lock() // not during the query: others must not wait for the network
 	defer d.mu.Unlock()
-	if len(d.wake)+len(fresh) > wakeListsKept {
-		clear(d.wake)
+	if len(d.lists)+len(fresh) > wakeListsKept {
+		clear(d.lists)
 	}
-	maps.Copy(d.wake, fresh)
+	maps.Copy(d.lists, fresh)
 	return found, sentinel(err)
-}
-
-// Strangers returns the users who are not members of a channel.
-func (q Queries) Strangers(ctx context.Context, channel uuid.UUID, users []string) ([]string, error) {
-	const query = `
-		SELECT u.id FROM unnest($2::text[]) AS u (id)
-		WHERE NOT EXISTS (SELECT FROM members m WHERE m.channel_id = $1 AND m.user_id = u.id
-			AND m.left_seq IS NULL)`
-	rows, err := q.conn.Query(ctx, query, channel, users)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
 }

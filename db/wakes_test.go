@@ -175,7 +175,7 @@ func TestALateReply(t *testing.T) {
 		db.ErrWakeLost) {
 		t.Errorf("got %v for its extension, want %v", err, db.ErrWakeLost)
 	}
-	if _, _, err := q.d.AckWake(t.Context(), q.ref(lost.ID), db.Ack{}); !errors.Is(err, db.ErrWakeLost) {
+	if err := q.d.AckWake(t.Context(), q.ref(lost.ID), db.Ack{}); !errors.Is(err, db.ErrWakeLost) {
 		t.Errorf("got %v for its ack, want %v", err, db.ErrWakeLost)
 	}
 	if _, err := q.reply(again.ID, "in time"); err != nil {
