@@ -236,18 +236,3 @@ func rosterPlace(q url.Values) (m db.Member, err error) {
 
 // nextInRoster returns the place of m in the roster. The page after m begins there.
 func nextInRoster(m db.Member) string { return fmt.Sprintf("%d-%d", m.JoinedSeq, m.Position) }
-
-// resolve returns the user ids of names. A name without a user is not in the result. Without Center, every
-// valid name is its own id.
-func (s *Server) resolve(ctx context.Context, names []string) map[string]string {
-	if s.center != nil {
-		return s.center.ResolveNames(ctx, names)
-	}
-	ids := map[string]string{}
-	for _, name := range names {
-		if chat.ValidID(name) {
-			ids[name] = name
-		}
-	}
-	return ids
-}

@@ -85,12 +85,14 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return s.carryOut(w, r, id, channel, key, command)
 	}
 	m := db.NewMessage{Guilds: id.Guilds, Reply: reply}
-	m.ID, m.ChannelID, m.AuthorUserID, m.Content = uuid.Must(uuid.NewV7()), channel, id.UserID,
-		command.Content
+	m.ID = uuid.Must(uuid.NewV7())
+	m.ChannelID = channel
+	m.AuthorUserID = id.UserID
+	m.Content = command.Content
 	if err := body.fill(&m); err != nil {
 		return err
 	}
-	if err := s.weigh(w, id.UserID, len(command.Content), len(m.Mentioned)); err != nil {
+	if err := s.weigh(w, id.UserID, len(m.Content), len(m.Mentioned)); err != nil {
 		return err
 	}
 	if m.TwoState = s.twoState; !m.TwoState {
@@ -98,6 +100,14 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	return s.moved(r.Context(), id, m, s.storeMessage(w, r, id, key, m))
+}
+
+// storeMessage stores a message and answers with it. Without a key it tries db.DB.Post first, which costs
+// least. With a key, or if db.DB.Post refuses, it posts in a transaction.
+func (s *Server) storeMessage(
+	w http.ResponseWriter, r *http.Request, id auth.Identity, key *db.RequestKey, m db.NewMessage,
+) error {
 	count := s.countFresh(w, m)
 	if key == nil {
 		if err := count(); err != nil {
@@ -110,8 +120,8 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.postIn(ctx, tx, id, m)
 	}
-	if reply != nil {
-		return s.moved(r.Context(), id, m, s.postReply(w, r, id, key, m, postIn))
+	if m.Reply != nil {
+		return s.postReply(w, r, id, key, m, postIn)
 	}
 	if key == nil {
 		post, err := s.db.Post(r.Context(), m)
@@ -121,18 +131,17 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 			return web.WriteJSON(w, http.StatusCreated, a)
 		}
 		if !errors.Is(err, db.ErrRefused) {
-			return s.moved(r.Context(), id, m, err)
+			return err
 		}
 	}
-	return s.moved(r.Context(), id, m,
-		s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
-			post, err := postIn(ctx, tx)
-			if err != nil {
-				return 0, nil, err
-			}
-			a, err := s.answer(ctx, tx.Queries, m, post)
-			return http.StatusCreated, a, err
-		}))
+	return s.once(w, r, key, func(ctx context.Context, tx db.Tx) (int, any, error) {
+		post, err := postIn(ctx, tx)
+		if err != nil {
+			return 0, nil, err
+		}
+		a, err := s.answer(ctx, tx.Queries, m, post)
+		return http.StatusCreated, a, err
+	})
 }
 
 // understand parses a text as a command or as a message to post. With names it first resolves the names in
@@ -171,6 +180,21 @@ func (s *Server) rewritten(ctx context.Context, text string) (string, error) {
 		return "", p
 	}
 	return text, nil
+}
+
+// resolve returns the user ids of names. A name without a user is not in the result. Without Center, every
+// valid name is its own id.
+func (s *Server) resolve(ctx context.Context, names []string) map[string]string {
+	if s.center != nil {
+		return s.center.ResolveNames(ctx, names)
+	}
+	ids := map[string]string{}
+	for _, name := range names {
+		if chat.ValidID(name) {
+			ids[name] = name
+		}
+	}
+	return ids
 }
 
 // postIn posts in a transaction. Such a post costs more than db.DB.Post. It serves channels that take turns,
@@ -280,12 +304,6 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return p.Write(w)
-}
-
-// asSeen returns a message as a member of its channel may see it: possibly without its content, if the
-// content changed while the member was not in the channel.
-func asSeen(m db.StoredMessage, c db.Channel) events.Message {
-	return m.AsSeen(&c)
 }
 
 // placeOf returns the position in the event log of the message that a parameter names, or 0 if the parameter

@@ -1,10 +1,12 @@
 package handlers
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"unicode/utf8"
 
+	"fabric-guild/db"
 	"fabric-guild/handlers/chat"
 	"fabric-guild/handlers/web"
 
@@ -60,4 +62,38 @@ func checkContent(s string) *web.Problem {
 		})
 	}
 	return nil
+}
+
+// whole reads an optional number of a body.
+func whole(wrong *[]web.FieldError, name string, given *int, absent, least, most int) int {
+	switch {
+	case given == nil:
+		return absent
+	case *given < least || *given > most:
+		*wrong = append(*wrong, web.OutOfRange(name, least, most))
+	}
+	return *given
+}
+
+// label checks an optional name that is the client's own.
+func label(wrong *[]web.FieldError, name string, given *string) string {
+	if given == nil {
+		return ""
+	}
+	*wrong = append(*wrong, checkID(name, *given)...)
+	return *given
+}
+
+// shortText checks an optional short text of a body, such as the status of a worker.
+func shortText(wrong *[]web.FieldError, name string, given *string) string {
+	if given == nil {
+		return ""
+	}
+	if utf8.RuneCountInString(*given) > db.WakeErrorLength || strings.ContainsRune(*given, 0) {
+		*wrong = append(*wrong, web.FieldError{
+			Field:  name,
+			Detail: fmt.Sprintf("must have %d characters at most, and no NUL", db.WakeErrorLength),
+		})
+	}
+	return *given
 }

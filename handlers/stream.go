@@ -38,33 +38,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		server: s, id: id, from: s.proxies.Client(r), began: time.Now(),
 		request: h.Get(web.RequestIDHeader),
 	}
-	opts, err := l.options(q)
+	opts, err := l.streamOptions(r, q)
 	if err != nil {
-		return err
-	}
-	if opts.Snapshot, err = web.Bool(q, "snapshot"); err != nil {
-		return err
-	}
-	opts.Reads = true
-	if opts.Activity, err = web.Bool(q, "activity"); err != nil {
-		return err
-	}
-	if opts.Format.Beats, err = web.Bool(q, "heartbeat"); err != nil {
-		return err
-	}
-	if opts.Format.Padding, err = web.Int(q, "padding", 0, 0, events.MaxPadding); err != nil {
-		return err
-	}
-	opts.Format.Lines = web.PrefersLines(r)
-	if d := lifetime(s.streamMaxAge); d > 0 {
-		opts.Rotates = time.Now().Add(d)
-	}
-	// The header wins: when a browser reconnects, it sends the current header, but still the first URL.
-	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
-	if last == "" {
-		name, last = "lastEventId", q.Get("lastEventId")
-	}
-	if opts.Resume, err = resume(name, last); err != nil {
 		return err
 	}
 	if opts.Resume == nil || opts.Snapshot { // a stream that only goes on reads no snapshot
@@ -112,6 +87,38 @@ type listener struct {
 	carried func() // tells the connection that it no longer carries the stream
 
 	stream atomic.Pointer[live.Session] // nil: the stream is not open yet, or this is a poll
+}
+
+// streamOptions returns the options of a stream. The error is a *web.Problem.
+func (l *listener) streamOptions(r *http.Request, q url.Values) (live.Options, error) {
+	opts, err := l.options(q)
+	if err != nil {
+		return opts, err
+	}
+	if opts.Snapshot, err = web.Bool(q, "snapshot"); err != nil {
+		return opts, err
+	}
+	opts.Reads = true
+	if opts.Activity, err = web.Bool(q, "activity"); err != nil {
+		return opts, err
+	}
+	if opts.Format.Beats, err = web.Bool(q, "heartbeat"); err != nil {
+		return opts, err
+	}
+	if opts.Format.Padding, err = web.Int(q, "padding", 0, 0, events.MaxPadding); err != nil {
+		return opts, err
+	}
+	opts.Format.Lines = web.PrefersLines(r)
+	if d := lifetime(l.server.streamMaxAge); d > 0 {
+		opts.Rotates = time.Now().Add(d)
+	}
+	// The header wins: when a browser reconnects, it sends the current header, but still the first URL.
+	name, last := "Last-Event-ID", r.Header.Get("Last-Event-ID")
+	if last == "" {
+		name, last = "lastEventId", q.Get("lastEventId")
+	}
+	opts.Resume, err = resume(name, last)
+	return opts, err
 }
 
 // options returns the options that streams and polls have in common. The error is a *web.Problem.
@@ -173,6 +180,11 @@ func resume(name, cursor string) (*events.Cursor, error) {
 	if cursor == "" {
 		return nil, nil
 	}
+	return parseCursor(name, cursor)
+}
+
+// parseCursor parses the cursor in a field, a parameter or a header. The error is a *web.Problem.
+func parseCursor(name, cursor string) (*events.Cursor, error) {
 	c, err := events.ParseCursor(cursor)
 	if err != nil {
 		p := web.Malformed(web.FieldError{Field: name, Detail: err.Error()})

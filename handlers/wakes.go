@@ -5,9 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"fabric-guild/db"
 	"fabric-guild/events"
@@ -73,20 +71,6 @@ func (s *Server) beginWake(w http.ResponseWriter, r *http.Request) (db.WakeRef, 
 	return db.WakeRef{User: id.UserID, Guilds: id.Guilds, ID: wake}, nil
 }
 
-// text checks an optional text of a body.
-func text(wrong *[]web.FieldError, name string, given *string, most int) string {
-	if given == nil {
-		return ""
-	}
-	if utf8.RuneCountInString(*given) > most || strings.ContainsRune(*given, 0) {
-		*wrong = append(*wrong, web.FieldError{
-			Field:  name,
-			Detail: "must have 500 characters at most, and no NUL",
-		})
-	}
-	return *given
-}
-
 // extendWake extends the lease of a wake: POST /api/wakes/:id/extend.
 func (s *Server) extendWake(w http.ResponseWriter, r *http.Request) error {
 	ref, err := s.beginWake(w, r)
@@ -102,7 +86,7 @@ func (s *Server) extendWake(w http.ResponseWriter, r *http.Request) error {
 	}
 	var wrong []web.FieldError
 	lease := whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease, maxLease)
-	text(&wrong, "status", body.Status, db.WakeErrorLength)
+	shortText(&wrong, "status", body.Status)
 	if len(wrong) > 0 {
 		return web.Malformed(wrong...)
 	}
@@ -127,7 +111,7 @@ func (s *Server) ackWake(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var wrong []web.FieldError
-	ack := db.Ack{Note: text(&wrong, "note", body.Note, db.WakeErrorLength)}
+	ack := db.Ack{Note: shortText(&wrong, "note", body.Note)}
 	if body.Outcome != nil {
 		switch *body.Outcome {
 		case "done":
@@ -164,7 +148,7 @@ func (s *Server) nackWake(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var wrong []web.FieldError
-	nack := db.Nack{Error: text(&wrong, "error", body.Error, db.WakeErrorLength)}
+	nack := db.Nack{Error: shortText(&wrong, "error", body.Error)}
 	delay := time.Duration(whole(&wrong, "delaySeconds", body.DelaySeconds, 0, 0, maxDelay)) * time.Second
 	if len(wrong) > 0 {
 		return web.Malformed(wrong...)

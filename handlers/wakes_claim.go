@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"fabric-guild/db"
+	"fabric-guild/events"
+	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
 )
 
@@ -37,26 +39,6 @@ const (
 	maxWakeMessages            = 100
 )
 
-// whole reads an optional number of a body.
-func whole(wrong *[]web.FieldError, name string, given *int, absent, least, most int) int {
-	switch {
-	case given == nil:
-		return absent
-	case *given < least || *given > most:
-		*wrong = append(*wrong, web.OutOfRange(name, least, most))
-	}
-	return *given
-}
-
-// label checks an optional name that is the client's own.
-func label(wrong *[]web.FieldError, name string, given *string) string {
-	if given == nil {
-		return ""
-	}
-	*wrong = append(*wrong, checkID(name, *given)...)
-	return *given
-}
-
 // claimWake hands out the caller's next wake: POST /api/wakes/claim.
 func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.caller(w, r)
@@ -70,18 +52,41 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	claim := db.WakeClaim{User: id.UserID, Guilds: id.Guilds, Create: true}
+	claim, wait, err := body.claim(id)
+	if err != nil {
+		return err
+	}
+	var since *events.Cursor // nil: a new queue begins at this server's position
+	if body.Since != nil {
+		if since, err = parseCursor("since", *body.Since); err != nil {
+			return err
+		}
+	}
+	c, err := s.enter(claim, since, wait, s.proxies.Client(r))
+	if err != nil {
+		return err
+	}
+	wake, err := c.wait(r.Context(), s.raw && r.ProtoMajor == 1)
+	if errors.Is(err, errSettled) {
+		return c.park(w)
+	}
+	defer c.leave()
+	return c.answer(r.Context(), w, wake, err)
+}
+
+// claim checks the body, and returns the claim and how long it waits. The error is a *web.Problem.
+func (b claimBody) claim(id auth.Identity) (claim db.WakeClaim, wait time.Duration, err error) {
+	claim = db.WakeClaim{User: id.UserID, Guilds: id.Guilds, Create: true}
 	var wrong []web.FieldError
-	wait := whole(&wrong, "waitSeconds", body.WaitSeconds, 0, 0, maxClaimWait)
-	claim.Lease = time.Duration(whole(&wrong, "leaseSeconds", body.LeaseSeconds, defaultLease, minLease,
-		maxLease)) * time.Second
-	claim.Limit = whole(&wrong, "limit", body.Limit, maxWakeMessages, 1, maxWakeMessages)
-	claim.Around = whole(&wrong, "context", body.Context, defaultContext, 0, maxContext)
-	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", body.MaxAgeSeconds, 0, 1,
-		1<<30)) * time.Second
-	claim.Worker = label(&wrong, "worker", body.Worker)
-	claim.Instance = label(&wrong, "instance", body.Instance)
-	for _, name := range body.ChannelIDs {
+	seconds := whole(&wrong, "waitSeconds", b.WaitSeconds, 0, 0, maxClaimWait)
+	lease := whole(&wrong, "leaseSeconds", b.LeaseSeconds, defaultLease, minLease, maxLease)
+	claim.Lease = time.Duration(lease) * time.Second
+	claim.Limit = whole(&wrong, "limit", b.Limit, maxWakeMessages, 1, maxWakeMessages)
+	claim.Around = whole(&wrong, "context", b.Context, defaultContext, 0, maxContext)
+	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", b.MaxAgeSeconds, 0, 1, 1<<30)) * time.Second
+	claim.Worker = label(&wrong, "worker", b.Worker)
+	claim.Instance = label(&wrong, "instance", b.Instance)
+	for _, name := range b.ChannelIDs {
 		channel, ok := web.ParseID(name)
 		if !ok {
 			wrong = append(wrong, web.FieldError{
@@ -92,30 +97,17 @@ func (s *Server) claimWake(w http.ResponseWriter, r *http.Request) error {
 		claim.Channels = append(claim.Channels, channel)
 	}
 	if len(wrong) > 0 {
-		return web.Malformed(wrong...)
+		return claim, 0, web.Malformed(wrong...)
 	}
 	if claim.Instance != "" && claim.Worker == "" {
-		return web.Refused(web.FieldError{
+		return claim, 0, web.Refused(web.FieldError{
 			Field: "instance", Detail: "needs worker: it names one run of the program that worker names",
 		})
 	}
-	since, err := parseSince(body.Since)
-	if err != nil {
-		return err
+	if seconds > longWait {
+		seconds -= earlyEnd
 	}
-	if wait > longWait {
-		wait -= earlyEnd
-	}
-	c, err := s.enter(claim, since, time.Duration(wait)*time.Second, s.proxies.Client(r))
-	if err != nil {
-		return err
-	}
-	wake, err := c.wait(r.Context(), s.raw && r.ProtoMajor == 1)
-	if errors.Is(err, errSettled) {
-		return c.park(w)
-	}
-	defer c.leave()
-	return c.answer(r.Context(), w, wake, err)
+	return claim, time.Duration(seconds) * time.Second, nil
 }
 
 // answer answers a claim. If it returns an error, it has written nothing, and nobody has the wake.

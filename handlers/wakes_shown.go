@@ -56,7 +56,7 @@ func shownItem(user string, wake *db.Wake) *wakeItem {
 // said while the reader was not a member, unless the reader was the admin. With history "all" a member reads
 // it, and it must not look as if it woke the member.
 func decided(m db.StoredMessage, c db.Channel, reader string) decidedMessage {
-	shown := decidedMessage{Message: asSeen(m, c)}
+	shown := decidedMessage{Message: m.AsSeen(&c)}
 	if m.In == nil && m.Admin != reader {
 		return shown
 	}

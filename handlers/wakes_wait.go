@@ -212,22 +212,9 @@ func (c *claiming) due(ctx context.Context, attempt *db.WakeClaim) (due bool, ne
 // unfiltered reports whether a claim takes any wake of its user, so that what it does not find nobody finds.
 func unfiltered(c db.WakeClaim) bool { return len(c.Channels) == 0 && c.Guilds == nil }
 
-// parseSince reads where a new queue begins. nil: at this server's position.
-func parseSince(given *string) (*events.Cursor, error) {
-	if given == nil {
-		return nil, nil
-	}
-	c, err := events.ParseCursor(*given)
-	if err != nil {
-		p := web.Malformed(web.FieldError{Field: "since", Detail: err.Error()})
-		p.Code = "cursor_malformed"
-		return nil, p
-	}
-	return &c, nil
-}
-
 // startOf returns where a claim at a position begins a new queue. ahead says that this server has yet to read
-// the log up to there. The error is a *problem if a stream would not honour since.
+// the log up to there. The error is a *web.Problem if a stream could not
+// continue from since.
 func (s *Server) startOf(
 	ctx context.Context, since *events.Cursor, at events.Cursor,
 ) (seq int64, ahead bool, err error) {
