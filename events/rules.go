@@ -10,7 +10,7 @@ type Facts struct {
 	Mentioned []string // the mentioned members without the author, sorted
 	WakeList  []string // triage (those on duty), custom; sorted
 	Turn      string   // discuss, work: whose turn it is after the message; empty: the message wakes nobody
-	Admin     string   // triage: the Center admin, member or not; empty: none
+	Admin     string   // triage: the admin, member or not; empty: none
 	// the older rule: it skips nobody; in triage, mentions change nothing and there is no admin
 	TwoState bool
 	Bound    Bound // what limits whom it wakes

@@ -176,7 +176,7 @@ type delivery struct {
 	Reason  string `json:"reason"`
 
 	// State is the state of the wake, for a user whom the message woke. Since and Status are set with the
-	// state claimed, and Note with the state declined.
+	// state claimed, and Note with declined and stopped.
 	State  string       `json:"state,omitempty"`
 	Since  *events.Time `json:"since,omitempty"`
 	Status *string      `json:"status,omitempty"`

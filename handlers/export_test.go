@@ -52,7 +52,12 @@ func HasDesk(s *Server, user string) (there, watched bool) {
 	s.desks.mu.Lock()
 	d := s.desks.byUser[user]
 	s.desks.mu.Unlock()
-	return d != nil, d != nil && d.over() != nil
+	if d == nil {
+		return false, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return true, d.ended != nil
 }
 
 // CloseDesk does what happens a while after a user's last claim.

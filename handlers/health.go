@@ -91,8 +91,7 @@ func (s *Server) warnings() (all []string) {
 	for name, readable := range s.keysReadable() {
 		if !readable {
 			all = append(all, name+" cannot be read: the key that was read before stays in use, and a "+
-				"restart would "+
-				"fail; the log says why")
+				"restart would fail; the log says why")
 		}
 	}
 	slices.Sort(all)

@@ -202,7 +202,7 @@ func (s *Server) belowBasePath(next http.Handler) http.Handler {
 			return
 		}
 		inside := r.WithContext(r.Context())
-		// RawPath may be dropped: strict has checked the path as the client wrote it.
+		// RawPath may be dropped: edge.Unambiguous has checked the path as the client wrote it.
 		inside.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
 		next.ServeHTTP(w, inside)
 	})

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/julienschmidt/httprouter"
-
 	"fabric-guild/handlers/web"
+
+	"github.com/julienschmidt/httprouter"
 )
 
 // A route is one line of the API: a method, a path, and the handler for both.
@@ -98,10 +98,10 @@ func (s *Server) mux() http.Handler {
 			m = rest
 		}
 		if r.lasts {
-			m.Handler(r.method, r.path, s.adapt(r.counted(r.handle)))
+			m.Handler(r.method, r.path, s.adapt(r.noted(r.handle)))
 			continue
 		}
-		h := s.adapt(r.counted(inTime(r.handle)))
+		h := s.adapt(r.noted(inTime(r.handle)))
 		m.Handler(r.method, r.path, h)
 		if r.method == http.MethodGet {
 			m.Handler(http.MethodHead, r.path, h) // RFC 9110 §9.1; net/http drops the body
@@ -129,8 +129,8 @@ func besideWords(path string) bool { return strings.HasPrefix(path, "/api/wakes/
 // anything.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// counted wraps h so that the request's recorder knows the route, for metrics, limits and the log.
-func (r route) counted(h handler) handler {
+// noted wraps h so that the request's recorder knows the route, for metrics, limits and the log.
+func (r route) noted(h handler) handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		if rec := recorderOf(w); rec != nil {
 			rec.route = r

@@ -11,16 +11,15 @@ import (
 	"time"
 
 	"fabric-guild/db"
-	"fabric-guild/handlers/center"
-	"fabric-guild/handlers/docs"
-	"fabric-guild/handlers/metrics"
-
-	"golang.org/x/sync/singleflight"
-
 	"fabric-guild/events/live"
 	"fabric-guild/events/transport"
 	"fabric-guild/handlers/auth"
+	"fabric-guild/handlers/center"
+	"fabric-guild/handlers/docs"
 	"fabric-guild/handlers/edge"
+	"fabric-guild/handlers/metrics"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // A Server answers requests. Its fields do not change after New, so reading them needs no lock.
@@ -93,7 +92,7 @@ type Config struct {
 	TrustedProxies                   []netip.Prefix // peers whose X-Forwarded-For and -Proto are used
 	AllowOrigins                     []string       // other origins whose pages may use the API
 	Hosts                            []string       // host names to serve besides loopback names; nil: all
-	// of the program, such as v1.2.3; the plugin for OpenClaw has it too
+	// Version is the version of the program, such as v1.2.3. The plugin for OpenClaw has the same.
 	Version string
 }
 

@@ -209,13 +209,6 @@ func (d *desk) watch() error {
 	return nil
 }
 
-// over is closed when the watch has ended; nil: there is none.
-func (d *desk) over() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ended
-}
-
 // take waits for the desk's turn to talk to the database.
 func (d *desk) take(ctx context.Context) error {
 	select {

@@ -121,7 +121,7 @@ func (r *Router) showLocked(channel uuid.UUID, topics []*topic, now time.Time, r
 					heard = append(heard, frames[i])
 				}
 			}
-			s.signal(heard)
+			s.signalLocked(heard)
 		}
 	}
 	return size
@@ -136,16 +136,16 @@ func (r *Router) tellOwnLocked(s *events.Signal) (size int) {
 	f := s.Frame()
 	for _, own := range u.live {
 		if own.opts.Reads && s.Hears(u.id, 0, &own.opts.Filter) {
-			own.signal([]*events.Frame{f})
+			own.signalLocked([]*events.Frame{f})
 			size += len(f.SSE())
 		}
 	}
 	return size
 }
 
-// signal queues the frames of signals. A frame replaces one of the same topic that still waits. A session
-// that is not live, or is behind, takes none: messages come first. The router's mu is held.
-func (s *Session) signal(frames []*events.Frame) {
+// signalLocked queues the frames of signals. A frame replaces one of the same topic that still waits. A
+// session that is not live, or is behind, takes none: messages come first. The router's mu is held.
+func (s *Session) signalLocked(frames []*events.Frame) {
 	if len(frames) == 0 {
 		return
 	}
