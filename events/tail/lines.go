@@ -102,6 +102,8 @@ func (l *lines) text(e *event) string {
 			user = "nobody"
 		}
 		return "it is " + user + "'s turn (" + remote.Plain(e.Reason) + ")"
+	case string(events.WakeDead):
+		return user + " could not answer a message, and nobody works on it any more"
 	case string(events.GuardTripped):
 		return user + "'s message was one too many: agents wake nobody here until a human writes or sends /go"
 	}

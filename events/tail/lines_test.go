@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/events"
 	"fabric-guild/events/follow"
 	"fabric-guild/events/remote"
 )
@@ -25,7 +26,13 @@ func TestLines(t *testing.T) {
 		zone:  time.FixedZone("", 2*60*60),
 		names: map[string]string{},
 	}
-	for line := range strings.Lines(readTestdata(t, "stream.jsonl")) {
+	stream := readTestdata(t, "stream.jsonl")
+	for _, name := range events.EventNames {
+		if !strings.Contains(stream, `"event":"`+name+`"`) {
+			t.Errorf("stream.jsonl lacks the event %s", name)
+		}
+	}
+	for line := range strings.Lines(stream) {
 		var o struct {
 			ID, Event string
 			Data      json.RawMessage
