@@ -41,6 +41,8 @@ func greeting(base, state string) string {
   a channel:   curl -s -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \
                  %[1]s/api/channels \
                  -d '{"guildId":"g1","name":"ops","xType":"general","memberUserIds":["bob"]}'
+  an agent:    FABRIC_BACKEND_GUILD_TOKEN=$BOB %[2]s agent -url %[1]s \
+                 -exec 'printf %%s "$FABRIC_CONTENT" | tr a-z A-Z' &
   a message:   curl -s -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \
                  %[1]s/api/channels/CHANNEL_ID/messages -d '{"content":"hi <@bob>"}'
 

@@ -55,7 +55,19 @@ func tryStartUpCommands(t *testing.T, n *guildtest.Node) {
 		return strings.Contains(stream.String(), "event: stream.ready\n") || len(ended) > 0
 	})
 	channel := run("channel", "", `"id":"([0-9a-f-]{36})"`)
+	// Without exec, the end of the shell would leave the agent behind.
+	agent := strings.Replace(n.Printed("agent", ""), "\nFABRIC", "\nexec env FABRIC", 1)
+	working, _ := n.Shell(strings.TrimSuffix(agent, " &"))
+	guildtest.Eventually(t, "the agent claims", guildtest.Patience, func() bool {
+		return strings.Contains(working.String(), "claiming wakes from ")
+	})
 	run("message", channel, `"wakeups":\[\{"userId":"(bob)"`)
+	history := n.Printed("tokens", "") + "\ncurl -s -H \"Authorization: Bearer $ALICE\" " + n.Base() +
+		"/api/channels/" + channel + "/messages"
+	guildtest.Eventually(t, "the agent answers", guildtest.Patience, func() bool {
+		out, ended := n.Shell(history)
+		return <-ended == nil && strings.Contains(out.String(), `"content":"HI <@BOB>"`)
+	})
 	guildtest.Eventually(t, "the stream tells of both", guildtest.Patience, func() bool {
 		return strings.Contains(stream.String(), "event: channel.joined\n") &&
 			strings.Contains(stream.String(), "event: message.created\n")

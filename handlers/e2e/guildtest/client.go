@@ -88,7 +88,7 @@ func (n *Node) Tokens(users ...string) []string {
 	return tokens
 }
 
-var printed = regexp.MustCompile(`(?m)^  (?:a|two) (\w+): +((?:.*\\\n)*.*)$`)
+var printed = regexp.MustCompile(`(?m)^  (?:an?|two) (\w+): +((?:.*\\\n)*.*)$`)
 
 // Printed returns a command that the server prints when it is ready, with CHANNEL_ID replaced. The command
 // for tokens comes before it.
