@@ -41,8 +41,8 @@ var walls = map[string]string{
 	"handlers/auth":     "events handlers/center handlers/chat handlers/web", // who somebody is
 	"handlers/center":   "events events/histogram handlers/chat",
 	"handlers/chat":     "", // rules take small values: see pure
-	"handlers/console":  "",
-	"handlers/docs":     "",
+	"handlers/console":  "handlers/web",
+	"handlers/docs":     "handlers/web",
 	"handlers/edge":     "handlers/web", // who gets in, and how much
 	"handlers/markdown": "handlers/chat",
 	"handlers/metrics":  "db events events/histogram events/live handlers/center handlers/edge",

@@ -8,6 +8,7 @@ import (
 	"fabric-guild/handlers/console"
 	"fabric-guild/handlers/docs"
 	"fabric-guild/handlers/openclaw"
+	"fabric-guild/handlers/web"
 
 	"github.com/julienschmidt/httprouter"
 )
@@ -23,7 +24,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
 		s.notFound(w, r)
 		return nil
 	}
-	serveFile(w, r, docs.File(f))
+	serveFile(w, r, f)
 	return nil
 }
 
@@ -52,17 +53,17 @@ func (s *Server) openclaw(w http.ResponseWriter, r *http.Request) error {
 }
 
 // packPlugin makes the file of the plugin. What it packs is embedded, so an error is a fault of the build.
-func packPlugin(version string) docs.File {
+func packPlugin(version string) web.File {
 	body, err := openclaw.Archive(version)
 	if err != nil {
 		panic(err)
 	}
-	return docs.NewFile("application/gzip", body)
+	return web.NewFile("application/gzip", body)
 }
 
 // serveFile answers with an embedded file. Clients must revalidate the file each time, and get 304 while the
 // file is unchanged.
-func serveFile(w http.ResponseWriter, r *http.Request, f docs.File) {
+func serveFile(w http.ResponseWriter, r *http.Request, f web.File) {
 	h := w.Header()
 	h.Set("Content-Type", f.ContentType)
 	h.Set("Content-Security-Policy", console.Policy)

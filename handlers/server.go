@@ -15,9 +15,9 @@ import (
 	"fabric-guild/events/transport"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/center"
-	"fabric-guild/handlers/docs"
 	"fabric-guild/handlers/edge"
 	"fabric-guild/handlers/metrics"
+	"fabric-guild/handlers/web"
 
 	"golang.org/x/sync/singleflight"
 )
@@ -63,7 +63,7 @@ type Server struct {
 	sessions     *auth.Sessions
 	metrics      *metrics.Metrics
 	draining     atomic.Bool
-	plugin       func() docs.File // for OpenClaw; made once, when somebody asks for it
+	plugin       func() web.File // for OpenClaw; made once, when somebody asks for it
 }
 
 // Config has the parts and settings of a Server.
@@ -114,7 +114,7 @@ func New(c Config) (*Server, http.Handler) {
 		searches:  make(chan struct{}, searchesAtOnce),
 		places:    edge.NewPlaces(c.MaxStreams, c.MaxStreamsPerAddress, c.Logger),
 	}
-	s.plugin = sync.OnceValue(func() docs.File { return packPlugin(c.Version) })
+	s.plugin = sync.OnceValue(func() web.File { return packPlugin(c.Version) })
 	s.sessions = auth.NewSessions(c.Tokens.KeyFile().Current)
 	if c.Center != nil {
 		s.authority = auth.ByCenter(c.Center)

@@ -3,21 +3,14 @@
 package console
 
 import (
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"path"
+
+	"fabric-guild/handlers/web"
 )
 
 //go:embed page
 var page embed.FS
-
-// A File is a part of the page.
-type File struct {
-	ContentType string
-	ETag        string // quoted, as the header has it
-	Body        []byte // not to be changed
-}
 
 // contentTypes are the kinds of files that the page is made of.
 var contentTypes = map[string]string{
@@ -37,12 +30,10 @@ const Policy = "default-src 'none'; script-src 'self'; worker-src 'self'; style-
 	"trusted-types worker markdown"
 
 // Open returns a file by its name, such as app.js. ok is false when there is none.
-func Open(name string) (f File, ok bool) {
+func Open(name string) (f web.File, ok bool) {
 	body, err := page.ReadFile("page/" + name)
 	if err != nil {
-		return File{}, false
+		return web.File{}, false
 	}
-	sum := sha256.Sum256(body)
-	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	return File{contentTypes[path.Ext(name)], etag, body}, true
+	return web.NewFile(contentTypes[path.Ext(name)], body), true
 }

@@ -4,15 +4,15 @@ package docs
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"path"
 	"regexp"
 	"strings"
 	"sync"
+
+	"fabric-guild/handlers/web"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/extension"
@@ -37,57 +37,44 @@ type Page struct {
 	Body     template.HTML
 }
 
-// A File is an answer to a request below /docs. Body must not be changed.
-type File struct {
-	ContentType string
-	ETag        string // quoted, as the header has it
-	Body        []byte
-}
-
 // Pages returns all pages in the order of the index.
 func Pages() []Page { return site().pages }
 
 // Open returns what is served at /docs/NAME: a page as HTML (stream), a page as Markdown (stream.md), or a
 // file that pages refer to (style.css). The empty name is the index. ok is false when there is nothing.
-func Open(name string) (f File, ok bool) {
+func Open(name string) (f web.File, ok bool) {
 	f, ok = site().files[name]
 	return f, ok
 }
 
 // LLMs returns the list of pages for language models (llmstxt.org), served at /llms.txt.
-func LLMs() File { return site().llms }
+func LLMs() web.File { return site().llms }
 
 type built struct {
 	pages []Page
-	files map[string]File
-	llms  File
+	files map[string]web.File
+	llms  web.File
 }
 
 // site renders all pages on first use. The input is embedded, so an error is a fault of the build; a test
 // renders every page.
 var site = sync.OnceValue(func() built {
-	b := built{files: map[string]File{}}
+	b := built{files: map[string]web.File{}}
 	for _, name := range order {
 		p := render(name)
 		b.pages = append(b.pages, p)
-		b.files[name+".md"] = NewFile("text/markdown; charset=utf-8", p.Markdown)
+		b.files[name+".md"] = web.NewFile("text/markdown; charset=utf-8", p.Markdown)
 	}
 	for _, p := range b.pages {
-		b.files[p.Name] = NewFile("text/html; charset=utf-8", shell(p, b.pages))
+		b.files[p.Name] = web.NewFile("text/html; charset=utf-8", shell(p, b.pages))
 	}
 	index := Page{Title: "Fabric Guild", Summary: "The pages of this server."}
-	b.files[""] = NewFile("text/html; charset=utf-8", shell(index, b.pages))
-	b.files["style.css"] = NewFile("text/css; charset=utf-8", read("style.css"))
-	b.files["growth.svg"] = NewFile("image/svg+xml", read("growth.svg"))
-	b.llms = NewFile("text/plain; charset=utf-8", list(b.pages))
+	b.files[""] = web.NewFile("text/html; charset=utf-8", shell(index, b.pages))
+	b.files["style.css"] = web.NewFile("text/css; charset=utf-8", read("style.css"))
+	b.files["growth.svg"] = web.NewFile("image/svg+xml", read("growth.svg"))
+	b.llms = web.NewFile("text/plain; charset=utf-8", list(b.pages))
 	return b
 })
-
-// NewFile returns a file with the ETag of its body. The body must not be changed.
-func NewFile(contentType string, body []byte) File {
-	sum := sha256.Sum256(body)
-	return File{contentType, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, body}
-}
 
 func read(name string) []byte {
 	b, err := files.ReadFile(name)
