@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
@@ -22,9 +23,14 @@ type browser struct{ ctx context.Context }
 // openBrowser starts Chromium, which ends with the test.
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
+	// The shell is Chromium without the windows around the pages. It uses a third of the CPU time.
+	path, err := exec.LookPath("chromium-headless-shell")
 	if err != nil {
-		t.Skip("the console is tested in Chromium, which is not installed: apt-get install chromium")
+		path, err = exec.LookPath("chromium")
+	}
+	if err != nil {
+		t.Skip("the console is tested in Chromium, which is not installed: " +
+			"apt-get install chromium-headless-shell")
 	}
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience),
@@ -259,6 +265,18 @@ func (p *page) clear(selector string) {
 func (p *page) press(keys string) {
 	p.t.Helper()
 	p.do(chromedp.KeyEvent(keys))
+}
+
+// allowCopying lets scripts write to the clipboard after a click. The shell asks, and nobody would answer.
+func (p *page) allowCopying() {
+	p.t.Helper()
+	if _, err := chromedp.CallBrowser(p.ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
+		Permission:       &cdpbrowser.PermissionDescriptor{Name: "clipboard-write"},
+		Setting:          cdpbrowser.PermissionSettingGranted,
+		BrowserContextID: chromedp.FromContext(p.ctx).BrowserContextID,
+	}); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // theme has the page be shown light or dark.

@@ -102,6 +102,7 @@ func testMarkdown(t *testing.T, b *browser) {
 		"noopener") {
 		t.Errorf("got rel %q, want noopener", got)
 	}
+	p.allowCopying()
 	p.click(p.message("318", ".code button"))
 	p.await(`document.querySelector("#announcer").textContent === "Copied"`)
 
