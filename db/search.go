@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -44,6 +45,27 @@ const (
 	apart = "\x01"
 )
 
+// links matches links in a query, without the punctuation behind them. In an unquoted word
+// websearch_to_tsquery takes : and & for operators, and // for the begin of a path, so a link would find
+// nothing.
+var links = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://([^\s"]*[^\s".,;:!?)\]])`)
+
+// plain returns a query in which links have no scheme, and are phrases. A text is found by a link without its
+// scheme too.
+func plain(query string) string {
+	var b strings.Builder
+	at := 0
+	for _, m := range links.FindAllStringSubmatchIndex(query, -1) {
+		quote := `"`
+		if strings.Count(query[:m[0]], quote)%2 == 1 { // it is in a phrase already
+			quote = ""
+		}
+		b.WriteString(query[at:m[0]] + quote + query[m[2]:m[3]] + quote)
+		at = m[1]
+	}
+	return b.String() + query[at:]
+}
+
 const (
 	// searchTime is how long a search walks before it answers with what it has found so far.
 	searchTime = 200 * time.Millisecond
@@ -72,7 +94,7 @@ func (q Queries) SearchScope(
 		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[SearchChannel])
 		return err
 	})
-	b.Queue(reach, query).QueryRow(
+	b.Queue(reach, plain(query)).QueryRow(
 		func(row pgx.Row) error { return row.Scan(&words, &indexed.Seq, &indexed.Epoch) },
 	)
 	err = q.conn.SendBatch(ctx, &b).Close()
@@ -84,6 +106,7 @@ func (q Queries) SearchScope(
 // at messages with smaller numbers yet: they may be searched with Before. It takes about 200 ms at most.
 func (d *DB) Search(ctx context.Context, s Search) (hits []Hit, next int64, err error) {
 	began := time.Now()
+	s.Query = plain(s.Query)
 	const end = `SELECT w.seq FROM words_cursor w`
 	if err := d.conn.QueryRow(ctx, end).Scan(&next); err != nil {
 		return nil, 0, sentinel(err)

@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"fabric-guild/db"
@@ -160,6 +161,51 @@ func TestSearchKnowsNoCapitals(t *testing.T) {
 		want := db.MarkBegin + word + db.MarkEnd + " is here"
 		if len(hits) != 1 || hits[0].Snippet != want {
 			t.Errorf("%s: got %v, want one hit with %q", query, hits, want)
+		}
+	}
+}
+
+// A link finds the messages that have it, whatever stands behind it there, and marks it.
+func TestSearchFindsLinks(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, _ := create(t, d, "alice")
+	links := []string{
+		"https://example.com/path", "https://example.com", "http://a.example/x?y=1&z=2#part",
+		"http://localhost:8080/api", "https://user:pw@host.example:8443/a/b",
+		"postgres://guild@db.example/guild",
+		"https://example.com/a:b", "/etc/passwd", "foo/bar.go",
+	}
+	for _, link := range links {
+		post(t, d, channel, "alice", "other words")
+		post(t, d, channel, "alice", link)
+		post(t, d, channel, "alice", "see "+link+".")
+		post(t, d, channel, "alice", "(see "+link+"), please")
+		post(t, d, channel, "alice", "<"+link+"> is it")
+	}
+	if _, err := index(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		for _, query := range []string{link, `"` + link + `"`, link + ".", "(" + link + ")"} {
+			found := 0
+			hits, _, err := d.Search(t.Context(), db.Search{
+				User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: query, Limit: 50,
+			})
+			for _, h := range hits {
+				if strings.Contains(h.Content, link) && strings.Contains(h.Snippet, db.MarkBegin) {
+					found++
+				}
+			}
+			if err != nil || found < 4 {
+				t.Errorf("%s: got %d hits and error %v, want 4", query, found, err)
+			}
+		}
+		hits, _, err := d.Search(t.Context(), db.Search{
+			User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: "words -" + link, Limit: 50,
+		})
+		if err != nil || len(hits) != len(links) {
+			t.Errorf("-%s: got %d hits and error %v, want %d", link, len(hits), err, len(links))
 		}
 	}
 }
