@@ -67,24 +67,23 @@ func reasonOf(priority int16) events.Reason {
 
 // A wakeRow is a locked row of wakes, with its channel.
 type wakeRow struct {
-	UserID       string
-	ChannelID    uuid.UUID
-	Part         uuid.UUID
-	FirstSeq     int64
-	LastSeq      int64
-	RestPriority int16
-	Attempts     int
-	Width        int
-	ID           *uuid.UUID
-	ClaimedUpto  *int64
-	ClaimedAt    *time.Time
-	StoppedBy    *string
-	Error        *string
-	Ended        bool // it has no live lease
-	GuildID      string
-	Name         string
-	XType        events.XType
-	History      string
+	UserID      string
+	ChannelID   uuid.UUID
+	Part        uuid.UUID
+	FirstSeq    int64
+	LastSeq     int64
+	Attempts    int
+	Width       int
+	ID          *uuid.UUID
+	ClaimedUpto *int64
+	ClaimedAt   *time.Time
+	StoppedBy   *string
+	Error       *string
+	Ended       bool // it has no live lease
+	GuildID     string
+	Name        string
+	XType       events.XType
+	History     string
 }
 
 // exhausted is the condition of a row w of wakes that is never handed out again. toBury is that of such a row
@@ -97,8 +96,7 @@ const (
 )
 
 const selectWake = `
-	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.rest_priority, w.attempts, w.width,
-		w.id,
+	SELECT w.user_id, w.channel_id, w.part, w.first_seq, w.last_seq, w.attempts, w.width, w.id,
 		w.claimed_upto, w.claimed_at, w.stopped_by, w.error,
 		coalesce(w.lease_until <= clock_timestamp(), true) AS ended, c.guild_id, c.name, c.x_type, c.history
 	FROM wakes w JOIN channels c ON c.id = w.channel_id`

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,21 +112,18 @@ func placeInQueue(s string) (channel uuid.UUID, seq int64, err error) {
 // ends at the limit: the page reaches as far as the shorter of them. endPage removes what lies beyond. The
 // next page lists it.
 func endPage(l *db.WakeList, limit int) (next *string) {
-	live := append(append([]db.QueuedWake{}, l.Pending...), l.Claimed...)
+	live := slices.Concat(l.Pending, l.Claimed)
 	var ends []db.QueuedWake
 	if len(live) == limit {
-		ends = append(ends, last(live))
+		ends = append(ends, slices.MaxFunc(live, inQueue))
 	}
 	if len(l.Dead) == limit {
-		ends = append(ends, last(l.Dead))
+		ends = append(ends, slices.MaxFunc(l.Dead, inQueue))
 	}
 	if len(ends) == 0 {
 		return nil
 	}
-	end := ends[0]
-	if len(ends) == 2 && inQueue(ends[1], end) < 0 {
-		end = ends[1]
-	}
+	end := slices.MinFunc(ends, inQueue)
 	beyond := func(w db.QueuedWake) bool { return inQueue(w, end) > 0 }
 	l.Pending = slices.DeleteFunc(l.Pending, beyond)
 	l.Claimed = slices.DeleteFunc(l.Claimed, beyond)
@@ -133,20 +131,7 @@ func endPage(l *db.WakeList, limit int) (next *string) {
 	return new(fmt.Sprintf("%s.%d", end.ChannelID, end.FirstSeq))
 }
 
-// last is the one that stands last in the order of the queue.
-func last(all []db.QueuedWake) db.QueuedWake {
-	l := all[0]
-	for _, w := range all[1:] {
-		if inQueue(w, l) > 0 {
-			l = w
-		}
-	}
-	return l
-}
-
+// inQueue compares two rows by the order of the queue.
 func inQueue(a, b db.QueuedWake) int {
-	if c := bytes.Compare(a.ChannelID[:], b.ChannelID[:]); c != 0 {
-		return c
-	}
-	return int(max(-1, min(1, a.FirstSeq-b.FirstSeq)))
+	return cmp.Or(bytes.Compare(a.ChannelID[:], b.ChannelID[:]), cmp.Compare(a.FirstSeq, b.FirstSeq))
 }
