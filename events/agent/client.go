@@ -101,12 +101,12 @@ func (c *client) passes(err error) bool {
 
 // persist makes a POST request again and again, always with the same key, until it succeeds, is refused for
 // good, or ctx ends.
-func (a *agent) persist(ctx context.Context, path, key string, body, out any) error {
+func (a *agent) persist(ctx context.Context, path, key string, body any) error {
 	var backoff remote.Backoff
 	backoff.SetRetry("500")
 	for {
 		once, cancel := context.WithTimeoutCause(ctx, callTimeout, errSilent)
-		err := a.call(once, path, key, body, out)
+		err := a.call(once, path, key, body, nil)
 		cancel()
 		if err == nil || !a.passes(err) || ctx.Err() != nil {
 			return err

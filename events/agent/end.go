@@ -30,7 +30,7 @@ func (a *agent) refused(ctx context.Context, w *wake, err error) {
 	if declines(err) {
 		a.notice("wake %s in #%s: the reply was refused: %v", w.ID, w.Name, err)
 		body := map[string]any{"outcome": "declined", "note": code(err)}
-		err = a.persist(ctx, "/api/wakes/"+w.ID+"/ack", "", body, nil)
+		err = a.persist(ctx, "/api/wakes/"+w.ID+"/ack", "", body)
 	}
 	if code(err) == "lease_limit" {
 		a.nack(w, err.Error(), nil)
@@ -53,7 +53,7 @@ func (a *agent) nack(w *wake, complaint string, delay *int) {
 		said = fmt.Sprintf("it comes back in %d s", *delay)
 	}
 	a.notice("wake %s in #%s given back, %s: %s", w.ID, w.Name, said, complaint)
-	a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/nack", "", body, nil))
+	a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/nack", "", body))
 }
 
 // ended handles the answer to a request that ends a wake. err may be nil.

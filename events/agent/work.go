@@ -131,7 +131,7 @@ func (a *agent) reply(w *wake, text string) {
 	defer cancel()
 	pieces := split(text)
 	if len(pieces) == 0 {
-		a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/ack", "", map[string]any{}, nil))
+		a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/ack", "", map[string]any{}))
 		return
 	}
 	path := "/api/channels/" + w.ChannelID + "/messages"
@@ -144,7 +144,7 @@ func (a *agent) reply(w *wake, text string) {
 		} else if i > 0 {
 			a.mention(body, text)
 		}
-		if err := a.persist(ctx, path, key, body, nil); err != nil {
+		if err := a.persist(ctx, path, key, body); err != nil {
 			a.refused(ctx, w, err)
 			return
 		}
