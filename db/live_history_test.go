@@ -368,7 +368,8 @@ func TestSearchEqualsAScan(t *testing.T) {
 	}
 }
 
-// search compares a search with a scan of the model, and returns the number of hits.
+// search compares a search with a scan of the model, and returns the number of hits. Each search has pages of
+// another size.
 func (h *told) search(user, text, author string, matches func([]string) bool) int {
 	h.t.Helper()
 	scope, words, indexed, err := h.d.SearchScope(h.t.Context(), user, nil, "", text)
@@ -395,7 +396,7 @@ func (h *told) search(user, text, author string, matches func([]string) bool) in
 	}
 	slices.SortFunc(want, func(a, b *toldMessage) int { return int(b.Seq - a.Seq) })
 	var got []db.Hit
-	s := db.Search{User: user, Channels: scope, Query: text, Author: author, Limit: 3}
+	s := db.Search{User: user, Channels: scope, Query: text, Author: author, Limit: 1 + h.rng.IntN(20)}
 	for pages := 0; ; pages++ {
 		page, next, err := h.d.Search(h.t.Context(), s)
 		if err != nil || pages > 1000 {
