@@ -109,8 +109,17 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// start starts the gateway and blocks until its channels are up.
+// start starts the gateway and blocks until its channels are up. On a slow machine the gateway may give up,
+// because a process of its own did not start within five seconds. Then start starts it again.
 func (g *gateway) start() {
+	g.t.Helper()
+	for !g.tryStart() {
+		g.t.Log("the gateway gave up, and is started again")
+	}
+}
+
+// tryStart is one start. It returns false if the gateway gave up.
+func (g *gateway) tryStart() (started bool) {
 	g.t.Helper()
 	g.log, g.ended = &guildtest.Text{}, make(chan struct{})
 	g.cmd = exec.Command(g.node, g.openclaw, "gateway", "run", "--port", fmt.Sprint(g.port))
@@ -131,10 +140,15 @@ func (g *gateway) start() {
 		_ = cmd.Process.Kill()
 		<-ended
 	})
+	started = true
 	what := "the gateway is ready"
 	guildtest.Eventually(g.t, what, 3*guildtest.Patience, func() bool {
 		select {
 		case <-ended:
+			if strings.Contains(g.log.String(), "state lease heartbeat did not become ready") {
+				started = false
+				return true
+			}
 			g.t.Fatalf("the gateway ended at the start: %s", g.log)
 		default:
 		}
@@ -146,6 +160,7 @@ func (g *gateway) start() {
 		var state struct{ Ready bool }
 		return json.NewDecoder(answer.Body).Decode(&state) == nil && state.Ready
 	})
+	return started
 }
 
 // end sends a signal to the gateway. wait blocks until the gateway has ended.
