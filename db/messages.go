@@ -66,6 +66,18 @@ func columnsOf[T any](row string) string {
 	return strings.Join(columns, ", ")
 }
 
+// fieldsOf returns pointers to the fields of a struct, in their order, to scan many rows into it: to look for
+// the fields of each row by name took a third of the time that a message took.
+func fieldsOf[T any](row *T) (fields []any) {
+	v := reflect.ValueOf(row).Elem()
+	for _, field := range reflect.VisibleFields(v.Type()) {
+		if !field.Anonymous {
+			fields = append(fields, v.FieldByIndex(field.Index).Addr().Interface())
+		}
+	}
+	return fields
+}
+
 // message returns the message of a row, without its wake list. It is the only place that builds a message
 // from columns.
 func (r *messageRow) message(
@@ -118,7 +130,7 @@ var selectMessage = `
 	JOIN channels c ON c.id = m.channel_id
 	` + interval
 
-// A storedRow is a row of selectMessage.
+// A storedRow is a row of selectMessage, with the columns in their order.
 type storedRow struct {
 	ID        uuid.UUID
 	Seq       int64
@@ -133,9 +145,10 @@ type storedRow struct {
 
 func scanMessage(row pgx.CollectableRow) (StoredMessage, error) {
 	r, err := pgx.RowToStructByName[storedRow](row)
-	if err != nil {
-		return StoredMessage{}, err
-	}
+	return r.stored(), err
+}
+
+func (r *storedRow) stored() StoredMessage {
 	m := StoredMessage{
 		Message:     r.message(r.ID, r.Seq, r.ChannelID, r.GuildID, r.XType),
 		WakeVersion: value(r.WakeVersion),
@@ -144,7 +157,7 @@ func scanMessage(row pgx.CollectableRow) (StoredMessage, error) {
 	if r.JoinedSeq != nil {
 		m.In = &events.Interval{ChannelID: r.ChannelID, Joined: *r.JoinedSeq, Left: r.LeftSeq}
 	}
-	return m, nil
+	return m
 }
 
 // Message returns a message as user sees it. It does not check whether the user may see the message.
@@ -222,12 +235,14 @@ func (h History) query() (query string, args []any) {
 // eachMessage calls do with each message of rows until do returns false, and closes rows.
 func eachMessage(rows pgx.Rows, do func(StoredMessage) (more bool)) error {
 	defer rows.Close()
+	var r storedRow
+	fields := fieldsOf(&r)
 	for rows.Next() {
-		m, err := scanMessage(rows)
-		if err != nil {
+		r = storedRow{}
+		if err := rows.Scan(fields...); err != nil {
 			return err
 		}
-		if !do(m) {
+		if !do(r.stored()) {
 			break
 		}
 	}

@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"fabric-guild/events"
@@ -99,27 +98,21 @@ func (d *DB) inQueueFrom(
 	return d.inEpoch(ctx, func() error { return d.inTxFrom(ctx, d.pool, first, do) })
 }
 
-// claim does a claim whose queue is locked and has been read: a page of the scan, and a choice if the scan is
-// complete or if this is the last page. Statements that do not need each other's results share a round trip.
-// end gets the statements that go with the COMMIT; they fill in what the result still lacks.
+// claim does a claim whose queue is locked and has been read, and that must choose: a page of the scan, and a
+// choice if the scan is complete or if this is the last page. Statements that do not need each other's
+// results share a round trip. end gets the statements that go with the COMMIT; they fill in what the result
+// still lacks.
 func (tx Tx) claim(ctx context.Context, c *claiming, end *pgx.Batch) (done bool, err error) {
 	var b pgx.Batch
-	if c.queue.created {
-		queueAgent(&b, c.User)
-	}
-	if c.Instance != "" {
-		queueTakeOver(&b, c.WakeClaim, &c.TookOver, tx.work)
-	}
+	c.begin(&b, tx)
 	scanned := c.queue.write(&b, c.At)
 	c.Again = !scanned && c.last
 	if !c.chooses() {
 		add(end, &b)
-		if row := c.queue.newRow(c.WakeClaim); scanned && row != nil {
-			c.Wake, err = tx.lease(ctx, c.WakeClaim, &c.queue, row, end)
-		} else if scanned {
+		if scanned {
 			queueWaiting(end, c.WakeClaim, &c.Claimed)
 		}
-		return scanned, err
+		return scanned, nil
 	}
 	for range choices {
 		var row *wakeRow
@@ -141,40 +134,27 @@ func (tx Tx) claim(ctx context.Context, c *claiming, end *pgx.Batch) (done bool,
 	return true, nil
 }
 
+// begin queues what only some claims need, before all else: a new queue makes its user an agent, and an
+// instance may take over.
+func (c *claiming) begin(b *pgx.Batch, tx Tx) {
+	if c.queue.created {
+		queueAgent(b, c.User)
+	}
+	if c.Instance != "" {
+		queueTakeOver(b, c.WakeClaim, &c.TookOver, tx.work)
+	}
+}
+
 // chooses reports whether a claim whose queue has been read needs the round trip of a choice.
 func (c *claiming) chooses() bool {
 	q := &c.queue
 	if q.scannedSeq < c.At.Seq {
 		return c.last
 	}
-	return q.newRow(c.WakeClaim) == nil && (q.due || len(q.found) > 0 || c.Instance != "")
+	return q.due || len(q.found) > 0 || c.Instance != ""
 }
 
 func add(to, b *pgx.Batch) { to.QueuedQueries = append(to.QueuedQueries, b.QueuedQueries...) }
-
-// newRow returns the row that the scan of this transaction adds, if that is the only one that a claim can
-// choose. Then the claim saves the round trip of the choice: insert, lease and COMMIT go together. nil: the
-// claim must choose.
-//
-// Whoever adds a row holds the lock of the queue. So there are no other rows than those that lock has read
-// and those that this scan adds. Of these, one of a channel without another row cannot be leased, paused or
-// exhausted, and nobody else sees it before the COMMIT. A row that becomes due meanwhile can wait for the
-// next claim, but not one that this claim takes over.
-func (c *consumer) newRow(claim WakeClaim) *wakeRow {
-	takesOver := claim.Instance != "" && len(c.occupied) > 0
-	if c.due || takesOver || len(c.occupied) == occupiedRead || len(c.found) != 1 || claim.MaxAge > 0 {
-		return nil
-	}
-	r := c.found[0]
-	if slices.Contains(c.occupied, r.channel) ||
-		len(claim.Channels) > 0 && !slices.Contains(claim.Channels, r.channel) ||
-		claim.Guilds != nil && !slices.Contains(claim.Guilds, r.guild) {
-		return nil
-	}
-	return &wakeRow{
-		UserID: c.user, ChannelID: r.channel, FirstSeq: r.first, LastSeq: r.last, Width: fullWidth,
-	}
-}
 
 // queueTakeOver ends the leases of a worker's other instances at the first claim of an instance. So a
 // restarted program does not wait for its own leases. Wake ids stay valid: a reply of the old instance counts

@@ -24,6 +24,7 @@ type claiming struct {
 	Claimed
 	last  bool // it chooses, even if its scan is not complete
 	done  bool // it has chosen
+	lacks bool // the messages that its wake shows must be read again
 	err   error
 	queue consumer
 }
@@ -39,12 +40,12 @@ func newClaims(d *DB) groups[*claiming] {
 }
 
 // chooseClaims returns the next group, in the order of arrival. It has one claim of each user: the second one
-// could not see in memory what the first one has changed in the queue.
+// could not see in memory what the first one has changed in the queue. The positions of all are in one epoch.
 func chooseClaims(lead *claiming, waiting []*claiming) []*claiming {
 	group := []*claiming{lead}
 	users := map[string]bool{lead.User: true}
 	for _, c := range waiting {
-		if len(group) < claimGroup && !users[c.User] {
+		if len(group) < claimGroup && !users[c.User] && c.At.Epoch == lead.At.Epoch {
 			users[c.User] = true
 			group = append(group, c)
 		}
@@ -65,6 +66,9 @@ func (d *DB) claimPage(ctx context.Context, c *claiming) (err error) {
 	if err = cmp.Or(err, c.err); err == nil && c.TookOver {
 		d.RingWakes(c.User)
 	}
+	if err == nil && c.lacks {
+		err = d.showAgain(ctx, c)
+	}
 	return err
 }
 
@@ -80,8 +84,8 @@ func alone(err error) bool {
 // groupLock is how long a group waits for a lock. A reply that is being committed holds its wake for less.
 const groupLock = "100ms"
 
-// claimAll does one transaction of several claims. Each of its statements is for one claim, and they share
-// the round trips, above all the one with the COMMIT. With skipLocked it waits for nobody's queue, and no
+// claimAll does one transaction of several claims, or of one. They share the round trips and, but for what
+// only some claims need, the statements. With skipLocked it waits for nobody's queue, and no
 // longer than groupLock for another row. Claims of other users wait for this transaction.
 func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLock) {
 	const impatient = `SELECT set_config('lock_timeout', $1, true)`
@@ -92,47 +96,60 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 	sorted := slices.SortedFunc(slices.Values(group), func(a, b *claiming) int {
 		return strings.Compare(a.User, b.User)
 	})
+	// All of these positions were read before the transaction, so all may use the last one.
+	at := slices.MaxFunc(group, func(a, b *claiming) int { return cmp.Compare(a.At.Seq, b.At.Seq) }).At
+	var queues []*consumer
 	first := func(b *pgx.Batch) {
 		if locked == skipLocked {
 			b.Queue(impatient, groupLock)
 		}
+		queues = nil
 		for _, c := range sorted {
-			var since *int64
-			if c.Create {
-				since = &c.Since
-			}
+			c.At = at
 			c.queue = consumer{user: c.User, claims: true}
-			c.queue.lock(b, c.At, since, locked)
-			c.queue.lookAhead(b, c.At)
+			if c.Create {
+				c.queue.create(b, c.Since)
+			}
+			queues = append(queues, &c.queue)
 		}
+		lockConsumers(b, queues, at, locked)
+		lookAhead(b, queues, at)
 	}
 	err := d.inQueueFrom(ctx, first, func(ctx context.Context, tx Tx, end *pgx.Batch) (err error) {
 		var reads pgx.Batch
 		for _, c := range sorted {
 			c.Claimed = Claimed{}
+			c.lacks = false
 			switch c.err = c.queue.err; {
 			case errors.Is(c.err, errEpochMoved):
 				return c.err
 			case c.err == nil:
-				c.queue.read(&reads, c.At)
+				c.queue.read(&reads, at)
 			}
 		}
 		if err := tx.conn.SendBatch(ctx, &reads).Close(); err != nil {
 			return err
 		}
+		var fresh []leasing
 		synced := false
 		for _, c := range sorted {
-			if c.err == nil && len(sorted) > 1 && c.chooses() {
-				c.err = errChooses
-			}
 			if c.err != nil {
 				continue
 			}
-			if c.done, err = tx.claim(ctx, c, end); err != nil {
+			synced = synced || c.queue.created // a crash must not undo it: it would skip messages
+			if row := c.fresh(); row != nil {
+				h, err := tx.pick(ctx, c.WakeClaim, &c.queue, row)
+				if err != nil {
+					return err
+				}
+				fresh = append(fresh, leasing{c, row, h})
+			} else if len(sorted) > 1 {
+				c.err = errChooses
+			} else if c.done, err = tx.claim(ctx, c, end); err != nil {
 				return err
 			}
-			synced = synced || c.queue.created // a crash must not undo it: it would skip messages
 		}
+		tx.claimFresh(fresh, at, end)
 		if !synced {
 			end.Queue(unsynced)
 		}

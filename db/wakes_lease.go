@@ -11,73 +11,98 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// A handOut is what a claim hands out of a row.
+type handOut struct {
+	facts        []*wakeFact // of the messages, oldest first
+	rest         *wakeFact   // the first that is not handed out; nil: there is none
+	width        int
+	strongest    int16 // of facts
+	restPriority int16
+	expired      int64 // the number of the last message that is too old; 0: there is none
+}
+
+// pick chooses what a claim hands out of a row.
+func (tx Tx) pick(ctx context.Context, c WakeClaim, queue *consumer, row *wakeRow) (h handOut, err error) {
+	var bytes int
+	oldest := time.Time{}
+	if c.MaxAge > 0 {
+		now, err := tx.now(ctx)
+		if err != nil {
+			return h, err
+		}
+		oldest = now.Add(-c.MaxAge)
+	}
+	err = queue.owed(ctx, tx, row, func(f *wakeFact, priority int16) bool {
+		if len(h.facts) == 0 {
+			if f.CreatedAt.Before(oldest) && priority < priorityOnDuty {
+				h.expired = f.Seq
+				return true
+			}
+			h.width = row.widthFor(f.Seq)
+		}
+		full := len(h.facts) == min(c.Limit, h.width) || len(h.facts) > 0 && bytes+f.Bytes > wakeBytes
+		if h.rest != nil || full {
+			h.rest = cmp.Or(h.rest, f)
+			h.restPriority = max(h.restPriority, priority)
+			return true
+		}
+		h.facts = append(h.facts, f)
+		bytes += f.Bytes
+		h.strongest = max(h.strongest, priority)
+		return true
+	})
+	return h, err
+}
+
+// first and last are the messages at the ends; the claim hands out at least one.
+func (h *handOut) first() *wakeFact { return h.facts[0] }
+func (h *handOut) last() *wakeFact  { return h.facts[len(h.facts)-1] }
+
+// restAt is the time of the first message that is not handed out; nil: there is none.
+func (h *handOut) restAt() *time.Time {
+	if h.rest == nil {
+		return nil
+	}
+	return &h.rest.CreatedAt.Time
+}
+
+// wake returns the wake that hands h out of a row. It has a new id.
+func (h *handOut) wake(c WakeClaim, row *wakeRow) *Wake {
+	w := &Wake{
+		ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(h.strongest), Attempt: row.Attempts + 1, Lease: c.Lease,
+		More: h.rest != nil, Expired: row.ID != nil,
+	}
+	for _, f := range h.facts {
+		w.Messages = append(w.Messages, f.Seq)
+	}
+	return w
+}
+
 // lease hands a row out. It returns nil if nothing in the row is owed any more; then it has deleted the row.
 // The statements that write the lease and read what the worker sees are queued in end, which fills in the
 // rest of the wake.
 func (tx Tx) lease(
 	ctx context.Context, c WakeClaim, queue *consumer, row *wakeRow, end *pgx.Batch,
 ) (*Wake, error) {
-	var found []*wakeFact
-	var rest *wakeFact // the first that is not handed out
-	var bytes int
-	var strongest, restPriority int16
-	expired := int64(0) // the number of the last message that is too old
-	oldest := time.Time{}
-	if c.MaxAge > 0 {
-		now, err := tx.now(ctx)
-		if err != nil {
-			return nil, err
-		}
-		oldest = now.Add(-c.MaxAge)
-	}
-	var width int
-	take := func(f *wakeFact, priority int16) bool {
-		if len(found) == 0 {
-			if f.CreatedAt.Before(oldest) && priority < priorityOnDuty {
-				expired = f.Seq
-				return true
-			}
-			width = row.widthFor(f.Seq)
-		}
-		full := len(found) == min(c.Limit, width) || len(found) > 0 && bytes+f.Bytes > wakeBytes
-		if rest != nil || full {
-			rest = cmp.Or(rest, f)
-			restPriority = max(restPriority, priority)
-			return true
-		}
-		found = append(found, f)
-		bytes += f.Bytes
-		strongest = max(strongest, priority)
-		return true
-	}
-	if err := queue.owed(ctx, tx, row, take); err != nil {
+	h, err := tx.pick(ctx, c, queue, row)
+	if err != nil {
 		return nil, err
 	}
-	if expired > 0 {
-		if err := tx.dead(ctx, row, row.FirstSeq, expired, "expired", "", ""); err != nil {
+	if h.expired > 0 {
+		if err := tx.dead(ctx, row, row.FirstSeq, h.expired, "expired", "", ""); err != nil {
 			return nil, err
 		}
-		tx.working(row, row.FirstSeq, expired)
+		tx.working(row, row.FirstSeq, h.expired)
 	}
-	if len(found) == 0 {
+	if len(h.facts) == 0 {
 		return nil, tx.deleteWake(ctx, row)
 	}
-	if found[0].Seq > row.FirstSeq { // the oldest message has changed
-		row.FirstSeq = found[0].Seq
+	if h.first().Seq > row.FirstSeq { // the oldest message has changed
+		row.FirstSeq = h.first().Seq
 		row.Attempts = 0
 		row.Width = fullWidth
 	}
-	w := &Wake{
-		ID: uuid.Must(uuid.NewV7()), Reason: reasonOf(strongest), Attempt: row.Attempts + 1, Lease: c.Lease,
-		More: rest != nil, Expired: row.ID != nil,
-	}
-	for _, f := range found {
-		w.Messages = append(w.Messages, f.Seq)
-	}
-	var restAt *time.Time
-	if rest != nil {
-		restAt = &rest.CreatedAt.Time
-	}
+	w := h.wake(c, row)
 	const update = `
 		UPDATE wakes w SET id = $4, claimed_at = clock_timestamp(),
 			lease_until = clock_timestamp() + $5::interval,
@@ -91,8 +116,8 @@ func (tx Tx) lease(
 		WHERE w.user_id = $2 AND w.channel_id = $1 AND w.part = $3 AND c.id = w.channel_id
 		RETURNING w.lease_until, ` + channelColumns
 	end.Queue(update, row.ChannelID, row.UserID, row.Part, w.ID, c.Lease,
-		row.FirstSeq, found[0].CreatedAt.Time, row.Attempts, width, found[len(found)-1].Seq,
-		strongest, restPriority, optional(c.Worker), optional(c.Instance), restAt).
+		row.FirstSeq, h.first().CreatedAt.Time, row.Attempts, h.width, h.last().Seq,
+		h.strongest, h.restPriority, optional(c.Worker), optional(c.Instance), h.restAt()).
 		Query(func(rows pgx.Rows) error {
 			type leased struct {
 				Channel
@@ -103,9 +128,9 @@ func (tx Tx) lease(
 			w.Shown.Channel = l.Channel
 			return err
 		})
-	w.queueShown(end, row, queue.scannedSeq, c.Around)
+	w.queueShown(end, row.UserID, row.ChannelID, queue.scannedSeq, c.Around)
 	// What an earlier attempt was given, and this one is not, is pending again.
-	tx.working(row, row.FirstSeq, max(found[len(found)-1].Seq, value(row.ClaimedUpto)))
+	tx.working(row, row.FirstSeq, max(h.last().Seq, value(row.ClaimedUpto)))
 	return w, nil
 }
 

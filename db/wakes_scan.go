@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"fabric-guild/events"
@@ -32,7 +33,7 @@ type consumer struct {
 	due      bool        // one is neither leased nor paused
 	occupied []uuid.UUID // their channels, occupiedRead at most
 
-	ahead *[]*wakeFact // what lookAhead has read; complete if the user has fewChannels at most
+	ahead []*wakeFact // what lookAhead has read, not nil then; complete if the user has fewChannels at most
 
 	// What this transaction has read: the facts of the user's messages in (from, scannedSeq].
 	from  int64
@@ -48,61 +49,93 @@ const (
 	skipLocked consumerLock = " SKIP LOCKED" // the queue is not found
 )
 
-// lockConsumer locks a user's queue, see lock. ErrNotFound.
+// lockConsumer locks a user's queue, see lockConsumers. ErrNotFound.
 func (tx Tx) lockConsumer(
 	ctx context.Context, user string, at events.Cursor, locked consumerLock,
 ) (consumer, error) {
 	c := consumer{user: user}
 	var b pgx.Batch
-	c.lock(&b, at, nil, locked)
+	lockConsumers(&b, []*consumer{&c}, at, locked)
 	err := tx.conn.SendBatch(ctx, &b).Close()
 	return c, cmp.Or(err, c.err)
 }
 
-// lock queues the statements that lock a user's queue and read where its scan stands. All scans and claims of
-// the user take this lock before they change rows. If since is not nil, a missing queue is created.
-// Afterwards c.err is ErrNotFound if there is no queue, or errEpochMoved.
+// lockConsumers queues the statements that lock queues, in the order of the list, and read where their scans
+// stand. All scans and claims of a user take this lock before they change rows. Afterwards the err of a
+// consumer is ErrNotFound if there is no queue, or errEpochMoved. What is read of a queue must come in a
+// later statement than the lock, or be of the locked row.
 //
-// The insert and the lock must be two statements: the insert's own statement cannot see the row that the
-// insert conflicted with. What is read of the queue must come in a later statement than the lock, or be of
-// the locked row.
-func (c *consumer) lock(b *pgx.Batch, at events.Cursor, since *int64, locked consumerLock) {
+// A LATERAL with a LIMIT keeps the order, and a look-up for each user: a planner without statistics would
+// read whole tables.
+func lockConsumers(b *pgx.Batch, all []*consumer, at events.Cursor, locked consumerLock) {
+	const lock = `
+		SELECT u.id, q.scanned_seq, log_epoch() FROM unnest($1::text[]) AS u (id)
+		CROSS JOIN LATERAL (SELECT q.scanned_seq FROM wake_consumers q WHERE q.user_id = u.id
+			LIMIT 1 FOR UPDATE`
+	users, byUser := listed(all)
+	for _, c := range all {
+		c.err = ErrNotFound
+	}
+	b.Queue(lock+string(locked)+`) q`, users).Query(func(rows pgx.Rows) error {
+		var user string
+		var scanned, epoch int64
+		_, err := pgx.ForEachRow(rows, []any{&user, &scanned, &epoch}, func() error {
+			c := byUser[user]
+			c.scannedSeq = scanned
+			c.err = nil
+			if epoch != at.Epoch {
+				c.err = errEpochMoved
+			}
+			return nil
+		})
+		return err
+	})
+	b.Queue(distance, users, at.Seq, int64(scanDistance), int64(fewChannels), occupiedRead).
+		Query(func(rows pgx.Rows) error {
+			var user string
+			var d consumer
+			_, err := pgx.ForEachRow(rows, []any{&user, &d.channels, &d.expired, &d.due, &d.occupied},
+				func() error {
+					c := byUser[user]
+					c.channels, c.expired, c.due = d.channels, d.expired, d.due
+					c.occupied = slices.Clone(d.occupied)
+					return nil
+				})
+			return err
+		})
+}
+
+// distance reads of the queues of the users $1 what a consumer holds; $2 is the position.
+var distance = `
+	SELECT u.id, q.channels, q.expired, q.due, q.occupied FROM unnest($1::text[]) AS u (id)
+	CROSS JOIN LATERAL (
+		SELECT (SELECT count(*) FROM (
+				SELECT FROM members WHERE user_id = u.id AND left_seq IS NULL AND joined_seq <= $2
+				LIMIT greatest(greatest($2 - q.scanned_seq, 0) / $3, $4) + 1) AS i) AS channels,
+			(SELECT seq FROM log_floor) > q.scanned_seq AS expired,
+			` + forColumn(hasDue, "$1", "u.id") + ` AS due,
+			ARRAY(SELECT w.channel_id FROM wakes w WHERE w.user_id = u.id LIMIT $5) AS occupied
+		FROM wake_consumers q WHERE q.user_id = u.id LIMIT 1) q`
+
+// listed returns the users of queues, and the queues by user.
+func listed(all []*consumer) (users []string, byUser map[string]*consumer) {
+	byUser = make(map[string]*consumer, len(all))
+	for _, c := range all {
+		users = append(users, c.user)
+		byUser[c.user] = c
+	}
+	return users, byUser
+}
+
+// create queues the insert of a missing queue that begins at a number. The lock must come in a later
+// statement: the insert's own statement cannot see the row that the insert conflicted with.
+func (c *consumer) create(b *pgx.Batch, since int64) {
 	const insert = `
 		INSERT INTO wake_consumers (user_id, since_seq, scanned_seq) VALUES ($1, $2, $2)
 		ON CONFLICT ON CONSTRAINT wake_consumers_pkey DO NOTHING`
-	const lock = `SELECT scanned_seq, log_epoch() FROM wake_consumers WHERE user_id = $1 FOR UPDATE`
-	const distance = `
-		SELECT (SELECT count(*) FROM (
-				SELECT FROM members WHERE user_id = $1 AND left_seq IS NULL AND joined_seq <= $2
-				LIMIT greatest(greatest($2 - q.scanned_seq, 0) / $3, $4) + 1) AS i),
-			(SELECT seq FROM log_floor) > q.scanned_seq, ` + hasDue + `,
-			ARRAY(SELECT w.channel_id FROM wakes w WHERE w.user_id = $1 LIMIT $5)
-		FROM wake_consumers q WHERE q.user_id = $1`
-	if since != nil {
-		b.Queue(insert, c.user, *since).Exec(func(tag pgconn.CommandTag) error {
-			c.created = tag.RowsAffected() == 1
-			return nil
-		})
-	}
-	b.Queue(lock+string(locked), c.user).QueryRow(func(row pgx.Row) error {
-		var epoch int64
-		err := sentinel(row.Scan(&c.scannedSeq, &epoch))
-		switch {
-		case errors.Is(err, ErrNotFound):
-			c.err = err
-			return nil
-		case err == nil && epoch != at.Epoch:
-			c.err = errEpochMoved
-		}
-		return err
-	})
-	b.Queue(distance, c.user, at.Seq, int64(scanDistance),
-		int64(fewChannels), occupiedRead).QueryRow(func(row pgx.Row) error {
-		err := row.Scan(&c.channels, &c.expired, &c.due, &c.occupied)
-		if c.err != nil {
-			return nil
-		}
-		return err
+	b.Queue(insert, c.user, since).Exec(func(tag pgconn.CommandTag) error {
+		c.created = tag.RowsAffected() == 1
+		return nil
 	})
 }
 
@@ -119,20 +152,39 @@ const factsByChannel = selectFacts + `
 			ORDER BY m.seq LIMIT $3) m
 		WHERE i.user_id = $1 AND i.left_seq IS NULL`
 
-// lookAhead queues the read of a page channel by channel, for a user in fewChannels at most. It saves the
-// round trip of queueUnscanned. It must come after lock. lock has counted the channels before; a membership
-// at or below the position cannot begin later, so if lock has counted fewChannels at most, lookAhead has read
-// all of them.
-func (c *consumer) lookAhead(b *pgx.Batch, at events.Cursor) {
-	const query = factsByChannel + `
-			AND (SELECT count(*) FROM (SELECT FROM members f
-				WHERE f.user_id = $1 AND f.left_seq IS NULL AND f.joined_seq <= $2 LIMIT $4 + 1) AS f) <= $4
-		ORDER BY m.seq LIMIT $3`
-	b.Queue(query, c.user, at.Seq, scanNumbers, int64(fewChannels)).Query(func(rows pgx.Rows) error {
-		facts, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[wakeFact])
-		c.ahead = &facts
+// lookAhead queues the read of a page channel by channel, for the users in fewChannels at most. It saves the
+// round trip of queueUnscanned. It must come after lockConsumers, which has counted the channels before; a
+// membership at or below the position cannot begin later, so if lockConsumers has counted fewChannels at
+// most, lookAhead has read all of them.
+func lookAhead(b *pgx.Batch, all []*consumer, at events.Cursor) {
+	users, byUser := listed(all)
+	b.Queue(ahead, users, at.Seq, scanNumbers, int64(fewChannels)).Query(func(rows pgx.Rows) error {
+		type fact struct {
+			UserID string
+			wakeFact
+		}
+		facts, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[fact])
+		for _, c := range all {
+			c.ahead = []*wakeFact{}
+		}
+		for _, f := range facts {
+			c := byUser[f.UserID]
+			c.ahead = append(c.ahead, &f.wakeFact)
+		}
 		return err
 	})
+}
+
+var ahead = `
+	SELECT u.id AS user_id, m.* FROM unnest($1::text[]) AS u (id)
+	CROSS JOIN LATERAL (` + forColumn(factsByChannel, "$1", "u.id") + `
+			AND (SELECT count(*) FROM (SELECT FROM members f
+				WHERE f.user_id = u.id AND f.left_seq IS NULL AND f.joined_seq <= $2 LIMIT $4 + 1) AS f) <= $4
+		ORDER BY m.seq LIMIT $3) m`
+
+// forColumn returns SQL for each user of a column, from SQL for the one user of a parameter.
+func forColumn(sql, parameter, column string) string {
+	return strings.ReplaceAll(sql, parameter, column)
 }
 
 // unsynced lets the transaction commit without waiting for the disk. A crash may undo a claim: what the claim
@@ -165,7 +217,7 @@ func (c *consumer) read(b *pgx.Batch, at events.Cursor) {
 	switch {
 	case c.from >= at.Seq:
 	case c.ahead != nil && c.channels <= fewChannels:
-		c.take(*c.ahead, at.Seq)
+		c.take(c.ahead, at.Seq)
 	default:
 		c.queueUnscanned(b, at.Seq)
 	}

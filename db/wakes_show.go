@@ -54,30 +54,60 @@ var selectShown = `
 			`+interval+`)`) + ` m
 	ORDER BY m.seq DESC`
 
-// queueShown reads the messages that the worker sees, in one statement. around is how many messages it shows
-// besides those that are handed out.
-func (w *Wake) queueShown(b *pgx.Batch, row *wakeRow, scanned int64, around int) {
-	s := &w.Shown
-	b.Queue(selectShown, row.UserID, row.ChannelID, scanned+1, around+len(w.Messages),
+// queueShown reads the messages that the worker sees, in one statement. scanned is the number up to which the
+// scan went, and around how many messages it shows besides those that are handed out.
+func (w *Wake) queueShown(b *pgx.Batch, user string, channel uuid.UUID, scanned int64, around int) {
+	b.Queue(selectShown, user, channel, scanned+1, around+len(w.Messages),
 		around, w.Messages).Query(func(rows pgx.Rows) error {
-		size := 0
-		full := false
-		err := eachMessage(rows, func(m StoredMessage) bool {
-			if s.Last == nil && m.Seq <= scanned {
-				s.Last = &m.ID
-			}
-			if slices.Contains(w.Messages, m.Seq) {
-				s.Messages = append(s.Messages, m)
-				return true
-			}
-			size += len(m.Content)
-			full = full || len(s.Around) == around || size > aroundBytes
-			if !full {
-				s.Around = append(s.Around, m)
-			}
+		s := showing{Wake: w, user: user, scanned: scanned, around: around}
+		w.Shown = ShownWake{Channel: w.Shown.Channel}
+		return eachMessage(rows, func(m StoredMessage) bool {
+			s.add(m)
 			return true
 		})
-		slices.Reverse(s.Messages)
-		return err
 	})
+}
+
+// A showing fills in what the worker sees of a wake.
+type showing struct {
+	*Wake
+	user    string
+	scanned int64
+	around  int // how many messages to show besides those that are handed out
+	most    int // how many messages of the current membership were asked for
+
+	read int  // messages
+	size int  // of the texts around
+	full bool // no message around has room any more
+}
+
+// add adds a message. The newest one must come first.
+func (s *showing) add(m StoredMessage) {
+	s.read++
+	shown := &s.Wake.Shown
+	switch {
+	case m.Seq > s.scanned && m.AuthorUserID != s.user:
+		return
+	case m.Seq <= s.scanned && shown.Last == nil:
+		shown.Last = &m.ID
+	}
+	if slices.Contains(s.Wake.Messages, m.Seq) {
+		shown.Messages = slices.Insert(shown.Messages, 0, m)
+		return
+	}
+	s.size += len(m.Content)
+	s.full = s.full || len(shown.Around) == s.around || s.size > aroundBytes
+	if !s.full {
+		shown.Around = append(shown.Around, m)
+	}
+}
+
+// lacks reports whether the worker sees more than the messages of the current membership that were read: a
+// message that is handed out is older, or the user has left meanwhile; many messages are newer than the scan;
+// or the user was a member before.
+func (s *showing) lacks() bool {
+	w := s.Wake
+	before := w.Shown.Channel.LeftSeq != nil && w.Shown.Channel.History != "all"
+	few := len(w.Shown.Around) < s.around && !s.full
+	return len(w.Shown.Messages) < len(w.Messages) || few && (s.read == s.most || before)
 }

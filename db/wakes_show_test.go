@@ -14,9 +14,20 @@ import (
 )
 
 // A claim shows what the history shows: of all memberships, up to the scan, and the user's own messages from
-// after it.
+// after it. Work that is new and work that was there before are shown by different statements.
 func TestAClaimShowsTheHistory(t *testing.T) {
 	t.Parallel()
+	for _, fresh := range []bool{false, true} {
+		for _, newer := range []int{1, 11, 30} {
+			t.Run(fmt.Sprintf("fresh: %v, newer messages: %d", fresh, newer), func(t *testing.T) {
+				t.Parallel()
+				aClaimShowsTheHistory(t, fresh, newer)
+			})
+		}
+	}
+}
+
+func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 	q := newQueue(t)
 	member := func(in bool) {
 		t.Helper()
@@ -47,7 +58,9 @@ func TestAClaimShowsTheHistory(t *testing.T) {
 		WHERE i.user_id = 'bot' AND i.channel_id = m.channel_id AND m.author_user_id = 'ann'
 			AND m.seq BETWEEN i.joined_seq AND i.left_seq`) // the user may not see these texts
 	at := position(t, q.d)
-	q.post("ann", "after the scan")
+	for range newer {
+		q.post("ann", "after the scan")
+	}
 	own := q.post("bot", "the user's own, after the scan", "carl")
 	redacted := 0
 	for _, all := range []bool{false, true} {
@@ -95,6 +108,11 @@ func TestAClaimShowsTheHistory(t *testing.T) {
 						if hidden {
 							redacted++
 						}
+					}
+					if fresh {
+						q.exec(`DELETE FROM wakes`)
+						q.exec(`UPDATE wake_consumers SET scanned_seq = since_seq`)
+						return
 					}
 					var now time.Duration
 					if _, err := q.d.NackWake(t.Context(), q.ref(w.ID), db.Nack{Delay: &now}, 1); err != nil {
