@@ -79,7 +79,7 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 }
 
 type oneMessage struct {
-	Message decidedMessage `json:"message"`
+	Message *decidedMessage `json:"message"`
 }
 
 func (s *Server) editMessage(w http.ResponseWriter, r *http.Request) error {

@@ -40,7 +40,7 @@ func (s *Server) moved(ctx context.Context, id auth.Identity, m db.NewMessage, e
 	p := web.NewProblem(http.StatusConflict, "conversation_moved",
 		"others have posted since that message; messages has the newest 20, newest first. Read them, "+
 			"and decide again")
-	newer := []decidedMessage{}
+	newer := []*decidedMessage{}
 	h := db.History{
 		Channel: c.ID, User: id.UserID, All: c.History == "all", After: last.Seq,
 		Limit: newerListed,

@@ -24,8 +24,15 @@ type claimBody struct {
 	Instance      *string  `json:"instance"`
 }
 
-type claimAnswer struct {
-	Wake *wakeItem `json:"wake"`
+// A claimAnswer is the answer to a claim; nil: there is no work.
+type claimAnswer struct{ wake *wakeItem }
+
+// AppendJSON appends the answer.
+func (a claimAnswer) AppendJSON(b []byte) []byte {
+	if a.wake == nil {
+		return append(b, `{"wake":null}`...)
+	}
+	return append(a.wake.AppendJSON(append(b, `{"wake":`...)), '}')
 }
 
 // Bounds of the fields of a claim.
