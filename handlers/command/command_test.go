@@ -79,6 +79,18 @@ func TestCommandLine(t *testing.T) {
 			`.*-debug-addr .* loopback.*\n`,
 		},
 		{"bad prefix", nil, []string{"-base-path", "chat"}, 2, ``, `.*-base-path.*\n`},
+		{"a prefix that clients resolve", nil, []string{
+			"-state", state, "-database-url", unreachable, "-base-path", "/a/../b",
+		}, 2, ``, `.*-base-path.*\n`},
+		{"a prefix that is encoded", nil, []string{
+			"-state", state, "-database-url", unreachable, "-base-path", "/a%41",
+		}, 2, ``, `.*-base-path.*\n`},
+		{"a prefix with a query", nil, []string{
+			"-state", state, "-database-url", unreachable, "-base-path", "/a?b",
+		}, 2, ``, `.*-base-path.*\n`},
+		{"an empty segment", nil, []string{
+			"-state", state, "-database-url", unreachable, "-base-path", "/a//b",
+		}, 2, ``, `.*-base-path.*\n`},
 		{
 			"a certificate without its key", nil,
 			[]string{"-tls-cert", "cert.pem"},

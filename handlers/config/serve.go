@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -58,12 +59,17 @@ func (c *Address) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.BasePath, "base-path", "", "path `prefix` of all URLs of the server, such as /chat")
 }
 
+// prefixes matches what BasePath may be: segments that every client and every proxy sends as they are. One of
+// only dots is not among them, because clients resolve it.
+var prefixes = regexp.MustCompile(`^(/\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
+
 // Check removes a slash at the end of BasePath. It returns an error that wraps ErrUsage if a value is not
 // allowed.
 func (c *Address) Check() error {
 	c.BasePath = strings.TrimSuffix(c.BasePath, "/")
-	if c.BasePath != "" && !strings.HasPrefix(c.BasePath, "/") {
-		return fmt.Errorf("-base-path must begin with a slash: %w", ErrUsage)
+	if !prefixes.MatchString(c.BasePath) {
+		return fmt.Errorf("-base-path must be segments of letters, digits and . _ ~ - behind slashes: %w",
+			ErrUsage)
 	}
 	return nil
 }
