@@ -88,7 +88,9 @@ const groupLock = "100ms"
 // only some claims need, the statements. With skipLocked it waits for nobody's queue, and no
 // longer than groupLock for another row. Claims of other users wait for this transaction.
 func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLock) {
-	const impatient = `SELECT set_config('lock_timeout', $1, true)`
+	// A claim that may share a transaction creates no queue.
+	const impatient = `
+		SELECT set_config('lock_timeout', $1, true), set_config('synchronous_commit', 'off', true)`
 	for _, c := range group {
 		c.err = errNotDone
 	}
@@ -150,7 +152,7 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 			}
 		}
 		tx.claimFresh(fresh, at, end)
-		if !synced {
+		if !synced && locked == waitLocked {
 			end.Queue(unsynced)
 		}
 		return nil
