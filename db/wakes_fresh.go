@@ -133,18 +133,20 @@ func queueLeases(b *pgx.Batch, all []leasing) {
 }
 
 // selectFresh is a short selectShown for several users $1 with one channel $2 each. It reads the latest $3
-// messages of the current membership: almost always they have all that the worker sees, see showing.lacks.
+// messages of the current membership, or of the channel if all members may read all of it. Almost always they
+// have all that the worker sees, see showing.lacks.
 var selectFresh = `
 	SELECT h.n, m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
-		` + forColumn(onList, "$1", "h.user_id") + ` AS on_list, c.joined_seq, 0::bigint AS left_seq
+		` + forColumn(onList, "$1", "h.user_id") + ` AS on_list,
+		CASE WHEN m.seq >= c.joined_seq THEN c.joined_seq END AS joined_seq, 0::bigint AS left_seq
 	FROM unnest($1::text[], $2::uuid[], $3::int[]) WITH ORDINALITY AS h (user_id, channel_id, most, n)
-	CROSS JOIN LATERAL (SELECT c.guild_id, c.x_type,
-			CASE c.history WHEN 'all' THEN 0 ELSE i.joined_seq END AS joined_seq
+	CROSS JOIN LATERAL (SELECT c.guild_id, c.x_type, c.history, i.joined_seq
 		FROM channels c CROSS JOIN LATERAL (SELECT i.joined_seq FROM members i
 			WHERE i.channel_id = c.id AND i.user_id = h.user_id AND i.left_seq IS NULL LIMIT 1) i
 		WHERE c.id = h.channel_id LIMIT 1) c
 	CROSS JOIN LATERAL ` + authored(`(
-		SELECT a.* FROM messages a WHERE a.channel_id = h.channel_id AND a.seq >= c.joined_seq
+		SELECT a.* FROM messages a
+		WHERE a.channel_id = h.channel_id AND a.seq >= CASE c.history WHEN 'all' THEN 0 ELSE c.joined_seq END
 		ORDER BY a.seq DESC LIMIT h.most)`) + ` m
 	ORDER BY h.n, m.seq DESC`
 

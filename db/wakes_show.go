@@ -18,40 +18,32 @@ type ShownWake struct {
 
 const aroundBytes = 256 << 10 // the texts in ShownWake.Around
 
-// selectShown selects what a worker sees of a channel $2, newest first: the latest $4 messages before the
-// number $3 that the user $1 may read, the user's own from there on, at most $5, and those with the numbers
-// $6.
+// selectShown selects what a worker sees of a channel $2, newest first, as the history shows it: the latest
+// $4 messages before the number $3 that the user $1 may read, the user's own from there on, at most $5, and
+// those with the numbers $6.
 //
-// A user with a wake is a member. So the messages since the join need no look-up of an interval, and they are
-// almost always enough. Otherwise history_of finds those of earlier memberships. If the user has left
-// meanwhile, all messages belong to an earlier membership, also those with the numbers $6.
+// A user with a wake is a member, so the messages since the join are almost always enough. Otherwise
+// history_of finds those of earlier memberships. If the user has left meanwhile, all messages belong to an
+// earlier membership, also those with the numbers $6.
 var selectShown = `
 	WITH j AS MATERIALIZED (
 		SELECT CASE c.history WHEN 'all' THEN 0 ELSE (SELECT i.joined_seq FROM members i
 			WHERE i.channel_id = $2 AND i.user_id = $1 AND i.left_seq IS NULL) END AS seq
 		FROM channels c WHERE c.id = $2
 	), latest AS MATERIALIZED (
-		SELECT a.* FROM messages a
+		SELECT a.id, a.seq FROM messages a
 		WHERE a.channel_id = $2 AND a.seq >= (SELECT j.seq FROM j) AND a.seq < $3
-		ORDER BY a.seq DESC LIMIT $4)
-	SELECT m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
-		` + onList + ` AS on_list, m.joined_seq, coalesce(m.left_seq, 0) AS left_seq
-	FROM (SELECT c.guild_id, c.x_type FROM channels c WHERE c.id = $2 LIMIT 1) c
-	CROSS JOIN ` + authored(`(
-			SELECT l.*, (SELECT j.seq FROM j) AS joined_seq, NULL::bigint AS left_seq FROM latest l
-			UNION ALL
-			(SELECT a.*, (SELECT j.seq FROM j), NULL FROM messages a
-			WHERE a.channel_id = $2 AND a.seq >= $3 AND a.author_user_id = $1 ORDER BY a.seq DESC LIMIT $5)
-			UNION ALL
-			SELECT m.*, i.joined_seq, i.left_seq
-			FROM (SELECT (SELECT a.id FROM messages a WHERE a.channel_id = $2 AND a.seq = s)
-				FROM unnest($6::bigint[]) AS s
-				WHERE s < coalesce((SELECT min(l.seq) FROM latest l), 9223372036854775807)
-				UNION
-				SELECT history_of($2, $1, 0, least((SELECT j.seq FROM j), $3),
-					$4 - (SELECT count(*) FROM latest))) AS h (id)
-			CROSS JOIN LATERAL (SELECT a.* FROM messages a WHERE a.id = h.id LIMIT 1) m
-			`+interval+`)`) + ` m
+		ORDER BY a.seq DESC LIMIT $4)` + selectMessage + `
+	WHERE m.id = ANY (ARRAY(
+		SELECT l.id FROM latest l
+		UNION
+		(SELECT a.id FROM messages a
+		WHERE a.channel_id = $2 AND a.seq >= $3 AND a.author_user_id = $1 ORDER BY a.seq DESC LIMIT $5)
+		UNION
+		SELECT (SELECT a.id FROM messages a WHERE a.channel_id = $2 AND a.seq = s)
+		FROM unnest($6::bigint[]) AS s
+		UNION
+		SELECT history_of($2, $1, 0, least((SELECT j.seq FROM j), $3), $4 - (SELECT count(*) FROM latest))))
 	ORDER BY m.seq DESC`
 
 // queueShown reads the messages that the worker sees, in one statement. scanned is the number up to which the
@@ -76,9 +68,10 @@ type showing struct {
 	around  int // how many messages to show besides those that are handed out
 	most    int // how many messages of the current membership were asked for
 
-	read int  // messages
-	size int  // of the texts around
-	full bool // no message around has room any more
+	read    int  // messages
+	size    int  // of the texts around
+	full    bool // no message around has room any more
+	outside bool // it shows a message from outside of the current membership
 }
 
 // add adds a message. The newest one must come first.
@@ -91,6 +84,7 @@ func (s *showing) add(m StoredMessage) {
 	case m.Seq <= s.scanned && shown.Last == nil:
 		shown.Last = &m.ID
 	}
+	s.outside = s.outside || m.In == nil && !s.full
 	if slices.Contains(s.Wake.Messages, m.Seq) {
 		shown.Messages = slices.Insert(shown.Messages, 0, m)
 		return
@@ -102,12 +96,13 @@ func (s *showing) add(m StoredMessage) {
 	}
 }
 
-// lacks reports whether the worker sees more than the messages of the current membership that were read: a
+// lacks reports whether the messages of the current membership that were read are not what the worker sees: a
 // message that is handed out is older, or the user has left meanwhile; many messages are newer than the scan;
-// or the user was a member before.
+// or the user was a member before, and those messages belong to an earlier membership.
 func (s *showing) lacks() bool {
 	w := s.Wake
-	before := w.Shown.Channel.LeftSeq != nil && w.Shown.Channel.History != "all"
+	earlier := w.Shown.Channel.LeftSeq != nil
 	few := len(w.Shown.Around) < s.around && !s.full
-	return len(w.Shown.Messages) < len(w.Messages) || few && (s.read == s.most || before)
+	return len(w.Shown.Messages) < len(w.Messages) || few && s.read == s.most ||
+		earlier && (s.outside || few && w.Shown.Channel.History != "all")
 }

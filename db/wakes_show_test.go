@@ -62,7 +62,7 @@ func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 		q.post("ann", "after the scan")
 	}
 	own := q.post("bot", "the user's own, after the scan", "carl")
-	redacted := 0
+	redacted, away := 0, 0
 	for _, all := range []bool{false, true} {
 		q.exec(`UPDATE channels SET history = CASE WHEN $1 THEN 'all' ELSE 'joined' END`, all)
 		for _, around := range []int{0, 1, 4, 5, 8, 100} {
@@ -105,6 +105,12 @@ func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 						if i >= 0 && hidden != past[i].AsSeen(&w.Shown.Channel).Redacted {
 							t.Errorf("message %d: got redacted %v, not as in the history", m.Seq, hidden)
 						}
+						if i >= 0 && (m.In == nil) != (past[i].In == nil) {
+							t.Errorf("message %d: got membership %v, want %v", m.Seq, m.In, past[i].In)
+						}
+						if m.In == nil {
+							away++
+						}
 						if hidden {
 							redacted++
 						}
@@ -122,8 +128,8 @@ func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 			}
 		}
 	}
-	if redacted == 0 {
-		t.Error("no text was hidden from the user")
+	if redacted == 0 || away == 0 {
+		t.Errorf("%d texts were hidden, and %d messages are from when the user was away", redacted, away)
 	}
 }
 
