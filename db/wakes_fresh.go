@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -186,16 +187,17 @@ type freshRow struct {
 	storedRow
 }
 
-// showAgain reads once more what the worker sees of a wake that was claimed, by selectShown.
+// showAgain reads once more what the worker sees of a wake that was claimed, by selectShown. If it returns an
+// error, it has given the wake back: nobody gets it.
 func (d *DB) showAgain(ctx context.Context, c *claiming) error {
 	ctx, cancel := finish(ctx)
 	defer cancel()
-	conn, err := acquire(ctx, d.pool)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
 	var b pgx.Batch
 	c.Wake.queueShown(&b, c.User, c.Wake.Shown.Channel.ID, c.At.Seq, c.Around)
-	return conn.SendBatch(ctx, &b).Close()
+	err := d.conn.SendBatch(ctx, &b).Close()
+	if err == nil {
+		return nil
+	}
+	back := d.UnclaimWake(context.WithoutCancel(ctx), WakeRef{User: c.User, Guilds: c.Guilds, ID: c.Wake.ID})
+	return errors.Join(sentinel(err), back)
 }

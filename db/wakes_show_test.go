@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -190,6 +191,25 @@ func TestAClaimOfAMemberWhoLeavesMeanwhile(t *testing.T) {
 				t.Errorf("around: got %v, want %v", got, before)
 			}
 		})
+	}
+}
+
+// If the messages that a claim shows cannot be read, nobody has the wake: it goes back to the queue at once.
+func TestAClaimThatCannotBeShown(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.post("ann", "work")
+	at := position(t, q.d)
+	for range 40 {
+		q.post("ann", "after the scan") // the short statement does not reach back to the work
+	}
+	q.exec(`ALTER FUNCTION history_of RENAME TO away`) // only the long one calls it
+	if a, err := q.tryClaim(q.d, db.WakeClaim{At: at}); !errors.Is(err, db.ErrUnavailable) {
+		t.Fatalf("got %+v, %v, want %v", a, err, db.ErrUnavailable)
+	}
+	q.exec(`ALTER FUNCTION away RENAME TO history_of`)
+	if w := q.wake(db.WakeClaim{At: at}); w.Attempt != 1 || len(w.Shown.Messages) != 1 {
+		t.Errorf("got %+v, want the first attempt", w)
 	}
 }
 
