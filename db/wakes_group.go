@@ -122,10 +122,10 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 		for _, c := range sorted {
 			c.Claimed = Claimed{}
 			c.lacks = false
-			switch c.err = c.queue.err; {
-			case errors.Is(c.err, errEpochMoved):
-				return c.err
-			case c.err == nil:
+			switch err := c.queue.err; {
+			case errors.Is(err, errEpochMoved):
+				return err
+			case err == nil:
 				c.queue.read(&reads, at)
 			}
 		}
@@ -135,7 +135,7 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 		var fresh []leasing
 		synced := false
 		for _, c := range sorted {
-			if c.err != nil {
+			if c.queue.err != nil {
 				continue
 			}
 			synced = synced || c.queue.created // a crash must not undo it: it would skip messages
@@ -146,7 +146,7 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 				}
 				fresh = append(fresh, leasing{c, row, h})
 			} else if len(sorted) > 1 {
-				c.err = errChooses
+				c.queue.err = errChooses
 			} else if c.done, err = tx.claim(ctx, c, end); err != nil {
 				return err
 			}
@@ -157,8 +157,8 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 		}
 		return nil
 	})
-	for _, c := range group {
-		c.err = cmp.Or(err, c.err)
+	for _, c := range group { // only now: after a panic nobody has what the group had prepared
+		c.err = cmp.Or(err, c.queue.err)
 	}
 }
 

@@ -210,3 +210,41 @@ func TestARowThatIsHeld(t *testing.T) {
 		})
 	}
 }
+
+// If a group panics, those who share it do not take the wakes that it had prepared.
+func TestAGroupThatPanicsLate(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	users := q.fleet(2)
+	q.post("ann", "work")
+	at := position(t, q.d)
+	claim := func(user string, limit int) (a claimed) {
+		defer func() {
+			if r := recover(); r != nil {
+				a.err = fmt.Errorf("panic: %v", r)
+			}
+		}()
+		a.user = user
+		a.Claimed, a.err = q.d.Claim(t.Context(), db.WakeClaim{
+			User: user, At: at, Limit: limit, Lease: longLease, Rung: true,
+		})
+		return a
+	}
+	answers := make(chan claimed, 3)
+	held, release := db.HoldClaims(q.d)
+	go func() { answers <- claim("bot", 100) }()
+	<-held
+	go func() { answers <- claim(users[1], 0) }() // leads; no request has this limit, and the group panics
+	eventually(t, "the first waits", func() bool { return db.WaitingClaims(q.d) == 1 })
+	go func() { answers <- claim(users[0], 100) }()
+	eventually(t, "both wait", func() bool { return db.WaitingClaims(q.d) == 2 })
+	release()
+	for range 3 {
+		if a := <-answers; a.user != "bot" && a.err == nil {
+			t.Errorf("%s: got the wake %+v of a group that panicked, and no error", a.user, a.Wake)
+		}
+	}
+	if n := column[int](t, dbtest.Connect(t, q.url), `SELECT count(*) FROM wakes`)[0]; n != 0 {
+		t.Errorf("got %d rows of a group that panicked", n)
+	}
+}

@@ -23,7 +23,7 @@ var errEpochMoved = errors.New("the database is in another epoch than this serve
 type consumer struct {
 	user       string
 	claims     bool  // the transaction is a claim, not only a scan
-	err        error // ErrNotFound, errEpochMoved: then the rest has no meaning
+	err        error // ErrNotFound, errEpochMoved, errChooses: then the rest has no meaning
 	scannedSeq int64
 	created    bool
 	channels   int64 // of the user at the position; counted no further than the choice of a scan needs
