@@ -145,7 +145,7 @@ func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLoc
 					return err
 				}
 				fresh = append(fresh, leasing{c, row, h})
-			} else if len(sorted) > 1 {
+			} else if len(sorted) > 1 && c.chooses() {
 				c.queue.err = errChooses
 			} else if c.done, err = tx.claim(ctx, c, end); err != nil {
 				return err

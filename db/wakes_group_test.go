@@ -211,6 +211,30 @@ func TestARowThatIsHeld(t *testing.T) {
 	}
 }
 
+// Rule 56: claims that find nothing share a transaction too.
+func TestClaimsThatFindNothingTogether(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	url, trips := countTrips(t, q.url)
+	q.d = openURL(t, url)
+	users := q.fleet(16)
+	least := int64(1 << 30) // the first use of a connection prepares statements
+	for range 10 {
+		at := trips.Load()
+		rest := q.together(users...)
+		for range users {
+			if a := <-rest; a.err != nil || a.Wake != nil {
+				t.Fatalf("%s: got %+v, %v, want nothing", a.user, a.Wake, a.err)
+			}
+		}
+		least = min(least, trips.Load()-at)
+	}
+	// 2 for each of the two positions, 2 for the first claim, and 2 for the others
+	if least != 8 {
+		t.Errorf("got %d round trips, want 8", least)
+	}
+}
+
 // If a group panics, those who share it do not take the wakes that it had prepared.
 func TestAGroupThatPanicsLate(t *testing.T) {
 	t.Parallel()
