@@ -9,20 +9,19 @@ import (
 	"time"
 )
 
-// groups does the work of requests in groups. Work that arrives while a group is being done waits, and forms
-// the next group. So requests share the cost of a round trip and of a commit. Without load, work does not
-// wait, and is a group of its own.
+// groups does the work of requests in groups, one group at a time. Work that arrives while a group is being
+// done waits, and forms the next group. So requests share the cost of a round trip and of a commit. Without
+// load, work does not wait, and is a group of its own.
 //
 // There is no goroutine for this. The first request does the work of the group, and then makes the first
 // waiting request the leader of the next group.
 type groups[T grouped] struct {
 	do     func(ctx context.Context, group []T)
 	choose func(lead T, waiting []T) (group []T) // lead and some of those that wait
-	atOnce int                                   // groups that may be done at the same time
 
 	mu      sync.Mutex
-	waiting []T // each request has one, so the number of requests bounds them
-	busy    int // groups that are being done
+	waiting []T  // each request has one, so the number of requests bounds them
+	busy    bool // a group is being done
 }
 
 // grouped is work that embeds a seat.
@@ -43,7 +42,7 @@ func (s *seat) seated() *seat { return s }
 // work was in no group.
 func (g *groups[T]) add(ctx context.Context, work T) error {
 	g.mu.Lock()
-	if g.busy >= g.atOnce {
+	if g.busy {
 		g.waiting = append(g.waiting, work)
 		g.mu.Unlock()
 		if lead, err := g.await(ctx, work); !lead {
@@ -51,7 +50,7 @@ func (g *groups[T]) add(ctx context.Context, work T) error {
 		}
 		g.mu.Lock()
 	} else {
-		g.busy++
+		g.busy = true
 	}
 	group := g.choose(work, g.waiting)
 	g.waiting = slices.DeleteFunc(g.waiting, func(w T) bool { return slices.Contains(group, w) })
@@ -94,7 +93,7 @@ func (g *groups[T]) done(group []T) {
 		g.waiting[0].seated().ready <- true
 		g.waiting = slices.Delete(g.waiting, 0, 1)
 	} else {
-		g.busy--
+		g.busy = false
 	}
 	g.mu.Unlock()
 	for _, other := range group[1:] {

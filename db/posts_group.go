@@ -31,10 +31,10 @@ type posting struct {
 // work estimates how long Postgres takes for a post, in rows that it looks up.
 func (p *posting) work() int { return 1 + len(p.Mentioned) }
 
-// newPosts returns the groups in which posts are stored, one at a time: two at once cost a third more per
-// post, on one core.
+// newPosts returns the groups in which posts are stored. Two groups at once cost a third more per post, on
+// one core.
 func newPosts(store func(context.Context, []*posting)) groups[*posting] {
-	return groups[*posting]{do: store, choose: choosePosts, atOnce: 1}
+	return groups[*posting]{do: store, choose: choosePosts}
 }
 
 // choosePosts returns the next group. It takes the posts in rounds: first the oldest post of each author,

@@ -69,8 +69,8 @@ func TestConcurrentPostsAreStoredTogether(t *testing.T) {
 		if len(slices.Compact(answered)) != total {
 			t.Errorf("got answers %v, want one for each", answered)
 		}
-		if g.busy > 0 || len(g.waiting) != 0 {
-			t.Errorf("got %d waiting at the end, and %d busy; want none", len(g.waiting), g.busy)
+		if g.busy || len(g.waiting) != 0 {
+			t.Errorf("got %d waiting at the end, and busy %v; want none", len(g.waiting), g.busy)
 		}
 		close(release)
 		add("again")
@@ -121,8 +121,8 @@ func TestPostsGiveUpWaiting(t *testing.T) {
 		if diff := cmp.Diff([]string{"under way", "in time"}, stored); diff != "" {
 			t.Errorf("what was stored (-want +got):\n%s", diff)
 		}
-		if g.busy > 0 || len(g.waiting) != 0 {
-			t.Errorf("got %d waiting at the end, and %d busy; want none", len(g.waiting), g.busy)
+		if g.busy || len(g.waiting) != 0 {
+			t.Errorf("got %d waiting at the end, and busy %v; want none", len(g.waiting), g.busy)
 		}
 	})
 }

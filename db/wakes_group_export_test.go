@@ -17,17 +17,11 @@ func WaitingClaims(d *DB) int {
 func HoldClaims(d *DB) (held <-chan struct{}, release func()) {
 	begun, end := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	do, most := d.claims.do, d.claims.atOnce
-	d.claims.atOnce = 1
+	do := d.claims.do
 	d.claims.do = func(ctx context.Context, group []*claiming) {
 		once.Do(func() { close(begun) })
 		<-end
 		do(ctx, group)
 	}
-	return begun, func() {
-		d.claims.mu.Lock()
-		d.claims.atOnce = most
-		d.claims.mu.Unlock()
-		close(end)
-	}
+	return begun, func() { close(end) }
 }

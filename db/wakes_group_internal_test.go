@@ -11,7 +11,6 @@ func TestAGroupThatPanicsClaimsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &DB{places: make(chan struct{}, 1)} // without a pool, so each transaction panics
 		d.claims = newClaims(d)
-		d.claims.atOnce = 1
 		release := make(chan struct{})
 		do := d.claims.do
 		d.claims.do = func(ctx context.Context, group []*claiming) {
