@@ -34,7 +34,7 @@ func TestNamesOfTests(t *testing.T) {
 		}
 		for _, m := range testCommand.FindAllSubmatch(text, -1) {
 			found++
-			for _, dir := range bytes.Fields(m[1]) {
+			for dir := range bytes.FieldsSeq(m[1]) {
 				name := `\w*` + string(m[2]) + `\w*` // as -run matches it
 				if len(m[3]) > 0 {
 					name = string(m[2])
