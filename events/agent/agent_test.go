@@ -91,6 +91,20 @@ func TestLongReply(t *testing.T) {
 	}
 }
 
+// The messages of a long reply may mention more users together than one message may. Such a reply is posted
+// to its end, too.
+func TestLongReplyWithManyMentions(t *testing.T) {
+	t.Parallel()
+	g := newGuild(t)
+	g.Says(g.Channel, "tell everybody")
+	g.agent(`for p in 1 2 3; do for i in $(seq 90); do echo "<@user-$p-$i>"; done; head -c 14000 /dev/zero |
+		tr '\0' $p; echo; done`)
+	got := g.AwaitAnswers(g.Channel, 1)
+	if len(got) != 3 || !got[2].Ends {
+		t.Errorf("got %d messages, want 3 of which the last one ends the wake", len(got))
+	}
+}
+
 // A command that prints nothing ends the wake without a message.
 func TestNoReply(t *testing.T) {
 	t.Parallel()

@@ -17,10 +17,15 @@ func pieceKey(w *wake, i int, piece string) string {
 	return "agent-" + hex.EncodeToString(sum[:16])
 }
 
-// mention gives the last of several messages the mentions of all.
+// maxMentions is how many users the server lets a message mention.
+const maxMentions = 200
+
+// mention gives the last of several messages the mentions of all: the first maxMentions of them, because the
+// server would refuse a message with more, after the others were posted.
 func (a *agent) mention(body map[string]any, text string) {
 	if a.Mentions != nil {
-		body["mentionUserIds"] = append([]string{}, a.Mentions(text)...)
+		all := a.Mentions(text)
+		body["mentionUserIds"] = append([]string{}, all[:min(len(all), maxMentions)]...)
 	}
 }
 
