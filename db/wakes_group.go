@@ -53,10 +53,11 @@ func chooseClaims(lead *claiming, waiting []*claiming) []*claiming {
 // at the same time. A claim that cannot share one goes through a transaction of its own. So does a claim of
 // work that was there before: it must choose.
 func (d *DB) claimPage(ctx context.Context, c *claiming) (err error) {
-	if c.Rung {
+	shares := c.Rung && !c.Create // otherwise the others would have to wait for the disk
+	if shares {
 		err = d.claims.add(ctx, c)
 	}
-	if !c.Rung || err == nil && alone(c.err) {
+	if !shares || err == nil && alone(c.err) {
 		d.claimAll(context.WithoutCancel(ctx), []*claiming{c}, waitLocked)
 	}
 	if err = cmp.Or(err, c.err); err == nil && c.TookOver {
