@@ -213,6 +213,10 @@ func (c *toldChannel) unread(user string) (all, waking int) {
 // message that the user may read.
 func TestUnreadEqualsAModel(t *testing.T) {
 	t.Parallel()
+	rounds := 30
+	if testing.Short() {
+		rounds = 10
+	}
 	for seed := range histories(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -223,7 +227,7 @@ func TestUnreadEqualsAModel(t *testing.T) {
 				ids = append(ids, c.ID)
 			}
 			nonzero := 0
-			for range 30 {
+			for range rounds {
 				for range 15 {
 					h.step()
 				}

@@ -88,6 +88,7 @@ func TestClusterOfOneTestSurvivesAKill(t *testing.T) {
 }
 
 func TestFailedTestKeepsItsDatabase(t *testing.T) {
+	dbtest.Long(t) // TestDatabaseIsDroppedWithItsConnections is fast
 	if os.Getenv(asChild) == t.Name() {
 		conn := dbtest.Connect(t, dbtest.New(t))
 		if _, err := conn.Exec(t.Context(), `CREATE TABLE proof AS SELECT 42`); err != nil {
@@ -134,6 +135,7 @@ func TestFailedTestKeepsItsDatabase(t *testing.T) {
 }
 
 func TestNextClusterRemovesTheDirectoryOfAKilledBinary(t *testing.T) {
+	dbtest.Long(t) // TestClusterOfOneTestSurvivesAKill is fast
 	if os.Getenv(asChild) == t.Name() {
 		fmt.Printf("url: %s\n", dbtest.New(t))
 		_, _ = io.Copy(io.Discard, os.Stdin)

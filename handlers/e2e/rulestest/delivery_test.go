@@ -35,7 +35,7 @@ func TestDelivery(t *testing.T) {
 	for _, agent := range []bool{false, true} {
 		for _, twoState := range []bool{false, true} {
 			t.Run(fmt.Sprintf("of an agent %v, two-state %v", agent, twoState), func(t *testing.T) {
-				if agent == twoState {
+				if agent || twoState {
 					dbtest.Long(t)
 				}
 				t.Parallel()
