@@ -20,7 +20,7 @@ var manyClaims = flag.Int("claims", 600,
 // for those that it refuses. The claims that wait get their work, and their answer when the server drains. It
 // is no parallel test: it counts the memory of the whole process.
 func TestManyParkedClaims(t *testing.T) {
-	dbtest.Long(t) // TestWhatEndsAParkedClaim is fast
+	dbtest.Long(t)                   // TestWhatEndsAParkedClaim is fast
 	const ofOne, most = 64, 28 << 10 // the client's side is counted, and the race detector needs memory too
 	n := nodetest.Start(t, nodetest.Setup{Edge: config.Edge{MaxStreams: *manyClaims}})
 	ann := n.User("ann")
