@@ -144,7 +144,8 @@ type storedRow struct {
 }
 
 func scanMessage(row pgx.CollectableRow) (StoredMessage, error) {
-	r, err := pgx.RowToStructByName[storedRow](row)
+	var r storedRow
+	err := row.Scan(fieldsOf(&r)...)
 	return r.stored(), err
 }
 

@@ -162,7 +162,7 @@ func queueFresh(b *pgx.Batch, all []leasing, scanned int64) {
 	for _, l := range all {
 		s := showing{Wake: l.Wake, user: l.User, scanned: scanned, around: l.Around}
 		s.most = l.Around + len(l.Wake.Messages) + newerRead
-		l.Wake.Shown.Around = make([]StoredMessage, 0, min(l.Around, 20)) // 20 is the default
+		l.Wake.Shown.Around = make([]StoredMessage, 0, l.Around)
 		shows = append(shows, s)
 		users = append(users, l.User)
 		channels = append(channels, l.row.ChannelID)

@@ -82,8 +82,8 @@ func alone(err error) bool {
 const groupLock = "100ms"
 
 // claimAll does one transaction of several claims, or of one. They share the round trips and, but for what
-// only some claims need, the statements. With skipLocked it waits for nobody's queue, and no
-// longer than groupLock for another row. Claims of other users wait for this transaction.
+// only some claims need, the statements. With skipLocked it waits for nobody's queue, and no longer than
+// groupLock for another row. Claims of other users wait for this transaction.
 func (d *DB) claimAll(ctx context.Context, group []*claiming, locked consumerLock) {
 	// A claim that may share a transaction creates no queue.
 	const impatient = `

@@ -61,22 +61,39 @@ func (q *queueTest) together(users ...string) <-chan claimed {
 	return rest
 }
 
+// wantTripsOfAGroup wants that a group of 16 claims makes as few round trips as one claim. prepare comes
+// before each of ten groups, and check gets its answers.
+func (q *queueTest) wantTripsOfAGroup(prepare func(), check func(answers []claimed)) {
+	q.t.Helper()
+	url, trips := countTrips(q.t, q.url)
+	q.d = openURL(q.t, url)
+	users := q.fleet(16)
+	least := int64(1 << 30) // the first use of a connection prepares statements
+	for range 10 {
+		prepare()
+		at := trips.Load()
+		rest := q.together(users...)
+		var answers []claimed
+		for range users {
+			answers = append(answers, <-rest)
+		}
+		least = min(least, trips.Load()-at)
+		check(answers)
+	}
+	// 2 for each of the two positions, 2 for the first claim, and 2 for the others
+	if least != 8 {
+		q.t.Errorf("got %d round trips, want 8", least)
+	}
+}
+
 // Claims that come together share a transaction: its BEGIN, its COMMIT and two round trips, however many
 // they are. Each of them gets its own wake.
 func TestClaimsThatComeTogether(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
-	url, trips := countTrips(t, q.url)
-	q.d = openURL(t, url)
-	users := q.fleet(16)
-	least := int64(1 << 30) // the first use of a connection prepares statements
-	for range 10 {
-		q.post("ann", "all of you")
-		at := trips.Load()
-		rest := q.together(users...)
+	q.wantTripsOfAGroup(func() { q.post("ann", "all of you") }, func(answers []claimed) {
 		wakes := map[uuid.UUID]string{}
-		for range users {
-			a := <-rest
+		for _, a := range answers {
 			switch {
 			case a.err != nil:
 				t.Fatal(a.user, a.err)
@@ -85,20 +102,15 @@ func TestClaimsThatComeTogether(t *testing.T) {
 			}
 			wakes[a.Wake.ID] = a.user
 		}
-		least = min(least, trips.Load()-at)
-		if len(wakes) != len(users) {
-			t.Errorf("got %d wakes for %d agents", len(wakes), len(users))
+		if len(wakes) != len(answers) {
+			t.Errorf("got %d wakes for %d agents", len(wakes), len(answers))
 		}
 		for wake, user := range wakes {
 			if err := q.d.AckWake(t.Context(), db.WakeRef{User: user, ID: wake}, db.Ack{}); err != nil {
 				t.Errorf("%s: %v", user, err)
 			}
 		}
-	}
-	// 2 for each of the two positions, 2 for the first claim, and 2 for the others
-	if least != 8 {
-		t.Errorf("got %d round trips, want 8", least)
-	}
+	})
 }
 
 // Rule 56: a group has one claim of each user. A second one would lease what the first one has leased.
@@ -214,25 +226,13 @@ func TestARowThatIsHeld(t *testing.T) {
 // Rule 56: claims that find nothing share a transaction too.
 func TestClaimsThatFindNothingTogether(t *testing.T) {
 	t.Parallel()
-	q := newQueue(t)
-	url, trips := countTrips(t, q.url)
-	q.d = openURL(t, url)
-	users := q.fleet(16)
-	least := int64(1 << 30) // the first use of a connection prepares statements
-	for range 10 {
-		at := trips.Load()
-		rest := q.together(users...)
-		for range users {
-			if a := <-rest; a.err != nil || a.Wake != nil {
+	newQueue(t).wantTripsOfAGroup(func() {}, func(answers []claimed) {
+		for _, a := range answers {
+			if a.err != nil || a.Wake != nil {
 				t.Fatalf("%s: got %+v, %v, want nothing", a.user, a.Wake, a.err)
 			}
 		}
-		least = min(least, trips.Load()-at)
-	}
-	// 2 for each of the two positions, 2 for the first claim, and 2 for the others
-	if least != 8 {
-		t.Errorf("got %d round trips, want 8", least)
-	}
+	})
 }
 
 // If a group panics, those who share it do not take the wakes that it had prepared.

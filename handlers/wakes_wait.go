@@ -213,8 +213,7 @@ func (c *claiming) due(ctx context.Context, attempt *db.WakeClaim) (due bool, ne
 func unfiltered(c db.WakeClaim) bool { return len(c.Channels) == 0 && c.Guilds == nil }
 
 // startOf returns where a claim at a position begins a new queue. ahead says that this server has yet to read
-// the log up to there. The error is a *web.Problem if a stream could not
-// continue from since.
+// the log up to there. The error is a *web.Problem if a stream could not continue from since.
 func (s *Server) startOf(
 	ctx context.Context, since *events.Cursor, at events.Cursor,
 ) (seq int64, ahead bool, err error) {
