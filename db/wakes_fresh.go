@@ -134,8 +134,8 @@ func queueLeases(b *pgx.Batch, all []leasing) {
 }
 
 // selectFresh is a short selectShown for several users $1 with one channel $2 each. It reads the latest $3
-// messages of the current membership, or of the channel if all members may read all of it. Almost always they
-// have all that the worker sees, see showing.lacks.
+// messages of the current membership, or of the channel if all members may read all of it: those up to the
+// number $4, and the user's own. Almost always they have all that the worker sees, see showing.lacks.
 var selectFresh = `
 	SELECT h.n, m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		` + forColumn(onList, "$1", "h.user_id") + ` AS on_list,
@@ -148,11 +148,9 @@ var selectFresh = `
 	CROSS JOIN LATERAL ` + authored(`(
 		SELECT a.* FROM messages a
 		WHERE a.channel_id = h.channel_id AND a.seq >= CASE c.history WHEN 'all' THEN 0 ELSE c.joined_seq END
+			AND (a.seq <= $4 OR a.author_user_id = h.user_id)
 		ORDER BY a.seq DESC LIMIT h.most)`) + ` m
 	ORDER BY h.n, m.seq DESC`
-
-// newerRead is how many messages from after the scan selectFresh can read without a lack.
-const newerRead = 8
 
 func queueFresh(b *pgx.Batch, all []leasing, scanned int64) {
 	var users []string
@@ -161,14 +159,13 @@ func queueFresh(b *pgx.Batch, all []leasing, scanned int64) {
 	var shows []showing
 	for _, l := range all {
 		s := showing{Wake: l.Wake, user: l.User, scanned: scanned, around: l.Around}
-		s.most = l.Around + len(l.Wake.Messages) + newerRead
 		l.Wake.Shown.Around = make([]StoredMessage, 0, l.Around)
 		shows = append(shows, s)
 		users = append(users, l.User)
 		channels = append(channels, l.row.ChannelID)
-		most = append(most, s.most)
+		most = append(most, l.Around+len(l.Wake.Messages))
 	}
-	b.Queue(selectFresh, users, channels, most).Query(func(rows pgx.Rows) error {
+	b.Queue(selectFresh, users, channels, most, scanned).Query(func(rows pgx.Rows) error {
 		var r freshRow
 		_, err := pgx.ForEachRow(rows, fieldsOf(&r), func() error {
 			shows[r.N-1].add(r.stored())

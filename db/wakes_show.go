@@ -66,9 +66,7 @@ type showing struct {
 	user    string
 	scanned int64
 	around  int // how many messages to show besides those that are handed out
-	most    int // how many messages of the current membership were asked for
 
-	read    int  // messages
 	size    int  // of the texts around
 	full    bool // no message around has room any more
 	outside bool // it shows a message from outside of the current membership
@@ -76,7 +74,6 @@ type showing struct {
 
 // add adds a message. The newest one must come first.
 func (s *showing) add(m StoredMessage) {
-	s.read++
 	shown := &s.Wake.Shown
 	switch {
 	case m.Seq > s.scanned && m.AuthorUserID != s.user:
@@ -97,12 +94,12 @@ func (s *showing) add(m StoredMessage) {
 }
 
 // lacks reports whether the messages of the current membership that were read are not what the worker sees: a
-// message that is handed out is older, or the user has left meanwhile; many messages are newer than the scan;
-// or the user was a member before, and those messages belong to an earlier membership.
+// message that is handed out is older, or the user has left meanwhile; or the user was a member before, and
+// those messages belong to an earlier membership.
 func (s *showing) lacks() bool {
 	w := s.Wake
 	earlier := w.Shown.Channel.LeftSeq != nil
 	few := len(w.Shown.Around) < s.around && !s.full
-	return len(w.Shown.Messages) < len(w.Messages) || few && s.read == s.most ||
+	return len(w.Shown.Messages) < len(w.Messages) ||
 		earlier && (s.outside || few && w.Shown.Channel.History != "all")
 }

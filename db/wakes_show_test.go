@@ -201,7 +201,7 @@ func TestAClaimThatCannotBeShown(t *testing.T) {
 	q.post("ann", "work")
 	at := position(t, q.d)
 	for range 40 {
-		q.post("ann", "after the scan") // the short statement does not reach back to the work
+		q.post("bot", "the user's own, after the scan") // the short statement does not reach back to the work
 	}
 	q.exec(`ALTER FUNCTION history_of RENAME TO away`) // only the long one calls it
 	if a, err := q.tryClaim(q.d, db.WakeClaim{At: at}); !errors.Is(err, db.ErrUnavailable) {
