@@ -251,3 +251,32 @@ func TestLongTestsNameAFastOne(t *testing.T) {
 		}
 	}
 }
+
+// The table of the files of package db has each of them, once.
+func TestEveryFileHasItsPlace(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join("db", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(readme), "\n## The files\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var named []string
+	for _, found := range regexp.MustCompile("`([a-z_]+\\.go)`").FindAllStringSubmatch(table, -1) {
+		named = append(named, found[1])
+	}
+	slices.Sort(named)
+	files, err := filepath.Glob(filepath.Join("db", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") {
+			want = append(want, filepath.Base(file))
+		}
+	}
+	if !slices.Equal(named, want) {
+		t.Errorf("the table of files in db/README.md has\n%v\nwant\n%v", named, want)
+	}
+}
