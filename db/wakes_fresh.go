@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -135,13 +136,17 @@ func queueLeases(b *pgx.Batch, all []leasing) {
 
 // selectFresh is a short selectShown for several users $1 with one channel $2 each. It reads the latest $3
 // messages of the current membership, or of the channel if all members may read all of it: those up to the
-// number $4, and the user's own. Almost always they have all that the worker sees, see showing.lacks.
+// number $4, and the user's own. Almost always they have all that the worker sees, see showing.lacks. It looks
+// the current wake list up once for each user, not for each message. The rows come in any order.
 var selectFresh = `
 	SELECT h.n, m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
-		` + forColumn(onList, "$1", "h.user_id") + ` AS on_list,
+		CASE m.wake_version WHEN 0 THEN false WHEN c.wake_version THEN c.on_list
+			ELSE ` + forColumn(onList, "$1", "h.user_id") + ` END AS on_list,
 		CASE WHEN m.seq >= c.joined_seq THEN c.joined_seq END AS joined_seq, 0::bigint AS left_seq
 	FROM unnest($1::text[], $2::uuid[], $3::int[]) WITH ORDINALITY AS h (user_id, channel_id, most, n)
-	CROSS JOIN LATERAL (SELECT c.guild_id, c.x_type, c.history, i.joined_seq
+	CROSS JOIN LATERAL (SELECT c.guild_id, c.x_type, c.history, c.wake_version, i.joined_seq,
+			EXISTS (SELECT FROM wake_lists w WHERE w.channel_id = c.id AND w.version = c.wake_version
+				AND h.user_id = ANY (w.user_ids)) AS on_list
 		FROM channels c CROSS JOIN LATERAL (SELECT i.joined_seq FROM members i
 			WHERE i.channel_id = c.id AND i.user_id = h.user_id AND i.left_seq IS NULL LIMIT 1) i
 		WHERE c.id = h.channel_id LIMIT 1) c
@@ -149,8 +154,7 @@ var selectFresh = `
 		SELECT a.* FROM messages a
 		WHERE a.channel_id = h.channel_id AND a.seq >= CASE c.history WHEN 'all' THEN 0 ELSE c.joined_seq END
 			AND (a.seq <= $4 OR a.author_user_id = h.user_id)
-		ORDER BY a.seq DESC LIMIT h.most)`) + ` m
-	ORDER BY h.n, m.seq DESC`
+		ORDER BY a.seq DESC LIMIT h.most)`) + ` m`
 
 func queueFresh(b *pgx.Batch, all []leasing, scanned int64) {
 	var users []string
@@ -166,13 +170,18 @@ func queueFresh(b *pgx.Batch, all []leasing, scanned int64) {
 		most = append(most, l.Around+len(l.Wake.Messages))
 	}
 	b.Queue(selectFresh, users, channels, most, scanned).Query(func(rows pgx.Rows) error {
+		found := make([][]StoredMessage, len(all))
 		var r freshRow
 		_, err := pgx.ForEachRow(rows, fieldsOf(&r), func() error {
-			shows[r.N-1].add(r.stored())
+			found[r.N-1] = append(found[r.N-1], r.stored())
 			r = freshRow{}
 			return nil
 		})
 		for i, l := range all {
+			slices.SortFunc(found[i], func(a, b StoredMessage) int { return cmp.Compare(b.Seq, a.Seq) })
+			for _, m := range found[i] {
+				shows[i].add(m)
+			}
 			l.lacks = shows[i].lacks()
 		}
 		return err
