@@ -136,8 +136,8 @@ func queueLeases(b *pgx.Batch, all []leasing) {
 
 // selectFresh is a short selectShown for several users $1 with one channel $2 each. It reads the latest $3
 // messages of the current membership, or of the channel if all members may read all of it: those up to the
-// number $4, and the user's own. Almost always they have all that the worker sees, see showing.lacks. It looks
-// the current wake list up once for each user, not for each message. The rows come in any order.
+// number $4, and the user's own. Almost always they have all that the worker sees, see showing.lacks. The
+// rows come in any order. It looks up the current wake list once for each user, not for each message.
 var selectFresh = `
 	SELECT h.n, m.id, m.seq, m.channel_id, c.guild_id, c.x_type, ` + messageColumns + `,
 		CASE m.wake_version WHEN 0 THEN false WHEN c.wake_version THEN c.on_list
@@ -178,7 +178,8 @@ func queueFresh(b *pgx.Batch, all []leasing, scanned int64) {
 			return nil
 		})
 		for i, l := range all {
-			slices.SortFunc(found[i], func(a, b StoredMessage) int { return cmp.Compare(b.Seq, a.Seq) })
+			newest := func(a, b StoredMessage) int { return cmp.Compare(b.Seq, a.Seq) }
+			slices.SortFunc(found[i], newest)
 			for _, m := range found[i] {
 				shows[i].add(m)
 			}

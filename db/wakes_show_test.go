@@ -51,7 +51,12 @@ func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 		q.post("ann", "while the user is away")
 		member(true)
 	}
-	for range 4 {
+	for i := range 4 {
+		q.change(func(ctx context.Context, tx db.Tx) error {
+			list := [][]string{{"bot"}, {"ann"}, {}, {"ann", "bot"}}[i]
+			_, err := tx.SetWakeList(ctx, q.channel, "ann", list)
+			return err
+		})
 		q.post("ann", "for the user")
 		q.post("bot", "the user's own, with an answer for nobody", "carl")
 	}
@@ -63,7 +68,7 @@ func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 		q.post("ann", "after the scan")
 	}
 	own := q.post("bot", "the user's own, after the scan", "carl")
-	redacted, away := 0, 0
+	redacted, away, listed := 0, 0, 0
 	for _, all := range []bool{false, true} {
 		q.exec(`UPDATE channels SET history = CASE WHEN $1 THEN 'all' ELSE 'joined' END`, all)
 		for _, around := range []int{0, 1, 4, 5, 8, 100} {
@@ -109,6 +114,12 @@ func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 						if i >= 0 && (m.In == nil) != (past[i].In == nil) {
 							t.Errorf("message %d: got membership %v, want %v", m.Seq, m.In, past[i].In)
 						}
+						if i >= 0 && m.OnList != past[i].OnList {
+							t.Errorf("message %d: got on list %v, not as in the history", m.Seq, m.OnList)
+						}
+						if m.OnList {
+							listed++
+						}
 						if m.In == nil {
 							away++
 						}
@@ -129,8 +140,9 @@ func aClaimShowsTheHistory(t *testing.T, fresh bool, newer int) {
 			}
 		}
 	}
-	if redacted == 0 || away == 0 {
-		t.Errorf("%d texts were hidden, and %d messages are from when the user was away", redacted, away)
+	if redacted == 0 || away == 0 || listed == 0 {
+		t.Errorf("%d texts were hidden, %d are from when the user was away, %d had the user on the list",
+			redacted, away, listed)
 	}
 }
 

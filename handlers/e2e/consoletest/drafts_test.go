@@ -7,12 +7,24 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// impatient has the page give up on requests thirty times sooner.
-func (p *page) impatient() {
+// patient has the page wait for answers until giveUp.
+func (p *page) patient() {
 	p.t.Helper()
-	eval[bool](p,
-		`(() => { const timeout = AbortSignal.timeout; AbortSignal.timeout = (ms) => timeout.call(AbortSignal,
-			ms / 30); return true })()`)
+	eval[bool](p, `(() => {
+		let waiting = new AbortController()
+		AbortSignal.timeout = () => waiting.signal
+		window.giveUp = () => {
+			waiting.abort(new DOMException("", "TimeoutError"))
+			waiting = new AbortController()
+		}
+		return true
+	})()`)
+}
+
+// giveUp has the requests of a patient page time out.
+func (p *page) giveUp() {
+	p.t.Helper()
+	eval[bool](p, `(() => { giveUp(); return true })()`)
 }
 
 // A server that takes requests and does not answer: a text comes back to its writer, and a page says what it
@@ -24,11 +36,13 @@ func testHangs(t *testing.T, b *browser) {
 	p.expectRefusals()
 	p.signIn(way.url, alice)
 	p.open(w.id)
-	p.impatient()
+	p.patient()
 	letThrough := way.holdBack(t)
 	p.write("#text", "first")
 	p.enter()
+	p.await(`document.querySelector("#composer").hasAttribute("aria-busy")`)
 	p.write("#text", "second")
+	p.giveUp()
 	p.awaitText("#composer-problem", "does not answer")
 	p.await(`document.querySelector("#text").value === "first\nsecond"`)
 
