@@ -192,12 +192,28 @@ func eval[T any](p *page, expression string) T {
 	return v
 }
 
-// await waits until an expression is true. A page that is just being left cannot say.
+// await waits until an expression is true, or is a promise of something true. The page itself looks again
+// and again for half a second, because being asked costs more than looking. A page that is just being left
+// cannot say.
 func (p *page) await(expression string) {
 	p.t.Helper()
+	const patiently = `(async () => {
+		let problem
+		for (let looks = 0; looks < 25; looks++) {
+			problem = undefined
+			try {
+				if (await (%s)) return true
+			} catch (e) {
+				problem = e
+			}
+			await new Promise((resolve) => setTimeout(resolve, 20))
+		}
+		if (problem) throw problem
+		return false
+	})()`
 	var err error
 	if !eventually(func() (met bool) {
-		met, err = evaluate[bool](p, "Boolean("+expression+")")
+		met, err = evaluate[bool](p, fmt.Sprintf(patiently, expression))
 		return met
 	}) {
 		p.t.Fatalf("timed out waiting for %s (%v); the page says:\n%s", expression, err,
@@ -240,6 +256,15 @@ func (p *page) click(selector string) {
 func (p *page) write(selector, text string) {
 	p.t.Helper()
 	p.do(chromedp.SendKeys(chromedp.CSS(selector), text, chromedp.NodeVisible))
+}
+
+// paste puts a text into an element at once. To type a token takes a key event for each of its characters.
+func (p *page) paste(selector, text string) {
+	p.t.Helper()
+	p.do(chromedp.Focus(chromedp.CSS(selector), chromedp.NodeVisible))
+	if _, err := chromedp.Call(p.ctx, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // enter presses Enter in whatever has the focus, as one key; chromedp would type it as well.
@@ -308,7 +333,7 @@ func (p *page) visit(url string) {
 func (p *page) signIn(url string, u *user) {
 	p.t.Helper()
 	p.visit(url)
-	p.write("#token", u.token)
+	p.paste("#token", u.token)
 	p.enter()
 	p.awaitText("#me", u.id)
 	p.awaitText("#stream-state", "Live")

@@ -129,12 +129,12 @@ func testTokenEnds(t *testing.T, b *browser) {
 		}
 		p.clear("#token")
 		eval[string](p, "document.querySelector('#sign-in-problem').textContent = ''")
-		p.write("#token", token)
+		p.paste("#token", token)
 		p.enter() // a slow browser comes here when the token has already expired
 		p.await("document.querySelector('#sign-in-problem').innerText")
 		problem = eval[string](p, "document.querySelector('#sign-in-problem').innerText")
 	}
-	p.write("#token", alice.token)
+	p.paste("#token", alice.token)
 	p.enter()
 	p.awaitText("#stream-state", "Live")
 	n.user("bob").post(t, id, "still there?")
