@@ -39,11 +39,13 @@ func (c *client) call(ctx context.Context, path, key string, body, out any) erro
 	if err != nil {
 		return tokenError{err}
 	}
-	b, err := json.Marshal(body)
-	if err != nil {
+	var encoded bytes.Buffer
+	enc := json.NewEncoder(&encoded)
+	enc.SetEscapeHTML(false) // a body must not grow sixfold because of its brackets
+	if err := enc.Encode(body); err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.server.URL+path, bytes.NewReader(b))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.server.URL+path, &encoded)
 	if err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func (c *client) call(ctx context.Context, path, key string, body, out any) erro
 	if answer.StatusCode >= 300 {
 		return remote.ReadRefusal(answer)
 	}
-	b, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	b, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
 		return silence(ctx, err)
 	}

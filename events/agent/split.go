@@ -6,8 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxPiece is the maximum length of a message, in bytes.
-const maxPiece = 16 << 10
+// Bounds of a message, in bytes. A body has at most 64 KiB, and mentions may take 26 KiB of it.
+const (
+	maxPiece   = 16 << 10
+	maxEncoded = 32 << 10 // as JSON, which writes a control character in six bytes
+)
 
 // clean returns the output of a command as text that can be posted: valid UTF-8 without NUL, without blank
 // lines at the beginning and without white space at the end.
@@ -33,7 +36,7 @@ func split(text string) (pieces []string) {
 			slash = "/"
 		}
 		end := len(text)
-		if room := maxPiece - len(slash); end > room {
+		if room := fits(text, maxPiece-len(slash)); end > room {
 			end = cut(text, room)
 		}
 		piece := strings.TrimRightFunc(text[:end], unicode.IsSpace)
@@ -45,14 +48,31 @@ func split(text string) (pieces []string) {
 	return pieces
 }
 
-// cut returns where to cut a text that is longer than room: behind the last line that fits, otherwise behind
-// the last character that fits.
+// fits returns how many bytes of text fit into a message with room for so many bytes. It cuts no character.
+func fits(text string, room int) int {
+	encoded := 0
+	for i, r := range text {
+		size := utf8.RuneLen(r)
+		switch {
+		case strings.ContainsRune("\"\\\n\r\t", r):
+			encoded += 2
+		case r < ' ', r == '\u2028', r == '\u2029':
+			encoded += 6
+		default:
+			encoded += size
+		}
+		if i+size > room || encoded > maxEncoded {
+			return i
+		}
+	}
+	return len(text)
+}
+
+// cut returns where to cut a text that is longer than room: behind the last line that fits, otherwise at
+// room.
 func cut(text string, room int) int {
 	if end := strings.LastIndexByte(text[:room], '\n') + 1; end > 0 {
 		return end
-	}
-	for !utf8.RuneStart(text[room]) {
-		room--
 	}
 	return room
 }
