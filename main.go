@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"fabric-guild/events/remote"
 	"fabric-guild/handlers/command"
@@ -23,11 +22,7 @@ func main() {
 			os.Exit(code)
 		}
 	}
-	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // under nohup the program must outlive its terminal
-		ends = append(ends, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), ends...)
+	ctx, stop := signal.NotifyContext(context.Background(), remote.EndSignals()...)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := command.Run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()

@@ -41,8 +41,8 @@ type agent struct {
 	fail     func(error)     // ends everything with an error
 }
 
-// Run claims wakes and works on them. After the end of ctx it claims no more, lets the running commands
-// finish and returns nil. A further SIGINT or SIGTERM kills them. Any error is a *remote.Error.
+// Run claims wakes and works on them. When a signal ends ctx, Run claims no more, lets the running commands
+// finish and returns nil. A further signal kills them. Any error is a *remote.Error.
 func (c *Command) Run(ctx context.Context, stderr io.Writer) error {
 	if err := c.check(); err != nil {
 		return remote.Exit(remote.ExitUsage, err)
@@ -70,6 +70,8 @@ func (c *Command) Run(ctx context.Context, stderr io.Writer) error {
 	a.notice = func(format string, args ...any) {
 		_, _ = fmt.Fprintln(a.stderr, "fabric-guild:", remote.Plain(fmt.Sprintf(format, args...)))
 	}
+	// The agent must go on when the reader of its stderr ends: a command may run.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	defer a.killAtSecondSignal(ctx, func() { kill(errKilled) })()
 
 	var working sync.WaitGroup
@@ -86,26 +88,30 @@ func (c *Command) Run(ctx context.Context, stderr io.Writer) error {
 
 var errKilled = errors.New("killed by a second signal")
 
-// killAtSecondSignal calls kill if a signal comes after ctx has ended. stop ends the watch and blocks until
-// its goroutine has ended.
+// killAtSecondSignal calls kill if a signal comes after the one that has ended ctx. It listens from the
+// start: otherwise a second signal that follows at once would end the program, and leave the commands behind.
+// stop ends the watch and blocks until its goroutine has ended.
 func (a *agent) killAtSecondSignal(ctx context.Context, kill func()) (stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, remote.EndSignals()...)
 	done := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
+		defer signal.Stop(signals)
 		select {
 		case <-ctx.Done():
 		case <-done:
 			return
 		}
-		again := make(chan os.Signal, 1)
-		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
-		defer signal.Stop(again)
 		a.notice("stopping: running commands may finish; another signal kills them")
-		select {
-		case <-again:
-			kill()
-		case <-done:
+		for range 2 { // the first is the one that has ended ctx
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
 		}
+		kill()
 	})
 	return func() {
 		close(done)

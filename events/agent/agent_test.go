@@ -258,21 +258,23 @@ func TestSignal(t *testing.T) {
 	})
 }
 
-// The second signal kills the command. The attempt does not count.
+// The second signal kills the command. The attempt does not count. A terminal that closes sends SIGHUP twice.
 func TestSecondSignal(t *testing.T) {
 	dbtest.Long(t)
 	t.Parallel()
-	g := newGuild(t)
-	r := g.agent(`trap '' TERM; echo begun >>runs; while :; do sleep 0.1; done`)
-	g.Says(g.Channel, "hi")
-	g.awaitFile("runs", 1)
-	r.Signal(syscall.SIGTERM)
-	r.Await("another signal kills")
-	r.Signal(syscall.SIGTERM)
-	r.WantExit(0)
-	q := g.queue()
-	if len(q.Pending) != 1 || q.Pending[0].Attempts != 0 || len(q.Claimed) != 0 {
-		t.Errorf("got %+v, want the wake given back", q)
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		g := newGuild(t)
+		r := g.agent(`trap '' TERM; echo begun >>runs; while :; do sleep 0.1; done`)
+		g.Says(g.Channel, "hi")
+		g.awaitFile("runs", 1)
+		r.Signal(s)
+		r.Await("another signal kills")
+		r.Signal(s)
+		r.WantExit(0)
+		q := g.queue()
+		if len(q.Pending) != 1 || q.Pending[0].Attempts != 0 || len(q.Claimed) != 0 {
+			t.Errorf("%v: got %+v, want the wake given back", s, q)
+		}
 	}
 }
 

@@ -38,10 +38,16 @@ func (g *guild) agent(exec string, args ...string) *guildtest.Running {
 // launch starts bob's agent with these arguments. env is added to the environment.
 func (g *guild) launch(env []string, args ...string) *guildtest.Running {
 	g.t.Helper()
+	r := g.prepare(env, args...)
+	r.Start(g.Bob)
+	return r
+}
+
+// prepare is like launch, but does not start the agent.
+func (g *guild) prepare(env []string, args ...string) *guildtest.Running {
 	env = append([]string{config.EnvPrefix + "TOKEN=" + g.Bob, config.EnvPrefix + "URL=" + g.Base()}, env...)
 	r := program.Client(g.t, env, program.Path, append([]string{"agent"}, args...)...)
 	r.Cmd.Dir = g.dir
-	r.Start(g.Bob)
 	return r
 }
 

@@ -41,7 +41,8 @@ func (o *output) tooMuch() error {
 	}
 }
 
-// A lastLine passes everything on, and remembers the last line that is not blank. Any goroutine may use it.
+// A lastLine passes everything on, and remembers the last line that is not blank. Its Write never fails,
+// also if nobody reads the stderr of the agent any more. Any goroutine may use it.
 type lastLine struct {
 	to *shared
 
@@ -57,7 +58,8 @@ func (l *lastLine) Write(p []byte) (int, error) {
 	l.tail = append(l.tail, p[max(0, len(p)-2*maxLine):]...)
 	l.tail = l.tail[max(0, len(l.tail)-2*maxLine):]
 	l.mu.Unlock()
-	return l.to.Write(p)
+	_, _ = l.to.Write(p)
+	return len(p), nil
 }
 
 // String returns the last line, as the error of a wake may be.

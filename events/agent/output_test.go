@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -39,4 +40,27 @@ func TestReplyOfCharactersThatGrow(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The agent works on when nobody reads its stderr any more, and so does its command.
+func TestClosedStderr(t *testing.T) {
+	t.Parallel()
+	g := newGuild(t)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := g.prepare(nil, "-exec", `for i in 1 2 3; do echo working >&2 || exit 1; done; echo done`)
+	r.Cmd.Stderr = writer
+	r.Start(g.Bob)
+	_ = writer.Close()
+	if _, err := reader.Read(make([]byte, 1)); err != nil { // it claims wakes
+		t.Fatal(err)
+	}
+	_ = reader.Close()
+	g.Says(g.Channel, "hi")
+	if got := g.AwaitAnswers(g.Channel, 1); got[0].Content != "done" {
+		t.Errorf("got %+v, want the answer of the command", got)
+	}
+	r.Stop()
 }

@@ -88,7 +88,7 @@ func (r *runner) run(ctx context.Context, e event) error {
 	case <-ctx.Done():
 	}
 	again := make(chan os.Signal, 1)
-	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(again, remote.EndSignals()...)
 	defer signal.Stop(again)
 	r.notice("waiting for the command to finish; tail passes another signal on to it")
 	for {

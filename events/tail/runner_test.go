@@ -207,26 +207,28 @@ func TestSignalWaitsForTheCommand(t *testing.T) {
 // an interrupted command is not handled.
 func TestSecondSignalReachesTheCommand(t *testing.T) {
 	t.Parallel()
-	g := newGuild(t)
-	dir := t.TempDir()
-	before := g.post(t, "before")
-	g.post(t, "one")
-	p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec",
-		`sleep 600 & echo $!; wait`)
-	p.AwaitLines(1)
-	p.Signal(syscall.SIGTERM)
-	p.Await("waiting for the command")
-	p.Signal(syscall.SIGTERM)
-	p.WantExit(0)
-	if got := readFile(t, dir, "cursor"); got != before {
-		t.Errorf("got the cursor %s, want the first cursor, %s", got, before)
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		g := newGuild(t)
+		dir := t.TempDir()
+		before := g.post(t, "before")
+		g.post(t, "one")
+		p := g.tail(t, dir, nil, "-cursor", before, "-cursor-file", "cursor", "-exec",
+			`sleep 600 & echo $!; wait`)
+		p.AwaitLines(1)
+		p.Signal(s)
+		p.Await("waiting for the command")
+		p.Signal(s)
+		p.WantExit(0)
+		if got := readFile(t, dir, "cursor"); got != before {
+			t.Errorf("%v: got the cursor %s, want the first cursor, %s", s, got, before)
+		}
+		var child int
+		_, _ = fmt.Sscan(p.Out.String(), &child)
+		guildtest.Eventually(t, "the command's child is gone", guildtest.Patience, func() bool {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
+			return err != nil || strings.Contains(string(b), ") Z ")
+		})
 	}
-	var child int
-	_, _ = fmt.Sscan(p.Out.String(), &child)
-	guildtest.Eventually(t, "the command's child is gone", guildtest.Patience, func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
-		return err != nil || strings.Contains(string(b), ") Z ")
-	})
 }
 
 // tail does not wait for a background process of the command, even if that process holds stdin and reads
