@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 )
 
 // An Account is a user of a server, as the flags name it.
@@ -17,6 +18,8 @@ type Account struct {
 	URL string // of the server, with its prefix; after Check without a slash at the end
 
 	token, tokenFile string
+
+	last atomic.Pointer[string] // the latest token in the file; nil: none was read yet
 }
 
 // Flags defines the flags of the account.
@@ -44,19 +47,33 @@ func (a *Account) Check() error {
 	return nil
 }
 
-// Token returns the current token. Its errors never contain the token.
+// Token returns the current token. A file that has no token for a moment, because somebody writes it, still
+// stands for its last token. Errors never contain the token. Any goroutine may call Token.
 func (a *Account) Token() (string, error) {
-	token := a.token
-	from := "the token"
-	if a.tokenFile != "" {
-		b, err := os.ReadFile(a.tokenFile)
-		if err != nil {
-			return "", fmt.Errorf("the token: %w", err)
-		}
-		token = string(b)
-		from = a.tokenFile
+	if a.tokenFile == "" {
+		return word(a.token, "the token")
 	}
-	token = strings.TrimSpace(token)
+	token, err := readToken(a.tokenFile)
+	switch last := a.last.Load(); {
+	case err == nil:
+		a.last.Store(&token)
+	case last != nil:
+		return *last, nil
+	}
+	return token, err
+}
+
+func readToken(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("the token: %w", err)
+	}
+	return word(string(b), file)
+}
+
+// word returns the token in a text that comes from a source with this name.
+func word(text, from string) (string, error) {
+	token := strings.TrimSpace(text)
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", fmt.Errorf("%s: a token must be one word of visible ASCII characters", from)
 	}
