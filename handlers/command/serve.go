@@ -45,6 +45,13 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 			}
 		}()
 	}
+	ready := false
+	defer func() { // a signal may come while the server starts
+		if err != nil && !ready && ctx.Err() != nil {
+			logger.Info("stopped before it was ready", "error", OneLine(err))
+			err = nil
+		}
+	}()
 	if getenv("GOGC") == "" {
 		// Each collection walks the ring. Fewer collections make posts 4 % cheaper; in return, garbage may
 		// take twice the memory that is in use.
@@ -92,6 +99,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stder
 		return err
 	}
 	failed := n.Run()
+	ready = true
 	base := baseURL(conf.Certificate != nil, conf.Listener.Addr().String(), c.BasePath)
 	logger.Info("ready", "url", base, "version", version(), "private_postgres", postgresGone != nil,
 		"center", conf.Center != nil, "delivery", c.Delivery,

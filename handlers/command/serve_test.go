@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -121,6 +122,28 @@ func TestAJSONLogIsNothingElse(t *testing.T) {
 		if !slices.ContainsFunc(messages, func(m string) bool { return strings.HasPrefix(m, want) }) {
 			t.Errorf("got the lines %q, want %q among them", messages, want)
 		}
+	}
+}
+
+// A signal ends a server that is not ready yet, and that is no fault.
+func TestSignalDuringTheStart(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // a Postgres that never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	r := program.Client(t, nil, program.Path, "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0",
+		"-database-url", "postgres://guild@"+silent.Addr().String()+"/guild?sslmode=disable")
+	r.Start(guildtest.Sesame)
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	r.Stop()
+	if got := r.Err.String(); strings.Contains(got, "level=ERROR") || strings.Contains(got, "fabric-guild:") {
+		t.Errorf("got %q, want no error", got)
 	}
 }
 
