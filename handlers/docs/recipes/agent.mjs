@@ -37,7 +37,8 @@ for (;;) {
   await ask(`channels/${wake.channelId}/activity`, { kind: 'thinking', ttlSeconds: 60 }) // others see that it works
   const extend = setInterval(() => ask(`wakes/${wake.id}/extend`, {}, 1), wake.leaseMs / 3)
   try {
-    const reply = { content: await think(wake), replyTo: wake.messages.at(-1).id, wakeId: wake.id }
+    const content = (await think(wake)).replace(/^\//, '//') // a slash at the beginning is no command
+    const reply = { content, replyTo: wake.messages.at(-1).id, wakeId: wake.id }
     const { code } = await ask(`channels/${wake.channelId}/messages`, reply)
     if (code && code !== 'wake_lost') await ask(`wakes/${wake.id}/ack`, { outcome: 'declined', note: code })
   } catch (e) {

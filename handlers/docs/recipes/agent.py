@@ -1,5 +1,5 @@
 # agent.py
-import http.client, json, os, random, sys, threading, time, urllib.error, urllib.request, uuid
+import http.client, json, os, random, re, sys, threading, time, urllib.error, urllib.request, uuid
 
 URL = os.environ.get("FABRIC_BACKEND_GUILD_URL", "http://127.0.0.1:8080")
 HEADERS = {"Authorization": "Bearer " + os.environ["FABRIC_BACKEND_GUILD_TOKEN"], "Content-Type": "application/json"}
@@ -44,7 +44,8 @@ while True:
     ask(f"channels/{wake['channelId']}/activity", {"kind": "thinking", "ttlSeconds": 60})  # others see that it works
     threading.Thread(target=extend, args=(wake, ended), daemon=True).start()
     try:
-        reply = {"content": think(wake), "replyTo": wake["messages"][-1]["id"], "wakeId": wake["id"]}
+        content = re.sub("^/", "//", think(wake))  # a slash at the beginning is no command
+        reply = {"content": content, "replyTo": wake["messages"][-1]["id"], "wakeId": wake["id"]}
         code = ask(f"channels/{wake['channelId']}/messages", reply).get("code")
         if code and code != "wake_lost":
             ask(f"wakes/{wake['id']}/ack", {"outcome": "declined", "note": code})

@@ -24,7 +24,8 @@ while :; do
   [ -n "$id" ] || continue
   channel=$(jq -r .wake.channelId "$answer")
   reply=$(jq -c '{replyTo: .wake.messages[-1].id, wakeId: .wake.id,
-    content: [.wake.messages[].content | ascii_upcase] | join("\n")}' "$answer") # here your model thinks
+    content: [.wake.messages[].content | ascii_upcase] | join("\n") # here your model thinks
+      | sub("^/"; "//")}' "$answer") # a slash at the beginning is no command
   while sleep 20 && kill -0 $$ 2>/dev/null; do (answer=/dev/null && ask "wakes/$id/extend" '{}'); done &
   ask "channels/$channel/messages" "$reply" || ask "wakes/$id/ack" '{"outcome":"declined"}'
   kill $! # no more extensions

@@ -50,7 +50,9 @@ async function work(wake) {
   try {
     const content = await run(wake, AbortSignal.any([stop.signal, killing.signal]))
     if (!content) return await end('ack', {})
-    const reply = { content, replyTo: wake.messages.at(-1).id, wakeId: wake.id } // it ends the wake, or is not stored
+    const text = content.replace(/^\//, '//') // a slash at the beginning is no command
+    const reply = { content: text, replyTo: wake.messages.at(-1).id, wakeId: wake.id }
+    // The server ends the wake and stores the reply, or does neither.
     const { code } = await request(`channels/${wake.channelId}/messages`, reply)
     if (code && code !== 'wake_lost') await end('ack', { outcome: 'declined', note: code })
   } catch (e) {

@@ -146,6 +146,27 @@ func TestAgentsOfThePagesReplyTooLong(t *testing.T) {
 	}
 }
 
+// A reply may begin with a slash, as a path does. It is text, not a command.
+func TestAgentsOfThePagesReplyWithASlash(t *testing.T) {
+	t.Parallel()
+	for _, tool := range []string{"node", "python3", "curl", "jq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is missing: apt-get install nodejs python3 curl jq", tool)
+		}
+	}
+	for name, command := range agents(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := guildtest.NewWorkplace(t, program)
+			work(t, w, kitchen(t), w.Base(), command)
+			w.Says(w.Channel, "//var is full\n/tmp too")
+			if got := w.AwaitAnswers(w.Channel, 1)[0].Content; got != "/VAR IS FULL\n/TMP TOO" {
+				t.Errorf("got %q, want the path as it is", got)
+			}
+		})
+	}
+}
+
 // The model for plugins stops when a member asks it to, lets its work finish at the first signal, and gives
 // it back at the second.
 func TestPluginStops(t *testing.T) {
