@@ -3,6 +3,8 @@ package bench
 import (
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"strings"
 	"text/tabwriter"
 )
@@ -22,7 +24,10 @@ type Report struct {
 	Rows []Row `json:"rows"`
 }
 
+// add adds a row. It drops figures that could not be measured, such as a ratio to nothing: JSON has no number
+// for them.
 func (b *run) add(scenario, what string, f Figures) {
+	maps.DeleteFunc(f, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 	b.report.Rows = append(b.report.Rows, Row{scenario, what, f})
 }
 
