@@ -126,6 +126,27 @@ func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity,
 	if err != nil {
 		return Identity{}, err
 	}
+	id, err := t.checkWith(key, token)
+	if !errors.Is(err, errOtherKey) {
+		return id, err
+	}
+	// Another process may have made a new key a moment ago. Its tokens must be valid at once.
+	t.key.Recheck()
+	newer, err := t.key.Current()
+	if err != nil {
+		return Identity{}, err
+	}
+	if id, err = t.checkWith(newer, token); errors.Is(err, errOtherKey) {
+		return Identity{}, ErrTokenInvalid
+	}
+	return id, err
+}
+
+// errOtherKey means that a token was signed with another key, or that it is forged.
+var errOtherKey = errors.New("signed with another key")
+
+// checkWith checks a token with a key. The error is errOtherKey or a *web.Problem.
+func (t *Tokens) checkWith(key []byte, token string) (Identity, error) {
 	hash := sha256.Sum256([]byte(token))
 	if id, ok := t.remembered(hash, string(key)); ok {
 		if !time.Now().Before(id.Expires) {
@@ -134,10 +155,12 @@ func (t *Tokens) Check(_ context.Context, _ netip.Addr, token string) (Identity,
 		return id, nil
 	}
 	var c claims
-	_, err = jwt.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil },
+	_, err := jwt.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil },
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(issuer),
 		jwt.WithExpirationRequired())
 	switch {
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return Identity{}, errOtherKey
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Identity{}, errTokenExpired
 	case err != nil || !chat.ValidID(c.Subject):

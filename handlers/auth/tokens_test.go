@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -132,6 +133,37 @@ func TestRacingProcessesAgreeOnOneKey(t *testing.T) {
 				t.Errorf("signed by %d, checked by %d: got %+v and error %v", i, k, id, err)
 			}
 		}
+	}
+}
+
+// Whoever rotates the key while a server runs can use the new tokens at once.
+func TestTokensOfANewKeyAreValidAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, err := auth.OpenTokens(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command, err := auth.OpenTokens(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last string
+	for range 20 { // in quick succession: a file's time of change is coarse
+		if err := command.Rotate(); err != nil {
+			t.Fatal(err)
+		}
+		token, err := command.Sign("alice", nil, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, err := server.Check(t.Context(), netip.Addr{}, token); err != nil || id.UserID != "alice" {
+			t.Fatalf("got %+v and error %v, want alice", id, err)
+		}
+		if _, err := server.Check(t.Context(), netip.Addr{}, last); !errors.Is(err, auth.ErrTokenInvalid) {
+			t.Fatalf("got error %v for the token of the key before, want %v", err, auth.ErrTokenInvalid)
+		}
+		last = token
 	}
 }
 
