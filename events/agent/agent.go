@@ -59,7 +59,7 @@ func (c *Command) Run(ctx context.Context, stderr io.Writer) error {
 		client:   client{server: &c.account, http: remote.NewHTTPClient(transport)},
 		worker:   c.worker(),
 		instance: uuid.NewString(),
-		stderr:   &shared{to: stderr},
+		stderr:   share(stderr),
 		stopping: ctx,
 		killed:   killed,
 		fail: func(err error) {
@@ -67,6 +67,7 @@ func (c *Command) Run(ctx context.Context, stderr io.Writer) error {
 			stop()
 		},
 	}
+	defer a.stderr.close()
 	a.notice = func(format string, args ...any) {
 		_, _ = fmt.Fprintln(a.stderr, "fabric-guild:", remote.Plain(fmt.Sprintf(format, args...)))
 	}
@@ -186,18 +187,6 @@ func (a *agent) claim(ctx context.Context, wait time.Duration) (*wake, error) {
 	defer cancel()
 	err := a.call(ctx, "/api/wakes/claim", "", body, &answer)
 	return answer.Wake, err
-}
-
-// shared lets the commands and the agent write to stderr at the same time, one write after the other.
-type shared struct {
-	mu sync.Mutex
-	to io.Writer
-}
-
-func (s *shared) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.to.Write(p)
 }
 
 // sleep blocks for d. It returns false if ctx ends first.

@@ -41,8 +41,7 @@ func (o *output) tooMuch() error {
 	}
 }
 
-// A lastLine passes everything on, and remembers the last line that is not blank. Its Write never fails,
-// also if nobody reads the stderr of the agent any more. Any goroutine may use it.
+// A lastLine passes everything on, and remembers the last line that is not blank. Any goroutine may use it.
 type lastLine struct {
 	to *shared
 
@@ -58,8 +57,7 @@ func (l *lastLine) Write(p []byte) (int, error) {
 	l.tail = append(l.tail, p[max(0, len(p)-2*maxLine):]...)
 	l.tail = l.tail[max(0, len(l.tail)-2*maxLine):]
 	l.mu.Unlock()
-	_, _ = l.to.Write(p)
-	return len(p), nil
+	return l.to.Write(p)
 }
 
 // String returns the last line, as the error of a wake may be.

@@ -64,3 +64,24 @@ func TestClosedStderr(t *testing.T) {
 	}
 	r.Stop()
 }
+
+// The agent works on when the reader of its stderr stands still, as after Ctrl-S in a terminal. It also ends
+// at a signal.
+func TestStuckStderr(t *testing.T) {
+	t.Parallel()
+	g := newGuild(t)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Close() }()
+	defer func() { _ = writer.Close() }()
+	r := g.prepare(nil, "-exec", `head -c 4000000 /dev/zero | tr '\0' '\n' >&2; echo done`)
+	r.Cmd.Stderr = writer
+	r.Start(g.Bob)
+	g.Says(g.Channel, "hi")
+	g.AwaitAnswers(g.Channel, 1)
+	g.Says(g.Channel, "again")
+	g.AwaitAnswers(g.Channel, 2)
+	r.Stop()
+}
