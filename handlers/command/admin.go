@@ -13,7 +13,8 @@ import (
 )
 
 const aboutRefresh = `fabric-guild admin refresh makes the running server ask Center who the admin is.
-Give it the same flags as the server: they say where the server is, and where its operator key is.`
+Give it those of these flags that the server has: they say where the server is, and where its operator
+key is.`
 
 // ofTheServer says what the flags of serve mean to a command that calls the server.
 func ofTheServer(f *flag.FlagSet) {
