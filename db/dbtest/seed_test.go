@@ -1,18 +1,20 @@
 package dbtest_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"fabric-guild/db/dbtest"
 )
 
-// Test binaries that start at the same time make only one seed. They also remove the incomplete seed of a
-// killed process and a seed that is unused for a long time.
+// Test binaries that start at the same time make only one seed, which is small. They also remove the incomplete
+// seed of a killed process and a seed that is unused for a long time.
 func TestSeedIsMadeOnce(t *testing.T) {
 	if os.Getenv(asChild) == t.Name() {
 		wantMigrated(t)
@@ -53,6 +55,29 @@ func TestSeedIsMadeOnce(t *testing.T) {
 	if err != nil || len(names) != 3 || !strings.Contains(strings.Join(names, " "), "lock young") {
 		t.Errorf("got %q and %v, want one seed, the lock, and the young seed", names, err)
 	}
+	const most = 25 << 20 // without the work of slim it has 47 MB
+	if got := onDisk(t, seeds); got > most {
+		t.Errorf("got a seed of %d bytes, want %d at most", got, most)
+	}
+}
+
+// onDisk returns how many bytes the files in dir take.
+func onDisk(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			bytes += info.Sys().(*syscall.Stat_t).Blocks * 512
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
 }
 
 func TestWithoutAHomeThereIsNoSeed(t *testing.T) {

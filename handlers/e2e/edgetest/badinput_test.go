@@ -11,9 +11,31 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-func TestBadBodies(t *testing.T) {
+// These tests share a node, one after another: what they check about the rows of its database holds only if
+// nobody else stores any.
+func TestBadInput(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
+	for _, tt := range []struct {
+		name string
+		test func(t *testing.T, n *nodetest.Node)
+	}{
+		{"bodies", badBodies},
+		{"content types", contentTypes},
+		{"parameters and ids", badParametersAndIDs},
+		{"paths and methods", pathsAndMethods},
+		{"request ids", requestIDs},
+		{"headers that contradict themselves", contradictingHeaders},
+		{"charsets", charsets},
+		{"problems are short", shortProblems},
+		{"names must be visible", visibleNames},
+		{"dots are no ids", dotsAreNoIDs},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, n) })
+	}
+}
+
+func badBodies(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
 	elsewhere := alice.Post(t, alice.General(t, "elsewhere").Channel.ID, "x").Message.ID
@@ -197,9 +219,7 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-func TestContentTypes(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func contentTypes(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	path := "/api/channels/" + alice.General(t, "ops").Channel.ID + "/messages"
 	before := n.Stored(t)
@@ -226,9 +246,7 @@ func TestContentTypes(t *testing.T) {
 	}
 }
 
-func TestBadParametersAndIDs(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func badParametersAndIDs(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
 	elsewhere := alice.Post(t, alice.General(t, "elsewhere").Channel.ID, "x").Message.ID
@@ -304,9 +322,7 @@ func TestBadParametersAndIDs(t *testing.T) {
 	}
 }
 
-func TestPathsAndMethods(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func pathsAndMethods(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
 	for _, path := range []string{
@@ -352,9 +368,7 @@ func TestPathsAndMethods(t *testing.T) {
 }
 
 // What clients choose as request id comes back, unless it could do harm.
-func TestRequestIDs(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func requestIDs(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	for id, kept := range map[string]bool{
 		"abc-1._Z": true, "": false, "a b": false,

@@ -29,9 +29,7 @@ func with(t *testing.T, u *nodetest.User, method, path, content string, header h
 
 // Two different values of a header that decides something are refused: nobody knows which one a proxy went
 // by.
-func TestHeadersThatContradictThemselves(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func contradictingHeaders(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	ops := alice.General(t, "ops")
 	messages := "/api/channels/" + ops.Channel.ID + "/messages"
@@ -67,9 +65,7 @@ func TestHeadersThatContradictThemselves(t *testing.T) {
 }
 
 // Each spelling of UTF-8 is UTF-8, and nothing else is.
-func TestCharsets(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func charsets(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	messages := "/api/channels/" + alice.General(t, "ops").Channel.ID + "/messages"
 	for charset, status := range map[string]int{
@@ -115,9 +111,7 @@ func TestHiddenPaths(t *testing.T) {
 }
 
 // A problem does not repeat all that was wrong, however much that is.
-func TestProblemsAreShort(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func shortProblems(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	var many strings.Builder
 	for i := range 7000 {
@@ -195,9 +189,7 @@ func TestLogLinesAreShort(t *testing.T) {
 }
 
 // A channel's name shows something, and leaves what stands beside it alone.
-func TestNamesMustBeVisible(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func visibleNames(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
 	for _, name := range []string{
@@ -235,9 +227,7 @@ func named(method, name string) nodetest.Body {
 }
 
 // "." and ".." are no ids, because clients remove them from paths.
-func TestDotsAreNoIDs(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func dotsAreNoIDs(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	for _, dots := range []string{".", ".."} {
 		alice.Refused(t, 422, "invalid", "POST", "/api/channels",

@@ -12,9 +12,25 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-func TestPostMessage(t *testing.T) {
+// These tests share a node, one after another.
+func TestMessages(t *testing.T) {
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
+	for _, tt := range []struct {
+		name string
+		test func(t *testing.T, n *nodetest.Node)
+	}{
+		{"post", postMessage},
+		{"wakeups are bounded and counted", boundedWakeups},
+		{"history", history},
+		{"the history of others' times wakes nobody", historyOfOthersTimes},
+		{"roster", roster},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, n) })
+	}
+}
+
+func postMessage(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	general := alice.General(t, "ops", "bob", "carol").Channel
 	report := alice.Create(t, nodetest.NewChannel{
@@ -104,9 +120,7 @@ func TestPostMessage(t *testing.T) {
 	}
 }
 
-func TestWakeupsAreBoundedAndCounted(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func boundedWakeups(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	members, mentions := []string{}, ""
 	for i := range 70 {
@@ -124,9 +138,7 @@ func TestWakeupsAreBoundedAndCounted(t *testing.T) {
 	}
 }
 
-func TestHistory(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func history(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	id := alice.General(t, "ops").Channel.ID
 	var posts []nodetest.Posted
@@ -176,9 +188,7 @@ func TestHistory(t *testing.T) {
 
 // What was said before a member joined, or while the member was away, did not wake the member. It does not
 // look so where the member may read it.
-func TestHistoryOfOthersTimesWakesNobody(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func historyOfOthersTimes(t *testing.T, n *nodetest.Node) {
 	alice, eve := n.User("alice"), n.User("eve")
 	id := nodetest.Call[nodetest.Created](t, alice, 201, "POST", "/api/channels", nodetest.Body{
 		"guildId": "g1", "name": "ops", "xType": "general", "history": "all",
@@ -219,9 +229,7 @@ func TestHistoryOfOthersTimesWakesNobody(t *testing.T) {
 	}
 }
 
-func TestRoster(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
+func roster(t *testing.T, n *nodetest.Node) {
 	alice := n.User("alice")
 	members := []string{}
 	for i := range 230 {

@@ -12,7 +12,7 @@ import (
 
 // The answer counts all users who are woken, and names the first 20.
 func TestWakeupsOfALargeChannel(t *testing.T) {
-	dbtest.Long(t) // TestWakeupsAreBoundedAndCounted is fast
+	dbtest.Long(t) // TestMessages is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	ann := n.User("ann")
