@@ -337,7 +337,7 @@ func TestSearchEqualsAScan(t *testing.T) {
 	t.Parallel()
 	rounds := 20
 	if testing.Short() {
-		rounds = 8
+		rounds = 4
 	}
 	for seed := range histories(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

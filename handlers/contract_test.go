@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/e2e/nodetest"
 )
@@ -30,6 +31,7 @@ func TestTheContractHasTheRoutes(t *testing.T) {
 
 // The document is OpenAPI 3.1, as a validator that is not ours says, and served.
 func TestTheContractIsOpenAPI(t *testing.T) {
+	dbtest.Long(t) // TestTheContractHasTheRoutes is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	served, err := n.User("ann").Do("GET", "/openapi.json", nil)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fabric-guild/db/dbtest"
 	"fabric-guild/events/ssetest"
 	"fabric-guild/handlers"
 	"fabric-guild/handlers/e2e/nodetest"
@@ -92,6 +93,9 @@ func TestUnreadAnswersAreFew(t *testing.T) {
 	t.Parallel()
 	for _, over := range nodetest.Transports[:2] {
 		t.Run(over.Name, func(t *testing.T) {
+			if over != nodetest.Raw {
+				dbtest.Long(t) // over Raw it is fast
+			}
 			t.Parallel()
 			n := nodetest.Start(t, nodetest.Setup{SendBuffer: 8 << 10})
 			alice, bob := n.User("alice"), n.User("bob")

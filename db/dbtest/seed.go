@@ -67,7 +67,8 @@ func seed(ctx context.Context, log io.Writer) (data string, err error) {
 
 // makeSeed makes a complete seed at data. If it fails, it makes none.
 func makeSeed(ctx context.Context, log io.Writer, data string) error {
-	h, err := newHost(ctx, log, nil, []string{"wal_recycle=off"}) // the end removes segments that are not needed
+	// Otherwise the last checkpoint would keep old segments of the WAL.
+	h, err := newHost(ctx, log, nil, []string{"wal_recycle=off"})
 	if err != nil {
 		return err
 	}
@@ -108,8 +109,8 @@ func slimRunning(ctx context.Context, pg *pgrun.Postgres) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// slim makes the data directory of a stopped cluster small, so that copies of it are cheap: each cluster of the
-// tests is one. It removes the free space maps and visibility maps of all tables, which Postgres can do
+// slim makes the data directory of a stopped cluster small, so that copies of it are cheap: each cluster of
+// the tests is one. It removes the free space maps and visibility maps of all tables, which Postgres can do
 // without. So each clone of the database has fewer files too. It makes the WAL sparse, which is mostly zeros.
 func slim(data string) (err error) {
 	for _, pattern := range []string{"base/*/*_fsm", "base/*/*_vm"} {

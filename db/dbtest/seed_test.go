@@ -13,8 +13,8 @@ import (
 	"fabric-guild/db/dbtest"
 )
 
-// Test binaries that start at the same time make only one seed, which is small. They also remove the incomplete
-// seed of a killed process and a seed that is unused for a long time.
+// Test binaries that start at the same time make only one seed, which is small. They also remove the
+// incomplete seed of a killed process and a seed that is unused for a long time.
 func TestSeedIsMadeOnce(t *testing.T) {
 	if os.Getenv(asChild) == t.Name() {
 		wantMigrated(t)

@@ -195,7 +195,11 @@ func (s *script) step() {
 // Edits, deletions, leaves and returns happen at random. A resumed stream shows no text that had been
 // replaced before it was opened, and nobody gets a text that was written after they had left.
 func TestResumedStreamsShowNoOldText(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				s := &script{memLog: newMemLog(), rng: rand.New(rand.NewPCG(seed, 3)), in: map[string]bool{}}

@@ -32,7 +32,8 @@ func newGuild(t *testing.T) *guild {
 	t.Helper()
 	state := guildtest.StateDir(t)
 	n := program.Start(t, state, "-database-url", dbtest.New(t))
-	g := &guild{Node: n, state: state, alice: n.Token("alice"), bob: n.Token("bob")}
+	tokens := n.Tokens("alice", "bob")
+	g := &guild{Node: n, state: state, alice: tokens[0], bob: tokens[1]}
 	var made struct{ Channel struct{ ID string } }
 	channel := map[string]any{
 		"guildId": "g1", "name": "ops", "xType": "general", "memberUserIds": []string{"bob"},

@@ -175,8 +175,8 @@ func TestFailingCommand(t *testing.T) {
 // After the first signal tail waits for the running command. The event of that command counts as handled.
 func TestSignalWaitsForTheCommand(t *testing.T) {
 	t.Parallel()
+	g := newGuild(t)
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		g := newGuild(t)
 		dir := t.TempDir()
 		p := program.Client(t, g.environment(), program.Path, "tail", "-cursor-file", "cursor",
 			"-exec", `echo begun; until test -e go; do sleep 0.02; done; echo done`)

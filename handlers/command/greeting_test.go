@@ -24,6 +24,9 @@ func TestStartUpCommands(t *testing.T) {
 		"awkward":  {"./a program", "it's a state"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "awkward" {
+				dbtest.Long(t) // "awkward" is fast, and is relative too
+			}
 			t.Parallel()
 			dir := guildtest.StateDir(t)
 			if !filepath.IsAbs(dirs[0]) {

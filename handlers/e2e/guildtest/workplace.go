@@ -30,7 +30,8 @@ func NewWorkplace(t testing.TB, p Program) *Workplace {
 	t.Helper()
 	w := &Workplace{t: t, program: p, database: dbtest.New(t)}
 	w.Node = p.Start(t, StateDir(t), "-database-url", w.database)
-	w.Alice, w.Bob = w.Token("alice"), w.Token("bob")
+	tokens := w.Tokens("alice", "bob")
+	w.Alice, w.Bob = tokens[0], tokens[1]
 	w.Channel = w.NewChannel("ops")
 	w.Do(http.MethodPost, "/api/wakes/claim", w.Bob, map[string]any{}, nil, http.StatusOK)
 	return w

@@ -15,7 +15,7 @@ import (
 // A rename is seen in answers, the history, the roster, the queue, and by streams that resume from memory or
 // from the database, on every server.
 func TestARenameIsSeenByEveryone(t *testing.T) {
-	dbtest.Long(t) // TestRename is fast
+	dbtest.Long(t) // TestChannels is fast
 	t.Parallel()
 	n := nodetest.Start(t, nodetest.Setup{})
 	other := nodetest.Start(t, nodetest.Setup{Database: n.Database, State: n.State})
