@@ -87,6 +87,10 @@ func TestParkedClaims(t *testing.T) {
 		t.Fatalf("got %+v, want the rest, once the first was answered", second)
 	}
 	bot.Reply(t, second, "hi", nil)
+	ssetest.Eventually(t, "the others have come", func() bool { // later ones would begin a new queue
+		return n.Scrape(t).Series["fabric_guild_wake_claims_waiting"] == 14
+	})
+	bot.Claim(t, nodetest.Body{})            // behind their first looks
 	bot.Done(t, "DELETE", "/api/wakes", nil) // which ends the claims that wait
 	wait()
 	for range 14 {
