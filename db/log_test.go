@@ -132,7 +132,11 @@ func TestReadersLoseNothingAmongConcurrentWriters(t *testing.T) {
 	url := dbtest.New(t)
 	d := openURL(t, url)
 	channel, created := create(t, d, "alice")
-	const writers, rounds = 8, 60
+	const writers = 8
+	rounds := 60
+	if testing.Short() {
+		rounds = 20
+	}
 	var wg sync.WaitGroup
 	for w := range writers {
 		c := dbtest.Connect(t, url)
