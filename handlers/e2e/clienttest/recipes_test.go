@@ -25,6 +25,11 @@ var oneLine = regexp.MustCompile("(?m)^ *(fabric-guild agent -exec .+)$")
 // files.
 func agents(t *testing.T) map[string]string {
 	t.Helper()
+	for _, tool := range []string{"node", "python3", "curl", "jq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is missing: apt-get install nodejs python3 curl jq", tool)
+		}
+	}
 	all := map[string]string{
 		"agent.mjs":  "exec node agent.mjs",
 		"agent.py":   "exec python3 agent.py",
@@ -76,11 +81,6 @@ func work(t *testing.T, w *guildtest.Workplace, dir, url, command string, env ..
 // proxy that loses answers.
 func TestAgentsOfThePages(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"node", "python3", "curl", "jq"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing: apt-get install nodejs python3 curl jq", tool)
-		}
-	}
 	for name, command := range agents(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,11 +124,6 @@ func TestAgentsOfThePages(t *testing.T) {
 // A reply that is too long is declined, however long: no agent of the pages goes on with it forever.
 func TestAgentsOfThePagesReplyTooLong(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"node", "python3", "curl", "jq"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing: apt-get install nodejs python3 curl jq", tool)
-		}
-	}
 	for _, name := range []string{"agent.mjs", "agent.py", "claim.sh", "plugin.mjs"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -149,11 +144,6 @@ func TestAgentsOfThePagesReplyTooLong(t *testing.T) {
 // A reply may begin with a slash, as a path does. It is text, not a command.
 func TestAgentsOfThePagesReplyWithASlash(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"node", "python3", "curl", "jq"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing: apt-get install nodejs python3 curl jq", tool)
-		}
-	}
 	for name, command := range agents(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
