@@ -177,8 +177,8 @@ func queueFresh(b *pgx.Batch, all []leasing, scanned int64) {
 			r = freshRow{}
 			return nil
 		})
+		newest := func(a, b StoredMessage) int { return cmp.Compare(b.Seq, a.Seq) }
 		for i, l := range all {
-			newest := func(a, b StoredMessage) int { return cmp.Compare(b.Seq, a.Seq) }
 			slices.SortFunc(found[i], newest)
 			for _, m := range found[i] {
 				shows[i].add(m)

@@ -48,7 +48,8 @@ func split(text string) (pieces []string) {
 	return pieces
 }
 
-// fits returns how many bytes of text fit into a message with room for so many bytes. It cuts no character.
+// fits returns the length of the longest beginning of text that one message can hold: room bytes at most, and
+// maxEncoded bytes at most as JSON. It ends with a whole character.
 func fits(text string, room int) int {
 	encoded := 0
 	for i, r := range text {

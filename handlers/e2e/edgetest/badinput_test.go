@@ -11,28 +11,19 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// These tests share a node, one after another: what they check about the rows of its database holds only if
-// nobody else stores any.
 func TestBadInput(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
-	for _, tt := range []struct {
-		name string
-		test func(t *testing.T, n *nodetest.Node)
-	}{
-		{"bodies", badBodies},
-		{"content types", contentTypes},
-		{"parameters and ids", badParametersAndIDs},
-		{"paths and methods", pathsAndMethods},
-		{"request ids", requestIDs},
-		{"headers that contradict themselves", contradictingHeaders},
-		{"charsets", charsets},
-		{"problems are short", shortProblems},
-		{"names must be visible", visibleNames},
-		{"dots are no ids", dotsAreNoIDs},
-	} {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, n) })
-	}
+	nodetest.Share(t,
+		nodetest.Small{Name: "bodies", Test: badBodies},
+		nodetest.Small{Name: "content types", Test: contentTypes},
+		nodetest.Small{Name: "parameters and ids", Test: badParametersAndIDs},
+		nodetest.Small{Name: "paths and methods", Test: pathsAndMethods},
+		nodetest.Small{Name: "request ids", Test: requestIDs},
+		nodetest.Small{Name: "headers that contradict themselves", Test: contradictingHeaders},
+		nodetest.Small{Name: "charsets", Test: charsets},
+		nodetest.Small{Name: "problems are short", Test: shortProblems},
+		nodetest.Small{Name: "names must be visible", Test: visibleNames},
+		nodetest.Small{Name: "dots are no ids", Test: dotsAreNoIDs},
+	)
 }
 
 func badBodies(t *testing.T, n *nodetest.Node) {

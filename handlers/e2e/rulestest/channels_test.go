@@ -14,22 +14,14 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// These tests share a node, one after another: some count the events.
 func TestChannels(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
-	for _, tt := range []struct {
-		name string
-		test func(t *testing.T, n *nodetest.Node)
-	}{
-		{"create", createChannel},
-		{"x-types", xTypes},
-		{"a dm is fixed", dmIsFixed},
-		{"rename", renameChannel},
-		{"archive", archiveChannel},
-	} {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, n) })
-	}
+	nodetest.Share(t,
+		nodetest.Small{Name: "create", Test: createChannel},
+		nodetest.Small{Name: "x-types", Test: xTypes},
+		nodetest.Small{Name: "a dm is fixed", Test: dmIsFixed},
+		nodetest.Small{Name: "rename", Test: renameChannel},
+		nodetest.Small{Name: "archive", Test: archiveChannel},
+	)
 }
 
 func createChannel(t *testing.T, n *nodetest.Node) {

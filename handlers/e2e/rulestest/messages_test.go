@@ -12,22 +12,14 @@ import (
 	"fabric-guild/handlers/e2e/nodetest"
 )
 
-// These tests share a node, one after another.
 func TestMessages(t *testing.T) {
-	t.Parallel()
-	n := nodetest.Start(t, nodetest.Setup{})
-	for _, tt := range []struct {
-		name string
-		test func(t *testing.T, n *nodetest.Node)
-	}{
-		{"post", postMessage},
-		{"wakeups are bounded and counted", boundedWakeups},
-		{"history", history},
-		{"the history of others' times wakes nobody", historyOfOthersTimes},
-		{"roster", roster},
-	} {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, n) })
-	}
+	nodetest.Share(t,
+		nodetest.Small{Name: "post", Test: postMessage},
+		nodetest.Small{Name: "wakeups are bounded and counted", Test: boundedWakeups},
+		nodetest.Small{Name: "history", Test: history},
+		nodetest.Small{Name: "the history of others' times wakes nobody", Test: historyOfOthersTimes},
+		nodetest.Small{Name: "roster", Test: roster},
+	)
 }
 
 func postMessage(t *testing.T, n *nodetest.Node) {
