@@ -155,6 +155,7 @@ func (q Queries) owed(
 		JOIN messages m ON m.channel_id = c.id
 		WHERE c.id = $2 AND c.archived_seq IS NULL
 			AND m.seq BETWEEN $3 AND $4 AND m.seq >= i.joined_seq AND m.deleted_at IS NULL
+			AND m.author_user_id <> $1
 		ORDER BY m.seq LIMIT $5`
 	for {
 		rows, err := q.conn.Query(ctx, query, user, channel, from, upTo, factsPage)
