@@ -110,8 +110,30 @@ func TestNoReply(t *testing.T) {
 	t.Parallel()
 	g := newGuild(t)
 	g.Says(g.Channel, "thanks")
-	g.agent(`echo ran >>runs; echo "  "`)
+	r := g.agent(`echo ran >>runs; echo "  "`)
 	g.awaitFile("runs", 1)
+	g.awaitQueue("nothing is left", func(q queue) bool {
+		return len(q.Pending)+len(q.Claimed)+len(q.Dead) == 0
+	})
+	if got := g.Answers(g.Channel); len(got) != 0 {
+		t.Errorf("got %+v, want no answer", got)
+	}
+	r.Await("in #ops: the command printed nothing")
+}
+
+// A command whose messages are deleted meanwhile is ended, and posts nothing.
+func TestDeletedMessages(t *testing.T) {
+	t.Parallel()
+	g := newGuild(t)
+	one, two := g.Says(g.Channel, "count to infinity"), g.Says(g.Channel, "twice")
+	r := g.agent(`trap "echo stopped >>runs; echo 17; exit 0" TERM; echo begun >>runs
+		while :; do sleep 0.1; done`, "-lease", "5s")
+	g.awaitFile("runs", 1)
+	for _, id := range []string{one, two} {
+		g.Do(http.MethodDelete, "/api/messages/"+id, g.Alice, nil, nil, http.StatusOK)
+	}
+	g.awaitFile("runs", 2)
+	r.Await("its messages were deleted")
 	g.awaitQueue("nothing is left", func(q queue) bool {
 		return len(q.Pending)+len(q.Claimed)+len(q.Dead) == 0
 	})
@@ -197,7 +219,7 @@ func TestStop(t *testing.T) {
 	g := newGuild(t)
 	g.Says(g.Channel, "count to infinity")
 	const child = `trap "echo stopped >>runs; exit 1" TERM; echo begun >>runs; while :; do sleep 0.1; done`
-	g.agent("sh -c '"+child+"'; exit 1", "-lease", "5s")
+	r := g.agent("sh -c '"+child+"'; exit 1", "-lease", "5s")
 	g.awaitFile("runs", 1)
 	who := map[string]any{"userId": "bob"}
 	g.Do(http.MethodPost, "/api/channels/"+g.Channel+"/stop", g.Alice, who, nil, http.StatusNoContent)
@@ -205,6 +227,9 @@ func TestStop(t *testing.T) {
 	q := g.awaitQueue("it is stopped", func(q queue) bool { return len(q.Dead) == 1 })
 	if got := q.Dead[0].Outcome; got != "stopped" || len(q.Pending)+len(q.Claimed) != 0 {
 		t.Errorf("got %+v, want it stopped", q)
+	}
+	if r.Await("asked to stop"); strings.Contains(r.Err.String(), "paused") {
+		t.Errorf("got %q, want no word of a pause: the wake does not come again", r.Err)
 	}
 }
 

@@ -44,20 +44,34 @@ func (a *agent) refused(ctx context.Context, w *wake, err error) {
 	a.ended(w, err)
 }
 
-// nack gives a wake back. With a delay in seconds, the attempt does not count.
+// ack ends a wake without a message.
+func (a *agent) ack(w *wake) {
+	ctx, cancel := a.lastCalls()
+	defer cancel()
+	a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/ack", "", map[string]any{}))
+}
+
+// nack gives a wake back, so that it comes again. With a delay in seconds, the attempt does not count.
 func (a *agent) nack(w *wake, complaint string, delay *int) {
+	said := "it is paused"
+	if delay != nil {
+		said = fmt.Sprintf("it comes back in %d s", *delay)
+	}
+	a.notice("wake %s in #%s given back, %s: %s", w.ID, w.Name, said, shorten(complaint))
+	a.giveBack(w, complaint, delay)
+}
+
+// giveBack is nack without its notice. If somebody has asked the agent to stop, the wake does not come again.
+func (a *agent) giveBack(w *wake, complaint string, delay *int) {
 	ctx, cancel := a.lastCalls()
 	defer cancel()
 	body := map[string]any{}
-	said := "it is paused"
 	if complaint = shorten(complaint); complaint != "" {
 		body["error"] = complaint
 	}
 	if delay != nil {
 		body["delaySeconds"] = *delay
-		said = fmt.Sprintf("it comes back in %d s", *delay)
 	}
-	a.notice("wake %s in #%s given back, %s: %s", w.ID, w.Name, said, complaint)
 	a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/nack", "", body))
 }
 

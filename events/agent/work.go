@@ -21,6 +21,7 @@ const tryAgainLater = 75
 var (
 	errStopped = errors.New("asked to stop")
 	errLost    = errors.New("somebody else has claimed the work, or nobody needs it any more")
+	errGone    = errors.New("its messages were deleted")
 	errTooLong = fmt.Errorf("the command printed more than %d MiB", maxOutput>>20)
 )
 
@@ -39,18 +40,21 @@ func (a *agent) work(w *wake) {
 	switch {
 	case errors.Is(err, errLost):
 		a.notice("wake %s in #%s: %v; dropping it", w.ID, w.Name, err)
+	case errors.Is(err, errGone):
+		a.notice("wake %s in #%s: %v; nothing is posted", w.ID, w.Name, err)
+		a.ack(w)
 	case errors.Is(err, errKilled):
 		a.nack(w, "", new(0))
 	case a.killed.Err() != nil: // without a token nothing can be said
 	case err == nil:
 		a.reply(w, clean(out))
+	case errors.Is(err, errStopped):
+		a.notice("wake %s in #%s: %v, so the command was ended", w.ID, w.Name, err)
+		a.giveBack(w, cmp.Or(complaint, err.Error()), nil)
 	case failed && exit.ExitCode() == tryAgainLater:
 		a.nack(w, complaint, new(10))
 	default:
-		if complaint == "" {
-			complaint = err.Error()
-		}
-		a.nack(w, complaint, nil)
+		a.nack(w, cmp.Or(complaint, err.Error()), nil)
 	}
 }
 
@@ -99,8 +103,8 @@ func (a *agent) extend(ctx context.Context, w *wake, stop func(error)) {
 	patience := min(callTimeout, third) // so that there is time for another try
 	for sleep(ctx, pause) {
 		var answer struct {
-			LeaseMS int64
-			Stop    bool
+			Gone []string
+			Stop bool
 		}
 		once, cancel := context.WithTimeoutCause(ctx, patience, errSilent)
 		body := map[string]any{"leaseSeconds": int(a.lease.Seconds())}
@@ -110,8 +114,11 @@ func (a *agent) extend(ctx context.Context, w *wake, stop func(error)) {
 		case err == nil:
 			backoff.Reset()
 			pause = third
-			if answer.Stop {
+			switch {
+			case answer.Stop:
 				stop(errStopped)
+			case len(w.Messages) > 0 && len(answer.Gone) == len(w.Messages):
+				stop(errGone)
 			}
 		case code(err) == "wake_lost":
 			stop(errLost)
@@ -127,13 +134,14 @@ func (a *agent) extend(ctx context.Context, w *wake, stop func(error)) {
 // reply posts a text and ends the wake with it. A long text becomes several messages, and the last one ends
 // the wake. An empty text ends the wake without a message.
 func (a *agent) reply(w *wake, text string) {
-	ctx, cancel := a.lastCalls()
-	defer cancel()
 	pieces := split(text)
 	if len(pieces) == 0 {
-		a.ended(w, a.persist(ctx, "/api/wakes/"+w.ID+"/ack", "", map[string]any{}))
+		a.notice("wake %s in #%s: the command printed nothing, so nothing is posted", w.ID, w.Name)
+		a.ack(w)
 		return
 	}
+	ctx, cancel := a.lastCalls()
+	defer cancel()
 	path := "/api/channels/" + w.ChannelID + "/messages"
 	for i, piece := range pieces {
 		body := map[string]any{"content": piece, "replyTo": w.newest().ID, "wakeId": w.ID}
