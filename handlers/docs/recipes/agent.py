@@ -1,8 +1,9 @@
 # agent.py
-import http.client, json, os, random, re, sys, threading, time, urllib.error, urllib.request, uuid
+import http.client, json, os, random, re, sys, threading, time, traceback, urllib.request, uuid
 
 URL = os.environ.get("FABRIC_BACKEND_GUILD_URL", "http://127.0.0.1:8080")
-HEADERS = {"Authorization": "Bearer " + os.environ["FABRIC_BACKEND_GUILD_TOKEN"], "Content-Type": "application/json"}
+TOKEN = os.environ["FABRIC_BACKEND_GUILD_TOKEN"].strip()
+HEADERS = {"Authorization": "Bearer " + TOKEN, "Content-Type": "application/json"}
 ME = {"worker": "agent.py", "instance": str(uuid.uuid4())}  # after a restart, the new instance gets the old one's work
 
 
@@ -10,25 +11,40 @@ def think(wake):
     return "\n".join(m["content"].upper() for m in wake["messages"])  # here your model thinks
 
 
-def ask(path, body):
-    """Asks until the server has an answer. A refusal comes back with its code."""
+class Plain(urllib.request.HTTPErrorProcessor):
+    """Follows no redirect: it would take the token along, and turn the POST into a GET."""
+
+    http_response = https_response = lambda _, request, answer: answer
+
+
+opener = urllib.request.build_opener(Plain)
+
+
+def ask(path, body, most=None):
+    """Asks until the server has an answer, most times at most. A refusal is logged, and comes back with its code."""
     tries = 0
     while True:
+        tries += 1
+        pause = min(30, 0.25 * 2 ** min(tries, 7)) * random.uniform(0.5, 1)
         try:
             request = urllib.request.Request(URL + "/api/" + path, json.dumps(body).encode(), HEADERS)
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as e:
-            own = e.headers.get("Content-Type") == "application/problem+json"  # not a proxy's
-            if own and e.code == 401:
+            with opener.open(request, timeout=60) as answer:
+                text = answer.read().decode(errors="replace")
+            if answer.status < 300:
+                return json.loads(text or "{}")
+            own = answer.headers.get("Content-Type") == "application/problem+json"  # not a proxy's
+            print(answer.url, answer.status, text if own else "", file=sys.stderr)
+            if own and answer.status == 401:
                 os._exit(3)  # a new token is needed
-            if own and e.code != 429 and e.code < 500:
-                return {"code": json.load(e)["code"]}
-            print(path, "got", e.code, file=sys.stderr)
+            if own and answer.status != 429 and answer.status < 500:
+                return json.loads(text)
+            wanted = answer.headers.get("Retry-After", "")
+            pause = max(pause, min(300, int(wanted) if wanted.isdecimal() else 0))  # it may be a date
         except (OSError, http.client.HTTPException, ValueError) as e:
-            print(e, file=sys.stderr)
-        time.sleep(min(30, 0.5 * 2 ** min(tries, 6)) * random.uniform(0.5, 1))
-        tries += 1
+            print(URL, path, e, file=sys.stderr)
+        if tries == most:
+            return {}
+        time.sleep(pause)
 
 
 def extend(wake, ended):
@@ -37,18 +53,25 @@ def extend(wake, ended):
 
 
 while True:
-    wake = ask("wakes/claim", {"waitSeconds": 30, **ME}).get("wake")
+    answer = ask("wakes/claim", {"waitSeconds": 30, **ME})
+    if "code" in answer:
+        sys.exit(1)  # the log says why
+    wake = answer.get("wake")
     if not wake:
         continue
     ended = threading.Event()
-    ask(f"channels/{wake['channelId']}/activity", {"kind": "thinking", "ttlSeconds": 60})  # others see that it works
+    ask(f"channels/{wake['channelId']}/activity", {"kind": "thinking", "ttlSeconds": 60}, 1)  # others see that it works
     threading.Thread(target=extend, args=(wake, ended), daemon=True).start()
     try:
         content = re.sub("^/", "//", think(wake))  # a slash at the beginning is no command
         reply = {"content": content, "replyTo": wake["messages"][-1]["id"], "wakeId": wake["id"]}
-        code = ask(f"channels/{wake['channelId']}/messages", reply).get("code")
+        if content.strip():
+            code = ask(f"channels/{wake['channelId']}/messages", reply).get("code")
+        else:
+            code = ask(f"wakes/{wake['id']}/ack", {}).get("code")  # nothing to say
         if code and code != "wake_lost":
             ask(f"wakes/{wake['id']}/ack", {"outcome": "declined", "note": code})
     except Exception as e:
+        traceback.print_exc()
         ask(f"wakes/{wake['id']}/nack", {"error": str(e)[:500]})  # it comes back later
     ended.set()
