@@ -12,24 +12,47 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// servePage serves the page for browsers. Before the page is visited, api must be set to the server's URL.
+func servePage(t *testing.T) (web *httptest.Server, api *string) {
+	t.Helper()
+	recipe, err := os.ReadFile("../../docs/recipes/page.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	api = new(string)
+	web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, strings.Replace(string(recipe), "http://127.0.0.1:8080", *api, 1))
+	}))
+	t.Cleanup(web.Close)
+	return web, api
+}
+
+// The page for browsers says so if nobody can sign in, because the server is away or does not allow the page.
+func TestRecipeForAPageWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	b := openBrowser(t)
+	web, api := servePage(t)
+	n := start(t, "", "http://another.example")
+	*api = newProxy(t, n).url
+	p := b.profile(t).page()
+	p.expectRefusals()
+	p.visit(web.URL)
+	p.write("input", n.user("bob").token)
+	p.enter()
+	p.awaitText("li", "No answer: the server is not there, or does not allow the origin of this page.")
+	p.forgive("blocked by CORS policy")
+}
+
 // The page for browsers, from another origin, shows each message once: over connections that break, and
 // answers of a proxy at which EventSource gives up.
 func TestRecipeForAPage(t *testing.T) {
 	t.Parallel()
 	b := openBrowser(t)
-	recipe, err := os.ReadFile("../../docs/recipes/page.html")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var api string
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, strings.Replace(string(recipe), "http://127.0.0.1:8080", api, 1))
-	}))
-	t.Cleanup(web.Close)
+	web, api := servePage(t)
 	n := start(t, "", web.URL)
 	way := newProxy(t, n)
-	api = way.url
+	*api = way.url
 	alice, bob := n.user("alice"), n.user("bob")
 	ops := alice.general(t, "ops", "bob").Channel.ID
 	var want []string
