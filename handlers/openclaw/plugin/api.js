@@ -6,12 +6,13 @@ const maxRetryAfterMs = 300_000
 
 /** An answer that is not 2xx. The message is the server's own words; `code` is for programs. */
 export class ApiError extends Error {
-  constructor(status, { code, detail } = {}, retryAfterSeconds = 0) {
+  constructor(status, { code, detail } = {}, { retryAfterSeconds = 0, renewable = false } = {}) {
     super(code ? `${code}: ${detail}` : `the server answered ${status}`)
     this.name = 'ApiError'
     this.code = code
     // The same request cannot succeed. A refusal without a code is not the server's own: a proxy's may pass.
-    this.final = Boolean(code) && status < 500 && status !== 429 && code !== 'idempotency_in_flight'
+    const passes = status >= 500 || status === 429 || (status === 401 && renewable) || code === 'idempotency_in_flight'
+    this.final = Boolean(code) && !passes
     this.retryAfterMs = Math.min(1000 * retryAfterSeconds || 0, maxRetryAfterMs) // a date, which proxies send, is NaN
   }
 }
@@ -21,7 +22,10 @@ export function backoffMs(failures, { retryAfterMs = 0 }) {
   return Math.max(Math.min(2 ** failures * 250, 30_000) * (0.5 + Math.random()), retryAfterMs)
 }
 
-/** Connects an account `{url, token?, tokenFile?}`. A token file is read for each request. Requests throw ApiError. */
+/**
+ * Connects an account `{url, token?, tokenFile?}`. A token file is read for each request, so a refused token may pass.
+ * Requests throw ApiError for an answer, and an Error with the reason if none came.
+ */
 export function connect({ url, token, tokenFile }) {
   const api = { call, persist }
   return api
@@ -34,6 +38,9 @@ export function connect({ url, token, tokenFile }) {
       headers: { Authorization: `Bearer ${bearer}`, 'Content-Type': 'application/json', ...headers },
       body: body && JSON.stringify(body),
       signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),
+    }).catch((error) => {
+      const reason = error.cause?.message || error.cause?.code || error.message // "fetch failed" says nothing
+      throw new Error(`no answer from ${url}: ${reason}`, { cause: error })
     })
     const text = await response.text()
     let answer = {}
@@ -42,7 +49,8 @@ export function connect({ url, token, tokenFile }) {
     } catch {
       throw new ApiError(response.ok ? 502 : response.status) // a proxy's page
     }
-    if (!response.ok) throw new ApiError(response.status, answer, Number(response.headers.get('Retry-After')))
+    const retryAfterSeconds = Number(response.headers.get('Retry-After'))
+    if (!response.ok) throw new ApiError(response.status, answer, { retryAfterSeconds, renewable: Boolean(tokenFile) })
     return answer
   }
 
