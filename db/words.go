@@ -30,9 +30,11 @@ const breaks = `[<\u00a0-\u00bf\u00d7\u00f7\u2000-\u200b\u2010-\u2bff\u3000-\u30
 // wordsOf returns the SQL of the words of a text.
 func wordsOf(text string) string { return "to_tsvector('pg_catalog.simple', " + spaced(text) + ")" }
 
-// queryOf returns the SQL of the query that a user wrote.
+// queryOf returns the SQL of the query that a user wrote. Dashes that stand alone are punctuation, as in
+// "disk full - retry": websearch_to_tsquery would exclude the word that follows.
 func queryOf(text string) string {
-	return "websearch_to_tsquery('pg_catalog.simple', " + spaced(text) + ")"
+	return "websearch_to_tsquery('pg_catalog.simple', regexp_replace(" + spaced(text) +
+		`, '(^|\s)-+(?=\s|$)', '\1', 'g'))`
 }
 
 func spaced(text string) string {

@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,5 +208,44 @@ func TestSearchFindsLinks(t *testing.T) {
 		if err != nil || len(hits) != len(links) {
 			t.Errorf("-%s: got %d hits and error %v, want %d", link, len(hits), err, len(links))
 		}
+	}
+}
+
+// A text finds itself, also if it has words and signs that a query uses for operators.
+func TestSearchFindsATextByItself(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	channel, _ := create(t, d, "alice")
+	texts := []string{
+		"disk full - retry", "- first", "a <- b", "x - - y", "one\n- two\n- three", "end -", "--- title ---",
+		"or", "and", "not", "this or that", "or else", "either or", "a AND b", "OR", `"or" quoted`,
+		"tea -- or - milk",
+	}
+	for _, text := range texts {
+		post(t, d, channel, "alice", text)
+	}
+	if _, err := index(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	find := func(query string) (found []string) {
+		t.Helper()
+		hits, _, err := d.Search(t.Context(), db.Search{
+			User: "alice", Channels: []db.SearchChannel{{ID: channel}}, Query: query, Limit: 50,
+		})
+		if err != nil {
+			t.Fatalf("%q: %v", query, err)
+		}
+		for _, h := range hits {
+			found = append(found, h.Content)
+		}
+		return found
+	}
+	for _, text := range texts {
+		if got := find(text); !slices.Contains(got, text) {
+			t.Errorf("%q: got %q, want the text itself among them", text, got)
+		}
+	}
+	if got := find("disk -retry"); len(got) != 0 {
+		t.Errorf("got %q, want nothing: a dash at a word excludes it", got)
 	}
 }
