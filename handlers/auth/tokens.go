@@ -76,8 +76,9 @@ func (t *Tokens) KeyFile() *KeyFile { return t.key }
 // and in every other process with the same directory.
 func (t *Tokens) Rotate() error { return t.key.replace() }
 
-// Sign returns a token for user that expires after ttl. If guilds is not nil, the token is for these guilds
-// only. It returns an error if an id is not valid, or if guilds is empty but not nil.
+// Sign returns a token for user that expires after ttl, rounded up to the end of a second. If guilds is not
+// nil, the token is for these guilds only. It returns an error if an id is not valid, or if guilds is empty
+// but not nil.
 func (t *Tokens) Sign(user string, guilds []string, ttl time.Duration) (string, error) {
 	return t.SignClaim(user, guilds, ttl, Claim{})
 }
@@ -106,7 +107,7 @@ func (t *Tokens) SignClaim(user string, guilds []string, ttl time.Duration, says
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: issuer, Subject: user, IssuedAt: jwt.NewNumericDate(now),
-			ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
+			ExpiresAt: jwt.NewNumericDate(now.Add(ttl + time.Second - 1)), // which cuts the fraction off
 		},
 		GuildIDs: guilds, Kind: says.Kind, Name: says.Name,
 	}).SignedString(key)

@@ -183,6 +183,30 @@ func TestSignRefusesWhatIsNoID(t *testing.T) {
 	}
 }
 
+// A token names its end in whole seconds, and lasts at least as long as it was made for.
+func TestATokenLastsForItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tokens, err := auth.OpenTokens(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(999 * time.Millisecond) // the clock of the bubble begins with a whole second
+		token, err := tokens.Sign("ann", nil, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second - 1)
+		if _, err := tokens.Check(t.Context(), netip.Addr{}, token); err != nil {
+			t.Errorf("got error %v before the token's time was over", err)
+		}
+		time.Sleep(time.Second)
+		if _, err := tokens.Check(t.Context(), netip.Addr{}, token); err == nil {
+			t.Error("got no error a second after the token's end, want one")
+		}
+	})
+}
+
 // What was found out about a token is remembered, but not beyond its end or its key's.
 func TestATokenIsCheckedOnce(t *testing.T) { // not in parallel: allocations are counted
 	synctest.Test(t, func(t *testing.T) {

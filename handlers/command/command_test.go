@@ -177,6 +177,12 @@ func TestCommandLine(t *testing.T) {
 			2, ``,
 			`.*-ttl.*\n`,
 		},
+		{
+			"token that ends at once", nil,
+			[]string{"token", "-state", state, "-ttl", "999ms", "alice"},
+			2, ``,
+			`.*-ttl.*\n`,
+		},
 		{"admin without refresh", nil, []string{"admin"}, 2, ``, `.*refresh.*\n`},
 		{
 			"serve, unreachable", nil,

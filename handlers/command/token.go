@@ -49,8 +49,8 @@ func token(args []string, getenv func(string) string, stdout, stderr io.Writer) 
 	if agent {
 		says.Kind = events.Agent
 	}
-	if ttl <= 0 {
-		return fmt.Errorf("-ttl must be more than 0: %w", config.ErrUsage)
+	if ttl < time.Second { // a token names its end in whole seconds
+		return fmt.Errorf("-ttl must be 1s or more: %w", config.ErrUsage)
 	}
 	if err := noFlags(users); err != nil {
 		return err
