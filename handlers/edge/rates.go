@@ -33,20 +33,21 @@ const changesPerOpen = 10
 
 // NewRates returns the limit of changes per second and user. If each is 0, it returns nil,
 // which has no limit.
-func NewRates(each float64) *Rates { return settable(each, "changes") }
+func NewRates(each float64) *Rates { return settable("user", each, "changes") }
 
 // NewQueueRates returns the limit of claims and extensions per second and user. If each is 0, it returns nil,
 // which has no limit.
-func NewQueueRates(each float64) *Rates { return settable(each, "claims and extensions") }
+func NewQueueRates(each float64) *Rates { return settable("claims", each, "claims and extensions") }
 
-// settable returns a limit that the operator sets. what names the requests.
-func settable(each float64, what string) *Rates {
+// settable returns a limit that the operator sets. name is that of the policy: two limits must not share one,
+// because clients count by it. what names the requests.
+func settable(name string, each float64, what string) *Rates {
 	if each == 0 {
 		return nil
 	}
 	refusal := "this is more than %v " + what + " per second, after %d at once; the server's " +
 		"-rate-limit sets it"
-	return rated("user", each, refusal)
+	return rated(name, each, refusal)
 }
 
 // NewReadRates returns the limit of reads per second and user.

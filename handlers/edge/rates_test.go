@@ -40,9 +40,11 @@ func TestQuietUsersAreForgotten(t *testing.T) {
 	}
 }
 
-// The refusal of each limit says which requests were too many.
+// The refusal of each limit says which requests were too many. Its headers name the limit, and no other limit
+// has that name: clients count by it.
 func TestRefusalsNameTheirRequests(t *testing.T) {
 	t.Parallel()
+	names := map[string]string{}
 	for want, x := range map[string]*Rates{
 		"1 changes per second":               NewRates(1),
 		"1 claims and extensions per second": NewQueueRates(1),
@@ -52,10 +54,16 @@ func TestRefusalsNameTheirRequests(t *testing.T) {
 		"1 post with ifLast per second":      NewFreshRates(),
 	} {
 		now := time.Now()
+		h := http.Header{}
 		var err error
 		for err == nil {
-			err = x.Take(http.Header{}, "bob", 1, now)
+			err = x.Take(h, "bob", 1, now)
 		}
+		name, _, _ := strings.Cut(h.Get("RateLimit-Policy"), ";")
+		if other, taken := names[name]; taken {
+			t.Errorf("the limits of %s and of %s have the name %s", want, other, name)
+		}
+		names[name] = want
 		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "%!") {
 			t.Errorf("got %q, want %q in it", err, want)
 		}
