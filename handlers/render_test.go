@@ -39,6 +39,7 @@ func TestRender(t *testing.T) {
 		{nodetest.Body{"contents": []string{}}, 400, "malformed"},
 		{nodetest.Body{"contents": "hi"}, 400, "malformed"},
 		{nodetest.Body{"contents": []int{1}}, 400, "malformed"},
+		{nodetest.Body{"contents": []any{"x", nil}}, 400, "malformed"},
 		{nodetest.Body{"contents": strings.Split(strings.Repeat("x", 201), "")}, 400, "malformed"},
 		{nodetest.Body{"contents": []string{large + "x"}}, 422, "content_too_long"},
 		{nodetest.Body{"contents": []string{large, large, large, large}}, 413, "body_too_large"},

@@ -10,18 +10,20 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
+
+	"github.com/google/uuid"
 )
 
 type claimBody struct {
-	WaitSeconds   *int     `json:"waitSeconds"`
-	LeaseSeconds  *int     `json:"leaseSeconds"`
-	Limit         *int     `json:"limit"`
-	Context       *int     `json:"context"`
-	ChannelIDs    []string `json:"channelIds"`
-	MaxAgeSeconds *int     `json:"maxAgeSeconds"`
-	Since         *string  `json:"since"`
-	Worker        *string  `json:"worker"`
-	Instance      *string  `json:"instance"`
+	WaitSeconds   *int      `json:"waitSeconds"`
+	LeaseSeconds  *int      `json:"leaseSeconds"`
+	Limit         *int      `json:"limit"`
+	Context       *int      `json:"context"`
+	ChannelIDs    *[]string `json:"channelIds"`
+	MaxAgeSeconds *int      `json:"maxAgeSeconds"`
+	Since         *string   `json:"since"`
+	Worker        *string   `json:"worker"`
+	Instance      *string   `json:"instance"`
 }
 
 // A claimAnswer is the answer to a claim; nil: there is no work.
@@ -93,15 +95,8 @@ func (b claimBody) claim(id auth.Identity) (claim db.WakeClaim, wait time.Durati
 	claim.MaxAge = time.Duration(whole(&wrong, "maxAgeSeconds", b.MaxAgeSeconds, 0, 1, 1<<30)) * time.Second
 	claim.Worker = label(&wrong, "worker", b.Worker)
 	claim.Instance = label(&wrong, "instance", b.Instance)
-	for _, name := range b.ChannelIDs {
-		channel, ok := web.ParseID(name)
-		if !ok {
-			wrong = append(wrong, web.FieldError{
-				Field: "channelIds", Detail: "must be a list of channel ids",
-			})
-			break
-		}
-		claim.Channels = append(claim.Channels, channel)
+	if b.ChannelIDs != nil {
+		claim.Channels = claimed(&wrong, *b.ChannelIDs)
 	}
 	if len(wrong) > 0 {
 		return claim, 0, web.Malformed(wrong...)
@@ -115,6 +110,22 @@ func (b claimBody) claim(id auth.Identity) (claim db.WakeClaim, wait time.Durati
 		seconds -= earlyEnd
 	}
 	return claim, time.Duration(seconds) * time.Second, nil
+}
+
+// claimed reads the channels that a claim takes work from. An empty list is wrong: a client whose list has
+// become empty must not get work from all channels.
+func claimed(wrong *[]web.FieldError, names []string) (channels []uuid.UUID) {
+	for _, name := range names {
+		if channel, ok := web.ParseID(name); ok {
+			channels = append(channels, channel)
+		}
+	}
+	if len(channels) == 0 || len(channels) < len(names) {
+		*wrong = append(*wrong, web.FieldError{
+			Field: "channelIds", Detail: "must be a list of one or more channel ids",
+		})
+	}
+	return channels
 }
 
 // answer answers a claim. If it returns an error, it has written nothing, and nobody has the wake.

@@ -18,7 +18,8 @@ var ErrorCodes = []ErrorCode{
 	{"cursor_malformed", http.StatusBadRequest, "send an id as it came from the stream, or none"},
 	{
 		"idempotency_key_malformed", http.StatusBadRequest,
-		"a key has 1 to 255 visible characters, bare or quoted",
+		"a key has 1 to 255 printable ASCII characters without quotation marks and backslashes, bare or " +
+			"quoted",
 	},
 	{"token_in_query", http.StatusBadRequest, "send the token in the Authorization header, and make a new " +
 		"one: servers log URLs"},

@@ -71,7 +71,8 @@ func decodeObject(body []byte, v reflect.Value) error {
 		case !given && optional, given && field.Kind() == reflect.Pointer && string(raw) == "null":
 		case !given:
 			wrong = append(wrong, FieldError{name, "is missing"})
-		case string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil:
+		case string(raw) == "null" || json.Unmarshal(raw, field.Addr().Interface()) != nil,
+			isList(field.Type()) && hasNull(raw):
 			wrong = append(wrong, FieldError{name, "must be " + describe(field.Type())})
 		}
 	}
@@ -82,6 +83,16 @@ func decodeObject(body []byte, v reflect.Value) error {
 		return Malformed(sorted(wrong)...)
 	}
 	return nil
+}
+
+func isList(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer && isList(t.Elem())
+}
+
+// hasNull reports whether a list of strings has a null, for which json.Unmarshal stores an empty string.
+func hasNull(list json.RawMessage) bool {
+	var values []*string
+	return json.Unmarshal(list, &values) == nil && slices.Contains(values, nil)
 }
 
 // describe names a field's type for an error text.

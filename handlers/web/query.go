@@ -100,9 +100,10 @@ func Bool(q url.Values, name string) (bool, error) {
 }
 
 // Strings reads a parameter that is a list of values separated by commas. It returns nil if the parameter is
-// absent or empty.
+// absent. An empty list does not count as absent: a client whose list has become empty must not get
+// everything. It has one empty value, which no list may have, so the caller refuses it.
 func Strings(q url.Values, name string) []string {
-	if q.Get(name) == "" {
+	if !q.Has(name) {
 		return nil
 	}
 	return strings.Split(q.Get(name), ",")

@@ -36,6 +36,7 @@ type contract struct {
 // A response is an answer of an operation, as the document describes it.
 type response struct {
 	Description string                     `json:"description"`
+	Headers     map[string]json.RawMessage `json:"headers"`
 	Content     map[string]json.RawMessage `json:"content"`
 }
 
@@ -140,9 +141,14 @@ func (c *contract) pointer(method, path string, status int, contentType string) 
 	if _, ok := responses[code].Content[contentType]; !ok {
 		return "", fmt.Errorf("the contract has no %d as %s of %s %s", status, contentType, method, template)
 	}
+	return pointerTo(template, method, "responses/"+code), nil
+}
+
+// pointerTo returns where the document has the schema of a part of an operation.
+func pointerTo(template, method, part string) string {
 	escaped := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(template)
-	return fmt.Sprintf("/paths/%s/%s/responses/%s/content/application~1json/schema", escaped,
-		strings.ToLower(method), code), nil
+	return fmt.Sprintf("/paths/%s/%s/%s/content/application~1json/schema", escaped, strings.ToLower(method),
+		part)
 }
 
 // responses returns the answers of an operation, by status. An operation that is not in the document is an
@@ -173,6 +179,56 @@ func (c *contract) checkCode(method, path, code string) error {
 	return nil
 }
 
+// holdRequest is called for every body that the suite sends. What the server accepts must be as the contract
+// has it.
+func holdRequest(t testing.TB, method, path string, body []byte, a Answer) {
+	t.Helper()
+	c, err := TheContract()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	template, ok := c.template(path)
+	if !ok || len(body) == 0 || a.Status >= http.StatusMultipleChoices {
+		return
+	}
+	if err := c.check(pointerTo(template, method, "requestBody"), body); err != nil {
+		t.Errorf("%s %s: %s was accepted, which is not as the contract has it: %v", method, path, body, err)
+	}
+}
+
+// namedHeaders are the headers of answers that openapi.json must name where they are sent.
+var namedHeaders = []string{
+	"Allow", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy", "Retry-After", "Set-Cookie",
+	"WWW-Authenticate",
+}
+
+// checkHeaders returns an error if an answer has a header of namedHeaders that the document does not name for
+// it.
+func (c *contract) checkHeaders(method, path string, a Answer) error {
+	described := c.Doc.Components.Responses["Problem"]
+	if a.Status < http.StatusBadRequest {
+		template, ok := c.template(path)
+		if !ok {
+			return nil
+		}
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		responses, err := c.responses(method, template)
+		if err != nil {
+			return nil // such as the answer to a preflight
+		}
+		described = responses[fmt.Sprint(a.Status)]
+	}
+	for _, name := range namedHeaders {
+		if _, named := described.Headers[name]; !named && a.Header.Get(name) != "" {
+			return fmt.Errorf("the contract has no header %s for %d of %s %s", name, a.Status, method, path)
+		}
+	}
+	return nil
+}
+
 // holdAnswer is called for every answer that the suite gets.
 func holdAnswer(t testing.TB, method, path string, a Answer) {
 	t.Helper()
@@ -180,6 +236,9 @@ func holdAnswer(t testing.TB, method, path string, a Answer) {
 	if err != nil {
 		t.Error(err)
 		return
+	}
+	if err := c.checkHeaders(method, path, a); err != nil {
+		t.Error(err)
 	}
 	at, err := c.pointer(method, path, a.Status, a.Header.Get("Content-Type"))
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -52,24 +51,17 @@ type Answer struct {
 
 func (a Answer) String() string { return fmt.Sprintf("%d %s", a.Status, a.Body) }
 
-// Do sends a request with a body as JSON, and checks the answer against the contract. A string is sent
-// unchanged. headers has alternating names and values; an empty value removes a header.
+// Do sends a request with a body as JSON, and checks the answer, and a body that was accepted, against the
+// contract. A string is sent unchanged. headers has alternating names and values; an empty value removes a
+// header.
 func (u *User) Do(method, path string, body any, headers ...string) (Answer, error) {
-	var content io.Reader
-	switch b := body.(type) {
-	case nil:
-	case string:
-		content = strings.NewReader(b)
-	default:
-		encoded, err := json.Marshal(b)
-		if err != nil {
-			return Answer{}, err
-		}
-		content = bytes.NewReader(encoded)
+	content, err := encoded(body)
+	if err != nil {
+		return Answer{}, err
 	}
 	ctx, cancel := context.WithTimeout(u.Node.T.Context(), ssetest.Patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, u.Node.URL+path, content)
+	r, err := http.NewRequestWithContext(ctx, method, u.Node.URL+path, bytes.NewReader(content))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -86,9 +78,21 @@ func (u *User) Do(method, path string, body any, headers ...string) (Answer, err
 	}
 	a, err := u.Send(r)
 	if err == nil {
+		holdRequest(u.Node.T, method, path, content, a)
 		holdAnswer(u.Node.T, method, path, a)
 	}
 	return a, err
+}
+
+// encoded returns a body as it is sent.
+func encoded(body any) ([]byte, error) {
+	switch b := body.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []byte(b), nil
+	}
+	return json.Marshal(body)
 }
 
 // Send sends a request unchanged, without a check of the answer.

@@ -182,7 +182,8 @@ func TestWhomAUserMayKnow(t *testing.T) {
 	bob.WantRefused(t, 403, "guild_forbidden", "GET", "/api/users?guildId=g2", nil)
 	for _, query := range []string{
 		"?guildId=no%20id", "?q=" + strings.Repeat("x", 65), "?after=%20",
-		"?ids=" + strings.Repeat("x,", 100) + "x", "?ids=a&q=b", "?ids=a,,b", "?limit=0", "?all=true",
+		"?ids=" + strings.Repeat("x,", 100) + "x", "?ids=a&q=b", "?ids=a,,b", "?ids=", "?limit=0",
+		"?all=true",
 	} {
 		n.User("bob").WantRefused(t, 400, "malformed", "GET", "/api/users"+query, nil)
 	}

@@ -192,7 +192,7 @@ func TestFilters(t *testing.T) {
 			"?channels=" + one.Channel.ID,
 			"?channels=" + one.Channel.ID + "," + two.Channel.ID, "?wakeup=true&channels=" + one.Channel.ID,
 			"?echo=true&types=message.created",
-			"?wakeup=false&echo=false&snapshot=false&heartbeat=true&types=&channels=&_=17",
+			"?wakeup=false&echo=false&snapshot=false&heartbeat=true&lastEventId=&_=17",
 		}
 		streams := make([]*nodetest.Stream, len(queries))
 		for i, q := range queries {

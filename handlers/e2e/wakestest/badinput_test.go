@@ -28,7 +28,7 @@ func TestNumbersOutOfBounds(t *testing.T) {
 	refused(claim, "limit", "0", "101", "-1", "NaN")
 	refused(claim, "context", "-1", "101", "NaN")
 	refused(claim, "maxAgeSeconds", "0", "-1", "1e10", "NaN")
-	refused(claim, "channelIds", `["x"]`, `"x"`, `[null]`)
+	refused(claim, "channelIds", `["x"]`, `"x"`, `[null]`, `[]`)
 	refused(claim, "worker", `""`, `7`)
 	if got := n.Count(t, `SELECT count(*) FROM wake_consumers`); got != 0 {
 		t.Errorf("got %d queues, want none: every claim was refused", got)
@@ -36,7 +36,8 @@ func TestNumbersOutOfBounds(t *testing.T) {
 	bot.Claim(t, nodetest.Body{})
 	ops := ann.General(t, "ops", "bot").Channel.ID
 	ann.Says(t, ops, "one")
-	w := bot.Wake(t, nodetest.Body{"leaseSeconds": 600})
+	refused(claim, "channelIds", `[]`)
+	w := bot.Wake(t, nodetest.Body{"leaseSeconds": 600, "channelIds": nil}) // null is as good as absent
 	refused("/api/wakes/"+w.ID+"/extend", "leaseSeconds", leases...)
 	refused("/api/wakes/"+w.ID+"/nack", "delaySeconds", "-1", "86401", "NaN", `"9"`)
 	refused("/api/wakes/"+w.ID+"/ack", "outcome", `"dead"`, `""`, "7")
