@@ -1,7 +1,7 @@
 import { api, newKey } from './api.js'
 import { $, announce, bare, el, tell } from './dom.js'
 import { hintsOf } from './hints.js'
-import { encode, handle } from './mentions.js'
+import { encode, handle, people, seek } from './mentions.js'
 import { answer, answered } from './replying.js'
 import { posted, reload } from './room.js'
 import { asProblem, nameOf, store, watch } from './store.js'
@@ -64,10 +64,15 @@ form.addEventListener('submit', async (e) => {
   if (content.trim() === '' || form.getAttribute('aria-busy') === 'true') return
   // After a lost answer, the same text is sent with the same key, so that it is posted only once.
   const at = roomId
-  if (attempts.get(at)?.content !== content) attempts.set(at, { content, body: bodyOf(content), key: newKey() })
+  const { room } = store
+  const replyTo = answered()
   form.setAttribute('aria-busy', 'true')
   say('', '')
   box.value = ''
+  if (attempts.get(at)?.content !== content) {
+    await seek(content, room)
+    attempts.set(at, { content, body: bodyOf(encode(content, room), replyTo), key: newKey() })
+  }
   const { body, key } = attempts.get(at)
   try {
     const result = await api('POST', `channels/${at}/messages`, { body, key })
@@ -96,9 +101,8 @@ form.addEventListener('submit', async (e) => {
 })
 
 // bodyOf returns the body of a post. A command answers no message.
-function bodyOf(text) {
-  const content = encode(text)
-  return /^\/(?!me\s|\/)/.test(text) ? { content } : { content, replyTo: answered() }
+function bodyOf(content, replyTo) {
+  return /^\/(?!me\s|\/)/.test(content) ? { content } : { content, replyTo }
 }
 
 function carriedOut({ help, turn }) {
@@ -150,8 +154,8 @@ function suggest() {
   options = []
   if (name) {
     const wanted = name[1].toLowerCase()
-    options = (store.room?.details?.members ?? [])
-      .map((m) => m.userId)
+    seekSoon()
+    options = people()
       .filter((u) => u !== store.me.userId && names(u).some((n) => n.includes(wanted)))
       .sort((a, b) => begins(b, wanted) - begins(a, wanted))
       .slice(0, 8)
@@ -203,6 +207,17 @@ function suggest() {
   } else {
     box.removeAttribute('aria-activedescendant')
   }
+}
+
+let seeking
+// seekSoon looks for those whom the page does not know, and suggests them if the user still writes the same name.
+function seekSoon() {
+  clearTimeout(seeking)
+  seeking = setTimeout(async () => {
+    const before = box.value.slice(0, box.selectionStart)
+    const found = await seek(before.slice(before.lastIndexOf('@')))
+    if (found && document.activeElement === box && box.value.slice(0, box.selectionStart) === before) suggest()
+  }, 150)
 }
 
 // names returns what a member is found by.

@@ -1,6 +1,6 @@
 import { api } from './api.js'
 import { $, announce, avatar, bare, button, el, patch, tell, written } from './dom.js'
-import { loadMembers, reload } from './room.js'
+import { loadMembers, reload, unloaded } from './room.js'
 import { maySteer } from './settings.js'
 import { asProblem, nameOf, store, watch } from './store.js'
 import { agentMark, isAgent, lookUp, userName, who } from './users.js'
@@ -77,7 +77,7 @@ function renderMembers(room) {
     (m) => m.userId,
     member,
   )
-  const more = details.after === null ? 0 : memberCount - members.length
+  const more = unloaded(details)
   patch(
     $('more-members'),
     more > 0 ? [more] : [],

@@ -1,6 +1,6 @@
 import { api } from './api.js'
 import { $, confirm, el, tell } from './dom.js'
-import { decode, encode } from './mentions.js'
+import { decode, encode, seek } from './mentions.js'
 import { replace } from './room.js'
 import { asProblem, changed } from './store.js'
 
@@ -29,6 +29,7 @@ export function edit(self, message) {
       class: 'edit',
       onsubmit: async (e) => {
         e.preventDefault()
+        await seek(box.value)
         try {
           const answer = await api('PATCH', `messages/${message.id}`, { body: { content: encode(box.value) } })
           end()

@@ -1,6 +1,8 @@
+import { api } from './api.js'
 import { el } from './dom.js'
+import { unloaded } from './room.js'
 import { store } from './store.js'
-import { lookUp, userName } from './users.js'
+import { learn, lookUp, userName } from './users.js'
 
 // Mentions. A text has them as <@ID> or <@user.id:ID>; people read and write @NAME.
 
@@ -44,15 +46,58 @@ export function mentioned(message) {
   return found.get(message)
 }
 
-// handles returns what people write after "@" for each member: the id, and the name if no other member has it.
-function handles() {
+// people returns the ids of the users whom a text in a channel may mention: its members, as far as the page knows
+// them, and those whom seek has found.
+export function people(room = store.room) {
+  return [...new Set([...(room?.details?.members ?? []).map((m) => m.userId), ...(room?.found ?? [])])]
+}
+
+const patience = 2_000 // milliseconds that a text waits for seek
+const mostWords = 20 // in a text
+const mostPages = 5 // of users for a word
+const afterAt = /@([\p{L}\p{N}_-][\p{L}\p{N}._-]{0,63})/gu
+
+// seek looks for the users that a text names after "@", if the page does not know all members of the channel. It may
+// find users who are not members: the answer to the message says so. It resolves to true if it has found somebody new.
+export async function seek(text, room = store.room) {
+  if (!room?.details || unloaded(room.details) === 0) return false
+  const words = new Set([...text.matchAll(afterAt)].map(([, word]) => word.replace(/[.-]+$/, '').toLowerCase()))
+  const before = room.found.size
+  const all = [...words].slice(0, mostWords).map((word) => {
+    if (!room.sought.has(word)) room.sought.set(word, find(room, word))
+    return room.sought.get(word)
+  })
+  await Promise.race([Promise.all(all), new Promise((resolve) => setTimeout(resolve, patience))])
+  return room.found.size > before
+}
+
+async function find(room, q) {
+  try {
+    let after = null
+    for (let page = 0; page < mostPages; page++) {
+      const query = { q, guildId: room.channel.guildId, limit: 200, ...(after && { after }) }
+      const { items, next } = await api('GET', `users?${new URLSearchParams(query)}`)
+      for (const { userId, kind, displayName } of items) {
+        learn(userId, kind, displayName)
+        room.found.add(userId)
+      }
+      after = next
+      if (!after) break
+    }
+  } catch {
+    room.sought.delete(q) // the next letter tries again
+  }
+}
+
+// handles returns what people write after "@" for each of them: the id, and the name if nobody else has it.
+function handles(room) {
   const all = new Map() // in lower case → user id, or null if it is not clear whom it means
-  const members = (store.room?.details?.members ?? []).map((m) => m.userId)
-  for (const id of members) {
+  const ids = people(room)
+  for (const id of ids) {
     const name = lower(userName(id))
     all.set(name, all.has(name) ? null : id)
   }
-  for (const id of members) all.set(lower(id), id)
+  for (const id of ids) all.set(lower(id), id)
   return all
 }
 
@@ -67,7 +112,7 @@ function lower(text) {
 // handle returns what to write after "@" to mention a member.
 export function handle(userId) {
   const name = userName(userId)
-  return handles().get(lower(name)) === userId ? name : userId
+  return handles(store.room).get(lower(name)) === userId ? name : userId
 }
 
 const code = /```[\s\S]*?(?:```|$)|~~~[\s\S]*?(?:~~~|$)|(`+)[^`][\s\S]*?\1/g
@@ -83,9 +128,9 @@ function outsideCode(text, change) {
   return result + change(text.slice(from))
 }
 
-// encode turns @NAME and @ID of the open channel's members into mentions, outside of code.
-export function encode(text) {
-  const all = [...handles()].filter(([, id]) => id).sort(([a], [b]) => b.length - a.length) // the longest first
+// encode turns @NAME and @ID of a channel's people into mentions, outside of code. Call seek before.
+export function encode(text, room = store.room) {
+  const all = [...handles(room)].filter(([, id]) => id).sort(([a], [b]) => b.length - a.length) // the longest first
   return outsideCode(text, (part) => {
     const small = lower(part)
     let result = ''

@@ -38,6 +38,8 @@ export async function open(id) {
     earlier: before?.earlier ?? null, // id of the oldest message, if there are older ones
     newFrom: before?.newFrom ?? null, // id of the message below the line that says "new"
     apart: false, // the newest messages are not shown: see showAt
+    sought: new Map(), // by word: a promise; see seek
+    found: new Set(), // ids of the users that were sought
   }
   const known = new Set(room.messages.map((m) => m.id))
   store.room = room
@@ -161,6 +163,11 @@ export async function missing() {
   const { items } = await loadHistory(room.id)
   await new Promise((resolve) => setTimeout(resolve, 1000)) // the stream may still be bringing some
   return store.room === room ? items.filter((m) => !room.messages.some((shown) => shown.id === m.id)).length : null
+}
+
+// unloaded returns how many members of a channel the page does not know.
+export function unloaded({ members, memberCount, after }) {
+  return after === null ? 0 : Math.max(0, memberCount - members.length)
 }
 
 // loadMembers adds the next page of members.

@@ -30,6 +30,7 @@ func TestConsole(t *testing.T) {
 		"Markdown":                       testMarkdown,
 		"names and mentions":             testNames,
 		"names in many alphabets":        testNameLengths,
+		"mentions in a large channel":    testLargeChannel,
 		"replies":                        testReplies,
 		"a reply to a deleted message":   testReplyToDeleted,
 		"what others do now":             testActivity,

@@ -2,6 +2,7 @@ package consoletest
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -130,5 +131,33 @@ func testReplyToDeleted(t *testing.T, b *browser) {
 			document.querySelector("#scroller").scrollTop = 1e6
 			return true
 		})()`)
+	}
+}
+
+// The page knows the first 200 members. It suggests the others too, and a name that was typed or pasted at once
+// is a mention: otherwise the message would wake everyone.
+func testLargeChannel(t *testing.T, b *browser) {
+	n := start(t, "")
+	alice, zelda := n.user("alice"), n.user("zelda")
+	call[body](t, zelda, 200, "PATCH", "/api/me", body{"displayName": "Zelda Zimmer"})
+	var members []string
+	for i := range 229 {
+		members = append(members, fmt.Sprint("user-", i))
+	}
+	id := alice.general(t, "ops", members...).Channel.ID
+	alice.add(t, id, "zelda")
+	p := b.profile(t).page()
+	p.signIn(n.url, alice)
+	p.open(id)
+	p.awaitText("#more-members", "Show more (31)")
+	p.write("#text", "ask @zel")
+	p.awaitText("#suggestions", "@Zelda Zimmer")
+	p.press("\t")
+	p.enter()
+	p.awaitText(p.message("ask", ".mention[title=zelda]"), "@Zelda Zimmer")
+	for _, text := range []string{"and @user-228, please", "or @zelda zimmer?"} {
+		p.paste("#text", text)
+		p.enter()
+		p.awaitText(p.message(text[:4], ".outcome"), "(mention)")
 	}
 }
