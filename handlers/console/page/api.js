@@ -9,6 +9,11 @@ export class Problem extends Error {
     Object.assign(this, { status, code, fields: errors ?? [], requestId })
   }
 
+  // passing reports whether the same request may succeed later: there was no answer, or the server had a fault.
+  get passing() {
+    return this.status === 0 || this.status >= 500
+  }
+
   // text is for the user: what happened, and for a server error the request id, which finds it in the server's
   // log.
   get text() {

@@ -157,7 +157,10 @@ function forget() {
 function take({ frame, status, gap, signedOut, user }) {
   if (frame) apply(frame)
   if (status) {
-    if (status.state === 'live' && store.status?.state !== 'live') tell($('trouble'), '')
+    if (status.state === 'live' && store.status?.state !== 'live') {
+      tell($('trouble'), '')
+      if (store.cursor && store.room?.problem?.passing) open(store.room.id) // the server answers again
+    }
     store.status = status
     changed('stream')
   }
@@ -171,19 +174,22 @@ function take({ frame, status, gap, signedOut, user }) {
 
 // The hash of the URL names the open channel and perhaps a message: #/CHANNEL or #/CHANNEL/MESSAGE. Narrow windows
 // show one pane at a time.
-async function route() {
+async function route(again = false) {
   const [, id, message] = /^#\/([0-9a-f-]{36})(?:\/([0-9a-f-]{36}))?$/.exec(location.hash) ?? []
   show(id ? 'room' : 'nav')
-  if (!id && store.room) return open(null)
+  if (!id && store.room) {
+    open(null)
+    return $('new').focus()
+  }
   if (!id) return
   const another = id !== store.room?.id
-  const opened = another && open(id)
+  const opened = (another || (again && !message)) && open(id)
   if (message) {
     await opened
     if (store.room?.id === id && store.room.loaded) await reveal(message)
     return
   }
-  if (!another) return
+  if (!opened) return
   if (matchMedia('(pointer: coarse)').matches)
     $('room-name').focus() // keeps the on-screen keyboard away from the messages
   else focus()
@@ -193,16 +199,13 @@ function show(pane) {
   $('app').dataset.pane = pane
 }
 
-addEventListener('hashchange', route)
+addEventListener('hashchange', () => route())
 addEventListener('click', (e) => {
-  // A link to what the URL names already changes no hash.
+  // A link to what the URL names already changes no hash. It opens the channel again.
   const link = e.target.closest('a[href^="#/"]')
-  if (link && link.hash === location.hash && !e.ctrlKey && !e.metaKey && !e.shiftKey) route()
+  if (link && link.hash === location.hash && !e.ctrlKey && !e.metaKey && !e.shiftKey) route(true)
 })
-$('back').addEventListener('click', () => {
-  go(null)
-  $('new').focus()
-})
+$('back').addEventListener('click', () => go(null))
 $('show-details').addEventListener('click', () => {
   show('details')
   $('details').focus()

@@ -5,6 +5,8 @@ import { nameOf, store, watch } from './store.js'
 
 watch('channels users', render)
 
+let current = null // id of the channel that was brought into view
+
 const { compare } = new Intl.Collator(undefined, { numeric: true })
 
 function render() {
@@ -25,6 +27,12 @@ function render() {
       item,
     )
   }
+  const link = list.querySelector('[aria-current]')
+  if (link && current !== store.room.id) {
+    current = store.room.id
+    link.scrollIntoView({ block: 'nearest' })
+  }
+  if (!store.room) current = null
   $('no-channels').hidden = store.channels.size > 0 || !store.cursor
   const woken = [...store.news.values()].reduce((sum, n) => sum + n.woken, 0)
   const open = store.room?.channel ? `${bare(nameOf(store.room.channel))} · ` : ''

@@ -83,7 +83,7 @@ form.addEventListener('submit', async (e) => {
     if (result.hints && at === roomId) say(hintsOf(result.hints), '')
   } catch (problem) {
     const p = asProblem(problem)
-    const unknown = p.status === 0 || p.status >= 500
+    const unknown = p.passing
     if (!unknown) attempts.delete(at)
     const since = at === roomId ? box.value : drafts.get(at)
     const both = since ? `${content}\n${since}` : content

@@ -44,11 +44,21 @@ function render() {
 }
 
 function about(channel) {
-  const parts = [`Messages ${kinds[channel.xType]}`]
+  const parts = [`Messages ${kinds[channel.xType]}`, ...limits(channel)]
   if (channel.private) parts.push('private')
   if (channel.history === 'all') parts.push('new members see the whole history')
   if (channel.archivedAt) parts.push('archived: nobody can post')
   return parts.join(' · ')
+}
+
+// limits says which messages of a channel wake fewer than its kind does.
+function limits({ xType, humanWakes, agentWakes }) {
+  if (!['general', 'triage', 'custom'].includes(xType)) return []
+  const fewer = { mentions: xType !== 'triage' && 'only who is mentioned', none: 'nobody' } // triage keeps the duty
+  return [
+    fewer[humanWakes] && `those of people: ${fewer[humanWakes]}`,
+    fewer[agentWakes] && `those of agents: ${fewer[agentWakes]}`,
+  ].filter(Boolean)
 }
 
 function renderProblem(room) {

@@ -31,7 +31,7 @@ export function patch(parent, items, keyOf, make) {
         const at = controls(known.node).indexOf(document.activeElement)
         if (known.node === place) place = node
         known.node.replaceWith(node)
-        if (at >= 0) controls(node)[at]?.focus()
+        if (at >= 0) (controls(node)[at] ?? controls(node).at(-1)).focus() // it may have fewer now
       }
     }
     if (node === place) place = place.nextSibling

@@ -10,6 +10,7 @@ const list = $('messages')
 const scroller = $('scroller')
 let unseen = 0 // messages that arrived below the visible part
 let roomId = null
+let apart = false // whether the list showed messages apart from the newest
 let following = true // the end was in view when the user last scrolled up
 let top = 0 // where the scroller was last
 
@@ -56,7 +57,8 @@ $('earlier').replaceChildren(
 function render() {
   const { room } = store
   const another = room?.id !== roomId
-  const stick = another || (atEnd() && !room?.apart)
+  const stick = another || (!room?.apart && (apart || atEnd()))
+  apart = Boolean(room?.apart)
   if (another) {
     roomId = room?.id ?? null
     tell($('history-problem'), '')

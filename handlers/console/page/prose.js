@@ -69,11 +69,11 @@ function code(node) {
       'p',
       { class: 'row' },
       el('span', {}, language ?? ''),
-      button(
-        'Copy',
-        { class: 'quiet' },
-        () => copyText(shown, text),
-        () => announce('The code could not be copied'),
+      button('Copy', { class: 'quiet' }, (self) =>
+        copyText(shown, text).then(
+          () => tellAt(self, 'Copied', 'Copied'),
+          () => tellAt(self, 'Not copied', 'The code could not be copied'),
+        ),
       ),
     ),
     shown,
@@ -87,7 +87,17 @@ async function copyText(shown, text) {
     getSelection().selectAllChildren(shown) // on plain HTTP a browser has no clipboard for scripts
     document.execCommand('copy')
   }
-  announce('Copied')
+}
+
+// tellAt shows the result of a click in its button, until the user goes elsewhere.
+function tellAt(node, label, spoken) {
+  node.textContent = label
+  announce(spoken)
+  const reset = () => {
+    node.textContent = 'Copy'
+  }
+  node.addEventListener('mouseleave', reset, { once: true })
+  node.addEventListener('blur', reset, { once: true })
 }
 
 const foldedLines = 32

@@ -10,6 +10,7 @@ let next = null
 let due = false // a read will follow
 let reading = false
 let missed = false // something changed while the page was hidden
+const asked = new Set() // ids of the work that was asked to stop, on this page
 
 const words = {
   pending: 'waits',
@@ -72,7 +73,7 @@ function render() {
   $('queue').hidden = rows.length === 0
   patch(
     $('queue-rows'),
-    rows.map((row) => ({ ...row, name: channelName(row) })),
+    rows.map((row) => ({ ...row, name: channelName(row), asked: asked.has(row.id) })),
     (row) => `${row.id ?? ''} ${row.channelId} ${row.at}`,
     item,
   )
@@ -97,6 +98,7 @@ function item(row) {
     `since ${new Date(row.at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}`,
     attempts > 1 && `attempt ${attempts}`,
     worker && ['by ', written(worker)],
+    state === 'claimed' && row.asked && 'asked to stop',
   ].filter(Boolean)
   const says = status ?? note ?? error
   return el(
@@ -120,9 +122,10 @@ function buttons({ state, id, channelId }, name) {
     button(label, { 'aria-label': `${label}: ${what} in ${name}` }, () => change(work, done), failed)
   if (state === 'claimed')
     return [
-      act('Stop', 'the work', 'The worker was asked to stop', () =>
-        api('POST', `channels/${channelId}/stop`, { body: { userId: store.me.userId } }),
-      ),
+      act('Stop', 'the work', 'The worker was asked to stop', async () => {
+        await api('POST', `channels/${channelId}/stop`, { body: { userId: store.me.userId } })
+        asked.add(id)
+      }),
     ]
   if (state === 'pending') return []
   return [
@@ -147,4 +150,5 @@ async function change(work, done) {
   if ((await work()) === false) return
   announce(done)
   await read()
+  if (document.activeElement === document.body) $('details').focus() // its row is gone
 }

@@ -117,8 +117,11 @@ export function reload() {
     const room = store.room
     if (!room) return
     try {
+      const known = room.details?.members.length ?? 0
       const details = await api('GET', `channels/${room.id}`)
-      if (store.room === room) setDetails(room, details)
+      if (store.room !== room) return
+      setDetails(room, details)
+      while (store.room === room && room.details.members.length < known && unloaded(room.details)) await loadMembers()
     } catch {
       /* the next change or the next open tries again */
     }

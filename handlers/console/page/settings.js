@@ -27,6 +27,8 @@ $('change-channel').addEventListener('click', () => {
   for (const name of fields) form[name].value = channel[name]
   const bounded = channel.xType !== 'discuss' && channel.xType !== 'work' // there a message wakes one member
   $('setting-humanWakes').hidden = $('setting-agentWakes').hidden = !bounded
+  const mentions = channel.xType === 'triage' ? 'who is mentioned or on duty' : 'only who is mentioned'
+  for (const option of form.querySelectorAll('[value=mentions]')) option.textContent = `of those, ${mentions}`
   dialog.showModal()
 })
 
@@ -91,6 +93,7 @@ $('archive').addEventListener('click', async () => {
     dialog.close()
     announce(`${bare(nameOf(channel))} is archived`)
     open(id)
+    $('details').focus() // the button that opened the dialog is gone
   } catch (problem) {
     tell($('settings-problem'), asProblem(problem).text)
   }

@@ -5,7 +5,7 @@ import { isAgent, userName, who } from './users.js'
 
 // Who works on a message: what the work queue says of the users whom the message woke.
 
-// works is by message id, then by user id: {state, status}. It holds what is worth a line below the message.
+// works is by message id, then by user id: {state, status, asked}; asked: to stop, on this page. It holds what is worth a line below the message.
 const works = new Map()
 const mostMessages = 2000 // that works knows; the oldest are forgotten first
 
@@ -23,7 +23,8 @@ onSnapshot(() => works.clear())
 // note keeps how the work of a user on a message stands. A state that is not worth a line removes the line.
 export function note(messageId, userId, state, status) {
   const of = works.get(messageId) ?? new Map()
-  if (words[state]) of.set(userId, { state, status })
+  const asked = state === 'claimed' && of.get(userId)?.asked
+  if (words[state]) of.set(userId, { state, status, asked })
   else of.delete(userId)
   works.delete(messageId)
   works.set(messageId, of)
@@ -61,12 +62,18 @@ export function workLines(message) {
   return el(
     'ul',
     { class: 'work', 'aria-label': 'Who works on this message' },
-    ...[...of].map(([userId, { state, status }]) =>
+    ...[...of].map(([userId, { state, status, asked }]) =>
       el(
         'li',
         { class: state },
         el('span', { class: 'dot', 'aria-hidden': 'true' }),
-        el('span', {}, who(userId), ` ${words[state]}`, status && [': ', written(status)]),
+        el(
+          'span',
+          {},
+          who(userId),
+          ` ${words[state]}${asked ? ' (asked to stop)' : ''}`,
+          status && [': ', written(status)],
+        ),
         state === 'claimed' && stopButton(message, userId),
       ),
     ),
@@ -81,7 +88,11 @@ function stopButton(message, userId) {
     async () => {
       await api('POST', `channels/${message.channelId}/stop`, { body: { userId } })
       announce(`${bare(userName(userId))} was asked to stop`)
-      changed('queue')
+      for (const { id } of store.room.messages) {
+        const its = works.get(id)?.get(userId)
+        if (its?.state === 'claimed') its.asked = true
+      }
+      changed('messages', 'queue')
     },
     (problem) => tell($('history-problem'), asProblem(problem).text),
   )

@@ -86,6 +86,7 @@ func testChannels(t *testing.T, b *browser) {
 	p.awaitText("#confirm", "Leave #open to all?")
 	p.click("#confirm .primary")
 	p.awaitText("#room-name", "No channel is open")
+	p.await(`document.activeElement.id === "new"`)
 	p.await(`![...document.querySelectorAll("#channels .name")].some((e) => e.innerText === "open to all")`)
 
 	// What others do to me.
@@ -170,6 +171,9 @@ func testManyMembers(t *testing.T, b *browser) {
 	p.click("#more-members button")
 	p.await(`document.querySelectorAll("#members li").length === 230`)
 	p.await(`!document.querySelector("#more-members button")`)
+	alice.add(t, id, "zoe")
+	p.awaitText("#members-count", "231")
+	p.await(`document.querySelectorAll("#members li").length === 231`) // the list does not become short again
 }
 
 // A message that is deleted while the page loads the history is not shown as it was.

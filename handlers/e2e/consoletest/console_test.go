@@ -61,6 +61,10 @@ func TestConsole(t *testing.T) {
 		"nothing is kept":                testKeepsNothing,
 		"what is being written":          testDrafts,
 		"what was not sent":              testNotSent,
+		"a channel is opened again":      testOpenAgain,
+		"a channel of a server at fault": testOpenAtFault,
+		"small windows":                  testSmall,
+		"many channels":                  testManyChannels,
 		"accessible to all, as axe sees": testAxe,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -200,6 +200,7 @@ func testSettings(t *testing.T, b *browser) {
 	ann.click("#settings .primary")
 	ann.awaitText("#room-name", "operations")
 	ben.awaitText("#channels", "operations")
+	ben.awaitText("#room-about", "those of people: only who is mentioned")
 	alice.post(t, id, "good morning")
 	ben.awaitText(ben.message("good morning", ".outcome"), "did not wake you · not_addressed")
 	ann.click("#change-channel")
@@ -211,6 +212,7 @@ func testSettings(t *testing.T, b *browser) {
 	ann.awaitText("#confirm", "Archive #operations?")
 	ann.click("#confirm .primary")
 	ann.await(`document.querySelector("#composer").hidden`)
+	ann.await(`document.activeElement.id === "details"`) // the button of the settings is gone
 	ben.await(`document.querySelector("#composer").hidden`)
 	ben.awaitText("#room-about", "archived")
 }

@@ -105,6 +105,7 @@ func testMarkdown(t *testing.T, b *browser) {
 	p.allowCopying()
 	p.click(p.message("318", ".code button"))
 	p.await(`document.querySelector("#announcer").textContent === "Copied"`)
+	p.awaitText(p.message("318", ".code button"), "Copied") // for those who see
 
 	bot.edit(t, m.Message.ID, "_none_ after all")
 	p.awaitText(p.message("after all", "em"), "none")

@@ -121,8 +121,12 @@ func testReplyToDeleted(t *testing.T, b *browser) {
 	p.signIn(n.url, alice)
 	p.open(id)
 	p.awaitText(p.message("never mind", ".reply"), "1234")
+	p.click(p.message("never mind", ".reply a"))
+	p.click(p.message("1234", "[aria-label^=Answer]"))
+	p.awaitText("#replying", "Your answer to bob: the password is 1234")
 	call[body](t, bob, 200, "DELETE", "/api/messages/"+first.Message.ID, nil)
 	p.awaitText(p.message("never mind", ".reply"), "deleted")
+	p.awaitText("#replying", "Your answer to bob: deleted")
 	for range 2 {
 		p.click(p.message("never mind", ".reply a"))
 		p.await(`document.activeElement.dataset.id === "` + first.Message.ID + `"`)
@@ -134,8 +138,8 @@ func testReplyToDeleted(t *testing.T, b *browser) {
 	}
 }
 
-// The page knows the first 200 members. It suggests the others too, and a name that was typed or pasted at once
-// is a mention: otherwise the message would wake everyone.
+// The page knows the first 200 members. It suggests the others too, and a name that was typed or pasted at
+// once is a mention: otherwise the message would wake everyone.
 func testLargeChannel(t *testing.T, b *browser) {
 	n := start(t, "")
 	alice, zelda := n.user("alice"), n.user("zelda")

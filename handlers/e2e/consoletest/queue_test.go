@@ -35,7 +35,11 @@ func testQueue(t *testing.T, b *browser) {
 
 	ann.click(ann.message("look into", ".work button"))
 	ann.await(`document.querySelector("#announcer").textContent === "bot was asked to stop"`)
+	ann.awaitText(ann.message("look into", ".work"), "bot works on it (asked to stop)")
 	bot.extend(t, w, "stopping")
+	ann.awaitText(ann.message("look into", ".work"), "bot works on it (asked to stop): stopping")
+	own.click("#queue-rows button")
+	own.awaitText("#queue-rows", "asked to stop")
 	if a, err := bot.do("POST", "/api/wakes/"+w.ID+"/nack",
 		body{"error": "asked to <b>stop</b>"}); err != nil || a.status != 204 {
 		t.Fatalf("got %d %s %v, want the wake given back", a.status, a.body, err)
@@ -48,6 +52,7 @@ func testQueue(t *testing.T, b *browser) {
 	own.await(`document.querySelector("#queue-rows button").focus() ?? true`)
 	own.enter() // Retry
 	own.awaitText("#queue-rows", "waits ops")
+	own.await(`document.activeElement.id === "details"`) // the button is gone
 
 	for range 5 {
 		if w = bot.claim(t, 60); w == nil {
@@ -65,5 +70,5 @@ func testQueue(t *testing.T, b *browser) {
 	own.click("#queue-rows button:last-child")
 	own.awaitText("#confirm", "Drop this work?")
 	own.click("#confirm .primary")
-	own.await(`document.querySelector("#queue").hidden`)
+	own.await(`document.querySelector("#queue").hidden && document.activeElement.id === "details"`)
 }
