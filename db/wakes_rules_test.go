@@ -205,6 +205,58 @@ func TestAHumanMessageEndsThePause(t *testing.T) {
 	q.none(db.WakeClaim{})
 }
 
+// A wake dies a day after the first attempt that counts. An attempt that was not counted, or that a message
+// by a human took back, begins no day.
+func TestAWakeDiesAfterADay(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(q *queueTest, w *db.Wake){
+		"a nack": func(q *queueTest, w *db.Wake) {
+			if _, err := q.d.NackWake(t.Context(), q.ref(w.ID), db.Nack{}, 1); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the end of the lease": func(q *queueTest, _ *db.Wake) { q.expire() },
+		"an answer that was lost": func(q *queueTest, w *db.Wake) {
+			if err := q.d.UnclaimWake(t.Context(), q.ref(w.ID)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a nack, and a message by a human": func(q *queueTest, w *db.Wake) {
+			if _, err := q.d.NackWake(t.Context(), q.ref(w.ID), db.Nack{}, 1); err != nil {
+				t.Fatal(err)
+			}
+			q.post("ann", "please")
+			q.none(db.WakeClaim{Channels: []uuid.UUID{uuid.New()}}) // scans
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.post("ann", "one")
+			end(q, q.wake(db.WakeClaim{}))
+			q.exec(`UPDATE wakes SET first_attempt_at = first_attempt_at - interval '24 hours',
+				not_before = NULL`)
+			a := q.claim(db.WakeClaim{})
+			if name != "a nack" && name != "the end of the lease" {
+				if a.Wake == nil || a.Wake.Attempt != 1 {
+					t.Errorf("got %+v, want the first attempt", a)
+				}
+				return
+			}
+			if a.Wake != nil || len(a.Dead) != 1 {
+				t.Fatalf("got %+v, want a dead row", a)
+			}
+			if _, err := q.d.BuryWake(t.Context(), a.Dead[0]); err != nil {
+				t.Fatal(err)
+			}
+			if got := column[string](t, dbtest.Connect(t, q.url),
+				`SELECT outcome FROM wakes_dead`); !slices.Equal(got, []string{"dead"}) {
+				t.Errorf("got the dead wakes %v, want one", got)
+			}
+		})
+	}
+}
+
 // Messages that are too old end as expired, up to the first that is young or exempt.
 func TestMaxAge(t *testing.T) {
 	t.Parallel()

@@ -325,7 +325,8 @@ func ranges(user string, facts []*wakeFact) []owedRange {
 }
 
 // queueOwed adds ranges to the user's queue. A message by a human ends the pause of its channel and takes one
-// attempt back: it brings new information, so another attempt is worthwhile.
+// attempt back: it brings new information, so another attempt is worthwhile. Without a counted attempt no day
+// has begun after which the row is dead.
 func queueOwed(b *pgx.Batch, user string, found []owedRange) {
 	if len(found) == 0 {
 		return
@@ -343,7 +344,9 @@ func queueOwed(b *pgx.Batch, user string, found []owedRange) {
 				not_before = CASE WHEN w.channel_id = ANY ($7) AND w.attempts < $8
 					THEN NULL ELSE w.not_before END,
 				attempts = CASE WHEN w.channel_id = ANY ($7) AND w.attempts < $8
-					THEN greatest(w.attempts - 1, 0) ELSE w.attempts END`
+					THEN greatest(w.attempts - 1, 0) ELSE w.attempts END,
+				first_attempt_at = CASE WHEN w.channel_id = ANY ($7) AND w.attempts <= 1
+					THEN NULL ELSE w.first_attempt_at END`
 	var channels []uuid.UUID
 	humans := []uuid.UUID{} // channels with a message by a human
 	var firsts, lasts []int64
