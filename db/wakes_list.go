@@ -99,16 +99,22 @@ const hasDue = `EXISTS (SELECT FROM wakes WHERE user_id = $1
 			AND (lease_until IS NULL OR lease_until <= clock_timestamp())
 			AND (not_before IS NULL OR not_before <= clock_timestamp()))`
 
-// nextDue says in how many seconds the next pause or lease of the user $1 ends; NULL: there is none. Postgres
-// computes the duration, so clocks do not matter. It counts what has ended since the transaction began,
-// because the caller may have looked before that.
-const nextDue = `(
+// nextDue says in how many seconds to look again for the user $1: when the next pause or lease ends; NULL:
+// there is none. Postgres computes the duration, so clocks do not matter. It counts what has ended since the
+// transaction began, because the caller may have looked before that.
+//
+// If one part of a channel waits for the end of another one, it says a second: that end may leave nothing of
+// its own part, and then nobody rings.
+const nextDue = `least((
 			SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - clock_timestamp())::float8
-			FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > now())`
+			FROM wakes WHERE user_id = $1 AND greatest(not_before, lease_until) > now()),
+			CASE WHEN EXISTS (SELECT FROM wakes p JOIN wakes o USING (user_id, channel_id)
+				WHERE p.user_id = $1 AND p.part <> '00000000-0000-0000-0000-000000000000'
+					AND o.part <> p.part AND greatest(o.lease_until, p.lease_until) > now()) THEN 1 END)`
 
 // Due reports, without a lock, whether a claim could find work: the queue is behind the position, or has a
-// row that is neither leased nor paused. next is the time until the next pause or lease ends; 0: there is
-// none. ErrNotFound: there is no queue.
+// row that is neither leased nor paused. next is when to look again, because a pause or a lease ends; 0: none
+// does. ErrNotFound: there is no queue.
 func (q Queries) Due(
 	ctx context.Context, user string, at events.Cursor,
 ) (due bool, next time.Duration, err error) {

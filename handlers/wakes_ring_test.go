@@ -92,3 +92,47 @@ func TestWorkThatBecomesDueOnAnotherServer(t *testing.T) {
 			"opened it", w)
 	}
 }
+
+// Two parts of a channel are not worked on at the same time. When the work on one ends, the other one goes to
+// a claim that waits, on another server too.
+func TestAPartThatWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	here := nodetest.Start(t, nodetest.Setup{})
+	there := nodetest.Start(t, nodetest.Setup{Database: here.Database, State: here.State})
+	for _, n := range []*nodetest.Node{here, there} {
+		handlers.LookAtWakes(n.Server, time.Hour)
+	}
+	ann := here.User("ann")
+	for _, how := range []string{"reply", "ack"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			id := "bot-" + how
+			bot, far := here.User(id), there.User(id)
+			ops := ann.General(t, "ops", id).Channel.ID
+			bot.Claim(t, nodetest.Body{})
+			ann.Says(t, ops, "old")
+			w := bot.Wake(t, nodetest.Body{})
+			bot.Done(t, "POST", "/api/wakes/"+w.ID+"/ack", nodetest.Body{"outcome": "declined"})
+			ann.Says(t, ops, "new")
+			w = bot.Wake(t, nodetest.Body{})
+			bot.Done(t, "POST", "/api/wakes/dead/"+bot.Queue(t).Dead[0].ID+"/retry", nil)
+			got := make(chan *nodetest.Wake, 1)
+			go func() {
+				defer close(got)
+				got <- far.Claim(t, nodetest.Body{"waitSeconds": 60})
+			}()
+			if !ssetest.Await(func() bool { return handlers.ClaimsAreIdle(there.Server, id) }) {
+				t.Fatal("the claim does not wait")
+			}
+			if how == "reply" {
+				bot.Reply(t, w, "done", nil)
+			} else {
+				bot.Done(t, "POST", "/api/wakes/"+w.ID+"/ack", nodetest.Body{})
+			}
+			next := <-got
+			if next == nil || !slices.Equal(nodetest.Texts(next.Messages), []string{"old"}) {
+				t.Errorf("got %+v, want the part that was retried", next)
+			}
+		})
+	}
+}
