@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,4 +231,20 @@ func seqsOf(messages []db.StoredMessage) (seqs []int64) {
 		seqs = append(seqs, m.Seq)
 	}
 	return seqs
+}
+
+// The messages around those that are handed out have 256 KiB of text together at most, the latest of them.
+func TestTheContextIsBounded(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	var all []int64
+	for range 4 {
+		all = append(all, q.post("bot", strings.Repeat("x", 100<<10)))
+	}
+	q.post("ann", "work", "bot")
+	w := q.wake(db.WakeClaim{Around: 100})
+	want := []int64{all[3], all[2]}
+	if got := seqsOf(w.Shown.Around); !slices.Equal(got, want) {
+		t.Errorf("got the messages %v around, want %v of %v", got, want, all)
+	}
 }

@@ -55,3 +55,36 @@ func TestPagesOfAQueue(t *testing.T) {
 		}
 	}
 }
+
+// A list says that it is behind if it could not look through everything. The next one goes on. A further page
+// does not look, and a user without a queue is never behind.
+func TestAListThatIsBehind(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{})
+	ann, bot := n.User("ann"), n.User("bot")
+	ops := ann.General(t, "ops", "bot").Channel.ID
+	bot.Claim(t, nodetest.Body{})
+	n.Settle(t)
+	n.Exec(t, `
+		INSERT INTO messages (id, channel_id, seq, author_user_id, content, mention_user_ids, created_at)
+		SELECT gen_random_uuid(), $1, pg_sequence_last_value('events_seq') + n, 'ann', 'hi', '{}', now()
+		FROM generate_series(1, 20500) n`, ops)
+	n.Exec(t, `SELECT setval('events_seq', (SELECT max(seq) FROM messages))`)
+	ann.Says(t, ops, "last")
+	n.Settle(t)
+	page := bot.QueuePage(t, "?limit=1")
+	if !page.Behind || len(page.Pending) != 1 || page.Next == nil {
+		t.Fatalf("got %+v, want one pending wake, and that the list is behind", page)
+	}
+	if next := bot.QueuePage(t, "?after="+*page.Next); next.Behind {
+		t.Errorf("got %+v for a further page, want that it is not behind", next)
+	}
+	if q := n.User("carol").Queue(t); q.Behind {
+		t.Errorf("got %+v without a queue, want that it is not behind", q)
+	}
+	for bot.Queue(t).Behind {
+	}
+	if got := n.Count(t, `SELECT last_seq FROM wakes`); got != n.Count(t, `SELECT max(seq) FROM messages`) {
+		t.Errorf("got a wake up to %d, want it up to the last message", got)
+	}
+}

@@ -178,3 +178,81 @@ func TestLeaseEndsWhileClaimsWait(t *testing.T) {
 		t.Errorf("got %+v, want the second attempt", again)
 	}
 }
+
+// What an extension says: what was deleted, and what is new since the claim. An hour after the claim there is
+// none, and no message that keeps the wake, but a reply still counts.
+func TestExtensions(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{})
+	ann, bot := n.User("ann"), n.User("bot")
+	ops := ann.General(t, "ops", "bot").Channel.ID
+	bot.Claim(t, nodetest.Body{})
+	before := ann.Says(t, ops, "deleted before the claim").Message.ID
+	gone := ann.Says(t, ops, "deleted after it").Message.ID
+	ann.Says(t, ops, "stays")
+	ann.Says(t, ops, "not handed out")
+	n.Settle(t)
+	bot.Queue(t) // scans
+	ann.Deletes(t, before)
+	w := bot.Wake(t, nodetest.Body{"limit": 2})
+	ann.Deletes(t, gone)
+	ann.Says(t, ops, "new")
+	ann.Says(t, ops, "new, but for <@ann>")
+	ann.Deletes(t, ann.Says(t, ops, "new, and deleted").Message.ID)
+	extend := "/api/wakes/" + w.ID + "/extend"
+	want := func(what string, got nodetest.KeptWake) {
+		t.Helper()
+		if !slices.Equal(got.Gone, []string{gone}) || got.Newer != 2 || got.Stop {
+			t.Errorf("%s: got %+v, want %s gone, and two newer messages", what, got, gone)
+		}
+	}
+	long := nodetest.Body{"leaseSeconds": nodetest.LongLease}
+	want("an extension", nodetest.Call[nodetest.KeptWake](t, bot, 200, "POST", extend, long))
+	keep := nodetest.Body{"keepWake": true}
+	want("a post that keeps the wake", *bot.Reply(t, w, "at it", keep).Wake)
+	n.Exec(t, `UPDATE wakes SET claimed_at = claimed_at - interval '1 hour'`)
+	bot.WantRefused(t, 409, "lease_limit", "POST", extend, long)
+	bot.WantRefused(t, 409, "lease_limit", "POST", nodetest.PathOf(ops),
+		nodetest.Body{"content": "still at it", "wakeId": w.ID, "keepWake": true})
+	bot.Reply(t, w, "done", nil)
+
+	w = bot.Wake(t, nodetest.Body{})
+	stops := func(why string) {
+		t.Helper()
+		got := nodetest.Call[nodetest.KeptWake](t, bot, 200, "POST", "/api/wakes/"+w.ID+"/extend", long)
+		if !got.Stop {
+			t.Errorf("%s: got %+v, want stop", why, got)
+		}
+	}
+	bot.Leave(t, ops)
+	stops("of a user who has left")
+	bot.Join(t, ops)
+	ann.Says(t, ops, "archived soon")
+	bot.Done(t, "POST", "/api/wakes/"+w.ID+"/ack", nodetest.Body{})
+	w = bot.Wake(t, nodetest.Body{})
+	nodetest.Call[any](t, ann, 200, "DELETE", "/api/channels/"+ops, nil)
+	stops("in an archived channel")
+}
+
+// A claim waits until the server has read the event log up to where the new queue must begin.
+func TestAQueueThatBeginsAheadOfTheServer(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, nodetest.Setup{})
+	ann, bot := n.User("ann"), n.User("bot")
+	ops := ann.General(t, "ops", "bot").Channel.ID
+	var since string
+	n.HeldBack(t, func() {
+		since = ann.Says(t, ops, "before the queue").Cursor
+		ann.Says(t, ops, "work")
+		if w := bot.Claim(t, nodetest.Body{"since": since}); w != nil {
+			t.Errorf("got %+v, want nothing yet", w)
+		}
+		if got := n.Count(t, `SELECT count(*) FROM wake_consumers`); got != 0 {
+			t.Errorf("got %d queues, want none yet", got)
+		}
+	})
+	w := bot.Wake(t, nodetest.Body{"since": since})
+	if got := nodetest.Texts(w.Messages); !slices.Equal(got, []string{"work"}) {
+		t.Errorf("got the messages %q, want what came after since", got)
+	}
+}
