@@ -48,12 +48,9 @@ var caddy = kind{
 			t.Fatal(err)
 		}
 		// By default Caddy has no read timeout. It belongs into the block of reverse_proxy.
-		before, after, _ := strings.Cut(strings.Replace(string(shown), "\n{\n", "\n{\nadmin off\n", 1),
-			"\treverse_proxy ")
-		line, after, _ := strings.Cut(after, "\n")
-		block := lines("reverse_proxy "+line+" {", "transport http {", "read_timeout "+seconds(idle)+"s",
-			"}", "}")
-		mine := before + block + after
+		const block = "\treverse_proxy {\n"
+		mine := strings.NewReplacer("\n{\n", "\n{\nadmin off\n", block, block+
+			lines("transport http {", "read_timeout "+seconds(idle)+"s", "}")).Replace(string(shown))
 		return []string{"run", "--adapter", "caddyfile", "--config", p.write("main", mine)}
 	},
 }

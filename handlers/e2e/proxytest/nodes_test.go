@@ -3,6 +3,7 @@ package proxytest
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -61,6 +62,53 @@ func TestServersComeAndGoBehindAProxy(t *testing.T) {
 			c.verify()
 		})
 	}
+}
+
+// Servers are restarted one after the other, and one of two is always up. Then a proxy answers every request,
+// also right after the restart of a server that it has found down. HAProxy is not here: it lets a server that
+// was down wait for two of its checks.
+func TestServersAreRestartedBehindAProxy(t *testing.T) {
+	t.Parallel()
+	const requests = 20
+	for _, k := range []kind{nginx, caddy} {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			state := guildtest.StateDir(t)
+			url := dbtest.New(t)
+			var servers []*guildtest.Node
+			for range 2 {
+				n := program.Start(t, state, "-database-url", url, "-addr", freeAddress(t))
+				servers = append(servers, n)
+			}
+			p := start(t, k, idle, servers...)
+			for round := range 4 {
+				down := servers[round%2]
+				down.Stop()
+				for i := range requests {
+					if status := get(t, p.base()+"/healthz"); status != http.StatusOK {
+						t.Errorf("restart %d, request %d: got %d, want the other server's answer",
+							round, i, status)
+					}
+				}
+				servers[round%2] = program.Start(t, state, "-database-url", url, "-addr", down.Addr())
+			}
+		})
+	}
+}
+
+// get returns the status of the answer to a request.
+func get(t *testing.T, url string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	return answer.StatusCode
 }
 
 // connections returns the number of connections to a server. Each stream has one.
