@@ -24,10 +24,15 @@ func advice(err error) string {
 	case "53200":
 		return "it is out of memory: give it more, or lower max_connections or work_mem"
 	case "53300":
-		return "all of its connections are taken: raise max_connections, or lower pool_max_conns in the " +
-			"database URLs"
+		return "all of its connections are taken: raise max_connections, or the CONNECTION LIMIT of the " +
+			"role or the database, or lower pool_max_conns in the database URLs"
 	case "57P01", "57P02", "57P03":
 		return "it is stopping or starting; if that lasts, its own log says why"
+	case "28000", "28P01", "3D000":
+		return "it does not let this user into this database: check the database URL, and pg_hba.conf"
+	case "42501":
+		return "the user of the database URL may not do this: make it the owner of the database and of all " +
+			"that is in it; the page run (Install) says how"
 	case "55P03", "57014":
 		return "a lock was not had in time: pg_stat_activity and pg_locks show who holds it"
 	case errIncomplete:

@@ -159,6 +159,7 @@ func parse(url string) (*pgxpool.Config, error) {
 			delete(config.ConnConfig.RuntimeParams, setting)
 		}
 	}
+	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // the role may have another default
 	config.ConnConfig.DialFunc = dial
 	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
 		pgxuuid.Register(c.TypeMap()) // otherwise pgx formats and parses each id as text

@@ -59,6 +59,7 @@ func sentinel(err error) error {
 // - 25006: the database is read-only
 // - 55000: a standby
 // - 0A000: a plan that a migration made stale
+// - 42501: the database, or what is in it, belongs to another role
 // - 42P01, 42704 and 42883: tables, constraints and functions that a restore has not created yet
 // - FG002: rows that a restore has not loaded yet
 // - XX000: a table that a restore is dropping now
@@ -78,7 +79,7 @@ func unavailable(err error) bool {
 		return true
 	}
 	return slices.Contains([]string{
-		"0A000", "2200H", "25006", "25P03", "42704", "42883", "42P01", "55000", "55P03", "XX000",
+		"0A000", "2200H", "25006", "25P03", "42501", "42704", "42883", "42P01", "55000", "55P03", "XX000",
 		errIncomplete,
 	}, c)
 }

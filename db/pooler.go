@@ -47,6 +47,10 @@ func learn(
 		return false, errors.New("the database URL: default_query_exec_mode: exec and simple_protocol " +
 			"do not know the types that Postgres wants; remove the setting, even behind a pooler")
 	}
+	if encoding := first.PgConn().ParameterStatus("server_encoding"); encoding != "UTF8" {
+		return false, fmt.Errorf("this database has the encoding %s, which cannot hold every text: create "+
+			"another one with ENCODING 'UTF8' TEMPLATE template0; the page run (Install) says how", encoding)
+	}
 	behind, err = pooled(ctx, first)
 	if err != nil {
 		return false, fmt.Errorf("reach the database: %w", sentinel(err))

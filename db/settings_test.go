@@ -7,6 +7,7 @@ import (
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
+	"fabric-guild/db/pgrun"
 	"fabric-guild/events"
 	"fabric-guild/events/ssetest"
 
@@ -56,6 +57,32 @@ func TestDefaultsOfTheDatabaseDoNotReachConnections(t *testing.T) {
 		if err := open(url + "&search_path=public"); err != nil {
 			t.Errorf("%s, with a search_path: got %v, want none", what, err)
 		}
+	}
+}
+
+// A role may have a default encoding. Texts still arrive as they were written.
+func TestTheEncodingOfARoleDoesNotReachConnections(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	c := dbtest.Connect(t, url)
+	name := column[string](t, c, `SELECT current_database()::text`)[0]
+	exec(t, c, `ALTER DATABASE `+name+` SET client_encoding = 'LATIN1'`)
+	if err := db.Migrate(t.Context(), url); err != nil {
+		t.Error(err)
+	}
+	works(t, url)
+}
+
+// A database with another encoding is refused, and the error says how to make the right one.
+func TestADatabaseWithAnotherEncodingIsRefused(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	admin := dbtest.Connect(t, strings.Replace(url, pgrun.Owner, pgrun.Superuser, 1))
+	exec(t, admin, `UPDATE pg_database SET encoding = 0 WHERE datname = current_database()`) // SQL_ASCII
+	err := db.Migrate(t.Context(), url)
+	if err == nil || !strings.Contains(err.Error(), "has the encoding SQL_ASCII") ||
+		!strings.Contains(err.Error(), "ENCODING 'UTF8'") {
+		t.Errorf("got %v, want a refusal that says what to do", err)
 	}
 }
 
