@@ -64,8 +64,12 @@ func (d *DB) RunIndexer(ctx context.Context, position func() events.Cursor, logg
 		others, err = d.IndexWords(ctx, at)
 		switch {
 		case err == nil:
+			if told {
+				logger.Info("the search index is filled again")
+			}
 			told = false
 			last, looked = at, time.Now()
+		case code(err) == errNoEpoch: // Postgres has restarted; the tailer begins an epoch
 		case !told && ctx.Err() == nil:
 			logger.Error("search index could not be filled; searches do not find new messages until a "+
 				"retry succeeds", "error", err)

@@ -3,12 +3,15 @@ package db_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"fabric-guild/db"
 	"fabric-guild/db/dbtest"
+	"fabric-guild/events"
 )
 
 // index fills the search index up to the end of the event log, as IndexWords does.
@@ -248,4 +251,52 @@ func TestSearchFindsATextByItself(t *testing.T) {
 	if got := find("disk -retry"); len(got) != 0 {
 		t.Errorf("got %q, want nothing: a dash at a word excludes it", got)
 	}
+}
+
+// The log says that the search index is not filled, and when it is filled again. A database that has just
+// restarted and has no epoch yet is no fault.
+func TestTheIndexerSaysWhenItWorksAgain(t *testing.T) {
+	t.Parallel()
+	url := dbtest.New(t)
+	d := openURL(t, url)
+	channel, _ := create(t, d, "alice")
+	post(t, d, channel, "alice", "hello")
+	head, err := d.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, watcher := dbtest.Connect(t, url), dbtest.Connect(t, url)
+	var log lines
+	var running sync.WaitGroup
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	running.Go(func() { d.RunIndexer(t.Context(), func() events.Cursor { return head }, logger) })
+	t.Cleanup(running.Wait)
+	// meanwhile changes the database while the indexer waits for it. When the function is called again, the
+	// indexer has seen the last change.
+	meanwhile := func(change string) {
+		t.Helper()
+		exec(t, holder, `BEGIN`)
+		exec(t, holder, `LOCK TABLE log_floor`)
+		eventually(t, "the indexer waits", func() bool {
+			return column[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_locks
+				WHERE relation = 'log_floor'::regclass AND NOT granted)`)[0]
+		})
+		exec(t, holder, change)
+		exec(t, holder, `COMMIT`)
+	}
+	meanwhile(`DELETE FROM epochs`)
+	meanwhile(`ALTER TABLE words_cursor RENAME TO words_gone`)
+	if n := log.count("no epoch"); n != 0 {
+		t.Errorf("without an epoch: got %d errors in the log, want none", n)
+	}
+	eventually(t, "the log says that the index is not filled", func() bool {
+		return log.count("search index could not be filled") == 1
+	})
+	exec(t, holder, `ALTER TABLE words_gone RENAME TO words_cursor`)
+	if _, err := d.Head(t.Context()); err != nil { // begins an epoch
+		t.Fatal(err)
+	}
+	eventually(t, "the log says that it works again", func() bool {
+		return log.count("the search index is filled again") == 1
+	})
 }
