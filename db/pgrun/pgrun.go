@@ -152,6 +152,9 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 	return p, nil
 }
 
+// Exists reports whether a state directory has a private Postgres, whether it runs or not.
+func Exists(dir string) bool { return exists(filepath.Join(dir, "postgres", "data")) }
+
 // URL returns the connection string of the database, for pgx and libpq. It stays
 // the same when the server is restarted.
 func (p *Postgres) URL() string { return p.URLFor(Owner, Owner) }

@@ -38,7 +38,12 @@ func TestCommandLine(t *testing.T) {
 		{"token -h", nil, []string{"token", "-h"}, 0, `(.|\n)*-ttl(.|\n)*`, ``},
 		{"unknown command", nil, []string{"sevre"}, 2, ``, `.*"sevre".*\n`},
 		{"unknown flag", nil, []string{"-prot", "1"}, 2, ``, `.*-prot.*\n`},
-		{"bad value", nil, []string{"-drain-streams", "soon"}, 2, ``, `(.|\n)*"soon"(.|\n)*`},
+		{
+			"bad value", nil,
+			[]string{"-drain-streams", "soon"},
+			2, ``,
+			`.*"soon" .*-drain-streams.*such as.*720h.*\n`,
+		},
 		{"bad age", nil, []string{"-stream-max-age", "10ms"}, 2, ``, `.*-stream-max-age.*\n`},
 		{"bad transport", nil, []string{"-transport", "pigeon"}, 2, ``, `.*-transport.*\n`},
 		{
@@ -108,8 +113,13 @@ func TestCommandLine(t *testing.T) {
 			2,
 			``, `(.|\n)*https://b\.example/(.|\n)*`,
 		},
-		{"no network", nil, []string{"-trusted-proxies", "10.0.0.0/8,proxy"}, 2, ``, `(.|\n)*"proxy"(.|\n)*`},
-		{"less than no rate", nil, []string{"-rate-limit", "-1"}, 2, ``, `.*-rate-limit.*\n`},
+		{
+			"no network", nil,
+			[]string{"-trusted-proxies", "10.0.0.0/8,proxy"},
+			2, ``,
+			`.*"10\.0\.0\.0/8,proxy".*such as 10\.0\.0\.0/8,::1.*\n`,
+		},
+		{"less than no rate", nil, []string{"-rate-limit", "-1"}, 2, ``, `.*-rate-limit.*from 0.*\n`},
 		{"a rate without end", nil, []string{"-rate-limit", "Inf"}, 2, ``, `.*-rate-limit.*\n`},
 		{"no rate", nil, []string{"-rate-limit", "NaN"}, 2, ``, `.*-rate-limit.*\n`},
 		{
@@ -133,7 +143,7 @@ func TestCommandLine(t *testing.T) {
 			"bad twin",
 			[]string{config.EnvPrefix + "DRAIN_STREAMS=soon"},
 			nil, 2, ``,
-			`.*` + config.EnvPrefix + `DRAIN_STREAMS.*\n`,
+			`.*` + config.EnvPrefix + `DRAIN_STREAMS.*such as.*720h.*\n`,
 		},
 		{
 			"no source of binaries", nil,
@@ -198,9 +208,9 @@ func TestCommandLine(t *testing.T) {
 		},
 		{
 			"migrate and a flag", nil,
-			[]string{"migrate", "status", "-state", state},
+			[]string{"migrate", "-state", state, "status", "-postgres-bin", "."},
 			2, ``,
-			`.*-state before.*\n`,
+			`.*-postgres-bin before.*\n`,
 		},
 		{
 			"database twin",

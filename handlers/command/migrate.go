@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"fabric-guild/db"
+	"fabric-guild/db/pgrun"
 	"fabric-guild/handlers/config"
 )
 
@@ -20,6 +23,9 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 		dir  string
 		conf config.Database
 	)
+	if len(args) > 1 && !strings.HasPrefix(args[0], "-") { // flags may also come last
+		args = append(slices.Clone(args[1:]), args[0])
+	}
 	rest, err := config.Parse("migrate", args, getenv, stderr,
 		describe(aboutMigrate), state(&dir, getenv), conf.Flags)
 	if err != nil {
@@ -33,6 +39,10 @@ func migrate(ctx context.Context, args []string, getenv func(string) string, std
 	}
 	if len(rest) > 1 || rest[0] != "up" && rest[0] != "status" {
 		return fmt.Errorf("write migrate, migrate up or migrate status: %w", config.ErrUsage)
+	}
+	if rest[0] == "status" && conf.URL == "" && !pgrun.Exists(dir) { // do not make one only to look at it
+		return fmt.Errorf("there is no private Postgres in %s: pass -database-url, or the server's -state",
+			dir)
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	stopPostgres, _, err := openPostgres(ctx, &conf, dir, logger, stderr)

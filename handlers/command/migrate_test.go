@@ -1,7 +1,9 @@
 package command
 
 import (
+	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"fabric-guild/db/dbtest"
@@ -12,12 +14,23 @@ func TestMigrateOnThePrivatePostgres(t *testing.T) {
 	dbtest.Long(t)
 	t.Parallel()
 	state := guildtest.StateDir(t)
+	for _, args := range [][]string{
+		{"migrate", "-state", state, "status"}, {"migrate", "status", "-state", state},
+	} {
+		stdout, stderr, code := program.Run(t, nil, args...)
+		if code != 1 || stdout != "" || !strings.Contains(stderr, "there is no private Postgres in "+state) {
+			t.Errorf("%v: got exit %d, %q and %q, want a refusal", args, code, stdout, stderr)
+		}
+	}
+	if files, err := os.ReadDir(state); err != nil || len(files) != 0 {
+		t.Errorf("got %v and %v, want a command that only looks", files, err)
+	}
 	for _, step := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"migrate", "-state", state, "status"}, `^(pending +\d{5}_\w+\.sql\n)+$`},
-		{[]string{"migrate", "-state", state, "up"}, `^(applied +\d{5}_\w+\.sql\n)+$`},
+		{[]string{"migrate", "up", "-state", state}, `^(applied +\d{5}_\w+\.sql\n)+$`},
+		{[]string{"migrate", "-state", state, "status"}, `^(applied +\d{5}_\w+\.sql\n)+$`},
 		{[]string{"migrate", "-state", state}, `^(applied +\d{5}_\w+\.sql\n)+$`},
 	} {
 		stdout, stderr, code := program.Run(t, nil, step.args...)

@@ -63,7 +63,10 @@ func (c *Edge) addProxy(s string) error {
 		network, err = a.Prefix(a.BitLen())
 	}
 	c.TrustedProxies = append(c.TrustedProxies, network)
-	return err
+	if err != nil {
+		return errors.New("must be networks or addresses with commas between, such as 10.0.0.0/8,::1")
+	}
+	return nil
 }
 
 func (c *Edge) addOrigin(s string) error {
@@ -99,7 +102,7 @@ func listFlag(f *flag.FlagSet, name, usage string, add func(string) error) {
 func (c *Edge) Check() error {
 	const maxRate = 1e6
 	if !(c.RateLimit >= 0 && c.RateLimit <= maxRate) { // also refuses NaN
-		return fmt.Errorf("-rate-limit must be at most %d, or 0 for no limit: %w", int(maxRate), ErrUsage)
+		return fmt.Errorf("-rate-limit must be from 0, for no limit, to %d: %w", int(maxRate), ErrUsage)
 	}
 	if c.MaxStreams < 0 || c.MaxStreamsPerAddress < 0 {
 		return fmt.Errorf("-max-streams and -max-streams-per-address must be 0 or more: %w", ErrUsage)

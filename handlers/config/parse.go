@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // EnvPrefix begins the names of environment variables. Every flag has one: the variable of -database-url is
@@ -39,7 +40,7 @@ func Parse(
 			help()
 			return nil, err
 		}
-		return nil, fmt.Errorf("%w: %w", err, ErrUsage)
+		return nil, fmt.Errorf("%w: %w", explain(f, err), ErrUsage)
 	}
 	given := map[string]bool{}
 	f.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
@@ -57,6 +58,9 @@ func Parse(
 			return
 		}
 		if e := fl.Value.Set(value); e != nil {
+			if isDuration(fl) {
+				e = errDuration
+			}
 			err = fmt.Errorf("environment variable %s: %w: %w", env, e, ErrUsage)
 		}
 	})
@@ -64,6 +68,29 @@ func Parse(
 		return nil, err
 	}
 	return f.Args(), nil
+}
+
+// errDuration says how to write a duration. The package flag only says "parse error".
+var errDuration = errors.New("must be a duration such as 90s, 15m or 720h")
+
+// explain returns err, the error of f.Parse, or a better one if the value of a duration is wrong.
+func explain(f *flag.FlagSet, err error) error {
+	f.VisitAll(func(fl *flag.Flag) {
+		wrong, found := strings.CutSuffix(err.Error(), " for flag -"+fl.Name+": parse error")
+		if found && isDuration(fl) {
+			err = fmt.Errorf("%s for flag -%s: %w", wrong, fl.Name, errDuration)
+		}
+	})
+	return err
+}
+
+func isDuration(fl *flag.Flag) bool {
+	value, ok := fl.Value.(flag.Getter)
+	if !ok {
+		return false
+	}
+	_, ok = value.Get().(time.Duration)
+	return ok
 }
 
 // DefaultState returns the default state directory of the user with this id.
