@@ -1,4 +1,5 @@
 import { api, onSignedOut } from './api.js'
+import './archive.js'
 import './channels.js'
 import { focus } from './composer.js'
 import './details.js'

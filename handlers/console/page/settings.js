@@ -85,7 +85,7 @@ $('archive').addEventListener('click', async () => {
   const sure = await confirm({
     title: ['Archive #', written(nameOf(channel)), '?'],
     action: 'Archive',
-    text: 'Nobody can post in it or join it any more. Its members and its messages stay. You cannot undo this.',
+    text: 'Nobody can post in it or join it any more. Its members and its messages stay: see “Archived channels”. You cannot undo this.',
   })
   if (!sure) return
   try {

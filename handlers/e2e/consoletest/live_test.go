@@ -215,6 +215,14 @@ func testSettings(t *testing.T, b *browser) {
 	ann.await(`document.activeElement.id === "details"`) // the button of the settings is gone
 	ben.await(`document.querySelector("#composer").hidden`)
 	ben.awaitText("#room-about", "archived")
+
+	ben.do(chromedp.Navigate(n.url + "/#/"))
+	ben.do(chromedp.Reload()) // the list of channels does not have it any more
+	ben.awaitText("#no-channels", "You are in no channel")
+	ben.click("#find-archived")
+	ben.click("#archived-channels a")
+	ben.awaitText("#messages", "good morning")
+	ben.awaitText("#room-name", "operations")
 }
 
 // Drafts of two agents keep their places while they grow, and stay in view for a reader at the end.
