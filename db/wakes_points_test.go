@@ -93,6 +93,11 @@ func TestTheQueueEqualsTheStream(t *testing.T) {
 				return chosen
 			}
 			for range 150 {
+				if rng.IntN(10) == 0 { // what it finds may not be owed any more at the end
+					if _, err := q.d.ScanWakes(t.Context(), "bot", position(t, q.d)); err != nil {
+						t.Fatal(err)
+					}
+				}
 				c := channels[rng.IntN(len(channels))]
 				members := []string{"ann", "carol"}
 				if c.XType == events.DM {

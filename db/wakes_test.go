@@ -243,6 +243,17 @@ func TestWhatIsNotOwed(t *testing.T) {
 		return err
 	})
 	q.none(db.WakeClaim{})
+	q.post("ann", "before a leave that no claim notices")
+	if _, err := q.d.ScanWakes(t.Context(), "bot", position(t, q.d)); err != nil {
+		t.Fatal(err)
+	}
+	q.change(func(ctx context.Context, tx db.Tx) error {
+		if _, err := tx.RemoveMember(ctx, q.channel, "bot"); err != nil {
+			return err
+		}
+		_, err := tx.AddMember(ctx, q.channel, "bot")
+		return err
+	})
 	after := q.post("ann", "after the return")
 	if w := q.wake(db.WakeClaim{}); !slices.Equal(w.Messages, []int64{after}) {
 		t.Errorf("got %v, want only what came after the return", w.Messages)
