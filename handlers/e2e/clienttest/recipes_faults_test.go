@@ -36,7 +36,11 @@ func TestAgentsOfThePagesSayWhyTheyEnd(t *testing.T) {
 	commands := agents(t)
 	w := guildtest.NewWorkplace(t, program)
 	dir := kitchen(t)
-	expired := w.Tokens("-ttl", "1ns", "bob")[0]
+	expired := w.Tokens("-ttl", "1s", "bob")[0]
+	guildtest.Eventually(t, "the token has ended", guildtest.Patience, func() bool {
+		status, err := guildtest.Call(t.Context(), http.MethodGet, w.Base()+"/api/me", expired, nil, nil)
+		return err == nil && status == http.StatusUnauthorized
+	})
 	for _, name := range programs {
 		for _, c := range []struct {
 			url, token, says string

@@ -1,7 +1,9 @@
 package guildtest
 
 import (
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +32,9 @@ func (p Program) Client(t testing.TB, env []string, name string, args ...string)
 // its output.
 func (r *Running) Start(secret string) {
 	r.t.Helper()
+	if signal.Ignored(syscall.SIGHUP) { // the suite runs under nohup; the process would ignore it too
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	if err := r.Cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
