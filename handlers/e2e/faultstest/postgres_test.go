@@ -153,7 +153,7 @@ func TestPostgresIsOutOfConnections(t *testing.T) {
 	})
 	s.n.AwaitReadiness("database_unavailable")
 	s.n.AwaitLog(cannotRead +
-		`all of its connections are taken: raise max_connections, or lower pool_max_conns`)
+		`all of its connections are taken: raise max_connections`)
 	_, stderr, code := program.Run(t, nil,
 		"serve", "-state", guildtest.StateDir(t), "-addr", "127.0.0.1:0", "-database-url", pg.URL())
 	if code != 1 || !guildtest.IsOneLine(stderr) || !strings.Contains(stderr, "raise max_connections") {
