@@ -276,10 +276,10 @@ func TestTheIndexerSaysWhenItWorksAgain(t *testing.T) {
 	meanwhile := func(change string) {
 		t.Helper()
 		exec(t, holder, `BEGIN`)
-		exec(t, holder, `LOCK TABLE log_floor`)
+		exec(t, holder, `LOCK TABLE words_cursor`)
 		eventually(t, "the indexer waits", func() bool {
 			return column[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_locks
-				WHERE relation = 'log_floor'::regclass AND NOT granted)`)[0]
+				WHERE relation = 'words_cursor'::regclass AND NOT granted)`)[0]
 		})
 		exec(t, holder, change)
 		exec(t, holder, `COMMIT`)

@@ -27,6 +27,7 @@ func TestWakes(t *testing.T) {
 	ann.Says(t, ops, "one <@bot>")
 	ann.Says(t, ops, "two <@ann>")
 	ann.Says(t, ops, "not for you <@nobody>")
+	n.Settle(t) // a claim looks no further than the node has read
 	w := bot.Wake(t, nodetest.Body{"leaseSeconds": 300})
 	if got := nodetest.Texts(w.Messages); !slices.Equal(got,
 		[]string{"one <@bot>", "two <@ann>", "not for you <@nobody>"}) {
