@@ -26,6 +26,7 @@ func TestPagesOfAQueue(t *testing.T) {
 			bot.Wake(t, nodetest.Body{"channelIds": []string{ops}})
 		}
 	}
+	n.Settle(t) // a list looks no further than the node has read
 	for _, limit := range []int{1, 2, 3, 5, 50} {
 		listed := map[string]int{}
 		query := fmt.Sprintf("?limit=%d", limit)

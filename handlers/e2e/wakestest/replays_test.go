@@ -73,6 +73,7 @@ func TestAReplayedAnswerAndTheNextWake(t *testing.T) {
 			bot.Turns(t, id, nodetest.Body{"action": "give", "userId": "bot"})
 		}
 		ann.Says(t, id, "two")
+		n.Settle(t) // a claim looks no further than the node has read
 		w = bot.Wake(t, here)
 		b["wakeId"] = w.ID
 		delete(b, "keepWake")
