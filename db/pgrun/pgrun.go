@@ -153,7 +153,13 @@ func Start(ctx context.Context, cfg Config) (*Postgres, error) {
 }
 
 // Exists reports whether a state directory has a private Postgres, whether it runs or not.
-func Exists(dir string) bool { return exists(filepath.Join(dir, "postgres", "data")) }
+func Exists(dir string) bool { return exists(clusterIn(dir).data) }
+
+// clusterIn returns the places of the cluster of a state directory.
+func clusterIn(dir string) cluster {
+	home := filepath.Join(dir, "postgres")
+	return cluster{home: home, data: filepath.Join(home, "data")}
+}
 
 // URL returns the connection string of the database, for pgx and libpq. It stays
 // the same when the server is restarted.
@@ -253,8 +259,7 @@ func ping(ctx context.Context, connString string) error {
 // openState locks the state directory and makes sure that it has a complete
 // cluster that no server uses. The caller must release the returned lock.
 func openState(ctx context.Context, cfg Config) (_ cluster, _ *stateLock, err error) {
-	c := cluster{home: filepath.Join(cfg.Dir, "postgres")}
-	c.data = filepath.Join(c.home, "data")
+	c := clusterIn(cfg.Dir)
 	c.account, err = accountFor(c.home)
 	if err != nil {
 		return c, nil, err
