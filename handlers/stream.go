@@ -212,14 +212,11 @@ func filter(q url.Values, id auth.Identity) (f events.Filter, err error) {
 		}
 		f.Types = append(f.Types, name)
 	}
-	for _, name := range web.Strings(q, "channels") {
-		channel, ok := web.ParseID(name)
-		if !ok {
-			return f, web.Malformed(web.FieldError{
-				Field: "channels", Detail: "must be a list of channel ids",
-			})
-		}
-		f.Channels = append(f.Channels, channel)
+	var ok bool
+	if f.Channels, ok = web.ParseIDs(web.Strings(q, "channels")); !ok {
+		return f, web.Malformed(web.FieldError{
+			Field: "channels", Detail: "must be a list of channel ids",
+		})
 	}
 	return f, nil
 }

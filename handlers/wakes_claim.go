@@ -10,8 +10,6 @@ import (
 	"fabric-guild/events"
 	"fabric-guild/handlers/auth"
 	"fabric-guild/handlers/web"
-
-	"github.com/google/uuid"
 )
 
 type claimBody struct {
@@ -96,7 +94,13 @@ func (b claimBody) claim(id auth.Identity) (claim db.WakeClaim, wait time.Durati
 	claim.Worker = label(&wrong, "worker", b.Worker)
 	claim.Instance = label(&wrong, "instance", b.Instance)
 	if b.ChannelIDs != nil {
-		claim.Channels = claimed(&wrong, *b.ChannelIDs)
+		// An empty list is wrong: a client whose list has become empty must not get work from all channels.
+		var ok bool
+		if claim.Channels, ok = web.ParseIDs(*b.ChannelIDs); !ok || len(claim.Channels) == 0 {
+			wrong = append(wrong, web.FieldError{
+				Field: "channelIds", Detail: "must be a list of one or more channel ids",
+			})
+		}
 	}
 	if len(wrong) > 0 {
 		return claim, 0, web.Malformed(wrong...)
@@ -110,22 +114,6 @@ func (b claimBody) claim(id auth.Identity) (claim db.WakeClaim, wait time.Durati
 		seconds -= earlyEnd
 	}
 	return claim, time.Duration(seconds) * time.Second, nil
-}
-
-// claimed reads the channels that a claim takes work from. An empty list is wrong: a client whose list has
-// become empty must not get work from all channels.
-func claimed(wrong *[]web.FieldError, names []string) (channels []uuid.UUID) {
-	for _, name := range names {
-		if channel, ok := web.ParseID(name); ok {
-			channels = append(channels, channel)
-		}
-	}
-	if len(channels) == 0 || len(channels) < len(names) {
-		*wrong = append(*wrong, web.FieldError{
-			Field: "channelIds", Detail: "must be a list of one or more channel ids",
-		})
-	}
-	return channels
 }
 
 // answer answers a claim. If it returns an error, it has written nothing, and nobody has the wake.

@@ -114,3 +114,15 @@ func ParseID(s string) (uuid.UUID, bool) {
 	id, err := uuid.Parse(s)
 	return id, err == nil && id.String() == strings.ToLower(s)
 }
+
+// ParseIDs reads a list of ids. It reports false if one of them is none.
+func ParseIDs(list []string) (ids []uuid.UUID, ok bool) {
+	for _, s := range list {
+		id, ok := ParseID(s)
+		if !ok {
+			return nil, false
+		}
+		ids = append(ids, id)
+	}
+	return ids, true
+}
