@@ -5,7 +5,8 @@ import { isAgent, userName, who } from './users.js'
 
 // Who works on a message: what the work queue says of the users whom the message woke.
 
-// works is by message id, then by user id: {state, status, asked}; asked: to stop, on this page. It holds what is worth a line below the message.
+// works is by message id, then by user id: {state, status, asked}. It holds what is worth a line below the message.
+// asked: this page has asked the user to stop.
 const works = new Map()
 const mostMessages = 2000 // that works knows; the oldest are forgotten first
 
