@@ -81,14 +81,7 @@ func TestAClaimWaitsForAnExtension(t *testing.T) {
 	holder := dbtest.Connect(t, q.url)
 	exec(t, holder, `BEGIN`)
 	exec(t, holder, `UPDATE wakes SET lease_until = clock_timestamp() + interval '1 hour'`)
-	claimed := make(chan db.Claimed)
-	go func() {
-		a, err := q.tryClaim(q.d, db.WakeClaim{})
-		if err != nil {
-			t.Error(err)
-		}
-		claimed <- a
-	}()
+	claimed := q.claiming(db.WakeClaim{})
 	awaitBlocked(t, q.url)
 	exec(t, holder, `COMMIT`)
 	if a := <-claimed; a.Wake != nil {

@@ -85,14 +85,7 @@ func TestAClaimThatWaitedForTheQueue(t *testing.T) {
 			two := q.post("ann", "two")
 			holder := dbtest.Connect(t, q.url)
 			exec(t, holder, `BEGIN; SELECT FROM wake_consumers FOR UPDATE`)
-			claimed := make(chan db.Claimed, 1)
-			go func() {
-				a, err := q.tryClaim(q.d, db.WakeClaim{})
-				if err != nil {
-					t.Error(err)
-				}
-				claimed <- a
-			}()
+			claimed := q.claiming(db.WakeClaim{})
 			awaitBlocked(t, q.url)
 			exec(t, holder, other+`; COMMIT`)
 			a := <-claimed

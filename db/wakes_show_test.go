@@ -163,14 +163,7 @@ func TestAClaimOfAMemberWhoLeavesMeanwhile(t *testing.T) {
 			holder, watcher := dbtest.Connect(t, q.url), dbtest.Connect(t, q.url)
 			exec(t, holder, `BEGIN`)
 			exec(t, holder, `LOCK TABLE wakes IN EXCLUSIVE MODE`) // the scan only reads it
-			claimed := make(chan *db.Wake, 1)
-			go func() {
-				a, err := q.tryClaim(q.d, db.WakeClaim{At: at, Around: 20})
-				if err != nil {
-					t.Error(err)
-				}
-				claimed <- a.Wake
-			}()
+			claimed := q.claiming(db.WakeClaim{At: at, Around: 20})
 			eventually(t, "the claim has scanned", func() bool {
 				return column[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_locks
 					WHERE relation = 'wakes'::regclass AND NOT granted)`)[0]
@@ -191,7 +184,7 @@ func TestAClaimOfAMemberWhoLeavesMeanwhile(t *testing.T) {
 				})
 			}
 			exec(t, holder, `COMMIT`)
-			w := <-claimed
+			w := (<-claimed).Wake
 			if w == nil {
 				t.Fatal("got no wake")
 			}

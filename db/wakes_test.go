@@ -78,6 +78,19 @@ func (q *queueTest) tryClaim(d *db.DB, c db.WakeClaim) (db.Claimed, error) {
 	return d.Claim(q.t.Context(), c)
 }
 
+// claiming claims in the background.
+func (q *queueTest) claiming(c db.WakeClaim) <-chan db.Claimed {
+	claimed := make(chan db.Claimed, 1)
+	go func() {
+		a, err := q.tryClaim(q.d, c)
+		if err != nil {
+			q.t.Error(err)
+		}
+		claimed <- a
+	}()
+	return claimed
+}
+
 func (q *queueTest) ref(id uuid.UUID) db.WakeRef { return db.WakeRef{User: "bot", ID: id} }
 
 func (q *queueTest) wake(c db.WakeClaim) *db.Wake {

@@ -265,7 +265,7 @@ func TestTheIndexerSaysWhenItWorksAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	holder, watcher := dbtest.Connect(t, url), dbtest.Connect(t, url)
+	holder := dbtest.Connect(t, url)
 	var log lines
 	var running sync.WaitGroup
 	logger := slog.New(slog.NewTextHandler(&log, nil))
@@ -277,10 +277,7 @@ func TestTheIndexerSaysWhenItWorksAgain(t *testing.T) {
 		t.Helper()
 		exec(t, holder, `BEGIN`)
 		exec(t, holder, `LOCK TABLE words_cursor`)
-		eventually(t, "the indexer waits", func() bool {
-			return column[bool](t, watcher, `SELECT EXISTS (SELECT FROM pg_locks
-				WHERE relation = 'words_cursor'::regclass AND NOT granted)`)[0]
-		})
+		awaitBlocked(t, url) // the indexer
 		exec(t, holder, change)
 		exec(t, holder, `COMMIT`)
 	}

@@ -67,11 +67,8 @@ func testSmall(t *testing.T, b *browser) {
 	id := alice.general(t, "ops", "bot", "somebody-with-a-long-id").Channel.ID
 	bot.claim(t, 0)
 	alice.post(t, id, "good morning")
-	w := bot.claim(t, 60)
-	if w == nil {
-		t.Fatal("got no wake, want one")
-	}
-	bot.extend(t, w, "reading 318 lines, which takes a while, because there are so many of them")
+	w := bot.wake(t)
+	bot.extend(t, w, "reading 318 lines. There are many of them, so this takes a while longer.")
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)
 	p.open(id)

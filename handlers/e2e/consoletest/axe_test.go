@@ -159,10 +159,7 @@ func play(t *testing.T, n *guild, p *page) {
 	p.write("#text", "please roll it back")
 	p.enter()
 	p.awaitText("#messages", "please roll it back")
-	w := deploys.claim(t, 60)
-	if w == nil {
-		t.Fatal("got no wake, want one")
-	}
+	w := deploys.wake(t)
 	deploys.extend(t, w, "4 of 6 pods run 2.14.3")
 	p.awaitText("#messages .work", "Deploy agent works on it: 4 of 6 pods")
 	p.click("#cut")

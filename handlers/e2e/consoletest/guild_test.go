@@ -235,6 +235,16 @@ func (u *user) claim(t *testing.T, wait int) *wake {
 	}](t, u, 200, "POST", "/api/wakes/claim", body{"waitSeconds": wait, "leaseSeconds": lease}).Wake
 }
 
+// wake claims the oldest wake. The test ends if none comes.
+func (u *user) wake(t *testing.T) *wake {
+	t.Helper()
+	w := u.claim(t, 60)
+	if w == nil {
+		t.Fatal("got no wake, want one")
+	}
+	return w
+}
+
 // extend says what the worker of a wake does.
 func (u *user) extend(t *testing.T, w *wake, status string) {
 	t.Helper()

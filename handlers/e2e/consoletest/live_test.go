@@ -83,10 +83,7 @@ func testActivity(t *testing.T, b *browser) {
 	// Work shows as it is taken and ended, while the page is open.
 	bot.claim(t, 0)
 	alice.post(t, id, "<@bot>, and the disks?")
-	w := bot.claim(t, 60)
-	if w == nil {
-		t.Fatal("got no wake, want one")
-	}
+	w := bot.wake(t)
 	ann.awaitText(ann.message("and the disks", ".work"), "bot works on it")
 	bot.extend(t, w, "counting")
 	ann.awaitText(ann.message("and the disks", ".work"), "bot works on it: counting")

@@ -20,10 +20,7 @@ func testQueue(t *testing.T, b *browser) {
 	id := alice.general(t, "ops", "bot").Channel.ID
 	bot.claim(t, 0)
 	alice.post(t, id, "look into the logs")
-	w := bot.claim(t, 60)
-	if w == nil {
-		t.Fatal("got no wake, want one")
-	}
+	w := bot.wake(t)
 	ann, own := b.profile(t).page(), b.profile(t).page()
 	ann.signIn(n.url, alice)
 	ann.open(id)
@@ -55,9 +52,7 @@ func testQueue(t *testing.T, b *browser) {
 	own.await(`document.activeElement.id === "details"`) // the button is gone
 
 	for range 5 {
-		if w = bot.claim(t, 60); w == nil {
-			t.Fatal("got no wake, want one")
-		}
+		w = bot.wake(t)
 		if a, err := bot.do("POST", "/api/wakes/"+w.ID+"/nack", body{"error": "no logs here"}); err != nil ||
 			a.status != 204 {
 			t.Fatalf("got %d %s %v, want the wake given back", a.status, a.body, err)

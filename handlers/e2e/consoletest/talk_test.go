@@ -162,10 +162,7 @@ func testWork(t *testing.T, b *browser) {
 	bot.claim(t, 0)
 	bot.post(t, id, "good morning")
 	alice.post(t, id, "look into the logs")
-	w := bot.claim(t, 60)
-	if w == nil {
-		t.Fatal("got no wake, want one")
-	}
+	w := bot.wake(t)
 	bot.extend(t, w, "reading 318 lines")
 	p := b.profile(t).page()
 	p.signIn(n.url, alice)

@@ -80,35 +80,21 @@ func TestServersAreRestartedBehindAProxy(t *testing.T) {
 				n := program.Start(t, state, "-database-url", url, "-addr", freeAddress(t))
 				servers = append(servers, n)
 			}
-			p := start(t, k, idle, servers...)
+			health := start(t, k, idle, servers...).base() + "/healthz"
 			for round := range 4 {
 				down := servers[round%2]
 				down.Stop()
 				for i := range requests {
-					if status := get(t, p.base()+"/healthz"); status != http.StatusOK {
-						t.Errorf("restart %d, request %d: got %d, want the other server's answer",
-							round, i, status)
+					status, err := guildtest.Call(t.Context(), http.MethodGet, health, "", nil, nil)
+					if err != nil || status != http.StatusOK {
+						t.Errorf("restart %d, request %d: got %d and error %v, want the other "+
+							"server's answer", round, i, status, err)
 					}
 				}
 				servers[round%2] = program.Start(t, state, "-database-url", url, "-addr", down.Addr())
 			}
 		})
 	}
-}
-
-// get returns the status of the answer to a request.
-func get(t *testing.T, url string) int {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = answer.Body.Close()
-	return answer.StatusCode
 }
 
 // connections returns the number of connections to a server. Each stream has one.
